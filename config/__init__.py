@@ -1,0 +1,1 @@
+"""Plain data of a Flatline installation: settings, images, schemas and the services' constants. No resources."""

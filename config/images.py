@@ -1,0 +1,71 @@
+"""Every container image: where it comes from, at which exact version, and why.
+
+The three service images publish only the moving tag `main`; a digest belongs into the settings
+(`flatline:images`), and bringing a stack up on a cluster warns where one is missing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+ImageName = Literal[
+    "whisper",
+    "storage",
+    "registration",
+    "localstack",
+    "cbtemulator",
+    "redis",
+    "tusd",
+    "otel-collector",
+    "node",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image: `registry/repository:tag`, the CPU architectures it is published for."""
+
+    registry: str
+    repository: str
+    tag: str
+    architectures: tuple[str, ...] = ("amd64", "arm64")
+
+    @property
+    def moving(self) -> bool:
+        """Whether the tag names no version, so that only a digest makes it exact."""
+        return not any(character.isdigit() for character in self.tag)
+
+    def reference(self) -> str:
+        """`registry/repository:tag`."""
+        return f"{self.registry}/{self.repository}:{self.tag}"
+
+
+def _mollyim(service: str, *architectures: str) -> Image:
+    return Image(
+        registry="ghcr.io",
+        repository=f"mollyim/flatline-{service}",
+        tag="main",
+        architectures=architectures or ("amd64", "arm64"),
+    )
+
+
+def _docker_hub(repository: str, tag: str) -> Image:
+    return Image(registry="docker.io", repository=repository, tag=tag)
+
+
+IMAGES: dict[ImageName, Image] = {
+    "whisper": _mollyim("whisper-service"),
+    "storage": _mollyim("storage-service", "amd64"),
+    "registration": _mollyim("registration-service"),
+    # The last release that runs without an account token.
+    "localstack": _docker_hub("localstack/localstack", "4.14.0"),
+    # Persists to disk, unlike Google's emulator.
+    "cbtemulator": Image(
+        registry="docker.io", repository="fullstorydev/cbtemulator", tag="v1.0.0", architectures=("amd64",)
+    ),
+    # Redis Cluster, the stand-alone pub/sub Redis and their tools.
+    "redis": _docker_hub("library/redis", "8.10.2-trixie"),
+    "tusd": Image(registry="ghcr.io", repository="tus/tusd", tag="v2.8.0"),
+    "otel-collector": _docker_hub("otel/opentelemetry-collector-contrib", "0.155.0"),
+    # Runs the programs of our own: gate, hook, expiry, seed, waits.
+    "node": _docker_hub("library/node", "24.19.0-alpine"),
+}

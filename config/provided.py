@@ -1,0 +1,94 @@
+"""Checks of what an operator brings instead of a generated value. Errors never contain the value."""
+
+import base64
+import binascii
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from config.schema.secrets import Secret
+
+LENGTHS = {"server-params": 2721, "generic-params": 385, "curve25519": 32}
+"""Bytes of Signal key material (libsignal's serialised forms)."""
+
+
+def certificate_chain(value: str) -> str:
+    """A PEM text of one or more X.509 certificates."""
+    try:
+        x509.load_pem_x509_certificates(value.encode())
+    except ValueError:
+        raise ValueError(
+            "holds no PEM certificate; write the text from -----BEGIN CERTIFICATE----- on, as a YAML block (|)"
+        ) from None
+    return value
+
+
+def _public_bytes(key: Any) -> bytes:
+    return bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
+
+
+def check_key(certificate: str, private_key: str) -> None:
+    """That a PEM private key belongs to a certificate, and that it is strong enough."""
+    try:
+        key = load_pem_private_key(private_key.encode(), password=None)
+    except (ValueError, TypeError):
+        raise ValueError("privateKey: is no unencrypted PEM key; write the text from -----BEGIN on") from None
+    leaf = x509.load_pem_x509_certificates(certificate.encode())[0]
+    if _public_bytes(key.public_key()) != _public_bytes(leaf.public_key()):
+        raise ValueError("privateKey: belongs to another certificate; write the key of the first certificate")
+    strong = (isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048) or (
+        isinstance(key, ec.EllipticCurvePrivateKey) and key.key_size >= 256
+    )
+    if not strong:
+        raise ValueError("privateKey: is weak; write an RSA key of 2048 bits or an ECDSA key of 256 bits, or more")
+
+
+def check_names(certificate: str, domain: str) -> None:
+    """That a certificate covers `*.<domain>`."""
+    leaf = x509.load_pem_x509_certificates(certificate.encode())[0]
+    try:
+        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        covered = names.get_values_for_type(x509.DNSName)
+    except x509.ExtensionNotFound:
+        covered = []
+    if f"*.{domain}" not in covered:
+        raise ValueError(
+            f"certificates.provided.certificate: does not cover *.{domain}; "
+            f"bring one whose subject alternative names do (it covers {', '.join(covered) or 'none'})"
+        )
+
+
+def check_secret(secret: Secret, value: str) -> None:
+    """That a value of the operator's has the form that the secret's first reader takes."""
+    encoding = secret.readers[0].encoding
+    if encoding in {"pem", "json"}:
+        raise ValueError(f"{secret.name} is used by nothing and cannot be brought; remove it")
+    try:
+        data = decode(value, encoding)
+    except ValueError:
+        raise ValueError(
+            f"{secret.name}: value is not {encoding}; write standard {encoding} without line ends"
+        ) from None
+    wanted = LENGTHS.get(secret.kind)
+    if wanted is not None and len(data) != wanted:
+        raise ValueError(f"{secret.name}: value has {len(data)} bytes; write {encoding} of exactly {wanted}")
+    if wanted is None and len(data) < secret.length:
+        raise ValueError(
+            f"{secret.name}: value has {len(data)} bytes; write {encoding} of {secret.length} or more random bytes"
+        )
+
+
+def decode(value: str, encoding: str) -> bytes:
+    """The bytes of a `base64` (standard alphabet, padded or not) or `hex` text. Raises ValueError."""
+    try:
+        if encoding == "hex":
+            return bytes.fromhex(value)
+        return base64.b64decode(value + "=" * (-len(value) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(str(error)) from None

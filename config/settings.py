@@ -1,0 +1,625 @@
+"""The settings of a stack: strict, frozen, and the only reader of stack configuration.
+
+They are decoded from the `flatline:` keys of `Pulumi.<stack>.yaml`. Every mistake gives one line that names
+the key, what is wrong with its value, and what to write instead; a secret value is never shown.
+"""
+
+import difflib
+import ipaddress
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+
+from config import provided
+from config.images import IMAGES, ImageName
+from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
+from config.schema.secrets import BY_NAME
+from config.services.whisper import MESSAGE_RETENTION_DAYS
+from config.whisper_dynamic import DynamicConfiguration
+
+PROJECT = "flatline"
+
+CA_MAX_DAYS, LEAF_MAX_DAYS = 7300, 397
+"""A leaf of more than 397 days is refused by platforms that follow the CA/Browser Forum's ballot SC31."""
+
+
+class SettingsError(Exception):
+    """One or more mistakes in the configuration; `problems` holds a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class Strict(BaseModel):
+    """Unknown keys, coercions and later changes are errors; YAML keys are camelCase."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        alias_generator=to_camel,
+        validate_default=False,
+        hide_input_in_errors=True,
+    )
+
+
+# --- forms of single values -------------------------------------------------------------------------------
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def _host(value: str, minimum_labels: int) -> str:
+    labels = value.split(".")
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        pass
+    else:
+        raise ValueError("is an IP address; write a host name, such as chat.example.org")
+    if value != value.lower():
+        raise ValueError(f"has capital letters; write {value.lower()}")
+    if "//" in value or "/" in value or ":" in value:
+        raise ValueError("is a URL, a port or a path; write the bare host name, such as chat.example.org")
+    if value.startswith("*."):
+        raise ValueError(f"is a wildcard; write {value[2:]}: the certificate covers its sub-domains by itself")
+    if value.endswith("."):
+        raise ValueError(f"ends with a dot; write {value.rstrip('.')}")
+    if len(labels) < minimum_labels or not all(_LABEL.fullmatch(label) for label in labels):
+        raise ValueError(
+            f"is no host name; write {minimum_labels} or more labels of a-z, 0-9 and inner hyphens "
+            "(an internationalised name in its xn-- form), such as chat.example.org"
+        )
+    return value
+
+
+def _domain(value: str) -> str:
+    _host(value, 2)
+    longest = 64 - len("whisper-admin.")
+    if len(value) > longest:
+        raise ValueError(f"has {len(value)} characters; write at most {longest}: certificate names end at 64")
+    if value.split(".")[-1].isdigit():
+        raise ValueError("ends in a number; write a domain name, such as chat.example.org")
+    return value
+
+
+def _namespace(value: str) -> str:
+    if not _LABEL.fullmatch(value) or len(value) > 50:
+        raise ValueError("is no Kubernetes name; write at most 50 of a-z, 0-9 and inner hyphens, such as flatline")
+    if value == "default" or value.startswith("kube-"):
+        raise ValueError("belongs to the cluster; write a namespace of its own, such as flatline")
+    return value
+
+
+_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+
+
+def quantity_bytes(value: str) -> int:
+    """The bytes of a Kubernetes quantity with a binary suffix (`128Mi`)."""
+    return int(value[:-2]) * _UNITS[value[-2:]]
+
+
+def _quantity(value: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,5}(Ki|Mi|Gi|Ti)", value):
+        raise ValueError("is no size; write a whole number with Ki, Mi, Gi or Ti, such as 2Gi")
+    return value
+
+
+def _cidr(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError:
+        raise ValueError("is no network; write it in CIDR form, such as 203.0.113.0/24") from None
+    return value
+
+
+def _reference(value: str) -> str:
+    if "@sha256:" not in value and not re.search(r":[^/:]*[0-9][^/:]*$", value):
+        raise ValueError(
+            "names no exact version; write registry/repository:version or registry/repository@sha256:<digest>"
+        )
+    return value
+
+
+def _digest(value: str) -> str:
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
+        raise ValueError("is no image digest; write sha256: and 64 hexadecimal digits")
+    return value
+
+
+def _registry(value: str) -> str:
+    if "://" in value or value.endswith("/") or not re.fullmatch(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?", value):
+        raise ValueError(
+            "is no registry; write host[:port][/path] without a scheme, such as registry.example.org/mirror"
+        )
+    return value
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
+HostName = Annotated[str, AfterValidator(lambda value: _host(value, 1))]
+Namespace = Annotated[str, AfterValidator(_namespace)]
+Quantity = Annotated[str, AfterValidator(_quantity), Field(json_schema_extra={"examples": ["2Gi"]})]
+Cidr = Annotated[str, AfterValidator(_cidr)]
+Digest = Annotated[str, AfterValidator(_digest)]
+Reference = Annotated[str, AfterValidator(_reference)]
+Registry = Annotated[str, AfterValidator(_registry)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Epoch = Annotated[int, Field(ge=1, le=1000)]
+
+
+# --- blocks -----------------------------------------------------------------------------------------------
+
+
+class Volumes(Strict):
+    """Sizes of the persistent volumes. A volume that exists grows only where its storage class allows it."""
+
+    database: Quantity = "4Gi"
+    """DynamoDB's tables (LocalStack)."""
+    groups: Quantity = "2Gi"
+    """Bigtable's tables (cbtemulator)."""
+    redis: Quantity = "2Gi"
+    """Each node of the Redis Cluster."""
+    attachments: Quantity = "20Gi"
+    """Uploads of CDN3."""
+
+
+class Local(Strict):
+    """A k3s (or any Kubernetes) with the emulators: LocalStack and cbtemulator."""
+
+    kind: Literal["local"] = "local"
+    context: Annotated[str, Field(min_length=1)] | None = None
+    """The kubeconfig context that `up` may use. Without it `up` asks for `--context` or renders."""
+    storage_class: Annotated[str, Field(min_length=1)] | None = None
+    """Storage class of the volumes; the cluster's default without it."""
+    volumes: Volumes = Volumes()
+
+
+class Images(Strict):
+    """Where images come from. Versions are in `config/images.py`."""
+
+    registry: Registry | None = None
+    """Replaces the registry of every image that has no override, as a pull-through mirror would."""
+    digests: dict[ImageName, Digest] = {}
+    """Pins an image to a digest; the three service images have only a moving tag without it."""
+    overrides: dict[ImageName, Reference] = {}
+    """Replaces an image as a whole."""
+
+    @model_validator(mode="after")
+    def _one_word_per_image(self) -> Self:
+        for name in sorted(set(self.digests) & set(self.overrides)):
+            raise ValueError(
+                f"{name} is in digests and in overrides; write the digest into the override (…@sha256:…) alone"
+            )
+        return self
+
+    def reference(self, name: ImageName) -> str:
+        """The reference that the cluster pulls: `registry/repository:tag[@digest]`."""
+        if name in self.overrides:
+            return self.overrides[name]
+        image = IMAGES[name]
+        plain = f"{self.registry or image.registry}/{image.repository}:{image.tag}"
+        return f"{plain}@{self.digests[name]}" if name in self.digests else plain
+
+    def moving(self) -> tuple[ImageName, ...]:
+        """Images that a tag alone does not make exact."""
+        return tuple(n for n in IMAGES if IMAGES[n].moving and n not in self.digests and n not in self.overrides)
+
+
+class Redis(Strict):
+    """The Redis Cluster of Whisper's caches and message queues."""
+
+    masters: Annotated[int, Field(ge=3, le=50)] = 3
+    """Masters share the 16384 slots; a cluster needs three to agree on a failure."""
+    replicas_per_master: Annotated[int, Field(ge=0, le=3)] = 1
+    """With 0 the loss of a node stops a part of the keys until it is back."""
+    memory: Quantity = "512Mi"
+    """Memory limit of each node; the data may take three quarters of it."""
+
+    @property
+    def nodes(self) -> int:
+        """Pods of the cluster."""
+        return self.masters * (1 + self.replicas_per_master)
+
+
+class Cdn(Strict):
+    """Limits of the attachment server (CDN3)."""
+
+    max_attachment_size: Quantity = "128Mi"
+    """Largest upload. Clients pad and encrypt, so it is somewhat above the 100 MiB that they send."""
+    retention_days: Annotated[int, Field(ge=MESSAGE_RETENTION_DAYS + 1, le=3650)] = 45
+    """A complete upload is deleted after so many days; a message that waits may be 30 days old."""
+    incomplete_retention_hours: Annotated[int, Field(ge=1, le=720)] = 48
+    """An upload that nobody went on with is deleted after so many hours."""
+    credential_max_age_hours: Annotated[int, Field(ge=1, le=24)] = 24
+    """How long an upload credential of Whisper's is good for."""
+
+
+class CertificateAuthority(Strict):
+    """The certificate authority that clients pin."""
+
+    epoch: Epoch = 1
+    """The newest authority. Earlier ones are kept, so that clients can pin two of them during a change."""
+    signing_epoch: Epoch | None = None
+    """The authority that signs the leaf; the newest without it. Raise `epoch`, ship the pins, then raise this."""
+    validity_days: Annotated[int, Field(ge=30, le=CA_MAX_DAYS)] = 3650
+
+    @property
+    def signer(self) -> int:
+        """Epoch of the authority that signs the leaf."""
+        return self.signing_epoch or self.epoch
+
+    @model_validator(mode="after")
+    def _signer_exists(self) -> Self:
+        if self.signer > self.epoch:
+            raise ValueError(
+                f"signingEpoch: {self.signer} is newer than epoch {self.epoch}; write at most {self.epoch}"
+            )
+        return self
+
+
+class Leaf(Strict):
+    """The wildcard certificate that Traefik serves."""
+
+    epoch: Epoch = 1
+    """Raise it by one to renew: the key and the certificate are made anew under the same authority."""
+    validity_days: Annotated[int, Field(ge=1, le=LEAF_MAX_DAYS)] = LEAF_MAX_DAYS
+
+
+class ProvidedCertificate(Strict):
+    """A certificate of your own instead of a generated one, as PEM texts."""
+
+    certificate: Annotated[str, AfterValidator(provided.certificate_chain)]
+    """The leaf, then its intermediates."""
+    private_key: SecretStr
+    authority: Annotated[str, AfterValidator(provided.certificate_chain)]
+    """What clients pin: the root (or the issuer) of the chain."""
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        provided.check_key(self.certificate, self.private_key.get_secret_value())
+        return self
+
+
+class Certificates(Strict):
+    """Generated by default; `provided` brings your own."""
+
+    authority: CertificateAuthority = CertificateAuthority()
+    leaf: Leaf = Leaf()
+    provided: ProvidedCertificate | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.provided is not None and (self.authority != CertificateAuthority() or self.leaf != Leaf()):
+            raise ValueError(
+                "provided and authority or leaf exclude each other; a provided certificate is renewed by providing "
+                "the next one, so remove authority and leaf"
+            )
+        if self.leaf.validity_days > self.authority.validity_days:
+            raise ValueError(
+                f"leaf.validityDays: {self.leaf.validity_days} is longer than the authority's "
+                f"{self.authority.validity_days}; write at most {self.authority.validity_days}"
+            )
+        return self
+
+
+class SecretSetting(Strict):
+    """One secret: its rotation epoch, or a value of your own."""
+
+    epoch: Epoch = 1
+    """Raise it by one to make the secret anew. Earlier values stay in the encrypted state."""
+    value: SecretStr | None = None
+    """Your own value, in the encoding of the secret's first reader (docs/configuration.md). Encrypt it."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if self.value is not None and self.epoch != 1:
+            raise ValueError("value and epoch exclude each other; a value of your own has no epoch, remove epoch")
+        return self
+
+
+class Turn(Strict):
+    """Your own TURN server for calls; its `static-auth-secret` is the secret `turn`."""
+
+    host: HostName
+    port: Port = 3478
+    tls_port: Port | None = None
+    """Adds a `turns:` address."""
+
+
+class Telemetry(Strict):
+    """Where the OpenTelemetry Collector sends metrics."""
+
+    exporters: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+(/[A-Za-z0-9_.-]+)?$")], dict[str, Any] | None] = {
+        "debug": {"verbosity": "normal", "sampling_initial": 5, "sampling_thereafter": 20}
+    }
+    """Exporters as in the collector's own configuration, by component id."""
+
+    @model_validator(mode="after")
+    def _some_exporter(self) -> Self:
+        if not self.exporters:
+            raise ValueError("exporters is empty; write at least one, such as {debug: {}}")
+        return self
+
+
+class Egress(Strict):
+    """A way out of the cluster, for a network policy."""
+
+    cidr: Cidr
+    ports: Annotated[list[Port], Field(min_length=1)]
+
+
+EgressName = Literal["whisper", "registration", "otel-collector"]
+
+
+class DevelopmentRegistration(Strict):
+    """The development registration service: any number is verified by its own last six digits."""
+
+    kind: Literal["development"] = "development"
+
+
+class ExternalRegistration(Strict):
+    """A registration service of your own: the same gRPC interface, plain text, inside the cluster."""
+
+    kind: Literal["external"]
+    service: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    namespace: Namespace
+    pod_labels: Annotated[dict[str, str], Field(min_length=1)]
+    port: Port = 50051
+
+
+class RateLimit(Strict):
+    """Requests per client address at the edge, a second; Whisper has finer limits of its own."""
+
+    average: Annotated[int, Field(ge=1, le=100_000)] = 100
+    burst: Annotated[int, Field(ge=1, le=100_000)] = 300
+
+
+class Ingress(Strict):
+    """The Traefik that the cluster has (k3s brings one)."""
+
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "kube-system"
+    pod_labels: Annotated[dict[str, str], Field(min_length=1)] = {"app.kubernetes.io/name": "traefik"}
+    plain_entry_point: str = "web"
+    tls_entry_point: str = "websecure"
+    rate_limit: RateLimit = RateLimit()
+
+
+class ClusterDns(Strict):
+    """The cluster's DNS server, for network policies."""
+
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "kube-system"
+    pod_labels: Annotated[dict[str, str], Field(min_length=1)] = {"k8s-app": "kube-dns"}
+
+
+_REMOTE_CONFIG_LIMIT = 4096
+
+
+class Whisper(Strict):
+    """What an operator tunes of Whisper."""
+
+    dynamic_config: DynamicConfiguration = DynamicConfiguration()
+    """Read by Whisper every ten seconds while it runs: limits, captchas, client deprecation, experiments."""
+    remote_config: dict[Annotated[str, Field(min_length=1)], str] = {}
+    """Handed to every client by `/v2/config`, beside what table RemoteConfig holds."""
+
+    @field_validator("remote_config")
+    @classmethod
+    def _short_values(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, text in value.items():
+            if len(text) > _REMOTE_CONFIG_LIMIT:
+                raise ValueError(f"{key} has {len(text)} characters; write at most {_REMOTE_CONFIG_LIMIT}")
+        return value
+
+    @field_validator("dynamic_config")
+    @classmethod
+    def _fits(cls, value: DynamicConfiguration) -> DynamicConfiguration:
+        size = len(value.text().encode())
+        if size > DYNAMIC_CONFIG_MAX_BYTES:
+            raise ValueError(f"is {size} bytes as YAML; write less than {DYNAMIC_CONFIG_MAX_BYTES}")
+        return value
+
+
+class Settings(Strict):
+    """Everything that a stack can be told."""
+
+    domain: Domain = "flatline.internal"
+    """Clients reach whisper., storage., cdn0. and cdn3. below it."""
+    namespace: Namespace = "flatline"
+    """Namespace of the services; the emulators live in `<namespace>-emulators`."""
+    target: Annotated[Local, Field(discriminator=None)] = Local()
+    expose_admin: bool = False
+    """Routes whisper-admin. and storage-admin.: tasks, threads and metrics without any authentication."""
+    images: Images = Images()
+    redis: Redis = Redis()
+    cdn: Cdn = Cdn()
+    certificates: Certificates = Certificates()
+    secrets: dict[str, SecretSetting] = {}
+    """By the secret's name (docs/configuration.md)."""
+    turn: Turn | None = None
+    telemetry: Telemetry = Telemetry()
+    registration: Annotated[DevelopmentRegistration | ExternalRegistration, Field(discriminator="kind")] = (
+        DevelopmentRegistration()
+    )
+    egress: dict[EgressName, Annotated[list[Egress], Field(min_length=1)]] = {}
+    """Ways out of the cluster, by service. Everything is closed without it."""
+    ingress: Ingress = Ingress()
+    cluster_dns: ClusterDns = ClusterDns()
+    whisper: Whisper = Whisper()
+
+    @property
+    def emulator_namespace(self) -> str:
+        """Namespace of what must run as root."""
+        return f"{self.namespace}-emulators"
+
+    def host(self, service: str) -> str:
+        """The public host name of a service."""
+        return f"{service}.{self.domain}"
+
+    def epoch(self, secret: str) -> int:
+        """The rotation epoch of a secret."""
+        return self.secrets[secret].epoch if secret in self.secrets else 1
+
+    @field_validator("secrets")
+    @classmethod
+    def _known_secrets(cls, value: dict[str, SecretSetting]) -> dict[str, SecretSetting]:
+        for name, setting in value.items():
+            if name not in BY_NAME:
+                raise ValueError(f"{name} is no secret;{_suggest(name, BY_NAME)}")
+            if setting.value is not None:
+                provided.check_secret(BY_NAME[name], setting.value.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _attachments_fit(self) -> Self:
+        volume, upload = self.target.volumes.attachments, self.cdn.max_attachment_size
+        if quantity_bytes(upload) * 4 > quantity_bytes(volume):
+            raise ValueError(
+                f"target.volumes.attachments: {volume} holds fewer than four uploads of cdn.maxAttachmentSize "
+                f"{upload}; write a larger volume or a smaller upload"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _registration_is_not_ours(self) -> Self:
+        if isinstance(self.registration, ExternalRegistration) and "registration" in self.egress:
+            raise ValueError("egress.registration: has no pod, for registration is external; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _certificate_covers_domain(self) -> Self:
+        if self.certificates.provided is not None:
+            provided.check_names(self.certificates.provided.certificate, self.domain)
+        return self
+
+
+# --- reading ----------------------------------------------------------------------------------------------
+
+
+def load(config: Mapping[str, str]) -> Settings:
+    """The settings in a stack's configuration: full keys (`flatline:domain`) and texts, objects as JSON.
+
+    Raises SettingsError. Keys of other namespaces (`pulumi:`, a provider's) belong to others, except that a
+    misspelt namespace is as silent as a misspelt key, so an unknown one is an error too.
+    """
+    known = {field.alias or name: field for name, field in Settings.model_fields.items()}
+    problems = [
+        f"{key}: namespace is unknown; write {PROJECT}:{key.split(':', 1)[-1]}"
+        for key in config
+        if key.split(":", 1)[0] not in {PROJECT, "pulumi", "kubernetes", "random", "tls"}
+    ]
+    raw: dict[str, Any] = {}
+    for key, text in config.items():
+        namespace, _, name = key.partition(":")
+        if namespace == PROJECT:
+            raw[name] = text if name in known and known[name].annotation is str else _decode(text)
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        problems += _problems(error)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def _decode(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+_REMEDIES = {
+    "int_type": "is {given}; write a whole number",
+    "bool_type": "is {given}; write true or false",
+    "string_type": "is {given}; write text (quote it in YAML)",
+    "dict_type": "is {given}; write a block of keys",
+    "model_type": "is {given}; write a block of keys",
+    "model_attributes_type": "is {given}; write a block of keys",
+    "list_type": "is {given}; write a list",
+    "float_type": "is {given}; write a number",
+    "missing": "is missing; write it",
+    "none_required": "is {given}; remove it",
+    "greater_than_equal": "is {given}; write {ge} or more",
+    "less_than_equal": "is {given}; write {le} or less",
+    "greater_than": "is {given}; write more than {gt}",
+    "literal_error": "is {given}; write {expected}",
+    "union_tag_invalid": "names kind {tag}; write kind: {expected_tags}",
+    "union_tag_not_found": "has no kind; write kind: and which",
+    "string_too_short": "is empty; write a value or remove the key",
+    "too_short": "is empty; write at least {min_length}",
+    "string_pattern_mismatch": "is {given}; write text of the form {pattern}",
+}
+
+
+def _problems(error: ValidationError) -> list[str]:
+    lines: dict[str, str] = {}
+    for entry in error.errors(include_url=False, include_input=True):
+        path = [str(part) for part in entry["loc"] if part not in _NOT_KEYS]
+        key = f"{PROJECT}:{'.'.join(path)}" if path else PROJECT
+        kind, context = entry["type"], entry.get("ctx", {})
+        if kind == "extra_forbidden":
+            text = f"is no known key;{_suggest(path[-1], _siblings(path))}"
+        elif kind == "literal_error" and entry["loc"][-1] == "[key]":
+            text = f"is no known key;{_suggest(path[-1], re.findall("'(.*?)'", context['expected']))}"
+        elif kind == "value_error":
+            shown = f'"{entry["input"]}" ' if isinstance(entry["input"], str) and not _is_secret(path) else ""
+            text = f"{shown}{context['error']}"
+        else:
+            given = "a secret of the wrong type" if _is_secret(path) else _shown(entry["input"])
+            text = _REMEDIES.get(kind, "is {given}; " + entry["msg"]).format(given=given, **context)
+        plain = text.startswith(("is ", "has ", "names "))
+        if not any(key.startswith(f"{other}.") and "no known key" in lines[other] for other in lines):
+            lines.setdefault(key, f"{key}{' ' if plain else ': '}{text}")
+    return list(lines.values())
+
+
+_NOT_KEYS = {"[key]", "development", "external", "local", "cloud"}
+
+
+def _is_secret(path: list[str]) -> bool:
+    return bool(path) and path[-1] in {"value", "privateKey"}
+
+
+def _shown(value: Any) -> str:
+    names = {dict: "a block", list: "a list", type(None): "nothing", bool: str(value).lower()}
+    return names.get(type(value)) or (f'"{value[:60]}"' if isinstance(value, str) else str(value))
+
+
+def _siblings(path: list[str]) -> list[str]:
+    """The keys that a block knows, found by walking the models along a path."""
+    model: type[BaseModel] | None = Settings
+    for part in path[:-1]:
+        fields = {field.alias or name: field for name, field in model.model_fields.items()} if model else {}
+        model = _model_in(fields[part].annotation) if part in fields else None
+    return sorted(field.alias or name for name, field in model.model_fields.items()) if model else []
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None
+
+
+def _suggest(name: str, known: Any) -> str:
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f" did you mean {close[0]}?"
+    return f" write one of {', '.join(names)}" if names else " remove it"
