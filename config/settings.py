@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
+from pulumi.runtime import config as runtime
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -226,7 +227,7 @@ class Redis(Strict):
     replicas_per_master: Annotated[int, Field(ge=0, le=3)] = 1
     """With 0 the loss of a node stops a part of the keys until it is back."""
     memory: Quantity = "512Mi"
-    """Memory limit of each node; the data may take three quarters of it."""
+    """Memory limit of each node; the data may take half of it, the rest is for its work."""
 
     @property
     def nodes(self) -> int:
@@ -459,6 +460,11 @@ class Settings(Strict):
     cluster_dns: ClusterDns = ClusterDns()
     whisper: Whisper = Whisper()
 
+    @classmethod
+    def of_stack(cls) -> "Settings":
+        """The settings of the stack that the program runs for. Raises SettingsError."""
+        return load(runtime.CONFIG.get() or runtime.get_config_env())
+
     @property
     def emulator_namespace(self) -> str:
         """Namespace of what must run as root."""
@@ -573,7 +579,8 @@ def _problems(error: ValidationError) -> list[str]:
         if kind == "extra_forbidden":
             text = f"is no known key;{_suggest(path[-1], _siblings(path))}"
         elif kind == "literal_error" and entry["loc"][-1] == "[key]":
-            text = f"is no known key;{_suggest(path[-1], re.findall("'(.*?)'", context['expected']))}"
+            names = re.findall("'(.*?)'", context["expected"])
+            text = f"is no known key;{_suggest(path[-1], names)}"
         elif kind == "value_error":
             shown = f'"{entry["input"]}" ' if isinstance(entry["input"], str) and not _is_secret(path) else ""
             text = f"{shown}{context['error']}"

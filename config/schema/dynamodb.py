@@ -41,7 +41,7 @@ class Table:
     ttl: str | None = None
     operations: tuple[str, ...]
 
-    def keys(self) -> tuple[Key, ...]:
+    def key_attributes(self) -> tuple[Key, ...]:
         """Every attribute that a key or an index is made of, each once, by name."""
         own = [self.hash, self.range]
         indexed = [key for index in self.indexes for key in (index.hash, index.range)]

@@ -1,0 +1,19 @@
+"""What every component of the program shares."""
+
+from typing import ClassVar
+
+import pulumi
+
+
+class Component(pulumi.ComponentResource):
+    """A ComponentResource whose type token is the class constant `TYPE` (`flatline:<package>:<Class>`)."""
+
+    TYPE: ClassVar[str]
+
+    def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(self.TYPE, name, None, opts)
+
+    @property
+    def child(self) -> pulumi.ResourceOptions:
+        """Options of a child that holds no data."""
+        return pulumi.ResourceOptions(parent=self)

@@ -1,0 +1,189 @@
+"""What components offer to each other: values only, the same for an emulator and for the real thing.
+
+A consumer declares its edges by the accesses it takes. Environment, waits at start-up, network policies, cloud
+identities and the architecture picture are all made from them. "Nothing" is an empty value, never None.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import pulumi
+
+if TYPE_CHECKING:
+    from components.kubernetes.files import Files
+
+Protocol = Literal["TCP", "UDP"]
+
+
+@dataclass(frozen=True)
+class Pods:
+    """Pods by namespace and labels."""
+
+    namespace: str
+    labels: tuple[tuple[str, str], ...]
+
+    @staticmethod
+    def of(namespace: str, labels: Mapping[str, str]) -> "Pods":
+        """Pods with all of `labels`."""
+        return Pods(namespace, tuple(sorted(labels.items())))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """A port of a Kubernetes Service; the pods listen on the same number."""
+
+    service: str
+    pods: Pods
+    port: int
+    protocol: Protocol = "TCP"
+
+    @property
+    def host(self) -> str:
+        """The Service's name for any namespace, without the cluster's domain (the resolver's search list adds it)."""
+        return f"{self.service}.{self.pods.namespace}.svc"
+
+    @property
+    def address(self) -> str:
+        """`host:port`."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wait:
+    """Something that must answer before a pod starts; `scheme` as in programs/wait.mjs."""
+
+    scheme: Literal["tcp", "redis", "redis-cluster"]
+    endpoint: Endpoint
+
+    @property
+    def target(self) -> str:
+        """The argument of the wait program."""
+        return f"{self.scheme}://{self.endpoint.address}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grant:
+    """Permission for API actions on a resource, for cloud identities."""
+
+    actions: tuple[str, ...]
+    resource: pulumi.Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """What a consumer needs to use a capability."""
+
+    egress: tuple[Endpoint, ...] = ()
+    wait_for: tuple[Wait, ...] = ()
+    env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    grants: tuple[Grant, ...] = ()
+    password_file: "Files | None" = None
+    """Where the wait program finds the password of what it waits for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamoDb:
+    """Tables by their path below `dynamoDbTables`, in a region."""
+
+    access: Access
+    region: str
+    tables: Mapping[str, pulumi.Input[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """An S3 bucket; `endpoint` is empty where the SDK finds it by itself."""
+
+    access: Access
+    region: str
+    name: pulumi.Input[str]
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectStore:
+    """The three buckets of Whisper and Storage."""
+
+    dynamic_config: Bucket
+    pre_keys: Bucket
+    cdn0: Bucket
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bigtable:
+    """A Bigtable instance; tables by their key below `bigtable` in Storage's YAML."""
+
+    access: Access
+    project: pulumi.Input[str]
+    instance: pulumi.Input[str]
+    tables: Mapping[str, pulumi.Input[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisCluster:
+    """A Redis Cluster; `uri` (`redis://:password@host:port/`) is secret."""
+
+    access: Access
+    uri: pulumi.Output[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PubSub:
+    """A stand-alone Redis with keyspace notifications; `uri` is secret."""
+
+    access: Access
+    uri: pulumi.Output[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Telemetry:
+    """A StatsD receiver (UDP)."""
+
+    access: Access
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """A registration service: plain-text gRPC."""
+
+    access: Access
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tls:
+    """The wildcard certificate: a `kubernetes.io/tls` Secret, and the PEM that clients pin."""
+
+    secret_name: pulumi.Output[str]
+    authority: pulumi.Output[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A public route: requests for `<host>.<domain>` that match go to an endpoint.
+
+    `match` narrows the host rule in Traefik's rule language; `prefix` is put before the path; with `no_query` a
+    request with a query string is redirected to itself without.
+    """
+
+    name: str
+    host: str
+    endpoint: Endpoint
+    match: str = ""
+    prefix: pulumi.Input[str] = ""
+    no_query: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """A set of pods and everything that it may open connections to."""
+
+    name: str
+    pods: Pods
+    egress: tuple[Endpoint, ...] = ()
+    internet: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """CIDR and TCP ports outside of the cluster."""

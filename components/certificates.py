@@ -1,0 +1,109 @@
+"""The certificate authority that clients pin, and the wildcard certificate that Traefik serves."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pulumi_tls as tls
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from components.base import Component
+from components.capabilities import Tls
+from components.kubernetes.files import name_of
+from components.kubernetes.platform import Platform
+
+CURVE = "P256"
+HOURS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertificatesArgs:
+    """Epochs count rotations; validity in days. `provided` is (chain, private key, authority) as PEM texts."""
+
+    platform: Platform
+    domain: str
+    authority_epoch: int
+    signing_epoch: int
+    authority_days: int
+    leaf_epoch: int
+    leaf_days: int
+    provided: tuple[str, pulumi.Input[str], str] | None = None
+
+
+class Certificates(Component):
+    """One authority for each epoch (all of them stay, so that clients can pin two during a change), and one leaf.
+
+    The authority knows nothing of the domain: another domain is another leaf under the same pin.
+    """
+
+    TYPE = "flatline:certificates:Certificates"
+
+    def __init__(self, name: str, args: CertificatesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self._args = args
+        if args.provided is not None:
+            chain, key, authority = args.provided
+            certificate: pulumi.Input[str] = chain
+            self.pins = pulumi.Output.from_input(authority)
+            self.authority = pulumi.Output.from_input(authority)
+        else:
+            authorities = {epoch: self._authority(epoch) for epoch in range(1, args.authority_epoch + 1)}
+            signer_key, signer = authorities[args.signing_epoch]
+            certificate, key = self._leaf(signer_key, signer)
+            self.authority = signer.cert_pem
+            self.pins = pulumi.Output.concat(
+                *(authorities[epoch][1].cert_pem for epoch in range(args.signing_epoch, args.authority_epoch + 1))
+            )
+        secret = kubernetes.core.v1.Secret(
+            "certificate",
+            metadata=ObjectMetaArgs(
+                namespace=args.platform.namespace, labels={"app.kubernetes.io/part-of": "flatline"}
+            ),
+            type="kubernetes.io/tls",
+            string_data={"tls.crt": certificate, "tls.key": key},
+            immutable=True,
+            opts=self.child,
+        )
+        self.tls = Tls(secret_name=name_of(secret.metadata), authority=self.authority)
+        self.register_outputs({})
+
+    def _authority(self, epoch: int) -> tuple[tls.PrivateKey, tls.SelfSignedCert]:
+        lasting = pulumi.ResourceOptions(parent=self, protect=True)
+        key = tls.PrivateKey(f"authority-{epoch}", algorithm="ECDSA", ecdsa_curve=CURVE, opts=lasting)
+        certificate = tls.SelfSignedCert(
+            f"authority-{epoch}",
+            private_key_pem=key.private_key_pem,
+            subject=tls.SelfSignedCertSubjectArgs(common_name=f"Flatline CA {epoch}", organization="Flatline"),
+            is_ca_certificate=True,
+            max_path_length=0,
+            set_subject_key_id=True,
+            validity_period_hours=self._args.authority_days * HOURS,
+            allowed_uses=["cert_signing", "crl_signing"],
+            opts=lasting,
+        )
+        return key, certificate
+
+    def _leaf(
+        self, signer_key: tls.PrivateKey, signer: tls.SelfSignedCert
+    ) -> tuple[pulumi.Output[Any], pulumi.Output[str]]:
+        name, domain = f"leaf-{self._args.leaf_epoch}", self._args.domain
+        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=CURVE, opts=self.child)
+        request = tls.CertRequest(
+            name,
+            private_key_pem=key.private_key_pem,
+            subject=tls.CertRequestSubjectArgs(common_name=domain, organization="Flatline"),
+            dns_names=[f"*.{domain}", domain],
+            opts=self.child,
+        )
+        certificate = tls.LocallySignedCert(
+            name,
+            ca_cert_pem=signer.cert_pem,
+            ca_private_key_pem=signer_key.private_key_pem,
+            cert_request_pem=request.cert_request_pem,
+            validity_period_hours=self._args.leaf_days * HOURS,
+            set_subject_key_id=True,
+            allowed_uses=["digital_signature", "server_auth"],
+            opts=self.child,
+        )
+        return certificate.cert_pem, key.private_key_pem

@@ -1,0 +1,1 @@
+"""Emulators of cloud services for a cluster of one's own. They seed themselves from the schemas."""

@@ -1,0 +1,233 @@
+"""Flatline, whole: read it as a list of nouns."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.backend import BackendArgs, backend
+from components.base import Component
+from components.capabilities import Member, Pods, Registration
+from components.certificates import Certificates, CertificatesArgs
+from components.ingress import Ingress, IngressArgs
+from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
+from components.kubernetes.platform import Platform, PlatformArgs
+from components.kubernetes.pod import Disk
+from components.pins import Pins, pins
+from components.programs import WAIT
+from components.redis import Redis, RedisArgs
+from components.secrets import Secrets, SecretsArgs
+from components.services.cdn3 import Cdn3, Cdn3Args
+from components.services.registration import DevelopmentRegistration, DevelopmentRegistrationArgs, external
+from components.services.storage import Storage, StorageArgs
+from components.services.telemetry import Collector, CollectorArgs
+from components.services.whisper import Whisper, WhisperArgs
+from config.images import IMAGES
+from config.settings import DevelopmentRegistration as DevelopmentSettings
+from config.settings import EgressName, Settings, quantity_bytes
+
+HOUR, DAY = 3600, 86400
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatlineArgs:
+    """The settings of the stack."""
+
+    settings: Settings
+
+
+class Flatline(Component):
+    """A whole installation. `outputs` is what its operator and its clients need to know."""
+
+    TYPE = "flatline:index:Flatline"
+
+    def __init__(self, name: str, args: FlatlineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        settings = args.settings
+        images = {image: settings.images.reference(image) for image in IMAGES}
+
+        secrets = Secrets("secrets", _secrets(settings), self.child)
+        platform = Platform(
+            name,
+            PlatformArgs(
+                namespace=settings.namespace,
+                pod_security="restricted",
+                images=images,
+                wait_program=WAIT.text,
+                storage_class=settings.target.storage_class,
+            ),
+            self.child,
+        )
+        stores = backend(
+            BackendArgs(
+                target=settings.target,
+                services=platform,
+                emulators=settings.emulator_namespace,
+                images=images,
+                secrets=secrets,
+                dynamic_config=settings.whisper.dynamic_config.text(),
+            ),
+            self.child,
+        )
+        certificates = Certificates("certificates", _certificates(settings, platform), self.child)
+        redis = Redis("redis", _redis(settings, platform, secrets, stores.redis_disk), self.child)
+        collector = Collector(
+            "otel-collector",
+            CollectorArgs(
+                platform=platform,
+                exporters=settings.telemetry.exporters,
+                internet=_internet(settings, "otel-collector"),
+            ),
+            self.child,
+        )
+        registration, registration_members = self._registration(settings, platform)
+        storage = Storage(
+            "storage",
+            StorageArgs(platform=platform, secrets=secrets, bigtable=stores.bigtable, cdn0=stores.objects.cdn0),
+            self.child,
+        )
+        cdn3 = Cdn3(
+            "cdn3",
+            Cdn3Args(
+                platform=platform,
+                secrets=secrets,
+                disk=stores.attachments,
+                max_size=quantity_bytes(settings.cdn.max_attachment_size),
+                credential_max_age=settings.cdn.credential_max_age_hours * HOUR,
+                completed_max_age=settings.cdn.retention_days * DAY,
+                incomplete_max_age=settings.cdn.incomplete_retention_hours * HOUR,
+            ),
+            self.child,
+        )
+        whisper = Whisper(
+            "whisper",
+            WhisperArgs(
+                platform=platform,
+                secrets=secrets,
+                dynamodb=stores.dynamodb,
+                objects=stores.objects,
+                redis=redis.cluster,
+                pubsub=redis.pubsub,
+                registration=registration,
+                telemetry=collector.telemetry,
+                authority=certificates.authority,
+                upload_url=f"https://{settings.host('cdn3')}",
+                storage_url=f"https://{settings.host('storage')}",
+                turn=_turn(settings),
+                remote_config=settings.whisper.remote_config,
+                internet=_internet(settings, "whisper"),
+            ),
+            self.child,
+        )
+        ingress = Ingress(
+            "ingress",
+            IngressArgs(
+                platform=platform,
+                domain=settings.domain,
+                tls=certificates.tls,
+                routes=(
+                    whisper.route,
+                    storage.route,
+                    cdn3.route,
+                    *stores.routes,
+                    *((whisper.admin_route, storage.admin_route) if settings.expose_admin else ()),
+                ),
+                proxy=Pods.of(settings.ingress.namespace, settings.ingress.pod_labels),
+                plain_entry_point=settings.ingress.plain_entry_point,
+                tls_entry_point=settings.ingress.tls_entry_point,
+                average=settings.ingress.rate_limit.average,
+                burst=settings.ingress.rate_limit.burst,
+            ),
+            self.child,
+        )
+        self.members = (
+            *whisper.members,
+            *storage.members,
+            *registration_members,
+            *cdn3.members,
+            *collector.members,
+            *redis.members,
+            *stores.members,
+        )
+        self.outsiders = (ingress.outsider,)
+        NetworkPolicies(
+            "network-policies",
+            NetworkPoliciesArgs(
+                platforms=(platform, *stores.platforms),
+                members=self.members,
+                outsiders=self.outsiders,
+                dns=Pods.of(settings.cluster_dns.namespace, settings.cluster_dns.pod_labels),
+            ),
+            self.child,
+        )
+        self.pins: Pins = pins(settings.domain, certificates.pins, secrets)
+        self.losses = stores.losses
+        self.register_outputs({})
+
+    @property
+    def outputs(self) -> dict[str, pulumi.Input[object]]:
+        """Stack outputs: what clients pin, where they go, and what a restart loses."""
+        return {**self.pins, "lostOnRestart": list(self.losses)}
+
+    def _registration(self, settings: Settings, platform: Platform) -> tuple[Registration, tuple[Member, ...]]:
+        chosen = settings.registration
+        if not isinstance(chosen, DevelopmentSettings):
+            pods = Pods.of(chosen.namespace, chosen.pod_labels)
+            return external(chosen.service, pods, chosen.port), ()
+        development = DevelopmentRegistration(
+            "registration",
+            DevelopmentRegistrationArgs(platform=platform, internet=_internet(settings, "registration")),
+            self.child,
+        )
+        return development.registration, development.members
+
+
+def _secrets(settings: Settings) -> SecretsArgs:
+    return SecretsArgs(
+        epochs={secret: setting.epoch for secret, setting in settings.secrets.items()},
+        provided={
+            secret: setting.value.get_secret_value()
+            for secret, setting in settings.secrets.items()
+            if setting.value is not None
+        },
+    )
+
+
+def _certificates(settings: Settings, platform: Platform) -> CertificatesArgs:
+    wanted = settings.certificates
+    brought = wanted.provided
+    return CertificatesArgs(
+        platform=platform,
+        domain=settings.domain,
+        authority_epoch=wanted.authority.epoch,
+        signing_epoch=wanted.authority.signer,
+        authority_days=wanted.authority.validity_days,
+        leaf_epoch=wanted.leaf.epoch,
+        leaf_days=wanted.leaf.validity_days,
+        provided=(
+            brought.certificate,
+            pulumi.Output.secret(brought.private_key.get_secret_value()),
+            brought.authority,
+        )
+        if brought
+        else None,
+    )
+
+
+def _redis(settings: Settings, platform: Platform, secrets: Secrets, disk: Disk) -> RedisArgs:
+    return RedisArgs(
+        platform=platform,
+        secrets=secrets,
+        disk=disk,
+        masters=settings.redis.masters,
+        replicas_per_master=settings.redis.replicas_per_master,
+        memory_bytes=quantity_bytes(settings.redis.memory),
+    )
+
+
+def _turn(settings: Settings) -> tuple[str, int, int] | None:
+    turn = settings.turn
+    return (turn.host, turn.port, turn.tls_port or 0) if turn else None
+
+
+def _internet(settings: Settings, name: EgressName) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((way.cidr, tuple(way.ports)) for way in settings.egress.get(name, ()))

@@ -1,0 +1,146 @@
+"""The public edge: Traefik's routes, made from what components offer. It knows no service by name.
+
+Traefik itself is the cluster's (k3s brings one). Its own configuration is left alone.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from components.base import Component
+from components.capabilities import Member, Pods, Route, Tls
+from components.kubernetes.platform import Platform
+
+API = "traefik.io/v1alpha1"
+
+FORGEABLE = ("Forwarded", "Proxy-Auth-Cert", "Proxy-Ssl-Id", "X-Proxied-Https")
+"""Headers that say who a client is or how it came. Whisper's HTTP server believes some of them, and Traefik
+overwrites only X-Forwarded-* and X-Real-Ip, so these are taken away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class IngressArgs:
+    """`proxy` are Traefik's pods; the entry points' names are those of its static configuration.
+
+    `average` and `burst` limit requests a second for each client address.
+    """
+
+    platform: Platform
+    domain: str
+    tls: Tls
+    routes: tuple[Route, ...]
+    proxy: Pods
+    plain_entry_point: str
+    tls_entry_point: str
+    average: int
+    burst: int
+
+
+class Ingress(Component):
+    """IngressRoutes by host, with TLS 1.2 or later, a redirect from http, and a rate limit."""
+
+    TYPE = "flatline:ingress:Ingress"
+
+    def __init__(self, name: str, args: IngressArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self._args = args
+        self._object("TLSOption", "tls", {"minVersion": "VersionTLS12", "sniStrict": True, "cipherSuites": CIPHERS})
+        self._object("Middleware", "rate-limit", {"rateLimit": {"average": args.average, "burst": args.burst}})
+        self._object("Middleware", "headers", {"headers": HEADERS})
+        self._object("Middleware", "https", {"redirectScheme": {"scheme": "https", "permanent": True}})
+        self._object("Middleware", "no-query", {"redirectRegex": NO_QUERY})
+        prefixes = {route.endpoint.service: route.prefix for route in args.routes if route.prefix}
+        for service, prefix in prefixes.items():
+            self._object("Middleware", f"{service}-prefix", {"addPrefix": {"prefix": prefix}})
+        for route in args.routes:
+            self._route(route)
+        self._redirect()
+        self.outsider = Member(
+            name="ingress",
+            pods=args.proxy,
+            egress=tuple(dict.fromkeys(route.endpoint for route in args.routes)),
+        )
+        self.register_outputs({})
+
+    def _object(self, kind: str, name: str, spec: dict[str, Any]) -> None:
+        kubernetes.apiextensions.CustomResource(
+            f"{kind.lower()}-{name}",
+            api_version=API,
+            kind=kind,
+            metadata=ObjectMetaArgs(
+                name=name,
+                namespace=self._args.platform.namespace,
+                labels={"app.kubernetes.io/part-of": "flatline"},
+            ),
+            spec=spec,
+            opts=self.child,
+        )
+
+    def _host(self, route: Route) -> str:
+        return f"Host(`{route.host}.{self._args.domain}`)"
+
+    def _route(self, route: Route) -> None:
+        middlewares = ["headers", "rate-limit"]
+        if route.no_query:
+            middlewares.append("no-query")
+        if route.prefix:
+            middlewares.append(f"{route.endpoint.service}-prefix")
+        rule = self._host(route) + (f" && {route.match}" if route.match else "")
+        self._object(
+            "IngressRoute",
+            route.name,
+            {
+                "entryPoints": [self._args.tls_entry_point],
+                "routes": [
+                    {
+                        "kind": "Rule",
+                        "match": rule,
+                        "middlewares": [{"name": name} for name in middlewares],
+                        "services": [{"name": route.endpoint.service, "port": route.endpoint.port}],
+                    }
+                ],
+                "tls": {
+                    "secretName": self._args.tls.secret_name,
+                    "options": {"name": "tls", "namespace": self._args.platform.name},
+                },
+            },
+        )
+
+    def _redirect(self) -> None:
+        hosts = " || ".join(dict.fromkeys(self._host(route) for route in self._args.routes))
+        self._object(
+            "IngressRoute",
+            "redirect",
+            {
+                "entryPoints": [self._args.plain_entry_point],
+                "routes": [
+                    {
+                        "kind": "Rule",
+                        "match": hosts,
+                        "middlewares": [{"name": "https"}],
+                        "services": [{"kind": "TraefikService", "name": "noop@internal"}],
+                    }
+                ],
+            },
+        )
+
+
+CIPHERS = [
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+]
+"""For TLS 1.2: forward secrecy and authenticated encryption only. TLS 1.3 has no others."""
+
+HEADERS = {
+    "customRequestHeaders": dict.fromkeys(FORGEABLE, ""),
+    "stsSeconds": 31_536_000,
+    "contentTypeNosniff": True,
+}
+NO_QUERY = {"regex": r"^(https?://[^?]+)\?.*$", "replacement": "${1}", "permanent": False}

@@ -1,0 +1,77 @@
+"""Files for containers, in a ConfigMap or a Secret whose name changes with its content."""
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.core.v1 import (
+    ConfigMapVolumeSourceArgs,
+    SecretVolumeSourceArgs,
+    VolumeArgs,
+    VolumeMountArgs,
+)
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from components.base import Component
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesArgs:
+    """`files` maps absolute paths in the container to texts; base names must differ. `executable` sets mode 0555."""
+
+    namespace: pulumi.Input[str]
+    files: Mapping[str, pulumi.Input[str]]
+    secret: bool = False
+    executable: bool = False
+
+
+class Files(Component):
+    """One immutable ConfigMap or Secret, mounted file by file.
+
+    It has no name of its own: a change of content is a new object, so the pods that mount it roll, and the old
+    object goes only after them.
+    """
+
+    TYPE = "flatline:kubernetes:Files"
+
+    def __init__(self, name: str, args: FilesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self.paths = tuple(sorted(args.files))
+        self.name = name
+        data = {posixpath.basename(path): text for path, text in args.files.items()}
+        if len(data) != len(args.files):
+            raise ValueError(f"{name}: two files have the same base name")
+        metadata = ObjectMetaArgs(namespace=args.namespace, labels={"app.kubernetes.io/part-of": "flatline"})
+        mode = 0o555 if args.executable else 0o444
+        if args.secret:
+            secret = kubernetes.core.v1.Secret(
+                name, metadata=metadata, string_data=data, type="Opaque", immutable=True, opts=self.child
+            )
+            self.volume = VolumeArgs(
+                name=name,
+                secret=SecretVolumeSourceArgs(secret_name=name_of(secret.metadata), default_mode=0o440),
+            )
+        else:
+            config_map = kubernetes.core.v1.ConfigMap(
+                name, metadata=metadata, data=data, immutable=True, opts=self.child
+            )
+            self.volume = VolumeArgs(
+                name=name,
+                config_map=ConfigMapVolumeSourceArgs(name=name_of(config_map.metadata), default_mode=mode),
+            )
+        self.register_outputs({})
+
+    @property
+    def mounts(self) -> list[VolumeMountArgs]:
+        """Each file at its path, read-only."""
+        return [
+            VolumeMountArgs(name=self.name, mount_path=path, sub_path=posixpath.basename(path), read_only=True)
+            for path in self.paths
+        ]
+
+
+def name_of(metadata: pulumi.Output[kubernetes.meta.v1.outputs.ObjectMeta]) -> pulumi.Output[str]:
+    """The name that an object got."""
+    return metadata.apply(lambda value: str(value.name))

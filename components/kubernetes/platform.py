@@ -1,0 +1,69 @@
+"""Where workloads run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from components.base import Component
+from components.kubernetes.files import Files, FilesArgs
+from config.images import IMAGES, ImageName
+
+PodSecurity = Literal["restricted", "baseline"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlatformArgs:
+    """`images` are the references that the cluster pulls, `wait_program` the text of programs/wait.mjs."""
+
+    namespace: str
+    pod_security: PodSecurity
+    images: Mapping[ImageName, str]
+    wait_program: str
+    storage_class: str | None = None
+
+
+class Platform(Component):
+    """A namespace with Pod Security enforced, and what every workload in it needs."""
+
+    TYPE = "flatline:kubernetes:Platform"
+
+    def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self.args = args
+        levels = {f"pod-security.kubernetes.io/{mode}": args.pod_security for mode in ("enforce", "audit", "warn")} | {
+            f"pod-security.kubernetes.io/{mode}-version": "latest" for mode in ("enforce", "audit", "warn")
+        }
+        # Deleting a namespace deletes the volumes in it.
+        self._namespace = kubernetes.core.v1.Namespace(
+            name,
+            metadata=ObjectMetaArgs(name=args.namespace, labels={"app.kubernetes.io/part-of": "flatline", **levels}),
+            opts=pulumi.ResourceOptions(parent=self, protect=True),
+        )
+        self.wait_program = Files(
+            f"{name}-wait",
+            FilesArgs(namespace=self.namespace, files={"/opt/flatline/wait.mjs": args.wait_program}),
+            self.child,
+        )
+        self.register_outputs({})
+
+    @property
+    def name(self) -> str:
+        """The namespace's name, for host names."""
+        return self.args.namespace
+
+    @property
+    def namespace(self) -> pulumi.Output[str]:
+        """The namespace's name, known once it exists."""
+        return self._namespace.metadata.apply(lambda metadata: str(metadata.name))
+
+    def image(self, name: ImageName) -> str:
+        """The reference of an image."""
+        return self.args.images[name]
+
+    def architectures(self, name: ImageName) -> tuple[str, ...]:
+        """CPU architectures that an image is published for."""
+        return IMAGES[name].architectures

@@ -1,0 +1,367 @@
+"""Pods: containers, files, volumes, waits and hardening, the same for every workload and task."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pulumi
+from pulumi_kubernetes.core.v1 import (
+    AffinityArgs,
+    CapabilitiesArgs,
+    ContainerArgs,
+    ContainerPortArgs,
+    EmptyDirVolumeSourceArgs,
+    EnvVarArgs,
+    EnvVarSourceArgs,
+    ExecActionArgs,
+    HTTPGetActionArgs,
+    LifecycleArgs,
+    LifecycleHandlerArgs,
+    NodeAffinityArgs,
+    NodeSelectorArgs,
+    NodeSelectorRequirementArgs,
+    NodeSelectorTermArgs,
+    ObjectFieldSelectorArgs,
+    PersistentVolumeClaimVolumeSourceArgs,
+    PodSecurityContextArgs,
+    PodSpecArgs,
+    PodTemplateSpecArgs,
+    ProbeArgs,
+    ResourceRequirementsArgs,
+    SeccompProfileArgs,
+    SecurityContextArgs,
+    SleepActionArgs,
+    TCPSocketActionArgs,
+    TopologySpreadConstraintArgs,
+    VolumeArgs,
+    VolumeMountArgs,
+)
+from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
+
+from components.capabilities import Access, Pods, Protocol
+from components.kubernetes.files import Files
+from components.kubernetes.platform import Platform
+from config.images import ImageName
+
+USER = 10001
+"""User and group of every container but LocalStack's: none of an image's own, and of no file on the node."""
+
+ALL_ARCHITECTURES = ("amd64", "arm64")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A port of a container; `published` ones are in the Service."""
+
+    name: str
+    number: int
+    protocol: Protocol = "TCP"
+    published: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """How a probe asks: an HTTP path on a port, a TCP port, or a command."""
+
+    port: str = ""
+    path: str = ""
+    command: tuple[str, ...] = ()
+
+    def probe(self, *, period: int, failures: int, timeout: int = 3) -> ProbeArgs:
+        """The probe with its period and time-out in seconds."""
+        return ProbeArgs(
+            http_get=HTTPGetActionArgs(port=self.port, path=self.path) if self.path else None,
+            tcp_socket=TCPSocketActionArgs(port=self.port) if self.port and not self.path else None,
+            exec_=ExecActionArgs(command=list(self.command)) if self.command else None,
+            period_seconds=period,
+            failure_threshold=failures,
+            timeout_seconds=timeout,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """`startup_budget` in seconds: how long the first success may take before the container is restarted."""
+
+    startup: Check
+    readiness: Check
+    liveness: Check
+    startup_budget: int = 60
+    timeout: int = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Requests of CPU and memory, the memory limit, and what the container may write besides volumes.
+
+    There is no CPU limit: throttling makes probes fail on a node that has time to spare.
+    """
+
+    cpu: str
+    memory: str
+    memory_limit: str
+    scratch: str = "64Mi"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disk:
+    """A persistent volume claim of the workload: `name` is its identity."""
+
+    name: str
+    size: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskMount:
+    """Where a container sees a disk of its workload."""
+
+    disk: str
+    path: str
+    read_only: bool = False
+    sub_path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """A container. `scratch` maps paths to sizes of empty volumes; `fields` are downward API environment values."""
+
+    name: str
+    image: ImageName
+    resources: Resources
+    command: tuple[str, ...] = ()
+    args: tuple[pulumi.Input[str], ...] = ()
+    env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    files: tuple[Files, ...] = ()
+    disks: tuple[DiskMount, ...] = ()
+    scratch: Mapping[str, str] = field(default_factory=dict)
+    probes: Probes | None = None
+    stop_delay: int = 0
+    """Seconds between the removal from Services and SIGTERM."""
+    stop_command: tuple[str, ...] = ()
+    """Runs before SIGTERM instead of the delay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PodArgs:
+    """A pod: who it is, what runs in it, what it may reach (`access`), how long it may take to stop (seconds)."""
+
+    platform: Platform
+    name: str
+    component: str
+    containers: tuple[Container, ...]
+    access: tuple[Access, ...] = ()
+    grace: int = 30
+    root: bool = False
+    """Runs as root with a writable file system, as LocalStack must."""
+    restart: Literal["Always", "Never", "OnFailure"] = "Always"
+    disks: tuple[Disk, ...] = ()
+    replicas: int = 1
+
+
+def labels(args: PodArgs) -> dict[str, str]:
+    """Labels of the pod; they select it too. None of them changes with a version."""
+    return dict(pods(args.platform, args.name, args.component).labels)
+
+
+def pods(platform: Platform, name: str, component: str) -> Pods:
+    """The pods of that name, before anything of them exists: pods that reach each other need it."""
+    return Pods.of(
+        platform.name,
+        {
+            "app.kubernetes.io/name": name,
+            "app.kubernetes.io/component": component,
+            "app.kubernetes.io/instance": platform.name,
+            "app.kubernetes.io/part-of": "flatline",
+        },
+    )
+
+
+def managed_labels(args: PodArgs) -> dict[str, str]:
+    """Labels of the objects around the pod."""
+    return {**labels(args), "app.kubernetes.io/managed-by": "pulumi"}
+
+
+def template(args: PodArgs, account: pulumi.Input[str], claims: Mapping[str, pulumi.Input[str]]) -> PodTemplateSpecArgs:
+    """The pod template; `claims` maps disks to the claims that hold them (none for a claim template)."""
+    waiting = _wait_container(args)
+    containers = [*waiting, *args.containers]
+    return PodTemplateSpecArgs(
+        metadata=ObjectMetaArgs(labels=labels(args)),
+        spec=PodSpecArgs(
+            service_account_name=account,
+            automount_service_account_token=False,
+            enable_service_links=False,
+            restart_policy=args.restart,
+            termination_grace_period_seconds=args.grace,
+            security_context=_pod_security(args),
+            affinity=_affinity(args, containers),
+            topology_spread_constraints=_spread(args),
+            init_containers=[_container(args, container) for container in waiting] or None,
+            containers=[_container(args, container) for container in args.containers],
+            volumes=_volumes(containers, claims),
+        ),
+    )
+
+
+def _wait_container(args: PodArgs) -> list[Container]:
+    """An init container that waits for everything that the pod cannot start without."""
+    targets = sorted({wait.target for access in args.access for wait in access.wait_for})
+    if not targets:
+        return []
+    passwords = dict.fromkeys(
+        access.password_file for access in args.access if access.wait_for and access.password_file
+    )
+    flags = [flag for files in passwords for flag in ("--redis-password-file", files.paths[0])]
+    return [
+        Container(
+            name="wait",
+            image="node",
+            command=("node", args.platform.wait_program.paths[0]),
+            args=(*flags, *targets),
+            files=(args.platform.wait_program, *passwords),
+            resources=Resources(cpu="10m", memory="64Mi", memory_limit="128Mi"),
+        )
+    ]
+
+
+def environment(args: PodArgs) -> dict[str, pulumi.Input[str]]:
+    """Environment values that come with the capabilities a pod uses."""
+    return {key: value for access in args.access for key, value in access.env.items()}
+
+
+def _container(args: PodArgs, container: Container) -> ContainerArgs:
+    wired = environment(args) if container is args.containers[0] else {}
+    values = {**wired, **container.env}
+    plain = [EnvVarArgs(name=key, value=values[key]) for key in sorted(values)]
+    fields = [
+        EnvVarArgs(name=key, value_from=EnvVarSourceArgs(field_ref=ObjectFieldSelectorArgs(field_path=path)))
+        for key, path in sorted(container.fields.items())
+    ]
+    probes, size = container.probes, container.resources
+    return ContainerArgs(
+        name=container.name,
+        image=args.platform.image(container.image),
+        image_pull_policy="IfNotPresent",
+        command=list(container.command) or None,
+        args=list(container.args) or None,
+        env=(plain + fields) or None,
+        ports=[
+            ContainerPortArgs(name=port.name, container_port=port.number, protocol=port.protocol)
+            for port in container.ports
+        ]
+        or None,
+        resources=ResourceRequirementsArgs(
+            requests={"cpu": size.cpu, "memory": size.memory, "ephemeral-storage": size.scratch},
+            limits={"memory": size.memory_limit, "ephemeral-storage": _scratch_limit(container)},
+        ),
+        startup_probe=probes.startup.probe(period=5, failures=-(-probes.startup_budget // 5), timeout=probes.timeout)
+        if probes
+        else None,
+        readiness_probe=probes.readiness.probe(period=10, failures=3, timeout=probes.timeout) if probes else None,
+        liveness_probe=probes.liveness.probe(period=30, failures=4, timeout=probes.timeout) if probes else None,
+        lifecycle=_before_stop(container),
+        security_context=_container_security(args),
+        termination_message_policy="FallbackToLogsOnError",
+        volume_mounts=_mounts(container) or None,
+    )
+
+
+def _before_stop(container: Container) -> LifecycleArgs | None:
+    if container.stop_command:
+        return LifecycleArgs(pre_stop=LifecycleHandlerArgs(exec_=ExecActionArgs(command=list(container.stop_command))))
+    if container.stop_delay:
+        return LifecycleArgs(pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=container.stop_delay)))
+    return None
+
+
+def _scratch_limit(container: Container) -> str:
+    """Empty volumes count towards a container's ephemeral storage, so the limit holds them all and the logs."""
+    megabytes = [int(size[:-2]) * (1024 if size.endswith("Gi") else 1) for size in container.scratch.values()]
+    return f"{sum(megabytes) + 256}Mi"
+
+
+def _pod_security(args: PodArgs) -> PodSecurityContextArgs:
+    profile = SeccompProfileArgs(type="RuntimeDefault")
+    if args.root:
+        return PodSecurityContextArgs(seccomp_profile=profile)
+    return PodSecurityContextArgs(
+        run_as_non_root=True,
+        run_as_user=USER,
+        run_as_group=USER,
+        fs_group=USER,
+        fs_group_change_policy="OnRootMismatch",
+        seccomp_profile=profile,
+    )
+
+
+def _container_security(args: PodArgs) -> SecurityContextArgs:
+    return SecurityContextArgs(
+        allow_privilege_escalation=False,
+        privileged=False,
+        capabilities=CapabilitiesArgs(drop=["ALL"]),
+        read_only_root_filesystem=not args.root,
+    )
+
+
+def _affinity(args: PodArgs, containers: list[Container]) -> AffinityArgs | None:
+    """Nodes of an architecture that every image is published for, where that is not all of them."""
+    common = set(ALL_ARCHITECTURES)
+    for container in containers:
+        common &= set(args.platform.architectures(container.image))
+    if common == set(ALL_ARCHITECTURES):
+        return None
+    expression = NodeSelectorRequirementArgs(key="kubernetes.io/arch", operator="In", values=sorted(common))
+    return AffinityArgs(
+        node_affinity=NodeAffinityArgs(
+            required_during_scheduling_ignored_during_execution=NodeSelectorArgs(
+                node_selector_terms=[NodeSelectorTermArgs(match_expressions=[expression])]
+            )
+        )
+    )
+
+
+def _spread(args: PodArgs) -> list[TopologySpreadConstraintArgs] | None:
+    if args.replicas == 1:
+        return None
+    return [
+        TopologySpreadConstraintArgs(
+            max_skew=1,
+            topology_key=key,
+            when_unsatisfiable="ScheduleAnyway",
+            label_selector=LabelSelectorArgs(match_labels=labels(args)),
+        )
+        for key in ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+    ]
+
+
+def _scratch_name(container: Container, path: str) -> str:
+    return f"{container.name}{path.replace('/', '-').replace('_', '-').replace('.', '-')}".lower()
+
+
+def _mounts(container: Container) -> list[VolumeMountArgs]:
+    scratch = [
+        VolumeMountArgs(name=_scratch_name(container, path), mount_path=path) for path in sorted(container.scratch)
+    ]
+    disks = [
+        VolumeMountArgs(
+            name=mount.disk, mount_path=mount.path, read_only=mount.read_only, sub_path=mount.sub_path or None
+        )
+        for mount in container.disks
+    ]
+    return [mount for files in container.files for mount in files.mounts] + disks + scratch
+
+
+def _volumes(containers: list[Container], claims: Mapping[str, pulumi.Input[str]]) -> list[VolumeArgs] | None:
+    files = {files.name: files.volume for container in containers for files in container.files}
+    scratch = [
+        VolumeArgs(name=_scratch_name(container, path), empty_dir=EmptyDirVolumeSourceArgs(size_limit=size))
+        for container in containers
+        for path, size in sorted(container.scratch.items())
+    ]
+    disks = [
+        VolumeArgs(name=name, persistent_volume_claim=PersistentVolumeClaimVolumeSourceArgs(claim_name=claim))
+        for name, claim in sorted(claims.items())
+    ]
+    return [*files.values(), *disks, *scratch] or None

@@ -1,0 +1,80 @@
+"""Tasks: Jobs that run to completion once, and CronJobs."""
+
+from dataclasses import dataclass, replace
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.batch.v1 import CronJobSpecArgs, JobSpecArgs, JobTemplateSpecArgs
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from components.base import Component
+from components.capabilities import Member
+from components.kubernetes.files import name_of
+from components.kubernetes.pod import PodArgs, managed_labels, pods, template
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskArgs:
+    """A pod that ends. With a `schedule` (cron, UTC) it is a CronJob; `suspended` gives the reason why it waits.
+
+    `deadline` in seconds bounds one run.
+    """
+
+    pod: PodArgs
+    deadline: int
+    schedule: str = ""
+    suspended: str = ""
+
+
+class Task(Component):
+    """A Job, named after its content because Jobs cannot change, or a CronJob.
+
+    What a Job does must be idempotent: any change of it is a new Job.
+    """
+
+    TYPE = "flatline:kubernetes:Task"
+
+    def __init__(self, name: str, args: TaskArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        pod = replace(args.pod, restart="OnFailure")
+        self.pods = pods(pod.platform, pod.name, pod.component)
+        self._name, self._args = name, args
+        account = kubernetes.core.v1.ServiceAccount(
+            name,
+            metadata=ObjectMetaArgs(name=name, namespace=pod.platform.namespace, labels=managed_labels(pod)),
+            automount_service_account_token=False,
+            opts=self.child,
+        )
+        job = JobSpecArgs(
+            backoff_limit=10,
+            active_deadline_seconds=args.deadline,
+            template=template(pod, name_of(account.metadata), {}),
+        )
+        metadata = ObjectMetaArgs(namespace=pod.platform.namespace, labels=managed_labels(pod))
+        if args.schedule:
+            metadata.name = name
+            metadata.annotations = {"flatline.org/suspended-because": args.suspended} if args.suspended else None
+            kubernetes.batch.v1.CronJob(
+                name,
+                metadata=metadata,
+                spec=CronJobSpecArgs(
+                    schedule=args.schedule,
+                    time_zone="Etc/UTC",
+                    suspend=bool(args.suspended),
+                    concurrency_policy="Forbid",
+                    starting_deadline_seconds=3600,
+                    successful_jobs_history_limit=1,
+                    failed_jobs_history_limit=3,
+                    job_template=JobTemplateSpecArgs(spec=job),
+                ),
+                opts=self.child,
+            )
+        else:
+            kubernetes.batch.v1.Job(name, metadata=metadata, spec=job, opts=self.child)
+        self.register_outputs({})
+
+    @property
+    def member(self) -> Member:
+        """The pods and everything that they may open connections to."""
+        egress = tuple(dict.fromkeys(target for access in self._args.pod.access for target in access.egress))
+        return Member(name=self._name, pods=self.pods, egress=egress)

@@ -1,0 +1,189 @@
+"""Workloads: a Deployment or a StatefulSet with its Service, account, volumes and disruption budget."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from pulumi_kubernetes.apps.v1 import (
+    DeploymentSpecArgs,
+    DeploymentStrategyArgs,
+    RollingUpdateDeploymentArgs,
+    StatefulSetPersistentVolumeClaimRetentionPolicyArgs,
+    StatefulSetSpecArgs,
+)
+from pulumi_kubernetes.core.v1 import (
+    PersistentVolumeClaimArgs,
+    PersistentVolumeClaimSpecArgs,
+    ServicePortArgs,
+    ServiceSpecArgs,
+    VolumeResourceRequirementsArgs,
+)
+from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgs
+
+from components.base import Component
+from components.capabilities import Endpoint, Member
+from components.kubernetes.files import name_of
+from components.kubernetes.pod import Disk, PodArgs, Port, labels, managed_labels, pods, template
+
+Shape = Literal["rolling", "recreate", "stateful"]
+"""`rolling` and `recreate` are Deployments; `stateful` is a StatefulSet whose disks come from claim templates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadArgs:
+    """A pod and how it is kept running.
+
+    `peers` adds a headless Service of that name which also lists pods that are not ready, for pods that find each
+    other. `internet` are CIDRs and TCP ports outside of the cluster.
+    """
+
+    pod: PodArgs
+    shape: Shape = "rolling"
+    peers: str = ""
+    internet: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+
+class Workload(Component):
+    """Everything that keeps one kind of pod running and reachable.
+
+    A disk of a Deployment is a claim of its own, protected: neither an update nor a destroy takes it away. A claim
+    template's disks are not Pulumi's at all and are retained by the StatefulSet.
+    """
+
+    TYPE = "flatline:kubernetes:Workload"
+
+    def __init__(self, name: str, args: WorkloadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self.args, self._name = args, name
+        pod = args.pod
+        self.pods = pods(pod.platform, pod.name, pod.component)
+        self._ports = [port for container in pod.containers for port in container.ports if port.published]
+        account = kubernetes.core.v1.ServiceAccount(
+            name, metadata=self._metadata(name), automount_service_account_token=False, opts=self.child
+        )
+        if self._ports:
+            self._service(name, headless=False)
+        if args.peers:
+            self._service(args.peers, headless=True)
+        if args.shape == "stateful":
+            self._stateful_set(name_of(account.metadata))
+        else:
+            self._deployment(name_of(account.metadata))
+        if pod.replicas > 1:
+            kubernetes.policy.v1.PodDisruptionBudget(
+                name,
+                metadata=self._metadata(name),
+                spec=PodDisruptionBudgetSpecArgs(max_unavailable=1, selector=self._selector),
+                opts=self.child,
+            )
+        self.register_outputs({})
+
+    def endpoint(self, port: str) -> Endpoint:
+        """A published port of the Service, by its name."""
+        found = {candidate.name: candidate for candidate in self._ports}[port]
+        return Endpoint(service=self._name, pods=self.pods, port=found.number, protocol=found.protocol)
+
+    @property
+    def member(self) -> Member:
+        """The pods and everything that they may open connections to."""
+        egress = tuple(dict.fromkeys(target for access in self.args.pod.access for target in access.egress))
+        return Member(name=self._name, pods=self.pods, egress=egress, internet=self.args.internet)
+
+    @property
+    def _selector(self) -> LabelSelectorArgs:
+        return LabelSelectorArgs(match_labels=labels(self.args.pod))
+
+    def _metadata(self, name: str) -> ObjectMetaArgs:
+        pod = self.args.pod
+        return ObjectMetaArgs(name=name, namespace=pod.platform.namespace, labels=managed_labels(pod))
+
+    def _service(self, name: str, *, headless: bool) -> None:
+        ports = self._ports if not headless else [p for c in self.args.pod.containers for p in c.ports]
+        kubernetes.core.v1.Service(
+            name,
+            metadata=self._metadata(name),
+            spec=ServiceSpecArgs(
+                type="ClusterIP",
+                cluster_ip="None" if headless else None,
+                publish_not_ready_addresses=True if headless else None,
+                selector=labels(self.args.pod),
+                ports=[_service_port(port) for port in ports],
+            ),
+            opts=self.child,
+        )
+
+    def _deployment(self, account: pulumi.Input[str]) -> None:
+        pod = self.args.pod
+        claims = {disk.name: self._claim(disk) for disk in pod.disks}
+        strategy = (
+            DeploymentStrategyArgs(type="Recreate")
+            if self.args.shape == "recreate"
+            else DeploymentStrategyArgs(
+                type="RollingUpdate", rolling_update=RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)
+            )
+        )
+        kubernetes.apps.v1.Deployment(
+            self._name,
+            metadata=self._metadata(self._name),
+            spec=DeploymentSpecArgs(
+                replicas=pod.replicas,
+                revision_history_limit=3,
+                strategy=strategy,
+                selector=self._selector,
+                template=template(pod, account, claims),
+            ),
+            opts=self.child,
+        )
+
+    def _claim(self, disk: Disk) -> pulumi.Output[str]:
+        claim = kubernetes.core.v1.PersistentVolumeClaim(
+            disk.name,
+            metadata=ObjectMetaArgs(
+                name=disk.name,
+                namespace=self.args.pod.platform.namespace,
+                labels=managed_labels(self.args.pod),
+                # A class that binds at the first pod leaves the claim pending until the Deployment exists.
+                annotations={"pulumi.com/skipAwait": "true"},
+            ),
+            spec=self._claim_spec(disk),
+            opts=pulumi.ResourceOptions(parent=self, protect=True),
+        )
+        return name_of(claim.metadata)
+
+    def _claim_spec(self, disk: Disk) -> PersistentVolumeClaimSpecArgs:
+        return PersistentVolumeClaimSpecArgs(
+            access_modes=["ReadWriteOnce"],
+            storage_class_name=self.args.pod.platform.args.storage_class,
+            resources=VolumeResourceRequirementsArgs(requests={"storage": disk.size}),
+        )
+
+    def _stateful_set(self, account: pulumi.Input[str]) -> None:
+        pod = self.args.pod
+        kubernetes.apps.v1.StatefulSet(
+            self._name,
+            metadata=self._metadata(self._name),
+            spec=StatefulSetSpecArgs(
+                replicas=pod.replicas,
+                revision_history_limit=3,
+                service_name=self.args.peers or self._name,
+                pod_management_policy="Parallel",
+                persistent_volume_claim_retention_policy=StatefulSetPersistentVolumeClaimRetentionPolicyArgs(
+                    when_deleted="Retain", when_scaled="Retain"
+                ),
+                selector=self._selector,
+                template=template(pod, account, {}),
+                volume_claim_templates=[
+                    PersistentVolumeClaimArgs(
+                        metadata=ObjectMetaArgs(name=disk.name, labels=labels(pod)), spec=self._claim_spec(disk)
+                    )
+                    for disk in pod.disks
+                ],
+            ),
+            opts=self.child,
+        )
+
+
+def _service_port(port: Port) -> ServicePortArgs:
+    return ServicePortArgs(name=port.name, port=port.number, target_port=port.name, protocol=port.protocol)

@@ -1,0 +1,43 @@
+"""What a client must be built with: public values and URLs. None of it is secret."""
+
+import base64
+from collections.abc import Mapping
+
+import pulumi
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from components.secrets import Secrets
+
+Pins = Mapping[str, pulumi.Input[object]]
+
+
+def pins(domain: str, authorities: pulumi.Output[str], secrets: Secrets) -> Pins:
+    """The client pins as stack outputs.
+
+    `caCertificates` is a PEM text (two certificates while an authority is being replaced), `caCertificatesDer` the
+    same as base64 DER for libsignal. Public parameters are padded base64 of libsignal's serialised forms; public
+    keys are base64 of 33 bytes (type byte 05).
+    """
+    return {
+        "urls": {
+            "whisper": f"https://whisper.{domain}",
+            "storage": f"https://storage.{domain}",
+            "cdn0": f"https://cdn0.{domain}",
+            "cdn3": f"https://cdn3.{domain}",
+        },
+        "caCertificates": authorities,
+        "caCertificatesDer": authorities.apply(_der),
+        "serverPublicParams": secrets.public("zk-server"),
+        "genericServerPublicParams": secrets.public("zk-calling"),
+        "backupServerPublicParams": secrets.public("zk-backups"),
+        "unidentifiedSenderTrustRoot": secrets.public("unidentified-delivery-trust-root"),
+        "noisePublicKey": secrets.public("noise-tunnel"),
+    }
+
+
+def _der(pem: str) -> list[str]:
+    return [
+        base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
+        for certificate in x509.load_pem_x509_certificates(pem.encode())
+    ]

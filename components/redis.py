@@ -1,0 +1,228 @@
+"""Redis in the cluster: the Redis Cluster of caches and queues, and the stand-alone one for publish/subscribe."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+
+from components.base import Component
+from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Wait
+from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.platform import Platform
+from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources, pods
+from components.kubernetes.workload import Workload, WorkloadArgs
+from components.programs import (
+    REDIS_CLUSTER_CONF,
+    REDIS_MEMBERSHIP,
+    REDIS_PROBE,
+    REDIS_PUBSUB_CONF,
+    REDIS_START,
+    REDIS_STOP,
+    Program,
+)
+from components.secrets import Secrets
+
+PORT, BUS_PORT = 6379, 16379
+MEMBERSHIP_PORT = 8080
+BUS = Port(name="bus", number=BUS_PORT, published=False)
+COMPONENT = "redis"
+PASSWORD_FILE = "/etc/flatline/redis-password"
+DATA = "/data"
+STOP_SECONDS, STOP_PATIENCE_SECONDS = 240, 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisArgs:
+    """`memory_bytes` is the memory limit of a node; `disk` is each node's own."""
+
+    platform: Platform
+    secrets: Secrets
+    disk: Disk
+    masters: int
+    replicas_per_master: int
+    memory_bytes: int
+
+
+class Redis(Component):
+    """Both installations share a password, and nothing else.
+
+    Redis Cluster knows its nodes by address, which a restart changes, so each node mends its own list before it
+    starts and a membership process introduces nodes to each other, hands out slots and moves them when the cluster
+    grows or shrinks. The nodes wait for that process to agree before they become fewer.
+    """
+
+    TYPE = "flatline:redis:Redis"
+
+    def __init__(self, name: str, args: RedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self._name, self._args = name, args
+        self._password = args.secrets.of("redis")["password"]
+        self._password_file = Files(
+            f"{name}-password",
+            FilesArgs(namespace=args.platform.namespace, files={PASSWORD_FILE: self._password}, secret=True),
+            self.child,
+        )
+        membership = self._membership(f"{name}-membership")
+        nodes = self._nodes(membership)
+        pubsub = self._pubsub(f"{name}-pubsub")
+        self.members = (nodes.member, membership.member, pubsub.member)
+        self.cluster = RedisCluster(access=self._access(nodes, "redis-cluster"), uri=self._uri(nodes))
+        self.pubsub = PubSub(access=self._access(pubsub, "redis"), uri=self._uri(pubsub))
+        self.register_outputs({})
+
+    @property
+    def _peers(self) -> str:
+        """The headless Service that also lists pods that are not ready."""
+        return f"{self._name}-nodes"
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {
+            "REDIS_PORT": str(PORT),
+            "REDIS_PASSWORD_FILE": PASSWORD_FILE,
+            "REDIS_PEER_DOMAIN": f"{self._peers}.{self._args.platform.name}.svc",
+        }
+
+    def _files(self, name: str, *programs: Program) -> Files:
+        return Files(
+            f"{name}-programs",
+            FilesArgs(
+                namespace=self._args.platform.namespace,
+                files={program.path: program.text for program in programs},
+                executable=True,
+            ),
+            self.child,
+        )
+
+    def _nodes(self, membership: Workload) -> Workload:
+        args = self._args
+        programs = self._files(self._name, REDIS_START, REDIS_STOP, REDIS_PROBE, REDIS_CLUSTER_CONF)
+        disk = DiskMount(disk=args.disk.name, path=DATA)
+        return Workload(
+            self._name,
+            WorkloadArgs(
+                shape="stateful",
+                peers=self._peers,
+                pod=PodArgs(
+                    platform=args.platform,
+                    name=self._name,
+                    component=COMPONENT,
+                    replicas=args.masters * (1 + args.replicas_per_master),
+                    grace=STOP_SECONDS + 60,
+                    disks=(args.disk,),
+                    access=(Access(egress=self._node_ports),),
+                    containers=(self._server(self._name, "cluster", REDIS_CLUSTER_CONF, programs, (disk,)),),
+                ),
+            ),
+            # fewer nodes only after the membership process has taken the slots away from the surplus ones
+            pulumi.ResourceOptions(parent=self, depends_on=[membership]),
+        )
+
+    def _pubsub(self, name: str) -> Workload:
+        programs = self._files(name, REDIS_START, REDIS_PROBE, REDIS_PUBSUB_CONF)
+        return Workload(
+            name,
+            WorkloadArgs(
+                shape="recreate",
+                pod=PodArgs(
+                    platform=self._args.platform,
+                    name=name,
+                    component=COMPONENT,
+                    containers=(self._server(name, "standalone", REDIS_PUBSUB_CONF, programs, ()),),
+                ),
+            ),
+            self.child,
+        )
+
+    def _membership(self, name: str) -> Workload:
+        args = self._args
+        programs = self._files(name, REDIS_MEMBERSHIP)
+        ready, alive = Check(port="http", path="/readyz"), Check(port="http", path="/livez")
+        return Workload(
+            name,
+            WorkloadArgs(
+                shape="recreate",
+                pod=PodArgs(
+                    platform=args.platform,
+                    name=name,
+                    component=COMPONENT,
+                    access=(Access(egress=self._node_ports[:1]),),
+                    containers=(
+                        Container(
+                            name="membership",
+                            image="node",
+                            command=("node", REDIS_MEMBERSHIP.path),
+                            env={
+                                **self._environment,
+                                "HTTP_PORT": str(MEMBERSHIP_PORT),
+                                "REDIS_STATEFUL_SET": self._name,
+                                "REDIS_MASTERS": str(args.masters),
+                                "REDIS_REPLICAS_PER_MASTER": str(args.replicas_per_master),
+                            },
+                            fields={"POD_IP": "status.podIP"},
+                            ports=(Port(name="http", number=MEMBERSHIP_PORT, published=False),),
+                            files=(programs, self._password_file),
+                            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+                            resources=Resources(cpu="20m", memory="64Mi", memory_limit="192Mi"),
+                        ),
+                    ),
+                ),
+            ),
+            self.child,
+        )
+
+    @property
+    def _node_ports(self) -> tuple[Endpoint, Endpoint]:
+        """The nodes' ports: of clients, and of the bus."""
+        nodes = pods(self._args.platform, self._name, COMPONENT)
+        return (
+            Endpoint(service=self._peers, pods=nodes, port=PORT),
+            Endpoint(service=self._peers, pods=nodes, port=BUS_PORT),
+        )
+
+    def _access(self, workload: Workload, scheme: Literal["redis", "redis-cluster"]) -> Access:
+        endpoint = workload.endpoint("redis")
+        return Access(
+            egress=(endpoint,),
+            wait_for=(Wait(scheme=scheme, endpoint=endpoint),),
+            password_file=self._password_file,
+        )
+
+    def _uri(self, workload: Workload) -> pulumi.Output[str]:
+        address = workload.endpoint("redis").address
+        return self._password.apply(lambda password: f"redis://:{password}@{address}/")
+
+    def _server(self, name: str, mode: str, conf: Program, files: Files, disks: tuple[DiskMount, ...]) -> Container:
+        alive = Check(command=("sh", REDIS_PROBE.path, "alive"))
+        # half of the limit is left for rewriting the append-only file and for replication buffers
+        environment = {
+            **self._environment,
+            "REDIS_DATA_DIR": DATA,
+            "REDIS_MAXMEMORY": str(self._args.memory_bytes // 2),
+            "REDIS_STOP_SECONDS": str(STOP_SECONDS),
+            "REDIS_STOP_PATIENCE": str(STOP_PATIENCE_SECONDS),
+        }
+        return Container(
+            name=name,
+            image="redis",
+            command=("sh", REDIS_START.path, mode, conf.path),
+            env=environment,
+            fields={"POD_IP": "status.podIP", "POD_NAME": "metadata.name"},
+            ports=(Port(name="redis", number=PORT), *((BUS,) if disks else ())),
+            files=(files, self._password_file),
+            disks=disks,
+            scratch={"/tmp": "16Mi"} | ({} if disks else {DATA: "16Mi"}),
+            probes=Probes(
+                startup=alive,
+                readiness=Check(command=("sh", REDIS_PROBE.path, "ready")),
+                liveness=alive,
+                startup_budget=60,
+                timeout=5,
+            ),
+            resources=Resources(
+                cpu="100m",
+                memory=f"{self._args.memory_bytes // 2**21}Mi",
+                memory_limit=f"{self._args.memory_bytes // 2**20}Mi",
+            ),
+            stop_command=("sh", REDIS_STOP.path) if disks else (),
+        )

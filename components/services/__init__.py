@@ -1,0 +1,1 @@
+"""The services of Flatline. They know capabilities, not what stands behind them."""

@@ -1,0 +1,167 @@
+"""CDN3: attachments, uploaded over tus to tusd, with a hook that verifies credentials and a sweep of old uploads."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.base import Component
+from components.capabilities import Route
+from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.platform import Platform
+from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
+from components.kubernetes.workload import Workload, WorkloadArgs
+from components.programs import CDN3_EXPIRY, CDN3_HOOK
+from components.secrets import Secrets
+
+PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
+BASE_PATH = "/attachments/"
+FOLDER = "/srv/tusd-data/data"
+KEY_FILE = "/etc/flatline/attachments.key"
+SWEEP_SECONDS = 600
+LOCK_SECONDS = 600
+"""tusd ends a request that moves no byte after two minutes at most; a lock of this age is a crash's."""
+
+ROUTE = f"(Path(`{BASE_PATH.rstrip('/')}`) || PathPrefix(`{BASE_PATH}`))"
+"""tusd's metrics and greeting are beside it, and switched off besides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cdn3Args:
+    """Sizes in bytes, ages in seconds; `disk` holds the uploads."""
+
+    platform: Platform
+    secrets: Secrets
+    disk: Disk
+    max_size: int
+    credential_max_age: int
+    completed_max_age: int
+    incomplete_max_age: int
+
+
+class Cdn3(Component):
+    """tusd with its hook and its sweep in one pod, because they share a volume that one node at a time may mount."""
+
+    TYPE = "flatline:services:Cdn3"
+
+    def __init__(self, name: str, args: Cdn3Args, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self._args = args
+        programs = Files(
+            f"{name}-programs",
+            FilesArgs(
+                namespace=args.platform.namespace,
+                files={CDN3_HOOK.path: CDN3_HOOK.text, CDN3_EXPIRY.path: CDN3_EXPIRY.text},
+            ),
+            self.child,
+        )
+        key = Files(
+            f"{name}-key",
+            FilesArgs(
+                namespace=args.platform.namespace,
+                files={KEY_FILE: args.secrets.of("cdn3")["attachments.key"]},
+                secret=True,
+            ),
+            self.child,
+        )
+        workload = Workload(
+            name,
+            WorkloadArgs(
+                shape="recreate",
+                pod=PodArgs(
+                    platform=args.platform,
+                    name=name,
+                    component="cdn3",
+                    disks=(args.disk,),
+                    grace=60,
+                    containers=(self._tusd(), self._hook(programs, key), self._expiry(programs)),
+                ),
+            ),
+            self.child,
+        )
+        self.members = (workload.member,)
+        self.route = Route(name=name, host="cdn3", endpoint=workload.endpoint("http"), match=ROUTE)
+        self.register_outputs({})
+
+    def _tusd(self) -> Container:
+        listening = Check(port="http")
+        return Container(
+            name="tusd",
+            image="tusd",
+            command=("tusd",),
+            args=(
+                "--host=0.0.0.0",
+                f"--port={PORT}",
+                f"--base-path={BASE_PATH}",
+                f"--upload-dir={FOLDER}",
+                f"--max-size={self._args.max_size}",
+                "--behind-proxy",
+                "--disable-termination",
+                "--expose-metrics=false",
+                "--show-greeting=false",
+                "--disable-cors",
+                f"--hooks-http=http://127.0.0.1:{HOOK_PORT}/hooks",
+                "--hooks-enabled-events=pre-create",
+                "--shutdown-timeout=30s",
+            ),
+            ports=(Port(name="http", number=PORT),),
+            disks=(DiskMount(disk=self._args.disk.name, path=FOLDER),),
+            probes=Probes(startup=listening, readiness=listening, liveness=listening),
+            resources=Resources(cpu="100m", memory="64Mi", memory_limit="256Mi"),
+            stop_delay=5,
+        )
+
+    def _hook(self, programs: Files, key: Files) -> Container:
+        alive = Check(port="hook-health", path="/healthz")
+        return Container(
+            name="hook",
+            image="node",
+            command=("node", CDN3_HOOK.path),
+            args=(
+                "--listen",
+                f"127.0.0.1:{HOOK_PORT}",
+                "--health-listen",
+                f"0.0.0.0:{HOOK_HEALTH_PORT}",
+                "--upload-dir",
+                FOLDER,
+                "--secret-file",
+                KEY_FILE,
+                "--max-size",
+                str(self._args.max_size),
+                "--max-age",
+                str(self._args.credential_max_age),
+            ),
+            ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
+            files=(programs, key),
+            disks=(DiskMount(disk=self._args.disk.name, path=FOLDER, read_only=True),),
+            probes=Probes(startup=alive, readiness=alive, liveness=alive),
+            resources=Resources(cpu="20m", memory="64Mi", memory_limit="192Mi"),
+            # tusd answers its last requests first
+            stop_delay=10,
+        )
+
+    def _expiry(self, programs: Files) -> Container:
+        alive = Check(port="expiry-health", path="/healthz")
+        return Container(
+            name="expiry",
+            image="node",
+            command=("node", CDN3_EXPIRY.path),
+            args=(
+                "--upload-dir",
+                FOLDER,
+                "--interval",
+                str(SWEEP_SECONDS),
+                "--completed-max-age",
+                str(self._args.completed_max_age),
+                "--incomplete-max-age",
+                str(self._args.incomplete_max_age),
+                "--lock-max-age",
+                str(LOCK_SECONDS),
+                "--health-listen",
+                f"0.0.0.0:{EXPIRY_HEALTH_PORT}",
+            ),
+            ports=(Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),),
+            files=(programs,),
+            disks=(DiskMount(disk=self._args.disk.name, path=FOLDER),),
+            probes=Probes(startup=alive, readiness=alive, liveness=alive),
+            resources=Resources(cpu="10m", memory="64Mi", memory_limit="192Mi"),
+        )

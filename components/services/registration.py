@@ -1,0 +1,78 @@
+"""Registration: the development service that comes with Flatline, or one of the operator's own.
+
+The development service accepts the last six digits of a phone number as its verification code, keeps its
+sessions in memory (so there is one of it, never two at once) and would send its log to a third party, for
+which its network policy leaves no way.
+"""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.base import Component
+from components.capabilities import Access, Endpoint, Pods, Registration
+from components.kubernetes.platform import Platform
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
+from components.kubernetes.workload import Workload, WorkloadArgs
+
+GRPC_PORT = 50051
+
+
+@dataclass(frozen=True, kw_only=True)
+class DevelopmentRegistrationArgs:
+    """`internet` opens ways out of the cluster."""
+
+    platform: Platform
+    internet: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class DevelopmentRegistration(Component):
+    """The development service: no ownership of a number is ever verified."""
+
+    TYPE = "flatline:services:DevelopmentRegistration"
+
+    def __init__(
+        self, name: str, args: DevelopmentRegistrationArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__(name, opts)
+        listening = Check(port="grpc")
+        workload = Workload(
+            name,
+            WorkloadArgs(
+                shape="recreate",
+                internet=args.internet,
+                pod=PodArgs(
+                    platform=args.platform,
+                    name=name,
+                    component="registration",
+                    containers=(
+                        Container(
+                            name=name,
+                            image="registration",
+                            ports=(Port(name="grpc", number=GRPC_PORT),),
+                            # libraries unpack native code into the temporary folder
+                            scratch={"/tmp": "512Mi"},
+                            probes=Probes(
+                                startup=listening, readiness=listening, liveness=listening, startup_budget=120
+                            ),
+                            resources=Resources(cpu="100m", memory="256Mi", memory_limit="768Mi"),
+                            stop_delay=5,
+                        ),
+                    ),
+                ),
+            ),
+            self.child,
+        )
+        self.members = (workload.member,)
+        self.registration = offered(workload.endpoint("grpc"))
+        self.register_outputs({})
+
+
+def offered(endpoint: Endpoint) -> Registration:
+    """The capability of a registration service at an endpoint. It is needed when a client registers, not before."""
+    return Registration(access=Access(egress=(endpoint,)), host=endpoint.host, port=endpoint.port)
+
+
+def external(service: str, pods: Pods, port: int) -> Registration:
+    """A registration service that the operator runs in the same cluster."""
+    return offered(Endpoint(service=service, pods=pods, port=port))

@@ -1,0 +1,93 @@
+"""Storage: groups, their members and their avatars' upload forms."""
+
+from dataclasses import dataclass
+
+import pulumi
+
+from components.base import Component
+from components.capabilities import Bigtable, Bucket, Route
+from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.platform import Platform
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
+from components.kubernetes.workload import Workload, WorkloadArgs
+from components.secrets import Secrets
+from components.text import merged, nested, yaml_of
+from config.services.storage import ADMIN_PORT, CONSTANTS, HTTP_PORT
+
+CONFIG = "/usr/share/signal/dev.yml"
+"""Where the image looks for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageArgs:
+    """What Storage uses. It never calls S3: it signs upload forms for the bucket."""
+
+    platform: Platform
+    secrets: Secrets
+    bigtable: Bigtable
+    cdn0: Bucket
+
+
+class Storage(Component):
+    """The storage service. Its one file holds its secrets, so it is a Secret."""
+
+    TYPE = "flatline:services:Storage"
+
+    def __init__(self, name: str, args: StorageArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        wired = {
+            "bigtable": {
+                "projectId": args.bigtable.project,
+                "instanceId": args.bigtable.instance,
+                **args.bigtable.tables,
+            },
+            "cdn": {"bucket": args.cdn0.name, "region": args.cdn0.region},
+        }
+        config = Files(
+            f"{name}-config",
+            FilesArgs(
+                namespace=args.platform.namespace,
+                files={CONFIG: yaml_of(merged(CONSTANTS, wired, nested(args.secrets.of("storage"))))},
+                secret=True,
+            ),
+            self.child,
+        )
+        alive = Check(port="admin", path="/healthcheck")
+        workload = Workload(
+            name,
+            WorkloadArgs(
+                pod=PodArgs(
+                    platform=args.platform,
+                    name=name,
+                    component="storage",
+                    access=(args.bigtable.access,),
+                    grace=30,
+                    containers=(
+                        Container(
+                            name=name,
+                            image="storage",
+                            ports=(Port(name="http", number=HTTP_PORT), Port(name="admin", number=ADMIN_PORT)),
+                            files=(config,),
+                            # libsignal and netty unpack native code here (103 MiB), and a kill leaves it behind
+                            scratch={"/tmp": "512Mi"},
+                            # the image fixes an 8 GiB heap on its command line; only this variable is read after it
+                            env={"_JAVA_OPTIONS": "-Xmx384m -XX:+ExitOnOutOfMemoryError"},
+                            probes=Probes(
+                                startup=alive,
+                                # reads a row of each table at first, so it is ready only after the tables exist
+                                readiness=Check(port="http", path="/_ready"),
+                                liveness=alive,
+                                startup_budget=120,
+                            ),
+                            resources=Resources(cpu="100m", memory="256Mi", memory_limit="768Mi"),
+                            stop_delay=5,
+                        ),
+                    ),
+                ),
+            ),
+            self.child,
+        )
+        self.members = (workload.member,)
+        self.route = Route(name=name, host="storage", endpoint=workload.endpoint("http"))
+        self.admin_route = Route(name=f"{name}-admin", host="storage-admin", endpoint=workload.endpoint("admin"))
+        self.register_outputs({})

@@ -1,0 +1,119 @@
+"""The OpenTelemetry Collector: StatsD and OTLP in, metrics out to where the operator says."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+
+from components.base import Component
+from components.capabilities import Access, Telemetry
+from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.platform import Platform
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
+from components.kubernetes.workload import Workload, WorkloadArgs
+from components.text import yaml_of
+
+CONFIG = "/etc/otelcol-contrib/config.yaml"
+STATSD_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, HEALTH_PORT = 8125, 4317, 4318, 13133
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectorArgs:
+    """`exporters` as in the collector's configuration; they may hold credentials, so the file is a Secret."""
+
+    platform: Platform
+    exporters: Mapping[str, Any]
+    internet: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Collector(Component):
+    """One collector; it keeps nothing."""
+
+    TYPE = "flatline:services:Collector"
+
+    def __init__(self, name: str, args: CollectorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        config = Files(
+            f"{name}-config",
+            FilesArgs(
+                namespace=args.platform.namespace,
+                files={CONFIG: yaml_of(pulumi.Output.secret(_configuration(args.exporters)))},
+                secret=True,
+            ),
+            self.child,
+        )
+        health = Check(port="health", path="/")
+        self._workload = Workload(
+            name,
+            WorkloadArgs(
+                pod=PodArgs(
+                    platform=args.platform,
+                    name=name,
+                    component="telemetry",
+                    containers=(
+                        Container(
+                            name=name,
+                            image="otel-collector",
+                            args=(f"--config={CONFIG}",),
+                            ports=(
+                                Port(name="statsd", number=STATSD_PORT, protocol="UDP"),
+                                Port(name="otlp-grpc", number=OTLP_GRPC_PORT),
+                                Port(name="otlp-http", number=OTLP_HTTP_PORT),
+                                Port(name="health", number=HEALTH_PORT, published=False),
+                            ),
+                            files=(config,),
+                            probes=Probes(startup=health, readiness=health, liveness=health),
+                            resources=Resources(cpu="50m", memory="128Mi", memory_limit="512Mi"),
+                        ),
+                    ),
+                ),
+                internet=args.internet,
+            ),
+            self.child,
+        )
+        self.members = (self._workload.member,)
+        statsd = self._workload.endpoint("statsd")
+        self.telemetry = Telemetry(access=Access(egress=(statsd,)), host=statsd.host, port=statsd.port)
+        self.register_outputs({})
+
+
+def _configuration(exporters: Mapping[str, Any]) -> dict[str, Any]:
+    everywhere = "0.0.0.0"  # noqa: S104 - the pod's own address; a network policy narrows it
+    return {
+        "extensions": {"health_check": {"endpoint": f"{everywhere}:{HEALTH_PORT}"}},
+        "receivers": {
+            # Whisper's StatsD client sends one datagram from a new port each time.
+            "statsd": {
+                "endpoint": f"{everywhere}:{STATSD_PORT}",
+                "aggregation_interval": "60s",
+                "enable_ip_only_aggregation": True,
+                "is_monotonic_counter": True,
+                "timer_histogram_mapping": [
+                    {"statsd_type": kind, "observer_type": "histogram", "histogram": {"max_size": 160}}
+                    for kind in ("histogram", "timing", "distribution")
+                ],
+            },
+            "otlp": {
+                "protocols": {
+                    "grpc": {"endpoint": f"{everywhere}:{OTLP_GRPC_PORT}"},
+                    "http": {"endpoint": f"{everywhere}:{OTLP_HTTP_PORT}"},
+                }
+            },
+        },
+        "processors": {
+            "memory_limiter": {"check_interval": "5s", "limit_percentage": 75, "spike_limit_percentage": 20},
+            "batch": {},
+        },
+        "exporters": {name: settings or {} for name, settings in exporters.items()},
+        "service": {
+            "extensions": ["health_check"],
+            "pipelines": {
+                "metrics": {
+                    "receivers": ["otlp", "statsd"],
+                    "processors": ["memory_limiter", "batch"],
+                    "exporters": sorted(exporters),
+                }
+            },
+        },
+    }

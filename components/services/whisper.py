@@ -1,0 +1,334 @@
+"""Whisper: accounts, keys and messages; its message persister and its clean-up commands."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from components.base import Component
+from components.capabilities import (
+    Access,
+    DynamoDb,
+    ObjectStore,
+    PubSub,
+    RedisCluster,
+    Registration,
+    Route,
+    Telemetry,
+)
+from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.platform import Platform
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
+from components.kubernetes.task import Task, TaskArgs
+from components.kubernetes.workload import Workload, WorkloadArgs
+from components.secrets import Secrets
+from components.text import merged, nested, yaml_of
+from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES, DYNAMIC_CONFIG_OBJECT
+from config.schema.secrets import PLAIN_VALUES
+from config.services.whisper import ADMIN_PORT, CONSTANTS, HTTP_PORT, UNROUTABLE, WORKER_THREADS
+
+CONFIG = "/usr/share/signal/dev.yml"
+BUNDLE = "/usr/share/signal/secrets-bundle.yml"
+MAIN = "org.whispersystems.textsecuregcm.WhisperServerService"
+ENVIRONMENT = "flatline"
+"""Tag of the metrics."""
+
+NO_PUSH = "notifies by push, for which this system has no credentials"
+NO_ACCOUNT_SERVICES = (
+    "deletes accounts, and for each asks the storage and value recovery services, which this system lacks"
+)
+NO_BACKUP_STORE = "deletes from the backup store (cdn3StorageManager), which this system lacks"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanUp:
+    """A command of Whisper's that removes what is no longer needed; `suspended` tells why it does not run."""
+
+    command: str
+    schedule: str
+    suspended: str = ""
+    lists_pre_keys: bool = False
+
+
+CLEAN_UPS = (
+    CleanUp(command="remove-expired-username-holds", schedule="17 2 * * *"),
+    CleanUp(command="remove-expired-devices", schedule="37 2 * * *"),
+    CleanUp(command="remove-orphaned-pre-key-pages", schedule="57 3 * * 0", lists_pre_keys=True),
+    CleanUp(command="remove-expired-accounts", schedule="17 4 * * *", suspended=NO_ACCOUNT_SERVICES),
+    CleanUp(command="remove-expired-backups", schedule="37 4 * * *", suspended=NO_BACKUP_STORE),
+    CleanUp(command="notify-idle-devices", schedule="17 5 * * *", suspended=NO_PUSH),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WhisperArgs:
+    """What Whisper uses. `turn` is (host, port, TLS port or 0), or None without a TURN server."""
+
+    platform: Platform
+    secrets: Secrets
+    dynamodb: DynamoDb
+    objects: ObjectStore
+    redis: RedisCluster
+    pubsub: PubSub
+    registration: Registration
+    telemetry: Telemetry
+    authority: pulumi.Output[str]
+    upload_url: str
+    storage_url: str
+    turn: tuple[str, int, int] | None
+    remote_config: Mapping[str, str]
+    internet: tuple[tuple[str, tuple[int, ...]], ...]
+
+
+class Whisper(Component):
+    """The server, the persister and the clean-ups share one configuration, in which Redis' password stands."""
+
+    TYPE = "flatline:services:Whisper"
+
+    def __init__(self, name: str, args: WhisperArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self._name, self._args = name, args
+        secrets = args.secrets.of("whisper")
+        plain = {path: text for path, text in secrets.items() if path in PLAIN_VALUES}
+        bundle = {path: text for path, text in secrets.items() if path not in PLAIN_VALUES}
+        self._config = Files(
+            f"{name}-config",
+            FilesArgs(
+                namespace=args.platform.namespace,
+                files={
+                    CONFIG: yaml_of(merged(CONSTANTS, _wired(args), nested(plain))),
+                    BUNDLE: yaml_of(bundle),
+                },
+                secret=True,
+            ),
+            self.child,
+        )
+        server = self._server()
+        persister = self._persister()
+        clean_ups = [self._clean_up(clean_up) for clean_up in CLEAN_UPS]
+        self.members = (server.member, persister.member, *(task.member for task in clean_ups))
+        self.route = Route(name=name, host="whisper", endpoint=server.endpoint("http"))
+        self.admin_route = Route(name=f"{name}-admin", host="whisper-admin", endpoint=server.endpoint("admin"))
+        self.register_outputs({})
+
+    @property
+    def _data(self) -> tuple[Access, ...]:
+        """What every command of Whisper's needs to start."""
+        args = self._args
+        objects = args.objects
+        return (
+            args.redis.access,
+            args.pubsub.access,
+            args.dynamodb.access,
+            objects.dynamic_config.access,
+            objects.pre_keys.access,
+            args.telemetry.access,
+        )
+
+    def _server(self) -> Workload:
+        return self._workload(
+            self._name,
+            java=_java(75, "server", CONFIG),
+            resources=Resources(cpu="500m", memory="768Mi", memory_limit="1536Mi"),
+            access=(*self._data, self._args.objects.cdn0.access, self._args.registration.access),
+            published=True,
+            internet=self._args.internet,
+        )
+
+    def _persister(self) -> Workload:
+        return self._workload(
+            f"{self._name}-persister",
+            java=_java(50, "message-persister-service", "--workers", str(WORKER_THREADS), CONFIG),
+            resources=Resources(cpu="100m", memory="512Mi", memory_limit="1Gi"),
+            access=self._data,
+            published=False,
+            internet=(),
+        )
+
+    def _workload(
+        self,
+        name: str,
+        *,
+        java: tuple[str, ...],
+        resources: Resources,
+        access: tuple[Access, ...],
+        published: bool,
+        internet: tuple[tuple[str, tuple[int, ...]], ...],
+    ) -> Workload:
+        # The only check behind it looks for deadlocks: no endpoint of the service tells about its dependencies.
+        healthy = Check(port="admin", path="/healthcheck")
+        return Workload(
+            name,
+            WorkloadArgs(
+                internet=internet,
+                pod=PodArgs(
+                    platform=self._args.platform,
+                    name=name,
+                    component="whisper",
+                    access=access,
+                    # the service closes its ports at once and needs up to 19 s (the persister) to end
+                    grace=60,
+                    containers=(
+                        Container(
+                            name=name,
+                            image="whisper",
+                            command=java,
+                            ports=(
+                                Port(name="http", number=HTTP_PORT, published=published),
+                                Port(name="admin", number=ADMIN_PORT, published=published),
+                            ),
+                            files=(self._config,),
+                            # libsignal, netty and the AWS runtime unpack native code here (124 MiB)
+                            scratch={"/tmp": "512Mi"},
+                            probes=Probes(startup=healthy, readiness=healthy, liveness=healthy, startup_budget=180),
+                            resources=resources,
+                            stop_delay=10,
+                        ),
+                    ),
+                ),
+            ),
+            self.child,
+        )
+
+    def _clean_up(self, clean_up: CleanUp) -> Task:
+        name = f"{self._name}-{clean_up.command}"
+        java = _java(50, clean_up.command, "--dry-run", "false", CONFIG)
+        pre_keys = self._args.objects.pre_keys
+        return Task(
+            name,
+            TaskArgs(
+                schedule=clean_up.schedule,
+                suspended=clean_up.suspended,
+                deadline=4 * 3600,
+                pod=PodArgs(
+                    platform=self._args.platform,
+                    name=name,
+                    component="whisper",
+                    access=self._data,
+                    grace=60,
+                    containers=(
+                        Container(
+                            name="command",
+                            image="whisper",
+                            command=_with_s3_address(pre_keys.endpoint, java)
+                            if clean_up.lists_pre_keys and pre_keys.endpoint
+                            else java,
+                            files=(self._config,),
+                            scratch={"/tmp": "512Mi"},
+                            resources=Resources(cpu="100m", memory="512Mi", memory_limit="1Gi"),
+                        ),
+                    ),
+                ),
+            ),
+            self.child,
+        )
+
+
+def _java(heap_percentage: int, *command: str) -> tuple[str, ...]:
+    return (
+        "java",
+        "-server",
+        "-Djava.awt.headless=true",
+        "-Djdk.nio.maxCachedBufferSize=262144",
+        "-Dlog4j2.formatMsgNoLookups=true",
+        f"-Dsecrets.bundle.filename={BUNDLE}",
+        f"-XX:MaxRAMPercentage={heap_percentage}",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-cp",
+        "/app/resources:/app/classes:/app/libs/*",
+        MAIN,
+        *command,
+    )
+
+
+def _with_s3_address(endpoint: str, java: tuple[str, ...]) -> tuple[str, ...]:
+    """A command with the S3 endpoint as an address.
+
+    This S3 client ignores the endpoint in the YAML and puts the bucket's name before a host name, which no DNS
+    server here knows; before an address it does not.
+    """
+    scheme, _, host_port = endpoint.partition("://")
+    host, _, port = host_port.partition(":")
+    script = (
+        f'address=$(getent ahostsv4 {host} | head -n 1 | cut -d " " -f 1)\n'
+        f'export AWS_ENDPOINT_URL_S3="{scheme}://${{address:?{host} has no address}}:{port}"\n'
+        'exec "$@"\n'
+    )
+    return ("sh", "-c", script, "with-s3-address", *java)
+
+
+def _wired(args: WhisperArgs) -> dict[str, Any]:
+    objects, cluster = args.objects, {"configurationUri": args.redis.uri}
+    return {
+        **_metrics(args.telemetry),
+        "dynamoDbClient": {"region": args.dynamodb.region},
+        "dynamoDbTables": nested(args.dynamodb.tables),
+        "pagedSingleUseKEMPreKeyStore": {
+            "bucket": objects.pre_keys.name,
+            "region": objects.pre_keys.region,
+            **_endpoint(objects.pre_keys.endpoint),
+        },
+        "cacheCluster": cluster,
+        "pushSchedulerCluster": cluster,
+        "rateLimitersCluster": cluster,
+        "messageCache": {"cluster": cluster},
+        "pubsub": {"uri": args.pubsub.uri},
+        "tus": {"uploadUri": args.upload_url},
+        "cdn": {
+            "bucket": objects.cdn0.name,
+            "region": objects.cdn0.region,
+            **_endpoint(objects.cdn0.endpoint),
+        },
+        "dynamicConfig": {
+            "s3Region": objects.dynamic_config.region,
+            "s3Bucket": objects.dynamic_config.name,
+            "objectKey": DYNAMIC_CONFIG_OBJECT,
+            "maxSize": DYNAMIC_CONFIG_MAX_BYTES,
+        },
+        "unidentifiedDelivery": {"certificate": args.secrets.server_certificate()},
+        "zkConfig": {"serverPublic": args.secrets.public("zk-server")},
+        "storageService": {"uri": args.storage_url, "storageCaCertificates": [args.authority]},
+        # Workers parse these at start, so they are certificates, though nothing is ever asked there.
+        "svr2": {"svrCaCertificates": [args.authority]},
+        "svrb": {"svrCaCertificates": [args.authority]},
+        "keyTransparencyService": {"tlsCertificate": args.authority, "clientCertificate": args.authority},
+        "appleAppStore": {"appleRootCerts": [args.authority.apply(_der)]},
+        "remoteConfig": {"globalConfig": dict(args.remote_config)},
+        "registrationService": {"host": args.registration.host, "port": args.registration.port},
+        "turn": {"coturn": _turn(args.turn)},
+    }
+
+
+def _endpoint(url: str) -> dict[str, str]:
+    return {"endpointOverride": url} if url else {}
+
+
+def _metrics(telemetry: Telemetry) -> dict[str, Any]:
+    transport = {"statsdHost": telemetry.host, "port": telemetry.port}
+    reporter = {"type": "signal-datadog", "frequency": "10 seconds", "tags": [], "udpTransport": transport}
+    return {
+        "dogstatsd": {"enabled": True, "environment": ENVIRONMENT, "host": telemetry.host},
+        "metrics": {"reportOnStop": True, "reporters": [reporter]},
+    }
+
+
+def _turn(server: tuple[str, int, int] | None) -> dict[str, Any]:
+    """Addresses of a TURN server; without one, of none: the name is resolved when a client asks, not before."""
+    host, port, tls_port = server or (UNROUTABLE, 3478, 0)
+    plain = ["turn:{}:%d" % port, "turn:{}:%d?transport=tcp" % port]  # noqa: UP031 - {} is the address
+    urls = [*plain, *(["turns:{}:%d?transport=tcp" % tls_port] if tls_port else [])]  # noqa: UP031
+    return {
+        "hostname": host,
+        "urls": [url.format(host) for url in urls],
+        "urlsWithIps": [url.format("%s") for url in urls],
+    }
+
+
+def _der(pem: str) -> str:
+    """The first certificate of a PEM text as base64 DER without header lines."""
+    certificate = x509.load_pem_x509_certificates(pem.encode())[0]
+    return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
