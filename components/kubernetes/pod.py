@@ -346,7 +346,7 @@ def _mounts(container: Container) -> list[VolumeMountArgs]:
     ]
     disks = [
         VolumeMountArgs(
-            name=mount.disk, mount_path=mount.path, read_only=mount.read_only, sub_path=mount.sub_path or None
+            name=mount.disk, mount_path=mount.path, read_only=mount.read_only or None, sub_path=mount.sub_path or None
         )
         for mount in container.disks
     ]

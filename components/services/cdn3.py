@@ -46,13 +46,13 @@ class Cdn3(Component):
     def __init__(self, name: str, args: Cdn3Args, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._args = args
-        programs = Files(
-            f"{name}-programs",
-            FilesArgs(
-                namespace=args.platform.namespace,
-                files={CDN3_HOOK.path: CDN3_HOOK.text, CDN3_EXPIRY.path: CDN3_EXPIRY.text},
-            ),
-            self.child,
+        hook, expiry = (
+            Files(
+                f"{name}-{role}",
+                FilesArgs(namespace=args.platform.namespace, files={program.path: program.text}),
+                self.child,
+            )
+            for role, program in (("hook", CDN3_HOOK), ("expiry", CDN3_EXPIRY))
         )
         key = Files(
             f"{name}-key",
@@ -73,7 +73,7 @@ class Cdn3(Component):
                     component="cdn3",
                     disks=(args.disk,),
                     grace=60,
-                    containers=(self._tusd(), self._hook(programs, key), self._expiry(programs)),
+                    containers=(self._tusd(), self._hook(hook, key), self._expiry(expiry)),
                 ),
             ),
             self.child,
@@ -110,7 +110,7 @@ class Cdn3(Component):
             stop_delay=5,
         )
 
-    def _hook(self, programs: Files, key: Files) -> Container:
+    def _hook(self, program: Files, key: Files) -> Container:
         alive = Check(port="hook-health", path="/healthz")
         return Container(
             name="hook",
@@ -131,7 +131,7 @@ class Cdn3(Component):
                 str(self._args.credential_max_age),
             ),
             ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
-            files=(programs, key),
+            files=(program, key),
             disks=(DiskMount(disk=self._args.disk.name, path=FOLDER, read_only=True),),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="20m", memory="64Mi", memory_limit="192Mi"),
@@ -139,7 +139,7 @@ class Cdn3(Component):
             stop_delay=10,
         )
 
-    def _expiry(self, programs: Files) -> Container:
+    def _expiry(self, program: Files) -> Container:
         alive = Check(port="expiry-health", path="/healthz")
         return Container(
             name="expiry",
@@ -160,7 +160,7 @@ class Cdn3(Component):
                 f"0.0.0.0:{EXPIRY_HEALTH_PORT}",
             ),
             ports=(Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),),
-            files=(programs,),
+            files=(program,),
             disks=(DiskMount(disk=self._args.disk.name, path=FOLDER),),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="10m", memory="64Mi", memory_limit="192Mi"),

@@ -126,6 +126,7 @@ class Whisper(Component):
             args.dynamodb.access,
             objects.dynamic_config.access,
             objects.pre_keys.access,
+            objects.cdn0.access,
             args.telemetry.access,
         )
 
@@ -134,7 +135,7 @@ class Whisper(Component):
             self._name,
             java=_java(75, "server", CONFIG),
             resources=Resources(cpu="500m", memory="768Mi", memory_limit="1536Mi"),
-            access=(*self._data, self._args.objects.cdn0.access, self._args.registration.access),
+            access=(*self._data, self._args.registration.access),
             published=True,
             internet=self._args.internet,
         )

@@ -1,0 +1,130 @@
+"""Nothing may talk to anything, but the declared edges."""
+
+import json
+
+import pytest
+
+from tests.graph.stack import Object, Stack, configuration, recorded
+
+
+def own(stack: Stack) -> dict[str, Object]:
+    """The policies of pods, by name."""
+    return {o["metadata"]["name"]: o for o in stack.of("NetworkPolicy") if o["spec"]["podSelector"].get("matchLabels")}
+
+
+def test_every_namespace_denies_by_default(stack: Stack) -> None:
+    denied = {
+        o["metadata"]["namespace"]
+        for o in stack.of("NetworkPolicy")
+        if not o["spec"]["podSelector"].get("matchLabels")
+        and o["spec"]["policyTypes"] == ["Ingress", "Egress"]
+        and not o["spec"].get("ingress")
+        and not o["spec"].get("egress")
+    }
+    assert denied == {o["metadata"]["name"] for o in stack.of("Namespace")}
+
+
+def test_every_pod_has_one_policy_and_every_policy_has_a_pod(stack: Stack) -> None:
+    selectors = [
+        (o["metadata"]["namespace"], frozenset(o["spec"]["podSelector"]["matchLabels"].items()))
+        for o in own(stack).values()
+    ]
+    pods = {(pod.namespace, frozenset(pod.labels.items())) for pod in stack.pods()}
+    assert len(selectors) == len(set(selectors))
+    assert set(selectors) == pods
+
+
+def test_no_peer_is_wide(stack: Stack) -> None:
+    for policy in own(stack).values():
+        for rule in [*(policy["spec"].get("ingress") or ()), *(policy["spec"].get("egress") or ())]:
+            assert rule["ports"]
+            for peer in rule.get("from", rule.get("to")):
+                assert peer["namespaceSelector"]["matchLabels"]
+                assert peer["podSelector"]["matchLabels"]
+                assert "ipBlock" not in peer
+
+
+def edges(stack: Stack, direction: str) -> set[tuple[str, str, int]]:
+    """(caller, callee, port) of all policies, told from one side."""
+    names = {
+        (o["metadata"]["namespace"], json.dumps(o["spec"]["podSelector"]["matchLabels"], sort_keys=True)): name
+        for name, o in own(stack).items()
+    }
+    found = set()
+    for name, policy in own(stack).items():
+        for rule in policy["spec"].get(direction) or ():
+            for peer in rule["to" if direction == "egress" else "from"]:
+                place = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+                other = names.get((place, json.dumps(peer["podSelector"]["matchLabels"], sort_keys=True)), place)
+                for port in rule["ports"]:
+                    pair = (name, other) if direction == "egress" else (other, name)
+                    found.add((*pair, port["port"]))
+    return found
+
+
+def test_both_sides_of_an_edge_agree(stack: Stack) -> None:
+    outside = "kube-system"
+    leaving = {edge for edge in edges(stack, "egress") if edge[1] != outside}
+    arriving = {edge for edge in edges(stack, "ingress") if edge[0] != outside}
+    assert leaving == arriving
+
+
+def test_only_what_is_public_is_open_to_the_proxy(stack: Stack) -> None:
+    open_ports = {(callee, port) for caller, callee, port in edges(stack, "ingress") if caller == "kube-system"}
+    assert open_ports == {("whisper", 8080), ("storage", 10080), ("cdn3", 8080), ("cdn0-gate", 8080)}
+
+
+def test_only_the_gate_reaches_the_public_bucket(stack: Stack) -> None:
+    assert {caller for caller, callee, _ in edges(stack, "ingress") if callee == "cdn0-store"} == {"cdn0-gate"}
+
+
+def test_only_whisper_reaches_the_database(stack: Stack) -> None:
+    callers = {caller for caller, callee, _ in edges(stack, "ingress") if callee == "localstack"}
+    assert callers
+    assert all(caller.startswith("whisper") for caller in callers)
+
+
+def test_only_storage_and_the_seed_reach_the_groups(stack: Stack) -> None:
+    assert {caller for caller, callee, _ in edges(stack, "ingress") if callee == "cbtemulator"} == {
+        "storage",
+        "cbtemulator-seed",
+    }
+
+
+def test_emulators_and_registration_reach_nothing(stack: Stack) -> None:
+    for name in ("localstack", "cdn0-store", "cbtemulator", "registration", "cdn3", "otel-collector"):
+        assert not own(stack)[name]["spec"].get("egress"), name
+
+
+def test_admin_ports_are_routed_only_when_asked(stack: Stack) -> None:
+    ports = {
+        t["port"] for o in stack.of("IngressRoute") for r in o["spec"]["routes"] for t in r["services"] if "port" in t
+    }
+    assert not ports & {8081, 10081}
+    asked = Stack(recorded({**configuration("dev"), "flatline:exposeAdmin": "true"}))
+    hosts = json.dumps(asked.of("IngressRoute"))
+    assert "whisper-admin.flatline.internal" in hosts
+    assert "storage-admin.flatline.internal" in hosts
+    assert ("whisper", 8081) in {
+        (callee, port) for caller, callee, port in edges(asked, "ingress") if caller == "kube-system"
+    }
+
+
+@pytest.mark.parametrize("name", ["whisper", "registration", "otel-collector"])
+def test_a_way_out_is_opened_only_for_whom_it_was_asked(name: str) -> None:
+    egress = json.dumps({name: [{"cidr": "203.0.113.0/24", "ports": [443]}]})
+    stack = Stack(recorded({**configuration("dev"), "flatline:egress": egress}))
+    with_way = {
+        policy
+        for policy, o in own(stack).items()
+        if any("ipBlock" in peer for rule in o["spec"].get("egress") or () for peer in rule["to"])
+    }
+    assert with_way == {name}
+
+
+def test_a_registration_service_of_the_operators_replaces_ours() -> None:
+    settings = {"kind": "external", "service": "verifier", "namespace": "numbers", "podLabels": {"app": "verifier"}}
+    stack = Stack(recorded({**configuration("dev"), "flatline:registration": json.dumps(settings)}))
+    assert "registration" not in {o["metadata"]["name"] for o in stack.of("Deployment")}
+    assert "host: verifier.numbers.svc" in stack.file("whisper", "/usr/share/signal/dev.yml")
+    assert ("whisper", "numbers", 50051) in edges(stack, "egress")

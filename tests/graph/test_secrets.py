@@ -1,0 +1,181 @@
+"""Secrets have one origin, reach their readers, and are nowhere else."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from components.signal_keys import public_half
+from config.schema.secrets import PLAIN_VALUES, SECRETS, Reader, Secret
+from tests.graph.stack import Object, Stack, configuration, load, recorded
+
+CONFIG, BUNDLE = "/usr/share/signal/dev.yml", "/usr/share/signal/secrets-bundle.yml"
+
+
+def at(tree: Mapping[str, Any], path: str) -> str:
+    """A value by its dotted path."""
+    value: Any = tree
+    for part in path.split("."):
+        value = value[part]
+    return str(value)
+
+
+def read(stack: Stack, reader: Reader) -> str:
+    """What a reader really gets, found in the file that it reads."""
+    if reader.service == "whisper":
+        if reader.path in PLAIN_VALUES:
+            return at(yaml.safe_load(stack.file("whisper", CONFIG)), reader.path)
+        return str(yaml.safe_load(stack.file("whisper", BUNDLE))[reader.path])
+    if reader.service == "storage":
+        return at(yaml.safe_load(stack.file("storage", CONFIG)), reader.path)
+    if reader.service == "redis":
+        return stack.file("redis", "/etc/flatline/redis-password")
+    if reader.service == "cdn3":
+        return stack.file("cdn3", "/etc/flatline/attachments.key")
+    if reader.service == "cdn0-gate":
+        signers = json.loads(stack.file("cdn0-gate", "/opt/flatline/cdn0-credentials.json"))
+        name, key = reader.path.split(".")
+        (found,) = (signer[key] for signer in signers if signer["name"] == name)
+        return str(found)
+    raise AssertionError(f"{reader.service} reads no file")
+
+
+def decoded(reader: Reader, text: str) -> bytes:
+    if reader.encoding == "hex":
+        return bytes.fromhex(text)
+    if reader.encoding == "base64":
+        return base64.b64decode(text, validate=True)
+    return text.encode()
+
+
+def material(stack: Stack, secret: Secret) -> bytes:
+    """The bytes of a secret, the same for all of its readers."""
+    values = {decoded(reader, read(stack, reader)) for reader in secret.readers if reader.service != "signer"}
+    assert len(values) == 1, f"{secret.name} differs between its readers"
+    return values.pop()
+
+
+IN_FILES = [secret for secret in SECRETS if all(reader.service != "signer" for reader in secret.readers)]
+
+
+def texts(stack: Stack) -> set[str]:
+    """Every secret of a stack, in every form in which it exists somewhere."""
+    found = {read(stack, reader) for secret in IN_FILES for reader in secret.readers}
+    for resource in stack.resources:
+        if resource.type == "random:index/randomPassword:RandomPassword":
+            found.add(resource.outputs["result"])
+        if resource.type == "tls:index/privateKey:PrivateKey":
+            found |= {resource.outputs["privateKeyPem"], resource.outputs["privateKeyPemPkcs8"]}
+    found.add(stack.get("Secret", "certificate")["stringData"]["tls.key"])
+    return {text.strip() for text in found}
+
+
+def leaks(objects: list[Object], secrets: set[str]) -> list[str]:
+    """Objects other than Secrets that hold one of the secrets, whole or as a part of a line."""
+    pieces = {
+        piece for text in secrets for piece in (text, json.dumps(text)[1:-1], base64.b64encode(text.encode()).decode())
+    }
+    return [
+        f"{found['kind']}/{found['metadata']['name']}"
+        for found in objects
+        if found["kind"] != "Secret" and any(piece in json.dumps(found, ensure_ascii=False) for piece in pieces)
+    ]
+
+
+def test_readers_of_a_secret_agree_and_no_two_secrets_are_equal(stack: Stack) -> None:
+    values = {secret.name: material(stack, secret) for secret in IN_FILES}
+    assert len(set(values.values())) == len(values)
+    assert all(len(set(value)) > 5 for value in values.values())
+
+
+@pytest.mark.parametrize(("kind", "length"), [("server-params", 2721), ("generic-params", 385), ("curve25519", 32)])
+def test_key_material_has_its_form(stack: Stack, kind: Any, length: int) -> None:
+    for secret in IN_FILES:
+        if secret.kind == kind:
+            value = material(stack, secret)
+            assert len(value) == length
+            public_half(kind, value)
+
+
+def test_storage_and_whisper_share_what_they_must(stack: Stack) -> None:
+    """The values that made the services refuse each other, spelt out without the schema."""
+    bundle = yaml.safe_load(stack.file("whisper", BUNDLE))
+    storage = yaml.safe_load(stack.file("storage", CONFIG))
+    shared = bundle["storageService.userAuthenticationTokenSharedSecret"]
+    assert base64.b64decode(shared) == bytes.fromhex(storage["authentication"]["key"])
+    assert bundle["zkConfig-libsignal-0.42.serverSecret"] == storage["zkConfig"]["serverSecret"]
+    assert bundle["tus.userAuthenticationTokenSharedSecret"] == stack.file("cdn3", "/etc/flatline/attachments.key")
+    assert len(bytes.fromhex(storage["group"]["externalServiceSecret"])) == 32
+
+
+def test_every_reference_is_in_the_bundle_and_every_key_of_it_is_referenced(stack: Stack) -> None:
+    def names(tree: Any) -> set[str]:
+        if isinstance(tree, dict):
+            return {name for value in tree.values() for name in names(value)}
+        if isinstance(tree, list):
+            return {name for value in tree for name in names(value)}
+        return {tree.removeprefix("secret://")} if isinstance(tree, str) and tree.startswith("secret://") else set()
+
+    bundle = yaml.safe_load(stack.file("whisper", BUNDLE))
+    assert names(yaml.safe_load(stack.file("whisper", CONFIG))) == set(bundle)
+    assert all(isinstance(value, str) and value.strip() for value in bundle.values())
+    assert not [key for key, value in bundle.items() if "\n" in value and not value.startswith("-----BEGIN")]
+
+
+def test_what_workers_parse_is_real_in_form(stack: Stack) -> None:
+    bundle = yaml.safe_load(stack.file("whisper", BUNDLE))
+    for key in ("apn.signingKey", "appleAppStore.encodedKey"):
+        parsed = load_pem_private_key(bundle[key].encode(), None)
+        assert parsed.curve.name == "secp256r1"  # type: ignore[union-attr]
+        assert bundle[key].startswith("-----BEGIN PRIVATE KEY-----")
+    for key in ("fcm.credentials", "googlePlayBilling.credentialsJson"):
+        account = json.loads(bundle[key])
+        assert account["type"] == "service_account"
+        assert load_pem_private_key(account["private_key"].encode(), None).key_size == 2048  # type: ignore[union-attr]
+
+
+def test_no_secret_is_outside_of_a_secret(stack: Stack) -> None:
+    assert leaks(stack.objects, texts(stack)) == []
+
+
+def test_no_secret_is_in_an_output_or_an_id(stack: Stack) -> None:
+    shown = json.dumps([stack.recording.outputs, [r.id for r in stack.resources], [r.urn for r in stack.resources]])
+    assert not [text[:3] for text in texts(stack) if json.dumps(text)[1:-1] in shown]
+    assert stack.recording.secret_outputs == frozenset()
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "Deployment", "IngressRoute"])
+def test_a_planted_leak_is_found(stack: Stack, kind: str) -> None:
+    secrets = texts(stack)
+    for secret in sorted(secrets):
+        planted = {**stack.of(kind)[0], "planted": f"prefix {secret} suffix"}
+        assert leaks([planted], secrets)
+
+
+def test_two_stacks_share_no_secret() -> None:
+    config = configuration("dev")
+    one, other = (texts(Stack(recorded(config, stack="dev", seed=seed))) for seed in ("one", "other"))
+    assert len(one) == len(other) > 40
+    assert not one & other
+
+
+def test_a_rotated_secret_changes_its_readers_and_nothing_else() -> None:
+    before = load("dev")
+    after = Stack(recorded({**configuration("dev"), "flatline:secrets": '{"attachments": {"epoch": 2}}'}))
+    changed = {secret.name for secret in IN_FILES if material(before, secret) != material(after, secret)}
+    assert changed == {"attachments"}
+    assert before.file("storage", CONFIG) == after.file("storage", CONFIG)
+    old, new = ({r.urn for r in stack.resources} for stack in (before, after))
+    assert old < new, "the earlier seed stays"
+
+
+def test_a_value_of_the_operators_reaches_every_reader() -> None:
+    value = base64.b64encode(bytes(range(32))).decode()
+    config = {**configuration("dev"), "flatline:secrets": json.dumps({"storage-authentication": {"value": value}})}
+    stack = Stack(recorded(config))
+    (secret,) = (secret for secret in SECRETS if secret.name == "storage-authentication")
+    assert material(stack, secret) == bytes(range(32))
