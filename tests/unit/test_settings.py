@@ -1,0 +1,274 @@
+"""Each mistake in the configuration gives one clear line, and never shows a secret."""
+
+import json
+import string
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config.images import IMAGES
+from config.schema.secrets import BY_NAME
+from config.settings import Settings, SettingsError, load, quantity_bytes
+
+
+def problems(**config: Any) -> list[str]:
+    """The lines that a configuration gives; values that are no text are written as the engine hands them over."""
+    raw = {f"flatline:{key}": value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
+    with pytest.raises(SettingsError) as caught:
+        load(raw)
+    return caught.value.problems
+
+
+MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
+    ("unknown key", {"domian": "x.org"}, "flatline:domian", "did you mean domain?"),
+    ("unknown nested key", {"redis": {"master": 3}}, "flatline:redis.master", "did you mean masters?"),
+    ("a URL for a domain", {"domain": "https://chat.example.org"}, "flatline:domain", "bare host name"),
+    ("capital letters", {"domain": "Chat.example.org"}, "flatline:domain", "write chat.example.org"),
+    ("a wildcard", {"domain": "*.example.org"}, "flatline:domain", "write example.org"),
+    ("an address", {"domain": "192.0.2.1"}, "flatline:domain", "IP address"),
+    ("one label", {"domain": "localhost"}, "flatline:domain", "2 or more labels"),
+    ("a final dot", {"domain": "example.org."}, "flatline:domain", "write example.org"),
+    ("an underscore", {"domain": "my_chat.example.org"}, "flatline:domain", "no host name"),
+    ("a long domain", {"domain": "a" * 50 + ".example.org"}, "flatline:domain", "at most 50"),
+    ("a namespace of the cluster", {"namespace": "kube-system"}, "flatline:namespace", "belongs to the cluster"),
+    ("the default namespace", {"namespace": "default"}, "flatline:namespace", "such as flatline"),
+    ("a namespace that is no label", {"namespace": "Flat_line"}, "flatline:namespace", "no Kubernetes name"),
+    ("an unknown target", {"target": {"kind": "moon"}}, "flatline:target.kind", "'local'"),
+    ("a size without unit", {"target": {"volumes": {"redis": "2"}}}, "target.volumes.redis", "such as 2Gi"),
+    ("a decimal size", {"target": {"volumes": {"redis": "2G"}}}, "target.volumes.redis", "Ki, Mi, Gi or Ti"),
+    ("too few masters", {"redis": {"masters": 2}}, "flatline:redis.masters", "write 3 or more"),
+    ("text for a number", {"redis": {"masters": "3"}}, "flatline:redis.masters", "write a whole number"),
+    ("a fraction", {"redis": {"masters": 3.5}}, "flatline:redis.masters", "whole number"),
+    ("a word for a switch", {"exposeAdmin": "yes"}, "flatline:exposeAdmin", "write true or false"),
+    ("a scalar for a block", {"cdn": 5}, "flatline:cdn", "write a block of keys"),
+    ("a long leaf", {"certificates": {"leaf": {"validityDays": 398}}}, "leaf.validityDays", "397 or less"),
+    (
+        "a leaf that outlives its authority",
+        {"certificates": {"authority": {"validityDays": 90}}},
+        "flatline:certificates",
+        "write at most 90",
+    ),
+    (
+        "a signer that does not exist",
+        {"certificates": {"authority": {"signingEpoch": 2}}},
+        "certificates.authority",
+        "write at most 1",
+    ),
+    ("an unknown secret", {"secrets": {"trn": {"epoch": 2}}}, "flatline:secrets", "did you mean turn?"),
+    ("epoch zero", {"secrets": {"turn": {"epoch": 0}}}, "secrets.turn.epoch", "write 1 or more"),
+    ("a value and an epoch", {"secrets": {"turn": {"epoch": 2, "value": "aa"}}}, "secrets.turn", "remove epoch"),
+    ("an image without version", {"images": {"overrides": {"redis": "redis"}}}, "overrides.redis", "exact version"),
+    ("an unknown image", {"images": {"digests": {"reds": "sha256:0"}}}, "digests.reds", "did you mean redis?"),
+    ("no digest", {"images": {"digests": {"redis": "sha256:0"}}}, "digests.redis", "64 hexadecimal digits"),
+    ("a registry with a scheme", {"images": {"registry": "https://r.example.org"}}, "registry", "without a scheme"),
+    ("an upload that fills the volume", {"cdn": {"maxAttachmentSize": "10Gi"}}, "flatline", "larger volume"),
+    ("attachments gone before messages", {"cdn": {"retentionDays": 30}}, "cdn.retentionDays", "31 or more"),
+    ("credentials for days", {"cdn": {"credentialMaxAgeHours": 48}}, "credentialMaxAgeHours", "24 or less"),
+    ("no exporter", {"telemetry": {"exporters": {}}}, "flatline:telemetry", "{debug: {}}"),
+    ("no network", {"egress": {"whisper": [{"cidr": "x", "ports": [443]}]}}, "whisper.0.cidr", "CIDR form"),
+    ("host bits", {"egress": {"whisper": [{"cidr": "10.0.0.1/8", "ports": [443]}]}}, "cidr", "CIDR form"),
+    ("a port out of range", {"egress": {"whisper": [{"cidr": "10.0.0.0/8", "ports": [0]}]}}, "ports.0", "1 or more"),
+    ("an unknown way out", {"egress": {"storage": []}}, "egress.storage", "write one of"),
+    ("registration without kind", {"registration": {"port": 1}}, "flatline:registration", "kind"),
+    ("a TURN URL", {"turn": {"host": "turn:turn.example.org"}}, "turn.host", "bare host name"),
+    (
+        "an unknown limiter",
+        {"whisper": {"dynamicConfig": {"limits": {"massages": {}}}}},
+        "limits.massages",
+        "messages?",
+    ),
+    (
+        "no duration",
+        {"whisper": {"dynamicConfig": {"limits": {"pin": {"bucketSize": 1, "permitRegenerationDuration": "1s"}}}}},
+        "permitRegenerationDuration",
+        "of the form",
+    ),
+    (
+        "a score out of range",
+        {"whisper": {"dynamicConfig": {"captcha": {"scoreFloor": 2.0}}}},
+        "captcha.scoreFloor",
+        "1.0 or less",
+    ),
+    ("a number in remote config", {"whisper": {"remoteConfig": {"x": 1}}}, "remoteConfig.x", "write text"),
+    (
+        "a dynamic configuration that Whisper refuses",
+        {"whisper": {"dynamicConfig": {"payments": {"disallowedPrefixes": ["+1" * 30] * 2000}}}},
+        "dynamicConfig",
+        "less than 100000",
+    ),
+]
+
+
+@pytest.mark.parametrize(("config", "key", "remedy"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+def test_a_mistake_names_its_key_and_its_remedy(config: dict[str, Any], key: str, remedy: str) -> None:
+    (line,) = problems(**config)
+    assert key in line
+    assert remedy in line
+    assert "\n" not in line
+    assert "pydantic" not in line
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    assert len(problems(domain="X", redis={"masters": 1, "reps": 2}, exposeAdmin="on")) == 4
+
+
+def test_a_misspelt_namespace_is_not_silent() -> None:
+    with pytest.raises(SettingsError, match="write flatline:domain"):
+        load({"flatlin:domain": "chat.example.org"})
+
+
+def test_keys_of_the_engine_and_of_providers_are_left_to_them() -> None:
+    assert load({"pulumi:disable-default-providers": '["*"]', "kubernetes:context": "x"}) == Settings()
+
+
+def test_an_empty_configuration_is_complete() -> None:
+    settings = load({})
+    assert settings.domain == "flatline.internal"
+    assert settings.emulator_namespace == "flatline-emulators"
+    assert not settings.expose_admin
+    assert settings.redis.nodes == 6
+    assert settings.images.moving() == ("whisper", "storage", "registration")
+
+
+def test_a_mirror_replaces_the_registry_and_nothing_else() -> None:
+    settings = load({"flatline:images": '{"registry": "mirror.example.org/hub"}'})
+    assert settings.images.reference("redis") == f"mirror.example.org/hub/library/redis:{IMAGES['redis'].tag}"
+
+
+def test_a_digest_makes_a_moving_tag_exact() -> None:
+    digest = "sha256:" + "0" * 64
+    settings = load({"flatline:images": json.dumps({"digests": {"whisper": digest}})})
+    assert settings.images.reference("whisper").endswith(f":main@{digest}")
+    assert "whisper" not in settings.images.moving()
+
+
+def test_a_domain_of_digits_stays_text() -> None:
+    (line,) = problems(domain="123")
+    assert '"123"' in line
+
+
+@given(st.text(alphabet=string.printable, max_size=30))
+def test_any_text_is_a_domain_or_a_clear_mistake(text: str) -> None:
+    match attempt({"flatline:domain": text}):
+        case Settings(domain=domain):
+            assert domain == text == text.lower()
+            assert "." in text
+        case [line]:
+            assert line.startswith("flatline:domain: ")
+
+
+def attempt(config: dict[str, str]) -> Settings | list[str]:
+    try:
+        return load(config)
+    except SettingsError as error:
+        return error.problems
+
+
+NESTED = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(sorted(f.alias or n for n, f in Settings.model_fields.items())), NESTED)
+def test_any_value_of_any_key_is_taken_or_refused_clearly(key: str, value: Any) -> None:
+    outcome = attempt({f"flatline:{key}": json.dumps(value)})
+    assert isinstance(outcome, Settings) or all(line.startswith("flatline") for line in outcome)
+
+
+class TestBroughtSecrets:
+    """Values of the operator's are checked for form, and never shown."""
+
+    @pytest.mark.parametrize(
+        ("name", "value", "remedy"),
+        [
+            ("turn", "not hex at all", "write standard hex"),
+            ("turn", "abcd", "32 or more"),
+            ("storage-authentication", "url_safe-base64", "write standard base64"),
+            ("storage-authentication", "c2hvcnQ=", "32 or more"),
+            ("zk-server", "AAAA", "exactly 2721"),
+            ("zk-calling", "AAAA", "exactly 385"),
+            ("noise-tunnel", "AAAA", "exactly 32"),
+            ("fcm", "{}", "used by nothing"),
+        ],
+    )
+    def test_a_wrong_form_is_told(self, name: str, value: str, remedy: str) -> None:
+        (line,) = problems(secrets={name: {"value": value}})
+        assert remedy in line
+        assert value not in line.replace(name, "")
+
+    def test_a_secret_of_the_wrong_type_is_not_shown(self) -> None:
+        (line,) = problems(secrets={"turn": {"value": 918273645}})
+        assert "918273645" not in line
+
+    def test_settings_hide_it(self) -> None:
+        settings = load({"flatline:secrets": json.dumps({"turn": {"value": "ab" * 32}})})
+        assert "abab" not in repr(settings)
+
+    def test_every_secret_has_readers_and_a_reason(self) -> None:
+        assert all(secret.readers and secret.why for secret in BY_NAME.values())
+        places = [(r.service, r.path) for secret in BY_NAME.values() for r in secret.readers]
+        assert len(places) == len(set(places))
+
+
+def certificate(name: str, key: Any) -> str:
+    now = datetime.now(UTC)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1, now, now + timedelta(days=1))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
+
+
+def pem(key: Any) -> str:
+    return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
+
+
+class TestBroughtCertificate:
+    KEY = ec.generate_private_key(ec.SECP256R1())
+    OTHER = ec.generate_private_key(ec.SECP256R1())
+
+    def block(self, **changes: str) -> dict[str, Any]:
+        chain = certificate("*.chat.example.org", self.KEY)
+        return {"provided": {"certificate": chain, "privateKey": pem(self.KEY), "authority": chain} | changes}
+
+    def test_a_good_one_is_taken(self) -> None:
+        settings = load({"flatline:domain": "chat.example.org", "flatline:certificates": json.dumps(self.block())})
+        assert settings.certificates.provided
+
+    def test_another_key_is_told_and_not_shown(self) -> None:
+        (line,) = problems(domain="chat.example.org", certificates=self.block(privateKey=pem(self.OTHER)))
+        assert "belongs to another certificate" in line
+        assert "BEGIN" not in line
+
+    def test_a_weak_key_is_told(self) -> None:
+        weak = rsa.generate_private_key(65537, 1024)
+        chain = certificate("*.chat.example.org", weak)
+        block = {"provided": {"certificate": chain, "privateKey": pem(weak), "authority": chain}}
+        (line,) = problems(domain="chat.example.org", certificates=block)
+        assert "is weak" in line
+
+    def test_another_name_is_told(self) -> None:
+        (line,) = problems(domain="chat.example.net", certificates=self.block())
+        assert "*.chat.example.net" in line
+
+    def test_no_certificate_is_told(self) -> None:
+        (line,) = problems(domain="chat.example.org", certificates=self.block(authority="hello"))
+        assert "no PEM certificate" in line
+
+    def test_epochs_beside_it_are_told(self) -> None:
+        (line,) = problems(domain="chat.example.org", certificates={**self.block(), "leaf": {"epoch": 2}})
+        assert "exclude each other" in line
+
+
+@pytest.mark.parametrize(("text", "size"), [("1Ki", 1024), ("3Mi", 3 * 2**20), ("2Gi", 2**31), ("1Ti", 2**40)])
+def test_sizes_are_binary(text: str, size: int) -> None:
+    assert quantity_bytes(text) == size
