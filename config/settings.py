@@ -55,6 +55,7 @@ class Strict(BaseModel):
         alias_generator=to_camel,
         validate_default=False,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -181,6 +182,7 @@ class Local(Strict):
     """A k3s (or any Kubernetes) with the emulators: LocalStack and cbtemulator."""
 
     kind: Literal["local"] = "local"
+    """Which target."""
     context: Annotated[str, Field(min_length=1)] | None = None
     """The kubeconfig context that `up` may use. Without it `up` asks for `--context` or renders."""
     storage_class: Annotated[str, Field(min_length=1)] | None = None
@@ -256,6 +258,7 @@ class CertificateAuthority(Strict):
     signing_epoch: Epoch | None = None
     """The authority that signs the leaf; the newest without it. Raise `epoch`, ship the pins, then raise this."""
     validity_days: Annotated[int, Field(ge=30, le=CA_MAX_DAYS)] = 3650
+    """Days from its creation. A protected authority is not made anew for another number: raise the epoch."""
 
     @property
     def signer(self) -> int:
@@ -277,6 +280,7 @@ class Leaf(Strict):
     epoch: Epoch = 1
     """Raise it by one to renew: the key and the certificate are made anew under the same authority."""
     validity_days: Annotated[int, Field(ge=1, le=LEAF_MAX_DAYS)] = LEAF_MAX_DAYS
+    """Days from its creation; `./flatline status` tells when it ends."""
 
 
 class ProvidedCertificate(Strict):
@@ -285,6 +289,7 @@ class ProvidedCertificate(Strict):
     certificate: Annotated[str, AfterValidator(provided.certificate_chain)]
     """The leaf, then its intermediates."""
     private_key: SecretStr
+    """The leaf's, unencrypted; store it with `pulumi config set --secret --path`."""
     authority: Annotated[str, AfterValidator(provided.certificate_chain)]
     """What clients pin: the root (or the issuer) of the chain."""
 
@@ -335,7 +340,9 @@ class Turn(Strict):
     """Your own TURN server for calls; its `static-auth-secret` is the secret `turn`."""
 
     host: HostName
+    """Its public name, which Whisper resolves for clients."""
     port: Port = 3478
+    """UDP and TCP."""
     tls_port: Port | None = None
     """Adds a `turns:` address."""
 
@@ -359,7 +366,9 @@ class Egress(Strict):
     """A way out of the cluster, for a network policy."""
 
     cidr: Cidr
+    """A network outside of the cluster."""
     ports: Annotated[list[Port], Field(min_length=1)]
+    """TCP ports."""
 
 
 EgressName = Literal["whisper", "registration", "otel-collector"]
@@ -376,25 +385,35 @@ class ExternalRegistration(Strict):
 
     kind: Literal["external"]
     service: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    """Name of its Kubernetes Service."""
     namespace: Namespace
+    """Namespace of the Service."""
     pod_labels: Annotated[dict[str, str], Field(min_length=1)]
+    """Labels of its pods, for the network policy."""
     port: Port = 50051
+    """The same on the Service and on the pods."""
 
 
 class RateLimit(Strict):
     """Requests per client address at the edge, a second; Whisper has finer limits of its own."""
 
     average: Annotated[int, Field(ge=1, le=100_000)] = 100
+    """Requests a second that a client address may go on with."""
     burst: Annotated[int, Field(ge=1, le=100_000)] = 300
+    """Requests that it may make at once."""
 
 
 class Ingress(Strict):
     """The Traefik that the cluster has (k3s brings one)."""
 
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "kube-system"
+    """Namespace of its pods."""
     pod_labels: Annotated[dict[str, str], Field(min_length=1)] = {"app.kubernetes.io/name": "traefik"}
+    """Labels of its pods, for the network policies."""
     plain_entry_point: str = "web"
+    """Its entry point for http, which redirects."""
     tls_entry_point: str = "websecure"
+    """Its entry point for https."""
     rate_limit: RateLimit = RateLimit()
 
 
@@ -402,7 +421,9 @@ class ClusterDns(Strict):
     """The cluster's DNS server, for network policies."""
 
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "kube-system"
+    """Namespace of its pods."""
     pod_labels: Annotated[dict[str, str], Field(min_length=1)] = {"k8s-app": "kube-dns"}
+    """Labels of its pods."""
 
 
 _REMOTE_CONFIG_LIMIT = 4096
@@ -450,6 +471,7 @@ class Settings(Strict):
     secrets: dict[str, SecretSetting] = {}
     """By the secret's name (docs/configuration.md)."""
     turn: Turn | None = None
+    """Without it calls get no relay."""
     telemetry: Telemetry = Telemetry()
     registration: Annotated[DevelopmentRegistration | ExternalRegistration, Field(discriminator="kind")] = (
         DevelopmentRegistration()
