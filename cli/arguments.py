@@ -1,0 +1,346 @@
+"""What can be typed after `./flatline`. Standard library only: help and typing mistakes need no packages."""
+
+import argparse
+from collections.abc import Sequence
+from textwrap import dedent
+
+USAGE_ERROR = 2
+DEFAULT_STACK = "dev"
+TEST_SELECTIONS = {
+    "--fast": "lint and unit tests alone: no type check, no integration tests",
+    "--integration": "only the tests that run real servers (fetches and builds them the first time)",
+    "--all": "everything: lint, types, unit and integration tests",
+}
+
+_Subparsers = argparse._SubParsersAction  # the class of what add_subparsers returns; it has no public name
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, `command` among them (`secret set` and the like are one word each: `secret-set`).
+
+    Ends the program with status 2 for a typing mistake, and with 0 after printing help. What follows `test` and is
+    none of its own options is in `pytest`, in its order.
+    """
+    words = list(argv)
+    if not words:
+        parser().print_help()
+        raise SystemExit(0)
+    passed_on: list[str] = []
+    if words[0] == "test":
+        own = [word for word in words[1:] if word in {*TEST_SELECTIONS, "-h", "--help"}]
+        passed_on = [word for word in words[1:] if word not in own]
+        words = ["test", *own]
+    arguments = parser().parse_args(words)
+    arguments.pytest = passed_on
+    return arguments
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of everything but what is passed on to pytest."""
+    top = argparse.ArgumentParser(
+        prog="./flatline",
+        description="Runs your own Signal server: turns a stack's configuration into a deployment.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=_text(
+            """
+            A stack is one installation, configured in Pulumi.<stack>.yaml; `dev` is there already.
+
+            examples:
+              ./flatline up                       render or deploy the stack dev, and say what comes next
+              ./flatline stack new home --domain chat.example.org
+              ./flatline up --stack home --context my-k3s
+              ./flatline pins --stack home        what clients must be built with
+              ./flatline up --help                every command explains itself like this
+
+            exit status: 0 done, 1 the configuration or something needed is not right, 2 a typing mistake
+            docs: README.md, docs/commands.md"""
+        ),
+        allow_abbrev=False,
+    )
+    commands = top.add_subparsers(dest="command", metavar="<command>", required=True, title="commands")
+    for add in (_up, _render, _preview, _down, _outputs, _pins, _status, _secret, _stack, _test, _schema):
+        add(commands)
+    return top
+
+
+def _text(text: str) -> str:
+    return dedent(text).strip("\n")
+
+
+def _add(
+    commands: _Subparsers, name: str, short: str, long: str, *, stack: bool = True, command: str | None = None
+) -> argparse.ArgumentParser:
+    """A command with one line for the list of commands, and a text with examples for its own help."""
+    added: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=short,
+        description=_text(long),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    added.set_defaults(command=command or name)
+    if stack:
+        added.add_argument(
+            "--stack", "-s", default=DEFAULT_STACK, metavar="NAME", help="the stack (default: %(default)s)"
+        )
+    return added
+
+
+def _context(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--context", metavar="NAME", help="the kubeconfig context of the cluster; no other one is ever touched"
+    )
+
+
+def _format(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
+
+
+def _up(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "up",
+        "bring a stack up: deploy it, or render it where that cannot be",
+        """
+        Looks at what is there, says what it chose and why, and does it:
+
+          a cluster that you named and that answers, and a Pulumi CLI
+              → `pulumi up` on that cluster (the CLI is fetched into the cache if you agree)
+          anything else
+              → writes every Kubernetes object to build/<stack>/ and shows the commands to apply them
+
+        A cluster is named by --context, by flatline:target.context in the stack's file, or by typing its name when
+        asked. Without a name no cluster is looked at. Secrets are made once and kept, encrypted, between runs.
+
+        examples:
+          ./flatline up
+          ./flatline up --stack home --context my-k3s
+          ./flatline up --stack home --context my-k3s --yes      for scripts: no questions
+          ./flatline up --engine none                            render, whatever is there""",
+    )
+    _context(command)
+    command.add_argument(
+        "--yes", "-y", action="store_true", help="answer yes to questions; counts only with a named context"
+    )
+    command.add_argument(
+        "--engine",
+        choices=("auto", "pulumi", "none"),
+        default="auto",
+        help="auto chooses; pulumi deploys or fails; none renders (default: %(default)s)",
+    )
+    command.add_argument(
+        "--new-secrets",
+        action="store_true",
+        help="with --engine pulumi: leave the secrets of an engine-less stack behind and make new ones",
+    )
+
+
+def _render(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "render",
+        "write the Kubernetes objects of a stack as files",
+        """
+        Writes one file per object, a kustomization and the stack's outputs, for review or for `kubectl apply -k`.
+        The files hold secrets (mode 0600) unless --redact is given.
+
+        examples:
+          ./flatline render
+          ./flatline render --redact --output /tmp/review        the same tree without secrets""",
+    )
+    command.add_argument("--redact", action="store_true", help="write REDACTED in place of every secret")
+    command.add_argument(
+        "--output", "-o", metavar="DIR", help="where to (default: build/<stack>, or build/<stack>.redacted)"
+    )
+
+
+def _preview(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "preview",
+        "show what `up` would change",
+        """
+        For a stack that Pulumi keeps: `pulumi preview`. Otherwise the difference between build/<stack>/ and what
+        `up` would write there: objects that are new, changed or gone, secrets hidden. Changes nothing.
+
+        examples:
+          ./flatline preview
+          ./flatline preview --stack home --context my-k3s""",
+    )
+    _context(command)
+
+
+def _down(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "down",
+        "take a stack down, keeping its data and secrets",
+        """
+        Removes what runs and keeps what could not be had again: volumes, namespaces, secrets, certificate
+        authorities. It lists what it keeps. `up` brings everything back with the same data and the same pins.
+
+        For an engine-less stack it shows the kubectl commands, and runs them if you name the context and agree.
+
+        --delete-data deletes the volumes, the namespaces and the secrets as well, for ever: every account, every
+        group and every client's pin. It asks for the stack's name; scripts write it after --confirm.
+
+        examples:
+          ./flatline down
+          ./flatline down --stack home --context my-k3s
+          ./flatline down --stack trial --context my-k3s --delete-data --confirm trial""",
+    )
+    _context(command)
+    command.add_argument("--yes", "-y", action="store_true", help="do not ask; counts only with a named context")
+    command.add_argument("--delete-data", action="store_true", help="delete data, secrets and state, for ever")
+    command.add_argument("--confirm", metavar="STACK", help="with --delete-data: the stack's name, instead of asking")
+
+
+def _outputs(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "outputs",
+        "show a stack's outputs, as of the last `up`",
+        """
+        Shows everything that the stack exports: the pins and URLs of clients, and what a restart loses.
+
+        examples:
+          ./flatline outputs
+          ./flatline outputs --format json""",
+    )
+    _format(command)
+
+
+def _pins(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "pins",
+        "show what clients must be built with",
+        """
+        Shows the URLs, certificates and public keys that a client is built with. None of it is secret.
+
+        examples:
+          ./flatline pins
+          ./flatline pins --stack home --format json > pins.json""",
+    )
+    _format(command)
+
+
+def _status(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "status",
+        "show certificates, secrets, images and (with a context) readiness",
+        """
+        Shows when certificates expire and how to renew them, the rotation epochs of the configuration, images
+        that only a moving tag names and, for a cluster that you name, which workloads are ready.
+        Ends with status 1 if a certificate has expired.
+
+        examples:
+          ./flatline status
+          ./flatline status --stack home --context my-k3s""",
+    )
+    _context(command)
+
+
+def _secret(commands: _Subparsers) -> None:
+    group = commands.add_parser("secret", help="list secrets, or bring a value of your own", allow_abbrev=False)
+    actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
+    setting = _add(
+        actions,
+        "set",
+        "encrypt a value of your own into the stack's file",
+        """
+        Reads a value from standard input, or asks for it without showing it; checks its form; and writes it,
+        encrypted as Pulumi does, into Pulumi.<stack>.yaml. The value is never an argument.
+
+        examples:
+          ./flatline secret set turn
+          openssl rand -hex 32 | ./flatline secret set turn --stack home""",
+        command="secret-set",
+    )
+    setting.add_argument("name", metavar="NAME", help="the secret's name; `./flatline secret list` shows them")
+    _add(
+        actions,
+        "list",
+        "show every secret: who reads it, where it comes from",
+        """
+        Shows the name, the origin (generated or provided), the rotation epoch and the readers of every secret.
+        Never a value.
+
+        example:
+          ./flatline secret list --stack home""",
+        command="secret-list",
+    )
+
+
+def _stack(commands: _Subparsers) -> None:
+    group = commands.add_parser("stack", help="make or list stacks", allow_abbrev=False)
+    actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
+    new = _add(
+        actions,
+        "new",
+        "write the file of a new stack",
+        """
+        Writes Pulumi.<NAME>.yaml. Every stack has secrets, certificates and data of its own.
+
+        examples:
+          ./flatline stack new home --domain chat.example.org
+          ./flatline stack new home --domain chat.example.org --context my-k3s""",
+        stack=False,
+        command="stack-new",
+    )
+    new.add_argument("name", metavar="NAME", help="letters, digits, hyphens, dots and underscores")
+    new.add_argument("--domain", required=True, help="clients reach whisper., storage., cdn0. and cdn3. below it")
+    _context(new)
+    _add(
+        actions,
+        "list",
+        "show the stacks that are there",
+        """
+        Shows each stack, its domain, and who keeps its secrets.
+
+        example:
+          ./flatline stack list""",
+        stack=False,
+        command="stack-list",
+    )
+
+
+def _test(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "test",
+        "run lint, types and tests",
+        """
+        Runs ruff, mypy and pytest, a line for each with its time, and the output of what failed. Everything else
+        on the line goes to pytest. Installs the tools the first time.
+
+        examples:
+          ./flatline test
+          ./flatline test --fast tests/unit/cli
+          ./flatline test -k redis -x
+          ./flatline test --all                  with real servers too""",
+        stack=False,
+    )
+    selection = command.add_mutually_exclusive_group()
+    for option, text in TEST_SELECTIONS.items():
+        selection.add_argument(option, action="store_const", const=option[2:], dest="selection", help=text)
+
+
+def _schema(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "schema",
+        "write the JSON Schema of stack files, for editors",
+        """
+        Writes config/stack.schema.json from the settings' models. Editors find it by the first line of a stack's
+        file and then complete and check what you type.
+
+        examples:
+          ./flatline schema
+          ./flatline schema --check        status 1 if the committed file is not current""",
+        stack=False,
+    )
+    command.add_argument("--check", action="store_true", help="write nothing; say whether the file is current")
+
+

@@ -1,0 +1,223 @@
+"""The Pulumi engine, through the Automation API: where its CLI is, which backend keeps a stack, what it is told."""
+
+import gzip
+import json
+import os
+import shutil
+import socket
+import subprocess
+import urllib.error
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml
+from pulumi import automation
+from pulumi._version import version as SDK_VERSION  # noqa: N812 - a constant in all but its name
+from pulumi.automation.errors import CommandError, InvalidVersionError
+
+from cli.failure import Failure
+from cli.kubeconfig import Cluster
+from cli.stacks import LOCAL_BACKEND, ROOT, Loaded, Stack, shown
+from cli.terminal import Terminal
+from config.settings import PROJECT
+from render.passphrase import FILE_VARIABLE, VARIABLE, generated_file
+
+BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
+DOWNLOAD_PATIENCE_SECONDS = 30.0
+_LOCAL_URL = f"file://{LOCAL_BACKEND}"
+
+
+@dataclass(frozen=True)
+class Cli:
+    """A Pulumi CLI that can be used, and where it is."""
+
+    command: automation.PulumiCommand
+
+    def __str__(self) -> str:
+        return f"Pulumi {self.command.version} ({shutil.which(self.command.command) or self.command.command})"
+
+
+def installed() -> tuple[Cli | None, str]:
+    """The CLI of the PATH, or of an earlier installation of ours; without one, why not."""
+    on_path = shutil.which("pulumi") is not None
+    if not on_path and not (_own_folder() / "bin" / "pulumi").is_file():
+        return None, "there is no Pulumi CLI on the PATH"
+    try:
+        return Cli(automation.PulumiCommand(root=None if on_path else str(_own_folder()))), ""
+    except InvalidVersionError as problem:
+        return None, f"the Pulumi CLI cannot be used: {problem}"
+    except (OSError, subprocess.CalledProcessError) as problem:
+        return None, f"the Pulumi CLI does not start: {problem}"
+
+
+def install(terminal: Terminal) -> tuple[Cli | None, str]:
+    """Fetches the CLI of the SDK's version into the cache folder; without success, why not."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_PATIENCE_SECONDS)
+    try:
+        with terminal.step(f"Fetching Pulumi {SDK_VERSION} from get.pulumi.com"):
+            return Cli(automation.PulumiCommand.install(root=str(_own_folder()), version=SDK_VERSION)), ""
+    except urllib.error.URLError as problem:
+        return None, f"Pulumi could not be fetched: {problem.reason}"
+    except subprocess.CalledProcessError as problem:
+        last = (problem.output or b"").decode(errors="replace").strip().splitlines()[-1:]
+        return None, f"Pulumi could not be installed: {last[0] if last else problem}"
+    except (OSError, InvalidVersionError) as problem:
+        return None, f"Pulumi could not be installed: {problem}"
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def keeps(stack: Stack, cli: Cli | None) -> str | None:
+    """The backend in which Pulumi has resources of this stack, None if it has none.
+
+    Looks into our own backend's files; for another backend there is a note of ours, or the CLI is asked.
+    Raises Failure if it cannot tell.
+    """
+    if _local_resources(stack):
+        return _LOCAL_URL
+    if stack.backend.is_file():
+        return stack.backend.read_text().strip()
+    url = _chosen_backend()
+    if cli is None or url is None:
+        return None
+    try:
+        there = automation.LocalWorkspace(work_dir=str(ROOT), pulumi_command=cli.command).list_stacks()
+    except CommandError as problem:
+        raise Failure(
+            f"cannot tell whether Pulumi keeps the stack {stack.name} already",
+            *_said(problem),
+            f"Log in to your backend, or unset {BACKEND_VARIABLE} / run `pulumi logout` to use {shown(LOCAL_BACKEND)}.",
+        ) from None
+    names = {each.name.rsplit("/", 1)[-1]: each.resource_count or 0 for each in there}
+    return url if names.get(stack.name) else None
+
+
+def backend() -> str:
+    """The backend that the engine will use, for people."""
+    return _chosen_backend() or _LOCAL_URL
+
+
+def environment_hint(loaded: Loaded) -> list[str]:
+    """What plain `pulumi` needs to be told to go on with a stack of ours."""
+    hint = [] if _chosen_backend() else [f"export {BACKEND_VARIABLE}={_LOCAL_URL}"]
+    source = generated_file(PROJECT, loaded.stack.name)
+    if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ and source.exists():
+        hint.append(f"export {FILE_VARIABLE}={source}")
+    return hint
+
+
+@contextmanager
+def opened(loaded: Loaded, cli: Cli, cluster: Cluster | None) -> Iterator[automation.Stack]:
+    """The stack in the engine, made if it is not there; it can reach one cluster or, without one, none at all.
+
+    Raises Failure if the engine refuses.
+    """
+    if not (ROOT / ".venv" / "bin" / "python").exists():
+        raise Failure(
+            "Pulumi runs the program with .venv, which is not there",
+            "Unset FLATLINE_PYTHON and run again, or make .venv with requirements.txt yourself.",
+        )
+    if _chosen_backend() is None:
+        LOCAL_BACKEND.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="flatline-") as folder:
+        kubeconfig = Path(folder) / "kubeconfig"
+        kubeconfig.touch(mode=0o600)
+        kubeconfig.write_text(cluster.kubeconfig() if cluster else "")
+        workspace = automation.LocalWorkspace(
+            work_dir=str(ROOT),
+            pulumi_command=cli.command,
+            env_vars={**_environment(loaded), "KUBECONFIG": str(kubeconfig)},
+        )
+        with engine_errors("pulumi cannot open the stack"):
+            stack = automation.Stack.create_or_select(loaded.stack.name, workspace)
+        yield stack
+
+
+@contextmanager
+def engine_errors(what: str, *, shown_already: bool = False) -> Iterator[None]:
+    """Turns what the engine reports into a Failure; with `shown_already` its output is not repeated."""
+    try:
+        yield
+    except CommandError as problem:
+        raise Failure(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
+
+
+def note_backend(stack: Stack) -> None:
+    """Remembers a backend of the operator's own, for runs without the CLI."""
+    url = _chosen_backend()
+    if url is not None:
+        stack.backend.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stack.backend.write_text(url + "\n")
+
+
+def _environment(loaded: Loaded) -> dict[str, str]:
+    variables = {
+        "PULUMI_ERROR_OUTPUT_STRING": "1",
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+    if _chosen_backend() is None:
+        variables[BACKEND_VARIABLE] = _LOCAL_URL
+    if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ and _by_passphrase(loaded.stack):
+        loaded.passphrase.find()
+        variables[FILE_VARIABLE] = str(generated_file(PROJECT, loaded.stack.name))
+    return variables
+
+
+def _by_passphrase(stack: Stack) -> bool:
+    provider = (yaml.safe_load(stack.file.read_text()) or {}).get("secretsprovider")
+    return provider in {None, "", "passphrase", "default"} and not _is_service(_chosen_backend())
+
+
+def _is_service(url: str | None) -> bool:
+    """Whether a backend is Pulumi Cloud or a server like it, which has keys of its own."""
+    return url is not None and url.startswith(("https://", "http://"))
+
+
+def _chosen_backend() -> str | None:
+    """The backend that the operator chose: by variable, in Pulumi.yaml, by token or by login."""
+    url = os.environ.get(BACKEND_VARIABLE)
+    if url:
+        return url
+    project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text()) or {}
+    in_project = (project.get("backend") or {}).get("url")
+    if in_project:
+        return str(in_project)
+    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+    try:
+        login = json.loads((home / "credentials.json").read_text()).get("current")
+    except (FileNotFoundError, ValueError):
+        login = None
+    if login:
+        return str(login)
+    return "https://api.pulumi.com" if os.environ.get("PULUMI_ACCESS_TOKEN") else None
+
+
+def _own_folder() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "flatline" / f"pulumi-{SDK_VERSION}"
+
+
+def _local_resources(stack: Stack) -> bool:
+    """Whether the checkpoint in our own backend holds resources (pulumi/pulumi, pkg/backend/diy)."""
+    folder = LOCAL_BACKEND / ".pulumi" / "stacks"
+    for path in (folder / PROJECT / f"{stack.name}.json", folder / f"{stack.name}.json"):
+        for file, read in ((path, Path.read_bytes), (Path(f"{path}.gz"), _unzipped)):
+            if file.is_file():
+                latest = json.loads(read(file)).get("checkpoint", {}).get("latest") or {}
+                return bool(latest.get("resources"))
+    return False
+
+
+def _unzipped(path: Path) -> bytes:
+    return gzip.decompress(path.read_bytes())
+
+
+def _said(problem: CommandError) -> list[str]:
+    """The lines of the CLI's standard error, without the wrapping of the Automation API."""
+    lines = [line.strip() for line in str(problem).splitlines()]
+    start = next((i for i, line in enumerate(lines) if line.startswith("stderr:")), 0)
+    return [line.removeprefix("stderr:").strip() for line in lines[start:] if line.removeprefix("stderr:").strip()][:6]

@@ -1,0 +1,128 @@
+"""Brings a stack up without an engine: renders it and says what that was, and what comes next."""
+
+from cli import kubectl, objects
+from cli.choice import ByFiles
+from cli.objects import Object
+from cli.recording import with_own_secrets
+from cli.stacks import Loaded, shown
+from cli.terminal import Terminal
+from config.images import IMAGES
+from render import manifests
+from render.manifests import STACK_OUTPUTS, Summary
+
+_COLUMNS = 3
+
+
+def up(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> int:
+    """Renders into build/<stack>/ and prints a summary."""
+    before = objects.read(loaded.stack.build)
+    with with_own_secrets(loaded, terminal) as kept:
+        kept.save()
+        written = manifests.write(kept.recording, loaded.stack.build)
+        recording, notices = kept.recording, kept.notices
+    terminal.heading("Objects")
+    _counts(written, terminal)
+    _what_changed(written, terminal)
+    _secrets(loaded, written, notices, terminal)
+    _pins(loaded, terminal)
+    points_to_know(loaded, recording.outputs.get("lostOnRestart", ()), terminal)
+    rendered = [Object(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
+    _next(loaded, choice.context, rendered, terminal)
+    _gone(before, rendered, choice.context, terminal)
+    return 0
+
+
+def points_to_know(loaded: Loaded, losses: object, terminal: Terminal) -> None:
+    """What an operator must know about this stack: what a restart loses, and images that may change."""
+    if isinstance(losses, list | tuple) and losses:
+        terminal.heading("Lost on a restart")
+        terminal.points(str(loss) for loss in losses)
+    moving = loaded.settings.images.moving()
+    if moving:
+        terminal.heading("Images without a digest")
+        terminal.points((f"{IMAGES[name].reference()} ({name})" for name in moving), "yellow")
+        terminal.say(
+            "Their tag moves: two nodes may run two versions, and a restart may bring another. "
+            f"Write digests under flatline:images.digests in {loaded.stack.file.name}."
+        )
+
+
+def warn_of_moving_images(loaded: Loaded, terminal: Terminal) -> None:
+    """One line for a deployment that pulls images by a moving tag."""
+    moving = loaded.settings.images.moving()
+    if moving:
+        terminal.warn(
+            f"{', '.join(moving)}: no digest, so a restart may bring another version; "
+            f"write flatline:images.digests in {loaded.stack.file.name}"
+        )
+
+
+def _counts(written: Summary, terminal: Terminal) -> None:
+    """Objects by kind, several pairs of columns beside each other."""
+    kinds = [*written.objects.items()]
+    height = -(-len(kinds) // _COLUMNS)
+    rows = []
+    for line in range(height):
+        row: list[str] = []
+        for column in range(_COLUMNS):
+            at = line + column * height
+            kind, count = kinds[at] if at < len(kinds) else ("", "")
+            row += [kind, str(count)]
+        rows.append(row)
+    terminal.table(["Kind", "Count"] * _COLUMNS, rows, frozenset({"Count"}))
+    terminal.say(f"{written.total} objects in {shown(written.directory)}/")
+
+
+def _what_changed(written: Summary, terminal: Terminal) -> None:
+    changed, removed = len(written.changed), len(written.removed)
+    if not changed and not removed:
+        terminal.say("Nothing has changed since the last run.")
+    else:
+        terminal.say(f"Files written: {changed}; removed: {removed}.")
+
+
+def _secrets(loaded: Loaded, written: Summary, notices: list[str], terminal: Terminal) -> None:
+    terminal.heading("Secrets")
+    terminal.say(f"These {len(written.secret_files)} files hold secrets in plain text (mode 0600):")
+    terminal.points(written.secret_files)
+    terminal.say(f"They are kept, encrypted, in {shown(loaded.stack.state)}.")
+    source = loaded.passphrase.source
+    if source is not None:
+        terminal.say(f"The passphrase is in {source.origin}.")
+        if source.created:
+            terminal.say("Keep a copy of both: without them this stack cannot be brought up again.", "bold")
+    for notice in notices:
+        terminal.warn(notice)
+
+
+def _pins(loaded: Loaded, terminal: Terminal) -> None:
+    terminal.heading("Clients")
+    terminal.say(f"What they are built with is in {shown(loaded.stack.build / STACK_OUTPUTS)}:")
+    terminal.command(["./flatline", "pins", *_stack_option(loaded)])
+
+
+def _next(loaded: Loaded, context: str | None, rendered: list[Object], terminal: Terminal) -> None:
+    terminal.heading("Next")
+    if context is None:
+        terminal.say(f"Put the name of your cluster's context in place of {kubectl.NOBODY}:")
+    folder = shown(loaded.stack.build)
+    for command in kubectl.apply_commands(context, folder, objects.waits(rendered)):
+        terminal.command(command)
+
+
+def _gone(before: list[Object], rendered: list[Object], context: str | None, terminal: Terminal) -> None:
+    """Commands that delete what an earlier run had and this one has not."""
+    now = {(each.resource, each.namespace, each.name) for each in rendered}
+    keep = {"Namespace", "PersistentVolumeClaim"}
+    gone = [each for each in before if (each.resource, each.namespace, each.name) not in now and each.kind not in keep]
+    for namespace in sorted({each.namespace for each in gone}):
+        names = [f"{each.resource}/{each.name}" for each in gone if each.namespace == namespace]
+        where = ["-n", namespace] if namespace else []
+        terminal.say("Then, once that is done, what is no longer part of the stack:")
+        terminal.command(kubectl.command(context, *where, "delete", "--ignore-not-found", *names))
+
+
+def _stack_option(loaded: Loaded) -> list[str]:
+    return [] if loaded.stack.name == "dev" else ["--stack", loaded.stack.name]
+
+

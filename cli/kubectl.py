@@ -1,0 +1,45 @@
+"""kubectl on the context that somebody named, and the commands to show where none is."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import Any
+
+from cli.failure import Failure
+
+NOBODY = "YOUR-CONTEXT"
+"""Stands for the context in a command that is shown while none is named."""
+
+
+def command(context: str | None, *words: str) -> list[str]:
+    """A kubectl command that names its context, so that it cannot reach another one."""
+    return ["kubectl", "--context", context or NOBODY, *words]
+
+
+def apply_commands(context: str | None, folder: str, waits: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Applies a rendered folder, then waits until everything is ready."""
+    apply = command(context, "apply", "--server-side", "--field-manager", "flatline", "-k", folder)
+    return [apply, *(command(context, *wait) for wait in waits)]
+
+
+def run(words: Sequence[str]) -> int:
+    """Runs a kubectl command for people to watch; its status."""
+    return subprocess.run([_program(), *words[1:]], check=False).returncode
+
+
+def read(context: str, *words: str) -> Any:
+    """What `kubectl get` answers, parsed. Raises Failure with kubectl's own words."""
+    words = (*command(context, *words, "--output", "json", "--request-timeout", "10s"),)
+    answer = subprocess.run([_program(), *words[1:]], check=False, capture_output=True, text=True)
+    if answer.returncode != 0:
+        said = answer.stderr.strip().splitlines()
+        raise Failure(f"kubectl could not read from context {context}", *said[-3:])
+    return json.loads(answer.stdout)
+
+
+def _program() -> str:
+    found = shutil.which("kubectl")
+    if found is None:
+        raise Failure("kubectl is not on the PATH", "Install it (https://kubernetes.io/docs/tasks/tools/).")
+    return found

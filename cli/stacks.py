@@ -1,0 +1,128 @@
+"""The stacks of this checkout: their files, where their results and secrets are kept, and what they are set to."""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cli.failure import Failure
+from config.settings import PROJECT, Settings, load
+from render import passphrase, stack_file
+from render.stack_file import StackConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE = ROOT / "state"
+BUILD = ROOT / "build"
+LOCAL_BACKEND = STATE / "pulumi"
+"""Pulumi's state where nobody has chosen another backend."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A stack by name: the paths of everything that is its own."""
+
+    name: str
+
+    @property
+    def file(self) -> Path:
+        """Its configuration."""
+        return ROOT / f"Pulumi.{self.name}.yaml"
+
+    @property
+    def build(self) -> Path:
+        """Its rendered objects."""
+        return BUILD / self.name
+
+    @property
+    def state(self) -> Path:
+        """Its secrets, encrypted, where no engine keeps them."""
+        return STATE / f"{self.name}.json"
+
+    @property
+    def backend(self) -> Path:
+        """Says which Pulumi backend keeps it, if that is another than `LOCAL_BACKEND`."""
+        return STATE / f"{self.name}.backend"
+
+
+def named(name: str) -> Stack:
+    """The stack of a name that may not exist yet. Raises Failure for what cannot be one."""
+    if not _NAME.fullmatch(name):
+        raise Failure(
+            f"{name!r} cannot be the name of a stack",
+            "Write up to 100 letters, digits, hyphens, dots and underscores, a letter or digit first.",
+        )
+    return Stack(name)
+
+
+def existing() -> list[str]:
+    """The names of the stacks that have a file, sorted."""
+    files = (path.name.removeprefix("Pulumi.").removesuffix(".yaml") for path in ROOT.glob("Pulumi.*.yaml"))
+    return sorted(name for name in files if _NAME.fullmatch(name))
+
+
+def find(name: str) -> Stack:
+    """A stack that has a file. Raises Failure, which names those that have one."""
+    stack = named(name)
+    if not stack.file.is_file():
+        there = ", ".join(existing())
+        raise Failure(
+            f"there is no stack {name}: Pulumi.{name}.yaml does not exist",
+            f"Stacks here: {there}." if there else "There is no stack yet.",
+            f"Make it: ./flatline stack new {name} --domain <your domain>",
+        )
+    return stack
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A stack with its configuration, as the engine would hand it to the program."""
+
+    stack: Stack
+    config: StackConfig
+    settings: Settings
+
+    @cached_property
+    def passphrase(self) -> "Passphrase":
+        """What its secrets are encrypted with."""
+        return Passphrase(self.stack, may_be_made=self.config.encryption_salt is None)
+
+
+class Passphrase:
+    """The passphrase of a stack, looked for when it is first asked for."""
+
+    def __init__(self, stack: Stack, *, may_be_made: bool) -> None:
+        self._stack = stack
+        self._may_be_made = may_be_made
+        self.source: passphrase.Source | None = None
+
+    def __call__(self) -> str:
+        """The text. Raises PassphraseError where there is none and something is encrypted already."""
+        return self.find().text
+
+    def find(self) -> passphrase.Source:
+        """The passphrase and where it came from."""
+        if self.source is None:
+            self.source = passphrase.find(
+                PROJECT, self._stack.name, may_create=lambda: self._may_be_made and not self._stack.state.exists()
+            )
+        return self.source
+
+
+def read(name: str) -> Loaded:
+    """A stack, its file read and its settings checked. Raises Failure, StackFileError, SettingsError."""
+    stack = find(name)
+    config = stack_file.read(stack.file, Passphrase(stack, may_be_made=False))
+    return Loaded(stack, config, load(config.config))
+
+
+def shown(path: Path) -> str:
+    """A path as somebody in the current folder would type it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        home = os.path.expanduser("~")
+        text = str(path)
+        return f"~{text[len(home) :]}" if home != "/" and text.startswith(home + "/") else text

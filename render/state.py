@@ -1,0 +1,236 @@
+"""The state of an engine-less stack: what was generated, kept between runs, secrets encrypted.
+
+One JSON file per stack. What is not secret (types, certificates, public keys) is plain; every secret value is
+encrypted on its own as ``render.passphrase`` does; a message authentication code over the whole file, under
+a random key that is itself encrypted, shows any change made by something else. Values that did not change
+keep their ciphertext, so a run that changes nothing leaves the file as it is, byte for byte.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from render.generated import Generated
+from render.passphrase import PassphraseError, new_salt, unlock
+
+VERSION: Final = 1
+_KEY_BYTES: Final = 32
+
+
+class StateError(Exception):
+    """The state file cannot be used: another run has it, it is damaged, foreign, or from a newer version."""
+
+
+class State:
+    """The generated values of one stack. A context manager: holds a lock on the file while it is open.
+
+    ``passphrase`` is asked once. ``salt`` (the stack file's ``encryptionsalt``) is used for a new file, so
+    that one key derivation serves both. Nothing is written before ``save``.
+
+    Raises ``StateError`` and ``PassphraseError``.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        project: str,
+        stack: str,
+        passphrase: Callable[[], str],
+        salt: str | None = None,
+    ) -> None:
+        self.path = path
+        self.notices: list[str] = []
+        self._project = project
+        self._stack = stack
+        self._used: set[str] = set()
+        self._lock = _lock(path)
+        try:
+            self._written = _read(path)
+            if self._written is None:
+                self._start(passphrase(), salt)
+            else:
+                self._load(self._written, passphrase)
+                self._close_to_others()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Releases the lock. Does not save."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def key(self, use: str) -> bytes:
+        """A key of 32 bytes for one named use, the same for the life of the stack."""
+        return hmac.digest(self._key, use.encode(), hashlib.sha256)
+
+    def get(self, urn: str, inputs: str) -> Generated | None:
+        """What was generated for ``urn`` from inputs with this digest, or ``None``."""
+        self._used.add(urn)
+        entry = self._resources.get(urn)
+        if entry is None or entry["inputs"] != inputs:
+            return None
+        secrets = {name: self._crypter.decrypt(value) for name, value in entry["secrets"].items()}
+        return Generated(entry["id"], {**entry["outputs"], **secrets}, frozenset(secrets), defaults=entry["defaults"])
+
+    def put(self, urn: str, token: str, inputs: str, generated: Generated) -> None:
+        """Keeps what was generated for ``urn`` in place of what was."""
+        self._used.add(urn)
+        self._resources[urn] = {
+            "type": token,
+            "inputs": inputs,
+            "id": generated.id,
+            "defaults": dict(generated.defaults),
+            "outputs": {name: value for name, value in generated.outputs.items() if name not in generated.secrets},
+            "secrets": {name: self._crypter.encrypt(generated.outputs[name]) for name in sorted(generated.secrets)},
+        }
+
+    def unused(self) -> tuple[str, ...]:
+        """URNs whose values were not asked for since the file was opened. They are kept all the same."""
+        return tuple(sorted(set(self._resources) - self._used))
+
+    def save(self) -> bool:
+        """Writes the file if anything changed, atomically, mode 0600. Returns whether it wrote."""
+        body = self._body()
+        text = _canonical({**body, "mac": self._mac(body)}, indent=1) + "\n"
+        if text == self._written:
+            return False
+        _replace(self.path, text.encode())
+        self._written = text
+        return True
+
+    def _start(self, passphrase: str, salt: str | None) -> None:
+        if salt is None:
+            self._salt, self._crypter = new_salt(passphrase)
+        else:
+            self._salt, self._crypter = salt, unlock(passphrase, salt)
+        self._key = os.urandom(_KEY_BYTES)
+        self._encrypted_key = self._crypter.encrypt(self._key.hex())
+        self._resources: dict[str, dict[str, Any]] = {}
+
+    def _load(self, text: str, passphrase: Callable[[], str]) -> None:
+        damaged = f"{self.path} is damaged: restore it from a copy, or move it away to start with new secrets"
+        try:
+            content = json.loads(text)
+            version = content["version"]
+            if not isinstance(version, int) or version < 1:
+                raise StateError(damaged)
+            if version > VERSION:
+                raise StateError(
+                    f"{self.path} is of version {version}, and this Flatline reads up to {VERSION}: it was"
+                    " written by a newer Flatline"
+                )
+            self._check_owner(content["project"], content["stack"])
+            self._salt, self._encrypted_key = content["encryptionsalt"], content["key"]
+        except (ValueError, KeyError, TypeError):
+            raise StateError(damaged) from None
+        try:
+            self._crypter = unlock(passphrase(), self._salt)
+        except PassphraseError as problem:
+            raise PassphraseError(f"{self.path}: {problem}") from None
+        try:
+            self._key = bytes.fromhex(self._crypter.decrypt(self._encrypted_key))
+        except (PassphraseError, ValueError, AttributeError):
+            raise StateError(damaged) from None
+        mac = content.pop("mac", "")
+        if not isinstance(mac, str) or not hmac.compare_digest(mac, self._mac(content)):
+            raise StateError(f"{self.path} was changed by something else than Flatline; {damaged}")
+        self._resources = content["resources"]
+
+    def _check_owner(self, project: str, stack: str) -> None:
+        if (project, stack) != (self._project, self._stack):
+            raise StateError(
+                f"{self.path} belongs to the stack {project}/{stack}, not to {self._project}/{self._stack}"
+            )
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "version": VERSION,
+            "project": self._project,
+            "stack": self._stack,
+            "encryptionsalt": self._salt,
+            "key": self._encrypted_key,
+            "resources": self._resources,
+        }
+
+    def _mac(self, body: dict[str, Any]) -> str:
+        return hmac.digest(self.key("mac"), _canonical(body).encode(), hashlib.sha256).hex()
+
+    def _close_to_others(self) -> None:
+        mode = stat.S_IMODE(self.path.stat().st_mode)
+        if mode & 0o077:
+            self.path.chmod(0o600)
+            self.notices.append(
+                f"{self.path} was open to other users (mode {mode:04o}) and is now 0600; its secrets are"
+                " encrypted, so only the passphrase must have stayed private"
+            )
+
+
+def _canonical(value: Any, indent: int | None = None) -> str:
+    return json.dumps(
+        value,
+        sort_keys=True,
+        ensure_ascii=False,
+        indent=indent,
+        separators=None if indent else (",", ":"),
+    )
+
+
+def _lock(path: Path) -> int | None:
+    """A lock beside the file, because the file itself is replaced on every change."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StateError(f"another run is using {path}: wait for it to end") from None
+    return descriptor
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError:
+        raise StateError(f"{path} is damaged: it is not text") from None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            file.write(content)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,207 @@
+"""The test cluster does what the stack's tests rely on."""
+
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.kubernetes import HOST_PATHS, KubectlError, Kubernetes, NotReadyError
+from tests.lab.kubernetes_ready import JobFailedError
+
+pytestmark = pytest.mark.integration
+
+Object = dict[str, Any]
+RESTRICTED: Object = {
+    "runAsNonRoot": True,
+    "runAsUser": 1000,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+@pytest.fixture
+def namespace(kubernetes: Kubernetes) -> Iterator[str]:
+    """A namespace that enforces the restricted Pod Security standard."""
+    name = f"lab-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/warn": "restricted"}
+    kubernetes.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}])
+    yield name
+    kubernetes.delete_namespaces(name, wait=False)
+
+
+def _object(kind: str, name: str, version: str = "v1", **fields: Any) -> Object:
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **fields}
+
+
+def _template(name: str, security: Object = RESTRICTED, **pod: Any) -> Object:
+    container = {
+        "name": "main",
+        "image": "registry.test/main:1",
+        "securityContext": security,
+        "ports": [{"name": "http", "containerPort": 8080}],
+    }
+    return {"metadata": {"labels": {"app": name}}, "spec": {"containers": [container], **pod}}
+
+
+def _workload(kind: str, name: str, replicas: int = 2, **template: Any) -> Object:
+    spec = {
+        "replicas": replicas,
+        "selector": {"matchLabels": {"app": name}},
+        "template": _template(name, **template),
+    }
+    if kind == "StatefulSet":
+        claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        spec |= {"serviceName": name, "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}]}
+    return _object(kind, name, "apps/v1", spec=spec)
+
+
+def _service(name: str, target: str = "http") -> Object:
+    port = {"name": "http", "port": 80, "targetPort": target}
+    return _object("Service", name, spec={"selector": {"app": name}, "ports": [port]})
+
+
+def _job(name: str) -> Object:
+    waiting = {"name": "wait", "image": "registry.test/wait:1", "securityContext": RESTRICTED}
+    template = _template(name, restartPolicy="Never", initContainers=[waiting])
+    return _object("Job", name, "batch/v1", spec={"template": template})
+
+
+def test_workloads_become_ready_jobs_complete_and_claims_bind(kubernetes: Kubernetes, namespace: str) -> None:
+    web, store = _workload("Deployment", "web"), _workload("StatefulSet", "store", replicas=3)
+    kubernetes.apply([web, _service("web"), store, _service("store"), _job("seed")], namespace=namespace)
+
+    kubernetes.wait_ready(30, namespace)
+
+    assert len(kubernetes.pod_ips(namespace, {"app": "web"})) == 2
+    assert all(address.startswith("10.244.") for address in kubernetes.pod_ips(namespace, {"app": "store"}))
+    assert [job["status"]["succeeded"] for job in kubernetes.get("jobs", namespace)] == [1]
+    claims = kubernetes.get("persistentvolumeclaims", namespace)
+    assert {claim["metadata"]["name"]: claim["status"]["phase"] for claim in claims} == {
+        f"data-store-{ordinal}": "Bound" for ordinal in range(3)
+    }
+
+
+def test_a_second_apply_changes_nothing_and_an_edit_is_seen(kubernetes: Kubernetes, namespace: str) -> None:
+    web, settings = _workload("Deployment", "web"), _object("ConfigMap", "settings", data={"colour": "blue"})
+    stack = [settings, web, _service("web")]
+    names = [f"ConfigMap {namespace}/settings", f"Deployment {namespace}/web", f"Service {namespace}/web"]
+
+    assert kubernetes.apply(stack, namespace=namespace).created == names
+    kubernetes.wait_ready(30, namespace)
+    again = kubernetes.apply(stack, namespace=namespace)
+    assert again.nothing
+    assert again.unchanged == names
+    settings["data"]["colour"] = "red"
+    third = kubernetes.apply(stack, namespace=namespace)
+    assert third.changed == names[:1]
+    assert third.unchanged == names[1:]
+    del settings["data"]["colour"]
+    assert kubernetes.apply(stack, namespace=namespace).changed == names[:1]
+
+
+def test_deleting_a_stateful_set_leaves_its_claims(kubernetes: Kubernetes, namespace: str) -> None:
+    store = _workload("StatefulSet", "store", replicas=1)
+    kubernetes.apply([store], namespace=namespace)
+    kubernetes.wait_ready(30, namespace)
+
+    kubernetes.delete([store], namespace=namespace)
+
+    assert kubernetes.get("statefulsets", namespace) == []
+    assert [claim["status"]["phase"] for claim in kubernetes.get("persistentvolumeclaims", namespace)] == ["Bound"]
+
+
+def test_pod_security_is_enforced(kubernetes: Kubernetes, namespace: str) -> None:
+    refused = r"(?s)violates PodSecurity \"restricted:latest\".*runAsNonRoot"
+    pod = _object("Pod", "root", spec=_template("root", security={})["spec"])
+    with pytest.raises(KubectlError, match=refused):
+        kubernetes.apply([pod], namespace=namespace)
+
+    changes = kubernetes.apply([_workload("Deployment", "root", security={})], namespace=namespace)
+
+    assert any("would violate PodSecurity" in warning for warning in changes.warnings)
+    with pytest.raises(NotReadyError, match=rf"Deployment {namespace}/root: .*{refused.removeprefix('(?s)')}"):
+        kubernetes.wait_ready(2, namespace)
+
+
+def test_a_service_whose_port_no_pod_has_is_not_ready(kubernetes: Kubernetes, namespace: str) -> None:
+    kubernetes.apply([_workload("Deployment", "web"), _service("web", target="metrics")], namespace=namespace)
+    with pytest.raises(NotReadyError, match=f"Service {namespace}/web: no ready endpoint for port http"):
+        kubernetes.wait_ready(3, namespace)
+
+
+def test_what_does_not_fit_the_node_stays_pending(kubernetes: Kubernetes, namespace: str) -> None:
+    large = _workload("Deployment", "large", replicas=1)
+    large["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"memory": "65Gi"}}
+    kubernetes.apply([large], namespace=namespace)
+    with pytest.raises(NotReadyError, match="Insufficient memory"):
+        kubernetes.wait_ready(2, namespace)
+
+
+def test_a_folder_is_applied_in_its_kustomizations_order(
+    kubernetes: Kubernetes, namespace: str, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
+        (tmp_path / f"{name}.yaml").write_text(text)
+    (tmp_path / "kustomization.yaml").write_text("resources: [b.yaml]\n")
+
+    assert kubernetes.apply(tmp_path).created == [f"ConfigMap {namespace}/b"]
+    (tmp_path / "kustomization.yaml").unlink()
+    assert kubernetes.apply(tmp_path).created == [f"ConfigMap {namespace}/a"]
+
+
+def test_a_definition_and_its_resource_go_in_one_apply(kubernetes: Kubernetes, namespace: str) -> None:
+    group, plural = f"{namespace}.test", "things"
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+    spec = {"group": group, "scope": "Namespaced", "names": {"plural": plural, "kind": "Thing"}, "versions": [version]}
+    definition = _object("CustomResourceDefinition", f"{plural}.{group}", "apiextensions.k8s.io/v1", spec=spec)
+    thing = _object("Thing", "one", f"{group}/v1", spec={"size": 3})
+
+    kubernetes.apply([thing, definition], namespace=namespace)
+
+    assert [each["spec"]["size"] for each in kubernetes.get(f"{plural}.{group}", namespace)] == [3]
+    kubernetes.delete([definition])
+
+
+def test_a_failed_job_ends_the_wait(kubernetes: Kubernetes, namespace: str) -> None:
+    job = _job("seed")
+    job["spec"] |= {"activeDeadlineSeconds": 1, "template": _template("seed", restartPolicy="Never")}
+    job["spec"]["template"]["spec"]["nodeSelector"] = {"no-such": "node"}
+    kubernetes.apply([job], namespace=namespace)
+    with pytest.raises(JobFailedError, match=f"Job {namespace}/seed: .*deadline"):
+        kubernetes.wait_ready(30, namespace)
+
+
+def test_a_deleted_namespace_is_gone_with_all_that_it_held(kubernetes: Kubernetes) -> None:
+    name, began = f"lab-{uuid.uuid4().hex[:8]}", time.monotonic()
+    kubernetes.apply([_object("Namespace", name)])
+    kubernetes.apply([_workload("Deployment", "web"), _workload("StatefulSet", "store"), _job("seed")], namespace=name)
+    kubernetes.wait_ready(30, name)
+    kubernetes.delete_namespaces(name, "no-such-namespace")
+    assert name not in [each["metadata"]["name"] for each in kubernetes.get("namespaces")]
+    assert kubernetes.get("pods,persistentvolumeclaims", name) == []
+    volumes = kubernetes.get("persistentvolumes")
+    assert name not in [each["spec"]["claimRef"]["namespace"] for each in volumes]
+    assert time.monotonic() - began < 14
+
+
+def test_it_ends_with_all_its_processes_and_volumes(tmp_path: Path, kubernetes: Kubernetes) -> None:
+    with Kubernetes(tmp_path / "second", first_pod_address="10.244.240.1") as second:
+        second.apply([_workload("StatefulSet", "store", replicas=1)], namespace="default")
+        second.wait_ready(30)
+        (volume,) = second.get("persistentvolumes")
+        folder = Path(volume["spec"]["hostPath"]["path"])
+        assert folder.parent == HOST_PATHS
+        assert folder.is_dir()
+        assert second.pod_ips("default", {"app": "store"})[0].startswith("10.244.240.")
+        assert len(second.servers) == 5
+        assert all(server.running() for server in second.servers)
+
+    assert not folder.exists()
+    assert not any(server.running() for server in second.servers)
+    assert kubernetes.get("nodes")

@@ -1,0 +1,341 @@
+"""LocalStack itself with programs/localstack-seed.py as its ready hook: what the seed makes, mends and survives."""
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.emulators import seeds
+from components.emulators.localstack import PORT, REGION, SEEDED
+from config.schema import dynamodb, objects
+from tests.lab.fetch import skip_if_missing
+from tests.lab.localstack import PROGRAM, LocalStack
+
+pytestmark = pytest.mark.integration
+
+ENVIRONMENT = {
+    "SERVICES": "dynamodb,s3",
+    "STRICT_SERVICE_LOADING": "1",
+    "EAGER_SERVICE_LOADING": "1",
+    "CLEAR_TMP_FOLDER": "0",
+    "DISABLE_EVENTS": "1",
+    "SKIP_SSL_CERT_DOWNLOAD": "1",
+    "DNS_ADDRESS": "0",
+}
+CONFIG_BUCKET = objects.BUCKETS["dynamic-config"]
+CONFIG_TEXT = "captcha:\n  scoreFloor: 0.0  # Ä\n"
+CONFIG_PATH = f"/{CONFIG_BUCKET}/{objects.DYNAMIC_CONFIG_OBJECT}"
+SEED = seeds.localstack(
+    region=REGION,
+    port=PORT,
+    tables=tuple(dynamodb.TABLES.values()),
+    buckets=(CONFIG_BUCKET, objects.BUCKETS["pre-keys"]),
+    objects=(
+        {
+            "bucket": CONFIG_BUCKET,
+            "key": objects.DYNAMIC_CONFIG_OBJECT,
+            "text": CONFIG_TEXT,
+            "contentType": "application/yaml",
+        },
+    ),
+)
+TTL = {table.name: table.ttl for table in dynamodb.TABLES.values() if table.ttl}
+KEY = {"AttributeName": "K", "KeyType": "HASH"}
+RANGE = {"AttributeName": "R", "KeyType": "RANGE"}
+
+
+@pytest.fixture(scope="module")
+def localstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
+    """Seeded with everything that Whisper configures."""
+    with skip_if_missing():
+        server = LocalStack(tmp_path_factory.mktemp("localstack"), ENVIRONMENT)
+    with server:
+        server.start(SEED)
+        yield server
+
+
+@pytest.fixture
+def own_localstack(tmp_path: Path) -> Iterator[LocalStack]:
+    """One that is not started yet, for one test."""
+    with skip_if_missing():
+        server = LocalStack(tmp_path / "localstack", ENVIRONMENT)
+    with server:
+        yield server
+
+
+def _run(server: LocalStack, tmp_path: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+    """The program as a plain process, with an empty seed but for `changes`."""
+    empty = {"region": REGION, "tables": [], "ttl": {}, "buckets": [], "objects": [], "deadlineSeconds": 30}
+    file = tmp_path / "seed.json"
+    file.write_text(json.dumps({**empty, "endpoint": server.url, **changes}))
+    command = [sys.executable, str(PROGRAM)]
+    environment = {**os.environ, "FLATLINE_SEED_FILE": str(file)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def _ready(server: LocalStack) -> bool:
+    """What the pod's own probe says."""
+    command = SEEDED.replace(f":{PORT}/", f":{server.port}/")
+    assert command != SEEDED or server.port == PORT
+    return subprocess.run(["sh", "-c", command], capture_output=True, timeout=30, check=False).returncode == 0
+
+
+def _table(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "TableName": name,
+        "BillingMode": "PAY_PER_REQUEST",
+        "AttributeDefinitions": [{"AttributeName": "K", "AttributeType": "S"}],
+        "KeySchema": [KEY],
+        **more,
+    }
+
+
+def _index(projection: str = "KEYS_ONLY", **more: Any) -> dict[str, Any]:
+    return {
+        "IndexName": "by_r",
+        "KeySchema": [{"AttributeName": "R", "KeyType": "HASH"}],
+        "Projection": {"ProjectionType": projection},
+        **more,
+    }
+
+
+KEYS = [{"AttributeName": "K", "AttributeType": "S"}, {"AttributeName": "R", "AttributeType": "S"}]
+
+
+def _described(server: LocalStack, name: str) -> dict[str, Any]:
+    """A table as a request of CreateTable would say it, in one order."""
+    found = server.dynamodb("DescribeTable", {"TableName": name})["Table"]
+    request: dict[str, Any] = {
+        "TableName": name,
+        "BillingMode": found["BillingModeSummary"]["BillingMode"],
+        "AttributeDefinitions": found["AttributeDefinitions"],
+        "KeySchema": found["KeySchema"],
+    }
+    for kind in ("LocalSecondaryIndexes", "GlobalSecondaryIndexes"):
+        if kind in found:
+            fields = ("IndexName", "KeySchema", "Projection")
+            request[kind] = [{field: index[field] for field in fields} for index in found[kind]]
+    return _ordered(request)
+
+
+def _ordered(request: dict[str, Any]) -> dict[str, Any]:
+    definitions = sorted(request["AttributeDefinitions"], key=lambda each: str(each["AttributeName"]))
+    return {**request, "AttributeDefinitions": definitions}
+
+
+def _ttl(server: LocalStack, name: str) -> str | None:
+    found = server.dynamodb("DescribeTimeToLive", {"TableName": name})["TimeToLiveDescription"]
+    return str(found["AttributeName"]) if found["TimeToLiveStatus"] == "ENABLED" else None
+
+
+def _b(text: bytes) -> dict[str, str]:
+    return {"B": base64.b64encode(text).decode()}
+
+
+def test_the_hook_makes_exactly_what_the_schema_says(localstack: LocalStack) -> None:
+    names = localstack.dynamodb("ListTables", {})["TableNames"]
+    wanted = {request["TableName"]: request for request in SEED["tables"]}
+
+    assert len(wanted) == 31
+    assert set(names) >= set(wanted)
+    for name, request in wanted.items():
+        assert _described(localstack, name) == _ordered(request)
+    assert {name: _ttl(localstack, name) for name in wanted} == {name: TTL.get(name) for name in wanted}
+    for bucket in SEED["buckets"]:
+        assert localstack.request("HEAD", f"/{bucket}")[0] == 200
+    status, headers, body = localstack.request("GET", CONFIG_PATH)
+    assert (status, headers["content-type"], body.decode()) == (200, "application/yaml", CONFIG_TEXT)
+    assert _ready(localstack)
+    assert localstack.seeded()
+
+
+def test_a_second_run_changes_nothing(localstack: LocalStack, tmp_path: Path) -> None:
+    done = _run(localstack, tmp_path, **{key: SEED[key] for key in SEED if key != "endpoint"})
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "localstack-seed: 31 tables, 2 buckets, 1 objects: 0 created, 0 changed"
+
+
+def test_nothing_but_what_is_asked_for_answers(localstack: LocalStack) -> None:
+    status, _, body = localstack.request("POST", "/", b"Action=ListUsers&Version=2010-05-08", service="iam")
+
+    assert status == 501, body
+
+
+def test_rows_outlive_both_kinds_of_ending(own_localstack: LocalStack) -> None:
+    server, row = own_localstack, {"U": _b(b"account"), "UL": _b(b"link")}
+    server.start(SEED)
+    assert _ready(server)
+    server.dynamodb("PutItem", {"TableName": "Accounts", "Item": row})
+    server.request("PUT", f"/{CONFIG_BUCKET}/other", b"of a session")
+
+    for number, end in enumerate((server.stop, server.kill)):
+        late = {"TableName": "RemoteConfig", "Item": {"N": {"S": f"last-{number}"}}}
+        server.dynamodb("PutItem", late)
+        end()
+        server.start()
+
+        assert _ready(server)
+        assert server.dynamodb("Scan", {"TableName": "RemoteConfig"})["Count"] == number + 1
+        query = {
+            "TableName": "Accounts",
+            "IndexName": "ul_to_u",
+            "KeyConditionExpression": "UL = :link",
+            "ExpressionAttributeValues": {":link": row["UL"]},
+        }
+        assert server.dynamodb("Query", query)["Items"] == [row]
+        assert {name: _ttl(server, name) for name in TTL} == TTL
+        assert server.request("GET", CONFIG_PATH)[2].decode() == CONFIG_TEXT
+        # S3 of the free LocalStack forgets: the documentation says so, and this would tell if it no longer did.
+        assert server.request("GET", f"/{CONFIG_BUCKET}/other")[0] == 404
+        assert f"4 created, {len(TTL)} changed" not in server.process.text()
+        assert f"3 created, {len(TTL)} changed" in server.process.text()
+
+
+def test_a_failing_seed_keeps_the_pod_from_becoming_ready(own_localstack: LocalStack) -> None:
+    server = own_localstack
+    server.start({**SEED, "tables": [_table("Other")], "ttl": {}})
+    assert _ready(server)
+    server.dynamodb("PutItem", {"TableName": "Other", "Item": {"K": {"S": "kept"}}})
+    server.stop()
+
+    server.start({**SEED, "tables": [_table("Other", KeySchema=[KEY, RANGE], AttributeDefinitions=KEYS)], "ttl": {}})
+
+    assert server.scripts() == {"seed.py": "ERROR"}
+    assert not _ready(server)
+    assert "table Other: key schema is K S HASH, wanted K S HASH, R S RANGE" in server.process.text()
+    assert server.dynamodb("Scan", {"TableName": "Other"})["Items"] == [{"K": {"S": "kept"}}]
+
+
+def test_ttl_is_enabled_and_moved(localstack: LocalStack, tmp_path: Path) -> None:
+    table = _table("MovedTtl")
+    assert _run(localstack, tmp_path, tables=[table]).returncode == 0
+    assert _ttl(localstack, "MovedTtl") is None
+
+    enabled = _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "E"})
+    assert "changed TTL of table MovedTtl: disabled -> E" in enabled.stdout
+    assert _ttl(localstack, "MovedTtl") == "E"
+
+    moved = _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "F"})
+    assert "changed TTL of table MovedTtl: E -> F" in moved.stdout
+    assert _ttl(localstack, "MovedTtl") == "F"
+    assert _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "F"}).stdout.endswith("0 created, 0 changed\n")
+
+
+def test_a_missing_global_index_is_added_with_the_rows_that_are_there(localstack: LocalStack, tmp_path: Path) -> None:
+    assert _run(localstack, tmp_path, tables=[_table("Grown")]).returncode == 0
+    localstack.dynamodb("PutItem", {"TableName": "Grown", "Item": {"K": {"S": "k"}, "R": {"S": "r"}}})
+
+    grown = _table("Grown", AttributeDefinitions=KEYS, GlobalSecondaryIndexes=[_index()])
+    done = _run(localstack, tmp_path, tables=[grown])
+
+    assert done.returncode == 0, done.stderr
+    assert "created index by_r of table Grown" in done.stdout
+    query = {
+        "TableName": "Grown",
+        "IndexName": "by_r",
+        "KeyConditionExpression": "R = :r",
+        "ExpressionAttributeValues": {":r": {"S": "r"}},
+    }
+    assert localstack.dynamodb("Query", query)["Items"] == [{"K": {"S": "k"}, "R": {"S": "r"}}]
+    assert _described(localstack, "Grown") == _ordered(grown)
+    assert _run(localstack, tmp_path, tables=[grown]).stdout.endswith(
+        "1 tables, 0 buckets, 0 objects: 0 created, 0 changed\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "existing", "wanted", "message"),
+    [
+        (
+            "WrongType",
+            {},
+            {"AttributeDefinitions": [{"AttributeName": "K", "AttributeType": "B"}]},
+            "key schema is K S HASH, wanted K B HASH",
+        ),
+        (
+            "NoLocalIndex",
+            {"AttributeDefinitions": KEYS, "KeySchema": [KEY, RANGE]},
+            {
+                "AttributeDefinitions": [*KEYS, {"AttributeName": "X", "AttributeType": "S"}],
+                "KeySchema": [KEY, RANGE],
+                "LocalSecondaryIndexes": [
+                    _index(KeySchema=[KEY, {"AttributeName": "X", "KeyType": "RANGE"}]),
+                ],
+            },
+            "local index by_r is missing",
+        ),
+        (
+            "NarrowIndex",
+            {"AttributeDefinitions": KEYS, "GlobalSecondaryIndexes": [_index()]},
+            {"AttributeDefinitions": KEYS, "GlobalSecondaryIndexes": [_index("ALL")]},
+            "global index by_r: projects KEYS_ONLY, wanted ALL",
+        ),
+    ],
+)
+def test_what_cannot_be_mended_is_named_and_left_alone(
+    localstack: LocalStack,
+    tmp_path: Path,
+    name: str,
+    existing: dict[str, Any],
+    wanted: dict[str, Any],
+    message: str,
+) -> None:
+    before = _table(name, **existing)
+    assert _run(localstack, tmp_path, tables=[before]).returncode == 0
+
+    done = _run(localstack, tmp_path, tables=[_table(name, **wanted)])
+
+    problem = f"localstack-seed: failed: table {name}: {message}; this cannot be changed in place"
+    assert done.returncode == 1
+    assert done.stderr.startswith(problem)
+    assert len(done.stderr.splitlines()) == 1
+    assert _described(localstack, name) == _ordered(before)
+
+
+def test_a_wider_index_and_surplus_ones_are_left_alone(localstack: LocalStack, tmp_path: Path) -> None:
+    wide = _table("Wide", AttributeDefinitions=KEYS, GlobalSecondaryIndexes=[_index("ALL")])
+    assert _run(localstack, tmp_path, tables=[wide]).returncode == 0
+
+    narrower = {**wide, "GlobalSecondaryIndexes": [_index()]}
+    assert _run(localstack, tmp_path, tables=[narrower]).stdout.endswith("0 created, 0 changed\n")
+    done = _run(localstack, tmp_path, tables=[_table("Wide")])
+
+    assert "table Wide has the surplus index by_r: left alone" in done.stdout
+    assert "table Accounts is surplus: left alone" in done.stdout
+    assert done.stdout.endswith("1 tables, 0 buckets, 0 objects: 0 created, 0 changed\n")
+    assert _described(localstack, "Wide") == _ordered(wide)
+
+
+def test_a_differing_object_is_put_again(localstack: LocalStack, tmp_path: Path) -> None:
+    item = {"bucket": "mended", "key": "a b/ü.yml", "text": "old", "contentType": "application/yaml"}
+    path = "/mended/a%20b/%C3%BC.yml"
+    first = _run(localstack, tmp_path, buckets=["mended"], objects=[item])
+    assert first.stdout.endswith("0 tables, 1 buckets, 1 objects: 2 created, 0 changed\n"), first.stderr
+
+    for change in ({"text": "new"}, {"text": "new", "contentType": "text/plain"}):
+        done = _run(localstack, tmp_path, buckets=["mended"], objects=[{**item, **change}])
+        assert done.stdout.endswith("0 created, 1 changed\n"), done.stderr
+        _, headers, body = localstack.request("GET", path)
+        assert (headers["content-type"], body) == (change.get("contentType", "application/yaml"), b"new")
+
+
+def test_an_instance_with_s3_alone(own_localstack: LocalStack, tmp_path: Path) -> None:
+    server = LocalStack(tmp_path / "s3", {**ENVIRONMENT, "SERVICES": "s3"})
+    with server:
+        server.start(seeds.localstack(region=REGION, port=PORT, buckets=("cdn",)))
+
+        assert _ready(server)
+        assert server.request("PUT", "/cdn/profiles/a", b"avatar")[0] == 200
+        with pytest.raises(RuntimeError, match="501.*'dynamodb' is not enabled"):
+            server.dynamodb("ListTables", {})
+        done = _run(server, tmp_path, tables=[_table("Impossible")])
+        assert done.returncode == 1
+        assert "DescribeTable Impossible" in done.stderr
+        assert "not enabled" in done.stderr

@@ -1,0 +1,65 @@
+"""Programs and libraries out of Debian's packages, unpacked into a folder: nothing is installed, no service starts."""
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.lab.fetch import Missing
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+LAST_LINES = 10
+
+
+def unpack(target: Path, suite: str, packages: Sequence[str]) -> None:
+    """Unpacks what the release `suite`, such as "trixie", has of `packages` below `target`.
+
+    Their dependencies are not followed. Uses the archive that this machine's apt is set up with, whatever its own
+    release is. Raises `Missing` where there is no apt with an archive of Debian.
+    """
+    for tool in ("apt-get", "dpkg-deb"):
+        if not shutil.which(tool):
+            raise Missing(f"needs {tool}, to unpack Debian's packages")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        options = _options(folder, suite)
+        _run(["apt-get", *options, "update"], folder)
+        _run(["apt-get", *options, "download", *packages], folder)
+        target.mkdir(parents=True, exist_ok=True)
+        for package in sorted(folder.glob("*.deb")):
+            _run(["dpkg-deb", "--extract", str(package), str(target)], folder)
+
+
+def _options(folder: Path, suite: str) -> list[str]:
+    """A state of apt's own, so that the machine's lists and caches stay as they are."""
+    (folder / "lists" / "partial").mkdir(parents=True)
+    (folder / "archives" / "partial").mkdir(parents=True)
+    (folder / "sources.list").write_text(f"deb [signed-by={KEYRING}] {_archive()} {suite} main\n")
+    settings = {
+        "Dir::Etc::SourceList": folder / "sources.list",
+        "Dir::Etc::SourceParts": "-",
+        "Dir::State::Lists": folder / "lists",
+        "Dir::State::Status": "/dev/null",
+        "Dir::Cache": folder,
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
+    }
+    return [part for key, value in settings.items() for part in ("-o", f"{key}={value}")]
+
+
+def _archive() -> str:
+    answer = _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"], Path("/"))
+    archives = [line for line in answer.split() if line.rstrip("/").endswith("/debian")]
+    if not archives:
+        raise Missing("needs an archive of Debian in the set-up of apt")
+    return archives[0]
+
+
+def _run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = "\n".join((done.stderr + done.stdout).splitlines()[-LAST_LINES:])
+        raise RuntimeError(f"{' '.join(command[:1] + command[-1:])} failed:\n{last}")
+    return done.stdout

@@ -1,0 +1,85 @@
+"""The real OpenTelemetry Collector, with the components that the rendered configuration names."""
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from tests.lab.go import go_build, required_version
+from tests.lab.process import Process
+
+SOURCES = Path(__file__).resolve().parent / "otel"
+READY = "Everything is ready. Begin running and processing data."  # service.go of the collector
+
+
+def collector_version() -> str:
+    """The release of the collector's modules, such as "0.155.0"."""
+    return required_version(SOURCES, "go.opentelemetry.io/collector/otelcol").removeprefix("v")
+
+
+def collector_binary() -> Path:
+    """The executable of SOURCES, built once (about 2 minutes). Raises `Missing`."""
+    return go_build("otelcol", SOURCES, variables={"main.release": collector_version()})
+
+
+def prepare() -> None:
+    """Builds the collector, before there is no network."""
+    collector_binary()
+
+
+class Collector:
+    """A collector with one configuration: its text, or its content. `with Collector(folder, config):` runs it.
+
+    A configuration that names 0.0.0.0 makes it listen on all interfaces: run that in the private network namespace.
+    Raises `Missing` where the binary can't be had, `EndedError` when it does not start.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        configuration: str | Mapping[str, Any],
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self._binary, self._folder, self._environment = collector_binary(), folder, environment
+        text = configuration if isinstance(configuration, str) else yaml.safe_dump(dict(configuration))
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "config.yaml"
+        self._file.write_text(text)
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        """Returns when every receiver and exporter has started."""
+        command = [str(self._binary), f"--config=file:{self._file}"]
+        self._process = Process("otelcol", command, self._folder, environment=self._environment)
+        self._process.wait_ready(lambda: READY in self.output())
+
+    def stop(self) -> None:
+        """Ends it after it has flushed what it holds; nothing to do when it does not run."""
+        if self._process:
+            self._process.stop()
+
+    def output(self) -> str:
+        """Its log so far, where the debug exporter writes too."""
+        return self._process.text() if self._process else ""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def validate(configuration: str, folder: Path) -> str:
+    """What the collector's own `validate` says against a configuration; empty when it has nothing to say."""
+    file = folder / "validated.yaml"
+    file.write_text(configuration)
+    command = [str(collector_binary()), "validate", f"--config=file:{file}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stderr + done.stdout if done.returncode else ""

@@ -1,0 +1,133 @@
+"""Servers as plain processes: started with a log of their own, waited for, and always ended."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+POLL_SECONDS = 0.05
+LAST_LINES = 20
+
+
+class EndedError(Exception):
+    """A process ended, or did not become ready in time; the message has the end of its log."""
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Returns as soon as `condition()` holds; raises TimeoutError naming `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        time.sleep(POLL_SECONDS)
+
+
+def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
+    """Different TCP ports of `address` that nobody listens on at this moment."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind((address, 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def listening(address: str, port: int) -> bool:
+    """Whether a TCP connection to `address`:`port` is taken."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((address, port)) == 0
+
+
+class Process:
+    """A running server. Its output is in `<folder>/<name>.log`; its group of processes ends with `stop`.
+
+    It sees PATH and what `environment` adds, and nothing else of the surroundings; HOME and TMPDIR are `folder`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.log = folder / f"{name}.log"
+        own = {"PATH": os.environ.get("PATH", os.defpath), "HOME": str(folder), "TMPDIR": str(folder)}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(part) for part in command],
+                cwd=folder,
+                env={**own, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def text(self) -> str:
+        """All that it has written so far."""
+        return self.log.read_text(errors="replace")
+
+    def wait_ready(self, ready: Callable[[], bool], seconds: float = 30) -> None:
+        """Returns once `ready()` holds. If the process ends before, or takes longer: stops it, raises `EndedError`."""
+        try:
+            wait_until(lambda: not self.running() or ready(), seconds, f"{self.name} ready")
+        except TimeoutError as late:
+            self.stop()
+            raise EndedError(f"{late}\n{self._last_lines()}") from None
+        except BaseException:
+            self.stop()
+            raise
+        if not self.running():
+            raise EndedError(f"{self.name} ended with {self._process.returncode}\n{self._last_lines()}")
+
+    def wait(self, seconds: float) -> int:
+        """The exit status; raises TimeoutError when it still runs after `seconds`."""
+        wait_until(lambda: not self.running(), seconds, f"{self.name} ended")
+        return self._process.returncode
+
+    def terminate(self) -> None:
+        """Asks the process to end (SIGTERM) and does not wait."""
+        if self.running():
+            self._process.terminate()
+
+    def stop(self, grace_seconds: float = 5) -> None:
+        """Ends it: SIGTERM, and SIGKILL for whatever of its group is left after `grace_seconds`."""
+        self.terminate()
+        with suppress(TimeoutError):
+            self.wait(grace_seconds)
+        self.kill()
+
+    def kill(self) -> None:
+        """Ends it and its group at once (SIGKILL), as a crash would."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _last_lines(self) -> str:
+        return "\n".join(self.text().splitlines()[-LAST_LINES:])

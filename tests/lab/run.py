@@ -1,0 +1,100 @@
+"""Runs the integration tests in a private network namespace, after fetching and building what they need.
+
+python -m tests.lab.run [--no-fetch] [pytest arguments]
+
+Without pytest arguments: tests/integration. With --no-fetch nothing is prepared; what is not in the cache is then
+missing in the tests, which say so. Where no namespace can be made, the tests that need one say so. The exit status is
+pytest's; 1 if a process was left behind, which is ended and named.
+"""
+
+import importlib
+import os
+import pkgutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+import tests.lab
+from tests.lab.private_network import can_enter, enter, processes_inside
+
+PROGRESS_SECONDS = 10
+GRACE_SECONDS = 2
+
+
+def preparations() -> dict[str, Callable[[], None]]:
+    """The function `prepare` of every module of tests.lab that has one, by the module's name."""
+    names = [module.name for module in pkgutil.iter_modules(tests.lab.__path__)]
+    modules = {name: importlib.import_module(f"tests.lab.{name}") for name in names if name != "run"}
+    return {name: module.prepare for name, module in modules.items() if hasattr(module, "prepare")}
+
+
+def prepare(tasks: dict[str, Callable[[], None]]) -> list[str]:
+    """Runs `tasks`, two at a time, and tells how each goes; returns the names of those that failed."""
+    failed, began = [], time.monotonic()
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        names = {pool.submit(task): name for name, task in tasks.items()}
+        left = set(names)
+        while left:
+            done, left = wait(left, PROGRESS_SECONDS, FIRST_COMPLETED)
+            for future in done:
+                if error := future.exception():
+                    failed.append(names[future])
+                    _say(f"{names[future]}: {error}")
+            if not done:
+                now = ", ".join(sorted(names[future] for future in left if future.running()))
+                _say(f"preparing {now} ({time.monotonic() - began:.0f} s, {len(left)} of {len(tasks)} left)")
+    _say(f"prepared {len(tasks) - len(failed)} of {len(tasks)} in {time.monotonic() - began:.1f} s")
+    return failed
+
+
+def run_inside(arguments: Sequence[str]) -> int:
+    """pytest's exit status for `arguments`, in the namespace if one can be had."""
+    reason = can_enter()
+    if reason:
+        _say(f"no private network namespace: {reason}")
+    else:
+        enter()
+    status = _pytest(arguments)
+    return status if reason else _end_leftovers() or status
+
+
+def main(arguments: Sequence[str]) -> int:
+    if "--no-fetch" not in arguments:
+        prepare(preparations())
+        # A new process image, because user_namespaces(7) are refused to a process with more than one thread.
+        command = [sys.executable, "-m", "tests.lab.run", "--no-fetch", *arguments]
+        os.execv(command[0], command)
+    return run_inside([each for each in arguments if each != "--no-fetch"])
+
+
+def _pytest(arguments: Sequence[str]) -> int:
+    process = subprocess.Popen([sys.executable, "-m", "pytest", *(arguments or ["tests/integration"])])
+
+    def interrupt(number: int, frame: object) -> None:
+        process.send_signal(signal.SIGINT)  # fixtures then end their servers
+
+    signal.signal(signal.SIGTERM, interrupt)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to pytest as well
+    return process.wait()
+
+
+def _end_leftovers() -> int:
+    """1 if some process outlived the tests."""
+    deadline = time.monotonic() + GRACE_SECONDS
+    while (left := processes_inside()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for number, command in left.items():
+        _say(f"left behind, ended now: {command}")
+        os.kill(number, signal.SIGKILL)
+    return 1 if left else 0
+
+
+def _say(text: str) -> None:
+    print(f"lab: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,187 @@
+"""A stand-in for the S3 server behind the gate: keeps objects in memory and everything that it was sent."""
+
+import hashlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.unit.cdn0_vectors import STORED
+
+
+@dataclass
+class Received:
+    """One request as it arrived; `broken` if the connection ended before the announced bytes were there."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    complete: bool = False
+    broken: bool = False
+    received: int = 0
+
+
+@dataclass
+class RecordingS3:
+    """The state of the server, and what a test may set: how it answers, and how slowly it reads."""
+
+    port: int
+    bucket: str
+    objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    requests: list[Received] = field(default_factory=list)
+    status: int | None = None  # answer this instead of doing what was asked
+    early: bool = False  # answer before the body is read
+    silent: bool = False  # never answer
+    pause: float = 0.0  # seconds before each 64 KiB of an upload
+    cut: int | None = None  # close after so many bytes of an answer's body
+    keep: bool = True  # hold the bytes of uploads
+    accepted: dict[object, list[Received]] = field(default_factory=dict)  # by peer address, where it is recorded
+
+    def reset(self) -> None:
+        """As at the start. What arrives late on connections that were made before is not recorded any more."""
+        with socket.create_connection(("127.0.0.1", self.port)) as barrier:
+            while barrier.getsockname() not in self.accepted:
+                time.sleep(0.0005)
+        self.objects = {key: (body, "application/octet-stream") for key, body in STORED.items()}
+        self.requests = []
+        self.status, self.early, self.silent, self.pause, self.cut, self.keep = None, False, False, 0.0, None, True
+
+
+def _handler(stopping: threading.Event) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 60
+        server: "_Server"
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: pytest shows the recorded requests."""
+
+        @property
+        def s3(self) -> RecordingS3:
+            return self.server.s3
+
+        def setup(self) -> None:
+            super().setup()
+            self.records = self.s3.accepted[self.client_address]
+
+        def seen(self) -> Received:
+            record = Received(self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
+            self.records.append(record)
+            return record
+
+        def answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
+            while self.s3.silent and not stopping.is_set():
+                time.sleep(0.05)
+            self.send_response(status)
+            for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            if self.s3.cut is not None:
+                self.wfile.write(body[: self.s3.cut])
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            self.wfile.write(body)
+
+        def do_PUT(self) -> None:
+            record = self.seen()
+            s3 = self.s3
+            if s3.early:
+                self.close_connection = True
+                return self.answer(s3.status or 500, {"Connection": "close"}, b"<Error>secret of the upstream</Error>")
+            left = int(self.headers["Content-Length"])
+            chunks, digest = [], hashlib.md5(usedforsecurity=False)
+            while left:
+                if s3.pause:
+                    time.sleep(s3.pause)
+                chunk = self.rfile.read1(min(left, 65536))
+                if not chunk:
+                    record.broken = self.close_connection = True
+                    return None
+                left -= len(chunk)
+                record.received += len(chunk)
+                digest.update(chunk)
+                if s3.keep:
+                    chunks.append(chunk)
+            record.complete = True
+            if s3.status:
+                return self.answer(s3.status, {}, b"<Error>secret of the upstream</Error>")
+            key = self.path.removeprefix(f"/{s3.bucket}/")
+            s3.objects[key] = (b"".join(chunks), self.headers.get("Content-Type", ""))
+            return self.answer(200, {"ETag": f'"{digest.hexdigest()}"', "x-amz-secret": "of the upstream"})
+
+        def do_GET(self) -> None:
+            self.seen().complete = True
+            s3 = self.s3
+            if s3.status:
+                return self.answer(
+                    s3.status, {"Content-Type": "application/xml"}, b"<Error>secret of the upstream</Error>"
+                )
+            key = self.path.removeprefix(f"/{s3.bucket}/")
+            if key not in s3.objects:
+                return self.answer(404, {"Content-Type": "application/xml"}, b"<Error>secret of the upstream</Error>")
+            body, content_type = s3.objects[key]
+            headers = {
+                "Content-Type": content_type,
+                "ETag": f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"',
+                "Last-Modified": "Thu, 01 Jan 2026 00:00:00 GMT",
+                "Accept-Ranges": "bytes",
+                "Set-Cookie": "upstream=1",
+                "x-amz-request-id": "upstream",
+                "Access-Control-Allow-Origin": "*",
+                "Location": "http://upstream.internal/",
+                "Server": "upstream",
+            }
+            if self.headers.get("If-None-Match") == headers["ETag"]:
+                return self.answer(304, headers)
+            if self.headers.get("If-Match", headers["ETag"]) != headers["ETag"]:
+                return self.answer(412, headers, b"<Error>secret of the upstream</Error>")
+            if asked := self.headers.get("Range"):
+                first, _, last = asked.removeprefix("bytes=").partition("-")
+                start = int(first) if first else len(body) - int(last)
+                end = min(int(last), len(body) - 1) if first and last else len(body) - 1
+                if start > end:
+                    return self.answer(
+                        416, {"Content-Range": f"bytes */{len(body)}"}, b"<Error>secret of the upstream</Error>"
+                    )
+                headers["Content-Range"] = f"bytes {start}-{end}/{len(body)}"
+                return self.answer(206, headers, body[start : end + 1])
+            return self.answer(200, headers, body)
+
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+    return Handler
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    s3: RecordingS3
+
+    def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+        self.s3.accepted[client_address] = self.s3.requests  # in the order of the connections
+        super().process_request(request, client_address)
+
+
+@contextmanager
+def recording_s3(bucket: str) -> Iterator[RecordingS3]:
+    """The server on a free port of 127.0.0.1, until the block ends."""
+    stopping = threading.Event()
+    server = _Server(("127.0.0.1", 0), _handler(stopping))
+    server.s3 = RecordingS3(server.server_address[1], bucket)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        server.s3.reset()
+        yield server.s3
+    finally:
+        stopping.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,553 @@
+"""The recorder: real small programs, as the engine would see them."""
+
+import asyncio
+import base64
+import contextvars
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+import pulumi_random as random
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pulumi import Output, ResourceOptions
+from pulumi.runtime.stack import wait_for_rpcs
+
+from render import recorder
+from render.recorder import UNKNOWN, Created, Recorded, RecordingError
+from render.values import SeededValues
+from tests.unit.render.programs import Providers, named, run, whole
+
+METADATA: Any = {"namespace": "flatline"}
+PREFIX = "urn:pulumi:dev::flatline::"
+STACK = f"{PREFIX}pulumi:pulumi:Stack::flatline-dev"
+
+
+def config_map(name: str, data: Any, opts: ResourceOptions) -> kubernetes.core.v1.ConfigMap:
+    return kubernetes.core.v1.ConfigMap(name, metadata=METADATA, data=data, opts=opts)
+
+
+def in_kubernetes(program: Callable[[ResourceOptions], object]) -> Callable[[], None]:
+    """The program, given the options of an explicit provider."""
+
+    def wrapped() -> None:
+        program(Providers().kubernetes)
+
+    return wrapped
+
+
+def _has_a_fraction(number: float) -> bool:
+    return not number.is_integer()
+
+
+class TestUrns:
+    def test_type_chain_is_the_whole_one_without_the_stack(self) -> None:
+        urns = [resource.urn for resource in run(whole)]
+        assert f"{PREFIX}kubernetes:core/v1:Service::service" in urns
+        assert f"{PREFIX}pulumi:providers:kubernetes::kubernetes" in urns
+        assert f"{PREFIX}flatline:test:Nested2::outer" in urns
+        chain = "flatline:test:Nested2$flatline:test:Nested1$flatline:test:Nested0"
+        assert f"{PREFIX}{chain}$random:index/randomPassword:RandomPassword::outer-inner-inner-password" in urns
+
+    def test_sorted_and_unique(self) -> None:
+        urns = [resource.urn for resource in run(whole)]
+        assert urns == sorted(set(urns))
+
+    def test_preview_and_update_register_the_same(self) -> None:
+        assert [r.urn for r in run(whole, preview=True)] == [r.urn for r in run(whole)]
+
+    def test_parent_and_provider_are_urns(self) -> None:
+        recording = run(whole)
+        password = named(recording, "outer-inner-password")
+        assert password.parent == f"{PREFIX}flatline:test:Nested2$flatline:test:Nested1::outer-inner"
+        assert password.provider == f"{PREFIX}pulumi:providers:random::random"
+        assert named(recording, "service").parent == STACK
+        assert named(recording, "outer").provider is None
+        assert named(recording, "outer").providers["tls"] == f"{PREFIX}pulumi:providers:tls::tls"
+
+    def test_provider_urn_is_the_same_in_preview(self) -> None:
+        in_preview = named(run(whole, preview=True), "outer-inner-password")
+        assert in_preview.provider == f"{PREFIX}pulumi:providers:random::random"
+
+    def test_duplicate_is_refused(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            config_map("twice", {"a": "1"}, opts)
+            config_map("twice", {"a": "2"}, opts)
+
+        with pytest.raises(RecordingError, match=r"two resources have the URN .*ConfigMap::twice"):
+            run(in_kubernetes(program))
+
+    def test_same_name_under_another_parent_is_another_urn(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            parent = config_map("parent", {}, opts)
+            config_map("same", {}, opts)
+            config_map("same", {}, ResourceOptions.merge(opts, ResourceOptions(parent=parent)))
+
+        assert len([r for r in run(in_kubernetes(program)) if r.name == "same"]) == 2
+
+    def test_aliases_are_urns(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            aliases: list[pulumi.Input[str | pulumi.Alias]] = [
+                pulumi.Alias(name="before"),
+                pulumi.Alias(type_="kubernetes:core/v1:Secret", parent=pulumi.ROOT_STACK_RESOURCE),
+                f"{PREFIX}whatever::it-was",
+            ]
+            component = pulumi.ComponentResource("flatline:test:Box", "box")
+            config_map("now", {}, ResourceOptions.merge(opts, ResourceOptions(parent=component, aliases=aliases)))
+
+        assert named(run(in_kubernetes(program)), "now").aliases == (
+            f"{PREFIX}flatline:test:Box$kubernetes:core/v1:ConfigMap::before",
+            f"{PREFIX}kubernetes:core/v1:Secret::now",
+            f"{PREFIX}whatever::it-was",
+        )
+
+
+class TestValuesOnTheWire:
+    def test_integers_and_floats(self) -> None:
+        recording = run(whole)
+        spec = named(recording, "route").inputs["spec"]
+        assert spec["routes"][0]["priority"] == 10
+        assert isinstance(spec["routes"][0]["priority"], int)
+        assert spec["routes"][0]["snake_case"] == 1.5
+        assert recording.outputs["port"] == 8080
+        assert isinstance(recording.outputs["port"], int)
+        assert recording.outputs["nested"]["ratio"] == 0.5
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        st.recursive(
+            st.booleans()
+            | st.integers(-(2**53), 2**53)
+            | st.floats(allow_nan=False, allow_infinity=False).filter(_has_a_fraction)
+            | st.text(),
+            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(min_size=1), inner, max_size=3),
+            max_leaves=8,
+        )
+    )
+    def test_any_json_value_survives(self, value: object) -> None:
+        recording = run(lambda: pulumi.export("value", {"it": value}))
+        assert recording.outputs == {"value": {"it": value}}
+        assert repr(recording.outputs) == repr({"value": {"it": _sorted(value)}})
+
+    def test_nothing_is_absent_and_empty_stays(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            kubernetes.apiextensions.CustomResource(
+                "it",
+                api_version="v1",
+                kind="Thing",
+                metadata=METADATA,
+                spec={"none": None, "empty": {}, "list": []},
+                opts=opts,
+            )
+
+        assert named(run(in_kubernetes(program)), "it").inputs["spec"] == {"empty": {}, "list": []}
+
+    def test_integers_that_lose_digits_are_refused(self) -> None:
+        with pytest.raises(RecordingError, match=r"stack output: value is an integer beyond 2\^53"):
+            run(lambda: pulumi.export("value", 2**53 + 2))
+
+    def test_assets_are_refused(self) -> None:
+        with pytest.raises(RecordingError, match="value is an asset"):
+            run(lambda: pulumi.export("value", pulumi.StringAsset("text")))
+
+
+class TestSecrets:
+    def test_wrapped_paths(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            config_map("it", {"plain": "a", "hidden": Output.secret("b")}, opts)
+
+        resource = named(run(in_kubernetes(program)), "it")
+        assert resource.secret_paths == {("data", "hidden")}
+        assert resource.is_secret(("data", "hidden", "deeper"))
+        assert not resource.is_secret(("data", "plain"))
+        assert resource.inputs["data"] == {"plain": "a", "hidden": "b"}
+
+    def test_declared_by_the_provider_and_propagated(self) -> None:
+        recording = run(whole)
+        assert named(recording, "outer-password").is_secret_output(("result",))
+        assert named(recording, "outer-secret").secret_paths == {("stringData",)}
+        assert named(recording, "ca-key").secret_output_paths == {
+            ("privateKeyPem",),
+            ("privateKeyPemPkcs8",),
+            ("privateKeyOpenssh",),
+        }
+        assert named(recording, "outer").secret_output_paths == {("password",)}
+        assert recording.secret_outputs == {"password", "nested"}
+
+    def test_the_same_in_preview(self) -> None:
+        update, preview = run(whole), run(whole, preview=True)
+        assert preview.secret_outputs == update.secret_outputs
+        assert [r.secret_paths for r in preview] == [r.secret_paths for r in update]
+
+    def test_through_all_and_apply(self) -> None:
+        def program() -> None:
+            providers = Providers()
+            password = random.RandomPassword("password", length=20, opts=providers.random)
+            text = Output.all("user", password.result).apply(":".join)
+            config_map("it", {"text": text, "length": password.length.apply(str)}, providers.kubernetes)
+
+        assert named(run(program), "it").secret_paths == {("data", "text")}
+
+    def test_additional_secret_outputs(self) -> None:
+        def program() -> None:
+            opts = ResourceOptions.merge(Providers().random, ResourceOptions(additional_secret_outputs=["result"]))
+            text = random.RandomString("it", length=20, opts=opts)
+            pulumi.export("it", text.result)
+
+        recording = run(program)
+        assert named(recording, "it").additional_secret_outputs == ("result",)
+        assert recording.secret_outputs == {"it"}
+
+    def test_configuration(self) -> None:
+        def program() -> None:
+            pulumi.export("hidden", pulumi.Config().require_secret("key"))
+            pulumi.export("plain", pulumi.Config("other").require("key"))
+
+        config = {"flatline:key": "a", "other:key": "b"}
+        recording = run(program, config=config, secret_keys=["flatline:key"])
+        assert recording.outputs == {"hidden": "a", "plain": "b"}
+        assert recording.secret_outputs == {"hidden"}
+
+    def test_repr_shows_none(self) -> None:
+        recording = run(whole)
+        assert recording.outputs["password"] not in repr(recording)
+
+
+class TestPreview:
+    def test_what_only_a_provider_knows_is_unknown(self) -> None:
+        recording = run(whole, preview=True)
+        assert recording.outputs["password"] is UNKNOWN
+        assert recording.outputs["ca"] is UNKNOWN
+        assert recording.outputs["port"] == 8080
+        assert named(recording, "outer-secret").inputs["stringData"] is UNKNOWN
+        assert named(recording, "leaf").inputs["caCertPem"] is UNKNOWN
+        assert named(recording, "leaf").inputs["validityPeriodHours"] == 1000
+        assert all(resource.id is None for resource in recording)
+
+    def test_names_of_objects_without_one_are_unknown(self) -> None:
+        volumes = named(run(whole, preview=True), "deployment").inputs["spec"]["template"]["spec"]["volumes"]
+        assert volumes[1] == {"name": "config", "configMap": {"name": UNKNOWN}}
+
+    def test_program_can_tell(self) -> None:
+        def program() -> None:
+            pulumi.export("preview", pulumi.runtime.is_dry_run())
+
+        assert run(program, preview=True).outputs == {"preview": True}
+        assert run(program).outputs == {"preview": False}
+
+
+class TestRefused:
+    @pytest.fixture(autouse=True)
+    def outputs_may_become_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As in a run by someone who has not set the variable that makes the SDK raise."""
+        monkeypatch.delenv("PULUMI_ERROR_OUTPUT_STRING", raising=False)
+
+    def test_without_a_provider(self) -> None:
+        def program() -> None:
+            random.RandomPassword("lonely", length=20)
+
+        with pytest.raises(RecordingError, match=r"RandomPassword 'lonely' has no explicit provider"):
+            run(program)
+
+    @pytest.mark.parametrize("preview", [False, True])
+    def test_output_as_text(self, preview: bool) -> None:
+        def program(opts: ResourceOptions) -> None:
+            config_map("it", {"list": f"x{Output.from_input('y')}"}, opts)
+
+        with pytest.raises(RecordingError, match=r"ConfigMap 'it': input: data\.list holds the warning text"):
+            run(in_kubernetes(program), preview=preview)
+
+    def test_output_as_text_in_base64(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            text = base64.b64encode(str(Output.from_input("y")).encode()).decode()
+            kubernetes.core.v1.Secret("it", metadata=METADATA, data={"key": text}, opts=opts)
+
+        with pytest.raises(RecordingError, match=r"data\.key holds the warning text"):
+            run(in_kubernetes(program))
+
+    def test_output_as_text_in_a_stack_output(self) -> None:
+        with pytest.raises(RecordingError, match="stack output: it holds the warning text"):
+            run(lambda: pulumi.export("it", str(Output.from_input(1))))
+
+    def test_unknown_input_in_update(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            service = kubernetes.core.v1.Service("service", metadata=METADATA, spec={"ports": []}, opts=opts)
+            config_map("it", {"address": service.status.load_balancer.ingress[0].ip}, opts)
+
+        with pytest.raises(RecordingError, match=r"ConfigMap 'it': input: data\.address is unknown"):
+            run(in_kubernetes(program))
+
+    def test_unknown_stack_output_in_update(self) -> None:
+        def program() -> None:
+            password = random.RandomPassword("it", length=20, opts=Providers().random)
+            pulumi.export("hash", password.bcrypt_hash)
+
+        with pytest.raises(RecordingError, match="stack output: hash is unknown"):
+            run(program)
+
+    def test_reading_what_exists(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            kubernetes.core.v1.ConfigMap.get("it", "flatline/it", opts)
+
+        with pytest.raises(RecordingError, match=r"ConfigMap 'it' is read from what exists"):
+            run(in_kubernetes(program))
+
+    def test_functions(self) -> None:
+        def program() -> None:
+            pulumi.export("it", pulumi.runtime.invoke_output("tls:index/getPublicKey:getPublicKey", {}))
+
+        with pytest.raises(RecordingError, match=r"the function tls:index/getPublicKey:getPublicKey is called"):
+            run(program)
+
+    def test_transforms(self) -> None:
+        def program() -> None:
+            pulumi.runtime.register_resource_transform(lambda args: None)
+
+        with pytest.raises(Exception, match="does not support transforms"):
+            run(program)
+
+    def test_remote_components(self) -> None:
+        def program() -> None:
+            pulumi.ComponentResource("other:index:Thing", "it", {}, remote=True)
+
+        with pytest.raises(RecordingError, match="a remote component needs the Pulumi engine"):
+            run(program)
+
+    def test_unknown_types(self) -> None:
+        def program() -> None:
+            provider = pulumi.ProviderResource("aws", "aws")
+            pulumi.CustomResource("aws:s3/bucket:Bucket", "it", {}, ResourceOptions(provider=provider))
+
+        with pytest.raises(RecordingError, match=r"aws:s3/bucket:Bucket 'it': only the Pulumi engine"):
+            run(program)
+
+    def test_a_provider_of_another_package(self) -> None:
+        class Stubborn(pulumi.CustomResource):
+            pass
+
+        def program() -> None:
+            resource_options = ResourceOptions(provider=random.Provider("random"))
+            Stubborn("kubernetes:core/v1:ConfigMap", "it", {}, resource_options)
+
+        with pytest.raises(RecordingError, match="provider"):
+            run(program)
+
+
+class Failure(Exception):  # noqa: N818 - it is one, not an error of ours
+    """What the failing programs raise."""
+
+
+class TestFailures:
+    def test_in_the_program(self) -> None:
+        def program() -> None:
+            Providers()
+            raise Failure("mine")
+
+        with pytest.raises(Failure, match="mine"):
+            run(program)
+
+    @pytest.mark.parametrize("kind", [Failure, ValueError, AssertionError, TimeoutError, KeyError])
+    def test_in_apply(self, kind: type[Exception]) -> None:
+        failure = kind("mine")
+
+        def fail(_: str) -> str:
+            raise failure
+
+        def program(opts: ResourceOptions) -> None:
+            config_map("it", {"a": Output.from_input("x").apply(fail)}, opts)
+
+        with pytest.raises(kind) as caught:
+            run(in_kubernetes(program))
+        assert caught.value is failure
+
+    def test_in_apply_names_the_resource_and_no_value(self) -> None:
+        def fail(_: str) -> str:
+            raise ValueError("mine")
+
+        def program(opts: ResourceOptions) -> None:
+            hidden = {"a": Output.from_input("x").apply(fail), "b": "a-secret"}
+            config_map("it", hidden, opts)
+
+        with pytest.raises(ValueError, match="mine") as caught:
+            run(in_kubernetes(program))
+        assert str(caught.value) == "mine"
+        (note,) = caught.value.__notes__
+        assert "'it'" in note
+        assert "a-secret" not in note
+
+    def test_in_apply_that_nothing_uses(self) -> None:
+        def fail(_: str) -> str:
+            raise Failure("mine")
+
+        with pytest.raises(Failure, match="mine"):
+            run(lambda: Output.from_input("x").apply(fail))
+
+    def test_in_an_export(self) -> None:
+        def fail(_: str) -> str:
+            raise Failure("mine")
+
+        with pytest.raises(Failure, match="mine"):
+            run(lambda: pulumi.export("it", Output.from_input("x").apply(fail)))
+
+    def test_in_a_coroutine(self) -> None:
+        async def program() -> None:
+            await asyncio.sleep(0)
+            raise Failure("mine")
+
+        with pytest.raises(Failure, match="mine"):
+            run(program)
+
+    def test_the_first_cause_wins(self) -> None:
+        """The program fails because a resource failed before; a dependent resource fails for the same reason."""
+
+        def program() -> None:
+            providers = Providers()
+            source = random.RandomPassword("source", length=-1, opts=providers.random)
+            config_map("dependent", {"a": source.result}, providers.kubernetes)
+
+        with pytest.raises(RecordingError, match=r"RandomPassword 'source': length is -1"):
+            run(program)
+
+    def test_exit(self) -> None:
+        def program() -> None:
+            raise SystemExit(3)
+
+        with pytest.raises(SystemExit):
+            run(program)
+
+    def test_output_that_nothing_resolves(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(recorder, "TIMEOUT_SECONDS", 0.2)
+
+        def program(opts: ResourceOptions) -> None:
+            never: Any = asyncio.get_running_loop().create_future()
+            config_map("it", {"a": Output.from_input(never)}, opts)
+
+        with pytest.raises(RecordingError, match="waits for an Output that nothing resolves"):
+            run(in_kubernetes(program))
+
+    def test_leaves_nothing_behind(self) -> None:
+        def fail(_: str) -> str:
+            raise Failure("mine")
+
+        def failing(opts: ResourceOptions) -> None:
+            for i in range(5):
+                config_map(f"it{i}", {"a": Output.from_input("x").apply(fail)}, opts)
+
+        threads = threading.active_count()
+        expected = run(whole)
+        for _ in range(3):
+            with pytest.raises(Failure):
+                run(in_kubernetes(failing))
+            assert run(whole) == expected
+        assert threading.active_count() == threads
+
+
+class TestRuntime:
+    def test_environment_is_not_configuration(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PULUMI_CONFIG", '{"flatline:key": "from the environment"}')
+        monkeypatch.setenv("PULUMI_CONFIG_FLATLINE_OTHER", "from the environment")
+
+        def program() -> None:
+            config = pulumi.Config()
+            pulumi.export("found", [config.get("key"), config.get("other"), config.get("given")])
+
+        recording = run(program, config={"flatline:given": "yes"})
+        assert recording.outputs == {"found": [None, None, "yes"]}
+
+    def test_project_and_stack(self) -> None:
+        recording = run(lambda: pulumi.export("it", f"{pulumi.get_project()}/{pulumi.get_stack()}"))
+        assert recording.outputs == {"it": "flatline/dev"}
+
+    def test_from_another_thread(self) -> None:
+        recordings = []
+        thread = threading.Thread(target=lambda: recordings.append(run(whole)))
+        thread.start()
+        thread.join()
+        assert recordings == [run(whole)]
+
+    def test_after_mocks_of_another_test(self) -> None:
+        """A root resource, a stack name and configuration that something else left are not seen, nor changed."""
+
+        class Nothing(pulumi.runtime.Mocks):
+            def call(self, args: pulumi.runtime.MockCallArgs) -> Any:
+                return {}
+
+            def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> Any:
+                return "", {}
+
+        def in_mocks() -> None:
+            asyncio.set_event_loop(loop)
+            pulumi.runtime.set_mocks(Nothing(), project="other", stack="mocked")
+            pulumi.runtime.set_all_config({"flatline:key": "left"})
+            root = pulumi.runtime.get_root_resource()
+            assert run(whole) == expected
+            assert run(lambda: pulumi.export("key", pulumi.Config().get("key"))).outputs == {}
+            assert pulumi.get_stack() == "mocked"
+            assert pulumi.runtime.get_root_resource() is root
+            asyncio.set_event_loop(loop)
+            loop.run_until_complete(wait_for_rpcs())
+
+        expected = run(whole)
+        loop = asyncio.new_event_loop()
+        try:
+            contextvars.copy_context().run(in_mocks)
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def test_messages(self) -> None:
+        def program() -> None:
+            pulumi.log.warn("careful")
+            pulumi.log.debug("chatter")
+
+        (message,) = run(program).messages
+        assert (message.severity, message.text) == ("warning", "careful")
+
+    def test_options_are_recorded(self) -> None:
+        def program(opts: ResourceOptions) -> None:
+            first = config_map("first", {"a": "b"}, opts)
+            more = ResourceOptions(
+                protect=True,
+                retain_on_delete=True,
+                delete_before_replace=True,
+                depends_on=[first],
+                ignore_changes=["data"],
+                replace_on_changes=["metadata"],
+                deleted_with=first,
+            )
+            config_map("second", {"name": first.metadata["name"]}, ResourceOptions.merge(opts, more))
+
+        recording = run(in_kubernetes(program))
+        first, second = named(recording, "first"), named(recording, "second")
+        assert (second.protect, second.retain_on_delete, second.delete_before_replace) == (True, True, True)
+        assert second.dependencies == (first.urn,)
+        assert second.property_dependencies["data"] == (first.urn,)
+        assert second.ignore_changes == ("data",)
+        assert second.replace_on_changes == ("metadata",)
+        assert second.deleted_with == first.urn
+        assert not first.protect
+
+    def test_values_see_the_inputs(self) -> None:
+        seen: list[Recorded] = []
+
+        class Watching(SeededValues):
+            def outputs(self, resource: Recorded) -> Created:
+                seen.append(resource)
+                return super().outputs(resource)
+
+        run(whole, values=Watching())
+        assert all(resource.custom and not resource.type.startswith("pulumi:") for resource in seen)
+        assert all(not resource.outputs for resource in seen)
+
+    def test_outputs_of_a_component(self) -> None:
+        outer = named(run(whole), "outer")
+        assert outer.outputs["name"].startswith("outer-secret-")
+
+
+def _sorted(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value

@@ -1,0 +1,292 @@
+"""Stack files, read as the engine reads them.
+
+Expected values come from Pulumi's own Go code (SDK 3.272.0, config.Map and gopkg.in/yaml.v3), which was given
+the same text.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from render.passphrase import PassphraseError
+from render.stack_file import StackFileError, encrypt, read
+from tests.unit.render.test_passphrase import PULUMI_SALT, PULUMI_VALUE
+
+SCALARS = [
+    ("1.50", "1.5"),
+    ("yes", "yes"),
+    ("on", "on"),
+    ("0x1F", "31"),
+    ("-0x10", "-16"),
+    ("010", "8"),
+    ("-012", "-10"),
+    ("0_7", "7"),
+    ("08", "8"),
+    ("00", "0"),
+    ("0o17", "15"),
+    ("0b11", "3"),
+    ("null", ""),
+    ("", ""),
+    ("~", ""),
+    ('"007"', "007"),
+    ("1_000", "1000"),
+    ("1__0", "10"),
+    ("1_0.5", "10.5"),
+    ("1e3", "1000"),
+    ("1e21", "1e+21"),
+    ("0.0000001", "1e-7"),
+    ("0.000001", "0.000001"),
+    ("123456.789e-3", "123.456789"),
+    ("123456789012345678901234567890", "1.2345678901234568e+29"),
+    ("100000000000000000000000.0", "1e+23"),
+    ("18446744073709551615", "18446744073709551615"),
+    ('"true"', "true"),
+    ("True", "true"),
+    ("-0", "0"),
+    ("+5", "5"),
+    (".5", "0.5"),
+    ("-.5", "-0.5"),
+    ("5.", "5"),
+    ("1.0", "1"),
+    ("0.1", "0.1"),
+    ("1:30", "1:30"),
+    ("!!str 12", "12"),
+    ('"=x"', "=x"),
+    ("._", "._"),
+    ('"\\u2028 é"', "\u2028 é"),
+    ("|\n    multi\n    line", "multi\nline\n"),
+    ("[]", "[]"),
+    ("{}", "{}"),
+    (
+        '{b: 1, a: [true, ~, "x<y>&"], z: 1.0, y: 1e-7, w: 12345678901234567, v: 1e16}',
+        '{"a":[true,null,"x\\u003cy\\u003e\\u0026"],"b":1,"v":10000000000000000,"w":12345678901234567,"y":1e-7,"z":1}',
+    ),
+    ("{not: {secure: 5}, also: {secure: x, more: y}}", '{"also":{"more":"y","secure":"x"},"not":{"secure":5}}'),
+]
+
+
+def no_passphrase() -> str:
+    raise AssertionError("the passphrase is not needed")
+
+
+def stack(directory: Path, content: str, project: str = "name: flatline\n") -> Path:
+    (directory / "Pulumi.yaml").write_text(project)
+    path = directory / "Pulumi.dev.yaml"
+    path.write_text(content)
+    return path
+
+
+class TestScalars:
+    @pytest.mark.parametrize(("written", "expected"), SCALARS)
+    def test_as_the_engine(self, tmp_path: Path, written: str, expected: str) -> None:
+        config = read(stack(tmp_path, f"config:\n  it: {written}\n"), no_passphrase)
+        assert config.config == {"flatline:it": expected}
+        assert config.secret_keys == ()
+
+    def test_anchors(self, tmp_path: Path) -> None:
+        config = read(stack(tmp_path, "config:\n  a: &x [1, 2]\n  b: *x\n"), no_passphrase)
+        assert config.config == {"flatline:a": "[1,2]", "flatline:b": "[1,2]"}
+
+    @pytest.mark.parametrize("written", ["2024-01-01", "2024-01-01T00:00:00Z", ".inf", "-.Inf", ".nan", "[2024-1-2]"])
+    def test_dates_and_what_is_not_a_number_must_be_quoted(self, tmp_path: Path, written: str) -> None:
+        with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml:2: config\.it.*quote it"):
+            read(stack(tmp_path, f"config:\n  it: {written}\n"), no_passphrase)
+
+
+class TestKeys:
+    def test_namespaces(self, tmp_path: Path) -> None:
+        content = "config:\n  own: 1\n  flatline:full: 2\n  aws:region: us\n  ns:config:old: 3\n"
+        config = read(stack(tmp_path, content), no_passphrase).config
+        assert config == {"flatline:own": "1", "flatline:full": "2", "aws:region": "us", "ns:old": "3"}
+        assert list(config) == sorted(config)
+
+    def test_project_and_stack_names(self, tmp_path: Path) -> None:
+        stack(tmp_path, "", project="name: other\n")
+        path = (tmp_path / "Pulumi.dev.yaml").rename(tmp_path / "Pulumi.my-stack.eu.yaml")
+        config = read(path, no_passphrase)
+        assert (config.project, config.stack, config.config) == ("other", "my-stack.eu", {})
+
+    def test_byte_order_mark(self, tmp_path: Path) -> None:
+        path = stack(tmp_path, "")
+        path.write_bytes(b"\xef\xbb\xbfconfig:\n  a: b\n")
+        assert read(path, no_passphrase).config == {"flatline:a": "b"}
+
+
+class TestSecrets:
+    def content(self, value: str = PULUMI_VALUE) -> str:
+        return (
+            f"encryptionsalt: {PULUMI_SALT}\nconfig:\n  top: {{secure: {value!r}}}\n  plain: x\n"
+            f"  nested:\n    list: [1, {{secure: {value!r}}}]\n    plain: x\n"
+        )
+
+    def test_decrypted_and_marked(self, tmp_path: Path) -> None:
+        config = read(stack(tmp_path, self.content()), lambda: "pass")
+        assert config.config["flatline:top"] == "s3cr3t"
+        assert config.config["flatline:nested"] == '{"list":[1,"s3cr3t"],"plain":"x"}'
+        assert config.secret_keys == ("flatline:nested", "flatline:top")
+        assert config.encryption_salt == PULUMI_SALT
+        assert "s3cr3t" not in repr(config)
+
+    def test_wrong_passphrase(self, tmp_path: Path) -> None:
+        with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml:1: encryptionsalt: incorrect passphrase"):
+            read(stack(tmp_path, self.content()), lambda: "other")
+
+    def test_damaged_value_names_its_line(self, tmp_path: Path) -> None:
+        damaged = PULUMI_VALUE.replace("WYON", "AAAA")
+        with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml:5: nested: an encrypted value does not belong"):
+            read(stack(tmp_path, self.content(damaged)), lambda: "pass")
+
+    def test_without_a_salt(self, tmp_path: Path) -> None:
+        content = self.content().partition("\n")[2]
+        with pytest.raises(StackFileError, match="has encrypted values but no encryptionsalt"):
+            read(stack(tmp_path, content), lambda: "pass")
+
+    def test_of_another_provider(self, tmp_path: Path) -> None:
+        with pytest.raises(StackFileError, match=r"secretsprovider: secrets under awskms://x need the Pulumi CLI"):
+            read(stack(tmp_path, f"secretsprovider: awskms://x\n{self.content()}"), lambda: "pass")
+
+    def test_failure_to_get_the_passphrase_passes_through(self, tmp_path: Path) -> None:
+        def absent() -> str:
+            raise PassphraseError("no passphrase here")
+
+        with pytest.raises(StackFileError, match="no passphrase here"):
+            read(stack(tmp_path, self.content()), absent)
+
+    @pytest.mark.usefixtures("quick")
+    def test_encrypt(self, tmp_path: Path) -> None:
+        first, salt = encrypt("one: [two]\n", "pass", None)
+        second, again = encrypt("other", "pass", salt)
+        assert again == salt
+        secure = {"first": {"secure": first}, "second": {"secure": second}}
+        path = stack(tmp_path, json.dumps({"encryptionsalt": salt, "config": secure}))
+        assert read(path, lambda: "pass").config == {"flatline:first": "one: [two]\n", "flatline:second": "other"}
+
+    @pytest.mark.usefixtures("quick")
+    def test_encrypt_with_another_passphrase_than_the_file_has(self) -> None:
+        _, salt = encrypt("one", "pass", None)
+        with pytest.raises(PassphraseError, match="incorrect passphrase"):
+            encrypt("two", "other", salt)
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("content", "problem"),
+        [
+            ("config:\n  a: 1\n  b: 2\n  a: 3\n", r":4: a: already given in line 2$"),
+            ("config:\n  a: 1\n  flatline:a: 3\n", r":3: flatline:a: already given as a$"),
+            ("config:\n  o:\n    x: 1\n    x: 2\n", r":4: x: already given in line 3$"),
+            ("config:\n  a: [1\n  b: 2\n", r":\d: malformed YAML: "),
+            ("config:\n  a: 'open\n", r":\d: malformed YAML: "),
+            ("config:\n\ta: 1\n", r":2: malformed YAML: "),
+            ("config:\n  a: \x00\n", r"malformed YAML"),
+            ("a: 1\n---\nb: 2\n", r":2: malformed YAML: but found another document"),
+            ("config: [1]\n", r":1: config: must be a mapping$"),
+            ("- 1\n", r":1: must be a mapping$"),
+            ("confg:\n  a: 1\n", r":1: confg: unknown key; this file may have config, "),
+            ("config:\n  1: a\n", r":2: every key must be text: put it in quotes$"),
+            ("config:\n  [a]: a\n", r":2: every key must be text"),
+            ("config:\n  a:b:c: 1\n", r":2: a:b:c: a key has the form <namespace>:<name>"),
+            ("config:\n  'a:': 1\n", r":2: a:: a key has the form"),
+            ("config:\n  a: !custom 1\n", r":2: malformed YAML: the tag !custom is not supported"),
+            ("x: &x {a: 1}\nconfig:\n  <<: *x\n", r":3: merge keys"),
+            ("environment: [dev]\n", r":1: environment: Pulumi ESC"),
+        ],
+    )
+    def test_one_error_that_names_file_and_line(self, tmp_path: Path, content: str, problem: str) -> None:
+        with pytest.raises(StackFileError, match=r"^Pulumi\.dev\.yaml" + f".*{problem}") as caught:
+            read(stack(tmp_path, content), no_passphrase)
+        assert "\n" not in str(caught.value)
+
+    def test_malformed_text_is_not_repeated(self, tmp_path: Path) -> None:
+        with pytest.raises(StackFileError) as caught:
+            read(stack(tmp_path, "config:\n  a: {b: hidden-value\n  c: d: e\n"), no_passphrase)
+        assert "hidden-value" not in str(caught.value)
+
+    def test_absent_file_tells_what_there_is(self, tmp_path: Path) -> None:
+        stack(tmp_path, "")
+        with pytest.raises(
+            StackFileError, match=r"Pulumi\.prod\.yaml: no such file in .*; there are Pulumi\.dev\.yaml"
+        ):
+            read(tmp_path / "Pulumi.prod.yaml", no_passphrase)
+
+    def test_absent_project(self, tmp_path: Path) -> None:
+        (tmp_path / "Pulumi.dev.yaml").write_text("")
+        with pytest.raises(StackFileError, match=r"^Pulumi\.yaml: no such file"):
+            read(tmp_path / "Pulumi.dev.yaml", no_passphrase)
+
+    def test_other_names(self, tmp_path: Path) -> None:
+        with pytest.raises(StackFileError, match="a stack file is called"):
+            read(tmp_path / "dev.yaml", no_passphrase)
+
+    def test_not_text(self, tmp_path: Path) -> None:
+        path = stack(tmp_path, "")
+        path.write_bytes(b"\xff\xfe\xfa")
+        with pytest.raises(StackFileError, match="is not UTF-8 text"):
+            read(path, no_passphrase)
+
+    def test_project_without_a_name(self, tmp_path: Path) -> None:
+        with pytest.raises(StackFileError, match=r"Pulumi\.yaml:1: name: must be given"):
+            read(stack(tmp_path, "", project="runtime: python\n"), no_passphrase)
+
+
+class TestProjectDeclarations:
+    PROJECT = (
+        "name: flatline\nconfig:\n  domain: flatline.internal\n  sizes:\n    type: array\n    items: {type: integer}\n"
+        "    default: [1, 2]\n  flag: {type: boolean, default: false}\n  pulumi:disable-default-providers:\n"
+        "    value: ['*']\n"
+    )
+
+    def test_defaults_and_values(self, tmp_path: Path) -> None:
+        config = read(stack(tmp_path, "config:\n  flag: true\n", self.PROJECT), no_passphrase).config
+        assert config == {
+            "flatline:domain": "flatline.internal",
+            "flatline:sizes": "[1,2]",
+            "flatline:flag": "true",
+            "pulumi:disable-default-providers": '["*"]',
+        }
+
+    @pytest.mark.parametrize(
+        ("kind", "right", "wrong"),
+        [
+            ("{type: string}", ["text", "5", "true", '"5"'], ["[a]", "{a: b}"]),
+            ("{type: integer}", ["5", '"5"', "-3", "1e3"], ["text", "1.5", "true", "[5]"]),
+            ("{type: boolean}", ["true", '"false"'], ["yes", "1"]),
+            ("{type: object}", ["{a: b}", "{}"], ["a", "[a]"]),
+            ("{type: array, items: {type: string}}", ["[a]", "[]"], ["a", "[[a]]"]),
+        ],
+    )
+    def test_types(self, tmp_path: Path, kind: str, right: list[str], wrong: list[str]) -> None:
+        project = f"name: flatline\nconfig:\n  it: {kind}\n"
+        for written in right:
+            assert "flatline:it" in read(stack(tmp_path, f"config:\n  it: {written}\n", project), no_passphrase).config
+        for written in wrong:
+            with pytest.raises(
+                StackFileError, match=r"Pulumi\.dev\.yaml:2: it: must be of type \w+ \(Pulumi\.yaml says so\)$"
+            ):
+                read(stack(tmp_path, f"config:\n  it: {written}\n", project), no_passphrase)
+
+    def test_missing(self, tmp_path: Path) -> None:
+        project = "name: flatline\nconfig:\n  one: {type: string}\n  two: {type: string}\n"
+        with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml: config: one, two: must be given"):
+            read(stack(tmp_path, "", project), no_passphrase)
+
+    def test_must_be_secret(self, tmp_path: Path) -> None:
+        project = "name: flatline\nconfig:\n  token: {type: string, secret: true}\n"
+        with pytest.raises(StackFileError, match="token: must be encrypted"):
+            read(stack(tmp_path, "config:\n  token: open\n", project), no_passphrase)
+
+    def test_default_of_the_wrong_type(self, tmp_path: Path) -> None:
+        project = "name: flatline\nconfig:\n  it: {type: integer, default: many}\n"
+        with pytest.raises(StackFileError, match=r"^Pulumi\.yaml:3: it: must be of type integer"):
+            read(stack(tmp_path, "", project), no_passphrase)
+
+    def test_unknown_words(self, tmp_path: Path) -> None:
+        project = "name: flatline\nconfig:\n  it: {typ: string}\n"
+        with pytest.raises(StackFileError, match=r"Pulumi\.yaml:3: it: unknown typ"):
+            read(stack(tmp_path, "", project), no_passphrase)
+
+
+def test_nothing_of_the_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PULUMI_CONFIG", '{"flatline:a": "b"}')
+    assert read(stack(tmp_path, ""), no_passphrase).config == {}

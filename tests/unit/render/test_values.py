@@ -1,0 +1,424 @@
+"""Values: what stands in for the providers, seeded and kept."""
+
+import base64
+import json
+import string
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pulumi_kubernetes as kubernetes
+import pulumi_random as random
+import pulumi_tls as tls
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pulumi import ResourceOptions, _types
+
+from render import random_provider
+from render.entropy import Entropy, SeededEntropy, SystemEntropy
+from render.recorder import Recorded, RecordingError
+from render.state import State
+from render.values import SeededValues, StateValues
+from tests.unit.render.programs import Providers, authority, named, run, whole
+
+METADATA: Any = {"namespace": "flatline"}
+
+
+def kept(path: Path) -> State:
+    return State(path, project="flatline", stack="dev", passphrase=lambda: "correct horse")
+
+
+class TestSeeded:
+    def test_a_function_of_seed_urn_and_inputs(self) -> None:
+        assert run(whole, values=SeededValues("a")) == run(whole, values=SeededValues("a"))
+
+    def test_different_seeds_share_no_secret(self) -> None:
+        first = _secrets(run(whole, values=SeededValues("a")).resources)
+        second = _secrets(run(whole, values=SeededValues("b")).resources)
+        assert first
+        assert not first & second
+
+    def test_different_urns_share_no_secret(self) -> None:
+        passwords = [r.outputs["result"] for r in run(whole) if "RandomPassword" in r.type]
+        assert len(passwords) == len(set(passwords)) == 3
+
+    def test_changed_keeper_changes_the_value(self) -> None:
+        def program(epoch: str) -> Callable[[], None]:
+            def wrapped() -> None:
+                random.RandomPassword("it", length=20, keepers={"epoch": epoch}, opts=Providers().random)
+
+            return wrapped
+
+        first, second = (named(run(program(epoch)), "it").outputs["result"] for epoch in "12")
+        assert first != second
+
+    def test_certificates_begin_when_told(self) -> None:
+        start = datetime(2030, 5, 6, 7, 8, 9, tzinfo=UTC)
+        recording = run(lambda: authority(Providers()) and None, values=SeededValues("x", start=start))
+        assert named(recording, "leaf").outputs["validityStartTime"] == "2030-05-06T07:08:09Z"
+
+    def test_rsa(self) -> None:
+        def program() -> None:
+            tls.PrivateKey("a", algorithm="RSA", opts=(opts := Providers().tls))
+            tls.PrivateKey("b", algorithm="RSA", rsa_bits=2048, opts=opts)
+
+        first, second = run(program, values=SeededValues("x")), run(program, values=SeededValues("x"))
+        assert first == second
+        assert named(first, "a").outputs["privateKeyPem"] != named(first, "b").outputs["privateKeyPem"]
+
+
+class TestKept:
+    pytestmark = pytest.mark.usefixtures("quick")
+
+    def program(self, **changes: Any) -> Callable[[], None]:
+        """A password, one that depends on it, and a certificate authority with a leaf."""
+        settings: dict[str, Any] = {"epoch": "1", "length": 20, "subject": "Test CA", "hours": 1000, **changes}
+
+        def wrapped() -> None:
+            providers = Providers()
+            first = random.RandomPassword(
+                "first", length=settings["length"], keepers={"epoch": settings["epoch"]}, opts=providers.random
+            )
+            random.RandomPassword("second", length=20, keepers={"from": first.result}, opts=providers.random)
+            random.RandomPassword("third", length=20, opts=providers.random)
+            authority(providers, subject=settings["subject"], hours=settings["hours"])
+
+        return wrapped
+
+    def changed(self, path: Path, **changes: Any) -> set[str]:
+        """The resources whose outputs differ, beyond echoed inputs, after a run with other settings."""
+        with kept(path) as state:
+            before = run(self.program(), values=StateValues(state))
+            state.save()
+        with kept(path) as state:
+            after = run(self.program(**changes), values=StateValues(state))
+            state.save()
+        return {r.name for r in before if _made(r) != _made(named(after, r.name))}
+
+    def test_second_run_is_equal(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.json"
+        with kept(path) as state:
+            first = run(whole, values=StateValues(state))
+            assert state.save()
+        content = path.read_bytes()
+        with kept(path) as state:
+            assert run(whole, values=StateValues(state)) == first
+            assert not state.save()
+        assert path.read_bytes() == content
+
+    @pytest.mark.parametrize(
+        ("changes", "expected"),
+        [
+            ({}, set()),
+            ({"epoch": "2"}, {"first", "second"}),
+            ({"length": 21}, {"first", "second"}),
+            ({"subject": "Other CA"}, {"ca", "leaf"}),
+            ({"hours": 2000}, {"ca", "leaf"}),
+        ],
+    )
+    def test_a_change_makes_anew_what_depends_on_it(
+        self, tmp_path: Path, changes: dict[str, Any], expected: set[str]
+    ) -> None:
+        assert self.changed(tmp_path / "state.json", **changes) == expected
+
+    def test_early_renewal_is_an_update(self, tmp_path: Path) -> None:
+        def program(hours: int) -> Callable[[], None]:
+            def wrapped() -> None:
+                opts = Providers().tls
+                key = tls.PrivateKey("key", algorithm="ED25519", opts=opts)
+                tls.SelfSignedCert(
+                    "cert",
+                    private_key_pem=key.private_key_pem,
+                    allowed_uses=[],
+                    validity_period_hours=100,
+                    early_renewal_hours=hours,
+                    opts=opts,
+                )
+
+            return wrapped
+
+        with kept(tmp_path / "state.json") as state:
+            values = StateValues(state)
+            first, second = (named(run(program(hours), values=values), "cert").outputs for hours in (1, 2))
+        assert second["certPem"] == first["certPem"]
+        assert (first["earlyRenewalHours"], second["earlyRenewalHours"]) == (1, 2)
+
+    def test_what_vanished_comes_back_with_its_value(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.json"
+        with kept(path) as state:
+            before = named(run(self.program(), values=StateValues(state)), "third").outputs["result"]
+            state.save()
+        with kept(path) as state:
+            run(lambda: None, values=StateValues(state))
+            assert len(state.unused()) == 8
+            assert not state.save()
+        with kept(path) as state:
+            assert named(run(self.program(), values=StateValues(state)), "third").outputs["result"] == before
+            assert state.unused() == ()
+
+    def test_two_stacks_share_no_secret(self, tmp_path: Path) -> None:
+        secrets = []
+        for name in "ab":
+            with kept(tmp_path / name) as state:
+                secrets.append(_secrets(run(whole, values=StateValues(state)).resources))
+        assert secrets[0]
+        assert not secrets[0] & secrets[1]
+
+    def test_no_secret_in_the_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "state.json"
+        with kept(path) as state:
+            recording = run(self.program(), values=StateValues(state))
+            state.save()
+        content = path.read_text()
+        for secret in _secrets(recording.resources):
+            for form in (secret, secret.splitlines()[1 if "\n" in secret else 0], json.dumps(secret)[1:-1]):
+                assert form not in content
+                assert base64.b64encode(form.encode()).decode() not in content
+        assert json.dumps(named(recording, "leaf").outputs["certPem"])[1:-1] in content
+
+    def test_certificates_begin_now(self, tmp_path: Path) -> None:
+        with kept(tmp_path / "state.json") as state:
+            leaf = named(run(self.program(), values=StateValues(state)), "leaf").outputs
+        start = datetime.fromisoformat(leaf["validityStartTime"])
+        assert abs(datetime.now(UTC) - start) < timedelta(minutes=5)
+        assert datetime.fromisoformat(leaf["validityEndTime"]) - start == timedelta(hours=1000)
+
+
+def _made(resource: Recorded) -> dict[str, Any]:
+    return {name: value for name, value in resource.outputs.items() if name not in resource.inputs}
+
+
+def _secrets(resources: tuple[Recorded, ...]) -> set[str]:
+    """Generated secret texts."""
+    made = [resource for resource in resources if resource.package in ("random", "tls")]
+    values = [r.outputs[str(path[0])] for r in made for path in r.secret_output_paths if len(path) == 1]
+    assert all(isinstance(value, str) for value in values)
+    return set(values)
+
+
+class TestPasswords:
+    entropies = (SystemEntropy(), SeededEntropy(b"key"))
+
+    @pytest.mark.parametrize("entropy", entropies)
+    @given(
+        classes=st.sets(st.sampled_from(["upper", "lower", "numeric", "special"]), min_size=1),
+        length=st.integers(1, 60),
+        special=st.sampled_from(["", "_-", "!"]),
+        data=st.data(),
+    )
+    def test_honours_its_inputs(
+        self, entropy: Entropy, classes: set[str], length: int, special: str, data: st.DataObject
+    ) -> None:
+        names = ("upper", "lower", "numeric", "special")
+        inputs: dict[str, Any] = {name: name in classes for name in names} | {"length": length}
+        minimum = data.draw(st.integers(0, length // len(classes)))
+        inputs |= {f"min{name.title()}": minimum for name in classes}
+        if special:
+            inputs["overrideSpecial"] = special
+        alphabets = {
+            "upper": string.ascii_uppercase,
+            "lower": string.ascii_lowercase,
+            "numeric": string.digits,
+            "special": special or "!@#$%&*()-_=+[]{}<>:?",
+        }
+        text = random_provider.password(inputs, entropy).outputs["result"]
+        assert len(text) == length
+        assert set(text) <= set("".join(alphabets[name] for name in classes))
+        for name in classes:
+            assert sum(character in alphabets[name] for character in text) >= minimum
+
+    def test_every_character_of_the_alphabet_comes_about_equally_often(self) -> None:
+        text = random_provider.password({"length": 60_000, "special": False}, SeededEntropy(b"k")).outputs["result"]
+        counts = [text.count(character) for character in string.ascii_letters + string.digits]
+        assert min(counts) > 800
+        assert max(counts) < 1150
+
+    @pytest.mark.parametrize(
+        ("inputs", "problem"),
+        [
+            ({"length": 0}, "length is 0"),
+            ({"length": 3, "minUpper": 2, "minLower": 2}, "less than the 4 characters"),
+            ({"length": 3, "upper": False, "lower": False, "numeric": False, "special": False}, "all false"),
+        ],
+    )
+    def test_impossible_inputs(self, inputs: dict[str, Any], problem: str) -> None:
+        with pytest.raises(ValueError, match=problem):
+            random_provider.password(inputs, SystemEntropy())
+
+    def test_is_secret_and_its_id_says_nothing(self) -> None:
+        generated = random_provider.password({"length": 20}, SystemEntropy())
+        assert generated.id == "none"
+        assert generated.secrets == {"result"}
+
+    def test_number_is_the_old_name_of_numeric(self) -> None:
+        inputs = {"length": 200, "number": False}
+        text = random_provider.password(inputs, SystemEntropy()).outputs["result"]
+        assert not set(text) & set(string.digits)
+
+
+class TestOtherRandomValues:
+    def test_string_is_its_own_id_and_not_secret(self) -> None:
+        generated = random_provider.string({"length": 9}, SystemEntropy())
+        assert generated.id == generated.outputs["result"]
+        assert not generated.secrets
+
+    def test_id_spellings(self) -> None:
+        outputs = random_provider.identifier({"byteLength": 9, "prefix": "p-"}, SeededEntropy(b"k")).outputs
+        raw = bytes.fromhex(outputs["hex"].removeprefix("p-"))
+        assert len(raw) == 9
+        assert int(outputs["dec"].removeprefix("p-")) == int.from_bytes(raw, "big")
+        assert base64.b64decode(outputs["b64Std"].removeprefix("p-")) == raw
+        assert base64.urlsafe_b64decode(outputs["b64Url"].removeprefix("p-")) == raw
+
+    def test_uuid(self) -> None:
+        assert uuid.UUID(random_provider.universal_id({}, SystemEntropy()).outputs["result"]).version == 4
+
+    @given(st.integers(-50, 50), st.integers(0, 300))
+    def test_integer_is_within(self, low: int, span: int) -> None:
+        result = random_provider.integer({"min": low, "max": low + span}, SystemEntropy()).outputs["result"]
+        assert low <= result <= low + span
+
+    @given(st.integers(1, 2**70), st.binary(min_size=1, max_size=8))
+    def test_seeded_entropy_is_within_the_limit(self, limit: int, key: bytes) -> None:
+        assert 0 <= SeededEntropy(key).below(limit) < limit
+
+    def test_random_bytes_are_refused_with_the_reason(self) -> None:
+        with pytest.raises(RecordingError, match=r"RandomBytes 'it': keeps its value as its ID, in plain text"):
+            run(lambda: random.RandomBytes("it", length=8, opts=Providers().random) and None)
+
+    @pytest.mark.parametrize(
+        ("kind", "arguments"),
+        [
+            (random.RandomString, {"length": 20}),
+            (random.RandomUuid, {}),
+            (random.RandomId, {"byte_length": 4}),
+            (random.RandomInteger, {"min": 1, "max": 2}),
+        ],
+    )
+    def test_gives_every_output_of_the_real_type(self, kind: Any, arguments: dict[str, Any]) -> None:
+        assert _missing_outputs(kind, arguments, "random") == set()
+
+    def test_password_has_no_bcrypt_hash(self) -> None:
+        assert _missing_outputs(random.RandomPassword, {"length": 20}, "random") == {"bcryptHash"}
+
+
+class TestEveryOutputOfTls:
+    @pytest.mark.parametrize("algorithm", ["ECDSA", "ED25519"])
+    def test_private_key(self, algorithm: str) -> None:
+        assert _missing_outputs(tls.PrivateKey, {"algorithm": algorithm}, "tls") == set()
+
+    def test_certificates(self) -> None:
+        recording = run(lambda: authority(Providers()) and None)
+        for name, kind in (("ca", tls.SelfSignedCert), ("request", tls.CertRequest), ("leaf", tls.LocallySignedCert)):
+            assert _missing(named(recording, name), kind) == set()
+
+
+_INPUTS_WITHOUT_DEFAULT = {
+    *("keepers", "overrideSpecial", "prefix", "seed", "dnsNames", "ipAddresses", "uris", "subject", "maxPathLength"),
+    *("privateKeyPemWo", "privateKeyPemWoVersion", "caPrivateKeyPemWo", "caPrivateKeyPemWoVersion"),
+}
+
+
+def _missing_outputs(kind: Any, arguments: dict[str, Any], package: str) -> set[str]:
+    recording = run(lambda: kind("it", **arguments, opts=getattr(Providers(), package)) and None)
+    return _missing(named(recording, "it"), kind)
+
+
+def _missing(resource: Recorded, kind: Any) -> set[str]:
+    """Output properties of the type that were not given, inputs that may be left out apart."""
+    properties = set(_types.resource_types(kind))
+    assert "id" not in properties
+    assert len(properties) > 1
+    return properties - set(resource.outputs) - _INPUTS_WITHOUT_DEFAULT
+
+
+class TestKubernetesObjects:
+    def name_of(self, build: Callable[[ResourceOptions], object], seed: str = "x") -> str:
+        recording = run(lambda: build(Providers().kubernetes) and None, values=SeededValues(seed))
+        (resource,) = [r for r in recording if r.package == "kubernetes"]
+        return str(resource.outputs["metadata"]["name"])
+
+    def config_map(self, name: str, content: str, seed: str = "x") -> str:
+        return self.name_of(
+            lambda opts: kubernetes.core.v1.ConfigMap(name, metadata=METADATA, data={"a": content}, opts=opts), seed
+        )
+
+    def secret(self, content: str, seed: str = "x") -> str:
+        return self.name_of(
+            lambda opts: kubernetes.core.v1.Secret("it", metadata=METADATA, string_data={"a": content}, opts=opts), seed
+        )
+
+    def test_named_after_its_content(self) -> None:
+        name = self.config_map("Whisper_Config", "1")
+        assert name.startswith("whisper-config-")
+        assert len(name.removeprefix("whisper-config-")) == 10
+        assert name == self.config_map("Whisper_Config", "1", seed="other")
+        assert name != self.config_map("Whisper_Config", "2")
+
+    def test_name_of_a_secret_is_no_oracle_for_its_content(self) -> None:
+        assert self.secret("guess") == self.secret("guess")
+        assert self.secret("guess") != self.secret("guess", seed="another stack")
+
+    def test_long_names_fit_a_label(self) -> None:
+        assert len(self.config_map("x" * 300, "1")) == 63
+
+    def test_name_of_a_cron_job_leaves_room_for_its_jobs(self) -> None:
+        spec: Any = {"schedule": "@daily", "job_template": {"spec": {"template": {}}}}
+        name = self.name_of(lambda opts: kubernetes.batch.v1.CronJob("x" * 80, metadata=METADATA, spec=spec, opts=opts))
+        assert len(name) == 52
+
+    def test_a_given_name_stays(self) -> None:
+        metadata: Any = {"name": "given", "namespace": "flatline"}
+        assert self.name_of(lambda opts: kubernetes.core.v1.ConfigMap("it", metadata=metadata, opts=opts)) == "given"
+
+    def test_ids(self) -> None:
+        recording = run(whole)
+        assert named(recording, "service").id == "flatline/whisper"
+        assert named(recording, "namespace").id == "flatline"
+
+    def test_without_metadata(self) -> None:
+        assert self.name_of(lambda opts: kubernetes.core.v1.Namespace("it", opts=opts)).startswith("it-")
+
+    @pytest.mark.parametrize(
+        ("build", "problem"),
+        [
+            (
+                lambda opts: kubernetes.core.v1.ConfigMap("it", metadata={"generate_name": "it-"}, opts=opts),
+                r"generateName lets the cluster choose",
+            ),
+            (
+                lambda opts: kubernetes.core.v1.ConfigMapPatch("it", metadata={"name": "it"}, opts=opts),
+                r"a patch of an object",
+            ),
+            (
+                lambda opts: kubernetes.core.v1.ConfigMapList("it", items=[{"data": {}}], opts=opts),
+                r"a list of objects",
+            ),
+            (
+                lambda opts: kubernetes.helm.v3.Release("it", chart="traefik", opts=opts),
+                r"not a single Kubernetes object",
+            ),
+            (
+                lambda opts: kubernetes.core.v1.ConfigMap("___", metadata=METADATA, opts=opts),
+                r"no letter or digit",
+            ),
+        ],
+    )
+    def test_what_cannot_be_a_manifest(self, build: Callable[[ResourceOptions], object], problem: str) -> None:
+        with pytest.raises(RecordingError, match=problem):
+            run(lambda: build(Providers().kubernetes) and None)
+
+
+def test_a_wrong_certificate_input_names_the_resource_and_no_key() -> None:
+    def program() -> None:
+        opts = Providers().tls
+        tls.SelfSignedCert(
+            "it", private_key_pem="not a key, but secret", allowed_uses=[], validity_period_hours=1, opts=opts
+        )
+
+    with pytest.raises(RecordingError, match=r"SelfSignedCert 'it': privateKeyPem is not") as caught:
+        run(program)
+    assert "but secret" not in str(caught.value)

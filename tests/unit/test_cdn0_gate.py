@@ -1,0 +1,888 @@
+"""The CDN0 gate, as the very program that is shipped, in front of a recording upstream."""
+
+import hashlib
+import http.client
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any
+
+import botocore.session  # type: ignore[import-untyped]
+import pytest
+from botocore.config import Config  # type: ignore[import-untyped]
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from config.schema.objects import CDN0_KEYS, MIB
+from tests.lab.node import NODE
+from tests.unit.cdn0_forms import (
+    BOUNDARY,
+    Reply,
+    Request,
+    Signer,
+    Site,
+    form,
+    multipart,
+    post,
+    receive,
+    send,
+    signature,
+    text_part,
+)
+from tests.unit.cdn0_upstream import Received, RecordingS3, recording_s3
+from tests.unit.cdn0_vectors import FILE, MANIFEST, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector, profile
+
+PROGRAM = Path(__file__).parents[2] / "programs" / "cdn0-gate.mjs"
+BUCKET = "whisper-service-cdn"
+WHISPER = Signer("AKIAWHISPERTEST", "whisper-secret-of-this-test-0123456789")
+STORAGE = Signer("AKIASTORAGETEST", "storage-secret-of-this-test-0123456789")
+SITE = Site(BUCKET, "us-east-1", WHISPER, STORAGE, prefix=f"/{BUCKET}")
+FORWARDED = {
+    "PUT": {"host", "connection", "content-type", "content-length"},
+    "GET": {
+        "host",
+        "connection",
+        "range",
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "if-range",
+    },
+}
+FORWARDED["HEAD"] = FORWARDED["GET"]
+RETURNED = {
+    *("content-type", "content-length", "etag", "last-modified", "content-range", "accept-ranges", "cache-control"),
+    *("x-content-type-options", "content-security-policy", "content-disposition"),
+    *("date", "connection", "keep-alive", "allow", "transfer-encoding"),
+}
+
+
+def configuration(port: int, /, **changes: Any) -> dict[str, Any]:
+    """What the gate is given, from the same rules that the stack's configuration gives it."""
+    return {
+        "listen": {"host": "127.0.0.1", "port": 0},
+        "health": {"host": "127.0.0.1", "port": 0},
+        "upstream": f"http://127.0.0.1:{port}",
+        "bucket": BUCKET,
+        "region": SITE.region,
+        "reads": [rule.pattern for rule in CDN0_KEYS],
+        "uploads": {rule.name: {"pattern": rule.pattern, "maxBytes": rule.max_bytes} for rule in CDN0_KEYS},
+        **changes,
+    }
+
+
+def credentials() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "accessKeyId": signer.access_key_id,
+            "secretAccessKey": signer.secret_access_key,
+            "uploads": [rule.name for rule in CDN0_KEYS if rule.signer == name],
+        }
+        for name, signer in (("whisper", WHISPER), ("storage", STORAGE))
+    ]
+
+
+@dataclass
+class Gate:
+    process: subprocess.Popen[str]
+    port: int
+    health: int
+    lines: "queue.Queue[str]"
+    site: Site = SITE
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), 10)
+
+    def send(self, request: Request) -> Reply:
+        with self.connect() as connection:
+            return send(connection, request)
+
+    def probe(self, path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.health}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def peak_memory(self) -> int:
+        """Bytes: the most that the process ever had in memory."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
+
+
+def arguments(folder: Path, config: object, secrets: object) -> list[str]:
+    for name, content in (("config.json", config), ("credentials.json", secrets)):
+        (folder / name).write_text(content if isinstance(content, str) else json.dumps(content))
+    return [
+        NODE,
+        str(PROGRAM),
+        "--config",
+        str(folder / "config.json"),
+        "--credentials",
+        str(folder / "credentials.json"),
+    ]
+
+
+def _collect(output: IO[str], lines: "queue.Queue[str]") -> None:
+    for line in output:
+        lines.put(line)
+
+
+@contextmanager
+def running(folder: Path, config: dict[str, Any], secrets: list[dict[str, Any]] | None = None) -> Iterator[Gate]:
+    command = arguments(folder, config, secrets or credentials())
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={"PATH": "/nonexistent"}) as process:
+        lines: queue.Queue[str] = queue.Queue()
+        assert process.stdout
+        threading.Thread(target=_collect, args=(process.stdout, lines), daemon=True).start()
+        try:
+            ready = json.loads(lines.get(timeout=20))
+            yield Gate(process, ready["port"], ready["health"], lines)
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def upstream_server() -> Iterator[RecordingS3]:
+    with recording_s3(BUCKET) as s3:
+        yield s3
+
+
+@pytest.fixture
+def upstream(upstream_server: RecordingS3) -> RecordingS3:
+    upstream_server.reset()
+    return upstream_server
+
+
+@pytest.fixture(scope="module")
+def gate(upstream_server: RecordingS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    with running(tmp_path_factory.mktemp("gate"), configuration(upstream_server.port)) as gate:
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def hasty(upstream_server: RecordingS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A gate with little patience and few connections."""
+    limits = {
+        "connections": 20,
+        "headerSeconds": 1,
+        "requestSeconds": 3,
+        "progressSeconds": 1,
+        "progressBytes": 1000,
+        "upstreamSeconds": 1,
+        "lingerSeconds": 1,
+        "idleSeconds": 30,
+    }
+    config = configuration(upstream_server.port, limits=limits)
+    with running(tmp_path_factory.mktemp("hasty"), config) as gate:
+        yield gate
+
+
+def until(condition: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def assert_clean(requests: list[Received]) -> None:
+    """Whatever a client sent, the upstream sees only requests that the gate made itself."""
+    for seen in requests:
+        assert seen.method in FORWARDED
+        assert re.fullmatch(rf"/{BUCKET}/({'|'.join(rule.pattern for rule in CDN0_KEYS)})", seen.target)
+        assert set(seen.headers) <= FORWARDED[seen.method]
+
+
+def good(file: bytes = FILE, **options: Any) -> Request:
+    return post(SITE, multipart(profile(SITE, **options).signed(), file))
+
+
+# ---- every vector ---------------------------------------------------------------------------------------------
+
+
+def test_the_vectors_are_many_and_their_names_unique() -> None:
+    assert len({vector.name for vector in VECTORS}) == len(VECTORS)
+    assert sum(not vector.accepted for vector in VECTORS) >= 60
+    assert sum(vector.accepted for vector in VECTORS) >= 20
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+def test_vector(vector: Vector, gate: Gate, upstream: RecordingS3) -> None:
+    reply = gate.send(vector.build(gate.site))
+    assert reply.status in vector.answers, reply
+    assert set(reply.headers) <= RETURNED
+    assert b"secret" not in reply.body
+    assert_clean(upstream.requests)
+    stored = {key: body for key, (body, _) in upstream.objects.items()}
+    match vector.reach:
+        case "stores":
+            assert [seen.method for seen in upstream.requests] == ["PUT"]
+            assert reply.headers["etag"]
+            assert stored != STORED
+        case "read":
+            assert [seen.method for seen in upstream.requests] in (["GET"], ["HEAD"])
+            assert stored == STORED
+        case "aborted":
+            until(lambda: all(seen.broken for seen in upstream.requests))
+            assert all(seen.method == "PUT" for seen in upstream.requests)
+            assert stored == STORED
+        case "nothing":
+            assert upstream.requests == []
+            assert stored == STORED
+    if 400 <= reply.status < 500 and reply.status not in (417, 431) and reply.body:
+        assert re.search(rb"^<\?xml .*\n<Error><Code>\w+</Code><Message>[^<]+</Message></Error>\n$", reply.body)
+
+
+def test_the_gate_still_works_after_all_that(gate: Gate, upstream: RecordingS3) -> None:
+    for vector in VECTORS:
+        gate.send(vector.build(gate.site))
+    upstream.reset()
+    assert gate.send(good()).status == 204
+    assert gate.process.poll() is None
+
+
+# ---- uploads --------------------------------------------------------------------------------------------------
+
+
+def test_an_upload_is_stored_byte_for_byte(gate: Gate, upstream: RecordingS3) -> None:
+    file = os.urandom(MIB + 17)
+    reply = gate.send(good(file, content_type="image/jpeg; q=1"))
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.headers["etag"] == f'"{hashlib.md5(file, usedforsecurity=False).hexdigest()}"'
+    assert upstream.objects[PROFILE] == (file, "image/jpeg; q=1")
+    assert upstream.requests[0].headers["content-length"] == str(len(file))
+
+
+def test_an_upload_without_a_type_is_opaque_bytes(gate: Gate, upstream: RecordingS3) -> None:
+    gate.send(good(content_type=""))
+    assert upstream.objects[PROFILE][1] == "application/octet-stream"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 77, 65535, 65536, 65537])
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_an_upload_may_arrive_in_any_pieces(gate: Gate, upstream: RecordingS3, size: int, step: int) -> None:
+    file = (b"\r\n--" * size)[:size]
+    wire = good(file).wire()
+    step = step if size < 100 else step * 50
+    with gate.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(wire), step):
+            connection.sendall(wire[at : at + step])
+        assert receive(connection, "POST").status == 204
+    assert upstream.objects[PROFILE][0] == file
+
+
+def test_botocore_signs_alike(gate: Gate, upstream: RecordingS3) -> None:
+    client = botocore.session.Session().create_client(
+        "s3",
+        region_name=SITE.region,
+        aws_access_key_id=WHISPER.access_key_id,
+        aws_secret_access_key=WHISPER.secret_access_key,
+        config=Config(signature_version="s3v4"),
+    )
+    presigned = client.generate_presigned_post(
+        BUCKET,
+        PROFILE,
+        {"acl": "private", "Content-Type": "image/png"},
+        [{"acl": "private"}, ["starts-with", "$Content-Type", "image/"], ["content-length-range", 1, 9000]],
+    )
+    fields = presigned["fields"]
+    day = fields["x-amz-date"][:8]
+    ours = signature(WHISPER.secret_access_key, day, SITE.region, fields["policy"])
+    assert fields["x-amz-signature"] == ours
+    assert gate.send(post(SITE, multipart(fields, FILE))).status == 204
+    assert upstream.objects[PROFILE] == (FILE, "image/png")
+
+
+def test_a_form_expires_to_the_millisecond(gate: Gate, upstream: RecordingS3) -> None:
+    request = good(lifetime=timedelta(seconds=1), decimals=9)
+    assert gate.send(request).status == 204
+    time.sleep(1.05)
+    reply = gate.send(request)
+    assert (reply.status, reply.code) == (403, "AccessDenied")
+    assert b"expired" in reply.body
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("form: another policy under the signature", "SignatureDoesNotMatch"),
+        ("form: access key that nobody has", "InvalidAccessKeyId"),
+        ("form: expired a second ago", "AccessDenied"),
+        ("form: condition of an unknown kind", "InvalidPolicyDocument"),
+        ("form: larger than the policy allows", "EntityTooLarge"),
+        ("form: empty file", "EntityTooSmall"),
+        ("form: no file", "MalformedPOSTRequest"),
+        ("framing: chunked", "MissingContentLength"),
+        ("request: DELETE an object", "MethodNotAllowed"),
+        ("GET what is missing", "NoSuchKey"),
+        ("GET beyond the end", "InvalidRange"),
+    ],
+)
+def test_refusals_carry_the_codes_of_s3(gate: Gate, upstream: RecordingS3, name: str, code: str) -> None:
+    (vector,) = [vector for vector in VECTORS if vector.name == name]
+    assert gate.send(vector.build(SITE)).code == code
+
+
+def test_refusals_repeat_nothing_of_the_client(gate: Gate, upstream: RecordingS3) -> None:
+    fields = {**profile(SITE).signed(), "x-amz-credential": "<script>/1/2/3/4"}
+    reply = gate.send(post(SITE, multipart(fields, FILE)))
+    assert b"script" not in reply.body
+    assert reply.headers["content-type"] == "application/xml"
+    assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+# ---- reads ----------------------------------------------------------------------------------------------------
+
+
+def read(*headers: tuple[str, str], method: str = "GET", key: str = PROFILE) -> Request:
+    return Request(method, f"/{BUCKET}/{key}", headers)
+
+
+def test_a_read_is_the_object_and_nothing_a_browser_would_run(gate: Gate, upstream: RecordingS3) -> None:
+    upstream.objects[PROFILE] = (b"<script>alert(1)</script>", "text/html")
+    reply = gate.send(read())
+    assert (reply.status, reply.body) == (200, b"<script>alert(1)</script>")
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    assert reply.headers["content-disposition"] == "attachment"
+    assert {"default-src 'none'", "sandbox"} <= set(reply.headers["content-security-policy"].split("; "))
+    assert set(reply.headers) <= RETURNED
+
+
+def test_head_tells_the_length_without_the_body(gate: Gate, upstream: RecordingS3) -> None:
+    with gate.connect() as connection:
+        first = send(connection, read(method="HEAD"))
+        assert (first.status, first.headers["content-length"]) == (200, str(len(STORED[PROFILE])))
+        assert send(connection, read()).body == STORED[PROFILE]  # the connection is still in step
+
+
+def test_conditions_and_ranges_are_passed_on(gate: Gate, upstream: RecordingS3) -> None:
+    tag = gate.send(read()).headers["etag"]
+    assert gate.send(read(("If-None-Match", tag))).status == 304
+    assert gate.send(read(("If-Match", '"other"'))).status == 412
+    part = gate.send(read(("Range", "bytes=3-6"), ("If-Range", tag)))
+    assert (part.status, part.body) == (206, STORED[PROFILE][3:7])
+    assert part.headers["content-range"] == f"bytes 3-6/{len(STORED[PROFILE])}"
+    assert gate.send(read(("Range", "bytes=-4"))).body == STORED[PROFILE][-4:]
+    since = ("If-Modified-Since", "Thu, 01 Jan 2026 00:00:00 GMT")
+    gate.send(read(since))
+    assert upstream.requests[-1].headers["if-modified-since"] == since[1]
+    assert_clean(upstream.requests)
+
+
+def test_one_connection_serves_many_requests(gate: Gate, upstream: RecordingS3) -> None:
+    with gate.connect() as connection:
+        for _ in range(3):
+            assert send(connection, read()).status == 200
+            assert send(connection, good()).status == 204
+            assert send(connection, read(key=OTHER_PROFILE)).status == 404
+            assert send(connection, Request("DELETE", "/")).status == 405
+
+
+def test_requests_sent_ahead_are_answered_in_order(gate: Gate, upstream: RecordingS3) -> None:
+    with gate.connect() as connection:
+        connection.sendall(good().wire() + read().wire() + read(method="HEAD", key=OTHER_PROFILE).wire())
+        until(lambda: len(upstream.requests) == 3)
+    assert [seen.method for seen in upstream.requests] == ["PUT", "GET", "HEAD"]
+
+
+def test_a_flood_of_requests_sent_ahead_is_dropped(gate: Gate, upstream: RecordingS3) -> None:
+    with gate.connect() as connection:
+        connection.sendall(read().wire() * 500)
+        while connection.recv(65536):
+            pass
+    assert len(upstream.requests) <= 8
+
+
+# ---- a failing upstream ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [302, 400, 405, 500, 501, 503])
+def test_what_the_upstream_says_stays_behind_the_gate(gate: Gate, upstream: RecordingS3, status: int) -> None:
+    upstream.status = status
+    for request in (read(), read(method="HEAD"), good()):
+        reply = gate.send(request)
+        assert reply.status == 502
+        assert b"secret" not in reply.body
+        assert set(reply.headers) <= RETURNED
+
+
+def test_forbidden_is_missing(gate: Gate, upstream: RecordingS3) -> None:
+    upstream.status = 403
+    assert gate.send(read()).status == 404
+
+
+def test_an_upstream_that_answers_early_ends_the_upload(gate: Gate, upstream: RecordingS3) -> None:
+    upstream.early = True
+    assert gate.send(good(os.urandom(5 * MIB))).status == 502
+    upstream.early = False
+    assert gate.send(good()).status == 204
+
+
+def test_an_upstream_that_is_gone(tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with running(tmp_path, configuration(unused.getsockname()[1])) as lonely:
+            assert lonely.send(read()).status == 502
+            assert lonely.send(good()).status == 502
+            assert lonely.probe("/readyz")[0] == 200
+
+
+def test_a_download_that_breaks_is_never_taken_for_whole(gate: Gate, upstream: RecordingS3) -> None:
+    upstream.objects[PROFILE] = (b"x" * MIB, "application/octet-stream")
+    upstream.cut = 100_000
+    with gate.connect() as connection, pytest.raises(http.client.IncompleteRead):
+        send(connection, read())
+
+
+def test_a_silent_upstream_is_given_up(hasty: Gate, upstream: RecordingS3) -> None:
+    upstream.silent = True
+    with ThreadPoolExecutor() as pool:
+        replies = list(pool.map(hasty.send, [read(), read(method="HEAD"), good()]))
+    assert [reply.status for reply in replies] == [502, 502, 502]
+    upstream.reset()
+    upstream.pause = 4
+    assert hasty.send(good(os.urandom(8 * MIB))).status == 502  # it does not take what it is sent
+
+
+# ---- slow, vanishing and greedy clients -----------------------------------------------------------------------
+
+
+def closed_after(connection: socket.socket) -> float:
+    """Seconds until the other side closes."""
+    start = time.monotonic()
+    connection.settimeout(20)
+    try:
+        while connection.recv(65536):
+            pass
+    except ConnectionResetError:
+        pass
+    return time.monotonic() - start
+
+
+def test_slow_headers_are_cut_off(hasty: Gate) -> None:
+    with hasty.connect() as silent, hasty.connect() as slow:
+        slow.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+        assert closed_after(slow) < 5
+        assert closed_after(silent) < 5
+
+
+def test_a_slow_form_is_cut_off(hasty: Gate, upstream: RecordingS3) -> None:
+    wire = good(os.urandom(50_000)).wire()
+    with hasty.connect() as stuck, hasty.connect() as dripping:
+        stuck.sendall(wire[:600])
+        dripping.sendall(wire[:30_000])
+        stop = threading.Event()
+
+        def drip() -> None:
+            for at in range(30_000, 31_000, 10):
+                if stop.wait(0.1):
+                    return
+                try:
+                    dripping.sendall(wire[at : at + 10])
+                except OSError:
+                    return
+
+        feeder = threading.Thread(target=drip)
+        feeder.start()
+        assert receive(stuck, "POST").status == 408
+        assert receive(dripping, "POST").status == 408
+        assert closed_after(dripping) < 5
+        stop.set()
+        feeder.join()
+    until(lambda: all(not seen.complete for seen in upstream.requests))
+    assert STORED.items() == {key: body for key, (body, _) in upstream.objects.items()}.items()
+
+
+def test_a_form_that_takes_too_long_altogether_is_cut_off(hasty: Gate, upstream: RecordingS3) -> None:
+    wire = good(os.urandom(300_000)).wire()
+    start = time.monotonic()
+    with hasty.connect() as steady:
+        for at in range(0, len(wire), 2000):
+            try:
+                steady.sendall(wire[at : at + 2000])
+            except (ConnectionResetError, BrokenPipeError):
+                break
+            time.sleep(0.1)
+        else:
+            pytest.fail("the whole form was taken")
+    assert time.monotonic() - start < 10
+    assert upstream.objects[PROFILE][0] == STORED[PROFILE]
+
+
+def test_a_reader_that_does_not_read_is_cut_off(hasty: Gate, upstream: RecordingS3) -> None:
+    upstream.objects[PROFILE] = (bytes(30 * MIB), "application/octet-stream")
+    with hasty.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        connection.sendall(read().wire())
+        until(lambda: hasty.probe("/metrics")[1].count("cdn0_gate_requests_active 1"))
+        until(lambda: hasty.probe("/metrics")[1].count("cdn0_gate_requests_active 0"))
+
+
+def test_a_delimiter_is_seen_wherever_the_form_is_cut(gate: Gate, upstream: RecordingS3) -> None:
+    extra = text_part("a", "b")
+    wire = post(SITE, multipart(profile(SITE).signed(), FILE, after=extra)).wire()
+    delimiter = wire.index(extra) - 2
+    for at in range(delimiter, delimiter + len(BOUNDARY) + 5):
+        upstream.reset()
+        with gate.connect() as connection:
+            connection.sendall(wire[:at])
+            until(lambda: upstream.requests and upstream.requests[0].received >= len(FILE) - 1)
+            connection.sendall(wire[at:])
+            assert receive(connection, "POST").status == 400
+        until(lambda: upstream.requests[0].broken)
+
+
+@pytest.mark.parametrize("keep", [0.1, 0.6, 0.95, 0.9999])
+def test_an_upload_that_breaks_off_leaves_nothing(gate: Gate, upstream: RecordingS3, keep: float) -> None:
+    wire = good(os.urandom(2 * MIB)).wire()
+    with gate.connect() as connection:
+        connection.sendall(wire[: int(len(wire) * keep)])
+        until(lambda: upstream.requests and upstream.requests[0].received > len(wire) * keep * 0.5)
+    until(lambda: gate.probe("/metrics")[1].count("cdn0_gate_requests_active 0"))
+    time.sleep(0.1)
+    assert [seen.broken for seen in upstream.requests] == [True]
+    assert upstream.objects[PROFILE][0] == STORED[PROFILE]
+
+
+def test_the_last_byte_waits_for_the_end_of_the_form(gate: Gate, upstream: RecordingS3) -> None:
+    wire = good(os.urandom(100_000)).wire()
+    with gate.connect() as connection:
+        connection.sendall(wire[:-1])
+        until(lambda: upstream.requests and upstream.requests[0].received == 99_999)
+        time.sleep(0.2)
+        assert not upstream.requests[0].complete
+        connection.sendall(wire[-1:])
+        assert receive(connection, "POST").status == 204
+    assert upstream.requests[0].complete
+
+
+def test_a_refusal_is_answered_before_the_body_and_not_lost(gate: Gate, upstream: RecordingS3) -> None:
+    request = post(SITE, multipart({**profile(SITE).signed(), "acl": "public-read"}, os.urandom(9 * MIB)))
+    with gate.connect() as connection:
+        connection.sendall(request.wire()[:5000])
+        early = receive(connection, "POST")
+        assert (early.status, early.headers["connection"]) == (403, "close")
+    with gate.connect() as connection:
+        connection.sendall(request.wire())  # a client that sends everything before it reads: no reset meets it
+        assert receive(connection, "POST").status == 403
+    assert upstream.requests == []
+
+
+def test_nothing_is_asked_for_when_the_headers_already_say_no(gate: Gate) -> None:
+    for headers, status in (
+        ((("Content-Length", str(20 * MIB)),), 413),
+        ((("Content-Length", "50"), ("Content-Type", "text/plain")), 400),
+    ):
+        with gate.connect() as connection:
+            request = Request("POST", f"/{BUCKET}/", (*headers, ("Expect", "100-continue")))
+            connection.sendall(request.wire())
+            connection.settimeout(5)
+            assert connection.recv(65536).startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_100_continue_comes_before_the_body(gate: Gate, upstream: RecordingS3) -> None:
+    head, _, body = (
+        post(SITE, multipart(profile(SITE).signed(), FILE), ("Expect", "100-continue")).wire().partition(b"\r\n\r\n")
+    )
+    with gate.connect() as connection:
+        connection.sendall(head + b"\r\n\r\n")
+        connection.settimeout(5)
+        assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(body)
+        assert receive(connection, "POST").status == 204
+
+
+def test_connections_are_limited(hasty: Gate, upstream: RecordingS3) -> None:
+    held = [hasty.connect() for _ in range(20)]
+    time.sleep(0.1)
+    with hasty.connect() as one_more:
+        one_more.settimeout(5)
+        assert one_more.recv(1) == b""
+    for connection in held:
+        connection.close()
+    until(lambda: hasty.send(read()).status == 200)
+    assert "cdn0_gate_connections_refused_total 0" not in hasty.probe("/metrics")[1]
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------
+
+
+def test_memory_does_not_grow_with_the_file(upstream: RecordingS3, tmp_path: Path) -> None:
+    rules = {"big": {"pattern": r"profiles/[A-Za-z0-9_=-]{24}", "maxBytes": 64 * MIB}}
+    secrets = [{**credentials()[0], "uploads": ["big"]}]
+    config = configuration(upstream.port, uploads=rules, limits={"progressSeconds": 60})
+    upstream.keep, upstream.pause = False, 0.002
+    file = os.urandom(40 * MIB)
+    with running(tmp_path, config, secrets) as big:
+        assert big.send(post(SITE, multipart(form(SITE, PROFILE, 64 * MIB).signed(), b"warm"))).status == 204
+        before = big.peak_memory()
+        request = post(SITE, multipart(form(SITE, PROFILE, 64 * MIB).signed(), file))
+        with ThreadPoolExecutor(6) as pool:
+            assert [reply.status for reply in pool.map(big.send, [request] * 6)] == [204] * 6
+        grown = big.peak_memory() - before
+    assert sum(seen.received for seen in upstream.requests) == 6 * len(file) + 4
+    assert grown < 80 * MIB, f"{grown / MIB:.0f} MiB for {6 * 40} MiB of uploads"
+
+
+def test_memory_does_not_grow_with_slow_readers(upstream: RecordingS3, tmp_path: Path) -> None:
+    upstream.objects[PROFILE] = (bytes(40 * MIB), "application/octet-stream")
+    with running(tmp_path, configuration(upstream.port)) as gate:
+        assert gate.send(read(key=OTHER_PROFILE)).status == 404
+        before = gate.peak_memory()
+        readers = [gate.connect() for _ in range(6)]
+        for reader in readers:
+            reader.sendall(read().wire())
+        until(lambda: len(upstream.requests) == 7)
+        time.sleep(1)
+        grown = gate.peak_memory() - before
+        for reader in readers:
+            reader.close()
+    assert grown < 32 * MIB, f"{grown / MIB:.0f} MiB for readers that do not read"
+
+
+# ---- properties -----------------------------------------------------------------------------------------------
+
+PATIENT = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+
+
+@PATIENT
+@given(data=st.data())
+def test_no_altered_field_is_accepted(gate: Gate, upstream_server: RecordingS3, data: st.DataObject) -> None:
+    upstream_server.reset()
+    signed = profile(SITE).signed()
+    name = data.draw(st.sampled_from([name for name in signed if name != "Content-Type"]))
+    value = signed[name]
+    at = data.draw(st.integers(0, len(value)))
+    until_ = data.draw(st.integers(at, min(len(value), at + 8)))
+    inserted = data.draw(st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=8))
+    altered = value[:at] + inserted + value[until_:]
+    if altered == value:
+        return
+    reply = gate.send(post(SITE, multipart({**signed, name: altered}, FILE)))
+    assert 400 <= reply.status < 500, (name, altered, reply)
+    assert upstream_server.requests == []
+
+
+@PATIENT
+@given(
+    edits=st.lists(
+        st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 40), st.binary(max_size=12)), min_size=1, max_size=4
+    ),
+    chunk=st.booleans(),
+)
+def test_no_altered_form_does_more_than_its_policy_says(
+    gate: Gate, upstream_server: RecordingS3, edits: list[tuple[float, int, bytes]], chunk: bool
+) -> None:
+    """Bytes of the body replaced, removed or inserted anywhere: refused, or stored under the signed key."""
+    upstream_server.reset()
+    body = multipart(profile(SITE).signed(), FILE[:300])
+    for where, removed, inserted in edits:
+        at = int(where * len(body))
+        body = body[:at] + inserted + body[at + removed :]
+    request = post(SITE, body)
+    with gate.connect() as connection:
+        if chunk:
+            wire = request.wire()
+            connection.sendall(wire[: len(wire) // 2])
+            time.sleep(0.001)
+            connection.sendall(wire[len(wire) // 2 :])
+            reply = receive(connection, "POST")
+        else:
+            reply = send(connection, request)
+    assert reply.status == 204 or 400 <= reply.status < 500, reply
+    assert_clean(upstream_server.requests)
+    changed = {key for key, (body, _) in upstream_server.objects.items() if STORED.get(key) != body}
+    assert changed == ({PROFILE} if reply.status == 204 else set())
+
+
+@PATIENT
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"]),
+    path=st.text(st.characters(min_codepoint=33, max_codepoint=255), max_size=60)
+    | st.lists(
+        st.sampled_from(
+            [
+                "/",
+                "//",
+                "..",
+                ".",
+                "%2e%2e",
+                "%2f",
+                BUCKET,
+                PROFILE,
+                MANIFEST,
+                "profiles",
+                "?",
+                "#",
+                ";",
+                "\\",
+                "dev.yml",
+                "http:",
+            ]
+        ),
+        max_size=7,
+    ).map("".join),
+)
+def test_no_target_reaches_anything_but_allowed_keys(
+    gate: Gate, upstream_server: RecordingS3, method: str, path: str
+) -> None:
+    upstream_server.reset()
+    reply = gate.send(Request(method, "/" + path))
+    assert_clean(upstream_server.requests)
+    assert all(seen.target == "/" + path for seen in upstream_server.requests)
+    assert reply.status < 500
+    assert upstream_server.requests or reply.status >= 400
+
+
+# ---- start, health, stop --------------------------------------------------------------------------------------
+
+
+def test_health_and_metrics_are_on_their_own_port(gate: Gate, upstream: RecordingS3) -> None:
+    assert gate.probe("/healthz") == (200, "ok\n")
+    assert gate.probe("/readyz") == (200, "ok\n")
+    assert gate.probe(f"/{BUCKET}/{PROFILE}")[0] == 404
+    assert gate.probe("/constructor")[0] == 404
+    gate.send(read())
+    assert re.search(r'^cdn0_gate_requests_total\{method="GET",status="200"\} \d+$', gate.probe("/metrics")[1], re.M)
+    for path in ("/healthz", "/readyz", "/metrics"):
+        assert gate.send(Request("GET", path)).status == 404
+
+
+def test_the_log_holds_no_secret_and_no_key(gate: Gate, upstream: RecordingS3) -> None:
+    while not gate.lines.empty():
+        gate.lines.get()
+    fields = profile(SITE).signed()
+    gate.send(post(SITE, multipart(fields, FILE)))
+    gate.send(post(SITE, multipart({**fields, "acl": "x"}, FILE)))
+    lines = [gate.lines.get(timeout=5) for _ in range(2)]
+    first, second = (json.loads(line) for line in lines)
+    assert (first["status"], first["signer"], first["bytes"]) == (204, "whisper", len(FILE))
+    assert (second["status"], second["code"]) == (403, "AccessDenied")
+    for secret in (WHISPER.secret_access_key, fields["policy"], fields["x-amz-signature"], PROFILE):
+        assert secret not in "".join(lines)
+
+
+def test_sigterm_lets_requests_finish(upstream: RecordingS3, tmp_path: Path) -> None:
+    wire = good(os.urandom(200_000)).wire()
+    with running(tmp_path, configuration(upstream.port)) as gate, gate.connect() as busy, gate.connect() as idle:
+        assert send(idle, read()).status == 200
+        busy.sendall(wire[:100_000])
+        until(lambda: len(upstream.requests) == 2)
+        gate.process.send_signal(signal.SIGTERM)
+        until(lambda: gate.probe("/readyz")[0] == 503)
+        assert closed_after(idle) < 5
+        with pytest.raises(ConnectionRefusedError):
+            gate.connect()
+        busy.sendall(wire[100_000:])
+        assert receive(busy, "POST").status == 204
+        assert gate.process.wait(10) == 0
+
+
+def test_sigterm_does_not_wait_for_ever(upstream: RecordingS3, tmp_path: Path) -> None:
+    config = configuration(upstream.port, limits={"drainSeconds": 1})
+    with running(tmp_path, config) as gate, gate.connect() as stuck:
+        stuck.sendall(good().wire()[:900])
+        until(lambda: "active 1" in gate.probe("/metrics")[1])
+        gate.process.send_signal(signal.SIGTERM)
+        assert gate.process.wait(10) == 0
+    assert upstream.requests == []
+
+
+def _changed(**changes: Any) -> Callable[[], tuple[object, object]]:
+    return lambda: (configuration(1, **changes), credentials())
+
+
+def _credential(**changes: Any) -> Callable[[], tuple[object, object]]:
+    return lambda: (configuration(1), [{**credentials()[0], **changes}, credentials()[1]])
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: ("{", credentials()), "config: not valid JSON"),
+        (lambda: ("[]", credentials()), "config must be an object"),
+        (lambda: ({}, credentials()), "config.listen is missing"),
+        (_changed(buckets="x"), "config.buckets is not a known setting"),
+        (_changed(__proto__={}), "config.__proto__ is not a known setting"),
+        (_changed(bucket="Not A Bucket"), "config.bucket must be a bucket name"),
+        (_changed(region=""), "config.region must be a region name"),
+        (_changed(listen={"port": 99999}), "config.listen.port must be a whole number"),
+        (_changed(listen={"port": "80"}), "config.listen.port must be a whole number"),
+        (_changed(upstream="http://a/b"), "config.upstream must be http://host"),
+        (_changed(upstream="https://a"), "config.upstream must be http://host"),
+        (_changed(upstream="http://u:p@a"), "config.upstream must be http://host"),
+        (_changed(upstream=None), "config.upstream must be http://host"),
+        (_changed(reads=[]), "config.reads must be a list"),
+        (_changed(reads=["("]), "config.reads[0] is not a regular expression"),
+        (_changed(reads="x"), "config.reads must be a list"),
+        (_changed(uploads={"a": {"pattern": "a"}}), "config.uploads.a.maxBytes is missing"),
+        (_changed(uploads={"a": {"pattern": "a", "maxBytes": 0}}), "config.uploads.a.maxBytes must be a whole"),
+        (_changed(uploads=[]), "config.uploads must be an object"),
+        (_changed(limits={"connection": 5}), "config.limits.connection is not a known setting"),
+        (_changed(limits={"requestSeconds": 5}), "config.limits.headerSeconds must not exceed requestSeconds"),
+        (_changed(limits={"connections": 0.5}), "config.limits.connections must be a whole number"),
+        (lambda: (configuration(1), "{"), "credentials: not valid JSON"),
+        (lambda: (configuration(1), []), "credentials must be a list"),
+        (lambda: (configuration(1), {}), "credentials must be a list"),
+        (lambda: (configuration(1), [credentials()[0], credentials()[0]]), "credentials: whisper has an access key id"),
+        (_credential(uploads=["nothing"]), "credentials: whisper names no rule: nothing"),
+        (_credential(secretAccessKey="short"), "credentials[0].secretAccessKey must be at least 16"),
+        (_credential(accessKeyId="a/b"), "credentials[0].accessKeyId must be"),
+        (_credential(name=""), "credentials[0].name must be a name"),
+        (_credential(more=1), "credentials[0].more is not a known setting"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(
+    tmp_path: Path, make: Callable[[], tuple[object, object]], says: str
+) -> None:
+    done = subprocess.run(arguments(tmp_path, *make()), capture_output=True, text=True, timeout=20)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"cdn0-gate: {says}")
+    assert done.stderr.count("\n") == 1
+    assert WHISPER.secret_access_key not in done.stderr
+
+
+def test_missing_files_and_flags_are_one_clear_line(tmp_path: Path) -> None:
+    for extra, says in (
+        ([], "--config is missing"),
+        (["--config", str(tmp_path / "none")], "config: cannot read the file (ENOENT)"),
+        (["--port", "1"], "Unknown option '--port'"),
+    ):
+        done = subprocess.run([NODE, str(PROGRAM), *extra], capture_output=True, text=True, timeout=20)
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+        assert done.stderr.startswith(f"cdn0-gate: {says}")
+
+
+def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = configuration(1, listen={"host": "127.0.0.1", "port": taken.getsockname()[1]})
+        done = subprocess.run(arguments(tmp_path, config, credentials()), capture_output=True, text=True, timeout=20)
+    assert done.returncode == 1
+    assert re.fullmatch(r"cdn0-gate: listen EADDRINUSE.*\n", done.stderr)
+
+
+def test_the_program_fits_a_config_map_and_names_no_deployment() -> None:
+    source = PROGRAM.read_text()
+    assert len(source) < 100_000
+    for fact in (BUCKET, "profiles/", "stickers/", "groups/", "flatline", "us-east-1", str(10 * MIB)):
+        assert fact not in source
+    assert set(re.findall(r"^import .* from '([^']+)'", source, re.M)) <= {
+        f"node:{name}" for name in ("crypto", "events", "fs", "http", "stream/promises", "util", "url")
+    }

@@ -1,0 +1,80 @@
+"""Processes of the lab are waited for, explained when they fail, and always ended with their children."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.lab.process import EndedError, Process, free_ports, listening, wait_until
+
+SERVE = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), None).serve_forever()"
+STUBBORN = """
+import os, signal, sys, time
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+time.sleep(60)
+"""
+
+
+def _alive(number: int) -> bool:
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_it_is_ready_when_it_listens_and_ends_with_the_context(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    assert not listening("127.0.0.1", port)
+    with Process("web", [sys.executable, "-c", SERVE, str(port)], tmp_path) as server:
+        server.wait_ready(lambda: listening("127.0.0.1", port))
+        assert server.running()
+    assert not server.running()
+    assert not listening("127.0.0.1", port)
+
+
+def test_one_that_ends_before_it_is_ready_is_explained_by_its_log(tmp_path: Path) -> None:
+    server = Process("web", [sys.executable, "-c", "print('no such port'); raise SystemExit(3)"], tmp_path)
+    with pytest.raises(EndedError, match="web ended with 3\nno such port"):
+        server.wait_ready(lambda: False)
+
+
+def test_one_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
+    server = Process("web", ["sleep", "60"], tmp_path)
+    with pytest.raises(EndedError, match=r"web ready: not within 0\.2 s"):
+        server.wait_ready(lambda: False, seconds=0.2)
+    assert not server.running()
+
+
+def test_a_stubborn_one_is_killed_with_its_children(tmp_path: Path) -> None:
+    server = Process("stubborn", [sys.executable, "-c", STUBBORN], tmp_path)
+    server.wait_ready(lambda: server.text().endswith("\n"))
+    child = int(server.text())
+    assert _alive(child)
+    began = time.monotonic()
+    server.stop(grace_seconds=0.2)
+    assert time.monotonic() - began < 5
+    wait_until(lambda: not _alive(child), 5, "child ended")
+    server.stop()
+
+
+def test_it_sees_nothing_of_the_surroundings_but_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1")
+    program = "import os; print(*sorted(f'{key}={value}' for key, value in os.environ.items()), sep='\\n')"
+    command = [sys.executable, "-E", "-c", program]
+    with Process("show", command, tmp_path, environment={"LANG": "C.UTF-8"}) as process:
+        assert process.wait(10) == 0
+    shown = dict(line.split("=", 1) for line in process.text().splitlines())
+    assert shown.pop("PATH") == os.environ["PATH"]
+    assert {key: value for key, value in shown.items() if key != "LC_CTYPE"} == {
+        "HOME": str(tmp_path),
+        "TMPDIR": str(tmp_path),
+        "LANG": "C.UTF-8",
+    }
+
+
+def test_free_ports_differ() -> None:
+    assert len(set(free_ports(20))) == 20
