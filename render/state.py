@@ -93,6 +93,10 @@ class State:
         secrets = {name: self._crypter.decrypt(value) for name, value in entry["secrets"].items()}
         return Generated(entry["id"], {**entry["outputs"], **secrets}, frozenset(secrets), defaults=entry["defaults"])
 
+    def knows(self, urn: str) -> bool:
+        """Whether anything was ever generated for ``urn``."""
+        return urn in self._resources
+
     def put(self, urn: str, token: str, inputs: str, generated: Generated) -> None:
         """Keeps what was generated for ``urn`` in place of what was."""
         self._used.add(urn)

@@ -82,7 +82,7 @@ class StateValues:
 
     A resource is made anew exactly when an input changes that the real provider would replace it for: any
     input of a random or tls resource but ``earlyRenewalHours``. So a changed keeper, length or subject makes
-    one resource anew, and those whose inputs it feeds. Entries of resources that the program no longer
+    one resource anew, and those whose inputs it feeds; a protected one is refused, as the engine would. Entries of resources that the program no longer
     has are kept: a seed that comes back must have its old value.
     """
 
@@ -99,6 +99,11 @@ class StateValues:
         digest = hmac.digest(self._state.key("inputs"), inputs, hashlib.sha256).hex()
         kept = self._state.get(resource.urn, digest)
         if kept is None:
+            if resource.protect and self._state.knows(resource.urn):
+                raise ValueError(
+                    "is protected, and a changed input would make it anew; take the change back, or raise its epoch, "
+                    "which makes a new one beside it"
+                )
             kept = generator.generate(resource.inputs, SystemEntropy(), self._now)
             self._state.put(resource.urn, resource.type, digest, kept)
         return kept

@@ -146,6 +146,23 @@ class TestKept:
         assert second["certPem"] == first["certPem"]
         assert (first["earlyRenewalHours"], second["earlyRenewalHours"]) == (1, 2)
 
+    def test_what_is_protected_is_never_made_anew(self, tmp_path: Path) -> None:
+        """The engine would refuse to replace it, and clients may have pinned it."""
+
+        def program(length: int) -> Callable[[], None]:
+            def wrapped() -> None:
+                protected = ResourceOptions.merge(Providers().random, ResourceOptions(protect=True))
+                random.RandomPassword("seed", length=length, opts=protected)
+
+            return wrapped
+
+        with kept(tmp_path / "state.json") as state:
+            before = named(run(program(40), values=StateValues(state)), "seed").outputs["result"]
+            with pytest.raises(RecordingError, match="RandomPassword 'seed': is protected") as refused:
+                run(program(41), values=StateValues(state))
+            assert before not in str(refused.value)
+            assert named(run(program(40), values=StateValues(state)), "seed").outputs["result"] == before
+
     def test_what_vanished_comes_back_with_its_value(self, tmp_path: Path) -> None:
         path = tmp_path / "state.json"
         with kept(path) as state:
