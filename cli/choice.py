@@ -5,7 +5,7 @@ charge, because a second set would lock every client out.
 """
 
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from cli import engine, kubeconfig
@@ -30,11 +30,12 @@ class Wishes:
 
 @dataclass(frozen=True)
 class ByEngine:
-    """`pulumi up` with this CLI on this cluster."""
+    """`pulumi up` with this CLI on this cluster. `agreed`: nobody needs to be asked any more."""
 
     cli: Cli
     cluster: Cluster
     reasons: tuple[str, ...]
+    agreed: bool
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
     """
     stack = loaded.stack
     context = named_context(loaded, wishes.context)
+    wishes = replace(wishes, yes=wishes.yes and context is not None)
     _check_new_secrets(wishes)
     cli, no_cli = engine.installed()
     if wishes.engine == "none":
@@ -84,7 +86,7 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
         found = _cli(cli, no_cli, wishes, terminal)
         if isinstance(found, Cli):
             reasons += [f"engine: {found}", f"backend: {kept or engine.backend()}"]
-            return ByEngine(found, chosen, tuple(reasons))
+            return ByEngine(found, chosen, tuple(reasons), wishes.yes)
         chosen = found
     if kept:
         raise Failure(
@@ -163,7 +165,7 @@ def _cluster(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> Cluster | _U
     """The cluster that was named, or is named now, if it answers."""
     context = named_context(loaded, wishes.context)
     if context is None:
-        context = _typed_context(terminal) if wishes.engine != "none" else None
+        context = _typed_context(terminal)
         if context is None:
             return _Unusable("no cluster is named (--context, or flatline:target.context)" + _k3s_hint())
     elif not wishes.yes and not terminal.interactive:
@@ -194,8 +196,7 @@ def _cli(cli: Cli | None, no_cli: str, wishes: Wishes, terminal: Terminal) -> Cl
     """The CLI, fetched if there is none and somebody agrees."""
     if cli is not None:
         return cli
-    named = wishes.yes or terminal.agrees(f"{no_cli.capitalize()}. Fetch Pulumi into the cache folder?")
-    if not named:
+    if not wishes.yes and not terminal.agrees(f"{no_cli[0].upper()}{no_cli[1:]}. Fetch it into the cache folder?"):
         return _Unusable(no_cli)
     fetched, problem = engine.install(terminal)
     return fetched or _Unusable(f"{no_cli}, and {problem}")

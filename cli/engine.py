@@ -146,6 +146,33 @@ def engine_errors(what: str, *, shown_already: bool = False) -> Iterator[None]:
         raise Failure(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
 
 
+def protected(stack: automation.Stack) -> list[str]:
+    """What `pulumi destroy --exclude-protected` keeps, a line each: objects by name, secrets by their number."""
+    with engine_errors("pulumi cannot read the stack"):
+        deployment = stack.export_stack().deployment or {}
+    kept = [each for each in deployment.get("resources", ()) if each.get("protect")]
+    objects = [each for each in kept if each["type"].startswith("kubernetes:")]
+    lines = [f"{each['type'].rsplit(':', 1)[-1]} {each.get('id', '')}" for each in objects]
+    others = len(kept) - len(objects)
+    return sorted(lines) + ([f"{others} secrets and certificate authorities"] if others else [])
+
+
+def unprotect(stack: automation.Stack, cli: Cli) -> None:
+    """Takes the protection of every resource away."""
+    with engine_errors("pulumi cannot take the protection away"):
+        cli.command.run(
+            ["state", "unprotect", "--all", "--yes", "--stack", stack.name],
+            stack.workspace.work_dir,
+            stack.workspace.env_vars,
+        )
+
+
+def forget(stack: automation.Stack) -> None:
+    """Removes an empty stack from its backend; its configuration file stays."""
+    with engine_errors("pulumi cannot remove the stack"):
+        stack.workspace.remove_stack(stack.name, preserve_config=True)
+
+
 def note_backend(stack: Stack) -> None:
     """Remembers a backend of the operator's own, for runs without the CLI."""
     url = _chosen_backend()

@@ -2,8 +2,9 @@
 //
 // Reads: GET and HEAD of /<bucket>/<key> for keys that match a read pattern. Writes: POST of a browser-based
 // upload form (Amazon S3, "Authenticating requests in browser-based uploads using POST", Signature Version 4) to
-// /<bucket>/, verified here as S3 verifies it, because the emulator behind does not. A client's request is never
-// forwarded: the gate makes a GET, HEAD or PUT of its own from what it has checked.
+// /<bucket>/, verified here as S3 verifies it, because the emulator behind does not. Deletions: DELETE of
+// /<bucket>/<key> with a Signature Version 4 in its headers, if the credential may delete such keys. A client's
+// request is never forwarded: the gate makes a request of its own from what it has checked.
 //
 // An upload is stored whole or not at all. The form must have a Content-Length, and the file must be its last
 // part, followed by exactly CRLF--boundary--CRLF. So the file's size is known before its first byte, and the PUT
@@ -12,7 +13,7 @@
 //
 // usage: node cdn0-gate.mjs --config FILE --credentials FILE      (the forms of both: readConfig, readCredentials)
 
-import { createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
@@ -52,8 +53,8 @@ const whole = (min, max) => (value, where) => {
   must(fits, where, `must be a whole number, ${min} to ${max}`);
   return value;
 };
-const list = (item) => (value, where) => {
-  must(Array.isArray(value) && value.length > 0, where, 'must be a list with at least one entry');
+const list = (item, least = 1) => (value, where) => {
+  must(Array.isArray(value) && value.length >= least, where, `must be a list of ${least} or more`);
   return value.map((one, i) => item(one, `${where}[${i}]`));
 };
 const entries = (value, where) => {
@@ -95,12 +96,14 @@ const readConfig = record({
   limits: record(Object.fromEntries(Object.keys(LIMITS).map((name) => [name, limit])), LIMITS),
 }, { limits: {} });
 
+const rules = list(text(/./, 'must be the name of an upload rule'), 0);
 const readCredentials = list(record({
   name: text(/^[\w-]+$/, 'must be a name'), // who signs, for the log
   accessKeyId: text(/^\w{3,128}$/, 'must be 3 to 128 letters, digits or underscores'),
   secretAccessKey: text(/^[!-~]{16,}$/, 'must be at least 16 printable characters'),
-  uploads: list(text(/./, 'must be the name of an upload rule')),
-}));
+  uploads: rules, // names of upload rules of the configuration: keys that it may sign forms for
+  deletes: rules, // the same, for keys that it may delete
+}, { uploads: [], deletes: [] }));
 
 function readJson(path, what) {
   must(path, `--${what}`, 'is missing');
@@ -118,22 +121,26 @@ function load(paths) {
   for (const one of readCredentials(readJson(paths.credentials, 'credentials'), 'credentials')) {
     const where = `credentials: ${one.name}`;
     must(!signers.has(one.accessKeyId), where, 'has an access key id that another one has');
-    for (const rule of one.uploads) must(config.uploads.has(rule), where, `names no rule: ${rule}`);
-    signers.set(one.accessKeyId, { ...one, rules: one.uploads.map((rule) => config.uploads.get(rule)) });
+    const named = (names) => names.map((name) => {
+      must(config.uploads.has(name), where, `names no rule: ${name}`);
+      return config.uploads.get(name);
+    });
+    signers.set(one.accessKeyId, { ...one, uploads: named(one.uploads), deletes: named(one.deletes) });
   }
   const { headerSeconds, requestSeconds } = config.limits;
   must(headerSeconds <= requestSeconds, 'config.limits.headerSeconds', 'must not exceed requestSeconds');
+  const deletable = [...signers.values()].some((one) => one.deletes.length > 0);
   const largest = Math.max(0, ...[...config.uploads.values()].map((rule) => rule.maxBytes));
-  return { ...config, signers, maxFormBytes: largest + FORM_BYTES };
+  return { ...config, signers, deletable, maxFormBytes: largest + FORM_BYTES };
 }
 
 // ---- refusals -----------------------------------------------------------------------------------------------
 
 const STATUS = { // codes of S3's error responses
   EntityTooSmall: 400, InvalidArgument: 400, InvalidPolicyDocument: 400, InvalidRequest: 400, MalformedPOSTRequest: 400,
-  AccessDenied: 403, InvalidAccessKeyId: 403, SignatureDoesNotMatch: 403, NoSuchKey: 404, MethodNotAllowed: 405,
-  RequestTimeout: 408, MissingContentLength: 411, PreconditionFailed: 412, EntityTooLarge: 413, InvalidRange: 416,
-  InternalError: 500, ServiceUnavailable: 502,
+  AccessDenied: 403, InvalidAccessKeyId: 403, RequestTimeTooSkewed: 403, SignatureDoesNotMatch: 403,
+  NoSuchKey: 404, MethodNotAllowed: 405, RequestTimeout: 408, MissingContentLength: 411, PreconditionFailed: 412,
+  EntityTooLarge: 413, InvalidRange: 416, InternalError: 500, ServiceUnavailable: 502,
 };
 
 // An answer other than success. The message holds nothing that came from the client or from the upstream.
@@ -157,6 +164,12 @@ const allowed = (ok, message) => insist(ok, 'AccessDenied', message);
 // no empty, `.` or `..` segment.
 const SEGMENT = /^(?!\.{1,2}$)[A-Za-z0-9._=-]+$/;
 const isSafe = (key) => key.length <= 1024 && key.split('/').every((segment) => SEGMENT.test(segment));
+
+// The key that a request's target names, if it lies in the bucket and is safe; nothing otherwise.
+function keyOf(config, target) {
+  const key = target.startsWith(`/${config.bucket}/`) && target.slice(config.bucket.length + 2);
+  return key && isSafe(key) ? key : undefined;
+}
 
 // ---- the upload form ----------------------------------------------------------------------------------------
 
@@ -237,12 +250,7 @@ class FormHead {
   }
 }
 
-// ---- the POST policy ----------------------------------------------------------------------------------------
-
-const REQUIRED = ['key', 'acl', 'policy', 'x-amz-algorithm', 'x-amz-credential', 'x-amz-date', 'x-amz-signature'];
-const FIELDS = new Set([...REQUIRED, 'content-type']);
-const UNSIGNED = new Set(['policy', 'x-amz-signature']);
-const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(?:;[ -~]*)?$/;
+// ---- signatures ---------------------------------------------------------------------------------------------
 
 const hmac = (key, data) => createHmac('sha256', key).update(data).digest();
 
@@ -254,24 +262,32 @@ function instant(value) {
   return real ? at + Number(`0${fraction}`) * 1000 : NaN;
 }
 
-// The credential whose key signed the form's policy, for the day, region and service that the form names.
-function signerOf(config, form) {
-  const algorithm = form.get('x-amz-algorithm');
-  insist(algorithm === 'AWS4-HMAC-SHA256', 'InvalidArgument', 'The algorithm is not AWS4-HMAC-SHA256.');
-  const date = form.get('x-amz-date');
-  const spelt = date.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\dZ)$/, '$1-$2-$3T$4:$5:$6');
-  insist(spelt !== date && !Number.isNaN(instant(spelt)), 'InvalidArgument', 'The date is malformed.');
-  const [id, ...scope] = form.get('x-amz-credential').split('/');
+// The same of an x-amz-date.
+function signedAt(date) {
+  const at = instant(date.replace(/^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\dZ)$/, '$1-$2-$3T$4:$5:$6'));
+  insist(/^\d{8}T/.test(date) && !Number.isNaN(at), 'InvalidArgument', 'The date is malformed.');
+  return at;
+}
+
+// The credential that `text` was signed with on the day of `date`, for our region and service.
+function signerOf(config, credential, date, signature, text) {
+  const [id, ...scope] = credential.split('/');
   const expected = [date.slice(0, 8), config.region, 's3', 'aws4_request'];
   insist(scope.join('/') === expected.join('/'), 'InvalidArgument', 'The scope of the credential is wrong.');
   const signer = config.signers.get(id);
   insist(signer, 'InvalidAccessKeyId', 'The access key is not known.');
   const key = expected.reduce((parent, part) => hmac(parent, part), `AWS4${signer.secretAccessKey}`);
-  const [given, right] = [form.get('x-amz-signature'), hmac(key, form.get('policy'))];
-  const equal = /^[0-9a-f]{64}$/.test(given) && timingSafeEqual(Buffer.from(given, 'hex'), right);
+  const equal = /^[0-9a-f]{64}$/.test(signature) && timingSafeEqual(Buffer.from(signature, 'hex'), hmac(key, text));
   insist(equal, 'SignatureDoesNotMatch', 'The signature does not match.');
   return signer;
 }
+
+// ---- the POST policy ----------------------------------------------------------------------------------------
+
+const REQUIRED = ['key', 'acl', 'policy', 'x-amz-algorithm', 'x-amz-credential', 'x-amz-date', 'x-amz-signature'];
+const FIELDS = new Set([...REQUIRED, 'content-type']);
+const UNSIGNED = new Set(['policy', 'x-amz-signature']);
+const MEDIA_TYPE = /^[\w!#$&^.+-]+\/[\w!#$&^.+-]+(?:;[ -~]*)?$/;
 
 function parsePolicy(encoded) {
   const bytes = Buffer.from(encoded, 'base64');
@@ -327,7 +343,10 @@ function satisfy(conditions, form, bucket) {
 function authorize(config, form, size, now) {
   allowed(REQUIRED.every((name) => form.has(name)), 'The form lacks a field.');
   allowed([...form.keys()].every((name) => FIELDS.has(name)), 'The form has a field that is not supported.');
-  const signer = signerOf(config, form);
+  const [algorithm, credential, date, signature] = REQUIRED.slice(3).map((name) => form.get(name));
+  insist(algorithm === 'AWS4-HMAC-SHA256', 'InvalidArgument', 'The algorithm is not AWS4-HMAC-SHA256.');
+  signedAt(date);
+  const signer = signerOf(config, credential, date, signature, form.get('policy'));
   const policy = parsePolicy(form.get('policy'));
   const expires = instant(policy.expiration);
   insist(!Number.isNaN(expires), 'InvalidPolicyDocument', 'The expiration is malformed.');
@@ -335,7 +354,7 @@ function authorize(config, form, size, now) {
   const { min, max } = satisfy(policy.conditions, form, config.bucket);
   allowed(form.get('acl') === 'private', 'The only ACL is private.');
   const key = form.get('key');
-  const rule = isSafe(key) && signer.rules.find(({ pattern }) => pattern.test(key));
+  const rule = isSafe(key) && signer.uploads.find(({ pattern }) => pattern.test(key));
   allowed(rule, 'The access key may not upload this key.');
   insist(size >= min, 'EntityTooSmall', 'The file is smaller than the policy allows.');
   insist(size <= Math.min(max, rule.maxBytes), 'EntityTooLarge', 'The file is larger than allowed.');
@@ -396,6 +415,8 @@ class Exchange {
   }
 }
 
+const isBodyless = ({ headers }) => !headers['transfer-encoding'] && ['0', undefined].includes(headers['content-length']);
+
 // A request of the gate's own, on a connection of its own: no reuse, so no request meets a connection half closed.
 function ask(gate, exchange, method, key, headers) {
   const target = { ...urlToHttpOptions(gate.config.upstream), path: `/${gate.config.bucket}/${key}` };
@@ -424,11 +445,9 @@ const PROTECTION = {
 
 async function download(gate, exchange) {
   const { req, res } = exchange;
-  const { bucket, reads } = gate.config;
-  const key = req.url.startsWith(`/${bucket}/`) ? req.url.slice(bucket.length + 2) : '';
-  insist(isSafe(key) && reads.some((pattern) => pattern.test(key)), 'NoSuchKey', 'There is no such object.');
-  const bodyless = !req.headers['transfer-encoding'] && ['0', undefined].includes(req.headers['content-length']);
-  insist(bodyless, 'InvalidRequest', 'A read has no body.');
+  const key = keyOf(gate.config, req.url);
+  insist(key && gate.config.reads.some((pattern) => pattern.test(key)), 'NoSuchKey', 'There is no such object.');
+  insist(isBodyless(req), 'InvalidRequest', 'A read has no body.');
   const headers = {};
   for (const [name, form] of COPIED_IN) if (form.test(req.headers[name] ?? '')) headers[name] = req.headers[name];
   const outgoing = ask(gate, exchange, req.method, key, headers);
@@ -503,6 +522,46 @@ async function store(gate, exchange, key, contentType, size, first, trailer) {
   return answer.headers.etag;
 }
 
+// ---- deletions ----------------------------------------------------------------------------------------------
+
+const SIGNED = /^AWS4-HMAC-SHA256 Credential=([^ ,]+), ?SignedHeaders=([a-z0-9;-]+), ?Signature=([0-9a-f]{64})$/;
+const MAX_SKEW = 15 * 60 * 1000; // S3's, in milliseconds
+
+// The credential that signed a bodyless request in its headers, as "Signature Calculations for the Authorization
+// Header" tells. The one character of a key that the canonical path encodes is the equals sign.
+function requesterOf(config, req, key, now) {
+  const [, credential, names, signature] = SIGNED.exec(req.headers.authorization ?? '') ?? [];
+  allowed(signature, 'The request is not signed.');
+  const signed = names.split(';');
+  const own = Object.keys(req.headers).filter((name) => name === 'host' || name.startsWith('x-amz-'));
+  const whole = [...own, 'x-amz-date', 'x-amz-content-sha256'].every((name) => signed.includes(name));
+  allowed(whole && signed.every((name) => req.headersDistinct[name]?.length === 1), 'A header is not signed, or not there.');
+  const date = req.headers['x-amz-date'];
+  insist(Math.abs(now - signedAt(date)) <= MAX_SKEW, 'RequestTimeTooSkewed', 'The date is too far from the time.');
+  const path = `/${config.bucket}/${key}`.replaceAll('=', '%3D');
+  const headers = signed.map((name) => `${name}:${req.headers[name].trim().replace(/ +/g, ' ')}\n`).join('');
+  const request = [req.method, path, '', headers, names, req.headers['x-amz-content-sha256']].join('\n');
+  const digest = createHash('sha256').update(request).digest('hex');
+  const scope = credential.split('/').slice(1).join('/');
+  return signerOf(config, credential, date, signature, ['AWS4-HMAC-SHA256', date, scope, digest].join('\n'));
+}
+
+async function erase(gate, exchange) {
+  const { req, res } = exchange;
+  const key = keyOf(gate.config, req.url.replaceAll('%3D', '='));
+  insist(key && gate.config.deletable, 'MethodNotAllowed', 'The method is not allowed on this resource.');
+  insist(isBodyless(req), 'InvalidRequest', 'A deletion has no body.');
+  const signer = requesterOf(gate.config, req, key, Date.now());
+  exchange.signer = signer.name;
+  allowed(signer.deletes.some(({ pattern }) => pattern.test(key)), 'The access key may not delete this key.');
+  const outgoing = ask(gate, exchange, 'DELETE', key, {});
+  outgoing.end();
+  const answer = await exchange.upstream(outgoing, 'response');
+  answer.resume();
+  insist([204, 404].includes(answer.statusCode), 'ServiceUnavailable', 'The upstream failed.');
+  res.writeHead(204, PROTECTION).end();
+}
+
 // ---- the server ---------------------------------------------------------------------------------------------
 
 const log = (event) => process.stdout.write(`${JSON.stringify({ time: new Date().toISOString(), ...event })}\n`);
@@ -512,6 +571,7 @@ function dispatch(gate, exchange) {
   insist(exchange.expects !== 'more', 'InvalidRequest', 'The only expectation that can be met is 100-continue.');
   insist(!headers.upgrade, 'InvalidRequest', 'There is nothing to upgrade to.');
   if (method === 'GET' || method === 'HEAD') return download(gate, exchange);
+  if (method === 'DELETE') return erase(gate, exchange);
   const form = method === 'POST' && [`/${gate.config.bucket}`, `/${gate.config.bucket}/`].includes(url);
   insist(form, 'MethodNotAllowed', 'The method is not allowed on this resource.');
   return upload(gate, exchange);
@@ -570,14 +630,14 @@ async function serve(gate, req, res, expects) {
   }
 }
 
-// Counts every request; logs uploads and failures. Keys are not logged: knowing one is all that a read needs.
+// Counts every request; logs changes and failures. Keys are not logged: knowing one is all that a read needs.
 function account(gate, { req, res, started, signer, bytes, code }) {
-  const method = ['GET', 'HEAD', 'POST'].includes(req.method) ? req.method : 'other';
+  const method = ['GET', 'HEAD', 'POST', 'DELETE'].includes(req.method) ? req.method : 'other';
   const status = res.headersSent ? res.statusCode : 499; // nginx's number for a client that left without an answer
   const label = `method="${method}",status="${status}"`;
   gate.counts.set(label, (gate.counts.get(label) ?? 0) + 1);
   const ms = Date.now() - started;
-  if (method === 'POST' || status >= 500) log({ event: 'request', method, status, code, signer, bytes, ms });
+  if (['POST', 'DELETE'].includes(method) || status >= 500) log({ event: 'request', method, status, code, signer, bytes, ms });
 }
 
 const metrics = (gate) => [

@@ -241,10 +241,10 @@ const entryOf = (pod, id) => pod.nodes.find((entry) => entry.id === id);
 const knows = (a, b) => Boolean(entryOf(a, b.id) || entryOf(b, a.id));
 const fewest = (items, ...keys) => items.toSorted((a, b) => keys.map((key) => key(a) - key(b)).find((d) => d) ?? 0)[0];
 
-function groupsOf(pods) {
+function groupsOf(pods, linked) {
   const groups = [];
   for (const pod of pods) {
-    const touching = groups.filter((group) => group.some((other) => knows(pod, other)));
+    const touching = groups.filter((group) => group.some((other) => linked(pod, other)));
     const group = [pod, ...touching.flat()];
     groups.splice(0, groups.length, ...groups.filter((other) => !touching.includes(other)), group);
   }
@@ -257,7 +257,7 @@ function groupsOf(pods) {
 function survey(config, seen) {
   const live = seen.filter(({ absent }) => !absent);
   const wanted = live.filter(({ ordinal }) => ordinal < config.pods);
-  const groups = groupsOf(live);
+  const groups = groupsOf(live, knows);
   const founded = groups.filter((group) => group.some(({ nodes }) => nodes.some(({ ranges }) => ranges.length)));
   const members = founded[0] ?? groups.find((group) => group.includes(wanted[0])) ?? [];
   const byId = new Map(live.map((pod) => [pod.id, pod]));
@@ -314,6 +314,14 @@ export function judge(config, seen) {
 const act = (actions) => (actions.length ? { actions } : undefined);
 const wait = (waiting) => ({ waiting });
 
+/** Members that know each other, as far as they hold most of the slots. A member outside of it knows the others but was
+ * forgotten by them (or is being introduced just now). For a minute nodes would forget it again whenever one of them
+ * takes it back, so it gets a new identity, unless it may hold the only copy of something: then that minute is waited. */
+function coreOf({ members, founded }) {
+  const groups = groupsOf(members, (a, b) => entryOf(a, b.id) && entryOf(b, a.id));
+  return founded.length ? fewest(groups, (group) => -sizeOf(group.flatMap((pod) => self(pod).ranges))) : members;
+}
+
 function introduce(config, world, since) {
   if (world.founded.length > 1) {
     return wait(`${world.founded.length} clusters that do not know each other, of ${world.founded.map((group) => group.map(({ ordinal }) => ordinal))}`);
@@ -323,22 +331,20 @@ function introduce(config, world, since) {
     const kept = world.wanted.filter(({ keys }) => keys > 0);
     if (kept.length) return wait(`${kept.map(({ host }) => host)} hold keys but no slots; remove them by hand if they are worthless`);
   }
-  // Known to none of those that it knows, a node was forgotten. For a minute its peers would forget it again whenever
-  // they meet, so it gets a new identity, unless it may hold the only copy of something.
-  const known = (pod) => world.members.some((other) => other !== pod && entryOf(other, pod.id));
-  const forgotten = !world.founded.length ? [] : world.members.filter((pod) => pod.ordinal < config.pods && !known(pod))
-    .map((pod) => ({ pod, age: since(`forgotten ${pod.id}`) })).filter(({ age }) => age < BANNED_MS);
-  if (forgotten.some(({ age }) => age < HANDSHAKE_MS)) return wait(`${forgotten.map(({ pod }) => pod.host)} to be known to the others`);
-  const harmless = forgotten.filter(({ pod }) => !self(pod).ranges.length && (!pod.keys || world.get(self(pod).master)?.pod));
-  if (harmless.length) return act(harmless.map(({ pod }) => ({ action: 'renew', on: pod, why: 'the others have forgotten it' })));
-  if (forgotten.length) return wait(`the others to take ${forgotten.map(({ pod }) => pod.host)} back, which they have forgotten`);
+  const core = coreOf(world);
+  const forgotten = world.members.filter((pod) => pod.ordinal < config.pods && !core.includes(pod))
+    .map((pod) => ({ pod, age: since(`forgotten ${pod.id}`), only: self(pod).ranges.length || (pod.keys && !world.get(self(pod).master)?.pod) }));
   const strangers = world.outsiders.filter((pod) => pod.keys > 0 || self(pod).ranges.length);
   const newcomers = world.outsiders.filter((pod) => !strangers.includes(pod));
-  const meetings = [...world.members, ...newcomers].map((pod) => ({
-    action: 'meet', on: pod, peers: world.members.filter((peer) => peer !== pod && entryOf(pod, peer.id)?.address !== peer.address),
+  const taken = forgotten.filter(({ age }) => age > BANNED_MS).map(({ pod }) => pod);
+  const meetings = [...core, ...taken, ...newcomers].map((pod) => ({
+    action: 'meet', on: pod, peers: [...core, ...taken].filter((peer) => peer !== pod && entryOf(pod, peer.id)?.address !== peer.address),
   })).filter(({ peers }) => peers.length);
-  if (!meetings.length && strangers.length) return wait(`${strangers.map(({ host }) => host)} hold keys or slots but are not known to the cluster`);
-  return act(meetings);
+  if (meetings.length) return act(meetings);
+  if (strangers.length) return wait(`${strangers.map(({ host }) => host)} hold keys or slots but are not known to the cluster`);
+  const renewed = forgotten.filter(({ age, only }) => age > HANDSHAKE_MS && !only);
+  if (renewed.length) return act(renewed.map(({ pod }) => ({ action: 'renew', on: pod, why: 'the others have forgotten it' })));
+  return forgotten.length ? wait(`${forgotten.map(({ pod }) => pod.host)} to be known to the others`) : undefined;
 }
 
 function lost(config, world, since) {
@@ -431,7 +437,7 @@ function masters(config, world) {
     .filter(({ others }) => others > 0 || config.replicas === 0);
   if (!spare.length) return wait('a spare replica to make a master of');
   const { one } = fewest(spare, ({ others }) => -others, ({ one: { ordinal } }) => -ordinal);
-  return act([{ action: 'reset', on: one.pod, why: 'its master has other replicas, and masters are missing' }]);
+  return act([{ action: 'renew', on: one.pod, why: 'its master has other replicas, and masters are missing' }]);
 }
 
 function replicas(config, world) {
@@ -570,7 +576,6 @@ async function perform(config, instance, step) {
     case 'failover': return command('CLUSTER', 'FAILOVER');
     case 'election': return command('CLUSTER', 'FAILOVER', 'FORCE'); // its master need not agree, most masters must
     case 'takeover': return command('CLUSTER', 'FAILOVER', 'TAKEOVER');
-    case 'reset': return command('CLUSTER', 'RESET', 'SOFT');
     case 'renew': return command('CLUSTER', 'RESET', 'HARD');
     case 'stable': return command('CLUSTER', 'SETSLOT', slot, 'STABLE');
     case 'assign': // with a new epoch, so that the claim holds against whoever remembers an older one

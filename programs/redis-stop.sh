@@ -55,7 +55,7 @@ replicas() {
 }
 
 in_step() {
-  ask "$1" info replication | grep -q '^master_link_status:up' &&
+  ask "$1" info replication 2>/dev/null | grep -q '^master_link_status:up' &&
     [ "$(ask "$1" config get cluster-replica-no-failover | tail -n 1)" = no ]
 }
 

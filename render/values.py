@@ -82,8 +82,9 @@ class StateValues:
 
     A resource is made anew exactly when an input changes that the real provider would replace it for: any
     input of a random or tls resource but ``earlyRenewalHours``. So a changed keeper, length or subject makes
-    one resource anew, and those whose inputs it feeds; a protected one is refused, as the engine would. Entries of resources that the program no longer
-    has are kept: a seed that comes back must have its old value.
+    one resource anew, and those whose inputs it feeds; a protected one is refused, as the engine would.
+    Entries of resources that the program no longer has are kept: a seed that comes back must have its old
+    value.
     """
 
     def __init__(self, state: State, now: Clock = lambda: datetime.now(UTC)) -> None:

@@ -42,11 +42,11 @@ TUS = {"Tus-Resumable": "1.0.0"}
 
 
 @contextmanager
-def cdn3(kind: Kind, folder: Path) -> Iterator[TusServer]:
+def cdn3(kind: Kind, folder: Path, *hook_arguments: str) -> Iterator[TusServer]:
     """A tus server with the hook, over an empty directory."""
     uploads = folder / "uploads"
     uploads.mkdir()
-    with start_hook(folder, uploads) as hook:
+    with start_hook(folder, uploads, *hook_arguments) as hook:
         with skip_if_missing():
             server = TusServer(kind, folder, uploads, ports(hook)[0], MAX_SIZE)
         with server:
@@ -204,14 +204,17 @@ def test_refusal_reaches_the_client_and_creates_nothing(server: TusServer, case:
     assert set(server.uploads.iterdir()) == before
 
 
-def test_nothing_is_overwritten(server: TusServer) -> None:
+@pytest.mark.parametrize("kind", ["stand-in", "tusd"])
+def test_nothing_is_overwritten(kind: Kind, tmp_path: Path) -> None:
+    """Also once the hook no longer remembers that it gave the key away."""
     key = new_key()
-    assert create(server, creation(key)).status == 201
-    assert append(server, key, 0, b"01234").status == 204
-    assert create(server, creation(key)).status == 409
-    assert append(server, key, 5, b"56789").status == 204
-    assert create(server, creation(key)).status == 409
-    assert stored(server, key) == b"0123456789"
+    with cdn3(kind, tmp_path, "--reserve", "0") as server:
+        assert create(server, creation(key)).status == 201
+        assert append(server, key, 0, b"01234").status == 204
+        assert create(server, creation(key)).status == 409
+        assert append(server, key, 5, b"56789").status == 204
+        assert create(server, creation(key)).status == 409
+        assert stored(server, key) == b"0123456789"
 
 
 def test_of_many_creations_at_once_one_succeeds(server: TusServer) -> None:

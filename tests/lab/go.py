@@ -73,18 +73,21 @@ def _go(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
 
 @contextmanager
 def _environment() -> Iterator[dict[str, str]]:
-    """Go's own caches where the user has them; otherwise temporary ones (several GB), removed at the end."""
-    environment = {
-        **os.environ,
-        "GOROOT": str(go_root()),
-        "GOTOOLCHAIN": "local",
-        "GOWORK": "off",
-        "GOFLAGS": "-modcacherw",
-        "CGO_ENABLED": "0",
-    }
-    answer = _go(["env", "-json", "GOMODCACHE", "GOCACHE"], go_root(), environment)
+    """Go's own folders where the user has them; otherwise temporary ones (several GB), removed at the end."""
+    configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     cache.ROOT.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="go-", dir=cache.ROOT) as scratch:
+        environment = {
+            "GOENV": str(configuration / "go" / "env"),  # the user's settings, such as a proxy
+            **os.environ,
+            "XDG_CONFIG_HOME": scratch,  # Go's usage counters
+            "GOROOT": str(go_root()),
+            "GOTOOLCHAIN": "local",
+            "GOWORK": "off",
+            "GOFLAGS": "-modcacherw",
+            "CGO_ENABLED": "0",
+        }
+        answer = _go(["env", "-json", "GOPATH", "GOMODCACHE", "GOCACHE"], go_root(), environment)
         for variable, folder in json.loads(answer).items():
             environment[variable] = folder if Path(folder).is_dir() else str(Path(scratch) / variable.lower())
         yield environment

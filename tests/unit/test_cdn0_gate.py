@@ -539,7 +539,7 @@ def test_a_delimiter_is_seen_wherever_the_form_is_cut(gate: Gate, upstream: Reco
     extra = text_part("a", "b")
     wire = post(SITE, multipart(profile(SITE).signed(), FILE, after=extra)).wire()
     delimiter = wire.index(extra) - 2
-    for at in range(delimiter, delimiter + len(BOUNDARY) + 5):
+    for at in range(delimiter, delimiter + len(BOUNDARY) + 4):
         upstream.reset()
         with gate.connect() as connection:
             connection.sendall(wire[:at])

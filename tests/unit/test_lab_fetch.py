@@ -80,6 +80,7 @@ def builds(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
 def hello(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The sources of a program, with the lab's cache and Go's own below tmp_path."""
     monkeypatch.setattr(cache, "ROOT", tmp_path / "lab")
+    monkeypatch.setenv("GOPATH", str(tmp_path / "gopath"))
     monkeypatch.setenv("GOCACHE", str(tmp_path / "gocache"))
     monkeypatch.setenv("GOMODCACHE", str(tmp_path / "gomodcache"))
     monkeypatch.setattr(fetch, "why_not_private", lambda: "up here: eth0")
