@@ -16,7 +16,7 @@
  * `<key>.stop` when another one waits. Killed, or at its shutdown timeout, it leaves them; started again in a
  * container it has the same process id, takes the lock for its own, and answers 500 for that key for ever. With
  * --lock-max-age they are deleted when they and the data have not changed for so long: a request that moves no byte
- * is ended after tusd's network timeout (60 s, for downloads 120 s), so anything longer is safe.
+ * is ended after tusd's --network-timeout (60 s; a download after twice that), so anything longer is safe.
  *
  * Serves `GET /healthz` on --health-listen: 503 when nothing was swept for --health-max-age. Logs one JSON line per
  * sweep and per error; of a key only its first characters, since the whole of it is what permits a download.
@@ -217,7 +217,8 @@ async function sweep() {
   for (const key of locks) await guarded(sweepLocks, key, totals);
   const { bavail, bsize } = await statfs(config.directory);
   lastProgress = performance.now();
-  log('sweep', { ...totals, free_bytes: bavail * bsize, seconds: Number(((lastProgress - started) / 1000).toFixed(3)) });
+  const seconds = Number(((lastProgress - started) / 1000).toFixed(3));
+  log('sweep', { ...totals, free_bytes: bavail * bsize, seconds });
 }
 
 async function run() {

@@ -95,7 +95,9 @@ function readSecret(file) {
     stop(`--secret-file cannot be read (${error.code})`);
   }
   const secret = Buffer.from(text, 'base64');
-  if (secret.length !== 32 || secret.toString('base64') !== text) stop('--secret-file must hold the base64 of 32 bytes');
+  if (secret.length !== 32 || secret.toString('base64') !== text) {
+    stop('--secret-file must hold the base64 of 32 bytes');
+  }
   return secret;
 }
 
@@ -328,7 +330,8 @@ function rejection({ status, message, headers }) {
 
 function send(response, status, body, headers = {}) {
   const text = JSON.stringify(body);
-  response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': Buffer.byteLength(text), ...headers });
+  const length = Buffer.byteLength(text);
+  response.writeHead(status, { 'Content-Type': 'application/json', 'Content-Length': length, ...headers });
   response.end(response.req.method === 'HEAD' ? undefined : text);
 }
 

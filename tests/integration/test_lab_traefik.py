@@ -79,6 +79,7 @@ def test_a_route_reaches_every_pods_backend(
         for address in addresses:
             backends.enter_context(Echo(address, PORT))
         traefik.wait_hosts(host)
+        traefik.wait_backends(*(f"{address}:{PORT}" for address in addresses))
 
         answers = [_get(ingress_address, host, "/hello?x=1") for _ in range(4)]
 

@@ -194,8 +194,8 @@ def test_rows_outlive_both_kinds_of_ending(own_localstack: LocalStack) -> None:
         assert server.request("GET", CONFIG_PATH)[2].decode() == CONFIG_TEXT
         # S3 of the free LocalStack forgets: the documentation says so, and this would tell if it no longer did.
         assert server.request("GET", f"/{CONFIG_BUCKET}/other")[0] == 404
-        assert f"4 created, {len(TTL)} changed" not in server.process.text()
-        assert f"3 created, {len(TTL)} changed" in server.process.text()
+        totals = [line for line in server.process.text().splitlines() if "localstack-seed: 31 tables" in line]
+        assert totals[-1].endswith(f": 3 created, {len(TTL)} changed")
 
 
 def test_a_failing_seed_keeps_the_pod_from_becoming_ready(own_localstack: LocalStack) -> None:
@@ -326,14 +326,15 @@ def test_a_differing_object_is_put_again(localstack: LocalStack, tmp_path: Path)
         assert (headers["content-type"], body) == (change.get("contentType", "application/yaml"), b"new")
 
 
-def test_an_instance_with_s3_alone(own_localstack: LocalStack, tmp_path: Path) -> None:
-    server = LocalStack(tmp_path / "s3", {**ENVIRONMENT, "SERVICES": "s3"})
+def test_an_instance_with_s3_alone(tmp_path: Path) -> None:
+    with skip_if_missing():
+        server = LocalStack(tmp_path / "s3", {**ENVIRONMENT, "SERVICES": "s3"})
     with server:
         server.start(seeds.localstack(region=REGION, port=PORT, buckets=("cdn",)))
 
         assert _ready(server)
         assert server.request("PUT", "/cdn/profiles/a", b"avatar")[0] == 200
-        with pytest.raises(RuntimeError, match="501.*'dynamodb' is not enabled"):
+        with pytest.raises(RuntimeError, match=r"501.*'dynamodb' is not enabled"):
             server.dynamodb("ListTables", {})
         done = _run(server, tmp_path, tables=[_table("Impossible")])
         assert done.returncode == 1

@@ -93,6 +93,24 @@ class Traefik:
             shown = [f"{each['name']} {each['status']} {each['rule']} {each.get('error', '')}" for each in known]
             raise TimeoutError("\n".join([str(late), *shown, *self.errors()])) from None
 
+    def wait_backends(self, *backends: str, seconds: float = 20) -> None:
+        """Returns once requests are sent to each "address:port" of `backends`; raises TimeoutError with those known.
+
+        Traefik hears of routes and of endpoints at different moments, so a route alone may lack some of its pods.
+        """
+        known: set[str] = set()
+
+        def balanced() -> bool:
+            servers = [each for service in self.services() for each in _servers(service)]
+            known.clear()
+            known.update(server["url"].split("://", 1)[-1] for server in servers)
+            return known >= set(backends)
+
+        try:
+            wait_until(balanced, seconds, f"backends {', '.join(backends)}")
+        except TimeoutError as late:
+            raise TimeoutError("\n".join([f"{late}; known: {sorted(known)}", *self.errors()])) from None
+
     def _static(self) -> list[str]:
         return [
             "--global.checknewversion=false",
@@ -116,3 +134,8 @@ class Traefik:
         with urllib.request.urlopen(url, timeout=5) as answer:
             found: list[dict[str, Any]] = json.load(answer)
         return found
+
+
+def _servers(service: dict[str, Any]) -> list[dict[str, Any]]:
+    servers: list[dict[str, Any]] = service.get("loadBalancer", {}).get("servers", [])
+    return servers

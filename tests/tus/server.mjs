@@ -1,4 +1,4 @@
-// A real tus server in tusd's place: it asks CDN3's hook as tusd 2.8.0 asks it, and does what tusd does with the answer.
+// A real tus server in tusd's place: asks CDN3's hook as tusd 2.8.0 does, and does what tusd does with the answer.
 //
 // usage: node server.mjs PACKAGES '{"host", "port", "hook", "directory", "maxSize"}'
 // PACKAGES is where package-lock.json was installed. Prints one JSON line with the port once it listens.

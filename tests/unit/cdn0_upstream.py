@@ -153,6 +153,13 @@ def _handler(stopping: threading.Event) -> type[BaseHTTPRequestHandler]:
                 return self.answer(206, headers, body[start : end + 1])
             return self.answer(200, headers, body)
 
+        def do_DELETE(self) -> None:
+            self.seen().complete = True
+            if self.s3.status:
+                return self.answer(self.s3.status, {}, b"<Error>secret of the upstream</Error>")
+            self.s3.objects.pop(self.path.removeprefix(f"/{self.s3.bucket}/"), None)
+            return self.answer(204)
+
         def do_HEAD(self) -> None:
             self.do_GET()
 

@@ -742,7 +742,7 @@ _request(
 )
 _request("PUT an acl", "PUT", f"/{PROFILE}?acl", 405, headers=(("x-amz-acl", "public-read"),))
 _request("PUT the bucket", "PUT", "/", 405)
-_request("DELETE an object", "DELETE", f"/{PROFILE}", 405)
+_request("DELETE an object", "DELETE", f"/{PROFILE}", 405, 403)
 _request("DELETE the bucket", "DELETE", "/", 405)
 _request("PATCH", "PATCH", f"/{PROFILE}", 405, body=b"x")
 _request("OPTIONS", "OPTIONS", f"/{PROFILE}", 405, headers=(("Origin", "https://example.org"),))

@@ -16,14 +16,18 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
+from unittest import mock
 
 import botocore.session  # type: ignore[import-untyped]
 import pytest
+from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.credentials import Credentials  # type: ignore[import-untyped]
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +69,7 @@ FORWARDED = {
     },
 }
 FORWARDED["HEAD"] = FORWARDED["GET"]
+FORWARDED["DELETE"] = {"host", "connection"}
 RETURNED = {
     *("content-type", "content-length", "etag", "last-modified", "content-range", "accept-ranges", "cache-control"),
     *("x-content-type-options", "content-security-policy", "content-disposition"),
@@ -346,6 +351,108 @@ def test_refusals_repeat_nothing_of_the_client(gate: Gate, upstream: RecordingS3
     assert b"script" not in reply.body
     assert reply.headers["content-type"] == "application/xml"
     assert reply.headers["x-content-type-options"] == "nosniff"
+
+
+# ---- deletions ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def deleting(upstream_server: RecordingS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    """A gate where Whisper may delete profiles."""
+    secrets = [{**credentials()[0], "deletes": ["profiles"]}, credentials()[1]]
+    with running(tmp_path_factory.mktemp("deleting"), configuration(upstream_server.port), secrets) as gate:
+        yield gate
+
+
+def signed_delete(
+    gate: Gate,
+    key: str = PROFILE,
+    signer: Signer = WHISPER,
+    region: str = SITE.region,
+    headers: dict[str, str] | None = None,
+    method: str = "DELETE",
+) -> Request:
+    """As an AWS SDK signs it."""
+    request = AWSRequest(
+        method,
+        f"http://127.0.0.1:{gate.port}/{BUCKET}/{key.replace('=', '%3D')}",
+        headers={"amz-sdk-request": "attempt=1;  max=4", **(headers or {})},
+    )
+    S3SigV4Auth(Credentials(signer.access_key_id, signer.secret_access_key), "s3", region).add_auth(request)
+    prepared = request.prepare()
+    target = prepared.url.partition(str(gate.port))[2]
+    return Request(method, target, tuple(prepared.headers.items()), host=f"127.0.0.1:{gate.port}")
+
+
+def test_the_holder_of_a_key_may_delete(deleting: Gate, upstream: RecordingS3) -> None:
+    client = botocore.session.Session().create_client(
+        "s3",
+        region_name=SITE.region,
+        endpoint_url=f"http://127.0.0.1:{deleting.port}",
+        aws_access_key_id=WHISPER.access_key_id,
+        aws_secret_access_key=WHISPER.secret_access_key,
+        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+    )
+    answer = client.delete_object(Bucket=BUCKET, Key=PROFILE)
+    assert answer["ResponseMetadata"]["HTTPStatusCode"] == 204
+    assert PROFILE not in upstream.objects
+    assert deleting.send(signed_delete(deleting)).status == 204  # again: it is gone all the same
+    plain = signed_delete(deleting)
+    assert deleting.send(replace(plain, target=plain.target.replace("%3D", "="))).status == 204
+    assert [seen.method for seen in upstream.requests] == ["DELETE"] * 3
+    assert_clean(upstream.requests)
+
+
+def test_nobody_else_may_delete(deleting: Gate, gate: Gate, upstream: RecordingS3) -> None:
+    good_one = signed_delete(deleting)
+    tokens = dict(good_one.headers)
+
+    def but(**changes: str | None) -> Request:
+        named = {name.replace("_", "-"): value for name, value in changes.items()}
+        kept = {name: value for name, value in tokens.items() if name.lower() not in {one.lower() for one in named}}
+        return replace(good_one, headers=tuple({**kept, **{n: v for n, v in named.items() if v is not None}}.items()))
+
+    authorization = tokens["Authorization"]
+    wrong = {
+        "unsigned": replace(good_one, headers=()),
+        "another key": replace(good_one, target=f"/{BUCKET}/{OTHER_PROFILE}"),
+        "no signature": but(Authorization=authorization.partition(", Signature")[0]),
+        "signature of nothing": but(Authorization=authorization[:-64] + "0" * 64),
+        "a header that is not signed": but(x_amz_bypass_governance_retention="true"),
+        "a header that is signed and altered": but(amz_sdk_request="attempt=2; max=4"),
+        "a header that is signed and missing": but(amz_sdk_request=None),
+        "host not signed": but(Authorization=authorization.replace("host;", "")),
+        "another host": replace(good_one, host="example.org"),
+        "another date": but(X_Amz_Date="20260101T000000Z"),
+        "a malformed date": but(X_Amz_Date="now"),
+        "another payload": but(X_Amz_Content_SHA256="UNSIGNED-PAYLOAD"),
+        "signed as a read": replace(signed_delete(deleting, method="GET"), method="DELETE"),
+        "another region": signed_delete(deleting, region="eu-west-3"),
+        "another secret": signed_delete(deleting, signer=replace(WHISPER, secret_access_key="x" * 32)),
+        "a key that nobody has": signed_delete(deleting, signer=replace(WHISPER, access_key_id="AKIANOBODY")),
+        "one who may only upload": signed_delete(deleting, signer=STORAGE),
+        "a sticker": signed_delete(deleting, key=MANIFEST),
+        "a body": replace(good_one, body=b"x"),
+        "a query": replace(good_one, target=good_one.target + "?versionId=1"),
+        "the bucket": signed_delete(deleting, key=""),
+        "dots": replace(good_one, target=f"/{BUCKET}/../{BUCKET}/{PROFILE}"),
+        "a put": replace(good_one, method="PUT"),
+    }
+    for name, request in wrong.items():
+        reply = deleting.send(request)
+        assert 400 <= reply.status < 500, (name, reply)
+    assert gate.send(good_one).status == 405  # where the configuration lets nobody delete
+    assert upstream.requests == []
+    assert deleting.send(good_one).status == 204
+
+
+@pytest.mark.parametrize("minutes", [-16, 16])
+def test_a_signed_deletion_is_good_for_fifteen_minutes(deleting: Gate, upstream: RecordingS3, minutes: int) -> None:
+    at = datetime.now(UTC) + timedelta(minutes=minutes)
+    with mock.patch("botocore.auth.get_current_datetime", return_value=at.replace(tzinfo=None)):
+        late = signed_delete(deleting)
+    assert deleting.send(late).code == "RequestTimeTooSkewed"
+    assert upstream.requests == []
 
 
 # ---- reads ----------------------------------------------------------------------------------------------------
@@ -846,6 +953,7 @@ def _credential(**changes: Any) -> Callable[[], tuple[object, object]]:
         (_credential(secretAccessKey="short"), "credentials[0].secretAccessKey must be at least 16"),
         (_credential(accessKeyId="a/b"), "credentials[0].accessKeyId must be"),
         (_credential(name=""), "credentials[0].name must be a name"),
+        (_credential(deletes=["nothing"]), "credentials: whisper names no rule: nothing"),
         (_credential(more=1), "credentials[0].more is not a known setting"),
     ],
 )

@@ -1,0 +1,98 @@
+"""Imports point one way, and one module alone knows the target of a stack."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def modules(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of what a file imports, at its top or inside of a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def offenders(paths: list[Path], *forbidden: str) -> list[str]:
+    return [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in paths
+        for name in sorted(imported(path))
+        if any(name == prefix or name.startswith(f"{prefix}.") for prefix in forbidden)
+    ]
+
+
+OURS = ("components", "render", "cli", "policies", "tests", "docs")
+
+
+@pytest.mark.parametrize(
+    ("folder", "forbidden"),
+    [
+        ("config", OURS),
+        ("components", ("render", "cli", "policies", "tests", "docs")),
+        (
+            "components/services",
+            ("components.emulators", "components.cloud", "components.backend", "components.flatline"),
+        ),
+        ("components/emulators", ("components.services", "components.backend", "components.flatline")),
+        ("components/kubernetes", ("components.services", "components.emulators", "components.backend")),
+        ("render", ("config", "components", "cli", "policies", "tests")),
+        ("policies", ("config", "components", "render", "cli", "tests")),
+    ],
+)
+def test_imports_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
+    assert offenders(modules(folder), *forbidden) == []
+
+
+def test_ingress_knows_no_service() -> None:
+    path = ROOT / "components" / "ingress.py"
+    assert offenders([path], "components.services", "components.emulators", "components.backend", "config") == []
+    text = path.read_text().lower()
+    assert not [name for name in ("cdn0", "cdn3", "storage", "registration") if name in text]
+
+
+def test_one_module_matches_on_the_target() -> None:
+    matching = [
+        str(path.relative_to(ROOT))
+        for path in modules("components")
+        if "config.settings.Local" in imported(path) or "config.settings.Cloud" in imported(path)
+    ]
+    assert matching == ["components/backend.py"]
+
+
+def test_components_read_no_environment_and_no_files() -> None:
+    """Programs are files of the repository, read by `components.programs` alone."""
+    allowed = {"components/programs.py", "components/signal_keys.py"}
+    for path in modules("components"):
+        if str(path.relative_to(ROOT)) in allowed:
+            continue
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert not names & {"open", "Path"}, path
+        assert offenders([path], "os", "pathlib", "socket", "urllib", "requests", "subprocess") == []
+        assert "get_stack" not in path.read_text(), path
+
+
+def test_every_component_has_a_literal_type_of_its_own() -> None:
+    types = []
+    for path in modules("components"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "Component" for base in node.bases):
+                (token,) = (
+                    statement.value
+                    for statement in node.body
+                    if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") == "TYPE"
+                )
+                assert isinstance(token, ast.Constant)
+                assert str(token.value).rsplit(":", 1)[-1] == node.name.lstrip("_")
+                types.append(token.value)
+    assert len(types) == len(set(types)) > 10

@@ -1,0 +1,499 @@
+"""programs/localstack-seed.py against an API that is slow, late and forgetful on purpose.
+
+What DynamoDB and S3 themselves make of its requests is in tests/integration/test_localstack_seed.py.
+"""
+
+import contextlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = Path(__file__).parents[2] / "programs" / "localstack-seed.py"
+TABLE = {
+    "TableName": "T",
+    "AttributeDefinitions": [{"AttributeName": "K", "AttributeType": "S"}],
+    "KeySchema": [{"AttributeName": "K", "KeyType": "HASH"}],
+}
+GROWN = {
+    **TABLE,
+    "AttributeDefinitions": [*TABLE["AttributeDefinitions"], {"AttributeName": "R", "AttributeType": "B"}],
+    "GlobalSecondaryIndexes": [
+        {
+            "IndexName": "by_r",
+            "KeySchema": [{"AttributeName": "R", "KeyType": "HASH"}],
+            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["X", "Y"]},
+        }
+    ],
+}
+OBJECT = {"bucket": "b", "key": "k", "text": "v", "contentType": "text/plain"}
+
+Answer = tuple[int, dict[str, Any]]
+
+
+class Aws:
+    """A DynamoDB and S3 of which every request is noted, and whose next answers can be replaced."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.faults: dict[str, list[Callable[[], Answer] | Answer]] = {}
+        self.tables: dict[str, dict[str, Any]] = {}
+        self.ttl: dict[str, tuple[str, str]] = {}
+        self.store: dict[str, tuple[str, bytes]] = {}
+        self.polls_until_active = 0
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    def __enter__(self) -> "Aws":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        aws = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+            def _serve(self) -> None:
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                scope = self.headers["Authorization"].split("Credential=")[1].split(",")[0].split("/")
+                assert scope[2:] == ["eu-west-1", scope[3], "aws4_request"]
+                target = self.headers.get("X-Amz-Target", "")
+                if target:
+                    assert scope[3] == "dynamodb"
+                    status, answer = aws.dynamodb(target.removeprefix("DynamoDB_20120810."), json.loads(body))
+                    self._send(status, "application/x-amz-json-1.0", json.dumps(answer).encode())
+                else:
+                    assert scope[3] == "s3"
+                    self._send(*aws.s3(self.command, self.path, self.headers.get("Content-Type", ""), body))
+
+            def _send(self, status: int, kind: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            do_GET = do_PUT = do_HEAD = do_POST = _serve
+
+        return Handler
+
+    def dynamodb(self, operation: str, request: dict[str, Any]) -> Answer:
+        name = request.get("TableName", "")
+        self.calls.append(f"{operation} {name}".strip())
+        self.requests.append((operation, request))
+        if self.faults.get(operation):
+            fault = self.faults[operation].pop(0)
+            return fault() if callable(fault) else fault
+        if operation == "ListTables":
+            return self._page(request.get("ExclusiveStartTableName", ""))
+        if operation != "CreateTable" and name not in self.tables:
+            return 400, {"__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException", "message": "gone"}
+        return getattr(self, f"_{operation}")(name, request)  # type: ignore[no-any-return]
+
+    def _page(self, start: str) -> Answer:
+        left = [name for name in sorted(self.tables) if name > start]
+        more = {"LastEvaluatedTableName": left[0]} if len(left) > 1 else {}
+        return 200, {"TableNames": left[:1], **more}
+
+    def _CreateTable(self, name: str, request: dict[str, Any]) -> Answer:  # noqa: N802
+        if name in self.tables:
+            return 400, {"__type": "x#ResourceInUseException", "message": "exists"}
+        self.tables[name] = {**request, "polls": self.polls_until_active}
+        return 200, {}
+
+    def _DescribeTable(self, name: str, request: dict[str, Any]) -> Answer:  # noqa: N802
+        table = self.tables[name]
+        table["polls"] -= 1
+        status = "ACTIVE" if table["polls"] < 0 else "CREATING"
+        return 200, {"Table": {**table, "TableStatus": status}}
+
+    def _UpdateTable(self, name: str, request: dict[str, Any]) -> Answer:  # noqa: N802
+        table = self.tables[name]
+        created = [each["Create"] for each in request["GlobalSecondaryIndexUpdates"]]
+        assert len(created) == 1
+        table["GlobalSecondaryIndexes"] = [*table.get("GlobalSecondaryIndexes", []), *created]
+        table["AttributeDefinitions"] = request["AttributeDefinitions"]
+        table["polls"] = self.polls_until_active
+        return 200, {}
+
+    def _DescribeTimeToLive(self, name: str, request: dict[str, Any]) -> Answer:  # noqa: N802
+        status, attribute = self.ttl.get(name, ("DISABLED", ""))
+        if status == "DISABLING":
+            self.ttl[name] = ("DISABLED", "")
+        described = {"TimeToLiveStatus": status, **({"AttributeName": attribute} if attribute else {})}
+        return 200, {"TimeToLiveDescription": described}
+
+    def _UpdateTimeToLive(self, name: str, request: dict[str, Any]) -> Answer:  # noqa: N802
+        wanted = request["TimeToLiveSpecification"]
+        enabled = self.ttl.get(name, ("DISABLED", ""))[0] == "ENABLED"
+        if enabled == wanted["Enabled"] or self.ttl.get(name, ("", ""))[0] == "DISABLING":
+            return 400, {"__type": "x#ValidationException", "message": "TimeToLive is already as asked"}
+        self.ttl[name] = ("ENABLED" if wanted["Enabled"] else "DISABLING", wanted["AttributeName"])
+        return 200, {}
+
+    def s3(self, method: str, path: str, kind: str, body: bytes) -> tuple[int, str, bytes]:
+        self.calls.append(f"{method} {path}")
+        if self.faults.get(method):
+            fault = self.faults[method].pop(0)
+            status, answer = fault() if callable(fault) else fault
+            return status, "application/xml", answer["xml"].encode()
+        if method == "PUT":
+            self.store[path] = (kind, body)
+        if path not in self.store:
+            return 404, "application/xml", b"<Error><Code>NoSuchKey</Code></Error>"
+        return 200, *self.store[path]
+
+
+@pytest.fixture
+def aws() -> Iterator[Aws]:
+    with Aws() as server:
+        yield server
+
+
+def _seed(**changes: Any) -> dict[str, Any]:
+    empty = {"region": "eu-west-1", "tables": [], "ttl": {}, "buckets": [], "objects": [], "deadlineSeconds": 20}
+    return {**empty, "endpoint": "http://127.0.0.1:1", **changes}
+
+
+def _run(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "seed.json"
+    file.write_text(text)
+    return subprocess.run(
+        [sys.executable, str(PROGRAM)],
+        env={**os.environ, "FLATLINE_SEED_FILE": str(file)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def _succeeds(tmp_path: Path, aws: Aws, **changes: Any) -> list[str]:
+    done = _run(tmp_path, json.dumps(_seed(endpoint=aws.url, **changes)))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert all(line.startswith("localstack-seed: ") for line in lines)
+    return [line.removeprefix("localstack-seed: ") for line in lines]
+
+
+def _fails(tmp_path: Path, text: str) -> str:
+    done = _run(tmp_path, text)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("localstack-seed: failed: ")
+    return done.stderr.removeprefix("localstack-seed: failed: ").strip()
+
+
+def test_everything_is_created_once(aws: Aws, tmp_path: Path) -> None:
+    plan = {"tables": [GROWN], "ttl": {"T": "E"}, "buckets": ["b"], "objects": [OBJECT]}
+
+    assert _succeeds(tmp_path, aws, **plan) == [
+        "created table T",
+        "changed TTL of table T: disabled -> E",
+        "created bucket b",
+        "created object /b/k",
+        "1 tables, 1 buckets, 1 objects: 3 created, 1 changed",
+    ]
+    assert ("CreateTable", GROWN) in aws.requests
+    assert aws.ttl == {"T": ("ENABLED", "E")}
+    location = b"<LocationConstraint>eu-west-1</LocationConstraint>"
+    assert location in aws.store["/b"][1]
+    assert aws.store["/b/k"] == ("text/plain", b"v")
+
+    aws.calls.clear()
+    assert _succeeds(tmp_path, aws, **plan) == ["1 tables, 1 buckets, 1 objects: 0 created, 0 changed"]
+    changing = ("Create", "Update", "PUT", "DELETE", "Delete")
+    assert not [call for call in aws.calls if call.startswith(changing)]
+
+
+def test_tables_and_indexes_are_waited_for(aws: Aws, tmp_path: Path) -> None:
+    aws.polls_until_active = 3
+    _succeeds(tmp_path, aws, tables=[TABLE], ttl={"T": "E"})
+    first_ttl = aws.calls.index("DescribeTimeToLive T")
+    assert aws.calls[:first_ttl].count("DescribeTable T") >= 4
+
+    aws.calls.clear()
+    lines = _succeeds(tmp_path, aws, tables=[GROWN], ttl={"T": "E"})
+    assert lines == [
+        "created index by_r of table T",
+        "1 tables, 0 buckets, 0 objects: 1 created, 0 changed",
+    ]
+    after = aws.calls[aws.calls.index("UpdateTable T") :]
+    assert after.count("DescribeTable T") >= 4
+    updates = [request for operation, request in aws.requests if operation == "UpdateTable"]
+    assert updates == [
+        {
+            "TableName": "T",
+            "AttributeDefinitions": GROWN["AttributeDefinitions"],
+            "GlobalSecondaryIndexUpdates": [{"Create": GROWN["GlobalSecondaryIndexes"][0]}],
+        }
+    ]
+
+
+def test_ttl_moves_by_way_of_disabled(aws: Aws, tmp_path: Path) -> None:
+    _succeeds(tmp_path, aws, tables=[TABLE], ttl={"T": "old"})
+    lines = _succeeds(tmp_path, aws, tables=[TABLE], ttl={"T": "new"})
+
+    assert lines[0] == "changed TTL of table T: old -> new"
+    assert aws.ttl == {"T": ("ENABLED", "new")}
+
+
+def test_a_lost_answer_to_a_creation_is_no_failure(aws: Aws, tmp_path: Path) -> None:
+    def lost() -> Answer:
+        aws.tables["T"] = {**TABLE, "polls": 0}
+        return 500, {"__type": "InternalFailure", "message": "lost"}
+
+    aws.faults = {"CreateTable": [lost]}
+
+    assert _succeeds(tmp_path, aws, tables=[TABLE])[0] == "created table T"
+
+
+def test_passing_errors_are_repeated(aws: Aws, tmp_path: Path) -> None:
+    aws.faults = {
+        "CreateTable": [(400, {"__type": "x#LimitExceededException", "message": "too many"})],
+        "DescribeTable": [(503, {}), (502, {})],
+        "PUT": [(500, {"xml": "<Error><Code>InternalError</Code></Error>"})],
+    }
+
+    lines = _succeeds(tmp_path, aws, tables=[TABLE], buckets=["b"])
+
+    assert lines[-1] == "1 tables, 1 buckets, 0 objects: 2 created, 0 changed"
+    assert aws.calls.count("CreateTable T") == 2
+
+
+def test_an_endpoint_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+        late = Aws.__new__(Aws)
+
+        def come() -> None:
+            time.sleep(1)
+            reserved.close()
+            late.__init__()  # type: ignore[misc]
+            late.server.server_close()
+            late.server = ThreadingHTTPServer(("127.0.0.1", port), late._handler())
+            late.thread = threading.Thread(target=late.server.serve_forever, kwargs={"poll_interval": 0.02})
+            late.__enter__()
+
+        coming = threading.Thread(target=come)
+        coming.start()
+        try:
+            done = _run(tmp_path, json.dumps(_seed(endpoint=f"http://127.0.0.1:{port}", buckets=["b"])))
+        finally:
+            coming.join()
+            late.__exit__()
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.endswith("1 created, 0 changed\n")
+
+
+def test_the_deadline_ends_the_wait(tmp_path: Path) -> None:
+    began = time.monotonic()
+    problem = _fails(tmp_path, json.dumps(_seed(buckets=["b"], deadlineSeconds=0.7)))
+
+    assert problem.startswith("HEAD s3:/b: given up after 0.7 s: http://127.0.0.1:1: ")
+    assert "refused" in problem
+    assert time.monotonic() - began < 5
+
+
+def test_a_table_that_never_becomes_active_is_named(aws: Aws, tmp_path: Path) -> None:
+    aws.polls_until_active = 10**6
+
+    problem = _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, tables=[TABLE], deadlineSeconds=0.7)))
+
+    assert problem == "table T to become ACTIVE: given up after 0.7 s: not yet"
+
+
+def test_a_refusal_is_told_at_once(aws: Aws, tmp_path: Path) -> None:
+    aws.faults = {"CreateTable": [(400, {"__type": "x#ValidationException", "message": "bad key"})]}
+    assert _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, tables=[TABLE]))) == (
+        "CreateTable T: ValidationException: bad key"
+    )
+
+    xml = "<?xml?><Error><Code>InvalidBucketName</Code><Message>not a name</Message></Error>"
+    aws.faults = {"PUT": [(400, {"xml": xml})]}
+    assert _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, buckets=["B"]))) == (
+        "PUT s3:/B: InvalidBucketName: not a name"
+    )
+
+
+@pytest.mark.parametrize(
+    ("existing", "wanted", "problem"),
+    [
+        (
+            {
+                **GROWN,
+                "GlobalSecondaryIndexes": [{**GROWN["GlobalSecondaryIndexes"][0], "KeySchema": TABLE["KeySchema"]}],
+            },
+            GROWN,
+            "global index by_r: key schema is K S HASH, wanted R B HASH",
+        ),
+        (
+            {
+                **GROWN,
+                "GlobalSecondaryIndexes": [
+                    {
+                        **GROWN["GlobalSecondaryIndexes"][0],
+                        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["Y"]},
+                    }
+                ],
+            },
+            GROWN,
+            "global index by_r: projects INCLUDE Y, wanted INCLUDE X Y",
+        ),
+        (
+            GROWN,
+            {
+                **{k: v for k, v in GROWN.items() if k != "GlobalSecondaryIndexes"},
+                "LocalSecondaryIndexes": GROWN["GlobalSecondaryIndexes"],
+            },
+            "local index by_r is missing",
+        ),
+        (
+            TABLE,
+            {
+                **GROWN,
+                "KeySchema": [*TABLE["KeySchema"], {"AttributeName": "R", "KeyType": "RANGE"}],
+            },
+            "key schema is K S HASH, wanted K S HASH, R B RANGE",
+        ),
+    ],
+)
+def test_what_cannot_be_mended_is_refused(
+    aws: Aws, tmp_path: Path, existing: dict[str, Any], wanted: dict[str, Any], problem: str
+) -> None:
+    aws.tables["T"] = {**existing, "polls": 0}
+
+    told = _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, tables=[wanted])))
+
+    assert told == f"table T: {problem}; this cannot be changed in place and nothing is replaced"
+    assert not [call for call in aws.calls if not call.startswith("Describe")]
+
+
+def test_the_order_of_keys_and_definitions_is_no_difference(aws: Aws, tmp_path: Path) -> None:
+    schema = [*TABLE["KeySchema"], {"AttributeName": "R", "KeyType": "RANGE"}]
+    table = {**TABLE, "AttributeDefinitions": GROWN["AttributeDefinitions"], "KeySchema": schema}
+    aws.tables["T"] = {
+        **table,
+        "KeySchema": schema[::-1],
+        "AttributeDefinitions": GROWN["AttributeDefinitions"][::-1],
+        "polls": 0,
+    }
+
+    assert _succeeds(tmp_path, aws, tables=[table])[-1].endswith("0 created, 0 changed")
+
+
+def test_surplus_is_reported_over_all_pages(aws: Aws, tmp_path: Path) -> None:
+    for name in ("A", "T", "Z"):
+        aws.tables[name] = {**(GROWN if name == "T" else TABLE), "TableName": name, "polls": 0}
+
+    lines = _succeeds(tmp_path, aws, tables=[TABLE])
+
+    assert lines == [
+        "table T has the surplus index by_r: left alone",
+        "table A is surplus: left alone",
+        "table Z is surplus: left alone",
+        "1 tables, 0 buckets, 0 objects: 0 created, 0 changed",
+    ]
+
+
+def test_without_tables_dynamodb_is_not_asked(aws: Aws, tmp_path: Path) -> None:
+    _succeeds(tmp_path, aws, buckets=["b"])
+
+    assert aws.calls == ["HEAD /b", "PUT /b"]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "seed file: not JSON"),
+        ("[]", "seed file: must hold one object"),
+        (json.dumps({**_seed(), "bucket": []}), "seed file: unknown key bucket"),
+        (json.dumps({k: v for k, v in _seed().items() if k != "ttl"}), "seed file: missing key ttl"),
+        (json.dumps(_seed(tables={})), "seed file: tables must be of type list"),
+        (json.dumps(_seed(deadlineSeconds="5")), "seed file: deadlineSeconds must be of type float"),
+        (json.dumps(_seed(deadlineSeconds=True)), "seed file: deadlineSeconds must be of type float"),
+        (json.dumps(_seed(endpoint="https://127.0.0.1:1")), "seed file: endpoint must be http://host:port"),
+        (json.dumps(_seed(endpoint="127.0.0.1:1")), "seed file: endpoint must be http://host:port"),
+        (json.dumps(_seed(tables=[{"TableName": "T"}])), "seed file: each of tables needs TableName, KeySchema"),
+        (json.dumps(_seed(tables=[TABLE, TABLE])), "seed file: table T is listed twice"),
+        (json.dumps(_seed(ttl={"T": "E"})), "seed file: ttl names the table T, which is not among tables"),
+        (json.dumps(_seed(tables=[TABLE], ttl={"T": ""})), "seed file: ttl of table T must be the name"),
+        (json.dumps(_seed(buckets=[""])), "seed file: each of buckets must be a name"),
+        (json.dumps(_seed(objects=[OBJECT])), "seed file: object k: bucket b is not among buckets"),
+        (json.dumps(_seed(objects=[{"bucket": "b"}])), "seed file: each of objects needs exactly the texts"),
+        (json.dumps(_seed(objects=[{**OBJECT, "text": 1}])), "seed file: each of objects needs exactly the texts"),
+    ],
+)
+def test_a_wrong_seed_file_is_told_before_anything_is_asked(tmp_path: Path, text: str, problem: str) -> None:
+    assert _fails(tmp_path, text).startswith(problem)
+
+
+def test_a_missing_seed_file_is_told(tmp_path: Path) -> None:
+    environment = {**os.environ, "FLATLINE_SEED_FILE": str(tmp_path / "none.json")}
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM)], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 1
+    assert done.stderr == f"localstack-seed: failed: seed file {tmp_path}/none.json: No such file or directory\n"
+
+
+def test_the_file_beside_the_program_is_the_default(aws: Aws, tmp_path: Path) -> None:
+    program = tmp_path / "seed.py"
+    program.write_bytes(PROGRAM.read_bytes())
+    (tmp_path / "localstack-seed.json").write_text(json.dumps(_seed(endpoint=aws.url, buckets=["b"])))
+    environment = {key: value for key, value in os.environ.items() if key != "FLATLINE_SEED_FILE"}
+
+    subprocess.run([sys.executable, str(program)], env=environment, check=True, capture_output=True, timeout=60)
+
+    assert "PUT /b" in aws.calls
+
+
+def _as_hook() -> str:
+    """Executed as LocalStack 4.14.0 does it (localstack/runtime/init.py, PythonScriptRunner); what it printed."""
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        exec(PROGRAM.read_bytes(), {})  # noqa: S102
+    return output.getvalue()
+
+
+def test_as_a_hook_it_seeds(aws: Aws, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "seed.json"
+    file.write_text(json.dumps(_seed(endpoint=aws.url, tables=[TABLE])))
+    monkeypatch.setenv("FLATLINE_SEED_FILE", str(file))
+
+    assert _as_hook().splitlines()[-1] == "localstack-seed: 1 tables, 0 buckets, 0 objects: 1 created, 0 changed"
+    assert "T" in aws.tables
+
+
+def test_as_a_hook_it_fails_with_an_exception(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "seed.json"
+    file.write_text(json.dumps(_seed(buckets=["b"], deadlineSeconds=0.1)))
+    monkeypatch.setenv("FLATLINE_SEED_FILE", str(file))
+    with pytest.raises(Exception, match="given up after 0.1 s"):
+        _as_hook()
+
+    monkeypatch.delenv("FLATLINE_SEED_FILE")
+    with pytest.raises(Exception, match="FLATLINE_SEED_FILE is not set"):
+        _as_hook()
