@@ -127,7 +127,7 @@ class Flatline(Component):
                 routes=(
                     whisper.route,
                     storage.route,
-                    cdn3.route,
+                    *cdn3.routes,
                     *stores.routes,
                     *((whisper.admin_route, storage.admin_route) if settings.expose_admin else ()),
                 ),

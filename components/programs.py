@@ -32,6 +32,7 @@ def _text(name: str) -> str:
 WAIT = Program("wait.mjs")
 CDN0_GATE = Program("cdn0-gate.mjs")
 CDN3_HOOK = Program("cdn3-hook.mjs")
+CDN3_DOWNLOAD = Program("cdn3-download.mjs")
 CDN3_EXPIRY = Program("cdn3-expiry.mjs")
 BIGTABLE_SEED = Program("bigtable-seed.mjs")
 LOCALSTACK_SEED = Program("localstack-seed.py")

@@ -16,7 +16,9 @@ def create_table_request(table: Table) -> dict[str, Any]:
     return {
         "TableName": table.name,
         "BillingMode": "PAY_PER_REQUEST",
-        "AttributeDefinitions": [{"AttributeName": key.name, "AttributeType": key.type} for key in table.key_attributes()],
+        "AttributeDefinitions": [
+            {"AttributeName": key.name, "AttributeType": key.type} for key in table.key_attributes()
+        ],
         "KeySchema": _key_schema(table.hash, table.range),
         **({"LocalSecondaryIndexes": local} if local else {}),
         **({"GlobalSecondaryIndexes": everywhere} if everywhere else {}),

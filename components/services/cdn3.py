@@ -1,4 +1,7 @@
-"""CDN3: attachments, uploaded over tus to tusd, with a hook that verifies credentials and a sweep of old uploads."""
+"""CDN3: attachments, uploaded over tus to tusd behind a hook that verifies credentials, and swept when old.
+
+Downloads are served by a program of our own, because tusd serves one reader of an upload at a time.
+"""
 
 from dataclasses import dataclass
 
@@ -10,10 +13,11 @@ from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.programs import CDN3_EXPIRY, CDN3_HOOK
+from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK
 from components.secrets import Secrets
 
 PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
+DOWNLOAD_PORT, DOWNLOAD_HEALTH_PORT = 8084, 8085
 BASE_PATH = "/attachments/"
 FOLDER = "/srv/tusd-data/data"
 KEY_FILE = "/etc/flatline/attachments.key"
@@ -21,8 +25,13 @@ SWEEP_SECONDS = 600
 LOCK_SECONDS = 600
 """tusd ends a request that moves no byte after two minutes at most; a lock of this age is a crash's."""
 
-ROUTE = f"(Path(`{BASE_PATH.rstrip('/')}`) || PathPrefix(`{BASE_PATH}`))"
-"""tusd's metrics and greeting are beside it, and switched off besides."""
+KEY = "[A-Za-z0-9_-]{20}"
+DOWNLOADS = f"Method(`GET`) && PathRegexp(`^{BASE_PATH}{KEY}$`)"
+UPLOADS = (
+    f"(Path(`{BASE_PATH.rstrip('/')}`) || PathPrefix(`{BASE_PATH}`)) "
+    "&& !Method(`GET`) && !HeaderRegexp(`Upload-Concat`, `.*`)"
+)
+"""tusd looks up the parts of a concatenation before it asks the hook, so such requests end at the edge."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,20 +48,20 @@ class Cdn3Args:
 
 
 class Cdn3(Component):
-    """tusd with its hook and its sweep in one pod, because they share a volume that one node at a time may mount."""
+    """tusd with its hook, its sweep and the downloads in one pod, because they share a volume that one node at a time may mount."""
 
     TYPE = "flatline:services:Cdn3"
 
     def __init__(self, name: str, args: Cdn3Args, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._args = args
-        hook, expiry = (
+        hook, expiry, download = (
             Files(
                 f"{name}-{role}",
                 FilesArgs(namespace=args.platform.namespace, files={program.path: program.text}),
                 self.child,
             )
-            for role, program in (("hook", CDN3_HOOK), ("expiry", CDN3_EXPIRY))
+            for role, program in (("hook", CDN3_HOOK), ("expiry", CDN3_EXPIRY), ("download", CDN3_DOWNLOAD))
         )
         key = Files(
             f"{name}-key",
@@ -73,13 +82,21 @@ class Cdn3(Component):
                     component="cdn3",
                     disks=(args.disk,),
                     grace=60,
-                    containers=(self._tusd(), self._hook(hook, key), self._expiry(expiry)),
+                    containers=(
+                        self._tusd(),
+                        self._hook(hook, key),
+                        self._expiry(expiry),
+                        self._download(download),
+                    ),
                 ),
             ),
             self.child,
         )
         self.members = (workload.member,)
-        self.route = Route(name=name, host="cdn3", endpoint=workload.endpoint("http"), match=ROUTE)
+        self.routes = (
+            Route(name=f"{name}-upload", host="cdn3", endpoint=workload.endpoint("http"), match=UPLOADS),
+            Route(name=f"{name}-download", host="cdn3", endpoint=workload.endpoint("download"), match=DOWNLOADS),
+        )
         self.register_outputs({})
 
     def _tusd(self) -> Container:
@@ -96,6 +113,10 @@ class Cdn3(Component):
                 f"--max-size={self._args.max_size}",
                 "--behind-proxy",
                 "--disable-termination",
+                # it locks an upload against a second reader and ends downloads after two minutes
+                "--disable-download",
+                # its log of requests would hold whole keys, which are all that a download needs
+                "--verbose=false",
                 "--expose-metrics=false",
                 "--show-greeting=false",
                 "--disable-cors",
@@ -164,4 +185,31 @@ class Cdn3(Component):
             disks=(DiskMount(disk=self._args.disk.name, path=FOLDER),),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="10m", memory="64Mi", memory_limit="192Mi"),
+        )
+
+    def _download(self, program: Files) -> Container:
+        alive = Check(port="dl-health", path="/healthz")
+        return Container(
+            name="download",
+            image="node",
+            command=("node", CDN3_DOWNLOAD.path),
+            args=(
+                "--listen",
+                f"0.0.0.0:{DOWNLOAD_PORT}",
+                "--health-listen",
+                f"0.0.0.0:{DOWNLOAD_HEALTH_PORT}",
+                "--upload-dir",
+                FOLDER,
+                "--base-path",
+                BASE_PATH,
+            ),
+            ports=(
+                Port(name="download", number=DOWNLOAD_PORT),
+                Port(name="dl-health", number=DOWNLOAD_HEALTH_PORT, published=False),
+            ),
+            files=(program,),
+            disks=(DiskMount(disk=self._args.disk.name, path=FOLDER, read_only=True),),
+            probes=Probes(startup=alive, readiness=alive, liveness=alive),
+            resources=Resources(cpu="50m", memory="96Mi", memory_limit="256Mi"),
+            stop_delay=5,
         )

@@ -71,7 +71,7 @@ def test_both_sides_of_an_edge_agree(stack: Stack) -> None:
 
 def test_only_what_is_public_is_open_to_the_proxy(stack: Stack) -> None:
     open_ports = {(callee, port) for caller, callee, port in edges(stack, "ingress") if caller == "kube-system"}
-    assert open_ports == {("whisper", 8080), ("storage", 10080), ("cdn3", 8080), ("cdn0-gate", 8080)}
+    assert open_ports == {("whisper", 8080), ("storage", 10080), ("cdn3", 8080), ("cdn3", 8084), ("cdn0-gate", 8080)}
 
 
 def test_only_the_gate_reaches_the_public_bucket(stack: Stack) -> None:

@@ -42,8 +42,8 @@ def test_preview_and_update_show_the_same(name: str) -> None:
 def test_every_resource_has_an_explicit_provider(stack: Stack) -> None:
     for resource in stack.resources:
         if resource.custom and not resource.type.startswith("pulumi:providers:"):
-            assert "::default" not in resource.provider
             assert resource.provider
+            assert "::default" not in resource.provider
 
 
 @pytest.mark.parametrize("name", stack_files())

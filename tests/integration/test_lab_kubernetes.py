@@ -168,6 +168,15 @@ def test_a_definition_and_its_resource_go_in_one_apply(kubernetes: Kubernetes, n
     kubernetes.delete([definition])
 
 
+def test_traefiks_definitions_are_there_and_strict(own_kubernetes: Kubernetes) -> None:
+    route = {"kind": "Rule", "match": "Host(`a.test`)", "services": [{"name": "web", "port": 80}]}
+    good = _object("IngressRoute", "web", "traefik.io/v1alpha1", spec={"routes": [route]})
+    assert own_kubernetes.apply([good], namespace="default").created == ["IngressRoute default/web"]
+    wrong = _object("IngressRoute", "other", "traefik.io/v1alpha1", spec={"routes": [route | {"middleware": "x"}]})
+    with pytest.raises(KubectlError, match=r"field not declared in schema"):
+        own_kubernetes.apply([wrong], namespace="default")
+
+
 def test_a_failed_job_ends_the_wait(kubernetes: Kubernetes, namespace: str) -> None:
     job = _job("seed")
     job["spec"] |= {"activeDeadlineSeconds": 1, "template": _template("seed", restartPolicy="Never")}

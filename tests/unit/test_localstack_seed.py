@@ -7,7 +7,6 @@ import contextlib
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -19,22 +18,24 @@ from typing import Any
 
 import pytest
 
+from tests.lab.process import free_ports
+
 PROGRAM = Path(__file__).parents[2] / "programs" / "localstack-seed.py"
-TABLE = {
+KEYS = [{"AttributeName": "K", "KeyType": "HASH"}]
+TABLE: dict[str, Any] = {
     "TableName": "T",
     "AttributeDefinitions": [{"AttributeName": "K", "AttributeType": "S"}],
-    "KeySchema": [{"AttributeName": "K", "KeyType": "HASH"}],
+    "KeySchema": KEYS,
 }
-GROWN = {
+INDEX: dict[str, Any] = {
+    "IndexName": "by_r",
+    "KeySchema": [{"AttributeName": "R", "KeyType": "HASH"}],
+    "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["X", "Y"]},
+}
+GROWN: dict[str, Any] = {
     **TABLE,
     "AttributeDefinitions": [*TABLE["AttributeDefinitions"], {"AttributeName": "R", "AttributeType": "B"}],
-    "GlobalSecondaryIndexes": [
-        {
-            "IndexName": "by_r",
-            "KeySchema": [{"AttributeName": "R", "KeyType": "HASH"}],
-            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["X", "Y"]},
-        }
-    ],
+    "GlobalSecondaryIndexes": [INDEX],
 }
 OBJECT = {"bucket": "b", "key": "k", "text": "v", "contentType": "text/plain"}
 
@@ -44,7 +45,7 @@ Answer = tuple[int, dict[str, Any]]
 class Aws:
     """A DynamoDB and S3 of which every request is noted, and whose next answers can be replaced."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.calls: list[str] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.faults: dict[str, list[Callable[[], Answer] | Answer]] = {}
@@ -52,7 +53,7 @@ class Aws:
         self.ttl: dict[str, tuple[str, str]] = {}
         self.store: dict[str, tuple[str, bytes]] = {}
         self.polls_until_active = 0
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -93,7 +94,7 @@ class Aws:
                 if self.command != "HEAD":
                     self.wfile.write(body)
 
-            do_GET = do_PUT = do_HEAD = do_POST = _serve
+            do_GET = do_PUT = do_HEAD = do_POST = _serve  # noqa: N815
 
         return Handler
 
@@ -246,7 +247,7 @@ def test_tables_and_indexes_are_waited_for(aws: Aws, tmp_path: Path) -> None:
         {
             "TableName": "T",
             "AttributeDefinitions": GROWN["AttributeDefinitions"],
-            "GlobalSecondaryIndexUpdates": [{"Create": GROWN["GlobalSecondaryIndexes"][0]}],
+            "GlobalSecondaryIndexUpdates": [{"Create": INDEX}],
         }
     ]
 
@@ -283,27 +284,21 @@ def test_passing_errors_are_repeated(aws: Aws, tmp_path: Path) -> None:
 
 
 def test_an_endpoint_that_comes_late_is_waited_for(tmp_path: Path) -> None:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port = reserved.getsockname()[1]
-        late = Aws.__new__(Aws)
+    port = free_ports(1)[0]
+    stop = threading.Event()
 
-        def come() -> None:
-            time.sleep(1)
-            reserved.close()
-            late.__init__()  # type: ignore[misc]
-            late.server.server_close()
-            late.server = ThreadingHTTPServer(("127.0.0.1", port), late._handler())
-            late.thread = threading.Thread(target=late.server.serve_forever, kwargs={"poll_interval": 0.02})
-            late.__enter__()
+    def come() -> None:
+        time.sleep(1)
+        with Aws(port):
+            stop.wait()
 
-        coming = threading.Thread(target=come)
-        coming.start()
-        try:
-            done = _run(tmp_path, json.dumps(_seed(endpoint=f"http://127.0.0.1:{port}", buckets=["b"])))
-        finally:
-            coming.join()
-            late.__exit__()
+    coming = threading.Thread(target=come)
+    coming.start()
+    try:
+        done = _run(tmp_path, json.dumps(_seed(endpoint=f"http://127.0.0.1:{port}", buckets=["b"])))
+    finally:
+        stop.set()
+        coming.join()
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("1 created, 0 changed\n")
 
@@ -312,7 +307,7 @@ def test_the_deadline_ends_the_wait(tmp_path: Path) -> None:
     began = time.monotonic()
     problem = _fails(tmp_path, json.dumps(_seed(buckets=["b"], deadlineSeconds=0.7)))
 
-    assert problem.startswith("HEAD s3:/b: given up after 0.7 s: http://127.0.0.1:1: ")
+    assert problem.startswith("HEAD s3://b: given up after 0.7 s: http://127.0.0.1:1: ")
     assert "refused" in problem
     assert time.monotonic() - began < 5
 
@@ -334,7 +329,7 @@ def test_a_refusal_is_told_at_once(aws: Aws, tmp_path: Path) -> None:
     xml = "<?xml?><Error><Code>InvalidBucketName</Code><Message>not a name</Message></Error>"
     aws.faults = {"PUT": [(400, {"xml": xml})]}
     assert _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, buckets=["B"]))) == (
-        "PUT s3:/B: InvalidBucketName: not a name"
+        "PUT s3://B: InvalidBucketName: not a name"
     )
 
 
@@ -342,10 +337,7 @@ def test_a_refusal_is_told_at_once(aws: Aws, tmp_path: Path) -> None:
     ("existing", "wanted", "problem"),
     [
         (
-            {
-                **GROWN,
-                "GlobalSecondaryIndexes": [{**GROWN["GlobalSecondaryIndexes"][0], "KeySchema": TABLE["KeySchema"]}],
-            },
+            {**GROWN, "GlobalSecondaryIndexes": [{**INDEX, "KeySchema": KEYS}]},
             GROWN,
             "global index by_r: key schema is K S HASH, wanted R B HASH",
         ),
@@ -353,10 +345,7 @@ def test_a_refusal_is_told_at_once(aws: Aws, tmp_path: Path) -> None:
             {
                 **GROWN,
                 "GlobalSecondaryIndexes": [
-                    {
-                        **GROWN["GlobalSecondaryIndexes"][0],
-                        "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["Y"]},
-                    }
+                    {**INDEX, "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["Y"]}}
                 ],
             },
             GROWN,
@@ -364,18 +353,12 @@ def test_a_refusal_is_told_at_once(aws: Aws, tmp_path: Path) -> None:
         ),
         (
             GROWN,
-            {
-                **{k: v for k, v in GROWN.items() if k != "GlobalSecondaryIndexes"},
-                "LocalSecondaryIndexes": GROWN["GlobalSecondaryIndexes"],
-            },
+            {**TABLE, "LocalSecondaryIndexes": [INDEX], "AttributeDefinitions": GROWN["AttributeDefinitions"]},
             "local index by_r is missing",
         ),
         (
             TABLE,
-            {
-                **GROWN,
-                "KeySchema": [*TABLE["KeySchema"], {"AttributeName": "R", "KeyType": "RANGE"}],
-            },
+            {**GROWN, "KeySchema": [*KEYS, {"AttributeName": "R", "KeyType": "RANGE"}]},
             "key schema is K S HASH, wanted K S HASH, R B RANGE",
         ),
     ],
@@ -392,7 +375,7 @@ def test_what_cannot_be_mended_is_refused(
 
 
 def test_the_order_of_keys_and_definitions_is_no_difference(aws: Aws, tmp_path: Path) -> None:
-    schema = [*TABLE["KeySchema"], {"AttributeName": "R", "KeyType": "RANGE"}]
+    schema = [*KEYS, {"AttributeName": "R", "KeyType": "RANGE"}]
     table = {**TABLE, "AttributeDefinitions": GROWN["AttributeDefinitions"], "KeySchema": schema}
     aws.tables["T"] = {
         **table,
@@ -491,7 +474,7 @@ def test_as_a_hook_it_fails_with_an_exception(tmp_path: Path, monkeypatch: pytes
     file = tmp_path / "seed.json"
     file.write_text(json.dumps(_seed(buckets=["b"], deadlineSeconds=0.1)))
     monkeypatch.setenv("FLATLINE_SEED_FILE", str(file))
-    with pytest.raises(Exception, match="given up after 0.1 s"):
+    with pytest.raises(Exception, match=r"given up after 0\.1 s"):
         _as_hook()
 
     monkeypatch.delenv("FLATLINE_SEED_FILE")
