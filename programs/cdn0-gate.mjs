@@ -25,7 +25,7 @@ import { urlToHttpOptions } from 'node:url';
 
 // What `limits` of the configuration may override. Times are in seconds.
 const LIMITS = {
-  connections: 512, // at once; each costs at most about 300 KiB
+  connections: 384, // at once; one with a stuck upload holds up to 0.8 MiB
   headerBytes: 8192,
   headerSeconds: 20, // for all request headers
   requestSeconds: 900, // for a whole request: 10 MiB at 12 KB/s
@@ -137,10 +137,12 @@ function load(paths) {
 // ---- refusals -----------------------------------------------------------------------------------------------
 
 const STATUS = { // codes of S3's error responses
-  EntityTooSmall: 400, InvalidArgument: 400, InvalidPolicyDocument: 400, InvalidRequest: 400, MalformedPOSTRequest: 400,
+  EntityTooSmall: 400, InvalidArgument: 400, InvalidPolicyDocument: 400, InvalidRequest: 400,
+  MalformedPOSTRequest: 400,
   AccessDenied: 403, InvalidAccessKeyId: 403, RequestTimeTooSkewed: 403, SignatureDoesNotMatch: 403,
-  NoSuchKey: 404, MethodNotAllowed: 405, RequestTimeout: 408, MissingContentLength: 411, PreconditionFailed: 412,
-  EntityTooLarge: 413, InvalidRange: 416, InternalError: 500, ServiceUnavailable: 502,
+  NoSuchKey: 404, MethodNotAllowed: 405, RequestTimeout: 408, MissingContentLength: 411,
+  PreconditionFailed: 412, EntityTooLarge: 413, InvalidRange: 416,
+  InternalError: 500, ServiceUnavailable: 502,
 };
 
 // An answer other than success. The message holds nothing that came from the client or from the upstream.
@@ -277,7 +279,8 @@ function signerOf(config, credential, date, signature, text) {
   const signer = config.signers.get(id);
   insist(signer, 'InvalidAccessKeyId', 'The access key is not known.');
   const key = expected.reduce((parent, part) => hmac(parent, part), `AWS4${signer.secretAccessKey}`);
-  const equal = /^[0-9a-f]{64}$/.test(signature) && timingSafeEqual(Buffer.from(signature, 'hex'), hmac(key, text));
+  const given = Buffer.from(/^[0-9a-f]{64}$/.test(signature) ? signature : '', 'hex');
+  const equal = given.length === 32 && timingSafeEqual(given, hmac(key, text));
   insist(equal, 'SignatureDoesNotMatch', 'The signature does not match.');
   return signer;
 }
@@ -415,7 +418,8 @@ class Exchange {
   }
 }
 
-const isBodyless = ({ headers }) => !headers['transfer-encoding'] && ['0', undefined].includes(headers['content-length']);
+const isBodyless = ({ headers }) =>
+  !headers['transfer-encoding'] && ['0', undefined].includes(headers['content-length']);
 
 // A request of the gate's own, on a connection of its own: no reuse, so no request meets a connection half closed.
 function ask(gate, exchange, method, key, headers) {
@@ -534,8 +538,9 @@ function requesterOf(config, req, key, now) {
   allowed(signature, 'The request is not signed.');
   const signed = names.split(';');
   const own = Object.keys(req.headers).filter((name) => name === 'host' || name.startsWith('x-amz-'));
-  const whole = [...own, 'x-amz-date', 'x-amz-content-sha256'].every((name) => signed.includes(name));
-  allowed(whole && signed.every((name) => req.headersDistinct[name]?.length === 1), 'A header is not signed, or not there.');
+  const covers = [...own, 'x-amz-date', 'x-amz-content-sha256'].every((name) => signed.includes(name));
+  const single = signed.every((name) => req.headersDistinct[name]?.length === 1);
+  allowed(covers && single, 'A header is not signed, or not there once.');
   const date = req.headers['x-amz-date'];
   insist(Math.abs(now - signedAt(date)) <= MAX_SKEW, 'RequestTimeTooSkewed', 'The date is too far from the time.');
   const path = `/${config.bucket}/${key}`.replaceAll('=', '%3D');
@@ -594,8 +599,7 @@ async function refuse(gate, exchange, thrown) {
   if (refusal.status === 405) res.setHeader('Allow', 'GET, HEAD, POST');
   const about = { 'Content-Type': 'application/xml', 'Content-Length': body.length, 'Cache-Control': 'no-store' };
   res.writeHead(refusal.status, { ...PROTECTION, ...about });
-  if (req.method === 'HEAD') res.flushHeaders();
-  else res.write(body);
+  res.write(body);
   if (!req.complete) {
     const enough = AbortSignal.timeout(gate.config.limits.lingerSeconds * 1000);
     await once(req.resume(), 'end', { signal: enough }).catch(() => {}); // then the connection closes, read or not
@@ -637,7 +641,8 @@ function account(gate, { req, res, started, signer, bytes, code }) {
   const label = `method="${method}",status="${status}"`;
   gate.counts.set(label, (gate.counts.get(label) ?? 0) + 1);
   const ms = Date.now() - started;
-  if (['POST', 'DELETE'].includes(method) || status >= 500) log({ event: 'request', method, status, code, signer, bytes, ms });
+  const notable = ['POST', 'DELETE'].includes(method) || status >= 500;
+  if (notable) log({ event: 'request', method, status, code, signer, bytes, ms });
 }
 
 const metrics = (gate) => [
@@ -694,6 +699,7 @@ async function main() {
     if (gate.draining) return;
     gate.draining = true;
     log({ event: 'draining', active: gate.exchanges.size });
+    for (const { res } of gate.exchanges) if (!res.headersSent) res.setHeader('Connection', 'close');
     server.close(() => {
       clearInterval(watch);
       probes.close();

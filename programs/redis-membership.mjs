@@ -400,7 +400,7 @@ function openSlots(config, world) {
       const own = owner?.id === pod.id;
       if (to ? !own || !target || owner === target : own || !owner) {
         stable.push({ action: 'stable', on: pod, slot, why: `the move of slot ${slot} ${to ? 'to' : 'from'} ${to ?? from} is over` });
-      } else if (owner.pod && target.pod) { // both ends may tell of it
+      } else if (owner.pod && target.pod) { // both ends may tell of it; the target may hold keys that the owner lacks
         moves.set(slot, [owner.pod, target.pod]);
       } else {
         return wait(`${(owner.pod ? target : owner).host}, to finish moving slot ${slot}`);
@@ -507,6 +507,8 @@ function balance(config, world) {
   if (!surplus.length) return undefined;
   const missing = [...surplus, ...places].filter(({ one }) => !one.pod);
   if (missing.length) return wait(`${missing.map(({ one }) => one.host)}, to balance the slots`);
+  const nameless = places.filter((place) => surplus.some(({ one }) => entryOf(one.pod, place.one.id)?.host !== place.one.host));
+  if (nameless.length) return wait(`${nameless.map(({ one }) => one.host)} to be known by name`); // clients would be sent to "?"
   const behind = places.flatMap(({ one }) => world.replicasOf(one.id)).filter((replica) => replica.pod && !inStep(replica));
   if (behind.length) return wait(`${behind.map(({ host }) => host)} to be in step before slots move`);
   const actions = [];
@@ -576,7 +578,8 @@ async function perform(config, instance, step) {
     case 'failover': return command('CLUSTER', 'FAILOVER');
     case 'election': return command('CLUSTER', 'FAILOVER', 'FORCE'); // its master need not agree, most masters must
     case 'takeover': return command('CLUSTER', 'FAILOVER', 'TAKEOVER');
-    case 'renew': return command('CLUSTER', 'RESET', 'HARD');
+    case 'renew': // which empties a replica's memory, but not its append-only file: FLUSHALL does
+      return command('CLUSTER', 'RESET', 'HARD').then(() => command('FLUSHALL'));
     case 'stable': return command('CLUSTER', 'SETSLOT', slot, 'STABLE');
     case 'assign': // with a new epoch, so that the claim holds against whoever remembers an older one
       return command('CLUSTER', 'ADDSLOTSRANGE', ...ranges.flat()).then(() => command('CLUSTER', 'BUMPEPOCH'));

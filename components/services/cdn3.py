@@ -48,7 +48,7 @@ class Cdn3Args:
 
 
 class Cdn3(Component):
-    """tusd with its hook, its sweep and the downloads in one pod, because they share a volume that one node at a time may mount."""
+    """tusd, its hook, its sweep and the downloads in one pod: one node at a time may mount their volume."""
 
     TYPE = "flatline:services:Cdn3"
 

@@ -1,6 +1,6 @@
 """The test cluster does what the stack's tests rely on."""
 
-import time
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +10,7 @@ import pytest
 
 from tests.lab.kubernetes import HOST_PATHS, KubectlError, Kubernetes, NotReadyError
 from tests.lab.kubernetes_ready import JobFailedError
+from tests.lab.process import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -70,11 +71,22 @@ def _job(name: str) -> Object:
     return _object("Job", name, "batch/v1", spec={"template": template})
 
 
+def _never_ready(kubernetes: Kubernetes, namespace: str, reason: str) -> None:
+    """`wait_ready` fails, and soon for `reason`, however busy the machine is."""
+
+    def explained() -> bool:
+        with pytest.raises(NotReadyError) as refused:
+            kubernetes.wait_ready(1, namespace)
+        return re.search(reason, str(refused.value)) is not None
+
+    wait_until(explained, 60, reason)
+
+
 def test_workloads_become_ready_jobs_complete_and_claims_bind(kubernetes: Kubernetes, namespace: str) -> None:
     web, store = _workload("Deployment", "web"), _workload("StatefulSet", "store", replicas=3)
     kubernetes.apply([web, _service("web"), store, _service("store"), _job("seed")], namespace=namespace)
 
-    kubernetes.wait_ready(30, namespace)
+    kubernetes.wait_ready(60, namespace)
 
     assert len(kubernetes.pod_ips(namespace, {"app": "web"})) == 2
     assert all(address.startswith("10.244.") for address in kubernetes.pod_ips(namespace, {"app": "store"}))
@@ -91,7 +103,7 @@ def test_a_second_apply_changes_nothing_and_an_edit_is_seen(kubernetes: Kubernet
     names = [f"ConfigMap {namespace}/settings", f"Deployment {namespace}/web", f"Service {namespace}/web"]
 
     assert kubernetes.apply(stack, namespace=namespace).created == names
-    kubernetes.wait_ready(30, namespace)
+    kubernetes.wait_ready(60, namespace)
     again = kubernetes.apply(stack, namespace=namespace)
     assert again.nothing
     assert again.unchanged == names
@@ -106,7 +118,7 @@ def test_a_second_apply_changes_nothing_and_an_edit_is_seen(kubernetes: Kubernet
 def test_deleting_a_stateful_set_leaves_its_claims(kubernetes: Kubernetes, namespace: str) -> None:
     store = _workload("StatefulSet", "store", replicas=1)
     kubernetes.apply([store], namespace=namespace)
-    kubernetes.wait_ready(30, namespace)
+    kubernetes.wait_ready(60, namespace)
 
     kubernetes.delete([store], namespace=namespace)
 
@@ -123,22 +135,21 @@ def test_pod_security_is_enforced(kubernetes: Kubernetes, namespace: str) -> Non
     changes = kubernetes.apply([_workload("Deployment", "root", security={})], namespace=namespace)
 
     assert any("would violate PodSecurity" in warning for warning in changes.warnings)
-    with pytest.raises(NotReadyError, match=rf"Deployment {namespace}/root: .*{refused.removeprefix('(?s)')}"):
-        kubernetes.wait_ready(2, namespace)
+    _never_ready(kubernetes, namespace, rf"(?s)Deployment {namespace}/root: .*{refused.removeprefix('(?s)')}")
 
 
 def test_a_service_whose_port_no_pod_has_is_not_ready(kubernetes: Kubernetes, namespace: str) -> None:
     kubernetes.apply([_workload("Deployment", "web"), _service("web", target="metrics")], namespace=namespace)
-    with pytest.raises(NotReadyError, match=f"Service {namespace}/web: no ready endpoint for port http"):
-        kubernetes.wait_ready(3, namespace)
+    _never_ready(
+        kubernetes, namespace, rf"ready: not within 1 s\nService {namespace}/web: no ready endpoint for port http"
+    )
 
 
 def test_what_does_not_fit_the_node_stays_pending(kubernetes: Kubernetes, namespace: str) -> None:
     large = _workload("Deployment", "large", replicas=1)
     large["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"memory": "65Gi"}}
     kubernetes.apply([large], namespace=namespace)
-    with pytest.raises(NotReadyError, match="Insufficient memory"):
-        kubernetes.wait_ready(2, namespace)
+    _never_ready(kubernetes, namespace, "Insufficient memory")
 
 
 def test_a_folder_is_applied_in_its_kustomizations_order(
@@ -173,7 +184,7 @@ def test_traefiks_definitions_are_there_and_strict(own_kubernetes: Kubernetes) -
     good = _object("IngressRoute", "web", "traefik.io/v1alpha1", spec={"routes": [route]})
     assert own_kubernetes.apply([good], namespace="default").created == ["IngressRoute default/web"]
     wrong = _object("IngressRoute", "other", "traefik.io/v1alpha1", spec={"routes": [route | {"middleware": "x"}]})
-    with pytest.raises(KubectlError, match=r"field not declared in schema"):
+    with pytest.raises(KubectlError, match=r"unknown field \"middleware\""):
         own_kubernetes.apply([wrong], namespace="default")
 
 
@@ -183,26 +194,25 @@ def test_a_failed_job_ends_the_wait(kubernetes: Kubernetes, namespace: str) -> N
     job["spec"]["template"]["spec"]["nodeSelector"] = {"no-such": "node"}
     kubernetes.apply([job], namespace=namespace)
     with pytest.raises(JobFailedError, match=f"Job {namespace}/seed: .*deadline"):
-        kubernetes.wait_ready(30, namespace)
+        kubernetes.wait_ready(60, namespace)
 
 
 def test_a_deleted_namespace_is_gone_with_all_that_it_held(kubernetes: Kubernetes) -> None:
-    name, began = f"lab-{uuid.uuid4().hex[:8]}", time.monotonic()
+    name = f"lab-{uuid.uuid4().hex[:8]}"
     kubernetes.apply([_object("Namespace", name)])
     kubernetes.apply([_workload("Deployment", "web"), _workload("StatefulSet", "store"), _job("seed")], namespace=name)
-    kubernetes.wait_ready(30, name)
+    kubernetes.wait_ready(60, name)
     kubernetes.delete_namespaces(name, "no-such-namespace")
     assert name not in [each["metadata"]["name"] for each in kubernetes.get("namespaces")]
     assert kubernetes.get("pods,persistentvolumeclaims", name) == []
     volumes = kubernetes.get("persistentvolumes")
     assert name not in [each["spec"]["claimRef"]["namespace"] for each in volumes]
-    assert time.monotonic() - began < 14
 
 
 def test_it_ends_with_all_its_processes_and_volumes(tmp_path: Path, kubernetes: Kubernetes) -> None:
     with Kubernetes(tmp_path / "second", first_pod_address="10.244.240.1") as second:
         second.apply([_workload("StatefulSet", "store", replicas=1)], namespace="default")
-        second.wait_ready(30)
+        second.wait_ready(60)
         (volume,) = second.get("persistentvolumes")
         folder = Path(volume["spec"]["hostPath"]["path"])
         assert folder.parent == HOST_PATHS

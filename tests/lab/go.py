@@ -47,7 +47,7 @@ def go_build(name: str, folder: Path, *, package: str = ".", variables: Mapping[
     key = cache.digest(go_version(), platform.machine(), package, linker, names, *sources)
 
     def build(target: Path) -> None:
-        with _environment() as environment:
+        with _environment(target) as environment:
             options = ["-trimpath", "-buildvcs=false", "-ldflags", linker, "-o", str(target / name)]
             _go(["build", *options, package], folder, environment)
 
@@ -57,7 +57,8 @@ def go_build(name: str, folder: Path, *, package: str = ".", variables: Mapping[
 @contextmanager
 def go_module_dir(module: str, version: str) -> Iterator[Path]:
     """The unpacked sources of a module while the context lasts, checked against the public checksum database."""
-    with _environment() as environment, tempfile.TemporaryDirectory() as empty:
+    cache.ROOT.mkdir(parents=True, exist_ok=True)
+    with _environment(cache.ROOT) as environment, tempfile.TemporaryDirectory() as empty:
         answer = _go(["mod", "download", "-json", f"{module}@{version}"], Path(empty), environment)
         yield Path(json.loads(answer)["Dir"])
 
@@ -72,11 +73,10 @@ def _go(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
 
 
 @contextmanager
-def _environment() -> Iterator[dict[str, str]]:
-    """Go's own folders where the user has them; otherwise temporary ones (several GB), removed at the end."""
+def _environment(place: Path) -> Iterator[dict[str, str]]:
+    """Go's own folders where the user has them; otherwise temporary ones (several GB) in `place`, then removed."""
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    cache.ROOT.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="go-", dir=cache.ROOT) as scratch:
+    with tempfile.TemporaryDirectory(prefix="go-", dir=place) as scratch:
         environment = {
             "GOENV": str(configuration / "go" / "env"),  # the user's settings, such as a proxy
             **os.environ,

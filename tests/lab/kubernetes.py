@@ -297,7 +297,7 @@ _STORAGE_CLASS: Object = {
 
 
 def _node(name: str, cpu: str, memory: str) -> Object:
-    room = {"cpu": cpu, "memory": memory, "pods": "110"}
+    room = {"cpu": cpu, "memory": memory, "ephemeral-storage": "100Gi", "pods": "110"}
     labels = {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
     return {
         "apiVersion": "v1",

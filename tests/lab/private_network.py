@@ -7,6 +7,8 @@ import socket
 import struct
 from pathlib import Path
 
+from tests.lab.namespace import why_not_private
+
 CLONE_NEWUSER = 0x10000000  # linux/sched.h
 CLONE_NEWNET = 0x40000000
 SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C  # linux/sockios.h
@@ -53,9 +55,20 @@ def enter() -> None:
     _bring_up()
 
 
-def processes_inside() -> dict[int, str]:
-    """The command lines of the other processes in this process's network namespace, by process id."""
-    own, found = os.readlink("/proc/self/ns/net"), {}
+def network_namespace() -> str:
+    """Identifies the network namespace of this process."""
+    return os.readlink("/proc/self/ns/net")
+
+
+def processes_inside(outside: str) -> dict[int, str]:
+    """The command lines of the other processes in this process's private network namespace, by process id.
+
+    `outside`: the namespace that `enter` was called in. Raises RuntimeError if this process is still there, or sees
+    anything but loopback: what runs there is none of ours.
+    """
+    own, found = network_namespace(), {}
+    if own == outside or why_not_private():
+        raise RuntimeError("not in a private network namespace of its own")
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import tests.lab
-from tests.lab.private_network import can_enter, enter, processes_inside
+from tests.lab.private_network import can_enter, enter, network_namespace, processes_inside
 
 PROGRESS_SECONDS = 10
 GRACE_SECONDS = 2
@@ -52,13 +52,14 @@ def prepare(tasks: dict[str, Callable[[], None]]) -> list[str]:
 
 def run_inside(arguments: Sequence[str]) -> int:
     """pytest's exit status for `arguments`, in the namespace if one can be had."""
-    reason = can_enter()
-    if reason:
+    outside = network_namespace()
+    if reason := can_enter():
         _say(f"no private network namespace: {reason}")
-    else:
-        enter()
+        return _pytest(arguments)
+    enter()
+    processes_inside(outside)
     status = _pytest(arguments)
-    return status if reason else _end_leftovers() or status
+    return _end_leftovers(outside) or status
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -81,10 +82,10 @@ def _pytest(arguments: Sequence[str]) -> int:
     return process.wait()
 
 
-def _end_leftovers() -> int:
+def _end_leftovers(outside: str) -> int:
     """1 if some process outlived the tests."""
     deadline = time.monotonic() + GRACE_SECONDS
-    while (left := processes_inside()) and time.monotonic() < deadline:
+    while (left := processes_inside(outside)) and time.monotonic() < deadline:
         time.sleep(0.1)
     for number, command in left.items():
         _say(f"left behind, ended now: {command}")

@@ -1,6 +1,7 @@
 """The real Traefik, reading its routes from a test cluster as the one of k3s does."""
 
 import json
+import urllib.error
 import urllib.request
 from pathlib import Path
 from types import TracebackType
@@ -39,16 +40,13 @@ class Traefik:
         self._process: Process | None = None
 
     def start(self) -> None:
-        """Returns when it listens; its routes come a moment later, see `wait_hosts`."""
+        """Returns when it listens and has certificates; its routes come a moment later, see `wait_hosts`."""
         if self._process and self._process.running():
             raise RuntimeError("Traefik runs already")
         environment = {"KUBECONFIG": str(self._kubeconfig)}
         command = [str(self._binary), *self._static(), *self._arguments]
         self._process = Process("traefik", command, self._folder, environment=environment)
-        ports = (WEB_PORT, WEBSECURE_PORT)
-        self._process.wait_ready(
-            lambda: listening("127.0.0.1", self._admin_port) and all(listening(self.address, port) for port in ports)
-        )
+        self._process.wait_ready(self._serving)
 
     def stop(self) -> None:
         """Ends it; nothing to do when it does not run."""
@@ -110,6 +108,14 @@ class Traefik:
             wait_until(balanced, seconds, f"backends {', '.join(backends)}")
         except TimeoutError as late:
             raise TimeoutError("\n".join([f"{late}; known: {sorted(known)}", *self.errors()])) from None
+
+    def _serving(self) -> bool:
+        """Before its first configuration, in which its own API is, Traefik ends every TLS handshake."""
+        ports = ((self.address, WEB_PORT), (self.address, WEBSECURE_PORT), ("127.0.0.1", self._admin_port))
+        try:
+            return all(listening(*each) for each in ports) and bool(self.routers())
+        except urllib.error.HTTPError:
+            return False
 
     def _static(self) -> list[str]:
         return [

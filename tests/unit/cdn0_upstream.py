@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -33,7 +33,7 @@ class RecordingS3:
     objects: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     requests: list[Received] = field(default_factory=list)
     status: int | None = None  # answer this instead of doing what was asked
-    early: bool = False  # answer before the body is read
+    early: bool = False  # answer an upload before its body is read, then read on
     silent: bool = False  # never answer
     pause: float = 0.0  # seconds before each 64 KiB of an upload
     cut: int | None = None  # close after so many bytes of an answer's body
@@ -67,6 +67,10 @@ def _handler(stopping: threading.Event) -> type[BaseHTTPRequestHandler]:
             super().setup()
             self.records = self.s3.accepted[self.client_address]
 
+        def handle(self) -> None:
+            with suppress(ConnectionError):  # the gate gave up on a request: what was recorded tells
+                super().handle()
+
         def seen(self) -> Received:
             record = Received(self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
             self.records.append(record)
@@ -92,14 +96,16 @@ def _handler(stopping: threading.Event) -> type[BaseHTTPRequestHandler]:
             record = self.seen()
             s3 = self.s3
             if s3.early:
-                self.close_connection = True
-                return self.answer(s3.status or 500, {"Connection": "close"}, b"<Error>secret of the upstream</Error>")
+                self.answer(500, {}, b"<Error>secret of the upstream</Error>")
             left = int(self.headers["Content-Length"])
             chunks, digest = [], hashlib.md5(usedforsecurity=False)
             while left:
                 if s3.pause:
                     time.sleep(s3.pause)
-                chunk = self.rfile.read1(min(left, 65536))
+                try:
+                    chunk = self.rfile.read1(min(left, 65536))
+                except ConnectionResetError:
+                    chunk = b""
                 if not chunk:
                     record.broken = self.close_connection = True
                     return None
@@ -109,6 +115,8 @@ def _handler(stopping: threading.Event) -> type[BaseHTTPRequestHandler]:
                 if s3.keep:
                     chunks.append(chunk)
             record.complete = True
+            if s3.early:
+                return None
             if s3.status:
                 return self.answer(s3.status, {}, b"<Error>secret of the upstream</Error>")
             key = self.path.removeprefix(f"/{s3.bucket}/")

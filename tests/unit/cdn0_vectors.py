@@ -9,7 +9,7 @@ status below 500 (or redirect), and requests with `direct` cannot come through i
 import json
 from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -332,6 +332,22 @@ _scope("scope of another service", lambda _: "s3", "dynamodb", 400)
 _scope("scope of another day", lambda made: made.date[:8], "20260101", 400)
 _scope("scope of another kind of request", lambda _: "s3", "s3/aws4_request", 400)
 
+
+def _hyphenated(site: Site) -> Form:
+    """A date in the other form of ISO 8601, in the fields, in the policy and, cut as ever, in the signing key."""
+    made = profile(site)
+    date = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    credential = f"{site.whisper.access_key_id}/{date[:8]}/{site.region}/s3/aws4_request"
+    dated = {"x-amz-date": date, "x-amz-credential": credential}
+    signed = made.with_conditions(
+        *({name: value} for name, value in dated.items()),
+        without=lambda one: isinstance(one, dict) and bool(set(one) & set(dated)),
+    )
+    return replace(signed.with_fields(**dated), date=date)
+
+
+_signed("date with hyphens, truly signed", _hyphenated, 400)
+
 _PAST = timedelta(seconds=-1)
 _signed("Storage's key for a profile", lambda s: profile(s, signer=s.storage), 403)
 _signed("Storage's key for a sticker", lambda s: form(s, STICKER, 9999, signer=s.storage), 403)
@@ -450,6 +466,20 @@ _raw_policy("policy that is not base64", lambda _: "{}", 400)
 _raw_policy("policy in the alphabet of URLs", lambda _: "eyJhIjoi_-_-In0=", 400)
 _raw_policy("policy that is not JSON", lambda _: "bm90IGpzb24=", 400)
 _raw_policy("policy that is not UTF-8", lambda _: "eyLDKH0=", 400)
+_raw_policy(
+    "policy with a byte that is not UTF-8",
+    lambda s: b64encode(
+        json.dumps(
+            {
+                "expiration": "2099-01-01T00:00:00Z",
+                "conditions": [*profile(s).policy.conditions, ["starts-with", "$Content-Type", "@"]],
+            }
+        )
+        .encode()
+        .replace(b"@", b"\xff")
+    ).decode(),
+    400,
+)
 _raw_policy("policy that is a list", lambda _: encode([]), 400)
 _raw_policy("policy that is null", lambda _: encode(None), 400)
 _raw_policy("policy that is empty", lambda _: encode({}), 400)

@@ -1,0 +1,312 @@
+/**
+ * CDN3's downloads: serves complete uploads from tusd's upload directory, which it only reads.
+ *
+ * tusd 2.8.0 locks an upload for every GET: a second request meanwhile gets a 500 after 20 s, and no download may
+ * last longer than twice its --network-timeout. Complete uploads never change, so downloads need no lock.
+ *
+ * tusd's file store keeps an upload in two files: `<key>`, the data so far, and `<key>.info`, JSON with `Size` and
+ * `SizeIsDeferred`. An upload whose data do not have the declared size is incomplete, and answered like none: 404.
+ * A download under way keeps its open file, so it ends well when the expiry deletes the upload meanwhile.
+ *
+ * Serves GET and HEAD of `<base path><key>` on --listen, with RFC 9110's preconditions and single ranges (to others
+ * it sends the whole), and `GET /healthz` on --health-listen. A download may take any time, but a client is dropped
+ * when for --idle-seconds the kernel took no more bytes for it. The kernel does so in steps of up to 2 MiB (a third
+ * of its send buffer, and more), so 120 s suit clients of 17 KB/s or more in the worst case. Logs one JSON line per
+ * error and a summary of all since the start every --summary-seconds; of a key only its first characters, since the
+ * whole of it is what permits a download.
+ */
+import { createHash } from 'node:crypto';
+import { constants, statSync } from 'node:fs';
+import { open, stat } from 'node:fs/promises';
+import http from 'node:http';
+import { isIP } from 'node:net';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+
+const USAGE = `usage: cdn3-download.mjs --listen ADDRESS:PORT --health-listen ADDRESS:PORT --upload-dir DIR
+  [--base-path /PATH/] [--max-connections NUMBER] [--idle-seconds SECONDS] [--drain-seconds SECONDS]
+  [--summary-seconds SECONDS]`;
+const DEFAULTS = {
+  listen: '', 'health-listen': '', 'upload-dir': '', 'base-path': '/attachments/',
+  'max-connections': '512', 'idle-seconds': '120', 'drain-seconds': '50', 'summary-seconds': '60',
+};
+
+const KEY = /^[A-Za-z0-9_-]{20}$/;
+const FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+/** Opening a name that is not there, a link, a socket. */
+const MISSING = new Set(['ENOENT', 'ELOOP', 'ENXIO']);
+/** tusd's own infos are about 300 bytes long. */
+const INFO_LIMIT = 16 * 1024;
+const CHUNK = 64 * 1024;
+/** The content never changes; whoever has the address may have it, so no shared cache keeps it. */
+const CACHING = 'private, max-age=3600, immutable';
+const EMPTY = { 'Cache-Control': 'no-store', 'Content-Length': 0 };
+const HEADER_MS = 20_000;
+/** Longer than the 90 s after which Traefik drops an idle connection, so that it never meets a closed one. */
+const KEEP_ALIVE_MS = 120_000;
+/** A client that sends more requests ahead of their answers is dropped; proxies send none. */
+const MAX_PIPELINED = 8;
+
+/** The client has gone. */
+class Gone extends Error {}
+
+/** Answers by status, bytes of content, clients that left early, connections refused for their number. */
+const totals = { answers: {}, bytes: 0, gone: 0, dropped: 0 };
+
+function log(event, fields = {}) {
+  console.log(JSON.stringify({ time: new Date().toISOString(), event, ...fields }));
+}
+
+function stop(problem) {
+  console.error(`cdn3-download: ${problem}\n${USAGE}`);
+  process.exit(2);
+}
+
+// --- configuration ---------------------------------------------------------------------------------------------
+
+function address(name, text) {
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})$/.exec(text) ?? [];
+  const host = bracketed ?? plain ?? '';
+  if (!isIP(host) || Number(port) > 65535) stop(`--${name} must be an IP address and a port, such as 0.0.0.0:8084`);
+  return { host, port: Number(port) };
+}
+
+function configure() {
+  const options = Object.entries(DEFAULTS).map(([name, value]) => [name, { type: 'string', default: value }]);
+  let values;
+  try {
+    ({ values } = parseArgs({ options: Object.fromEntries(options) }));
+  } catch (error) {
+    stop(error.message);
+  }
+  const whole = (name) => {
+    if (!/^[1-9][0-9]{0,5}$/.test(values[name])) stop(`--${name} must be a whole number, 1 to 999999`);
+    return Number(values[name]);
+  };
+  const directory = values['upload-dir'];
+  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) stop('--upload-dir is not a directory');
+  const basePath = values['base-path'];
+  if (!/^\/([A-Za-z0-9_-]+\/)*$/.test(basePath)) stop('--base-path must begin and end with a slash');
+  return {
+    listen: address('listen', values.listen),
+    healthListen: address('health-listen', values['health-listen']),
+    directory,
+    basePath,
+    maxConnections: whole('max-connections'),
+    idleMs: whole('idle-seconds') * 1000,
+    drainMs: whole('drain-seconds') * 1000,
+    summaryMs: whole('summary-seconds') * 1000,
+  };
+}
+
+const config = configure();
+
+// --- files -----------------------------------------------------------------------------------------------------
+
+/** Whether the directory is there: while it is not, a missing file proves nothing. */
+function mounted() {
+  return stat(config.directory).then((found) => found.isDirectory(), () => false);
+}
+
+/** The declared size in bytes, or undefined when the info gives none (deferred, or not what tusd writes). */
+async function declaredSize(key) {
+  await using file = await open(join(config.directory, `${key}.info`), FLAGS);
+  if (!(await file.stat()).isFile()) return undefined;
+  const { bytesRead, buffer } = await file.read(Buffer.alloc(INFO_LIMIT), 0, INFO_LIMIT, 0);
+  try {
+    const info = JSON.parse(buffer.toString('utf8', 0, bytesRead));
+    return info?.SizeIsDeferred === false ? info.Size : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Sends the file's bytes from `start` up to `end`, through one buffer that is filled again once the kernel took it. */
+async function send(file, start, end, response) {
+  const { socket } = response;
+  const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, end - start));
+  let fail;
+  const leave = () => fail?.(new Gone());
+  socket.once('close', leave);
+  try {
+    for (let at = start; at < end; ) {
+      const { bytesRead } = await file.read(buffer, 0, Math.min(CHUNK, end - at), at);
+      if (bytesRead === 0) throw new Error('the file became shorter');
+      if (socket.destroyed) throw new Gone();
+      await new Promise((resolve, reject) => {
+        fail = reject;
+        response.write(buffer.subarray(0, bytesRead), (error) => (error ? reject(new Gone()) : resolve()));
+      });
+      at += bytesRead;
+      totals.bytes += bytesRead;
+    }
+  } finally {
+    socket.off('close', leave);
+  }
+}
+
+// --- RFC 9110 --------------------------------------------------------------------------------------------------
+
+/** An IMF-fixdate in milliseconds; NaN, which compares with nothing, for any other text and for none. */
+function instant(text) {
+  const at = Date.parse(text);
+  return new Date(at).toUTCString() === text ? at : NaN;
+}
+
+/** The status with which a precondition (13.2.2) ends the request, or undefined. */
+function precondition(headers, etag, modified) {
+  const lists = (name, ...tags) => headers[name].split(',').some((tag) => ['*', ...tags].includes(tag.trim()));
+  const other = 'if-match' in headers ? !lists('if-match', etag) : modified > instant(headers['if-unmodified-since']);
+  if (other) return 412;
+  const known = 'if-none-match' in headers
+    ? lists('if-none-match', etag, `W/${etag}`)
+    : modified <= instant(headers['if-modified-since']);
+  return known ? 304 : undefined;
+}
+
+/** The bytes to send, from `start` up to `end`; all of them for any header but a single range (14.1.2). */
+function select(header, length) {
+  const [, first, last] = /^bytes=([0-9]*)-([0-9]*)$/i.exec(header ?? '') ?? ['', '', ''];
+  const whole = { status: 200, start: 0, end: length };
+  if (first + last === '' || length === 0) return whole;
+  const size = BigInt(length);
+  if (first !== '' && last !== '' && BigInt(last) < BigInt(first)) return whole;
+  const start = first === '' ? size - BigInt(last) : BigInt(first);
+  const end = first === '' || last === '' ? size : BigInt(last) + 1n;
+  if (start >= size) return { status: 416 };
+  return { status: 206, start: Number(start < 0n ? 0n : start), end: Number(end > size ? size : end) };
+}
+
+/** The answer for a complete upload: status, headers, and the bytes to send if any. */
+function plan({ headers, method }, size, mtimeNs) {
+  const etag = `"${createHash('sha256').update(`${size} ${mtimeNs}`).digest('base64url').slice(0, 22)}"`;
+  const modified = Number(mtimeNs / 1_000_000_000n) * 1000;
+  const verdict = precondition(headers, etag, modified);
+  if (verdict === 412) return { status: 412, fields: EMPTY };
+  const about = { ETag: etag, 'Last-Modified': new Date(modified).toUTCString(), 'Cache-Control': CACHING };
+  if (verdict === 304) return { status: 304, fields: about };
+  const ranged = method === 'GET' && (headers['if-range'] ?? etag) === etag;
+  const { status, start, end } = select(ranged ? headers.range : undefined, size);
+  if (status === 416) return { status, fields: { ...EMPTY, 'Content-Range': `bytes */${size}` } };
+  const fields = {
+    ...about,
+    ...(status === 206 && { 'Content-Range': `bytes ${start}-${end - 1}/${size}` }),
+    'Accept-Ranges': 'bytes',
+    'Content-Disposition': 'attachment',
+    'Content-Length': end - start,
+    'Content-Type': 'application/octet-stream',
+  };
+  return { status, fields, bytes: method === 'GET' && { start, end } };
+}
+
+// --- one request -----------------------------------------------------------------------------------------------
+
+function begin(response, status, fields) {
+  totals.answers[status] = (totals.answers[status] ?? 0) + 1;
+  response.writeHead(status, { 'X-Content-Type-Options': 'nosniff', ...fields });
+}
+
+function refuse(response, status, fields = {}) {
+  begin(response, status, { ...EMPTY, ...fields });
+  response.end();
+}
+
+/** Answers for an upload; fails when a file of it cannot be opened. */
+async function download(request, response, key) {
+  await using file = await open(join(config.directory, key), FLAGS);
+  const found = await file.stat({ bigint: true });
+  const size = Number(found.size);
+  if (!found.isFile() || (await declaredSize(key)) !== size) return refuse(response, 404);
+  const { status, fields, bytes } = plan(request, size, found.mtimeNs);
+  begin(response, status, fields);
+  if (bytes) await send(file, bytes.start, bytes.end, response);
+  return response.end();
+}
+
+async function handle(request, response) {
+  const { method, socket, url } = request;
+  if (socket.destroyed) return;
+  const key = url.startsWith(config.basePath) ? url.slice(config.basePath.length) : '';
+  try {
+    if (!KEY.test(key)) refuse(response, 404);
+    else if (method !== 'GET' && method !== 'HEAD') refuse(response, 405, { Allow: 'GET, HEAD' });
+    else await download(request, response, key);
+  } catch (error) {
+    if (error instanceof Gone) totals.gone += 1;
+    else if (MISSING.has(error.code) && (await mounted())) refuse(response, 404);
+    else {
+      log('error', { key: `${key.slice(0, 4)}…`, code: error.code ?? error.message });
+      if (response.headersSent) socket.destroy();
+      else refuse(response, 503, { 'Retry-After': '10' });
+    }
+  }
+}
+
+// --- the servers -----------------------------------------------------------------------------------------------
+
+/** By connection: how many answers it waits for, and the promise of the last one, before which no other begins. */
+const connections = new Map();
+let stopping = false;
+
+function accept(socket) {
+  connections.set(socket, { waiting: 0, turn: Promise.resolve() });
+  socket.once('close', () => connections.delete(socket));
+}
+
+function take(request, response) {
+  const { socket } = request;
+  const line = connections.get(socket);
+  line.waiting += 1;
+  if (line.waiting > MAX_PIPELINED) return void socket.destroy();
+  response.once('close', () => {
+    line.waiting -= 1;
+    // Half closed only, so that the process lives until the client has everything and closes its side.
+    if (stopping && line.waiting === 0) socket.end();
+  });
+  line.turn = line.turn.then(() => handle(request, response));
+}
+
+async function health(request, response) {
+  const known = request.url.split('?', 1)[0] === '/healthz';
+  const ready = known && (await mounted());
+  response.writeHead(!known ? 404 : ready ? 200 : 503, { 'Content-Type': 'application/json', Connection: 'close' });
+  response.end(JSON.stringify(known ? { ready } : { error: 'no such path' }));
+}
+
+function serve({ host, port }, server) {
+  server.on('error', (error) => {
+    if (server.listening) log('error', { code: error.code });
+    else stop(`cannot listen on ${host}:${port} (${error.code})`);
+  });
+  server.listen(port, host, () => log('listening', { host, port: server.address().port }));
+}
+
+function summary() {
+  log('summary', { connections: connections.size, ...totals });
+}
+
+const server = http.createServer({
+  headersTimeout: HEADER_MS,
+  requestTimeout: HEADER_MS,
+  connectionsCheckingInterval: 1000,
+  keepAliveTimeout: KEEP_ALIVE_MS,
+});
+const probes = http.createServer(health);
+server.timeout = config.idleMs;
+server.maxConnections = config.maxConnections;
+server.on('connection', accept).on('request', take).on('drop', () => { totals.dropped += 1; });
+serve(config.listen, server);
+serve(config.healthListen, probes);
+setInterval(summary, config.summaryMs).unref();
+
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  process.once(signal, () => {
+    log('stopping', { signal, connections: connections.size });
+    stopping = true;
+    process.on('exit', summary);
+    probes.close();
+    server.close();
+    for (const [socket, { waiting }] of connections) if (waiting === 0) socket.destroy();
+    setTimeout(() => process.exit(0), config.drainMs).unref();
+  });
+}

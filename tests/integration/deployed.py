@@ -1,0 +1,59 @@
+"""The rendered local stack, for tests that put it on a real API server."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from render import manifests
+from render.recorder import Recording, record
+from render.values import SeededValues
+from tests.graph.stack import PROJECT, Stack, configuration, program
+from tests.lab.echo import Echo
+from tests.lab.kubernetes import Kubernetes
+
+Object = dict[str, Any]
+
+NAMESPACES = ("flatline", "flatline-emulators")
+PUBLIC = {"whisper": (8080,), "storage": (10080,), "cdn3": (8080, 8084), "cdn0-gate": (8080,)}
+"""Pods that the proxy reaches, with their ports."""
+
+
+def rendered(folder: Path, **settings: str) -> tuple[Path, Recording]:
+    """The manifests of stack dev with some settings, in a folder; its certificates are good today."""
+    config: Mapping[str, str] = {**configuration("dev"), **{f"flatline:{key}": text for key, text in settings.items()}}
+    values = SeededValues("integration", start=datetime.now(UTC))
+    recording = record(program, project=PROJECT, stack="dev", config=config, values=values)
+    manifests.write(recording, folder)
+    return folder, recording
+
+
+def deploy(cluster: Kubernetes, folder: Path) -> None:
+    """Applies a rendered folder and waits until everything in it is ready."""
+    cluster.apply(folder)
+    for namespace in NAMESPACES:
+        cluster.wait_ready(120, namespace)
+
+
+def labels(name: str) -> dict[str, str]:
+    """The label that finds the pods of a workload."""
+    return {"app.kubernetes.io/name": name}
+
+
+@contextmanager
+def backends(cluster: Kubernetes) -> Iterator[dict[str, str]]:
+    """Echoing servers on the addresses of all pods that the proxy reaches; yields `address:port` → pod's name."""
+    found: dict[str, str] = {}
+    with ExitStack() as running:
+        for name, ports in PUBLIC.items():
+            for address in cluster.pod_ips("flatline", labels(name)):
+                for port in ports:
+                    running.enter_context(Echo(address, port))
+                    found[f"{address}:{port}"] = name
+        yield found
+
+
+def stack(recording: Recording) -> Stack:
+    """A recording, for questions."""
+    return Stack(recording)

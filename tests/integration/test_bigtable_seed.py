@@ -1,0 +1,130 @@
+"""Google's Bigtable emulator with programs/bigtable-seed.mjs, seen by Google's own client."""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.emulators import seeds
+from config.schema.bigtable import TABLES
+from tests.lab.bigtable import BigtableEmulator
+from tests.lab.fetch import skip_if_missing
+from tests.lab.node import NODE
+
+pytestmark = pytest.mark.integration
+
+PROGRAM = Path(__file__).parents[2] / "programs" / "bigtable-seed.mjs"
+PLACE = ("flatline-dev", "storage")
+WANTED = seeds.bigtable(TABLES)
+
+
+@pytest.fixture
+def emulator(tmp_path: Path) -> Iterator[BigtableEmulator]:
+    """Not started yet."""
+    with skip_if_missing():
+        made = BigtableEmulator(tmp_path / "emulator")
+    with made:
+        yield made
+
+
+def _seed(
+    emulator: BigtableEmulator, folder: Path, tables: dict[str, list[str]], deadline: int = 30
+) -> tuple[int, list[dict[str, Any]], str]:
+    """Exit status, events and errors of the program, started as the job starts it."""
+    file = folder / "tables.json"
+    file.write_text(json.dumps(tables))
+    project, instance = PLACE
+    command = [NODE, str(PROGRAM), "--emulator", emulator.address, "--project", project, "--instance", instance]
+    done = subprocess.run(
+        [*command, "--tables-file", str(file), "--deadline", str(deadline)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    return done.returncode, [{k: v for k, v in event.items() if k != "time"} for event in events], done.stderr
+
+
+def test_all_tables_are_made_once_and_can_be_used(emulator: BigtableEmulator, tmp_path: Path) -> None:
+    emulator.start()
+
+    status, events, errors = _seed(emulator, tmp_path, WANTED)
+    assert (status, errors) == (0, "")
+    assert events == [
+        *({"event": "created", "table": table, "families": families} for table, families in WANTED.items()),
+        {"event": "done", "tables": 4, "created": 4},
+    ]
+    assert emulator.ask(*PLACE, ["tables"], ["write", "groups", "g", "row", "kept"])[0] == WANTED
+
+    status, events, errors = _seed(emulator, tmp_path, WANTED)
+    assert (status, events, errors) == (0, [{"event": "done", "tables": 4, "created": 0}], "")
+    assert emulator.ask(*PLACE, ["read", "groups", "g", "row"]) == ["kept"]
+
+
+def test_a_missing_family_is_added_and_nothing_is_deleted(emulator: BigtableEmulator, tmp_path: Path) -> None:
+    emulator.start()
+    emulator.ask(
+        *PLACE, ["create", "groups", "old"], ["create", "other", "x"], ["write", "groups", "old", "row", "kept"]
+    )
+
+    status, events, errors = _seed(emulator, tmp_path, {"groups": ["g", "h"]})
+
+    assert (status, errors) == (0, "")
+    assert events == [
+        {"event": "created", "table": "groups", "family": "g"},
+        {"event": "created", "table": "groups", "family": "h"},
+        {"event": "surplus", "table": "groups", "families": ["old"]},
+        {"event": "done", "tables": 1, "created": 2},
+    ]
+    left = {"groups": ["g", "h", "old"], "other": ["x"]}
+    assert emulator.ask(*PLACE, ["tables"], ["read", "groups", "old", "row"]) == [left, "kept"]
+
+
+def test_a_late_emulator_is_waited_for(emulator: BigtableEmulator, tmp_path: Path) -> None:
+    def start_late() -> None:
+        time.sleep(2)
+        emulator.start()
+
+    starting = threading.Thread(target=start_late)
+    starting.start()
+    try:
+        status, events, errors = _seed(emulator, tmp_path, WANTED)
+    finally:
+        starting.join()
+
+    assert (status, errors) == (0, "")
+    assert events[0] == {"event": "waiting", "emulator": emulator.address, "reason": "ECONNREFUSED"}
+    assert events[-1] == {"event": "done", "tables": 4, "created": 4}
+    assert emulator.ask(*PLACE, ["tables"]) == [WANTED]
+
+
+def test_seeds_at_the_same_time_do_not_hinder_each_other(emulator: BigtableEmulator, tmp_path: Path) -> None:
+    emulator.start()
+    results: list[tuple[int, list[dict[str, Any]], str]] = []
+
+    def run(folder: Path) -> None:
+        folder.mkdir()
+        results.append(_seed(emulator, folder, WANTED))
+
+    threads = [threading.Thread(target=run, args=(tmp_path / str(number),)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert [(status, errors) for status, _, errors in results] == [(0, "")] * 4
+    assert sum(events[-1]["created"] for _, events, _ in results) == 4
+    assert emulator.ask(*PLACE, ["tables"]) == [WANTED]
+
+
+def test_an_emulator_that_never_comes_ends_the_job(emulator: BigtableEmulator, tmp_path: Path) -> None:
+    status, _, errors = _seed(emulator, tmp_path, WANTED, deadline=1)
+
+    assert status == 1
+    assert errors == (f"bigtable-seed: GetTable contacts at {emulator.address}: ECONNREFUSED; given up after 1 s\n")

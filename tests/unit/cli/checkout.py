@@ -1,0 +1,153 @@
+"""A checkout of its own for each test, with a home directory, a PATH that holds only stand-ins, and no network."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+REPOSITORY = Path(__file__).parents[3]
+SMALL_PROGRAM = Path(__file__).with_name("small_program.py")
+FOLDERS = ("cli", "components", "config", "programs", "render")
+FILES = (
+    "__main__.py",
+    "flatline",
+    "Pulumi.yaml",
+    "Pulumi.dev.yaml",
+    "pyproject.toml",
+    "requirements.txt",
+    "requirements-dev.txt",
+)
+
+PULUMI_DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["*"]}
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A copy of the program, and what a person with it has: a home, a PATH, variables."""
+
+    root: Path
+    home: Path
+    programs: Path
+    variables: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def make(cls, folder: Path, *, small: bool = True) -> "Checkout":
+        """A fresh checkout in an empty folder; a `small` one has a program that is quicker than the real one."""
+        root = folder / "flatline"
+        root.mkdir(parents=True)
+        ignore = shutil.ignore_patterns("__pycache__")
+        for name in FOLDERS:
+            shutil.copytree(REPOSITORY / name, root / name, ignore=ignore)
+        for name in FILES:
+            shutil.copy(REPOSITORY / name, root / name)
+        if small:
+            shutil.copy(SMALL_PROGRAM, root / "__main__.py")
+        (root / ".venv" / "bin").mkdir(parents=True)
+        (root / ".venv" / "bin" / "python").symlink_to(sys.executable)
+        checkout = cls(root, folder / "home", folder / "bin")
+        checkout.home.mkdir()
+        checkout.programs.mkdir()
+        return checkout
+
+    def copy(self, folder: Path) -> "Checkout":
+        """The same, elsewhere: secrets, results and home too."""
+        shutil.copytree(self.root.parent, folder, symlinks=True, dirs_exist_ok=True)
+        return Checkout(folder / "flatline", folder / "home", folder / "bin", dict(self.variables))
+
+    def run(self, *words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs ./flatline without a terminal."""
+        return subprocess.run(
+            [sys.executable, str(self.root / "flatline"), *words],
+            cwd=self.root,
+            env=self.environment(**variables),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        return {
+            "HOME": str(self.home),
+            "PATH": str(self.programs),
+            "FLATLINE_PYTHON": sys.executable,
+            "KUBECONFIG": str(self.home / "kubeconfig"),
+            # Nothing may leave this machine.
+            "HTTP_PROXY": "http://127.0.0.1:9",
+            "HTTPS_PROXY": "http://127.0.0.1:9",
+            "NO_PROXY": "127.0.0.1",
+            **self.variables,
+            **variables,
+        }
+
+    def succeed(self, *words: str, stdin: str = "", **variables: str) -> str:
+        """Standard output of a run that must succeed."""
+        result = self.run(*words, stdin=stdin, **variables)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout
+
+    def fail(self, *words: str, stdin: str = "", status: int = 1, **variables: str) -> str:
+        """Standard error of a run that must end with a status, without a traceback."""
+        result = self.run(*words, stdin=stdin, **variables)
+        assert result.returncode == status, result.stdout + result.stderr
+        assert "Traceback" not in result.stdout + result.stderr
+        assert "unexpected" not in result.stderr
+        return result.stderr
+
+    def configure(self, config: Mapping[str, Any], stack: str = "dev") -> None:
+        """Writes a stack's file with `flatline:` keys."""
+        content = {f"flatline:{key}": value for key, value in config.items()} | PULUMI_DISABLED_PROVIDERS
+        self.file(stack).write_text(yaml.safe_dump({"config": content}))
+
+    def file(self, stack: str = "dev") -> Path:
+        return self.root / f"Pulumi.{stack}.yaml"
+
+    def build(self, stack: str = "dev") -> Path:
+        return self.root / "build" / stack
+
+    def state(self, stack: str = "dev") -> Path:
+        return self.root / "state" / f"{stack}.json"
+
+    def contents(self, folder: Path | None = None) -> dict[str, bytes]:
+        """Every file of a rendered folder."""
+        return {path.name: path.read_bytes() for path in (folder or self.build()).iterdir()}
+
+    def program(self, name: str, body: str) -> Path:
+        """Puts a program on the PATH; `record(...)` in it appends a line of JSON to the file that is returned."""
+        calls = self.programs / f"{name}.calls"
+        script = self.programs / name
+        script.write_text(
+            f"#!{sys.executable}\n"
+            "import json, os, sys\n"
+            f"def record(**call):\n    open({str(calls)!r}, 'a').write(json.dumps(call) + '\\n')\n"
+            + textwrap.dedent(body)
+        )
+        script.chmod(0o755)
+        return calls
+
+
+def calls(path: Path) -> list[dict[str, Any]]:
+    """What a program on the PATH recorded."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def kubeconfig(servers: Mapping[str, str], current: str = "") -> str:
+    """A kubeconfig with a context of each name."""
+    return yaml.safe_dump(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": current,
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name}} for name in servers],
+            "clusters": [{"name": name, "cluster": {"server": server}} for name, server in servers.items()],
+            "users": [{"name": name, "user": {"token": f"token-of-{name}"}} for name in servers],
+        }
+    )

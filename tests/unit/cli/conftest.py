@@ -1,0 +1,96 @@
+import http.server
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.checkout import Checkout, kubeconfig
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    """A fresh checkout with the small program."""
+    return Checkout.make(tmp_path / "fresh")
+
+
+@pytest.fixture(scope="session")
+def _brought_up(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    made = Checkout.make(tmp_path_factory.mktemp("small"))
+    made.succeed("up")
+    return made
+
+
+@pytest.fixture
+def brought_up(_brought_up: Checkout, tmp_path: Path) -> Checkout:
+    """A checkout with the small program, whose stack dev has been rendered once."""
+    return _brought_up.copy(tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def _whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
+    made = Checkout.make(tmp_path_factory.mktemp("whole"), small=False)
+    return made, made.succeed("up")
+
+
+@pytest.fixture
+def whole(_whole: tuple[Checkout, str], tmp_path: Path) -> Checkout:
+    """A checkout of Flatline itself, whose stack dev has been rendered once."""
+    return _whole[0].copy(tmp_path / "copy")
+
+
+@pytest.fixture
+def first_summary(_whole: tuple[Checkout, str]) -> tuple[Checkout, str]:
+    """The same checkout, not to be changed, and what its first `up` said."""
+    return _whole
+
+
+@dataclass
+class ApiServer:
+    """A server that answers as an API server answers a stranger, and remembers what was asked."""
+
+    url: str
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
+
+
+@pytest.fixture
+def api_servers() -> Iterator[tuple[ApiServer, ApiServer]]:
+    """Two clusters: one to name, and one that nobody names."""
+    started = [_serve() for _ in range(2)]
+    yield started[0][1], started[1][1]
+    for server, _ in started:
+        server.shutdown()
+        server.server_close()
+
+
+def _serve() -> tuple[http.server.ThreadingHTTPServer, ApiServer]:
+    requests: list[tuple[str, str | None]] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append((self.path, self.headers.get("Authorization")))
+            self.send_response(401)
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server, ApiServer(f"http://127.0.0.1:{server.server_address[1]}", requests)
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """A kubeconfig with the contexts `mine` and `other`, of which `other` is the current one."""
+
+    mine: ApiServer
+    other: ApiServer
+    text: str
+
+
+@pytest.fixture
+def clusters(api_servers: tuple[ApiServer, ApiServer]) -> Clusters:
+    mine, other = api_servers
+    return Clusters(mine, other, kubeconfig({"mine": mine.url, "other": other.url}, current="other"))
