@@ -1,1 +1,1 @@
-"""The commands of `./flatline`. Run as `./flatline <command>` or, with the packages there, `python -m cli <command>`."""
+"""The commands of `./flatline`; where the packages are there already, `python -m cli` is the same."""

@@ -1,18 +1,35 @@
 """What can be typed after `./flatline`. Standard library only: help and typing mistakes need no packages."""
 
+from __future__ import annotations
+
 import argparse
 from collections.abc import Sequence
-from textwrap import dedent
+from itertools import groupby
+from textwrap import dedent, wrap
+from typing import TYPE_CHECKING
 
 USAGE_ERROR = 2
 DEFAULT_STACK = "dev"
+WIDEST = 100
 TEST_SELECTIONS = {
     "--fast": "lint and unit tests alone: no type check, no integration tests",
     "--integration": "only the tests that run real servers (fetches and builds them the first time)",
     "--all": "everything: lint, types, unit and integration tests",
 }
 
-_Subparsers = argparse._SubParsersAction  # the class of what add_subparsers returns; it has no public name
+if TYPE_CHECKING:
+    _Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # what add_subparsers returns has no public name
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Wraps paragraphs to the terminal and leaves indented lines, which are examples, as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines: list[str] = []
+        for indented, group in groupby(text.splitlines(), lambda line: not line or line.startswith(" ")):
+            several = list(group)
+            lines += several if indented else wrap(" ".join(several), min(width, WIDEST))
+        return "\n".join(indent + line for line in lines)
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -40,20 +57,21 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="./flatline",
         description="Runs your own Signal server: turns a stack's configuration into a deployment.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         epilog=_text(
             """
             A stack is one installation, configured in Pulumi.<stack>.yaml; `dev` is there already.
 
             examples:
-              ./flatline up                       render or deploy the stack dev, and say what comes next
+              ./flatline up                   bring up the stack dev, or render it
               ./flatline stack new home --domain chat.example.org
               ./flatline up --stack home --context my-k3s
-              ./flatline pins --stack home        what clients must be built with
-              ./flatline up --help                every command explains itself like this
+              ./flatline pins --stack home    what clients must be built with
+              ./flatline up --help            every command explains itself like this
 
             exit status: 0 done, 1 the configuration or something needed is not right, 2 a typing mistake
-            docs: README.md, docs/commands.md"""
+
+            More is in README.md and docs/commands.md."""
         ),
         allow_abbrev=False,
     )
@@ -75,7 +93,7 @@ def _add(
         name,
         help=short,
         description=_text(long),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_Help,
         allow_abbrev=False,
     )
     added.set_defaults(command=command or name)
@@ -104,10 +122,11 @@ def _up(commands: _Subparsers) -> None:
         """
         Looks at what is there, says what it chose and why, and does it:
 
-          a cluster that you named and that answers, and a Pulumi CLI
-              → `pulumi up` on that cluster (the CLI is fetched into the cache if you agree)
-          anything else
-              → writes every Kubernetes object to build/<stack>/ and shows the commands to apply them
+          with a cluster that you named and that answers, and a Pulumi CLI
+              `pulumi up` on that cluster (the CLI is fetched if you agree)
+          else
+              writes every Kubernetes object to build/<stack>/, and shows the
+              commands that apply them
 
         A cluster is named by --context, by flatline:target.context in the stack's file, or by typing its name when
         asked. Without a name no cluster is looked at. Secrets are made once and kept, encrypted, between runs.
@@ -115,8 +134,8 @@ def _up(commands: _Subparsers) -> None:
         examples:
           ./flatline up
           ./flatline up --stack home --context my-k3s
-          ./flatline up --stack home --context my-k3s --yes      for scripts: no questions
-          ./flatline up --engine none                            render, whatever is there""",
+          ./flatline up --stack home --context my-k3s --yes    for scripts
+          ./flatline up --engine none                          only render""",
     )
     _context(command)
     command.add_argument(
@@ -146,7 +165,7 @@ def _render(commands: _Subparsers) -> None:
 
         examples:
           ./flatline render
-          ./flatline render --redact --output /tmp/review        the same tree without secrets""",
+          ./flatline render --redact --output review    the same tree without secrets""",
     )
     command.add_argument("--redact", action="store_true", help="write REDACTED in place of every secret")
     command.add_argument(
@@ -342,5 +361,3 @@ def _schema(commands: _Subparsers) -> None:
         stack=False,
     )
     command.add_argument("--check", action="store_true", help="write nothing; say whether the file is current")
-
-

@@ -4,7 +4,6 @@ A stack has one set of secrets: in `state/<stack>.json` (engine-less) or in a Pu
 charge, because a second set would lock every client out.
 """
 
-
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -48,9 +47,10 @@ class ByFiles:
 
 @dataclass(frozen=True)
 class _Unusable:
-    """Why the engine cannot be used."""
+    """Why the engine cannot be used, and the context that was named all the same."""
 
     reason: str
+    context: str | None = None
 
 
 def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByFiles:
@@ -87,7 +87,7 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
         if isinstance(found, Cli):
             reasons += [f"engine: {found}", f"backend: {kept or engine.backend()}"]
             return ByEngine(found, chosen, tuple(reasons), wishes.yes)
-        chosen = found
+        chosen = replace(found, context=chosen.context)
     if kept:
         raise Failure(
             f"stack {stack.name} is kept by Pulumi ({kept}), and Pulumi cannot be used: {chosen.reason}",
@@ -96,7 +96,7 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
         )
     if wishes.engine == "pulumi":
         raise Failure(f"--engine pulumi cannot be had: {chosen.reason}", *reasons)
-    return ByFiles(context, (*reasons, f"rendering: {chosen.reason}"))
+    return ByFiles(chosen.context, (*reasons, f"rendering: {chosen.reason}"))
 
 
 def named_context(loaded: Loaded, typed: str | None) -> str | None:
@@ -169,15 +169,15 @@ def _cluster(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> Cluster | _U
         if context is None:
             return _Unusable("no cluster is named (--context, or flatline:target.context)" + _k3s_hint())
     elif not wishes.yes and not terminal.interactive:
-        return _Unusable(f"context {context} is named, but there is no terminal to agree on and no --yes")
+        return _Unusable(f"context {context} is named, but there is no terminal to agree on and no --yes", context)
     found = kubeconfig.cluster(context)
     if found is None:
         if wishes.context or wishes.engine == "pulumi":
             raise Failure(f"there is no context {context} in kubeconfig", _where_contexts_are())
-        return _Unusable(f"context {context} is not in kubeconfig ({kubeconfig.where()})")
+        return _Unusable(f"context {context} is not in kubeconfig ({kubeconfig.where()})", context)
     with terminal.step(f"Asking {found.server} whether it is there"):
         problem = found.problem()
-    return _Unusable(f"cluster {context} does not answer: {problem}") if problem else found
+    return _Unusable(f"cluster {context} does not answer: {problem}", context) if problem else found
 
 
 def _typed_context(terminal: Terminal) -> str | None:
@@ -210,5 +210,3 @@ def _where_contexts_are() -> str:
 def _k3s_hint() -> str:
     quiet = kubeconfig.contexts() or not kubeconfig.K3S_KUBECONFIG.exists()
     return "" if quiet else f"; k3s keeps its kubeconfig in {kubeconfig.K3S_KUBECONFIG}: name it in KUBECONFIG"
-
-

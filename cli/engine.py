@@ -101,12 +101,12 @@ def backend() -> str:
     return _chosen_backend() or _LOCAL_URL
 
 
-def environment_hint(loaded: Loaded) -> list[str]:
-    """What plain `pulumi` needs to be told to go on with a stack of ours."""
-    hint = [] if _chosen_backend() else [f"export {BACKEND_VARIABLE}={_LOCAL_URL}"]
+def environment_hint(loaded: Loaded) -> list[list[str]]:
+    """The commands after which plain `pulumi` goes on with a stack of ours."""
+    hint = [] if _chosen_backend() else [["export", f"{BACKEND_VARIABLE}={_LOCAL_URL}"]]
     source = generated_file(PROJECT, loaded.stack.name)
     if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ and source.exists():
-        hint.append(f"export {FILE_VARIABLE}={source}")
+        hint.append(["export", f"{FILE_VARIABLE}={source}"])
     return hint
 
 

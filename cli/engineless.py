@@ -124,5 +124,3 @@ def _gone(before: list[Object], rendered: list[Object], context: str | None, ter
 
 def _stack_option(loaded: Loaded) -> list[str]:
     return [] if loaded.stack.name == "dev" else ["--stack", loaded.stack.name]
-
-

@@ -49,7 +49,7 @@ class Cluster:
         Asks for /version without any credential: any answer of the right server will do.
         """
         cluster = self.definition["clusters"][0]["cluster"]
-        request = urllib.request.Request(self.server.rstrip("/") + "/version")  # noqa: S310 - see _cluster
+        request = urllib.request.Request(self.server.rstrip("/") + "/version")
         try:
             handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=_tls(cluster))]
             proxy = cluster.get("proxy-url")
@@ -61,9 +61,15 @@ class Cluster:
             answer.close()
             return None
         except urllib.error.URLError as problem:
-            return str(problem.reason)
+            return _reason(problem.reason)
         except (OSError, http.client.HTTPException, ValueError) as problem:
-            return str(problem) or type(problem).__name__
+            return _reason(problem)
+
+
+def _reason(problem: object) -> str:
+    """What went wrong, in the system's words where it has some."""
+    words = problem.strerror if isinstance(problem, OSError) else None
+    return words or str(problem) or type(problem).__name__
 
 
 def files() -> list[Path]:
@@ -88,7 +94,7 @@ def cluster(context: str) -> Cluster | None:
     parts: dict[str, list[dict[str, Any]]] = {"contexts": [{"name": context, "context": chosen}]}
     for section, key in (("clusters", "cluster"), ("users", "user")):
         name = chosen.get(key)
-        content = everything[section].get(name)
+        content = everything[section].get(str(name))
         if content is None and (section == "clusters" or name):
             raise Failure(f"kubeconfig: context {context} names the {key} {name}, which is not there")
         if content is not None:

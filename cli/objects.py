@@ -66,7 +66,7 @@ def read(folder: Path) -> list[Object]:
     if not inventory.is_file():
         return []
     names = [name for name in inventory.read_text().splitlines() if name.endswith(".yaml") and name != KUSTOMIZATION]
-    return [Object(yaml.load((folder / name).read_text(), Loader=_LOADER)) for name in names]  # noqa: S506 - safe loader
+    return [Object(yaml.load((folder / name).read_text(), Loader=_LOADER)) for name in names]
 
 
 def outputs(folder: Path) -> dict[str, Any] | None:
@@ -110,7 +110,7 @@ def waits(objects: Iterable[Object]) -> list[list[str]]:
         for each in of_kind(here, "StatefulSet"):
             found.append(["-n", namespace, "rollout", "status", f"statefulset/{each.name}", "--timeout", "15m"])
         if of_kind(here, "Deployment"):
-            wait = ["wait", "deployment", "--for", "condition=Available", "--selector", SELECTOR, "--timeout", "15m"]
+            wait = ["wait", "deployment", "--all", "--for", "condition=Available", "--timeout", "15m"]
             found.append(["-n", namespace, *wait])
     return found
 

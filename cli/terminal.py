@@ -54,10 +54,14 @@ class Terminal:
         for text in texts:
             self._out.print(self._point("- ", text, style))
 
-    def command(self, words: Sequence[str] | str) -> None:
-        """A command to copy: never wrapped."""
-        text = words if isinstance(words, str) else shlex.join(words)
-        self._out.print(Text(f"  {text}", "cyan"), soft_wrap=True)
+    def command(self, words: Sequence[str]) -> None:
+        """A command to copy: on a terminal continued with backslashes, elsewhere on one line."""
+        lines, room = [""], self._out.width - len("  ") - len("  ") - len(" \\")
+        for word in map(shlex.quote, words):
+            if self._out.is_terminal and lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+                lines.append("")
+            lines[-1] += f" {word}" if lines[-1] else word
+        self._out.print(Text("  " + " \\\n    ".join(lines), "cyan"), soft_wrap=True)
 
     def verbatim(self, text: str) -> None:
         """Text as it is, for machines and for the output of other programs."""
@@ -70,7 +74,9 @@ class Terminal:
         for line in lines:
             self._out.print(Text(line, styles.get(line[:1], "")), soft_wrap=True)
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[str] = frozenset()) -> None:
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[str] = frozenset()
+    ) -> None:
         """Rows under column names; the columns in `numbers` stand to the right."""
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
         for name in columns:

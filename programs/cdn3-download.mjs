@@ -24,11 +24,12 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 const USAGE = `usage: cdn3-download.mjs --listen ADDRESS:PORT --health-listen ADDRESS:PORT --upload-dir DIR
-  [--base-path /PATH/] [--max-connections NUMBER] [--idle-seconds SECONDS] [--drain-seconds SECONDS]
-  [--summary-seconds SECONDS]`;
+  [--base-path /PATH/] [--max-connections NUMBER] [--header-seconds SECONDS] [--idle-seconds SECONDS]
+  [--drain-seconds SECONDS] [--summary-seconds SECONDS]`;
 const DEFAULTS = {
   listen: '', 'health-listen': '', 'upload-dir': '', 'base-path': '/attachments/',
-  'max-connections': '512', 'idle-seconds': '120', 'drain-seconds': '50', 'summary-seconds': '60',
+  'max-connections': '512', 'header-seconds': '20', 'idle-seconds': '120', 'drain-seconds': '50',
+  'summary-seconds': '60',
 };
 
 const KEY = /^[A-Za-z0-9_-]{20}$/;
@@ -41,7 +42,6 @@ const CHUNK = 64 * 1024;
 /** The content never changes; whoever has the address may have it, so no shared cache keeps it. */
 const CACHING = 'private, max-age=3600, immutable';
 const EMPTY = { 'Cache-Control': 'no-store', 'Content-Length': 0 };
-const HEADER_MS = 20_000;
 /** Longer than the 90 s after which Traefik drops an idle connection, so that it never meets a closed one. */
 const KEEP_ALIVE_MS = 120_000;
 /** A client that sends more requests ahead of their answers is dropped; proxies send none. */
@@ -93,6 +93,7 @@ function configure() {
     directory,
     basePath,
     maxConnections: whole('max-connections'),
+    headerMs: whole('header-seconds') * 1000,
     idleMs: whole('idle-seconds') * 1000,
     drainMs: whole('drain-seconds') * 1000,
     summaryMs: whole('summary-seconds') * 1000,
@@ -286,8 +287,8 @@ function summary() {
 }
 
 const server = http.createServer({
-  headersTimeout: HEADER_MS,
-  requestTimeout: HEADER_MS,
+  headersTimeout: config.headerMs,
+  requestTimeout: config.headerMs,
   connectionsCheckingInterval: 1000,
   keepAliveTimeout: KEEP_ALIVE_MS,
 });

@@ -15,6 +15,7 @@ from tests.lab.kubernetes import Kubernetes
 
 Object = dict[str, Any]
 
+TODAY = datetime.now(UTC)
 NAMESPACES = ("flatline", "flatline-emulators")
 PUBLIC = {"whisper": (8080,), "storage": (10080,), "cdn3": (8080, 8084), "cdn0-gate": (8080,)}
 """Pods that the proxy reaches, with their ports."""
@@ -23,7 +24,7 @@ PUBLIC = {"whisper": (8080,), "storage": (10080,), "cdn3": (8080, 8084), "cdn0-g
 def rendered(folder: Path, **settings: str) -> tuple[Path, Recording]:
     """The manifests of stack dev with some settings, in a folder; its certificates are good today."""
     config: Mapping[str, str] = {**configuration("dev"), **{f"flatline:{key}": text for key, text in settings.items()}}
-    values = SeededValues("integration", start=datetime.now(UTC))
+    values = SeededValues("integration", start=TODAY)
     recording = record(program, project=PROJECT, stack="dev", config=config, values=values)
     manifests.write(recording, folder)
     return folder, recording

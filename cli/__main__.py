@@ -1,0 +1,81 @@
+"""Runs one command of `./flatline` and turns what goes wrong into lines for people and an exit status."""
+
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from cli import arguments as known  # noqa: E402 - the path comes first
+from cli.failure import MANDATORY, Failure  # noqa: E402
+
+if TYPE_CHECKING:
+    from cli.terminal import Terminal
+
+DEBUG = "FLATLINE_DEBUG"
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str]) -> int:
+    """The exit status of a command line. Exits at once, with status 2, for one that cannot be understood."""
+    arguments = known.parse(argv)
+    # An f-string over an Output is an error instead of silent text in a manifest.
+    os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "1"
+    from cli.terminal import Terminal
+
+    terminal = Terminal()
+    try:
+        command = importlib.import_module(f"cli.commands.{arguments.command.replace('-', '_')}")
+        status: int = command.run(arguments, terminal)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        terminal.note("interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has gone (`| head`); the interpreter shall not complain when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return MANDATORY
+    except Exception as problem:
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        _tell(problem, terminal)
+        return MANDATORY
+    return status
+
+
+def _tell(problem: Exception, terminal: "Terminal") -> None:
+    """What is expected speaks for itself; anything else is a defect, and says how to see more."""
+    from config.settings import SettingsError
+    from render.manifests import ManifestError
+    from render.passphrase import PassphraseError
+    from render.recorder import RecordingError
+    from render.stack_file import StackFileError
+    from render.state import StateError
+
+    if isinstance(problem, SettingsError):
+        for line in problem.problems:
+            terminal.fail(line)
+    elif isinstance(problem, Failure):
+        terminal.fail(problem.problem, problem.remedies)
+    elif isinstance(problem, StackFileError | PassphraseError | StateError | ManifestError | RecordingError | OSError):
+        terminal.fail(str(problem), getattr(problem, "__notes__", ()))
+    else:
+        name = type(problem).__name__
+        terminal.fail(
+            f"unexpected {name}" if os.environ.get(DEBUG) else f"unexpected {name}: {_first_line(problem)}",
+            (f"This is a defect of Flatline. Run it again with {DEBUG}=1 to see where it happens.",),
+        )
+
+
+def _first_line(problem: Exception) -> str:
+    return (str(problem).splitlines() or ["(no message)"])[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

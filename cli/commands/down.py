@@ -1,0 +1,169 @@
+"""`down`: takes a stack down. Data and secrets stay unless their deletion is asked for by name."""
+
+import shutil
+from argparse import Namespace
+
+from cli import engine, kubectl, objects, stacks
+from cli.choice import named_cluster, named_context
+from cli.failure import Failure
+from cli.objects import SELECTOR, Object
+from cli.stacks import Loaded, shown
+from cli.terminal import Terminal
+
+KEPT_KINDS = frozenset({"Namespace", "PersistentVolumeClaim"})
+
+# Workloads go first, so that nothing runs without its network policies.
+_FIRST = ("deployment.apps", "statefulset.apps", "cronjob.batch", "job.batch")
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Lists what stays, asks, and takes the rest down."""
+    loaded = stacks.read(arguments.stack)
+    context = named_context(loaded, arguments.context)
+    if arguments.confirm is not None and not arguments.delete_data:
+        raise Failure("--confirm goes with --delete-data only")
+    agreed = arguments.yes and context is not None
+    cli, no_cli = engine.installed()
+    backend = None if loaded.stack.state.exists() else engine.keeps(loaded.stack, cli)
+    if backend is None:
+        return _engineless(loaded, context, agreed, arguments.delete_data, arguments.confirm, terminal)
+    if cli is None:
+        raise Failure(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
+    if context is None:
+        raise Failure(
+            f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
+            "Name its context: --context, or flatline:target.context in the stack's file.",
+        )
+    return _by_engine(loaded, cli, context, agreed, arguments.delete_data, arguments.confirm, terminal)
+
+
+def _engineless(
+    loaded: Loaded, context: str | None, agreed: bool, delete_data: bool, confirm: str | None, terminal: Terminal
+) -> int:
+    rendered = objects.read(loaded.stack.build)
+    if not rendered and not loaded.stack.state.exists():
+        terminal.say(f"Stack {loaded.stack.name} has never been brought up: there is nothing to take down.")
+        return 0
+    commands = _deletions(rendered, context, delete_data)
+    if delete_data:
+        _list_lost(loaded, rendered, terminal)
+        _confirm(loaded, confirm, terminal)
+    else:
+        _list_kept(loaded, rendered, terminal)
+    if not commands:
+        terminal.say(f"{shown(loaded.stack.build)} holds no objects, so there is nothing to delete in a cluster.")
+    elif not _delete(commands, context, agreed or delete_data, terminal):
+        return 0
+    if delete_data:
+        _forget(loaded, terminal)
+    return 0
+
+
+def _deletions(rendered: list[Object], context: str | None, delete_data: bool) -> list[list[str]]:
+    """kubectl's commands: by label, so that what earlier runs left behind goes as well."""
+    spaces = objects.namespaces(rendered)
+    if delete_data:
+        return [kubectl.command(context, "delete", "--ignore-not-found", "namespace", *spaces)] if spaces else []
+    commands = []
+    for space in spaces:
+        kinds = {each.resource for each in rendered if each.namespace == space and each.kind not in KEPT_KINDS}
+        ordered = [kind for kind in _FIRST if kind in kinds] + sorted(kinds - set(_FIRST))
+        what = ["delete", "--ignore-not-found", "--selector", SELECTOR, ",".join(ordered)]
+        commands.append(kubectl.command(context, "-n", space, *what))
+    return commands
+
+
+def _delete(commands: list[list[str]], context: str | None, agreed: bool, terminal: Terminal) -> bool:
+    """Runs the commands, or shows them; whether the caller may go on."""
+    terminal.heading("Commands")
+    if context is None:
+        terminal.say(f"No cluster is named. Put your context in place of {kubectl.NOBODY}:")
+    for command in commands:
+        terminal.command(command)
+    if context is None:
+        return True
+    cluster = named_cluster(context)
+    if not agreed and not terminal.agrees(f"Run them on context {context} ({cluster.server})?"):
+        terminal.say("Nothing was deleted.")
+        return False
+    for command in commands:
+        status = kubectl.run(command)
+        if status != 0:
+            raise Failure(f"kubectl ended with status {status}; what it deleted stays deleted, the rest is there")
+    return True
+
+
+def _list_kept(loaded: Loaded, rendered: list[Object], terminal: Terminal) -> None:
+    terminal.say(f"Taking down stack {loaded.stack.name}; these stay:", "bold")
+    terminal.points(f"volume {claim}" for claim in objects.claims(rendered))
+    terminal.points(f"namespace {name}" for name in objects.namespaces(rendered))
+    if loaded.stack.state.exists():
+        terminal.points([f"secrets and certificate authorities, encrypted, in {shown(loaded.stack.state)}"])
+    terminal.say(f"`./flatline up --stack {loaded.stack.name}` brings everything back with the same data and pins.")
+
+
+def _list_lost(loaded: Loaded, rendered: list[Object], terminal: Terminal) -> None:
+    terminal.warn(f"Deleting stack {loaded.stack.name} for ever: every account, group and upload, and every pin.")
+    terminal.points(f"volume {claim}" for claim in objects.claims(rendered))
+    terminal.points(f"namespace {name}" for name in objects.namespaces(rendered))
+    for path in (loaded.stack.state, loaded.stack.build):
+        if path.exists():
+            terminal.points([shown(path)])
+
+
+def _confirm(loaded: Loaded, confirm: str | None, terminal: Terminal) -> None:
+    name = loaded.stack.name
+    typed = confirm if confirm is not None else terminal.ask(f"Type {name} to delete its data:")
+    if typed != name:
+        raise Failure(
+            "nothing was deleted: the stack's name was not typed",
+            f"In scripts: ./flatline down --stack {name} --delete-data --confirm {name}",
+        )
+
+
+def _forget(loaded: Loaded, terminal: Terminal) -> None:
+    stack = loaded.stack
+    if stack.build.exists():
+        shutil.rmtree(stack.build)
+    for path in (stack.state, stack.state.with_name(stack.state.name + ".lock"), stack.backend):
+        path.unlink(missing_ok=True)
+    terminal.say(f"Deleted the secrets and the files of stack {stack.name}; {stack.file.name} stays.")
+
+
+def _by_engine(
+    loaded: Loaded,
+    cli: engine.Cli,
+    context: str,
+    agreed: bool,
+    delete_data: bool,
+    confirm: str | None,
+    terminal: Terminal,
+) -> int:
+    cluster = named_cluster(context)
+    name = loaded.stack.name
+    terminal.say(f"Stack {name} on context {context} ({cluster.server}), by {cli}", "bold")
+    colour = "always" if terminal.colours else "never"
+    with engine.opened(loaded, cli, cluster) as stack:
+        protected = engine.protected(stack)
+        if delete_data:
+            terminal.warn(f"Deleting stack {name} for ever: every account, group and upload, and every pin.")
+        else:
+            terminal.say("These stay:")
+        terminal.points(protected)
+        if delete_data:
+            _confirm(loaded, confirm, terminal)
+            engine.unprotect(stack, cli)
+        elif not agreed and not terminal.agrees("Take the rest down?"):
+            terminal.say("Nothing was deleted.")
+            return 0
+        with engine.engine_errors("pulumi destroy failed", shown_already=True):
+            stack.destroy(
+                color=colour,
+                on_output=terminal.verbatim,
+                on_error=terminal.note,
+                exclude_protected=None if delete_data else True,
+            )
+        if delete_data:
+            engine.forget(stack)
+            _forget(loaded, terminal)
+    return 0

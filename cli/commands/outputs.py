@@ -1,0 +1,58 @@
+"""`outputs`: what a stack exports."""
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from cli import engine, objects, stacks
+from cli.failure import Failure
+from cli.stacks import Loaded
+from cli.terminal import Terminal
+from render.manifests import REDACTED
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Prints all outputs."""
+    show(of(stacks.read(arguments.stack)), arguments.format, terminal)
+    return 0
+
+
+def of(loaded: Loaded) -> dict[str, Any]:
+    """The outputs of the last `up`; the value of a secret one is hidden. Raises Failure before the first."""
+    stack = loaded.stack
+    if not stack.state.exists():
+        cli, no_cli = engine.installed()
+        backend = engine.keeps(stack, cli)
+        if backend is not None and cli is None:
+            raise Failure(f"Pulumi keeps stack {stack.name} ({backend}), and {no_cli}")
+        if backend is not None and cli is not None:
+            with engine.opened(loaded, cli, None) as opened, engine.engine_errors("pulumi cannot read the outputs"):
+                found = opened.outputs()
+            return {name: REDACTED if output.secret else output.value for name, output in sorted(found.items())}
+    written = objects.outputs(stack.build)
+    if written is None:
+        raise Failure(
+            f"stack {stack.name} has no outputs yet",
+            f"Bring it up first: ./flatline up --stack {stack.name}",
+        )
+    return written
+
+
+def show(values: Mapping[str, Any], form: str, terminal: Terminal) -> None:
+    """As JSON for machines, or name by name for people."""
+    if form == "json":
+        terminal.verbatim(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False))
+        return
+    for name, value in values.items():
+        terminal.say(name, "bold")
+        terminal.verbatim("\n".join(f"  {line}" for line in _lines(value)))
+
+
+def _lines(value: Any) -> list[str]:
+    if isinstance(value, Mapping):
+        width = max((len(key) for key in value), default=0)
+        return [f"{key:<{width}}  {line}" for key, item in value.items() for line in _lines(item)]
+    if isinstance(value, list):
+        return [line for item in value for line in _lines(item)]
+    return str(value).strip().splitlines()

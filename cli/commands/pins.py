@@ -1,0 +1,18 @@
+"""`pins`: the outputs that a client is built with."""
+
+from argparse import Namespace
+
+from cli import stacks
+from cli.commands import outputs
+from cli.terminal import Terminal
+
+FOR_OPERATORS = frozenset({"lostOnRestart"})
+"""Outputs that say nothing to a client."""
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Prints them."""
+    everything = outputs.of(stacks.read(arguments.stack))
+    pins = {name: value for name, value in everything.items() if name not in FOR_OPERATORS}
+    outputs.show(pins, arguments.format, terminal)
+    return 0

@@ -1,0 +1,85 @@
+"""`preview`: what `up` would change. Makes nothing and changes nothing."""
+
+from argparse import Namespace
+
+from cli import difference, engine, objects, stacks
+from cli.choice import named_cluster, named_context
+from cli.difference import Difference
+from cli.failure import Failure
+from cli.objects import Object
+from cli.recording import with_own_secrets, with_passing_secrets
+from cli.stacks import Loaded, shown
+from cli.terminal import Terminal
+from render.manifests import kubernetes_objects, tree
+from render.recorder import Recording
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """By the engine for a stack that it keeps, else by comparing with the files of the last run."""
+    loaded = stacks.read(arguments.stack)
+    if loaded.stack.state.exists():
+        with with_own_secrets(loaded, terminal) as kept:
+            _compare(loaded, kept.recording, terminal)
+        return 0
+    cli, no_cli = engine.installed()
+    backend = engine.keeps(loaded.stack, cli)
+    context = named_context(loaded, arguments.context)
+    if backend is not None and cli is None:
+        raise Failure(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
+    if cli is not None and context is not None:
+        _by_engine(loaded, cli, context, terminal)
+    elif backend is not None:
+        raise Failure(
+            f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
+            "Name its context: --context, or flatline:target.context in the stack's file.",
+        )
+    else:
+        _compare(loaded, with_passing_secrets(loaded, terminal), terminal)
+    return 0
+
+
+def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> None:
+    cluster = named_cluster(context)
+    terminal.say(f"Stack {loaded.stack.name} on context {context} ({cluster.server}), by {cli}")
+    with (
+        engine.opened(loaded, cli, cluster) as stack,
+        engine.engine_errors("pulumi preview failed", shown_already=True),
+    ):
+        stack.preview(
+            color="always" if terminal.colours else "never",
+            on_output=terminal.verbatim,
+            on_error=terminal.note,
+        )
+
+
+def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> None:
+    tree(recording, redact=True)  # its checks: the preview shall find what `up` would refuse
+    unshowable = {
+        str(Object(resource.outputs))
+        for resource in kubernetes_objects(recording)
+        if resource.secret_output_paths and resource.outputs["kind"] != "Secret"
+    }
+    before = objects.read(loaded.stack.build)
+    after = [Object(resource.outputs) for resource in kubernetes_objects(recording)]
+    found = difference.between(before, after)
+    where = shown(loaded.stack.build)
+    terminal.say(f"Stack {loaded.stack.name}: what `up` would change in {where}/", "bold")
+    if not before:
+        terminal.say("Nothing has been rendered there yet: every object is new.")
+    if not found:
+        terminal.say("Nothing.")
+        return
+    _show(found, unshowable, terminal)
+
+
+def _show(found: Difference, unshowable: set[str], terminal: Terminal) -> None:
+    terminal.points((f"new: {each}" for each in found.new), "green")
+    terminal.points((f"gone: {each}" for each in found.gone), "red")
+    for before, after in found.changed:
+        renamed = f", as {after.name}" if after.name != before.name else ""
+        terminal.points([f"changed: {before}{renamed}"], "yellow")
+        if str(after) in unshowable:
+            terminal.say("  It holds secrets outside of a Secret, so the change is not shown.")
+        else:
+            terminal.diff(f"    {line}" for line in difference.lines(before, after) if line[:3] not in {"---", "+++"})
+    terminal.say(f"{len(found.new)} new, {len(found.changed)} changed, {len(found.gone)} gone.", "bold")

@@ -1,0 +1,49 @@
+"""`render`: writes a stack's objects as files."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from cli import engine, stacks
+from cli.choice import refuse_if_engine_keeps
+from cli.failure import Failure
+from cli.recording import with_own_secrets, with_passing_secrets
+from cli.stacks import Loaded, shown
+from cli.terminal import Terminal
+from render import manifests
+from render.manifests import Summary
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Writes them, and says where."""
+    loaded = stacks.read(arguments.stack)
+    folder = _folder(loaded, arguments.output, arguments.redact)
+    backend = engine.keeps(loaded.stack, engine.installed()[0]) if not loaded.stack.state.exists() else None
+    if backend is not None and not arguments.redact:
+        refuse_if_engine_keeps(loaded.stack, backend)
+    if backend is not None:
+        terminal.note(
+            f"Pulumi keeps this stack's secrets ({backend}): names made from secrets differ from the cluster's."
+        )
+        written = manifests.write(with_passing_secrets(loaded, terminal), folder, redact=True)
+    else:
+        with with_own_secrets(loaded, terminal) as kept:
+            kept.save()
+            written = manifests.write(kept.recording, folder, redact=arguments.redact)
+    _report(written, arguments.redact, terminal)
+    return 0
+
+
+def _folder(loaded: Loaded, output: str | None, redact: bool) -> Path:
+    if output is None:
+        return loaded.stack.build.with_name(f"{loaded.stack.name}.redacted") if redact else loaded.stack.build
+    folder = Path(output).absolute()
+    if not output.strip() or folder == Path(folder.anchor):
+        raise Failure(f"--output {output!r} is no folder to write into")
+    return folder
+
+
+def _report(written: Summary, redacted: bool, terminal: Terminal) -> None:
+    what = "without secrets" if redacted else f"{len(written.secret_files)} of the files hold secrets (mode 0600)"
+    terminal.say(f"{written.total} objects in {shown(written.directory)}/, {what}.")
+    changed = len(written.changed) + len(written.removed)
+    terminal.say(f"{changed} files differ from the last run." if changed else "Nothing has changed since the last run.")

@@ -1,0 +1,110 @@
+"""`secret set`: a value of the operator's own, encrypted into the stack's file."""
+
+import difflib
+import json
+import os
+import sys
+from argparse import Namespace
+from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
+
+import yaml
+
+from cli import stack_edit, stacks
+from cli.failure import Failure
+from cli.stacks import ROOT, Loaded
+from cli.terminal import Terminal
+from config import provided
+from config.schema.secrets import BY_NAME, Secret
+from config.settings import PROJECT, load
+from render import stack_file
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Reads the value, checks it, and writes it."""
+    secret = _known(arguments.name)
+    loaded = stacks.read(arguments.stack)
+    _refuse_other_providers(loaded, secret)
+    value = _value(secret, terminal)
+    encrypted, salt = stack_file.encrypt(value, loaded.passphrase(), loaded.config.encryption_salt)
+    before = loaded.stack.file.read_text(encoding="utf-8")
+    after = stack_edit.with_secret(before, secret.name, encrypted, salt)
+    _check(loaded, secret, value, after)
+    _replace(loaded.stack.file, after)
+    terminal.say(f"Wrote {secret.name}, encrypted, to {loaded.stack.file.name}.")
+    if loaded.settings.epoch(secret.name) > 1:
+        terminal.say("Its rotation epoch is gone from the file: a value of your own has none.")
+    source = loaded.passphrase.find()
+    if source.created:
+        terminal.say(f"The passphrase is in {source.origin}. Keep a copy.")
+    terminal.say("Next:")
+    terminal.command(["./flatline", "up", "--stack", loaded.stack.name])
+    return 0
+
+
+def _known(name: str) -> Secret:
+    if name in BY_NAME:
+        return BY_NAME[name]
+    close = difflib.get_close_matches(name, BY_NAME, n=1)
+    raise Failure(
+        f"{name} is no secret",
+        f"Did you mean {close[0]}?" if close else "`./flatline secret list` shows their names.",
+    )
+
+
+def _refuse_other_providers(loaded: Loaded, secret: Secret) -> None:
+    provider = (yaml.safe_load(loaded.stack.file.read_text()) or {}).get("secretsprovider")
+    if provider not in {None, "", "passphrase", "default"}:
+        raise Failure(
+            f"{loaded.stack.file.name} encrypts with {provider.partition(':')[0]}, which only Pulumi can do",
+            f"pulumi config set --stack {loaded.stack.name} --secret --path '{PROJECT}:secrets.{secret.name}.value'",
+        )
+
+
+def _value(secret: Secret, terminal: Terminal) -> str:
+    """The value from standard input, checked. A wrong one is never shown."""
+    encoding = secret.readers[0].encoding
+    if sys.stdin.isatty():
+        value = terminal.ask_secret(f"{secret.name} ({encoding}, {secret.length} bytes or more; not shown):")
+    else:
+        value = sys.stdin.read()
+    value = value.strip()
+    if not value:
+        raise Failure(f"{secret.name}: there is no value", "Type it, or give it on standard input.")
+    try:
+        provided.check_secret(secret, value)
+    except ValueError as problem:
+        raise Failure(str(problem)) from None
+    return value
+
+
+def _check(loaded: Loaded, secret: Secret, value: str, text: str) -> None:
+    """Reads the new text as the engine would: the value is there, and nothing else is different."""
+    with TemporaryDirectory(prefix="flatline-") as folder:
+        copy = Path(folder) / loaded.stack.file.name
+        copy.write_text(text, encoding="utf-8")
+        (Path(folder) / "Pulumi.yaml").write_bytes((ROOT / "Pulumi.yaml").read_bytes())
+        read = dict(stack_file.read(copy, loaded.passphrase).config)
+    key = f"{PROJECT}:secrets"
+    expected = json.loads(loaded.config.config.get(key) or "{}") | {secret.name: {"value": value}}
+    others = {name: each for name, each in loaded.config.config.items() if name != key}
+    if json.loads(read.pop(key, "{}")) != expected or read != others:
+        raise Failure(
+            f"{loaded.stack.file.name} is written in a form that this command cannot edit; it is as it was",
+            f"Set flatline:secrets.{secret.name}.value with `pulumi config set --secret --path`.",
+        )
+    load({**others, key: json.dumps(expected)})
+
+
+def _replace(path: Path, text: str) -> None:
+    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
+        temporary = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.chmod(path.stat().st_mode & 0o777)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

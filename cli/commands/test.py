@@ -1,0 +1,161 @@
+"""`test`: lint, types and tests; a line for each with its time, and the output of what failed."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import IO
+
+from cli.stacks import ROOT
+from cli.terminal import Terminal
+
+WORKERS = "2"
+INTERACTIVE = frozenset({"--pdb", "--trace"})
+NO_TESTS_COLLECTED = 5
+
+_PYTHON = sys.executable
+_LINT = ("lint", (_PYTHON, "-m", "ruff", "check", ".", "flatline"))
+_FORMAT = ("format", (_PYTHON, "-m", "ruff", "format", "--check", ".", "flatline"))
+_TYPES = ("types", (_PYTHON, "-m", "mypy", "--scripts-are-modules", ".", "flatline"))
+
+_CHECKS = {
+    None: (_LINT, _FORMAT, _TYPES),
+    "fast": (_LINT, _FORMAT),
+    "integration": (),
+    "all": (_LINT, _FORMAT, _TYPES),
+}
+"""What is run beside pytest, by the selection that was typed."""
+
+
+@dataclass
+class Check:
+    """A tool that runs in the background, its output kept."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    began: float
+
+    def report(self, terminal: Terminal) -> bool:
+        """Waits for it, prints its line and, if it failed, what it said. Whether it succeeded."""
+        with terminal.step(self.name):
+            status = self.process.wait()
+        terminal.say(f"{self.name:<8} {'ok' if status == 0 else 'FAILED':<6} {time.monotonic() - self.began:6.1f} s")
+        if status != 0:
+            self.output.seek(0)
+            terminal.verbatim(self.output.read().decode(errors="replace").rstrip())
+        return status == 0
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """The checks and pytest at the same time; pytest's status, or 1 if a check failed."""
+    os.chdir(ROOT)
+    with _started(_CHECKS[arguments.selection]) as checks, _pytest(arguments, terminal) as tests:
+        failed = [check.name for check in checks if not check.report(terminal)]
+        status = tests.finish()
+    if status == NO_TESTS_COLLECTED and arguments.selection not in {"integration", "all"}:
+        terminal.note("Tests that run real servers are found with --integration or --all.")
+    if failed:
+        terminal.fail(f"failed: {', '.join(failed)}")
+    return status or (1 if failed else 0)
+
+
+def pytest_command(selection: str | None, passed_on: Sequence[str], *, colours: bool) -> list[str]:
+    """How pytest is called: what was typed, and our defaults for what was not."""
+    words = list(passed_on)
+    together = INTERACTIVE.intersection(words) or any(word.startswith(("-n", "--numprocesses")) for word in words)
+    defaults = [] if together else ["-n", WORKERS, "--dist", "loadfile"]
+    if colours:
+        defaults.append("--color=yes")
+    if selection in {"integration", "all"}:
+        if selection == "integration" and "-m" not in words:
+            defaults += ["-m", "integration"]
+        return [_PYTHON, "-m", "tests.lab.run", *defaults, *words]
+    if "-m" not in words:
+        defaults += ["-m", "not integration"]
+    return [_PYTHON, "-m", "pytest", *defaults, *words]
+
+
+@contextmanager
+def _started(tools: Sequence[tuple[str, Sequence[str]]]) -> Iterator[list[Check]]:
+    checks: list[Check] = []
+    try:
+        for name, command in tools:
+            output = tempfile.TemporaryFile()  # noqa: SIM115 - closed below, after its process
+            process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+            checks.append(Check(name, process, output, time.monotonic()))
+        yield checks
+    finally:
+        for check in checks:
+            _end(check.process)
+            check.output.close()
+
+
+class _Tests:
+    """pytest, running; what it prints waits until the checks have had their lines."""
+
+    def __init__(self, command: Sequence[str], *, interactive: bool) -> None:
+        self._interactive = interactive
+        self._command = command
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close
+        self.process = None if interactive else self._start(self._output)
+
+    def _start(self, output: IO[bytes] | None) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            self._command,
+            stdout=output,
+            stderr=subprocess.STDOUT if output else None,
+            stdin=None if self._interactive else subprocess.DEVNULL,
+        )
+
+    def finish(self) -> int:
+        """Shows its output as it comes, to the end; its status."""
+        if self.process is None:
+            self.process = self._start(None)
+            return self.process.wait()
+        position, ended = 0, False
+        while not ended:
+            ended = self.process.poll() is not None
+            position = self._forward(position)
+            if not ended:
+                time.sleep(0.1)
+        return self.process.returncode
+
+    def _forward(self, position: int) -> int:
+        while chunk := os.pread(self._output.fileno(), 65536, position):
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.buffer.flush()
+            position += len(chunk)
+        return position
+
+    def close(self) -> None:
+        """Ends it if it still runs."""
+        if self.process is not None:
+            _end(self.process)
+        self._output.close()
+
+
+@contextmanager
+def _pytest(arguments: Namespace, terminal: Terminal) -> Iterator[_Tests]:
+    command = pytest_command(arguments.selection, arguments.pytest, colours=terminal.colours)
+    tests = _Tests(command, interactive=bool(INTERACTIVE.intersection(arguments.pytest)))
+    try:
+        yield tests
+    finally:
+        tests.close()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that still runs, kindly: pytest's fixtures then stop their servers."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,73 @@
+"""`up`: deploys a stack, or renders it."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+from cli import engineless, stacks
+from cli.choice import ByEngine, Wishes, choose
+from cli.failure import Failure
+from cli.stacks import Loaded, shown
+from cli.terminal import Terminal
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Says what was chosen and why, and does it."""
+    loaded = stacks.read(arguments.stack)
+    wishes = Wishes(
+        engine=arguments.engine, context=arguments.context, yes=arguments.yes, new_secrets=arguments.new_secrets
+    )
+    choice = choose(loaded, wishes, terminal)
+    terminal.say(f"Stack {loaded.stack.name}, {loaded.settings.domain}", "bold")
+    terminal.points(choice.reasons)
+    if isinstance(choice, ByEngine):
+        return _deploy(loaded, choice, terminal)
+    return engineless.up(loaded, choice, terminal)
+
+
+def _deploy(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> int:
+    from cli import engine
+
+    engineless.warn_of_moving_images(loaded, terminal)
+    if loaded.stack.state.exists():
+        _agree_to_new_secrets(loaded, choice, terminal)
+    colour = "always" if terminal.colours else "never"
+    with engine.opened(loaded, choice.cli, choice.cluster) as stack:
+        if not choice.agreed:
+            with engine.engine_errors("pulumi preview failed", shown_already=True):
+                stack.preview(color=colour, on_output=terminal.verbatim, on_error=terminal.note)
+            if not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
+                raise Failure("nothing was deployed: no agreement")
+        if loaded.stack.state.exists():
+            aside = loaded.stack.state.with_suffix(".json.before-pulumi")
+            loaded.stack.state.rename(aside)
+            terminal.say(f"The earlier secrets are now in {shown(aside)}.")
+        engine.note_backend(loaded.stack)
+        with engine.engine_errors("pulumi up failed", shown_already=True):
+            result = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
+    _summary(loaded, {name: output.value for name, output in result.outputs.items()}, terminal)
+    return 0
+
+
+def _agree_to_new_secrets(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> None:
+    name = loaded.stack.name
+    terminal.warn(
+        f"{shown(loaded.stack.state)} will not be used: all secrets are made anew. Every client must be built anew "
+        "with the new pins, and existing groups and profiles become unreadable."
+    )
+    if not choice.agreed and terminal.ask("Type the stack's name to go on:") != name:
+        raise Failure("nothing was deployed: no agreement to new secrets")
+
+
+def _summary(loaded: Loaded, outputs: Mapping[str, Any], terminal: Terminal) -> None:
+    from cli import engine
+
+    terminal.heading("Clients")
+    option = [] if loaded.stack.name == "dev" else ["--stack", loaded.stack.name]
+    terminal.command(["./flatline", "pins", *option])
+    engineless.points_to_know(loaded, outputs.get("lostOnRestart", ()), terminal)
+    hint = engine.environment_hint(loaded)
+    if hint:
+        terminal.heading("To go on with plain pulumi")
+        for line in hint:
+            terminal.command(line)

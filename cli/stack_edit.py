@@ -1,0 +1,105 @@
+"""Writes one encrypted value into a stack's file and leaves every other line as it was, comments included."""
+
+from collections.abc import Sequence
+
+import yaml
+
+from cli.failure import Failure
+from config.settings import PROJECT
+
+_SECRETS_KEYS = ("secrets", f"{PROJECT}:secrets", f"{PROJECT}:config:secrets")
+_INDENT = 2
+
+
+def with_secret(text: str, name: str, encrypted: str, salt: str) -> str:
+    """The file's text with `secrets.<name>` set to an encrypted value alone, and the salt if it had none.
+
+    Raises Failure where the file is written in a form that cannot be edited by lines.
+    """
+    lines = text.splitlines()
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if root is not None and (not isinstance(root, yaml.MappingNode) or root.flow_style):
+        raise _by_hand("the file", name)
+    config = _entry(root, "config")
+    if config is None:
+        lines += ["config:", *_block(_INDENT, f"{PROJECT}:secrets", name, encrypted)]
+    else:
+        _into_config(lines, *config, name, encrypted)
+    if _entry(root, "encryptionsalt") is None:
+        lines.append(f"encryptionsalt: {salt}")
+    return "\n".join(lines) + "\n"
+
+
+_Pair = tuple[yaml.Node, yaml.Node]
+
+
+def _into_config(lines: list[str], key: yaml.Node, config: yaml.Node, name: str, encrypted: str) -> None:
+    if _is_null(config):
+        lines[key.start_mark.line + 1 : key.start_mark.line + 1] = _block(
+            _INDENT, f"{PROJECT}:secrets", name, encrypted
+        )
+        return
+    if not isinstance(config, yaml.MappingNode) or config.flow_style:
+        raise _by_hand("config", name)
+    indent = config.value[0][0].start_mark.column
+    found = _entry(config, *_SECRETS_KEYS)
+    if found is None:
+        end = _end(lines, config)
+        lines[end:end] = _block(indent, f"{PROJECT}:secrets", name, encrypted)
+        return
+    _into_secrets(lines, *found, name, encrypted)
+
+
+def _into_secrets(lines: list[str], key: yaml.Node, secrets: yaml.Node, name: str, encrypted: str) -> None:
+    line, indent = key.start_mark.line, key.start_mark.column
+    written = lines[line][indent : key.end_mark.column]
+    if _is_null(secrets) or (isinstance(secrets, yaml.MappingNode) and not secrets.value):
+        end = max(_end(lines, secrets), line + 1)
+        lines[line:end] = _block(indent, written, name, encrypted)
+        return
+    if not isinstance(secrets, yaml.MappingNode) or secrets.flow_style:
+        raise _by_hand(written, name)
+    inner = secrets.value[0][0].start_mark.column
+    found = _entry(secrets, name)
+    if found is None:
+        start = end = _end(lines, secrets)
+    else:
+        start, end = found[0].start_mark.line, _end(lines, found[1])
+    lines[start:end] = _entry_lines(inner, name, encrypted)
+
+
+def _block(indent: int, key: str, name: str, encrypted: str) -> list[str]:
+    return [f"{' ' * indent}{key}:", *_entry_lines(indent + _INDENT, name, encrypted)]
+
+
+def _entry_lines(indent: int, name: str, encrypted: str) -> list[str]:
+    pad = " " * indent
+    return [f"{pad}{name}:", f"{pad}  value:", f"{pad}    secure: {encrypted}"]
+
+
+def _entry(mapping: yaml.Node | None, *keys: str) -> _Pair | None:
+    pairs: Sequence[_Pair] = mapping.value if isinstance(mapping, yaml.MappingNode) else ()
+    return next((pair for pair in pairs if pair[0].value in keys), None)
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"
+
+
+def _end(lines: Sequence[str], node: yaml.Node) -> int:
+    """The line after a value's last one. A block ends, for PyYAML, where the next token begins."""
+    block = isinstance(node, yaml.CollectionNode) and not node.flow_style
+    literal = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
+    end = node.end_mark.line if block or literal else node.end_mark.line + 1
+    if block and node.end_mark.line == len(lines) - 1 and node.end_mark.column > 0:
+        end = len(lines)
+    while end - 1 > node.start_mark.line and lines[end - 1].strip()[:1] in ("", "#"):
+        end -= 1
+    return end
+
+
+def _by_hand(what: str, name: str) -> Failure:
+    return Failure(
+        f"{what} is written in braces, which this command does not edit",
+        f"Write it as a block of keys, a line each, or set flatline:secrets.{name}.value with `pulumi config set`.",
+    )

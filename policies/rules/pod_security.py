@@ -1,0 +1,389 @@
+"""The 18 checks of the Pod Security Standards' profile `restricted`: twelve of `baseline` and six of its own.
+
+https://kubernetes.io/docs/concepts/security/pod-security-standards/ (Kubernetes 1.34). Where two checks of the
+standard look at one field, each reports its own part only, so that a mistake is told once: what no profile allows by
+the check of `baseline`, what only `restricted` forbids by that of `restricted`.
+"""
+
+from collections.abc import Iterator
+
+from policies.model import Properties, items, mapping, objects, text
+from policies.pods import Container, Pod, each_container, each_pod
+from policies.rule import ResourceRule, Settings
+
+# --- baseline
+
+
+def _host_process(pod: Pod, settings: Settings) -> Iterator[str]:
+    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
+    for where, security in places:
+        if mapping(security.get("windowsOptions")).get("hostProcess") not in (None, False):
+            yield f"{where}: securityContext.windowsOptions.hostProcess is set"
+
+
+HOST_PROCESS = ResourceRule(
+    name="pod-host-process",
+    description="No Windows container runs as a process of its node.",
+    frameworks=("PSS baseline: HostProcess", "NSA/CISA: Pod security"),
+    remedy="Remove securityContext.windowsOptions.hostProcess.",
+    check=each_pod(_host_process),
+)
+
+
+def _host_namespaces(pod: Pod, settings: Settings) -> Iterator[str]:
+    for name in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.spec.get(name) not in (None, False):
+            yield f"pod: {name} is set"
+
+
+HOST_NAMESPACES = ResourceRule(
+    name="pod-host-namespaces",
+    description="No pod shares the network, the processes or the IPC of its node.",
+    frameworks=("PSS baseline: Host Namespaces", "CKV_K8S_17", "CKV_K8S_18", "CKV_K8S_19", "NSA/CISA: Pod security"),
+    remedy="Remove hostNetwork, hostPID and hostIPC; publish ports by a Service.",
+    check=each_pod(_host_namespaces),
+)
+
+
+def _privileged(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if container.security.get("privileged") not in (None, False):
+        yield "securityContext.privileged is set"
+
+
+PRIVILEGED = ResourceRule(
+    name="pod-privileged",
+    description="No container is privileged.",
+    frameworks=("PSS baseline: Privileged Containers", "CKV_K8S_16", "NSA/CISA: Pod security"),
+    remedy="Set securityContext.privileged to false.",
+    check=each_container(_privileged),
+)
+
+UNREMARKABLE = frozenset(
+    {
+        "AUDIT_WRITE",
+        "CHOWN",
+        "DAC_OVERRIDE",
+        "FOWNER",
+        "FSETID",
+        "KILL",
+        "MKNOD",
+        "NET_BIND_SERVICE",
+        "SETFCAP",
+        "SETGID",
+        "SETPCAP",
+        "SETUID",
+        "SYS_CHROOT",
+    }
+)
+"""The capabilities that `baseline` lets a container add: those that runtimes give by default."""
+
+
+def _added(container: Container) -> list[str]:
+    return [text(name) for name in items(mapping(container.security.get("capabilities")).get("add"))]
+
+
+def _capabilities_added(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if any(name not in UNREMARKABLE for name in _added(container)):
+        yield "securityContext.capabilities.add has a capability beyond those of a usual container"
+
+
+CAPABILITIES_ADDED = ResourceRule(
+    name="pod-capabilities-added",
+    description="No container adds a capability beyond those that runtimes give by default.",
+    frameworks=("PSS baseline: Capabilities", "CKV_K8S_25", "CKV_K8S_39", "NSA/CISA: Pod security"),
+    remedy="Remove it from securityContext.capabilities.add.",
+    check=each_container(_capabilities_added),
+)
+
+
+def _host_path(pod: Pod, settings: Settings) -> Iterator[str]:
+    for volume in pod.volumes():
+        if volume.get("hostPath") is not None:
+            yield f"volume {text(volume.get('name'))}: is a path of the node"
+
+
+HOST_PATH = ResourceRule(
+    name="pod-host-path",
+    description="No volume is a path of the node.",
+    frameworks=("PSS baseline: HostPath Volumes", "CKV_K8S_27", "NSA/CISA: Pod security"),
+    remedy="Use a persistent volume claim or an emptyDir.",
+    check=each_pod(_host_path),
+)
+
+
+def _host_ports(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    for port in objects(container.spec.get("ports")):
+        if port.get("hostPort") not in (None, 0):
+            yield f"port {text(port.get('name')) or 'without a name'}: hostPort is set"
+
+
+HOST_PORTS = ResourceRule(
+    name="pod-host-ports",
+    description="No container takes a port of its node.",
+    frameworks=("PSS baseline: Host Ports", "CKV_K8S_26", "NSA/CISA: Pod security"),
+    remedy="Remove hostPort; publish the port by a Service.",
+    check=each_container(_host_ports),
+)
+
+PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
+def _handlers(container: Container) -> Iterator[tuple[str, Properties]]:
+    for name in PROBES:
+        yield name, mapping(container.spec.get(name))
+    lifecycle = mapping(container.spec.get("lifecycle"))
+    for name in ("postStart", "preStop"):
+        yield f"lifecycle.{name}", mapping(lifecycle.get(name))
+
+
+def _probe_hosts(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    for name, handler in _handlers(container):
+        for action in ("httpGet", "tcpSocket"):
+            if mapping(handler.get(action)).get("host") not in (None, ""):
+                yield f"{name}.{action}.host is set"
+
+
+PROBE_HOSTS = ResourceRule(
+    name="pod-probe-hosts",
+    description="Probes and lifecycle hooks ask the pod itself, not a host that they name.",
+    frameworks=("PSS baseline: Host Probes / Lifecycle Hooks",),
+    remedy="Remove host from the probe or hook.",
+    check=each_container(_probe_hosts),
+)
+
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+
+
+def _app_armor(pod: Pod, settings: Settings) -> Iterator[str]:
+    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
+    for where, security in places:
+        if mapping(security.get("appArmorProfile")).get("type") not in (None, "RuntimeDefault", "Localhost"):
+            yield f"{where}: securityContext.appArmorProfile.type is neither RuntimeDefault nor Localhost"
+    for name, value in mapping(pod.metadata.get("annotations")).items():
+        if name.startswith(APPARMOR) and value not in ("", "runtime/default") and not text(value).startswith("localhost/"):
+            yield f"annotation {name}: is neither runtime/default nor localhost/..."
+
+
+APP_ARMOR = ResourceRule(
+    name="pod-apparmor",
+    description="No container leaves the AppArmor profile of its runtime for none.",
+    frameworks=("PSS baseline: AppArmor", "NSA/CISA: Pod security"),
+    remedy="Remove the profile, or set its type to RuntimeDefault.",
+    check=each_pod(_app_armor),
+)
+
+SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t")
+
+
+def _selinux(pod: Pod, settings: Settings) -> Iterator[str]:
+    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
+    for where, security in places:
+        options = mapping(security.get("seLinuxOptions"))
+        if options.get("type") not in SELINUX_TYPES:
+            yield f"{where}: securityContext.seLinuxOptions.type is none of a container's"
+        for name in ("user", "role"):
+            if options.get(name) not in (None, ""):
+                yield f"{where}: securityContext.seLinuxOptions.{name} is set"
+
+
+SELINUX = ResourceRule(
+    name="pod-selinux",
+    description="SELinux confines each container as one.",
+    frameworks=("PSS baseline: SELinux", "NSA/CISA: Pod security"),
+    remedy="Remove seLinuxOptions.",
+    check=each_pod(_selinux),
+)
+
+
+def _proc_mount(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if container.security.get("procMount") not in (None, "Default"):
+        yield "securityContext.procMount is not Default"
+
+
+PROC_MOUNT = ResourceRule(
+    name="pod-proc-mount",
+    description="The runtime masks /proc of each container.",
+    frameworks=("PSS baseline: /proc Mount Type",),
+    remedy="Remove securityContext.procMount.",
+    check=each_container(_proc_mount),
+)
+
+SECCOMP = ("RuntimeDefault", "Localhost")
+
+
+def _profile(security: Properties) -> str:
+    return text(mapping(security.get("seccompProfile")).get("type"))
+
+
+def _seccomp_off(pod: Pod, settings: Settings) -> Iterator[str]:
+    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
+    for where, security in places:
+        if _profile(security) not in ("", *SECCOMP):
+            yield f"{where}: securityContext.seccompProfile.type switches the filter off"
+
+
+SECCOMP_OFF = ResourceRule(
+    name="pod-seccomp-off",
+    description="No container switches the filter of system calls off.",
+    frameworks=("PSS baseline: Seccomp", "NSA/CISA: Pod security"),
+    remedy="Set securityContext.seccompProfile.type to RuntimeDefault.",
+    check=each_pod(_seccomp_off),
+)
+
+SAFE_SYSCTLS = frozenset(
+    {
+        "kernel.shm_rmid_forced",
+        "net.ipv4.ip_local_port_range",
+        "net.ipv4.ip_local_reserved_ports",
+        "net.ipv4.ip_unprivileged_port_start",
+        "net.ipv4.ping_group_range",
+        "net.ipv4.tcp_fin_timeout",
+        "net.ipv4.tcp_keepalive_intvl",
+        "net.ipv4.tcp_keepalive_probes",
+        "net.ipv4.tcp_keepalive_time",
+        "net.ipv4.tcp_syncookies",
+    }
+)
+
+
+def _sysctls(pod: Pod, settings: Settings) -> Iterator[str]:
+    for sysctl in objects(pod.security.get("sysctls")):
+        if text(sysctl.get("name")) not in SAFE_SYSCTLS:
+            yield f"sysctl {text(sysctl.get('name')) or 'without a name'}: reaches beyond the pod"
+
+
+SYSCTLS = ResourceRule(
+    name="pod-sysctls",
+    description="A pod sets no kernel parameter that reaches beyond it.",
+    frameworks=("PSS baseline: Sysctls", "NSA/CISA: Pod security"),
+    remedy="Remove it from securityContext.sysctls, or set it on the node.",
+    check=each_pod(_sysctls),
+)
+
+# --- restricted
+
+VOLUME_TYPES = frozenset(
+    {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "hostPath",  # pod-host-path tells of it
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
+)
+
+
+def _volume_types(pod: Pod, settings: Settings) -> Iterator[str]:
+    for volume in pod.volumes():
+        kinds = {key for key in volume if key != "name" and volume.get(key) is not None}
+        if not kinds <= VOLUME_TYPES:
+            yield f"volume {text(volume.get('name'))}: is of a type that is not allowed"
+
+
+VOLUMES = ResourceRule(
+    name="pod-volume-types",
+    description="Volumes are claims, scratch space, or files of ConfigMaps and Secrets.",
+    frameworks=("PSS restricted: Volume Types", "NSA/CISA: Pod security"),
+    remedy="Use a persistent volume claim; a driver for another kind of storage belongs behind a StorageClass.",
+    check=each_pod(_volume_types),
+)
+
+
+def _escalation(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if container.security.get("allowPrivilegeEscalation") is not False:
+        yield "securityContext.allowPrivilegeEscalation is not false"
+
+
+PRIVILEGE_ESCALATION = ResourceRule(
+    name="pod-privilege-escalation",
+    description="No process gains more privileges than its parent.",
+    frameworks=("PSS restricted: Privilege Escalation", "CKV_K8S_20", "NSA/CISA: Pod security"),
+    remedy="Set securityContext.allowPrivilegeEscalation to false.",
+    check=each_container(_escalation),
+)
+
+
+def _non_root(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    own = container.security.get("runAsNonRoot")
+    if (pod.security.get("runAsNonRoot") if own is None else own) is not True:
+        yield "runAsNonRoot is not true, neither in its securityContext nor in the pod's"
+
+
+NON_ROOT = ResourceRule(
+    name="pod-non-root",
+    description="The node refuses to start a container as root.",
+    frameworks=("PSS restricted: Running as Non-root", "CKV_K8S_23", "NSA/CISA: Non-root containers"),
+    remedy="Set securityContext.runAsNonRoot to true, and a user if the image names none.",
+    check=each_container(_non_root),
+)
+
+
+def _root_user(pod: Pod, settings: Settings) -> Iterator[str]:
+    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
+    for where, security in places:
+        if security.get("runAsUser") == 0:
+            yield f"{where}: securityContext.runAsUser is root"
+
+
+ROOT_USER = ResourceRule(
+    name="pod-root-user",
+    description="No container is told to run as user 0.",
+    frameworks=("PSS restricted: Running as Non-root user", "CKV_K8S_40", "NSA/CISA: Non-root containers"),
+    remedy="Set securityContext.runAsUser to a number above 10000.",
+    check=each_pod(_root_user),
+)
+
+
+def _seccomp(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if not _profile(container.security) and not _profile(pod.security):
+        yield "has no seccompProfile, neither in its securityContext nor in the pod's"
+
+
+SECCOMP_PROFILE = ResourceRule(
+    name="pod-seccomp-profile",
+    description="Each container says which filter of system calls it has.",
+    frameworks=("PSS restricted: Seccomp", "CKV_K8S_31", "NSA/CISA: Pod security"),
+    remedy="Set securityContext.seccompProfile.type to RuntimeDefault.",
+    check=each_container(_seccomp),
+)
+
+
+def _capabilities_dropped(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if "ALL" not in items(mapping(container.security.get("capabilities")).get("drop")):
+        yield "securityContext.capabilities.drop has not ALL"
+    if any(name in UNREMARKABLE - {"NET_BIND_SERVICE"} for name in _added(container)):
+        yield "securityContext.capabilities.add has more than NET_BIND_SERVICE"
+
+
+CAPABILITIES_DROPPED = ResourceRule(
+    name="pod-capabilities-dropped",
+    description="Each container drops all capabilities, and adds NET_BIND_SERVICE at most.",
+    frameworks=("PSS restricted: Capabilities", "CKV_K8S_28", "CKV_K8S_37", "NSA/CISA: Pod security"),
+    remedy="Set securityContext.capabilities to {drop: [ALL]}.",
+    check=each_container(_capabilities_dropped),
+)
+
+RULES = (
+    HOST_PROCESS,
+    HOST_NAMESPACES,
+    PRIVILEGED,
+    CAPABILITIES_ADDED,
+    HOST_PATH,
+    HOST_PORTS,
+    PROBE_HOSTS,
+    APP_ARMOR,
+    SELINUX,
+    PROC_MOUNT,
+    SECCOMP_OFF,
+    SYSCTLS,
+    VOLUMES,
+    PRIVILEGE_ESCALATION,
+    NON_ROOT,
+    ROOT_USER,
+    SECCOMP_PROFILE,
+    CAPABILITIES_DROPPED,
+)

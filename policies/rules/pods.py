@@ -1,0 +1,225 @@
+"""How pods are built: exact images from known places, resources, probes, no token, labels."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from policies.model import Properties, Resource, items, mapping, objects, text
+from policies.pods import SERVERS, Container, Pod, each_container, each_pod, pod_of
+from policies.rule import Level, ResourceRule, Settings, Violation, strings, switch
+
+
+def _read_only_root(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if container.security.get("readOnlyRootFilesystem") is not True:
+        yield "securityContext.readOnlyRootFilesystem is not true"
+
+
+READ_ONLY_ROOT = ResourceRule(
+    name="pod-read-only-root",
+    description="No container can change the files of its image.",
+    frameworks=("CKV_K8S_22", "NSA/CISA: Immutable container file systems"),
+    remedy="Set securityContext.readOnlyRootFilesystem to true, and mount an emptyDir where it must write.",
+    check=each_container(_read_only_root),
+)
+
+
+@dataclass(frozen=True)
+class Image:
+    """A reference as the runtime reads it: `repository` has the registry, `tag` and `digest` may be empty."""
+
+    repository: str
+    tag: str
+    digest: str
+
+
+def image_of(reference: str) -> Image:
+    """`redis:8.10.2` is `docker.io/library/redis` with the tag `8.10.2` (distribution/reference, normalize.go)."""
+    name, _, digest = reference.partition("@")
+    head, slash, last = name.rpartition("/")
+    path, _, tag = last.partition(":")
+    repository = head + slash + path
+    first = repository.partition("/")[0]
+    if "/" not in repository:
+        repository = f"docker.io/library/{repository}"
+    elif "." not in first and ":" not in first and first != "localhost":
+        repository = f"docker.io/{repository}"
+    return Image(repository, tag, digest)
+
+
+EXACT_TAG = re.compile(r"v?\d+\.\d+\.\d+([.+_-][\w.+-]*)?")
+DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def _image_version(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    pod = pod_of(resource)
+    for container in pod.containers() if pod else ():
+        reference = text(container.spec.get("image"))
+        image = image_of(reference)
+        if DIGEST.fullmatch(image.digest):
+            continue
+        if settings["digest"]:
+            yield Violation(message=f"{container.where}: image has no digest", subject=reference)
+        elif not EXACT_TAG.fullmatch(image.tag):
+            yield Violation(message=f"{container.where}: image has neither a digest nor a full version", subject=reference)
+
+
+IMAGE_VERSION = ResourceRule(
+    name="pod-image-version",
+    description="Each image is exact, so that a restart brings back what ran before.",
+    frameworks=("CKV_K8S_14", "CKV_K8S_43", "NSA/CISA: Container image scanning"),
+    remedy="Give the image a digest (@sha256:...), or a tag with a full version where its publisher never moves it.",
+    settings={"digest": switch("demand a digest; a version tag is not enough")},
+    check=_image_version,
+)
+
+
+def _image_registry(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    repository = image_of(text(container.spec.get("image"))).repository
+    allowed = settings["registries"]
+    if not any(repository == entry or repository.startswith(entry.rstrip("/") + "/") for entry in allowed):
+        yield "image comes from a place that is not allowed"
+
+
+IMAGE_REGISTRY = ResourceRule(
+    name="pod-image-registry",
+    description="Images come from the registries and repositories that were chosen.",
+    frameworks=("NSA/CISA: Secure container images",),
+    remedy="Use an image from an allowed place, or add the place to the setting `registries`.",
+    settings={"registries": strings("allowed registries, organisations or repositories: `docker.io/library`")},
+    check=each_container(_image_registry),
+)
+
+
+def _resources(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if container.list == "ephemeralContainers":
+        return  # the API server forbids resources there
+    resources = mapping(container.spec.get("resources"))
+    for part, name in (("requests", "cpu"), ("requests", "memory"), ("limits", "memory")):
+        if mapping(resources.get(part)).get(name) in (None, "", 0, "0"):
+            yield f"resources.{part}.{name} is missing"
+
+
+RESOURCES = ResourceRule(
+    name="pod-resources",
+    description="Each container requests CPU and memory, and its memory has a limit.",
+    frameworks=("CKV_K8S_10", "CKV_K8S_12", "CKV_K8S_13", "NSA/CISA: Resource policies"),
+    remedy="Set resources.requests.cpu, resources.requests.memory and resources.limits.memory.",
+    check=each_container(_resources),
+)
+
+
+def _probes(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    if pod.owner.kind in SERVERS and container.runs_on:
+        for name in ("readinessProbe", "livenessProbe"):
+            if not mapping(container.spec.get(name)):
+                yield f"{name} is missing"
+
+
+PROBES = ResourceRule(
+    name="pod-probes",
+    description="Each server says when it can work and when it must be restarted.",
+    frameworks=("CKV_K8S_8", "CKV_K8S_9"),
+    remedy="Add a readinessProbe and a livenessProbe.",
+    check=each_container(_probes),
+)
+
+
+def _probe_actions(container: Container) -> Iterator[tuple[str, Properties]]:
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        probe = mapping(container.spec.get(name))
+        for action in ("httpGet", "tcpSocket", "grpc"):
+            if probe.get(action) is not None:
+                yield f"{name}.{action}", mapping(probe.get(action))
+
+
+def _probe_ports(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    ports = objects(container.spec.get("ports"))
+    known = {port.get("name") for port in ports} | {port.get("containerPort") for port in ports}
+    for where, action in _probe_actions(container):
+        if action.get("port") is None or action.get("port") not in known:
+            yield f"{where}.port is no port of the container"
+
+
+PROBE_PORTS = ResourceRule(
+    name="pod-probe-ports",
+    description="Each probe asks a port that its container declares.",
+    remedy="Name a port of the same container, or declare the port that is meant.",
+    check=each_container(_probe_ports),
+)
+
+
+def _token(pod: Pod, settings: Settings) -> Iterator[str]:
+    if pod.spec.get("automountServiceAccountToken") is not False:
+        yield "pod: automountServiceAccountToken is not false"
+    for volume in pod.volumes():
+        for source in objects(mapping(volume.get("projected")).get("sources")):
+            if source.get("serviceAccountToken") is not None:
+                yield f"volume {text(volume.get('name'))}: has a service-account token"
+
+
+TOKEN = ResourceRule(
+    name="pod-service-account-token",
+    description="No pod has a token for the API server.",
+    frameworks=("CKV_K8S_38", "NSA/CISA: Protecting Pod service account tokens"),
+    remedy="Set automountServiceAccountToken to false in the pod.",
+    check=each_pod(_token),
+)
+
+PREFIX = "app.kubernetes.io/"
+
+
+def _labels(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    pod = pod_of(resource)
+    if pod is None:
+        return
+    places = {"object": mapping(resource.metadata.get("labels")), "pod": pod.labels}
+    for where, labels in places.items():
+        for name in settings["labels"]:
+            if not text(labels.get(name)):
+                yield Violation(message=f"{where}: the label {name} is missing")
+
+
+LABELS = ResourceRule(
+    name="pod-labels",
+    description="Workloads and their pods carry the recommended labels.",
+    frameworks=("Kubernetes: Recommended Labels",),
+    remedy="Add the label to metadata.labels of the workload and of its pod template.",
+    settings={
+        "labels": strings(
+            "the labels that must be there",
+            tuple(PREFIX + name for name in ("name", "instance", "component", "part-of")),
+        )
+    },
+    check=_labels,
+)
+
+
+def _secret_environment(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    for variable in objects(container.spec.get("env")):
+        if mapping(variable.get("valueFrom")).get("secretKeyRef") is not None:
+            yield f"environment variable {text(variable.get('name'))}: is filled from a Secret"
+    for source in items(container.spec.get("envFrom")):
+        if mapping(source).get("secretRef") is not None:
+            yield "envFrom: takes all of a Secret"
+
+
+SECRET_ENVIRONMENT = ResourceRule(
+    name="pod-secret-environment",
+    description="Secrets reach a container as files, which children and crash reports do not inherit.",
+    level=Level.ADVISORY,
+    frameworks=("CKV_K8S_35", "NSA/CISA: Secrets"),
+    remedy="Mount the Secret as a file and give the program its path.",
+    check=each_container(_secret_environment),
+)
+
+RULES = (
+    READ_ONLY_ROOT,
+    IMAGE_VERSION,
+    IMAGE_REGISTRY,
+    RESOURCES,
+    PROBES,
+    PROBE_PORTS,
+    TOKEN,
+    LABELS,
+    SECRET_ENVIRONMENT,
+)

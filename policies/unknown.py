@@ -1,0 +1,65 @@
+"""Values that are not known yet: whoever looks at one learns that the question cannot be decided."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from policies.model import Undecided
+
+
+class Unknown:
+    """The type of `UNKNOWN`."""
+
+    def __repr__(self) -> str:
+        return "UNKNOWN"
+
+
+UNKNOWN: Final = Unknown()
+
+
+class Object(dict[str, Any]):
+    """An object whose unknown members raise `Undecided` when they are read, and only then."""
+
+    path: tuple[str, ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        return _known(super().__getitem__(key), (*self.path, key))
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return _known(super().get(key, default), (*self.path, key))
+
+    def items(self) -> Any:
+        return [(key, self[key]) for key in self]
+
+    def values(self) -> Any:
+        return [self[key] for key in self]
+
+
+class Array(list[Any]):
+    """A list whose unknown entries raise `Undecided` when they are read, and only then."""
+
+    path: tuple[str, ...] = ()
+
+    def __getitem__(self, index: Any) -> Any:
+        return _known(super().__getitem__(index), (*self.path, str(index)))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+
+def _known(value: Any, path: tuple[str, ...]) -> Any:
+    if value is UNKNOWN:
+        raise Undecided(path)
+    return value
+
+
+def guarded(value: Any, path: tuple[str, ...] = ()) -> Any:
+    """A copy of plain data, in which `UNKNOWN` guards itself at any depth."""
+    if isinstance(value, Mapping):
+        guard = Object((key, guarded(entry, (*path, str(key)))) for key, entry in value.items())
+        guard.path = path
+        return guard
+    if isinstance(value, list | tuple):
+        array = Array(guarded(entry, (*path, str(index))) for index, entry in enumerate(value))
+        array.path = path
+        return array
+    return value
