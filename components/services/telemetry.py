@@ -86,7 +86,7 @@ def _configuration(exporters: Mapping[str, Any]) -> dict[str, Any]:
             # Whisper's StatsD client sends one datagram from a new port each time.
             "statsd": {
                 "endpoint": f"{everywhere}:{STATSD_PORT}",
-                "aggregation_interval": "60s",
+                "aggregation_interval": "10s",
                 "enable_ip_only_aggregation": True,
                 "is_monotonic_counter": True,
                 "timer_histogram_mapping": [

@@ -8,7 +8,6 @@ Node.js loads before its program. Both may be told to lag, as name servers do.
 import os
 import random
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.lab.cache import digest
 from tests.lab.debian import unpack
@@ -49,7 +48,8 @@ import { readFileSync } from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
 
 dns.lookup = async (name) => {
-  const found = readFileSync(process.env.LAB_HOSTS, 'utf8').split('\\n').findLast((line) => line.startsWith(`${name} `));
+  const lines = readFileSync(process.env.LAB_HOSTS, 'utf8').split('\\n');
+  const found = lines.find((line) => line.startsWith(`${name} `));
   if (found) return { address: found.split(' ')[1], family: 4 };
   throw Object.assign(new Error(`getaddrinfo ENOTFOUND ${name}`), { code: 'ENOTFOUND', syscall: 'getaddrinfo' });
 };
@@ -93,7 +93,8 @@ class RedisError(Exception):
     """An error reply; the message is Redis' own."""
 
 
-Reply = str | int | list["Reply"] | None
+Reply = Any
+"""str, int, None, or a list of such: what it is depends on the command."""
 
 
 class Client:
@@ -115,7 +116,7 @@ class Client:
         for reply in replies:
             if isinstance(reply, RedisError):
                 raise reply
-        return replies  # type: ignore[return-value]
+        return replies
 
     def text(self, *words: str | int) -> str:
         reply = self(*words)
@@ -139,7 +140,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _read(self) -> "Reply | RedisError":
+    def _read(self) -> Reply:
         line = self._stream.readline()
         if not line.endswith(b"\r\n"):
             raise ConnectionError("closed")
@@ -158,7 +159,7 @@ class Client:
             if len(data) < size + 2:
                 raise ConnectionError("closed")
             return data[:-2].decode()
-        return [self._read() for _ in range(size)]  # type: ignore[misc]
+        return [self._read() for _ in range(size)]
 
 
 def _encode(words: Sequence[str | int]) -> bytes:
@@ -291,7 +292,7 @@ class Lab:
 
     def __init__(self, folder: Path, binaries: Binaries, *, domain: str = "redis-nodes.flatline.svc") -> None:
         self.folder, self.binaries, self.domain = folder, binaries, domain
-        self.password = "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=32))  # noqa: S311
+        self.password = "".join(random.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=32))
         self.pods: dict[str, Pod] = {}
         self._block, self._claim = _claim_block()
         self._last = 9
@@ -359,7 +360,7 @@ class Lab:
 def _claim_block() -> tuple[str, socket.socket]:
     """Three bytes of 127.0.0.0/8 and the listening socket that shows others that they are taken."""
     for _ in range(1000):
-        block = f"127.{random.randrange(16, 255)}.{random.randrange(256)}"  # noqa: S311
+        block = f"127.{random.randrange(16, 255)}.{random.randrange(256)}"
         claim = socket.socket()
         try:
             claim.bind((f"{block}.1", 6379))
@@ -371,7 +372,7 @@ def _claim_block() -> tuple[str, socket.socket]:
     raise Missing("needs a free block of loopback addresses with port 6379")
 
 
-# ---- the cluster and the stand-alone server, as the stack deploys them ------------------------------------------------
+# ---- the cluster and the stand-alone server, as the stack deploys them ----------------------------------------------
 
 
 def node_container(lab: Lab, ordinal: int, **env: str) -> Container:
@@ -454,15 +455,21 @@ class Cluster:
     ) -> None:
         self.lab, self._node, self._membership = lab, node, membership
         self.nodes: list[Pod] = []
-        self.membership: Pod | None = None
+        self._member: Pod | None = None
+
+    @property
+    def membership(self) -> Pod:
+        """The pod of the membership program."""
+        assert self._member, "the membership program was not deployed"
+        return self._member
 
     def deploy_membership(self, masters: int, replicas: int) -> Pod:
         """Replaces the membership pod by one with this target (strategy Recreate)."""
-        if self.membership and self.membership.running():
-            self.membership.stop()
-        self.membership = self.lab.pod("redis-membership", self._membership(self.lab, masters, replicas))
-        self.membership.start()
-        return self.membership
+        if self._member and self._member.running():
+            self._member.stop()
+        self._member = self.lab.pod("redis-membership", self._membership(self.lab, masters, replicas))
+        self._member.start()
+        return self._member
 
     def scale_out(self, count: int) -> list[Pod]:
         """Starts the pods that are missing, all at once (podManagementPolicy Parallel)."""
@@ -552,8 +559,9 @@ def _problem(client: Client, addresses: set[str], replicas: int) -> str:
     known = {",".join(words[1].split(",")[:2]) for words in lines}
     if known != addresses:
         return f"knows {sorted(known)}"
-    if bad := [words for words in lines if words[7] != "connected" or "fail" in words[2] or any("[" in w for w in words)]:
-        return f"not well: {bad[0][:8]}"
+    for words in lines:
+        if words[7] != "connected" or "fail" in words[2] or any(item.startswith("[") for item in words[8:]):
+            return f"not well: {words[:8]}"
     masters = {words[0] for words in lines if "master" in words[2]}
     sizes = sorted(sum(_size(item) for item in words[8:]) for words in lines if words[0] in masters)
     if sizes[-1] - sizes[0] > 1:

@@ -72,6 +72,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _pytest(arguments: Sequence[str]) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell inherits "ignored"
     process = subprocess.Popen([sys.executable, "-m", "pytest", *(arguments or ["tests/integration"])])
 
     def interrupt(number: int, frame: object) -> None:

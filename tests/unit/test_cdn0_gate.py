@@ -401,6 +401,8 @@ def test_the_holder_of_a_key_may_delete(deleting: Gate, upstream: RecordingS3) -
     assert deleting.send(replace(plain, target=plain.target.replace("%3D", "="))).status == 204
     assert [seen.method for seen in upstream.requests] == ["DELETE"] * 3
     assert_clean(upstream.requests)
+    upstream.status = 500
+    assert deleting.send(signed_delete(deleting)).status == 502
 
 
 def test_nobody_else_may_delete(deleting: Gate, gate: Gate, upstream: RecordingS3) -> None:
@@ -481,7 +483,9 @@ def test_head_tells_the_length_without_the_body(gate: Gate, upstream: RecordingS
 
 def test_conditions_and_ranges_are_passed_on(gate: Gate, upstream: RecordingS3) -> None:
     tag = gate.send(read()).headers["etag"]
-    assert gate.send(read(("If-None-Match", tag))).status == 304
+    unchanged = gate.send(read(("If-None-Match", tag)))
+    assert (unchanged.status, unchanged.headers["etag"]) == (304, tag)
+    assert "content-length" not in unchanged.headers
     assert gate.send(read(("If-Match", '"other"'))).status == 412
     part = gate.send(read(("Range", "bytes=3-6"), ("If-Range", tag)))
     assert (part.status, part.body) == (206, STORED[PROFILE][3:7])
@@ -515,6 +519,30 @@ def test_a_flood_of_requests_sent_ahead_is_dropped(gate: Gate, upstream: Recordi
         while connection.recv(65536):
             pass
     assert len(upstream.requests) <= 8
+
+
+def test_a_request_whose_client_left_is_not_made(gate: Gate, upstream: RecordingS3) -> None:
+    upstream.silent = True
+    with gate.connect() as connection:
+        connection.sendall(good().wire() + read().wire())
+        until(lambda: upstream.requests)
+    until(lambda: "active 0" in gate.probe("/metrics")[1])
+    time.sleep(0.2)
+    assert [seen.method for seen in upstream.requests] == ["PUT"]
+
+
+def test_careless_patterns_open_nothing_but_plain_keys(upstream: RecordingS3, tmp_path: Path) -> None:
+    secrets = [{**credentials()[0], "uploads": ["any"], "deletes": ["any"]}]
+    rules = {"any": {"pattern": "[^]*", "maxBytes": MIB}}
+    config = configuration(upstream.port, reads=["[^]*"], uploads=rules)
+    odd = [vector for vector in VECTORS if vector.name.startswith(("request: ", "target: ", "form: key"))]
+    with running(tmp_path, config, secrets) as open_gate:
+        for vector in odd:
+            assert open_gate.send(vector.build(SITE)).status < 500
+    assert len(upstream.requests) > 5  # it does read what it may
+    for seen in upstream.requests:
+        segments = seen.target.removeprefix(f"/{BUCKET}/").split("/")
+        assert all(re.fullmatch(r"[A-Za-z0-9._=-]+", one) and one not in (".", "..") for one in segments)
 
 
 # ---- a failing upstream ---------------------------------------------------------------------------------------

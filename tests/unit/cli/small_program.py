@@ -43,9 +43,8 @@ given = settings.secrets["turn"].value if "turn" in settings.secrets else None
 seed = random.RandomPassword(
     f"turn-{epoch}", length=40, special=False, opts=pulumi.ResourceOptions(provider=randoms, protect=True)
 )
-key = tls.PrivateKey(
-    "authority", algorithm="ECDSA", ecdsa_curve="P256", opts=pulumi.ResourceOptions(provider=certificates)
-)
+made_by_tls = pulumi.ResourceOptions(provider=certificates)
+key = tls.PrivateKey("authority", algorithm="ECDSA", ecdsa_curve="P256", opts=made_by_tls)
 authority = tls.SelfSignedCert(
     "authority",
     private_key_pem=key.private_key_pem,
@@ -53,7 +52,7 @@ authority = tls.SelfSignedCert(
     is_ca_certificate=True,
     validity_period_hours=settings.certificates.leaf.validity_days * 24,
     allowed_uses=["cert_signing"],
-    opts=pulumi.ResourceOptions(provider=certificates),
+    opts=made_by_tls,
 )
 
 for namespace in NAMESPACES:

@@ -1,0 +1,44 @@
+"""All rules, in the order in which they are told."""
+
+from policies.rule import Rule
+from policies.rules import (
+    aws,
+    bigtable,
+    certificates,
+    dynamodb,
+    emulators,
+    iam,
+    identity,
+    ingress,
+    network,
+    pod_security,
+    pods,
+    randomness,
+    rbac,
+    s3,
+    secrets,
+    services,
+    volumes,
+)
+
+CONCERNS: dict[str, tuple[Rule, ...]] = {
+    "Pod Security Standards": pod_security.RULES,
+    "Pods": pods.RULES,
+    "Secrets": secrets.RULES,
+    "Objects and namespaces": identity.RULES,
+    "Network": network.RULES,
+    "Services and availability": services.RULES,
+    "Volumes": volumes.RULES,
+    "Rights in the cluster": rbac.RULES,
+    "Public edge": ingress.RULES,
+    "Emulators": emulators.RULES,
+    "DynamoDB": dynamodb.RULES,
+    "S3": s3.RULES,
+    "IAM": iam.RULES,
+    "Keys, caches and tags of AWS": aws.RULES,
+    "Bigtable": bigtable.RULES,
+    "Certificates": certificates.RULES,
+    "Random secrets": randomness.RULES,
+}
+RULES: tuple[Rule, ...] = tuple(rule for rules in CONCERNS.values() for rule in rules)
+BY_NAME: dict[str, Rule] = {rule.name: rule for rule in RULES}

@@ -1,0 +1,151 @@
+"""Certificates and keys: strong, limited to their purpose, short-lived, and for the names that are served."""
+
+import re
+from collections.abc import Iterator
+
+from policies.model import Resource, Stack, items, number, objects, text
+from policies.rule import ResourceRule, Settings, StackRule, Violation, strings, whole_number
+from policies.rules.ingress import is_redirect, routes_of
+from policies.rules.services import spec_of
+
+KEY = "tls:index/privateKey:PrivateKey"
+SELF_SIGNED = "tls:index/selfSignedCert:SelfSignedCert"
+SIGNED = "tls:index/locallySignedCert:LocallySignedCert"
+REQUEST = "tls:index/certRequest:CertRequest"
+HOURS = 24
+
+
+def _key(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type != KEY:
+        return
+    algorithm = resource.properties.get("algorithm")
+    if algorithm == "ED25519":
+        return
+    if algorithm == "ECDSA":
+        # The provider's default is P224.
+        if resource.properties.get("ecdsaCurve") not in settings["curves"]:
+            yield Violation(message="ecdsaCurve is missing or none of those that are allowed")
+    elif algorithm == "RSA":
+        # The provider's default is 2048.
+        if (number(resource.properties.get("rsaBits")) or 2048) < settings["rsaBits"]:
+            yield Violation(message="rsaBits is too small")
+    else:
+        yield Violation(message="algorithm is missing or none of those that are allowed")
+
+
+KEYS = ResourceRule(
+    name="tls-key",
+    description="Each private key is ECDSA on a common curve, Ed25519, or RSA of a sufficient size.",
+    frameworks=("NIST SP 800-57", "FSBP ACM.2"),
+    remedy="Set algorithm to ECDSA and ecdsaCurve to P256.",
+    settings={
+        "curves": strings("curves that are allowed", ("P256", "P384", "P521")),
+        "rsaBits": whole_number("the smallest RSA key", 2048),
+    },
+    check=_key,
+)
+
+FOR_SIGNING = frozenset({"cert_signing", "crl_signing", "ocsp_signing"})
+
+
+def _uses(resource: Resource) -> set[str]:
+    return {text(use) for use in items(resource.properties.get("allowedUses"))}
+
+
+def is_authority(resource: Resource) -> bool:
+    """Whether a certificate may sign others, by its constraint or by what it is allowed to be used for."""
+    return resource.type in (SELF_SIGNED, SIGNED) and (
+        resource.properties.get("isCaCertificate") is True or "cert_signing" in _uses(resource)
+    )
+
+
+def _authority(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type == SELF_SIGNED and not is_authority(resource):
+        yield Violation(message="signs itself without being an authority, so nobody can replace it")
+    if not is_authority(resource):
+        return
+    if resource.properties.get("isCaCertificate") is not True:
+        yield Violation(message="may sign certificates, but isCaCertificate is not true")
+    if not _uses(resource) or not _uses(resource) <= FOR_SIGNING or "cert_signing" not in _uses(resource):
+        yield Violation(message="allowedUses is missing, or has more than signing")
+    if number(resource.properties.get("maxPathLength")) != settings["pathLength"]:
+        yield Violation(message="maxPathLength is missing, or allows further authorities")
+    if resource.properties.get("setSubjectKeyId") is not True:
+        yield Violation(message="setSubjectKeyId is not true")
+    hours = number(resource.properties.get("validityPeriodHours"))
+    if hours is None or hours > settings["days"] * HOURS:
+        yield Violation(message="validityPeriodHours is missing or too long")
+
+
+AUTHORITY = ResourceRule(
+    name="tls-authority",
+    description="An authority signs leaves and nothing else, and ends some day.",
+    frameworks=("RFC 5280 4.2.1.9", "CA/Browser Forum BR 7.1.2"),
+    remedy="Set isCaCertificate, maxPathLength 0, setSubjectKeyId, and allowedUses to cert_signing and crl_signing.",
+    settings={
+        "days": whole_number("the longest life of an authority", 3653),
+        "pathLength": whole_number("how many authorities may stand between it and a leaf", 0),
+    },
+    check=_authority,
+)
+
+
+def _leaf(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type != SIGNED or is_authority(resource):
+        return
+    hours = number(resource.properties.get("validityPeriodHours"))
+    if hours is None or hours > settings["days"] * HOURS:
+        yield Violation(message="validityPeriodHours is missing or too long")
+    if "server_auth" not in _uses(resource) or "any_extended" in _uses(resource):
+        yield Violation(message="allowedUses is missing, or not that of a server")
+
+
+LEAF = ResourceRule(
+    name="tls-leaf",
+    description="A server's certificate lives about a year at most and is for servers only.",
+    frameworks=("CA/Browser Forum BR 6.3.2",),
+    remedy="Set validityPeriodHours to 397 days (9528) at most, and allowedUses to digital_signature and server_auth.",
+    settings={"days": whole_number("the longest life of a server's certificate", 398)},
+    check=_leaf,
+)
+
+HOST = re.compile(r"(?<![A-Za-z])Host(?:SNI)?\(([^)]*)\)")
+QUOTED = re.compile(r"[`\"']([^`\"']+)[`\"']")
+
+
+def hosts_of(match: str) -> list[str]:
+    """The host names of a rule of Traefik."""
+    return [host for group in HOST.findall(match) for host in QUOTED.findall(group)]
+
+
+def is_covered(host: str, names: set[str]) -> bool:
+    """Whether a certificate for some names is one for a host; `*` stands for one label (RFC 6125 6.4.3)."""
+    return host in names or "*." + host.partition(".")[2] in names
+
+
+def _names(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    certificates = [r for r in stack.typed(REQUEST, SELF_SIGNED) if not is_authority(r)]
+    if not certificates:
+        return  # the certificate is somebody else's; nothing here says what is in it
+    names = {text(name) for found in certificates for name in items(found.properties.get("dnsNames"))}
+    for route in stack.of("IngressRoute", "IngressRouteTCP"):
+        if is_redirect(stack, route) or not text((spec_of(route).get("tls") or {}).get("secretName")):
+            continue
+        for index, rule in enumerate(routes_of(route)):
+            if not all(is_covered(host, names) for host in hosts_of(text(rule.get("match")))):
+                yield Violation(message=f"routes[{index}]: no certificate of the stack has its host", resource=route)
+    for ingress in stack.of("Ingress"):
+        hosts = [text(rule.get("host")) for rule in objects(spec_of(ingress).get("rules"))]
+        if not all(is_covered(host, names) for host in hosts if host):
+            yield Violation(message="no certificate of the stack has its host", resource=ingress)
+
+
+NAMES = StackRule(
+    name="tls-names",
+    description="The certificate is for every host that is routed.",
+    frameworks=("RFC 6125",),
+    remedy="Add the host, or a wildcard for its domain, to dnsNames of the certificate request.",
+    check=_names,
+)
+
+RULES = (KEYS, AUTHORITY, LEAF, NAMES)

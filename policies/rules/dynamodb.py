@@ -1,0 +1,83 @@
+"""DynamoDB: accounts, keys and messages are there, so a table can be restored, and is never deleted by mistake."""
+
+from collections.abc import Iterator
+
+from policies.model import Resource, Stack, at, number, text
+from policies.rule import ResourceRule, Settings, StackRule, Violation, whole_number
+
+TABLE = "aws:dynamodb/table:Table"
+TARGET = "aws:appautoscaling/target:Target"
+
+
+def _backup(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type != TABLE:
+        return
+    recovery = "pointInTimeRecovery"
+    if at(resource.properties, recovery, "enabled") is not True:
+        yield Violation(message=f"{recovery}.enabled is not true")
+    days = at(resource.properties, recovery, "recoveryPeriodInDays")
+    if days is not None and (number(days) or 0) < settings["days"]:  # AWS keeps 35 days by itself
+        yield Violation(message=f"{recovery}.recoveryPeriodInDays is too short")
+
+
+BACKUP = ResourceRule(
+    name="dynamodb-backup",
+    description="Each table can be restored to any second of the last weeks.",
+    frameworks=("FSBP DynamoDB.2", "CKV_AWS_28"),
+    remedy="Set pointInTimeRecovery to {enabled: true}.",
+    settings={"days": whole_number("how far back a restore must reach at least", 7)},
+    check=_backup,
+)
+
+
+def _deletion_protection(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type == TABLE and resource.properties.get("deletionProtectionEnabled") is not True:
+        yield Violation(message="deletionProtectionEnabled is not true")
+
+
+DELETION_PROTECTION = ResourceRule(
+    name="dynamodb-deletion-protection",
+    description="AWS refuses to delete a table.",
+    frameworks=("FSBP DynamoDB.6", "CKV_AWS_165"),
+    remedy="Set deletionProtectionEnabled to true.",
+    check=_deletion_protection,
+)
+
+
+def _encryption(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type == TABLE and at(resource.properties, "serverSideEncryption", "enabled") is not True:
+        yield Violation(message="serverSideEncryption.enabled is not true: the key is one that AWS shares")
+
+
+ENCRYPTION = ResourceRule(
+    name="dynamodb-encryption",
+    description="Each table is encrypted with a key of the account, whose use is logged and can be revoked.",
+    frameworks=("CKV_AWS_119", "Well-Architected SEC08"),
+    remedy="Set serverSideEncryption to {enabled: true}, with kmsKeyArn for a key of your own.",
+    check=_encryption,
+)
+
+
+def _capacity(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    scaled = {
+        text(target.properties.get("resourceId"))
+        for target in stack.typed(TARGET)
+        if target.properties.get("serviceNamespace") == "dynamodb"
+    }
+    for table in stack.typed(TABLE):
+        name = text(table.properties.get("name")) or table.name
+        by_reference = any(target.depends_on("resourceId", table.urn) for target in stack.typed(TARGET))
+        if table.properties.get("billingMode") == "PAY_PER_REQUEST" or by_reference or f"table/{name}" in scaled:
+            continue
+        yield Violation(message="billingMode is not PAY_PER_REQUEST and nothing scales its capacity", resource=table)
+
+
+CAPACITY = StackRule(
+    name="dynamodb-capacity",
+    description="The capacity of each table follows the load, so that requests are not refused.",
+    frameworks=("FSBP DynamoDB.1",),
+    remedy="Set billingMode to PAY_PER_REQUEST, or scale it with an appautoscaling Target.",
+    check=_capacity,
+)
+
+RULES = (BACKUP, DELETION_PROTECTION, ENCRYPTION, CAPACITY)

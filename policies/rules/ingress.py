@@ -1,0 +1,149 @@
+"""The public edge: TLS on every route, no way to the admin ports."""
+
+import re
+from collections.abc import Iterator
+
+from policies.model import Properties, Resource, Stack, at, items, mapping, objects, text
+from policies.rule import Settings, StackRule, Violation, strings
+from policies.rules.services import container_ports, pods_behind, spec_of, target_of
+
+ROUTES = ("IngressRoute", "IngressRouteTCP")
+
+
+def routes_of(route: Resource) -> list[Properties]:
+    """The rules of a Traefik route."""
+    return objects(spec_of(route).get("routes"))
+
+
+def backends(resource: Resource) -> Iterator[tuple[str, Properties]]:
+    """(where, reference) of everything that a Traefik route or an Ingress leads to: kind, namespace, name, port."""
+    if resource.kind == "Ingress":
+        paths = [mapping(spec_of(resource).get("defaultBackend"))]
+        for rule in objects(spec_of(resource).get("rules")):
+            paths += [mapping(path.get("backend")) for path in objects(at(rule, "http", "paths"))]
+        for index, backend in enumerate(paths):
+            service = mapping(backend.get("service"))
+            port = mapping(service.get("port"))
+            if service:
+                yield f"backend {index}", {"name": service.get("name"), "port": port.get("number") or port.get("name")}
+        return
+    for index, rule in enumerate(routes_of(resource)):
+        for service in objects(rule.get("services")):
+            yield f"routes[{index}]", service
+
+
+def is_redirect(stack: Stack, route: Resource) -> bool:
+    """Whether a route does nothing but send clients to https: it leads to nowhere and has the middleware for it."""
+    rules = routes_of(route)
+    return route.kind == "IngressRoute" and bool(rules) and all(_redirects(stack, route, rule) for rule in rules)
+
+
+def _redirects(stack: Stack, route: Resource, rule: Properties) -> bool:
+    services = objects(rule.get("services"))
+    nowhere = all((s.get("kind"), s.get("name")) == ("TraefikService", "noop@internal") for s in services)
+    return nowhere and any(_to_https(stack, route, entry) for entry in objects(rule.get("middlewares")))
+
+
+def _to_https(stack: Stack, route: Resource, entry: Properties) -> bool:
+    found = stack.get("Middleware", text(entry.get("namespace")) or route.namespace, text(entry.get("name")))
+    return found is not None and at(found.properties, "spec", "redirectScheme", "scheme") == "https"
+
+
+def _tls(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for ingress in stack.of("Ingress"):
+        if not objects(spec_of(ingress).get("tls")):
+            yield Violation(message="spec.tls is missing", resource=ingress)
+    for route in stack.of(*ROUTES):
+        if is_redirect(stack, route):
+            continue
+        tls = spec_of(route).get("tls")
+        points = items(spec_of(route).get("entryPoints"))
+        if not isinstance(tls, dict):
+            yield Violation(message="spec.tls is missing, and it is no mere redirect to https", resource=route)
+        elif not text(tls.get("secretName")) and not text(tls.get("certResolver")):
+            yield Violation(message="spec.tls names no certificate: Traefik makes one that nobody trusts", resource=route)
+        if not points or any(point not in settings["entryPoints"] for point in points):
+            yield Violation(message="spec.entryPoints is missing or has one without TLS", resource=route)
+
+
+TLS = StackRule(
+    name="ingress-tls",
+    description="Each public route has TLS with a certificate of its own, but for the redirect from http.",
+    frameworks=("CWE-319", "NSA/CISA: Encryption in transit"),
+    remedy="Set spec.tls.secretName, and spec.entryPoints to the one with TLS.",
+    settings={"entryPoints": strings("the entry points of the proxy that have TLS", ("websecure",))},
+    check=_tls,
+)
+
+
+def _tls_version(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for route in stack.of(*ROUTES):
+        tls = spec_of(route).get("tls")
+        if not isinstance(tls, dict):
+            continue
+        chosen = mapping(tls.get("options"))
+        name, namespace = text(chosen.get("name")), text(chosen.get("namespace")) or route.namespace
+        if name:
+            option = stack.get("TLSOption", namespace, name)
+        else:  # Traefik applies an option named default to every route that names none
+            option = next((o for o in stack.of("TLSOption") if o.object_name == "default"), None)
+        if option is None:
+            yield Violation(message="spec.tls.options names no TLSOption of the stack", resource=route)
+    for option in stack.of("TLSOption"):
+        if spec_of(option).get("minVersion") not in ("VersionTLS12", "VersionTLS13"):
+            yield Violation(message="spec.minVersion is missing or older than TLS 1.2", resource=option)
+
+
+TLS_VERSION = StackRule(
+    name="ingress-tls-version",
+    description="Each route has a TLSOption that demands TLS 1.2 or later.",
+    frameworks=("FSBP ELB.17", "NIST SP 800-52r2"),
+    remedy="Set spec.tls.options to a TLSOption whose minVersion is VersionTLS12 or VersionTLS13.",
+    check=_tls_version,
+)
+
+INTERNAL = ("api@internal", "dashboard@internal", "rest@internal", "prometheus@internal")
+"""Services of Traefik itself that tell or change its configuration."""
+
+
+def _admin(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    pattern = re.compile("|".join(map(re.escape, settings["names"])) or r"(?!)", re.IGNORECASE)
+    for route in stack.of(*ROUTES, "Ingress"):
+        for where, backend in backends(route):
+            names = {text(backend.get("port")), *_port_names(stack, route, backend)}
+            if text(backend.get("name")) in INTERNAL or any(pattern.search(name) for name in names):
+                yield Violation(message=f"{where}: leads to an administrative port", resource=route)
+
+
+def _port_names(stack: Stack, route: Resource, backend: Properties) -> Iterator[str]:
+    """What the Service and the pods behind it call the port of a backend."""
+    namespace = text(backend.get("namespace")) or route.namespace
+    service = stack.get("Service", namespace, text(backend.get("name")))
+    if service is None:
+        return
+    targets = {backend.get("port")}
+    for port in objects(spec_of(service).get("ports")):
+        if backend.get("port") in (port.get("port"), port.get("name")):
+            yield text(port.get("name"))
+            targets.add(target_of(port))
+    for pod in pods_behind(stack, service):
+        for port in container_ports(pod):
+            if targets & {port.get("containerPort"), port.get("name")}:
+                yield text(port.get("name"))
+
+
+ADMIN = StackRule(
+    name="ingress-admin",
+    description="No public route leads to an administrative port.",
+    frameworks=("CWE-749", "NSA/CISA: Control plane hardening"),
+    remedy="Remove the route; reach the port with kubectl port-forward.",
+    settings={
+        "names": strings(
+            "parts of the names of administrative ports",
+            ("admin", "management", "metrics", "prometheus", "debug", "pprof", "dashboard", "actuator"),
+        )
+    },
+    check=_admin,
+)
+
+RULES = (TLS, TLS_VERSION, ADMIN)

@@ -1,0 +1,87 @@
+"""Secrets are in Secrets: not in the environment, in arguments or in ConfigMaps."""
+
+import base64
+import binascii
+from collections.abc import Collection, Iterator
+
+from policies.model import Resource, items, mapping, objects, text
+from policies.pods import Container, Pod, each_container
+from policies.rule import ResourceRule, Settings, Violation, strings
+from policies.secret_text import by_form, in_file, is_secret_name, is_value
+
+PLACEHOLDERS = {"placeholders": strings("values that open nothing and that everybody knows; they are no secrets")}
+
+
+def _environment(container: Container, placeholders: Collection[str]) -> Iterator[str]:
+    for variable in objects(container.spec.get("env")):
+        name, value = text(variable.get("name")), text(variable.get("value"))
+        if is_secret_name(name) and is_value(value, placeholders):
+            yield f"environment variable {name}: has the name of a secret and a value"
+        for what in by_form(value):
+            yield f"environment variable {name}: has {what}"
+
+
+def _arguments(container: Container, placeholders: Collection[str]) -> Iterator[str]:
+    for field in ("command", "args"):
+        words = [text(word) for word in items(container.spec.get(field))]
+        for index, word in enumerate(words):
+            option, equals, value = word.partition("=")
+            if option.startswith("-") and not equals:
+                follows = words[index + 1] if index + 1 < len(words) else ""
+                value = "" if follows.startswith("-") else follows
+            if option.startswith("-") and is_secret_name(_option_name(option)) and is_value(value, placeholders):
+                yield f"{field}[{index}]: is an option with the name of a secret and a value"
+            for what in by_form(word):
+                yield f"{field}[{index}]: has {what}"
+
+
+def _option_name(option: str) -> str:
+    """`--redis-password` is `redis-password`; `-Dsecrets.bundle` of the JVM is `secrets.bundle`."""
+    return option[2:] if option.startswith(("--", "-D")) else option[1:]
+
+
+def _pod_values(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    yield from _environment(container, settings["placeholders"])
+    yield from _arguments(container, settings["placeholders"])
+
+
+POD_VALUES = ResourceRule(
+    name="pod-secret-values",
+    description="No environment variable and no argument has a secret as its text.",
+    frameworks=("CWE-526", "NSA/CISA: Secrets"),
+    remedy="Put it into a Secret, mount that as a file, and give the program the file's path.",
+    settings=PLACEHOLDERS,
+    check=each_container(_pod_values),
+)
+
+
+def _config_map_values(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if not resource.is_object or resource.kind != "ConfigMap":
+        return
+    files = {name: text(value) for name, value in mapping(resource.properties.get("data")).items()}
+    for name, value in mapping(resource.properties.get("binaryData")).items():
+        files[name] = _decoded(text(value))
+    for name, content in sorted(files.items()):
+        for where, why in in_file(name, content, settings["placeholders"]):
+            yield Violation(message=f"file {name}, {where}: {why}")
+        if "\n" not in content and is_secret_name(name) and is_value(content, settings["placeholders"]):
+            yield Violation(message=f"file {name}: has the name of a secret and a value")
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode("utf-8", "replace")
+    except binascii.Error:
+        return value
+
+
+CONFIG_MAP_VALUES = ResourceRule(
+    name="config-map-secret-values",
+    description="No ConfigMap holds a secret.",
+    frameworks=("CWE-312", "NSA/CISA: Secrets"),
+    remedy="Put it into a Secret, or leave it out of the file and let the program read it from a mounted Secret.",
+    settings=PLACEHOLDERS,
+    check=_config_map_values,
+)
+
+RULES = (POD_VALUES, CONFIG_MAP_VALUES)

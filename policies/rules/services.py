@@ -1,0 +1,139 @@
+"""Services reach the pods that they are for, and nobody from outside; disruptions leave enough of them."""
+
+from collections.abc import Iterator
+
+from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
+from policies.pods import Pod, is_empty, pods_of, selects
+from policies.rule import Settings, StackRule, Violation, strings
+
+
+def spec_of(service: Resource) -> Properties:
+    return mapping(service.properties.get("spec"))
+
+
+def pods_behind(stack: Stack, service: Resource) -> list[Pod]:
+    """The pods that a Service selects; a Service without a selector has none of its own."""
+    selector = mapping(spec_of(service).get("selector"))
+    if not selector:
+        return []
+    return [
+        pod
+        for pod in pods_of(stack)
+        if pod.namespace == service.namespace and selects({"matchLabels": selector}, pod.labels)
+    ]
+
+
+def container_ports(pod: Pod) -> Iterator[Properties]:
+    for container in pod.containers():
+        yield from objects(container.spec.get("ports"))
+
+
+def target_of(port: Properties) -> object:
+    """The port of the pods: targetPort, or the Service's own number."""
+    target = port.get("targetPort")
+    return port.get("port") if target in (None, "") else target
+
+
+def _selector(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for service in stack.of("Service"):
+        if spec_of(service).get("type") == "ExternalName":
+            yield Violation(message="type is ExternalName: it leads out of the cluster", resource=service)
+        elif not mapping(spec_of(service).get("selector")):
+            yield Violation(message="spec.selector is missing: nothing says which pods it leads to", resource=service)
+        elif not pods_behind(stack, service):
+            yield Violation(message="spec.selector matches no pod", resource=service)
+
+
+SELECTOR = StackRule(
+    name="service-selector",
+    description="Each Service selects pods of the stack.",
+    remedy="Make spec.selector the labels of the pods that are meant.",
+    check=_selector,
+)
+
+
+def _target_port(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for service in stack.of("Service"):
+        for pod in pods_behind(stack, service):
+            ports = list(container_ports(pod))
+            for index, port in enumerate(objects(spec_of(service).get("ports"))):
+                target, protocol = target_of(port), port.get("protocol") or "TCP"
+                matching = [p for p in ports if target in (p.get("name"), p.get("containerPort"))]
+                where = f"port {text(port.get('name')) or index}"
+                if not matching:
+                    yield Violation(message=f"{where}: {pod.owner.label} declares no such port", resource=service)
+                elif all((p.get("protocol") or "TCP") != protocol for p in matching):
+                    yield Violation(message=f"{where}: {pod.owner.label} has another protocol there", resource=service)
+
+
+TARGET_PORT = StackRule(
+    name="service-target-port",
+    description="Each port of a Service is one that its pods declare, with the same protocol.",
+    remedy="Correct targetPort or protocol, or declare the port in the container.",
+    check=_target_port,
+)
+
+
+def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for service in stack.of("Service"):
+        if f"{service.namespace}/{service.object_name}" in settings["services"]:
+            continue
+        if spec_of(service).get("type") in ("LoadBalancer", "NodePort"):
+            yield Violation(message="spec.type opens it on the nodes or to the internet", resource=service)
+        if items(spec_of(service).get("externalIPs")):
+            yield Violation(message="spec.externalIPs opens it to the outside", resource=service)
+
+
+EXPOSED = StackRule(
+    name="service-exposed",
+    description="Only named Services are reachable from outside of the cluster; the others are behind the proxy.",
+    frameworks=("CIS Kubernetes 5.7", "NSA/CISA: Network separation"),
+    remedy="Make it ClusterIP, or add `namespace/name` to the setting `services`.",
+    settings={"services": strings("the Services that may be opened, as `namespace/name`")},
+    check=_exposed,
+)
+
+
+def replicas_of(stack: Stack, workload: Resource) -> float:
+    """How many pods a workload keeps: its own number (1 if it says none), or what an autoscaler keeps at least."""
+    own = number(at(workload.properties, "spec", "replicas"))
+    scaled = [
+        number(at(scaler.properties, "spec", "minReplicas")) or 1
+        for scaler in stack.of("HorizontalPodAutoscaler")
+        if scaler.namespace == workload.namespace
+        and at(scaler.properties, "spec", "scaleTargetRef", "kind") == workload.kind
+        and at(scaler.properties, "spec", "scaleTargetRef", "name") == workload.object_name
+    ]
+    return max([1 if own is None else own, *scaled])
+
+
+def _disruption_budget(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    budgets = stack.of("PodDisruptionBudget")
+    pods = [pod for pod in pods_of(stack) if pod.owner.kind in ("Deployment", "StatefulSet", "ReplicaSet")]
+    for pod in pods:
+        if replicas_of(stack, pod.owner) > 1 and not any(_protects(budget, pod) for budget in budgets):
+            yield Violation(message="has several replicas and no PodDisruptionBudget", resource=pod.owner)
+    for budget in budgets:
+        spec = mapping(budget.properties.get("spec"))
+        if not any(_protects(budget, pod) for pod in pods):
+            yield Violation(message="spec.selector matches no workload", resource=budget)
+        elif spec.get("maxUnavailable") is None and spec.get("minAvailable") is None:
+            yield Violation(message="says neither maxUnavailable nor minAvailable", resource=budget)
+        elif spec.get("maxUnavailable") in (0, "0", "0%") or spec.get("minAvailable") == "100%":
+            yield Violation(message="allows no disruption, so that no node can ever be drained", resource=budget)
+
+
+def _protects(budget: Resource, pod: Pod) -> bool:
+    selector = at(budget.properties, "spec", "selector")
+    return budget.namespace == pod.namespace and not is_empty(selector) and selects(selector, pod.labels)
+
+
+DISRUPTION_BUDGET = StackRule(
+    name="disruption-budget",
+    description="Where there are several replicas, maintenance takes them away one after the other.",
+    frameworks=("Kubernetes: Pod disruption budgets",),
+    remedy="Add a PodDisruptionBudget with maxUnavailable: 1 and the labels of the workload.",
+    check=_disruption_budget,
+)
+
+RULES = (SELECTOR, TARGET_PORT, EXPOSED, DISRUPTION_BUDGET)

@@ -1,0 +1,110 @@
+"""Volumes with data outlive mistakes, are used, and have one writer."""
+
+from collections.abc import Iterator
+
+from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
+from policies.pods import Pod, pod_of, pods_of
+from policies.rule import ResourceRule, Settings, StackRule, Violation
+
+
+def _protected(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if not resource.is_object:
+        return
+    if resource.kind == "PersistentVolumeClaim" and not (
+        resource.protect or resource.retain_on_delete or _kept(resource)
+    ):
+        yield Violation(message="is neither protected nor retained: deleting the stack deletes the data")
+    if resource.kind == "StatefulSet":
+        policy = mapping(at(resource.properties, "spec", "persistentVolumeClaimRetentionPolicy"))
+        for name in ("whenDeleted", "whenScaled"):
+            if policy.get(name) not in (None, "Retain"):  # Retain is what Kubernetes does by itself
+                yield Violation(message=f"persistentVolumeClaimRetentionPolicy.{name} deletes the data")
+
+
+def _kept(claim: Resource) -> bool:
+    annotations = mapping(claim.metadata.get("annotations"))
+    return annotations.get("helm.sh/resource-policy") == "keep" or any(
+        option in text(annotations.get("argocd.argoproj.io/sync-options")).replace(" ", "").split(",")
+        for option in ("Delete=false",)
+    )
+
+
+PROTECTED = ResourceRule(
+    name="volume-protected",
+    description="Deleting the stack, or an object of it by mistake, does not delete data.",
+    frameworks=("Well-Architected REL09",),
+    remedy="Set protect or retain_on_delete on the claim; leave whenDeleted and whenScaled of StatefulSets at Retain.",
+    check=_protected,
+)
+
+
+def claims_of(pod: Pod) -> dict[str, Properties]:
+    """The claims of a pod's volumes: the name of the volume and its source."""
+    return {
+        text(volume.get("name")): mapping(volume.get("persistentVolumeClaim"))
+        for volume in pod.volumes()
+        if volume.get("persistentVolumeClaim") is not None
+    }
+
+
+def _mounts(pod: Pod) -> set[str]:
+    return {
+        text(entry.get("name"))
+        for container in pod.containers()
+        for field in ("volumeMounts", "volumeDevices")
+        for entry in objects(container.spec.get(field))
+    }
+
+
+def _mounted(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    used = {
+        (pod.namespace, text(source.get("claimName")))
+        for pod in pods_of(stack)
+        for name, source in claims_of(pod).items()
+        if name in _mounts(pod)
+    }
+    for claim in stack.of("PersistentVolumeClaim"):
+        if (claim.namespace, claim.object_name) not in used:
+            yield Violation(message="no container mounts it: what should be kept is kept elsewhere", resource=claim)
+    for owner in stack.of("StatefulSet"):
+        pod = pod_of(owner)
+        for template in objects(at(owner.properties, "spec", "volumeClaimTemplates")):
+            name = text(at(template, "metadata", "name"))
+            if pod is not None and name not in _mounts(pod):
+                yield Violation(message=f"no container mounts its volume {name}", resource=owner)
+
+
+MOUNTED = StackRule(
+    name="volume-mounted",
+    description="A container mounts each volume that is claimed.",
+    remedy="Add the volumeMount where the program keeps its data, or remove the claim.",
+    check=_mounted,
+)
+
+
+def _one_writer(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for owner in stack.of("Deployment"):
+        pod = pod_of(owner)
+        sources = claims_of(pod) if pod else {}
+        if not any(_is_exclusive(stack, owner, source) for source in sources.values()):
+            continue
+        if at(owner.properties, "spec", "strategy", "type") != "Recreate":
+            yield Violation(message="spec.strategy.type is not Recreate, so that two pods meet on one volume", resource=owner)
+        if (number(at(owner.properties, "spec", "replicas")) or 0) > 1:
+            yield Violation(message="several replicas share one volume", resource=owner)
+
+
+def _is_exclusive(stack: Stack, owner: Resource, source: Properties) -> bool:
+    claim = stack.get("PersistentVolumeClaim", owner.namespace, text(source.get("claimName")))
+    modes = items(at(claim.properties, "spec", "accessModes")) if claim else []
+    return source.get("readOnly") is not True and "ReadWriteMany" not in modes
+
+
+ONE_WRITER = StackRule(
+    name="volume-one-writer",
+    description="One pod at a time writes to a volume, during an upgrade as well.",
+    remedy="Set spec.strategy.type to Recreate and replicas to 1, or use a StatefulSet.",
+    check=_one_writer,
+)
+
+RULES = (PROTECTED, MOUNTED, ONE_WRITER)

@@ -1,0 +1,65 @@
+"""The rendered configuration in a real collector: StatsD and OTLP go in, Prometheus and the log come out."""
+
+import json
+import re
+import socket
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.graph.stack import Stack, load
+from tests.integration.deployed import rendered
+from tests.lab.namespace import require_private_namespace
+from tests.lab.otel import Collector
+from tests.lab.process import free_ports, wait_until
+
+pytestmark = pytest.mark.integration
+
+CONFIG = "/etc/otelcol-contrib/config.yaml"
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=5) as answer:
+        text: str = answer.read().decode()
+    return text
+
+
+def gauge(name: str, value: int) -> bytes:
+    """An OTLP/HTTP request in JSON with one gauge."""
+    points = [{"timeUnixNano": str(time.time_ns()), "asInt": str(value)}]
+    metric = {"name": name, "gauge": {"dataPoints": points}}
+    return json.dumps({"resourceMetrics": [{"scopeMetrics": [{"metrics": [metric]}]}]}).encode()
+
+
+def test_statsd_and_otlp_come_out_of_the_exporter(collector: Callable[..., Collector], tmp_path: Path) -> None:
+    require_private_namespace()
+    (port,) = free_ports(1)
+    exporters = {"debug": {"verbosity": "detailed"}, "prometheus": {"endpoint": f"127.0.0.1:{port}"}}
+    _, recording = rendered(tmp_path / "dev", telemetry=json.dumps({"exporters": exporters}))
+    running = collector(Stack(recording).file("otel-collector", CONFIG))
+    assert read("http://127.0.0.1:13133/")
+
+    for _ in range(3):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:  # a new port each time, as Whisper's client
+            client.sendto(b"chat.messages:2|c|#route:v1", ("127.0.0.1", 8125))
+            client.sendto(b"chat.latency:120|ms", ("127.0.0.1", 8125))
+    request = urllib.request.Request("http://127.0.0.1:4318/v1/metrics", gauge("lab.gauge", 7))
+    request.add_header("Content-Type", "application/json")
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert answer.status == 200
+
+    counter = re.compile(r'^chat_messages_total\{.*route="v1".*\} 6$', re.MULTILINE)
+    metrics = f"http://127.0.0.1:{port}/metrics"
+    wait_until(lambda: counter.search(read(metrics)) is not None, 30, "the counter, added up over all clients")
+    assert re.search(r"^lab_gauge(\{.*\})? 7$", read(metrics), re.MULTILINE)
+    assert re.search(r"^chat_latency.*_count(\{.*\})? 3$", read(metrics), re.MULTILINE)
+    assert "Name: chat.messages" in running.output()
+
+
+def test_the_default_configuration_starts(collector: Callable[..., Collector]) -> None:
+    require_private_namespace()
+    running = collector(load("dev").file("otel-collector", CONFIG))
+    assert "error" not in running.output().lower()
