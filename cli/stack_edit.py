@@ -17,7 +17,7 @@ def with_secret(text: str, name: str, encrypted: str, salt: str) -> str:
     Raises Failure where the file is written in a form that cannot be edited by lines.
     """
     lines = text.splitlines()
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    root = yaml.compose("\n".join([*lines, ""]), Loader=yaml.SafeLoader)
     if root is not None and (not isinstance(root, yaml.MappingNode) or root.flow_style):
         raise _by_hand("the file", name)
     config = _entry(root, "config")
@@ -91,8 +91,6 @@ def _end(lines: Sequence[str], node: yaml.Node) -> int:
     block = isinstance(node, yaml.CollectionNode) and not node.flow_style
     literal = isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")
     end = node.end_mark.line if block or literal else node.end_mark.line + 1
-    if block and node.end_mark.line == len(lines) - 1 and node.end_mark.column > 0:
-        end = len(lines)
     while end - 1 > node.start_mark.line and lines[end - 1].strip()[:1] in ("", "#"):
         end -= 1
     return end

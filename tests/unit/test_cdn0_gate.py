@@ -384,6 +384,23 @@ def signed_delete(
     return Request(method, target, tuple(prepared.headers.items()), host=f"127.0.0.1:{gate.port}")
 
 
+def hand_signed(gate: Gate, *names: str) -> Request:
+    """A deletion with a right signature over just these headers."""
+    date = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    host = f"127.0.0.1:{gate.port}"
+    payload = hashlib.sha256(b"").hexdigest()
+    headers = {"host": host, "x-amz-content-sha256": payload, "x-amz-date": date}
+    path = f"/{BUCKET}/{PROFILE.replace('=', '%3D')}"
+    lines = "".join(f"{name}:{headers[name]}\n" for name in names)
+    canonical = f"DELETE\n{path}\n\n{lines}\n{';'.join(names)}\n{payload}"
+    scope = f"{date[:8]}/{SITE.region}/s3/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{date}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    signed = signature(WHISPER.secret_access_key, date[:8], SITE.region, text)
+    credential = f"Credential={WHISPER.access_key_id}/{scope}"
+    authorization = f"AWS4-HMAC-SHA256 {credential}, SignedHeaders={';'.join(names)}, Signature={signed}"
+    return Request("DELETE", path, (*headers.items(), ("Authorization", authorization)))
+
+
 def test_the_holder_of_a_key_may_delete(deleting: Gate, upstream: RecordingS3) -> None:
     client = botocore.session.Session().create_client(
         "s3",
@@ -433,8 +450,12 @@ def test_nobody_else_may_delete(deleting: Gate, gate: Gate, upstream: RecordingS
         "another secret": signed_delete(deleting, signer=replace(WHISPER, secret_access_key="x" * 32)),
         "a key that nobody has": signed_delete(deleting, signer=replace(WHISPER, access_key_id="AKIANOBODY")),
         "one who may only upload": signed_delete(deleting, signer=STORAGE),
+        "host truly not signed": hand_signed(deleting, "x-amz-content-sha256", "x-amz-date"),
+        "payload not signed": hand_signed(deleting, "host", "x-amz-date"),
+        "date not signed": hand_signed(deleting, "host", "x-amz-content-sha256"),
+        "nothing signed": hand_signed(deleting),
         "a sticker": signed_delete(deleting, key=MANIFEST),
-        "a body": replace(good_one, body=b"x"),
+        "a body": replace(but(Content_Length="1"), body=b"x"),
         "a query": replace(good_one, target=good_one.target + "?versionId=1"),
         "the bucket": signed_delete(deleting, key=""),
         "dots": replace(good_one, target=f"/{BUCKET}/../{BUCKET}/{PROFILE}"),
@@ -446,6 +467,7 @@ def test_nobody_else_may_delete(deleting: Gate, gate: Gate, upstream: RecordingS
     assert gate.send(good_one).status == 405  # where the configuration lets nobody delete
     assert upstream.requests == []
     assert deleting.send(good_one).status == 204
+    assert deleting.send(hand_signed(deleting, "host", "x-amz-content-sha256", "x-amz-date")).status == 204
 
 
 @pytest.mark.parametrize("minutes", [-16, 16])

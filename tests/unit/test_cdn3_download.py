@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import resource
 import signal
 import socket
 import string
@@ -12,13 +13,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.programs import FOLDER
@@ -31,6 +32,9 @@ MIB = 1024 * 1024
 MEMORY_LIMIT = 192 * MIB
 CONTENT = random.Random(3).randbytes(200_000)
 Headers = dict[str, str]
+PARSER_REFUSALS = (400, 408, 431)
+NOT_FOUND = (404, 400)
+"""The second where Node's parser refuses the target itself."""
 
 
 @dataclass(frozen=True)
@@ -80,19 +84,19 @@ class Client:
 
     def reply(self, method: str = "GET") -> Reply:
         reply = self.head()
-        length = 0 if method == "HEAD" or reply.status == 304 else int(reply.headers["content-length"])
+        if method == "HEAD" or reply.status == 304:
+            return reply
+        # Node's own refusals have no length and end the connection.
+        length = int(reply.headers["content-length"]) if reply.status not in PARSER_REFUSALS else 0
         body = self.body(length)
         assert len(body) == length
         return Reply(reply.status, reply.headers, body)
 
-    def ended(self) -> bool:
-        """Whether the server closes the connection, waiting for it; whatever still comes is thrown away."""
-        try:
+    def wait_end(self) -> None:
+        """Returns when the server has ended the connection; TimeoutError when it does not. Throws away what comes."""
+        with suppress(ConnectionResetError):
             while self._file.read(MIB):
                 pass
-        except ConnectionResetError:
-            return True
-        return True
 
     def _line(self) -> bytes:
         return self._file.readline().rstrip(b"\r\n")
@@ -272,7 +276,7 @@ def check_range(reply: Reply, header: str, content: bytes) -> None:
         ("bytes=1--2", WHOLE),
         ("bytes= 1-2", WHOLE),
         ("lines=1-2", WHOLE),
-        ("bytes=" + "9" * 8000 + "-", UNSATISFIABLE),
+        ("bytes=" + "9" * 4000 + "-", UNSATISFIABLE),
     ],
 )
 def test_ranges(shared: Server, header: str, expected: tuple[int, int] | str) -> None:
@@ -308,7 +312,7 @@ def test_if_range_resumes_only_the_same_content(shared: Server) -> None:
         assert (reply.status, reply.body) == (status, CONTENT[10 if status == 206 else 0 : 100])
 
 
-LONG_AGO, FUTURE = "Sun, 06 Nov 1994 08:49:37 GMT", "Fri, 06 Nov 2094 08:49:37 GMT"
+LONG_AGO, FUTURE = "Sun, 06 Nov 1994 08:49:37 GMT", "Sat, 06 Nov 2094 08:49:37 GMT"
 
 
 @pytest.mark.parametrize(
@@ -362,26 +366,24 @@ def test_preconditions(shared: Server, method: str, headers: Headers, status: in
 # --- what is not served ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b'{"Size": 5',
-        b"null",
-        b"5",
-        b"\xff\xfe",
-        info(5, SizeIsDeferred=True),
-        info(5, SizeIsDeferred=None),
-        info(5, Size="5"),
-        info(5, Size=None),
-        info(6),
-        info(4),
-        b" " * 40000 + info(5),
-        None,
-    ],
-    ids=["empty", "cut off", "null", "number", "not text", "deferred", "null flag", "text", "no size", "larger"]
-    + ["smaller", "huge", "none"],
-)
+INFOS_OF_INCOMPLETE_UPLOADS: dict[str, bytes | None] = {
+    "empty": b"",
+    "cut off": b'{"Size": 5',
+    "null": b"null",
+    "number": b"5",
+    "not text": b"\xff\xfe",
+    "deferred": info(5, SizeIsDeferred=True),
+    "null flag": info(5, SizeIsDeferred=None),
+    "text": info(5, Size="5"),
+    "no size": info(5, Size=None),
+    "larger": info(6),
+    "smaller": info(4),
+    "huge": b" " * 40000 + info(5),
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("content", INFOS_OF_INCOMPLETE_UPLOADS.values(), ids=INFOS_OF_INCOMPLETE_UPLOADS)
 def test_an_incomplete_upload_is_like_none_until_it_is_complete(shared: Server, content: bytes | None) -> None:
     key = put(shared.uploads, b"12345")
     file = shared.uploads / f"{key}.info"
@@ -428,9 +430,7 @@ def planted(shared: Server) -> str:
 def test_every_other_path_is_not_found(shared: Server, planted: str, target: str) -> None:
     with shared.client() as client:
         reply = client.ask(target.format(key=planted))
-        # 400 where the parser itself refuses the target
-        assert reply.status == 404 or (reply.status == 400 and not target.startswith("/")), reply
-        assert reply.body == b""
+        assert (reply.status in NOT_FOUND, reply.body) == (True, b"")
 
 
 def test_a_key_is_not_found_by_an_encoded_or_changed_letter(shared: Server, planted: str) -> None:
@@ -502,8 +502,7 @@ def explorer(shared: Server) -> Iterator[Explorer]:
         yield explorer
 
 
-PIECES = [*("/", "..", ".", "%2e", "%2f", "%00", "\\", "?", "#", ";", "%", "//", "~", "*", "a", "_", "-", "\xff"), ""]
-NOT_FOUND = (400, 404)
+PIECES = [*("/", "..", ".", "%2e", "%2f", "%00", "\\", "?", "#", ";", "%", "//", "~", "*", "a", "_", "-", "\xe9"), ""]
 
 
 def mutated(chance: random.Random, target: str, keys: list[str]) -> str:
@@ -552,16 +551,16 @@ RANGE = (
     | st.lists(st.sampled_from([*"bytes=-,0123456789 \t", "bytes=", "-", "5"]), max_size=12).map("".join)
     | st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30)
 )
-FAST = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=400, deadline=None)
 
 
-@FAST
+@MANY
 @given(target=TARGET | TARGET.map(lambda text: BASE + text) | TARGET.map(lambda text: f"{BASE}{'k' * 20}{text}"))
 def test_any_path_gets_nothing(explorer: Explorer, target: str) -> None:
     assert explorer.ask(target).status in NOT_FOUND
 
 
-@FAST
+@MANY
 @given(header=RANGE, size=st.sampled_from([0, 1, 100]))
 def test_any_range_gets_what_the_specification_says(shared: Server, explorer: Explorer, header: str, size: int) -> None:
     content, key = CONTENT[:size], f"range-{size:014}"
@@ -574,7 +573,7 @@ CONDITION = st.sampled_from(["If-Match", "If-None-Match", "If-Range", "If-Modifi
 VALUE = st.sampled_from(["*", '""', "W/", ",", LONG_AGO, FUTURE]) | st.text(string.printable[:95], max_size=30)
 
 
-@FAST
+@MANY
 @given(headers=st.dictionaries(CONDITION | st.just("Range"), VALUE | RANGE, max_size=4))
 def test_any_headers_get_a_part_of_the_upload_or_nothing(shared: Server, explorer: Explorer, headers: Headers) -> None:
     content, key = CONTENT[:100], "conditions-000000000"
@@ -606,7 +605,7 @@ def test_a_client_that_sends_too_many_requests_ahead_is_dropped(shared: Server) 
     key = put(shared.uploads, CONTENT)
     with shared.client() as client:
         client.socket.sendall(f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n\r\n".encode() * 200)
-        assert client.ended()
+        client.wait_end()
     assert shared.ask(key).body == CONTENT
 
 
@@ -662,9 +661,9 @@ def test_clients_that_leave_early_leave_nothing_open(tmp_path: Path) -> None:
 
 
 def test_slow_clients_are_served_and_stalled_ones_dropped(tmp_path: Path) -> None:
-    """The kernel takes up to 2 MiB at a time; at 2 MiB/s, a step comes each second and the whole takes two pauses."""
+    """The kernel takes up to 2 MiB at a time; here one comes every 0.6 s, and all take longer than twice the limit."""
     content = random.Random(5).randbytes(8 * MIB)
-    with serving(tmp_path, "--idle-seconds", "2") as server, server.client() as slow, server.client() as stalled:
+    with serving(tmp_path, "--idle-seconds", "1") as server, server.client() as slow, server.client() as stalled:
         key = put(server.uploads, content)
         stalled.send(BASE + key)
         stalled.head()
@@ -674,12 +673,12 @@ def test_slow_clients_are_served_and_stalled_ones_dropped(tmp_path: Path) -> Non
         received = bytearray()
         for step in range(1, 65):
             received += slow.body(len(content) // 64)
-            time.sleep(max(0, started + step / 16 - time.monotonic()))
+            time.sleep(max(0, started + step / 25 - time.monotonic()))
         assert bytes(received) == content
-        assert len(server.open_files()) == 0
-        assert stalled.ended()
-        wait_until(lambda: bool([e for e in events(server.process) if e["event"] == "summary"]) or True, 1, "log")
-        assert slow.ask(BASE + put(server.uploads, b"data")).body == b"data"
+        # Node drops it at the first check that finds nothing changed since the last: after two intervals at most.
+        wait_until(lambda: server.open_files() == [], 5, "the stalled client dropped")
+        stalled.wait_end()
+        assert slow.ask(BASE + key, method="HEAD").status == 200
 
 
 def test_an_unfinished_request_is_dropped_and_an_idle_connection_kept(tmp_path: Path) -> None:
@@ -688,7 +687,7 @@ def test_an_unfinished_request_is_dropped_and_an_idle_connection_kept(tmp_path: 
         assert idle.ask(BASE + key).body == b"data"
         unfinished.socket.sendall(f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n".encode())
         assert unfinished.reply().status == 408
-        assert unfinished.ended()
+        unfinished.wait_end()
         assert idle.ask(BASE + key).body == b"data"
 
 
@@ -698,7 +697,7 @@ def test_connections_beyond_the_limit_are_refused_and_probes_are_not(tmp_path: P
         with server.client() as one, server.client() as two:
             assert one.ask(BASE + key).body == two.ask(BASE + key).body == b"data"
             with server.client() as three:
-                assert three.ended()
+                three.wait_end()
             assert server.health() == 200
         wait_until(lambda: reachable(server, key), 10, "a free connection")
         server.process.terminate()
@@ -763,25 +762,27 @@ def test_a_directory_that_is_away_is_no_proof_of_absence(tmp_path: Path) -> None
 # --- the process ----------------------------------------------------------------------------------------------
 
 
-def test_runs_confined_to_reading_and_says_what_it_cannot_read(tmp_path: Path) -> None:
-    """Node's permission model allows it nothing but reading its program and the uploads, save one."""
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
-    readable, denied = put(uploads, b"data"), new_key()
-    allowed = [DOWNLOAD, uploads / readable, uploads / f"{readable}.info"]
-    node = ("--permission", *(f"--allow-fs-read={path}" for path in allowed))
-    summaries = ("--summary-seconds", "1")
-    # The directory itself is looked at only where a file is missing.
-    node = (*node, f"--allow-fs-read={uploads}")
-    with serving(tmp_path, *summaries, node=node) as server:
-        assert server.ask(readable).body == b"data"
-        assert server.health() == 200
-        put(uploads, b"data", denied)
-        wait_until(lambda: any(e["event"] == "summary" and e["bytes"] == 4 for e in events(server.process)), 10, "sum")
+def test_runs_confined_to_reading(tmp_path: Path) -> None:
+    """Node's permission model allows it nothing but reading its program and the uploads."""
+    node = ("--permission", f"--allow-fs-read={DOWNLOAD}", f"--allow-fs-read={tmp_path / 'uploads'}")
+    (tmp_path / "uploads").mkdir()
+    with serving(tmp_path, node=node) as server:
+        assert server.ask(put(server.uploads, b"data")).body == b"data"
+        assert (server.ask(new_key()).status, server.health()) == (404, 200)
 
 
-def counts(answers: list[Json]) -> dict[str, int]:
-    return {status: count for answer in answers for status, count in answer.items()}
+def test_a_file_that_cannot_be_opened_is_an_error_and_not_missing(tmp_path: Path) -> None:
+    with serving(tmp_path) as server, server.client() as client:
+        key = put(server.uploads, b"data")
+        assert client.ask(BASE + key).body == b"data"
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (0, limits[1]))
+        reply = client.ask(BASE + key)
+        assert (reply.status, reply.headers["retry-after"], reply.headers["cache-control"]) == (503, "10", "no-store")
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+        assert client.ask(BASE + key).body == b"data"
+        [error] = [event for event in events(server.process) if event["event"] == "error"]
+        assert (error["key"], error["code"]) == (f"{key[:4]}…", "EMFILE")
 
 
 def test_log_counts_everything_and_shows_no_whole_key(tmp_path: Path) -> None:
@@ -811,27 +812,34 @@ def test_sigterm_lets_downloads_end_and_takes_no_more(tmp_path: Path) -> None:
         with under_way(server, key) as client:
             server.process.terminate()
             wait_until(lambda: not listening("127.0.0.1", server.port), 10, "no more connections")
-            assert idle.ended()
-            assert silent.ended()
+            idle.wait_end()
+            silent.wait_end()
             time.sleep(0.3)
             assert server.process.running()
             assert client.body(len(content)) == content
-            assert client.ended()
+            client.wait_end()
         assert server.process.wait(5) == 0
         last = events(server.process)[-1]
         assert (last["event"], last["gone"], last["bytes"]) == ("summary", 0, len(content) + 10)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_the_latest_after_the_drain(tmp_path: Path, number: signal.Signals) -> None:
+def test_sigterm_ends_it_at_the_latest_after_the_drain(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain-seconds", "1") as server:
         key = put(server.uploads, bytes(12 * MIB))
         with under_way(server, key):
             started = time.monotonic()
-            os.kill(server.process.pid, number)
+            server.process.terminate()
             assert server.process.wait(10) == 0
             assert time.monotonic() - started > 0.9
         assert events(server.process)[-1]["connections"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_ends_at_once_on_a_signal_when_nothing_is_under_way(tmp_path: Path, number: signal.Signals) -> None:
+    with serving(tmp_path) as server, server.client() as idle, server.client():
+        assert idle.ask(BASE + put(server.uploads, b"data")).body == b"data"
+        os.kill(server.process.pid, number)
+        assert server.process.wait(5) == 0
 
 
 @pytest.mark.parametrize(

@@ -387,6 +387,16 @@ def test_the_order_of_keys_and_definitions_is_no_difference(aws: Aws, tmp_path: 
     assert _succeeds(tmp_path, aws, tables=[table])[-1].endswith("0 created, 0 changed")
 
 
+@pytest.mark.parametrize("change", [{"text": "w"}, {"contentType": "text/html"}])
+def test_a_differing_object_is_put_again(aws: Aws, tmp_path: Path, change: dict[str, str]) -> None:
+    _succeeds(tmp_path, aws, buckets=["b"], objects=[OBJECT])
+
+    lines = _succeeds(tmp_path, aws, buckets=["b"], objects=[{**OBJECT, **change}])
+
+    assert lines == ["changed object /b/k", "0 tables, 1 buckets, 1 objects: 0 created, 1 changed"]
+    assert aws.store["/b/k"] == (change.get("contentType", "text/plain"), change.get("text", "v").encode())
+
+
 def test_surplus_is_reported_over_all_pages(aws: Aws, tmp_path: Path) -> None:
     for name in ("A", "T", "Z"):
         aws.tables[name] = {**(GROWN if name == "T" else TABLE), "TableName": name, "polls": 0}

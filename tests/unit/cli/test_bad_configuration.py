@@ -4,7 +4,7 @@ import pytest
 
 from tests.unit.cli.checkout import Checkout
 
-WEAK = "c2hvcnQ="  # six bytes
+WEAK = "c2hvcnQ="  # five bytes
 
 CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "misspelt key": ("flatline:domian: chat.example.org", ("flatline:domian", "did you mean domain?")),
@@ -44,7 +44,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "a short secret": (
         f"flatline:secrets: {{link-device: {{value: {WEAK}}}}}",
-        ("link-device", "6 bytes"),
+        ("link-device", "5 bytes"),
     ),
     "an unknown image": ("flatline:images: {digests: {whisperr: x}}", ("images.digests", "did you mean whisper?")),
     "no digest": ("flatline:images: {digests: {whisper: main}}", ("images.digests.whisper", "64 hexadecimal")),

@@ -1,0 +1,222 @@
+"""The configuration of the pack: levels, settings and exemptions, read strictly."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from policies.model import Resource
+from policies.rule import Level, Rule, Settings
+from policies.rules import BY_NAME
+
+DEFAULT = Path(__file__).parent / "config.yaml"
+_STRICTNESS = {Level.DISABLED: 0, Level.ADVISORY: 1, Level.MANDATORY: 2}
+
+
+class ConfigError(Exception):
+    """The configuration has mistakes; `problems` are lines for people, each with the place of one."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exemption:
+    """What is not held against a stack: one rule, for resources (and a subject) that patterns match, and why.
+
+    A list of patterns in the file is as many exemptions, so that each of them must be for something.
+    """
+
+    rule: str
+    resource: str
+    subject: str = ""
+    reason: str
+
+    def covers(self, rule: str, resource: Resource | None, subject: str) -> bool:
+        """Whether a violation is meant."""
+        names = (resource.label, resource.urn) if resource else ("stack",)
+        return (
+            self.rule == rule
+            and any(fnmatchcase(name, self.resource) for name in names)
+            and (not self.subject or fnmatchcase(subject, self.subject))
+        )
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.resource}" + (f" for {self.subject}" if self.subject else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What is demanded of one stack. Rules that `rules` does not name are as they define themselves."""
+
+    profile: str = "manifests"
+    rules: Mapping[str, Mapping[str, Any]]
+    exemptions: tuple[Exemption, ...] = ()
+
+    def level(self, rule: Rule) -> Level:
+        """What a violation of a rule does."""
+        return Level(self.rules.get(rule.name, {}).get("level", rule.level))
+
+    def settings(self, rule: Rule) -> Settings:
+        """The settings of a rule, with its defaults."""
+        given = self.rules.get(rule.name, {})
+        return rule.with_defaults({name: value for name, value in given.items() if name not in ("level", "reason")})
+
+
+def load(stack: str = "", *, profile: str | None = None, path: Path = DEFAULT) -> Config:
+    """The configuration for a stack; `profile` is that of a stack for which the file says none.
+
+    Raises ConfigError for a file that is not right, or for a profile that there is not.
+    """
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as problem:
+        where = getattr(problem, "problem_mark", None)
+        raise ConfigError([f"{path.name}{f', line {where.line + 1}' if where else ''}: cannot be read"]) from None
+    return parse(document, stack, profile=profile)
+
+
+def parse(document: Any, stack: str = "", *, profile: str | None = None) -> Config:
+    """The configuration for a stack, from the content of a file. Raises ConfigError with all mistakes."""
+    reader = _Reader()
+    top = reader.table(document, "the file", {"rules", "profiles", "stacks"})
+    profiles = {name: reader.part(value, f"profiles.{name}") for name, value in _names(top.get("profiles"))}
+    stacks = {name: reader.part(value, f"stacks.{name}", stack=True) for name, value in _names(top.get("stacks"))}
+    common = reader.rules(top.get("rules"), "rules")
+    own = stacks.get(stack, _Part())
+    chosen = own.profile or profile or "manifests"
+    for name, part in stacks.items():
+        if part.profile and part.profile not in profiles:
+            reader.problem(f"stacks.{name}.profile", "there is no such profile")
+    if chosen not in profiles:
+        reader.problem("profiles", f"there is no profile for stack {stack or '(none)'}")
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    base = profiles[chosen]
+    rules: dict[str, dict[str, Any]] = {}
+    for layer in (common, base.rules, own.rules):
+        for name, given in layer.items():
+            rules[name] = {**rules.get(name, {}), **given}
+    return Config(profile=chosen, rules=rules, exemptions=(*base.exemptions, *own.exemptions))
+
+
+def _names(value: Any) -> list[tuple[str, Any]]:
+    return [(str(name), entry) for name, entry in value.items()] if isinstance(value, dict) else []
+
+
+@dataclass(frozen=True)
+class _Part:
+    profile: str = ""
+    rules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    exemptions: tuple[Exemption, ...] = ()
+
+
+class _Reader:
+    """Reads parts of the file and collects what is wrong with them."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def problem(self, where: str, what: str) -> None:
+        self.problems.append(f"{where}: {what}")
+
+    def table(self, value: Any, where: str, keys: set[str]) -> dict[str, Any]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            self.problem(where, "must be a mapping")
+            return {}
+        for key in value:
+            if key not in keys:
+                self.problem(f"{where}.{key}", f"is none of {', '.join(sorted(keys))}")
+        return {key: entry for key, entry in value.items() if key in keys}
+
+    def part(self, value: Any, where: str, *, stack: bool = False) -> _Part:
+        keys = {"rules", "exemptions"} | ({"profile"} if stack else set())
+        table = self.table(value, where, keys)
+        exemptions = table.get("exemptions") or []
+        if not isinstance(exemptions, list):
+            self.problem(f"{where}.exemptions", "must be a list")
+            exemptions = []
+        read = [self.exemption(entry, f"{where}.exemptions[{index}]") for index, entry in enumerate(exemptions)]
+        return _Part(
+            profile=str(table.get("profile") or ""),
+            rules=self.rules(table.get("rules"), f"{where}.rules"),
+            exemptions=tuple(exemption for several in read for exemption in several),
+        )
+
+    def rules(self, value: Any, where: str) -> dict[str, dict[str, Any]]:
+        table = self.table(value, where, set(BY_NAME))
+        return {name: self.rule(BY_NAME[name], entry, f"{where}.{name}") for name, entry in table.items()}
+
+    def rule(self, rule: Rule, value: Any, where: str) -> dict[str, Any]:
+        given = self.table(value, where, {"level", "reason", *rule.settings})
+        for name, setting in rule.settings.items():
+            if name in given and not conforms(given[name], setting.schema):
+                self.problem(f"{where}.{name}", f"must be {form(setting.schema)}")
+        level = given.get("level", rule.level)
+        if level not in list(Level):
+            self.problem(f"{where}.level", f"must be one of {', '.join(Level)}")
+        elif _STRICTNESS[Level(level)] < _STRICTNESS[rule.level] and not _is_text(given.get("reason")):
+            self.problem(f"{where}.reason", "is needed where a rule is made weaker")
+        return given
+
+    def exemption(self, value: Any, where: str) -> list[Exemption]:
+        before = len(self.problems)
+        table = self.table(value, where, {"rule", "resource", "subject", "reason"})
+        rule, reason = table.get("rule"), table.get("reason")
+        if rule not in BY_NAME:
+            self.problem(f"{where}.rule", "there is no such rule")
+        if not _is_text(reason):
+            self.problem(f"{where}.reason", "is missing")
+        resources = self.patterns(table.get("resource"), f"{where}.resource")
+        subjects = self.patterns(table["subject"], f"{where}.subject") if "subject" in table else ("",)
+        if len(self.problems) > before:
+            return []
+        return [
+            Exemption(rule=str(rule), resource=resource, subject=subject, reason=str(reason).strip())
+            for resource in resources
+            for subject in subjects
+        ]
+
+    def patterns(self, value: Any, where: str) -> tuple[str, ...]:
+        found = value if isinstance(value, list) else [value]
+        if not found or not all(_is_text(entry) for entry in found):
+            self.problem(where, "must be a pattern or a list of patterns")
+            return ()
+        return tuple(found)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "array": (list,),
+    "boolean": (bool,),
+    "integer": (int,),
+    "object": (dict,),
+    "string": (str,),
+}
+
+
+def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
+    """Whether a value has the form of a setting's schema: `type`, and the form of its entries."""
+    if not isinstance(value, _TYPES[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
+        return False
+    if "items" in schema:
+        return all(conforms(entry, schema["items"]) for entry in value)
+    if "additionalProperties" in schema:
+        return all(conforms(entry, schema["additionalProperties"]) for entry in value.values())
+    return True
+
+
+def form(schema: Mapping[str, Any]) -> str:
+    """A schema in words: `an array of string`."""
+    article = "an" if schema["type"][0] in "aeiou" else "a"
+    inner = schema.get("items") or schema.get("additionalProperties")
+    return f"{article} {schema['type']}" + (f" of {inner['type']}" if inner else "")

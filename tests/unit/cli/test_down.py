@@ -1,0 +1,85 @@
+"""`down` without an engine."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli.checkout import Checkout, calls
+from tests.unit.cli.conftest import Clusters
+
+
+@pytest.fixture
+def kubectl(brought_up: Checkout, clusters: Clusters) -> Path:
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    return brought_up.program("kubectl", "record(arguments=sys.argv[1:])\nsys.exit(int(os.environ.get('STATUS', '0')))")
+
+
+def test_it_lists_what_it_keeps(brought_up: Checkout) -> None:
+    kept = brought_up.succeed("down").partition("Commands")[0].splitlines()
+    assert "- volume flatline/attachments (20Gi)" in kept
+    assert "- volume flatline/data-redis-0 to -5 (2Gi each)" in kept
+    assert "- namespace flatline" in kept
+    assert "- namespace flatline-emulators" in kept
+    assert any("state/dev.json" in line for line in kept)
+
+
+def test_without_a_name_it_shows_commands_that_spare_data(brought_up: Checkout) -> None:
+    commands = [line for line in brought_up.succeed("down").splitlines() if line.startswith("  kubectl")]
+    assert len(commands) == 2
+    for command in commands:
+        assert "--context YOUR-CONTEXT -n flatline" in command
+        kinds = command.split()[-1].split(",")
+        assert kinds[0] == "deployment.apps"
+        assert {"service", "deployment.apps"} <= set(kinds)
+        assert not {"namespace", "persistentvolumeclaim"} & set(kinds)
+        assert "--selector app.kubernetes.io/part-of=flatline" in command
+
+
+def test_with_a_name_and_agreement_it_runs_them(brought_up: Checkout, kubectl: Path) -> None:
+    state = brought_up.state().read_bytes()
+    brought_up.succeed("down", "--context", "mine", "--yes")
+    ran = [call["arguments"] for call in calls(kubectl)]
+    assert [words[:4] for words in ran] == [
+        ["--context", "mine", "-n", "flatline"],
+        ["--context", "mine", "-n", "flatline-emulators"],
+    ]
+    assert brought_up.state().read_bytes() == state
+    brought_up.succeed("up")
+
+
+def test_without_agreement_it_runs_none(brought_up: Checkout, kubectl: Path) -> None:
+    assert "Nothing was deleted." in brought_up.succeed("down", "--context", "mine")
+    assert calls(kubectl) == []
+
+
+def test_a_failing_kubectl_ends_it(brought_up: Checkout, kubectl: Path) -> None:
+    assert "status 3" in brought_up.fail("down", "--context", "mine", "--yes", STATUS="3")
+    assert len(calls(kubectl)) == 1
+    state = brought_up.state()
+    brought_up.fail("down", "--context", "mine", "--delete-data", "--confirm", "dev", STATUS="3")
+    assert state.exists()
+
+
+@pytest.mark.parametrize("words", [(), ("--confirm", "home"), ("--yes",), ("--context", "mine", "--yes")], ids=" ".join)
+def test_data_is_deleted_by_the_stack_s_name_alone(brought_up: Checkout, kubectl: Path, words: tuple[str, ...]) -> None:
+    before = brought_up.contents()
+    assert "was not typed" in brought_up.fail("down", "--delete-data", *words)
+    assert brought_up.state().exists()
+    assert brought_up.contents() == before
+    assert calls(kubectl) == []
+
+
+def test_deleting_data_deletes_secrets_and_namespaces(brought_up: Checkout, kubectl: Path) -> None:
+    brought_up.succeed("down", "--context", "mine", "--delete-data", "--confirm", "dev")
+    assert [call["arguments"] for call in calls(kubectl)] == [
+        ["--context", "mine", "delete", "--ignore-not-found", "namespace", "flatline", "flatline-emulators"]
+    ]
+    assert not brought_up.state().exists()
+    assert not brought_up.build().exists()
+    assert brought_up.file().exists()
+    assert "never been brought up" in brought_up.succeed("down")
+
+
+def test_a_name_alone_is_not_enough(brought_up: Checkout) -> None:
+    assert "--delete-data" in brought_up.fail("down", "--confirm", "dev")
+    assert brought_up.state().exists()

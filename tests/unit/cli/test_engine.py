@@ -1,0 +1,204 @@
+"""`up` and its companions with the Pulumi CLI, played by a stand-in: what it is told, and what it must not do."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.cli import pulumi_cli
+from tests.unit.cli.checkout import Checkout, calls
+from tests.unit.cli.conftest import Clusters
+
+ON_MINE = ("--context", "mine", "--yes")
+
+
+@pytest.fixture
+def engine(checkout: Checkout, clusters: Clusters) -> Path:
+    """A cluster that answers and a CLI on the PATH."""
+    (checkout.home / "kubeconfig").write_text(clusters.text)
+    return pulumi_cli.put(checkout)
+
+
+def verbs(engine: Path) -> list[str]:
+    """What the CLI was asked to do, without asking for its version."""
+    return [" ".join(call["arguments"][:2]) for call in calls(engine) if call["arguments"] != ["version"]]
+
+
+def deploy(engine: Path) -> dict[str, object]:
+    """How `pulumi up` was called."""
+    return next(call for call in calls(engine) if call["arguments"][0] == "up")
+
+
+def test_a_named_cluster_and_a_cli_deploy(checkout: Checkout, clusters: Clusters, engine: Path) -> None:
+    said = checkout.succeed("up", *ON_MINE)
+    assert f"cluster: context mine ({clusters.mine.url}) answers" in said
+    assert f"engine: Pulumi {pulumi_cli.VERSION} ({checkout.programs}/pulumi)" in said
+    assert f"backend: file://{checkout.root}/state/pulumi" in said
+    assert "+ 4 created" in said
+    assert "pictures" in said.partition("Lost on a restart")[2]
+    assert not checkout.build().exists()
+    assert not checkout.state().exists()
+
+
+def test_the_engine_sees_the_named_context_alone(checkout: Checkout, engine: Path, clusters: Clusters) -> None:
+    checkout.succeed("up", *ON_MINE)
+    told = yaml.safe_load(str(deploy(engine)["kubeconfig"]))
+    assert told["current-context"] == "mine"
+    for section in ("contexts", "clusters", "users"):
+        assert [each["name"] for each in told[section]] == ["mine"]
+    assert clusters.other.requests == []
+
+
+def test_the_engine_is_told_of_the_passphrase_by_a_file(checkout: Checkout, engine: Path) -> None:
+    checkout.succeed("up", *ON_MINE)
+    call = deploy(engine)
+    assert call["passphrase"] is None
+    assert Path(str(call["passphrase_file"])).read_text().strip()
+    assert call["output_as_text"] == "1"
+
+
+def test_an_own_backend_and_an_own_passphrase_stay(checkout: Checkout, engine: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/mine"
+    checkout.succeed("up", *ON_MINE, PULUMI_BACKEND_URL=url, PULUMI_CONFIG_PASSPHRASE="my own")
+    call = deploy(engine)
+    assert (call["backend"], call["passphrase"], call["passphrase_file"]) == (url, "my own", None)
+    assert not list(checkout.home.rglob("*.passphrase"))
+    assert (checkout.root / "state" / "dev.backend").read_text().strip() == url
+
+
+def test_a_login_is_the_backend(checkout: Checkout, engine: Path, tmp_path: Path) -> None:
+    (checkout.home / ".pulumi").mkdir()
+    (checkout.home / ".pulumi" / "credentials.json").write_text(json.dumps({"current": f"file://{tmp_path}/login"}))
+    said = checkout.succeed("up", *ON_MINE, PULUMI_CONFIG_PASSPHRASE="p")
+    assert f"backend: file://{tmp_path}/login" in said
+    assert deploy(engine)["backend"] is None
+
+
+def test_a_failing_deployment_is_said_and_repeated_nowhere(checkout: Checkout, engine: Path) -> None:
+    result = checkout.run("up", *ON_MINE, FAKE_PULUMI_FAILS="1")
+    assert result.returncode == 1
+    assert (result.stdout + result.stderr).count("the cluster said no") == 1
+    assert "error: pulumi up failed" in result.stderr
+
+
+def test_an_old_cli_is_not_used(checkout: Checkout, clusters: Clusters) -> None:
+    (checkout.home / "kubeconfig").write_text(clusters.text)
+    engine = pulumi_cli.put(checkout, version="2.0.0")
+    said = checkout.succeed("up", *ON_MINE)
+    assert "rendering: the Pulumi CLI cannot be used" in said
+    assert verbs(engine) == []
+    assert checkout.build().is_dir()
+
+
+def test_secrets_of_an_engineless_stack_are_not_made_twice(
+    brought_up: Checkout, clusters: Clusters, tmp_path: Path
+) -> None:
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    engine = pulumi_cli.put(brought_up)
+    before = brought_up.contents()
+    said = brought_up.succeed("up", *ON_MINE)
+    assert "the stack's secrets are in state/dev.json" in said
+    assert "kubectl --context mine apply" in said
+    refused = brought_up.fail("up", *ON_MINE, "--engine", "pulumi")
+    assert "--new-secrets" in refused
+    assert "every client must be built anew" in refused
+    assert brought_up.contents() == before
+    assert verbs(engine) == []
+
+
+def test_new_secrets_are_made_when_they_are_asked_for(brought_up: Checkout, clusters: Clusters) -> None:
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    engine = pulumi_cli.put(brought_up)
+    state = brought_up.state().read_bytes()
+    assert "--engine pulumi only" in brought_up.fail("up", *ON_MINE, "--new-secrets")
+    result = brought_up.run("up", *ON_MINE, "--engine", "pulumi", "--new-secrets")
+    assert result.returncode == 0, result.stderr
+    assert "groups and profiles become unreadable" in result.stderr
+    assert "up --yes" in verbs(engine)
+    assert not brought_up.state().exists()
+    assert (brought_up.root / "state" / "dev.json.before-pulumi").read_bytes() == state
+
+
+def test_a_stack_of_pulumi_s_is_not_rendered(checkout: Checkout, engine: Path) -> None:
+    checkout.succeed("up", *ON_MINE)
+    (checkout.programs / "pulumi").unlink()
+    for command in (("up",), ("up", *ON_MINE), ("up", "--engine", "none"), ("render",)):
+        said = checkout.fail(*command)
+        assert "kept by Pulumi" in said
+        assert "second set of secrets" in said
+    assert not checkout.state().exists()
+    assert not checkout.build().exists()
+
+
+def test_a_stack_in_a_backend_of_one_s_own_is_not_rendered(checkout: Checkout, engine: Path, tmp_path: Path) -> None:
+    url = f"file://{tmp_path}/mine"
+    checkout.succeed("up", *ON_MINE, PULUMI_BACKEND_URL=url, PULUMI_CONFIG_PASSPHRASE="p")
+    # By the note, without the CLI; by asking the CLI, without the note.
+    (checkout.programs / "pulumi").rename(checkout.programs / "away")
+    assert "kept by Pulumi" in checkout.fail("render")
+    (checkout.programs / "away").rename(checkout.programs / "pulumi")
+    (checkout.root / "state" / "dev.backend").unlink()
+    assert "kept by Pulumi" in checkout.fail("render", PULUMI_BACKEND_URL=url)
+
+
+def test_a_stack_of_pulumi_s_can_be_reviewed(checkout: Checkout, engine: Path) -> None:
+    checkout.succeed("up", *ON_MINE)
+    checkout.succeed("render", "--redact")
+    text = b"".join(checkout.contents(checkout.root / "build" / "dev.redacted").values())
+    assert b"REDACTED" in text
+    assert not checkout.state().exists()
+
+
+def test_two_sets_of_secrets_are_an_error(checkout: Checkout, engine: Path) -> None:
+    checkout.succeed("up", *ON_MINE)
+    (checkout.root / "state" / "dev.json").write_text("{}")
+    assert "two sets of secrets" in checkout.fail("up", *ON_MINE)
+
+
+def test_outputs_and_pins_come_from_the_engine_without_secrets(checkout: Checkout, engine: Path) -> None:
+    checkout.succeed("up", *ON_MINE)
+    outputs = json.loads(checkout.succeed("outputs", "--format", "json"))
+    assert outputs["urls"] == {"whisper": "https://whisper.flatline.internal"}
+    assert outputs["hidden"] == "REDACTED"
+    assert "lostOnRestart" not in json.loads(checkout.succeed("pins", "--format", "json"))
+    reading = [call for call in calls(engine) if call["arguments"][:2] == ["stack", "output"]]
+    assert reading[-1]["kubeconfig"] == ""
+
+
+def test_preview_is_the_engine_s(checkout: Checkout, engine: Path) -> None:
+    assert "+ 4 to create" in checkout.succeed("preview", "--context", "mine")
+    assert "up --yes" not in verbs(engine)
+
+
+def test_down_keeps_what_is_protected(checkout: Checkout, engine: Path) -> None:
+    checkout.succeed("up", *ON_MINE)
+    assert "no cluster is named" in checkout.fail("down")
+    said = checkout.succeed("down", *ON_MINE)
+    kept = said.partition("These stay:")[2]
+    assert "Namespace flatline" in kept
+    assert "PersistentVolumeClaim flatline/attachments" in kept
+    assert "1 secrets and certificate authorities" in kept
+    destroy = next(call["arguments"] for call in calls(engine) if call["arguments"][0] == "destroy")
+    assert "--exclude-protected" in destroy
+    assert "state unprotect" not in verbs(engine)
+    # The secrets stay Pulumi's, so rendering is still refused.
+    assert "kept by Pulumi" in checkout.fail("render")
+
+
+def test_down_without_agreement_takes_nothing_down(checkout: Checkout, engine: Path) -> None:
+    checkout.succeed("up", *ON_MINE)
+    assert "Nothing was deleted." in checkout.succeed("down", "--context", "mine")
+    assert "destroy --yes" not in verbs(engine)
+
+
+def test_deleting_data_needs_the_name(checkout: Checkout, engine: Path) -> None:
+    checkout.succeed("up", *ON_MINE)
+    assert "was not typed" in checkout.fail("down", *ON_MINE, "--delete-data")
+    assert "was not typed" in checkout.fail("down", *ON_MINE, "--delete-data", "--confirm", "home")
+    assert not {"state unprotect", "destroy --yes"} & set(verbs(engine))
+    checkout.succeed("down", *ON_MINE, "--delete-data", "--confirm", "dev")
+    destroy = next(call["arguments"] for call in calls(engine) if call["arguments"][0] == "destroy")
+    assert "--exclude-protected" not in destroy
+    assert verbs(engine)[-1] == "stack rm"
+    checkout.succeed("render")

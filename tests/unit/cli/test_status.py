@@ -1,0 +1,139 @@
+"""`status`, `outputs`, `pins`, `stack`."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.unit.cli.checkout import Checkout, calls
+from tests.unit.cli.conftest import Clusters
+
+
+def test_before_the_first_run(checkout: Checkout) -> None:
+    said = checkout.succeed("status")
+    assert "none yet" in said
+    assert "has no outputs yet" in said
+    assert "./flatline up" in checkout.fail("pins")
+    assert "./flatline up" in checkout.fail("outputs")
+
+
+def test_certificates_epochs_and_images(brought_up: Checkout) -> None:
+    brought_up.configure({"secrets": {"turn": {"epoch": 4}}, "images": {"digests": {"whisper": f"sha256:{'a' * 64}"}}})
+    said = brought_up.succeed("status")
+    assert re.search(r"^served for Test CA +\d{4}-\d\d-\d\d +396$", said, re.M)
+    assert re.search(r"^turn +4$", said, re.M)
+    images = said.partition("Images")[2]
+    assert "whisper" not in images
+    assert "flatline-storage-service:main has no digest: flatline:images.digests.storage" in images
+
+
+@pytest.mark.parametrize(
+    ("days", "status", "expected"),
+    [(400, 0, ""), (29, 0, "expires in 28 days"), (-1, 1, "has expired")],
+)
+def test_a_certificate_that_ends(brought_up: Checkout, days: int, status: int, expected: str) -> None:
+    secret = next(brought_up.build().glob("*-secret_*_certificate-*"))
+    content = yaml.safe_load(secret.read_text())
+    content["stringData"]["tls.crt"] = certificate(timedelta(days=days))
+    secret.write_text(yaml.safe_dump(content))
+    result = brought_up.run("status")
+    assert result.returncode == status, result.stderr
+    assert expected in result.stdout
+    assert ("raise flatline:certificates.leaf.epoch" in result.stdout) == bool(expected)
+
+
+def certificate(left: timedelta) -> str:
+    """A self-signed certificate that ends so much from now."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
+    end = datetime.now(UTC) + left
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(end - timedelta(days=500))
+        .not_valid_after(end)
+        .sign(key, hashes.SHA256())
+    )
+    return made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def test_readiness_of_a_named_cluster(brought_up: Checkout, clusters: Clusters) -> None:
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    kubectl = brought_up.program(
+        "kubectl",
+        """
+        record(arguments=sys.argv[1:])
+        if os.environ.get("REFUSE"):
+            sys.exit("error: You must be logged in to the server (Unauthorized)")
+        item = {"metadata": {"name": "whisper", "namespace": "flatline"}, "spec": {"replicas": 2},
+                "status": {"readyReplicas": 1}}
+        print(json.dumps({"items": [item] if "flatline" in sys.argv else []}))
+        """,
+    )
+    said = brought_up.succeed("status", "--context", "mine")
+    assert re.search(r"^whisper +flatline +1/2$", said, re.M)
+    assert {tuple(call["arguments"][:2]) for call in calls(kubectl)} == {("--context", "mine")}
+    assert "must be logged in" in brought_up.fail("status", "--context", "mine", REFUSE="1")
+
+
+def test_without_kubectl_readiness_says_so(brought_up: Checkout, clusters: Clusters) -> None:
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    assert "kubectl is not on the PATH" in brought_up.fail("status", "--context", "mine")
+
+
+def test_outputs_are_those_of_the_last_run(brought_up: Checkout) -> None:
+    written = json.loads((brought_up.build() / "stack-outputs.json").read_text())
+    assert json.loads(brought_up.succeed("outputs", "--format", "json")) == written
+    pins = json.loads(brought_up.succeed("pins", "--format", "json"))
+    assert pins == {name: value for name, value in written.items() if name != "lostOnRestart"}
+    shown = brought_up.succeed("pins")
+    assert "  whisper  https://whisper.flatline.internal" in shown.splitlines()
+    assert "  -----BEGIN CERTIFICATE-----" in shown.splitlines()
+
+
+def test_a_new_stack_is_made_once(checkout: Checkout) -> None:
+    checkout.succeed("stack", "new", "home", "--domain", "chat.example.org", "--context", 'my "k3s"')
+    content = yaml.safe_load(checkout.file("home").read_text())
+    assert content["config"]["flatline:domain"] == "chat.example.org"
+    assert content["config"]["flatline:target"] == {"kind": "local", "context": 'my "k3s"'}
+    before = checkout.file("home").read_bytes()
+    assert "there already" in checkout.fail("stack", "new", "home", "--domain", "other.example.org")
+    assert checkout.file("home").read_bytes() == before
+    said = checkout.succeed("up", "--stack", "home")
+    assert "Stack home, chat.example.org" in said
+    listed = checkout.succeed("stack", "list")
+    assert re.search(r"^home +chat\.example\.org +state/home\.json", listed, re.M)
+    assert re.search(r"^dev +flatline\.internal +none yet", listed, re.M)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("home", "--domain", "localhost"), "flatline:domain"),
+        (("../home", "--domain", "chat.example.org"), "cannot be the name"),
+        (("home", "--domain", "chat.example.org", "--context", ""), "--context"),
+    ],
+)
+def test_a_new_stack_is_checked(checkout: Checkout, words: tuple[str, ...], expected: str) -> None:
+    files = sorted(path.name for path in checkout.root.glob("**/Pulumi.*"))
+    assert expected in checkout.fail("stack", "new", *words)
+    assert sorted(path.name for path in checkout.root.glob("**/Pulumi.*")) == files
+
+
+def test_a_path_is_shown_as_one_types_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from cli.stacks import shown
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert shown(tmp_path / "build" / "dev") == "build/dev"
+    assert shown(Path("/home/someone/state")) == "~/state"
+    assert shown(Path("/srv/state")) == "/srv/state"
