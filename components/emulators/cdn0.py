@@ -53,6 +53,7 @@ class Cdn0(Component):
                 platform=args.emulators,
                 services=("s3",),
                 seed=seeds.localstack(region=REGION, port=PORT, buckets=(BUCKET,)),
+                objects="10Gi",
                 memory=("256Mi", "1Gi"),
             ),
             self.child,

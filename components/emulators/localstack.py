@@ -26,6 +26,9 @@ HOOK = "/etc/localstack/init/ready.d/seed.py"
 STATE = "/tmp/localstack"
 """Its temporary folder. DynamoDB's tables are below it, and stay when the folder is not cleared at start."""
 
+OBJECTS = "/tmp/localstack-s3-storage"
+"""Where S3 keeps the content of objects, whatever the temporary folder is."""
+
 SEEDED = (
     f"curl -fsS -m 5 http://127.0.0.1:{PORT}/_localstack/init/ready | "
     'python3 -c \'import json, sys; scripts = json.load(sys.stdin)["scripts"]; '
@@ -35,12 +38,16 @@ SEEDED = (
 
 @dataclass(frozen=True, kw_only=True)
 class LocalStackArgs:
-    """`services` is all that it runs; `seed` the file of its seed; `disk` is where DynamoDB's tables stay."""
+    """`services` is all that it runs; `seed` the file of its seed; `disk` is where DynamoDB's tables stay.
+
+    `objects` bounds the content of all S3 objects.
+    """
 
     platform: Platform
     services: tuple[str, ...]
     seed: dict[str, Any]
     disk: Disk | None = None
+    objects: str = "2Gi"
     memory: tuple[str, str] = field(default=("512Mi", "2Gi"))
 
 
@@ -79,7 +86,11 @@ class LocalStack(Component):
                                 "SERVICES": ",".join(args.services),
                                 "STRICT_SERVICE_LOADING": "1",
                                 "EAGER_SERVICE_LOADING": "1",
+                                "GATEWAY_LISTEN": f"0.0.0.0:{PORT}",  # noqa: S104
+                                "DNS_ADDRESS": "0",
                                 "DISABLE_EVENTS": "1",
+                                # without it rows that have expired are marked and never deleted
+                                "DYNAMODB_REMOVE_EXPIRED_ITEMS": "1",
                                 "SKIP_SSL_CERT_DOWNLOAD": "1",
                                 "CLEAR_TMP_FOLDER": "0",
                                 "AWS_DEFAULT_REGION": REGION,
@@ -88,7 +99,8 @@ class LocalStack(Component):
                             ports=(Port(name="aws", number=PORT),),
                             files=(files,),
                             disks=(DiskMount(disk=args.disk.name, path=STATE),) if args.disk else (),
-                            scratch={"/var/lib/localstack": "1Gi"} | ({} if args.disk else {STATE: "4Gi"}),
+                            scratch={"/var/lib/localstack": "1Gi", OBJECTS: args.objects}
+                            | ({} if args.disk else {STATE: "1Gi"}),
                             probes=Probes(
                                 startup=seeded,
                                 readiness=seeded,

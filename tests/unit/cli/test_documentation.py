@@ -49,7 +49,7 @@ def test_help_has_an_example_and_fits_80_columns(name: str, monkeypatch: pytest.
 def test_examples_can_be_typed() -> None:
     for name, parser in COMMANDS.items():
         for line in parser.format_help().partition("example")[2].splitlines():
-            words = re.search(r"\./flatline (\S.*?)(?:   |  >| > |$)", line)
+            words = re.match(r"  (?:.* \| )?\./flatline (\S.*?)(?:   | > |$)", line)
             if words:
                 parsed = arguments.parse(words[1].split())
                 assert parsed.command == name.replace(" ", "-"), line

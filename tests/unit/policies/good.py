@@ -1,0 +1,419 @@
+"""Two small installations in which no rule finds anything: one on a cluster with an emulator, one with cloud services.
+
+Each resource is plain data under a name of its own, so that a case can change one field of it.
+"""
+
+import json
+from collections.abc import Iterable
+from copy import deepcopy
+from typing import Any
+
+from policies.config import Config, Exemption
+from policies.model import Resource
+
+Plain = dict[str, Any]
+Path = tuple[str | int, ...]
+
+DNS = {"kubernetes.io/metadata.name": "kube-system"}, {"k8s-app": "kube-dns"}
+
+
+def labels(name: str) -> Plain:
+    return {
+        "app.kubernetes.io/name": name,
+        "app.kubernetes.io/instance": "shop",
+        "app.kubernetes.io/component": name,
+        "app.kubernetes.io/part-of": "shop",
+    }
+
+
+def obj(api: str, kind: str, name: str, namespace: str = "shop", **fields: Any) -> Plain:
+    metadata: Plain = {"name": name, "labels": labels(name)}
+    if namespace:
+        metadata["namespace"] = namespace
+    version = api.removeprefix("core/")
+    properties = {"apiVersion": version, "kind": kind, "metadata": metadata, **fields}
+    return {"type": f"kubernetes:{api}:{kind}", "name": name, "properties": properties}
+
+
+def container(name: str, **fields: Any) -> Plain:
+    return {
+        "name": name,
+        "image": "docker.io/library/redis:8.10.2-trixie",
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "privileged": False,
+            "procMount": "Default",
+            "readOnlyRootFilesystem": True,
+            "runAsUser": 10001,
+        },
+        **fields,
+    }
+
+
+RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
+
+
+def server(name: str, port: int, **fields: Any) -> Plain:
+    probe = {"httpGet": {"path": "/health", "port": "http"}}
+    return container(
+        name,
+        args=["--data", "/data", "--password-file", "/etc/shop/password"],
+        env=[{"name": "REDIS_PASSWORD_FILE", "value": "/etc/shop/password"}, {"name": "PLACE", "value": "shop"}],
+        ports=[{"name": "http", "containerPort": port, "protocol": "TCP"}],
+        readinessProbe=probe,
+        livenessProbe=deepcopy(probe),
+        lifecycle={"preStop": {"httpGet": {"path": "/stop", "port": "http"}}},
+        resources=RESOURCES,
+        **fields,
+    )
+
+
+def template(name: str, *containers: Plain, volumes: Iterable[Plain] = ()) -> Plain:
+    return {
+        "metadata": {"labels": labels(name), "annotations": {}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "hostNetwork": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 10001,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "initContainers": [container("wait", resources=RESOURCES)],
+            "containers": list(containers),
+            "ephemeralContainers": [container("look")],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, *volumes],
+        },
+    }
+
+
+def deployment(name: str, *containers: Plain, namespace: str = "shop", volumes: Iterable[Plain] = ()) -> Plain:
+    return obj(
+        "apps/v1",
+        "Deployment",
+        name,
+        namespace,
+        spec={
+            "replicas": 1,
+            "strategy": {"type": "Recreate"},
+            "selector": {"matchLabels": labels(name)},
+            "template": template(name, *containers, volumes=volumes),
+        },
+    )
+
+
+def service(name: str, port: int, namespace: str = "shop") -> Plain:
+    ports = [{"name": "http", "port": port, "targetPort": "http", "protocol": "TCP"}]
+    return obj(
+        "core/v1",
+        "Service",
+        name,
+        namespace,
+        spec={"type": "ClusterIP", "selector": labels(name), "ports": ports},
+    )
+
+
+def peer(place: Plain, pods: Plain) -> Plain:
+    return {"namespaceSelector": {"matchLabels": place}, "podSelector": {"matchLabels": pods}}
+
+
+def inside(namespace: str, name: str) -> Plain:
+    return peer({"kubernetes.io/metadata.name": namespace}, labels(name))
+
+
+def policy(name: str, namespace: str = "shop", *, ingress: Iterable[Plain], egress: Iterable[Plain]) -> Plain:
+    return obj(
+        "networking.k8s.io/v1",
+        "NetworkPolicy",
+        name,
+        namespace,
+        spec={
+            "podSelector": {"matchLabels": labels(name)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": list(ingress),
+            "egress": list(egress),
+        },
+    )
+
+
+def opening(direction: str, port: int, *peers: Plain, protocol: str = "TCP") -> Plain:
+    return {direction: list(peers), "ports": [{"port": port, "protocol": protocol}]}
+
+
+def namespace(name: str) -> Plain:
+    found = obj("core/v1", "Namespace", name, "")
+    found["properties"]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] = "restricted"
+    return found
+
+
+def default_deny(name: str) -> Plain:
+    spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    return obj("networking.k8s.io/v1", "NetworkPolicy", f"{name}-default-deny", name, spec=spec)
+
+
+def claim(name: str) -> Plain:
+    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    return {**obj("core/v1", "PersistentVolumeClaim", name, spec=spec), "protect": True}
+
+
+def route(name: str, rule: Plain, *, points: list[str], tls: Plain | None) -> Plain:
+    spec: Plain = {"entryPoints": points, "routes": [{"kind": "Rule", "match": "Host(`web.shop.test`)", **rule}]}
+    return obj("traefik.io/v1alpha1", "IngressRoute", name, spec=spec if tls is None else {**spec, "tls": tls})
+
+
+def custom(type_: str, name: str, protect: bool | None = None, **properties: Any) -> Plain:
+    return {"type": type_, "name": name, "properties": properties, "protect": protect}
+
+
+PROXY = peer({"kubernetes.io/metadata.name": "kube-system"}, {"app.kubernetes.io/name": "traefik"})
+CACHE_VOLUMES = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
+
+CLUSTER: dict[str, Plain] = {
+    "namespace": namespace("shop"),
+    "emulators": namespace("shop-emulators"),
+    "deny": default_deny("shop"),
+    "emulators-deny": default_deny("shop-emulators"),
+    "web": deployment(
+        "web",
+        server(
+            "web", 8080, volumeMounts=[{"name": "data", "mountPath": "/data"}, {"name": "tmp", "mountPath": "/tmp"}]
+        ),
+        volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+    ),
+    "web-service": service("web", 8080),
+    "web-policy": policy(
+        "web",
+        ingress=[opening("from", 8080, PROXY)],
+        egress=[
+            opening("to", 53, peer(*DNS), protocol="UDP"),
+            opening("to", 8080, inside("shop", "cache")),
+            opening("to", 4566, inside("shop-emulators", "cloud")),
+        ],
+    ),
+    "data": claim("data"),
+    "cache": obj(
+        "apps/v1",
+        "StatefulSet",
+        "cache",
+        spec={
+            "replicas": 3,
+            "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+            "template": template("cache", server("cache", 8080, volumeMounts=[{"name": "data", "mountPath": "/data"}])),
+            "volumeClaimTemplates": CACHE_VOLUMES,
+        },
+    ),
+    "cache-service": service("cache", 8080),
+    "cache-policy": policy("cache", ingress=[opening("from", 8080, inside("shop", "web"))], egress=[]),
+    "cache-budget": obj(
+        "policy/v1",
+        "PodDisruptionBudget",
+        "cache",
+        spec={"maxUnavailable": 1, "selector": {"matchLabels": labels("cache")}},
+    ),
+    "cloud": deployment("cloud", server("cloud", 4566), namespace="shop-emulators"),
+    "cloud-service": service("cloud", 4566, "shop-emulators"),
+    "cloud-policy": policy(
+        "cloud", "shop-emulators", ingress=[opening("from", 4566, inside("shop", "web"))], egress=[]
+    ),
+    "task": obj(
+        "batch/v1",
+        "CronJob",
+        "task",
+        spec={"jobTemplate": {"spec": {"template": template("task", container("task", resources=RESOURCES))}}},
+    ),
+    "task-policy": policy("task", ingress=[], egress=[opening("to", 8080, inside("shop", "cache"))]),
+    "files": obj("core/v1", "ConfigMap", "files", data={"shop.json": '{"passwordFile": "/etc/shop/password"}\n'}),
+    "route": route(
+        "web",
+        {"services": [{"name": "web", "port": 8080}]},
+        points=["websecure"],
+        tls={"secretName": "certificate", "options": {"name": "tls", "namespace": "shop"}},
+    ),
+    "redirect": route(
+        "redirect",
+        {
+            "middlewares": [{"name": "https"}],
+            "services": [{"kind": "TraefikService", "name": "noop@internal"}],
+        },
+        points=["web"],
+        tls=None,
+    ),
+    "https": obj("traefik.io/v1alpha1", "Middleware", "https", spec={"redirectScheme": {"scheme": "https"}}),
+    "tls": obj("traefik.io/v1alpha1", "TLSOption", "tls", spec={"minVersion": "VersionTLS12"}),
+    "role": obj(
+        "rbac.authorization.k8s.io/v1",
+        "Role",
+        "reader",
+        rules=[{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get"]}],
+    ),
+    "binding": obj(
+        "rbac.authorization.k8s.io/v1",
+        "RoleBinding",
+        "reader",
+        roleRef={"kind": "Role", "name": "reader"},
+        subjects=[{"kind": "ServiceAccount", "name": "task", "namespace": "shop"}],
+    ),
+    "key": custom("tls:index/privateKey:PrivateKey", "leaf", algorithm="ECDSA", ecdsaCurve="P256"),
+    "rsa": custom("tls:index/privateKey:PrivateKey", "rsa", algorithm="RSA", rsaBits=2048),
+    "authority": custom(
+        "tls:index/selfSignedCert:SelfSignedCert",
+        "authority",
+        True,
+        isCaCertificate=True,
+        maxPathLength=0,
+        setSubjectKeyId=True,
+        validityPeriodHours=87600,
+        allowedUses=["cert_signing", "crl_signing"],
+    ),
+    "request": custom("tls:index/certRequest:CertRequest", "leaf", dnsNames=["*.shop.test"]),
+    "leaf": custom(
+        "tls:index/locallySignedCert:LocallySignedCert",
+        "leaf",
+        isCaCertificate=False,
+        validityPeriodHours=9528,
+        allowedUses=["digital_signature", "server_auth"],
+    ),
+    "password": custom("random:index/randomPassword:RandomPassword", "password", True, length=43, special=False),
+}
+CLUSTER["cloud"]["properties"]["spec"]["template"]["spec"]["containers"][0]["image"] = (
+    "docker.io/localstack/localstack:4.14.0"
+)
+
+BUCKET_URN = "urn:test::aws:s3/bucket:Bucket::config"
+
+
+def about_bucket(kind: str, **properties: Any) -> Plain:
+    token = f"aws:s3/{kind[0].lower()}{kind[1:]}:{kind}"
+    return {**custom(token, "config", bucket="shop-config", **properties), "dependencies": {"bucket": [BUCKET_URN]}}
+
+
+def document(*statements: Plain) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+
+
+TLS_ONLY = {
+    "Effect": "Deny",
+    "Principal": "*",
+    "Action": "s3:*",
+    "Resource": ["arn:aws:s3:::shop-config", "arn:aws:s3:::shop-config/*"],
+    "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+}
+GRANT = {
+    "Effect": "Allow",
+    "Action": ["dynamodb:GetItem", "dynamodb:Query"],
+    "Resource": [
+        "arn:aws:dynamodb:eu-west-1:123456789012:table/accounts",
+        "arn:aws:dynamodb:eu-west-1:123456789012:table/accounts/index/*",
+    ],
+}
+TAGS = {"project": "shop", "stack": "prod"}
+
+CLOUD: dict[str, Plain] = {
+    "namespace": namespace("shop"),
+    "deny": default_deny("shop"),
+    "web": deployment("web", server("web", 8080)),
+    "web-policy": policy("web", ingress=[opening("from", 8080, PROXY)], egress=[]),
+    "table": custom(
+        "aws:dynamodb/table:Table",
+        "accounts",
+        True,
+        name="accounts",
+        billingMode="PAY_PER_REQUEST",
+        pointInTimeRecovery={"enabled": True, "recoveryPeriodInDays": 35},
+        deletionProtectionEnabled=True,
+        serverSideEncryption={"enabled": True, "kmsKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/1"},
+        tags=TAGS,
+    ),
+    "bucket": {
+        **custom("aws:s3/bucket:Bucket", "config", True, bucket="shop-config", tags=TAGS),
+        "urn": BUCKET_URN,
+    },
+    "bucket-access": about_bucket(
+        "BucketPublicAccessBlock",
+        blockPublicAcls=True,
+        blockPublicPolicy=True,
+        ignorePublicAcls=True,
+        restrictPublicBuckets=True,
+    ),
+    "bucket-policy": about_bucket("BucketPolicy", policy=document(TLS_ONLY)),
+    "bucket-encryption": about_bucket(
+        "BucketServerSideEncryptionConfiguration",
+        rules=[{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms"}}],
+    ),
+    "bucket-versioning": about_bucket("BucketVersioning", versioningConfiguration={"status": "Enabled"}),
+    "bucket-lifecycle": about_bucket(
+        "BucketLifecycleConfiguration",
+        rules=[{"status": "Enabled", "abortIncompleteMultipartUpload": {"daysAfterInitiation": 7}}],
+    ),
+    "bucket-ownership": about_bucket("BucketOwnershipControls", rule={"objectOwnership": "BucketOwnerEnforced"}),
+    "grant": custom("aws:iam/rolePolicy:RolePolicy", "whisper", role="whisper", policy=document(GRANT)),
+    "access-key": custom("aws:iam/accessKey:AccessKey", "uploads", user="uploads", createDate="2026-01-01T00:00:00Z"),
+    "kms": custom("aws:kms/key:Key", "main", enableKeyRotation=True, tags=TAGS),
+    "redis": custom(
+        "aws:elasticache/replicationGroup:ReplicationGroup",
+        "redis",
+        transitEncryptionEnabled=True,
+        transitEncryptionMode="required",
+        atRestEncryptionEnabled=True,
+        authToken="Zk93vRr1pXw8sLq2Tn5YbHc7Md4Fg6Jx",
+        tags=TAGS,
+    ),
+    "instance": custom("gcp:bigtable/instance:Instance", "groups", True, deletionProtection=True, forceDestroy=False),
+    "groups": custom(
+        "gcp:bigtable/table:Table",
+        "groups",
+        True,
+        deletionProtection="PROTECTED",
+        automatedBackupPolicy={"retentionPeriod": "168h0m0s", "frequency": "24h0m0s"},
+    ),
+}
+
+STACKS = {"cluster": CLUSTER, "cloud": CLOUD}
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "pod-image-registry": {"registries": ["docker.io/library", "docker.io/localstack"]},
+    "iam-access-keys": {"users": {"uploads": 90}, "today": "2026-02-01"},
+}
+
+
+def config(*exemptions: Exemption, **rules: dict[str, Any]) -> Config:
+    """The settings under which nothing is found."""
+    return Config(profile="test", rules={**SETTINGS, **rules}, exemptions=exemptions)
+
+
+def resource(plain: Plain) -> Resource:
+    """Plain data as a resource."""
+    urn = f"urn:test:{plain['properties'].get('metadata', {}).get('namespace', '')}:{plain['type']}::{plain['name']}"
+    return Resource(**{"urn": urn, **plain})
+
+
+def resources(stack: dict[str, Plain]) -> list[Resource]:
+    """A whole stack as resources."""
+    return [resource(plain) for plain in stack.values()]
+
+
+def changed(stack: dict[str, Plain], name: str, path: Path, value: Any) -> dict[str, Plain]:
+    """The stack with one field of one resource set."""
+    copy = deepcopy(stack)
+    holder: Any = copy[name]
+    for step in path[:-1]:
+        holder = holder[step] if isinstance(holder, list) else holder.setdefault(step, {})
+    if isinstance(holder, list) and path[-1] == len(holder):
+        holder.append(value)
+    else:
+        holder[path[-1]] = value
+    return copy
+
+
+def without(stack: dict[str, Plain], name: str, path: Path) -> dict[str, Plain]:
+    """The stack without one field of one resource, which must have it, or without the resource (empty path)."""
+    copy = deepcopy(stack)
+    if not path:
+        del copy[name]
+        return copy
+    holder: Any = copy[name]
+    for step in path[:-1]:
+        holder = holder[step]
+    del holder[path[-1]]
+    return copy

@@ -1,0 +1,116 @@
+"""Each rule on good examples of which one field is changed. The cases are in `cases`, the examples in `good`."""
+
+from dataclasses import replace
+
+import pytest
+
+from policies.check import check
+from policies.config import ConfigError, Exemption, parse
+from policies.report import Report
+from policies.rules import BY_NAME, RULES
+from tests.unit.policies.cases import ABSENT, CASES, Case, Edit
+from tests.unit.policies.good import STACKS, Plain, changed, config, resources, without
+
+
+def edited(edit: Edit) -> dict[str, Plain]:
+    """The stack of an edit, with it."""
+    stack = STACKS[edit.stack]
+    if edit.value is ABSENT:
+        return without(stack, edit.resource, edit.path)
+    if not edit.path:  # a second one of the same identity
+        return {**stack, f"{edit.resource}-again": {**stack[edit.resource], **edit.value}}
+    return changed(stack, edit.resource, edit.path, edit.value)
+
+
+def found(edit: Edit) -> set[str]:
+    """The rules that find something after an edit."""
+    return rules_in(check(resources(edited(edit)), config()))
+
+
+def rules_in(report: Report) -> set[str]:
+    return {finding.rule.name for finding in report.findings}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_good_examples_pass(stack: str) -> None:
+    report = check(resources(STACKS[stack]), config())
+    assert [(finding.rule.name, finding.where, finding.message) for finding in report.findings] == []
+    assert report.gaps == ()
+    assert report.exit_code == 0
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_changed_field_is_found_by_exactly_this_rule(name: str) -> None:
+    assert found(CASES[name].bad) == {name}
+
+
+@pytest.mark.parametrize(("name", "index"), [(n, i) for n, case in CASES.items() for i in range(len(case.more))])
+def test_so_is_every_other_way_to_break_it(name: str, index: int) -> None:
+    assert found(CASES[name].more[index]) == {name}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_leaving_the_property_out_is_found_too_unless_the_default_is_safe(name: str) -> None:
+    assert found(CASES[name].absent) == (set() if CASES[name].safe else {name})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_exemption_covers_it_and_nothing_else(name: str) -> None:
+    stack = resources(edited(CASES[name].bad))
+    where = {finding.where for finding in check(stack, config()).findings}
+    assert where
+    exemptions = [Exemption(rule=name, resource=place, reason="for a test") for place in where]
+    report = check(stack, config(*exemptions))
+    assert report.findings == ()
+    assert {finding.rule.name for finding in report.exempted} == {name}
+    assert report.problems == ()
+    assert report.exit_code == 0
+    elsewhere = check(stack, config(*(replace(e, resource="Nothing/of/this") for e in exemptions)))
+    assert rules_in(elsewhere) == {name}
+    assert len(elsewhere.problems) == len(exemptions)
+    assert elsewhere.exit_code == 1
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_exemption_needs_a_reason(name: str) -> None:
+    for reason in ({}, {"reason": ""}, {"reason": " "}):
+        part = {"exemptions": [{"rule": name, "resource": "*", **reason}]}
+        with pytest.raises(ConfigError, match=r"profiles\.p\.exemptions\[0\]\.reason: is missing"):
+            parse({"profiles": {"p": part}}, profile="p")
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_mandatory_violation_fails_and_an_advisory_one_does_not(name: str) -> None:
+    stack = resources(edited(CASES[name].bad))
+    mandatory = check(stack, config(**{name: {"level": "mandatory", **config().settings(BY_NAME[name])}}))
+    assert mandatory.exit_code == 1
+    advisory = check(stack, config(**{name: {"level": "advisory", **config().settings(BY_NAME[name])}}))
+    assert advisory.exit_code == 0
+    assert {finding.rule.name for finding in advisory.advisory} == {name}
+    disabled = check(stack, config(**{name: {"level": "disabled"}}))
+    assert disabled.findings == ()
+    assert disabled.rules == len(RULES) - 1
+
+
+def lacking(cases: dict[str, Case], names: set[str]) -> set[str]:
+    """Rules without a complete case: a failing edit, an absent property with its outcome, and a field to change."""
+    return {
+        name
+        for name in names
+        if name not in cases
+        or cases[name].bad.value is ABSENT
+        or (cases[name].absent.value is not ABSENT and cases[name].absent == cases[name].bad)
+        or cases[name].bad.resource not in STACKS[cases[name].bad.stack]
+    }
+
+
+def test_every_rule_has_a_case() -> None:
+    assert lacking(CASES, set(BY_NAME)) == set()
+    assert set(CASES) == set(BY_NAME)
+    assert len(BY_NAME) == len(RULES)
+
+
+def test_a_rule_without_a_case_is_noticed() -> None:
+    assert lacking(CASES, {*BY_NAME, "a-new-rule"}) == {"a-new-rule"}
+    incomplete = {**CASES, "pod-privileged": replace(CASES["pod-privileged"], bad=CASES["pod-privileged"].absent)}
+    assert lacking(incomplete, set(BY_NAME)) == {"pod-privileged"}
