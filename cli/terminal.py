@@ -69,10 +69,10 @@ class Terminal:
         sys.stdout.flush()
 
     def diff(self, lines: Iterable[str]) -> None:
-        """A unified difference, coloured and never wrapped."""
+        """A unified difference, indented, coloured and never wrapped."""
         styles = {"+": "green", "-": "red", "@": "cyan"}
         for line in lines:
-            self._out.print(Text(line, styles.get(line[:1], "")), soft_wrap=True)
+            self._out.print(Text(f"    {line}", styles.get(line[:1], "")), soft_wrap=True)
 
     def table(
         self, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[str] = frozenset()

@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the pack is run as a folder, not as a package
 
-from pulumi_policy import (
+from pulumi_policy import (  # type: ignore[import-not-found] - it is in the pack's own environment
     EnforcementLevel,
     Policy,
     PolicyConfigSchema,
@@ -27,7 +27,7 @@ from pulumi_policy import (
     StackValidationPolicy,
     proxy,
 )
-from pulumi_policy.deserialize import serialize_properties
+from pulumi_policy.deserialize import serialize_properties  # type: ignore[import-not-found]
 
 from policies import check
 from policies.config import Config, load
@@ -122,9 +122,7 @@ def stack_policy(rule: StackRule) -> Policy:
 
 def described(rule: Rule) -> dict[str, Any]:
     """The words and the level of a rule, as both classes of policies take them."""
-    schema = {
-        name: {**setting.schema, "description": setting.description} for name, setting in rule.settings.items()
-    }
+    schema = {name: {**setting.schema, "description": setting.description} for name, setting in rule.settings.items()}
     return {
         "name": rule.name,
         "description": rule.description,

@@ -39,7 +39,9 @@ def check(resources: Iterable[Resource], config: Config, rules: Sequence[Rule] =
         exempted=tuple(found for found in findings if found.exemption is not None),
         gaps=tuple(gaps),
         problems=tuple(
-            f"exemption {exemption} matches nothing: remove it" for exemption in config.exemptions if exemption not in used
+            f"exemption {exemption} matches nothing: remove it"
+            for exemption in config.exemptions
+            if exemption not in used
         ),
         weakened={
             rule.name: f"{config.level(rule)}: {config.rules[rule.name]['reason']}"

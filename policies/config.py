@@ -208,9 +208,9 @@ def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
     """Whether a value has the form of a setting's schema: `type`, and the form of its entries."""
     if not isinstance(value, _TYPES[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
         return False
-    if "items" in schema:
+    if isinstance(value, list) and "items" in schema:
         return all(conforms(entry, schema["items"]) for entry in value)
-    if "additionalProperties" in schema:
+    if isinstance(value, dict) and "additionalProperties" in schema:
         return all(conforms(entry, schema["additionalProperties"]) for entry in value.values())
     return True
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from policies.model import CLUSTER_SCOPED, Resource, mapping, objects, text
+from policies.model import CLUSTER_SCOPED, Properties, Resource, mapping, objects, text
 
 SUFFIXES = (".yaml", ".yml", ".json")
 NO_OBJECTS = ("kustomize.config.k8s.io/", "kustomize.toolkit.fluxcd.io/")
@@ -61,7 +61,7 @@ def _documents(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         loader.dispose()
 
 
-def _resource(entry: dict[str, Any], file: str, line: int, namespace: str) -> Resource | None:
+def _resource(entry: Properties, file: str, line: int, namespace: str) -> Resource | None:
     version, kind, metadata = text(entry.get("apiVersion")), text(entry.get("kind")), mapping(entry.get("metadata"))
     if not version or not kind or version.startswith(NO_OBJECTS):
         return None

@@ -50,7 +50,9 @@ class Container:
     @property
     def runs_on(self) -> bool:
         """Whether it runs as long as its pod: a main container, or a sidecar among the init containers."""
-        return self.list == "containers" or (self.list == "initContainers" and self.spec.get("restartPolicy") == "Always")
+        return self.list == "containers" or (
+            self.list == "initContainers" and self.spec.get("restartPolicy") == "Always"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,11 +99,15 @@ def is_secret_name(name: str) -> bool:
     return bool(NAME.search(plain) or NAME.search(name)) and not REFERENCE_NAME.search(plain)
 
 
+_NO_VALUE: Final = re.compile(r"/|\.{1,2}/|\$[({\w]|secret://|<|\{\{|(?:true|false|null|none)$", re.IGNORECASE)
+"""Paths, references to elsewhere (a variable, a bundle, a template), and words for nothing."""
+
+
 def is_value(value: Any, placeholders: Collection[str] = ()) -> bool:
     """Whether a value under a secret's name is one: text that is no path, no reference and no known placeholder."""
     if not isinstance(value, str) or value in placeholders:
         return False
-    return bool(value.strip()) and not re.match(r"^(/|\.{1,2}/|\$[({]|\$\w|secret://|%\w|<|\{\{|(true|false|null|none|omitted)$)", value)
+    return bool(value.strip()) and not _NO_VALUE.match(value)
 
 
 _STRUCTURED: Final = (".json", ".yaml", ".yml")
@@ -137,12 +141,13 @@ def _data(name: str, content: str) -> Any:
     except ValueError:
         pass
     try:
-        return yaml.load(content, Loader=_LOADER)  # noqa: S506 - the safe loader, in C where there is one
+        return yaml.load(content, Loader=_LOADER)
     except (yaml.YAMLError, ValueError):
         return None
 
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""In C where there is one."""
 
 
 def _named(value: Any, path: str, placeholders: Collection[str]) -> Iterator[str]:

@@ -81,5 +81,5 @@ def _show(found: Difference, unshowable: set[str], terminal: Terminal) -> None:
         if str(after) in unshowable:
             terminal.say("  It holds secrets outside of a Secret, so the change is not shown.")
         else:
-            terminal.diff(f"    {line}" for line in difference.lines(before, after) if line[:3] not in {"---", "+++"})
+            terminal.diff(line for line in difference.lines(before, after) if line[:3] not in {"---", "+++"})
     terminal.say(f"{len(found.new)} new, {len(found.changed)} changed, {len(found.gone)} gone.", "bold")

@@ -86,7 +86,7 @@ class LocalStack(Component):
                                 "SERVICES": ",".join(args.services),
                                 "STRICT_SERVICE_LOADING": "1",
                                 "EAGER_SERVICE_LOADING": "1",
-                                "GATEWAY_LISTEN": f"0.0.0.0:{PORT}",  # noqa: S104
+                                "GATEWAY_LISTEN": f"0.0.0.0:{PORT}",
                                 "DNS_ADDRESS": "0",
                                 "DISABLE_EVENTS": "1",
                                 # without it rows that have expired are marked and never deleted

@@ -134,7 +134,10 @@ def _names(stack: Stack, settings: Settings) -> Iterator[Violation]:
         for index, rule in enumerate(routes_of(route)):
             hosts = hosts_of(text(rule.get("match")))
             if not hosts or not all(is_covered(host, names) for host in hosts):
-                yield Violation(message=f"routes[{index}]: it names no host, or none that a certificate of the stack is for", resource=route)
+                yield Violation(
+                    message=f"routes[{index}]: it names no host, or none that a certificate of the stack is for",
+                    resource=route,
+                )
     for ingress in stack.of("Ingress"):
         hosts = [text(rule.get("host")) for rule in objects(spec_of(ingress).get("rules"))]
         if not hosts or not all(is_covered(host, names) for host in hosts):

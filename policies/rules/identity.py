@@ -8,7 +8,6 @@ from policies.pods import pod_of, pods_of
 from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
 
 
-
 def _namespace(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if not resource.is_object or resource.kind in CLUSTER_SCOPED:
         return

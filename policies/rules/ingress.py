@@ -61,7 +61,9 @@ def _tls(stack: Stack, settings: Settings) -> Iterator[Violation]:
         if not isinstance(tls, dict):
             yield Violation(message="spec.tls is missing, and it is no mere redirect to https", resource=route)
         elif not text(tls.get("secretName")) and not text(tls.get("certResolver")):
-            yield Violation(message="spec.tls names no certificate: Traefik makes one that nobody trusts", resource=route)
+            yield Violation(
+                message="spec.tls names no certificate: Traefik makes one that nobody trusts", resource=route
+            )
         if not points or any(point not in settings["entryPoints"] for point in points):
             yield Violation(message="spec.entryPoints is missing or has one without TLS", resource=route)
 

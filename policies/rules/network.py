@@ -115,7 +115,9 @@ def _orphans(stack: Stack, settings: Settings) -> Iterator[Violation]:
                     meant = [name for name in ours if _names(stack, policy, peer, name)]
                     if meant and not any(is_peer(stack, policy, peer, pod) for pod in pods):
                         field = DIRECTIONS[direction][0]
-                        yield Violation(message=f"{field}[{index}]: a peer matches no pod of the stack", resource=policy)
+                        yield Violation(
+                            message=f"{field}[{index}]: a peer matches no pod of the stack", resource=policy
+                        )
 
 
 def _names(stack: Stack, policy: Resource, peer: Properties, namespace: str) -> bool:

@@ -160,7 +160,11 @@ def _app_armor(pod: Pod, settings: Settings) -> Iterator[str]:
         if mapping(security.get("appArmorProfile")).get("type") not in (None, "RuntimeDefault", "Localhost"):
             yield f"{where}: securityContext.appArmorProfile.type is neither RuntimeDefault nor Localhost"
     for name, value in mapping(pod.metadata.get("annotations")).items():
-        if name.startswith(APPARMOR) and value not in ("", "runtime/default") and not text(value).startswith("localhost/"):
+        if (
+            name.startswith(APPARMOR)
+            and value not in ("", "runtime/default")
+            and not text(value).startswith("localhost/")
+        ):
             yield f"annotation {name}: is neither runtime/default nor localhost/..."
 
 

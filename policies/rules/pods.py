@@ -39,9 +39,9 @@ def image_of(reference: str) -> Image:
     path, _, tag = last.partition(":")
     repository = head + slash + path
     first = repository.partition("/")[0]
-    if "/" not in repository:
+    if repository and "/" not in repository:
         repository = f"docker.io/library/{repository}"
-    elif "." not in first and ":" not in first and first != "localhost":
+    elif repository and "." not in first and ":" not in first and first != "localhost":
         repository = f"docker.io/{repository}"
     return Image(repository, tag, digest)
 
@@ -60,7 +60,9 @@ def _image_version(resource: Resource, settings: Settings) -> Iterator[Violation
         if settings["digest"]:
             yield Violation(message=f"{container.where}: image has no digest", subject=reference)
         elif not EXACT_TAG.fullmatch(image.tag):
-            yield Violation(message=f"{container.where}: image has neither a digest nor a full version", subject=reference)
+            yield Violation(
+                message=f"{container.where}: image has neither a digest nor a full version", subject=reference
+            )
 
 
 IMAGE_VERSION = ResourceRule(

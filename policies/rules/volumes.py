@@ -89,7 +89,9 @@ def _one_writer(stack: Stack, settings: Settings) -> Iterator[Violation]:
         if not any(_is_exclusive(stack, owner, source) for source in sources.values()):
             continue
         if at(owner.properties, "spec", "strategy", "type") != "Recreate":
-            yield Violation(message="spec.strategy.type is not Recreate, so that two pods meet on one volume", resource=owner)
+            yield Violation(
+                message="spec.strategy.type is not Recreate, so that two pods meet on one volume", resource=owner
+            )
         if (number(at(owner.properties, "spec", "replicas")) or 0) > 1:
             yield Violation(message="several replicas share one volume", resource=owner)
 

@@ -173,7 +173,8 @@ CASES: dict[str, Case] = {
     ),
     "pod-image-registry": Case(
         bad=web((*C, "image"), "registry.test/redis:8.10.2"),
-        absent=web((*C, "image"), ":8.10.2"),
+        absent=web((*C, "image"), "redis:8.10.2"),
+        safe="without a registry the runtime takes docker.io/library",
         more=(*each((*C, "image"), "docker.io/library-of-others/redis:8.10.2"),),
     ),
     "pod-resources": Case(
@@ -264,13 +265,11 @@ CASES: dict[str, Case] = {
         more=(
             on("files", ("type",), "kubernetes:helm.sh/v3:Release"),
             on("files", ("type",), "kubernetes:core/v1:ConfigMapPatch"),
-            on("https", ("type",), "kubernetes:argoproj.io/v1alpha1:Application"),
+            on("binding", ("type",), "kubernetes:argoproj.io/v1alpha1:Application"),
         ),
     ),
     "namespace-pod-security": Case(
-        bad=on(
-            "namespace", (*P, "metadata", "labels", "pod-security.kubernetes.io/enforce"), "privileged"
-        ),
+        bad=on("namespace", (*P, "metadata", "labels", "pod-security.kubernetes.io/enforce"), "privileged"),
         absent=on("namespace", (*P, "metadata", "labels", "pod-security.kubernetes.io/enforce")),
         more=(on("namespace", ()),),
     ),
@@ -355,7 +354,8 @@ CASES: dict[str, Case] = {
         more=(web((*C, "volumeMounts")), web((*POD, "volumes", 1, "persistentVolumeClaim", "claimName"), "dada")),
     ),
     "volume-one-writer": Case(
-        bad=web((*SPEC, "strategy", "type"), "RollingUpdate"), absent=web((*SPEC, "strategy")),
+        bad=web((*SPEC, "strategy", "type"), "RollingUpdate"),
+        absent=web((*SPEC, "strategy")),
     ),
     # --- rights in the cluster
     "rbac-wildcards": Case(
@@ -455,7 +455,8 @@ CASES: dict[str, Case] = {
         ),
     ),
     "s3-encryption": Case(
-        bad=aws("bucket-encryption", (*P, "rules"), []), absent=aws("bucket-encryption", ()),
+        bad=aws("bucket-encryption", (*P, "rules"), []),
+        absent=aws("bucket-encryption", ()),
     ),
     "s3-versioning": Case(
         bad=aws("bucket-versioning", (*P, "versioningConfiguration", "status"), "Suspended"),
@@ -478,7 +479,9 @@ CASES: dict[str, Case] = {
         more=(
             aws("grant", (*P, "policy"), document({**GRANT, "Resource": "*"})),
             aws("grant", (*P, "policy"), document({**GRANT, "Resource": "arn:aws:dynamodb:::table/*"})),
-            aws("grant", (*P, "policy"), document({"Effect": "Allow", "NotAction": "iam:*", "Resource": "arn:a:b:::c"})),
+            aws(
+                "grant", (*P, "policy"), document({"Effect": "Allow", "NotAction": "iam:*", "Resource": "arn:a:b:::c"})
+            ),
             aws("grant", (*P, "policy"), document({"Effect": "Allow", "Action": "s3:GetObject"})),
             aws("grant", (*P, "policy"), document({"Effect": "Allow", "Resource": "arn:aws:s3:::a/*"})),
             aws("grant", (*P, "policy"), "no JSON"),

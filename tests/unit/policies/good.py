@@ -162,7 +162,7 @@ def route(name: str, rule: Plain, *, points: list[str], tls: Plain | None) -> Pl
     return obj("traefik.io/v1alpha1", "IngressRoute", name, spec=spec if tls is None else {**spec, "tls": tls})
 
 
-def custom(type_: str, name: str, protect: bool | None = None, **properties: Any) -> Plain:
+def custom(type_: str, name: str, protect: bool | None = None, /, **properties: Any) -> Plain:
     return {"type": type_, "name": name, "properties": properties, "protect": protect}
 
 
@@ -313,7 +313,7 @@ CLOUD: dict[str, Plain] = {
     "namespace": namespace("shop"),
     "deny": default_deny("shop"),
     "web": deployment("web", server("web", 8080)),
-    "web-policy": policy("web", ingress=[opening("from", 8080, PROXY)], egress=[]),
+    "web-policy": policy("web", ingress=[], egress=[]),
     "table": custom(
         "aws:dynamodb/table:Table",
         "accounts",
@@ -398,7 +398,7 @@ def changed(stack: dict[str, Plain], name: str, path: Path, value: Any) -> dict[
     copy = deepcopy(stack)
     holder: Any = copy[name]
     for step in path[:-1]:
-        holder = holder[step] if isinstance(holder, list) else holder.setdefault(step, {})
+        holder = holder.setdefault(step, {}) if isinstance(holder, dict) else holder[step]
     if isinstance(holder, list) and path[-1] == len(holder):
         holder.append(value)
     else:
