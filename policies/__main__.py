@@ -14,7 +14,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the pack is run as a folder, not as a package
 
-from pulumi_policy import (  # type: ignore[import-not-found] - it is in the pack's own environment
+from pulumi_policy import (  # type: ignore[import-not-found]  # it is in the pack's own environment
     EnforcementLevel,
     Policy,
     PolicyConfigSchema,

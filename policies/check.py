@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from policies.config import Config, Exemption
-from policies.model import Resource, Stack, Undecided
+from policies.model import Resource, Stack, UndecidedError
 from policies.report import Finding, Gap, Report
 from policies.rule import Level, ResourceRule, Rule, Settings, StackRule, Violation
 from policies.rules import RULES
@@ -58,12 +58,12 @@ def evaluate(rule: Rule, stack: Stack, settings: Settings) -> Iterator[Violation
             try:
                 for violation in rule.check(resource, settings):
                     yield Violation(message=violation.message, resource=resource, subject=violation.subject)
-            except Undecided as unknown:
+            except UndecidedError as unknown:
                 yield Gap(rule=rule, resource=resource, path=str(unknown))
     elif isinstance(rule, StackRule):
         try:
             yield from rule.check(stack, settings)
-        except Undecided as unknown:
+        except UndecidedError as unknown:
             yield Gap(rule=rule, resource=None, path=str(unknown))
 
 

@@ -83,6 +83,8 @@ def load(stack: str = "", *, profile: str | None = None, path: Path = DEFAULT) -
 def parse(document: Any, stack: str = "", *, profile: str | None = None) -> Config:
     """The configuration for a stack, from the content of a file. Raises ConfigError with all mistakes."""
     reader = _Reader()
+    if not isinstance(document, dict):
+        raise ConfigError(["the file: must be a mapping"])
     top = reader.table(document, "the file", {"rules", "profiles", "stacks"})
     profiles = {name: reader.part(value, f"profiles.{name}") for name, value in _names(top.get("profiles"))}
     stacks = {name: reader.part(value, f"stacks.{name}", stack=True) for name, value in _names(top.get("stacks"))}
@@ -138,7 +140,7 @@ class _Reader:
     def part(self, value: Any, where: str, *, stack: bool = False) -> _Part:
         keys = {"rules", "exemptions"} | ({"profile"} if stack else set())
         table = self.table(value, where, keys)
-        exemptions = table.get("exemptions") or []
+        exemptions = [] if table.get("exemptions") is None else table["exemptions"]
         if not isinstance(exemptions, list):
             self.problem(f"{where}.exemptions", "must be a list")
             exemptions = []

@@ -49,7 +49,7 @@ CLUSTER_SCOPED: Final = frozenset(
 )
 
 
-class Undecided(Exception):
+class UndecidedError(Exception):
     """A rule needs a value that nobody knows before deployment. `path` says which, the value being none."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
@@ -101,7 +101,7 @@ class Resource:
         """The name in the cluster; the logical name where the cluster's is not known yet."""
         try:
             return text(self.metadata.get("name")) or self.name
-        except Undecided:
+        except UndecidedError:
             return self.name
 
     @cached_property

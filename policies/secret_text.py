@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
+from itertools import pairwise
 from typing import Any, Final
 
 import yaml
@@ -60,8 +61,8 @@ def _is_random_base64(word: str) -> bool:
     sorts = [_sort(character) for character in body]
     if not {"lower", "upper", "digit"} <= set(sorts) or len(body) < 20:
         return False
-    pairs = list(zip(body, body[1:], strict=False))
-    changes = sum(1 for a, b in zip(sorts, sorts[1:], strict=False) if a != b) / len(pairs)
+    pairs = list(pairwise(body))
+    changes = sum(1 for a, b in pairwise(sorts) if a != b) / len(pairs)
     neighbours = sum(1 for a, b in pairs if abs(ord(a) - ord(b)) <= 1) / len(pairs)
     words = sum(len(found) for found in _LETTERS.findall(body)) / len(body)
     # Random base64 changes its sort at 0.6 of the places, goes on in the alphabet at 0.05 and has words on 0.2.

@@ -1,23 +1,23 @@
 """Values that are not known yet: whoever looks at one learns that the question cannot be decided."""
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any, Final
 
-from policies.model import Undecided
+from policies.model import UndecidedError
 
 
-class Unknown:
+class Unknown(Enum):
     """The type of `UNKNOWN`."""
 
-    def __repr__(self) -> str:
-        return "UNKNOWN"
+    UNKNOWN = "unknown"
 
 
-UNKNOWN: Final = Unknown()
+UNKNOWN: Final = Unknown.UNKNOWN
 
 
 class Object(dict[str, Any]):
-    """An object whose unknown members raise `Undecided` when they are read, and only then."""
+    """An object whose unknown members raise `UndecidedError` when they are read, and only then."""
 
     path: tuple[str, ...] = ()
 
@@ -35,7 +35,7 @@ class Object(dict[str, Any]):
 
 
 class Array(list[Any]):
-    """A list whose unknown entries raise `Undecided` when they are read, and only then."""
+    """A list whose unknown entries raise `UndecidedError` when they are read, and only then."""
 
     path: tuple[str, ...] = ()
 
@@ -48,7 +48,7 @@ class Array(list[Any]):
 
 def _known(value: Any, path: tuple[str, ...]) -> Any:
     if value is UNKNOWN:
-        raise Undecided(path)
+        raise UndecidedError(path)
     return value
 
 

@@ -45,7 +45,7 @@ const EMPTY = { 'Cache-Control': 'no-store', 'Content-Length': 0 };
 /** Longer than the 90 s after which Traefik drops an idle connection, so that it never meets a closed one. */
 const KEEP_ALIVE_MS = 120_000;
 /** A client that sends more requests ahead of their answers is dropped; proxies send none. */
-const MAX_PIPELINED = 8;
+const MAX_PIPELINED = 4;
 
 /** The client has gone. */
 class Gone extends Error {}
@@ -226,7 +226,6 @@ async function download(request, response, key) {
 
 async function handle(request, response) {
   const { method, socket, url } = request;
-  if (socket.destroyed) return;
   const key = url.startsWith(config.basePath) ? url.slice(config.basePath.length) : '';
   try {
     if (!KEY.test(key)) refuse(response, 404);
@@ -245,26 +244,26 @@ async function handle(request, response) {
 
 // --- the servers -----------------------------------------------------------------------------------------------
 
-/** By connection: how many answers it waits for, and the promise of the last one, before which no other begins. */
+/** How many answers each connection waits for. */
 const connections = new Map();
 let stopping = false;
 
 function accept(socket) {
-  connections.set(socket, { waiting: 0, turn: Promise.resolve() });
+  connections.set(socket, { waiting: 0 });
   socket.once('close', () => connections.delete(socket));
 }
 
 function take(request, response) {
   const { socket } = request;
-  const line = connections.get(socket);
-  line.waiting += 1;
-  if (line.waiting > MAX_PIPELINED) return void socket.destroy();
+  const connection = connections.get(socket);
+  connection.waiting += 1;
+  if (connection.waiting > MAX_PIPELINED) return void socket.destroy();
   response.once('close', () => {
-    line.waiting -= 1;
+    connection.waiting -= 1;
     // Half closed only, so that the process lives until the client has everything and closes its side.
-    if (stopping && line.waiting === 0) socket.end();
+    if (stopping && connection.waiting === 0) socket.end();
   });
-  line.turn = line.turn.then(() => handle(request, response));
+  return handle(request, response);
 }
 
 async function health(request, response) {

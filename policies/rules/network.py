@@ -141,7 +141,8 @@ ORPHANS = StackRule(
 
 def _wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for policy in policies_of(stack):
-        if is_empty(spec_of(policy).get("podSelector")) and not is_default_deny(policy):
+        opens = any(rules_of(policy, direction) for direction in DIRECTIONS)
+        if opens and is_empty(spec_of(policy).get("podSelector")):
             yield Violation(message="opens something for every pod of its namespace", resource=policy)
         for direction, (field, peers) in DIRECTIONS.items():
             for index, rule in enumerate(rules_of(policy, direction)):

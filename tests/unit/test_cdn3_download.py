@@ -595,7 +595,7 @@ def test_one_connection_serves_many_requests_even_sent_ahead(shared: Server) -> 
     with shared.client() as client:
         for _ in range(3):
             assert client.ask(BASE + large).body == CONTENT
-        expected = [(large, CONTENT), (small, b"small"), (new_key(), b""), (large, CONTENT), (small, b"small")]
+        expected = [(large, CONTENT), (small, b"small"), (new_key(), b""), (large, CONTENT)]
         for key, _ in expected:
             client.send(BASE + key)
         assert [client.reply().body for _ in expected] == [content for _, content in expected]
@@ -651,12 +651,17 @@ def test_clients_that_leave_early_leave_nothing_open(tmp_path: Path) -> None:
             with server.client(receive_buffer=4096) as client:
                 client.send(BASE + key)
                 client.head()
+        for seconds in (0, 0, 0.001, 0.002, 0.004, 0.1):
+            with server.client(receive_buffer=4096) as client:
+                client.socket.sendall(f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n\r\n".encode() * 4)
+                time.sleep(seconds)
         wait_until(lambda: not server.open_files(), 10, "files closed")
         assert server.ask(put(server.uploads, b"data")).body == b"data"
         server.process.terminate()
         assert server.process.wait(10) == 0
         last = events(server.process)[-1]
-        assert (last["event"], last["gone"], last["connections"]) == ("summary", 30, 0)
+        assert (last["event"], last["connections"]) == ("summary", 0)
+        assert last["gone"] >= 30
         assert not [event for event in events(server.process) if event["event"] == "error"]
 
 

@@ -1,8 +1,13 @@
 """Every kind of mistake in a stack's file ends with its own line, status 1 and no traceback."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 
-from tests.unit.cli.checkout import Checkout
+from cli import stacks
+from cli.__main__ import main
+from tests.unit.cli.checkout import REPOSITORY, Checkout
 
 WEAK = "c2hvcnQ="  # five bytes
 
@@ -64,18 +69,38 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for stack files, in place of the checkout's, and a home of its own. Runs stay in this process."""
+    shutil.copy(REPOSITORY / "Pulumi.yaml", tmp_path)
+    for name, path in {"ROOT": tmp_path, "STATE": tmp_path / "state", "BUILD": tmp_path / "build"}.items():
+        monkeypatch.setattr(stacks, name, path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("PULUMI_CONFIG_PASSPHRASE", "PULUMI_CONFIG_PASSPHRASE_FILE", "FLATLINE_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def fail(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Standard error of a command that must end with status 1."""
+    status = main(words)
+    said = capsys.readouterr()
+    assert status == 1, said.out + said.err
+    assert "Traceback" not in said.out + said.err
+    assert "unexpected" not in said.err
+    return said.err
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_it_says_which_key_and_what_to_write(checkout: Checkout, name: str) -> None:
+def test_it_says_which_key_and_what_to_write(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     line, expected = CASES[name]
-    checkout.file().write_text(f"config:\n  {line}\n")
-    said = checkout.fail("up")
+    (folder / "Pulumi.dev.yaml").write_text(f"config:\n  {line}\n")
+    said = fail(capsys, "up")
     assert said.startswith("error: ")
     for part in expected:
         assert part in said
     assert WEAK not in said
-    assert not (checkout.root / "state").exists()
-    assert not (checkout.root / "build").exists()
-    assert not list(checkout.home.rglob("*.passphrase"))
+    assert sorted(path.name for path in folder.iterdir()) == ["Pulumi.dev.yaml", "Pulumi.yaml"]
 
 
 FILES = {
@@ -90,10 +115,10 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_cannot_be_read(checkout: Checkout, name: str) -> None:
+def test_a_file_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     text, expected = FILES[name]
-    checkout.file().write_text(text)
-    said = checkout.fail("up")
+    (folder / "Pulumi.dev.yaml").write_text(text)
+    said = fail(capsys, "up")
     assert "Pulumi.dev.yaml" in said
     assert expected in said
 
@@ -105,9 +130,16 @@ def test_several_mistakes_have_a_line_each(checkout: Checkout) -> None:
 
 
 @pytest.mark.parametrize("command", ["render", "preview", "status", "down", "secret list"])
-def test_every_command_says_it(checkout: Checkout, command: str) -> None:
-    checkout.configure({"domain": "localhost"})
-    assert "flatline:domain" in checkout.fail(*command.split())
+def test_every_command_says_it(folder: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    (folder / "Pulumi.dev.yaml").write_text("config:\n  flatline:domain: localhost\n")
+    assert "flatline:domain" in fail(capsys, *command.split())
+
+
+def test_as_a_process_of_its_own_it_is_the_same(checkout: Checkout) -> None:
+    checkout.file().write_text("config: [")
+    assert "malformed YAML" in checkout.fail("up")
+    assert not (checkout.root / "state").exists()
+    assert not (checkout.root / "build").exists()
 
 
 USAGE = (

@@ -1,0 +1,85 @@
+"""Nothing that a report says is a value: not in a message, not in a table, not in JSON, not in SARIF."""
+
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from policies import output
+from policies.check import check
+from policies.report import Report
+from tests.unit.policies.cases import ABSENT, CASES, Edit
+from tests.unit.policies.good import STACKS, Path, changed, config, resources
+from tests.unit.policies.test_rules import edited
+
+PLANTED = "Zk93vRr1pXw8sLq2Tn5YbHc7Md4Fg6Jx"
+NAMES = {"name", "namespace"}
+"""What messages are made of: names of objects, containers, volumes, ports and variables."""
+
+
+def texts(report: Report) -> str:
+    """Everything that a report can be turned into."""
+    console = Console(file=StringIO(), width=400)
+    console.print(output.table(report))
+    assert isinstance(console.file, StringIO)
+    return console.file.getvalue() + output.as_json(report) + output.as_sarif(report, program="Pulumi.test.yaml")
+
+
+def said(report: Report) -> str:
+    """The parts of a report that are made from resources."""
+    gaps = [f"{gap.where} {gap.path}" for gap in report.gaps]
+    return "\n".join([f"{found.where}: {found.message}" for found in report.findings] + gaps + list(report.problems))
+
+
+def leaves(value: Any, path: Path = ()) -> Iterator[Path]:
+    """The paths of all plain values."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            yield from leaves(entry, (*path, key))
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from leaves(entry, (*path, index))
+    else:
+        yield path
+
+
+@pytest.mark.parametrize(("stack", "name"), [(s, name) for s, stack in STACKS.items() for name in stack])
+def test_no_value_of_a_good_example_is_said(stack: str, name: str) -> None:
+    properties = STACKS[stack][name]["properties"]
+    for path in leaves(properties):
+        if path[-1] not in NAMES:
+            report = check(resources(changed(STACKS[stack], name, ("properties", *path), PLANTED)), config())
+            assert PLANTED not in said(report), path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_value_that_a_rule_looks_at_is_said(name: str) -> None:
+    case = CASES[name]
+    for edit in (case.bad, *case.more):
+        if edit.value is ABSENT or not edit.path or edit.path[0] != "properties":
+            continue
+        for path in leaves(edit.value, edit.path):
+            if path[-1] not in NAMES:
+                stack = changed(edited(edit), edit.resource, path, PLANTED)
+                report = check(resources(stack), config())
+                assert PLANTED not in said(report), path
+
+
+def test_a_secret_is_found_and_not_repeated_in_any_form_of_the_report() -> None:
+    places = [
+        Edit(resource="web", path=(*CASES["pod-secret-values"].bad.path, "value"), value=PLANTED),
+        Edit(resource="files", path=("properties", "data", "shop.yaml"), value=f"key: {PLANTED}\n"),
+        Edit(resource="web", path=CASES["pod-image-version"].bad.path, value=f"{PLANTED}.test/{PLANTED}:{PLANTED}"),
+    ]
+    for edit in places:
+        report = check(resources(edited(edit)), config())
+        assert report.mandatory
+        assert PLANTED not in texts(report)
+
+
+def test_names_are_said() -> None:
+    report = check(resources(edited(CASES["pod-privileged"].bad)), config())
+    assert "Deployment/shop/web: container web" in said(report)
+    assert "container web" in texts(report)
