@@ -74,8 +74,8 @@ heal_addresses() {
 mode=$1
 base=$2
 : "${POD_IP:?}" "${REDIS_PORT:?}" "${REDIS_DATA_DIR:?}" "${REDIS_MAXMEMORY:?}" "${REDIS_PASSWORD_FILE:?}"
-[ -r "$base" ] || fail "no configuration file $base"
-[ -r "$REDIS_PASSWORD_FILE" ] || fail "no password file $REDIS_PASSWORD_FILE"
+[ -f "$base" ] || fail "no configuration file $base"
+[ -f "$REDIS_PASSWORD_FILE" ] || fail "no password file $REDIS_PASSWORD_FILE"
 password=$(cat "$REDIS_PASSWORD_FILE")
 case $password in
   '' | *[!A-Za-z0-9._~-]*) fail "the password in $REDIS_PASSWORD_FILE must be letters, digits and -._~" ;;

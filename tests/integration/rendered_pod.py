@@ -5,9 +5,7 @@ a file system of its own in which the rendered paths exist (tests.lab.sandbox), 
 rendered Services and StatefulSets give to the pods that run. Only images are replaced, by what IMAGES names.
 """
 
-import itertools
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -15,6 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -196,6 +195,10 @@ class RenderedPod:
             self._network.close()
             self._network = None
 
+    def successor(self) -> "RenderedPod":
+        """The pod that Kubernetes makes in place of this one: with the same claims and a new address."""
+        return self._pods.pod(self.template.labels["app.kubernetes.io/name"], name=self.name)
+
     # --- asking it
 
     def ready(self, container: str, probe: str = "readinessProbe") -> bool:
@@ -223,12 +226,15 @@ class RenderedPod:
 
         Raises `EndedError` with a container's last words when one ends or takes too long.
         """
-        for name in containers or self.containers:
+        for name in containers or [each for each in self.containers if "readinessProbe" in self._specs[each]]:
             running = self.containers[name]
             with suppress(TimeoutError):
-                wait_until(lambda name=name, running=running: not running.running() or self.ready(name), seconds, name)  # type: ignore[misc]
+                wait_until(partial(self._settled, name), seconds, name)
             if not running.running() or not self.ready(name):
                 raise EndedError(f"{self.name}/{name} is not ready\n{running.text()[-3000:]}")
+
+    def _settled(self, name: str) -> bool:
+        return not self.containers[name].running() or self.ready(name)
 
     def port(self, container: str, port: int | str) -> int:
         """The number of a container's port."""
@@ -246,10 +252,10 @@ class RenderedPod:
     def _joined(self) -> PodNetwork:
         if not self._network:
             self._network = PodNetwork(self.address)
-            self._pods.names.add(self.address, [*self._hostnames(), self.name])
+            self._pods.names.add(self.address, [*self.hostnames(), self.name])
         return self._network
 
-    def _hostnames(self) -> Iterator[str]:
+    def hostnames(self) -> Iterator[str]:
         """The names of the Services that select it, and its own one of a StatefulSet.
 
         There are no Service addresses here: a Service whose ports are not those of its pods raises ValueError.
@@ -327,13 +333,3 @@ class RenderedPod:
 def _ports(container: Object) -> Sequence[Any]:
     ports: Sequence[Any] = container.get("ports", ())
     return ports
-
-
-def claim_folder(pods: Pods, namespace: str, claim: str) -> Path:
-    """What is on a persistent volume."""
-    return pods.folder / "claims" / f"{namespace}-{claim}"
-
-
-def lose(folder: Path) -> None:
-    """Removes a volume with all that is on it."""
-    shutil.rmtree(folder)

@@ -9,11 +9,12 @@ import resource
 import signal
 import socket
 import string
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -651,10 +652,14 @@ def test_clients_that_leave_early_leave_nothing_open(tmp_path: Path) -> None:
             with server.client(receive_buffer=4096) as client:
                 client.send(BASE + key)
                 client.head()
-        for seconds in (0, 0, 0.001, 0.002, 0.004, 0.1):
-            with server.client(receive_buffer=4096) as client:
-                client.socket.sendall(f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n\r\n".encode() * 4)
-                time.sleep(seconds)
+        # Ended and reset, while files are opened, while one answer is sent and others wait for their turn.
+        for number in range(20):
+            with ExitStack() as clients:
+                for linger in (0, 1) * 20:
+                    client = clients.enter_context(server.client(receive_buffer=4096))
+                    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0))
+                    client.socket.sendall(f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n\r\n".encode() * 4)
+                time.sleep(number / 10_000)
         wait_until(lambda: not server.open_files(), 10, "files closed")
         assert server.ask(put(server.uploads, b"data")).body == b"data"
         server.process.terminate()

@@ -108,7 +108,8 @@ def test_whether_it_answers_is_asked_without_credentials(checkout: Checkout, clu
 
 def test_on_a_terminal_the_name_is_asked_for(checkout: Checkout, clusters: Clusters) -> None:
     (checkout.home / "kubeconfig").write_text(clusters.text)
-    shown = answer(checkout, ("up",), {"Type the name": "mine", "Fetch it": "n"})
+    # --yes agrees to nothing on a cluster that neither an option nor the configuration names.
+    shown = answer(checkout, ("up", "--yes"), {"Type the name": "mine", "Fetch it": "n"})
     assert "kubeconfig knows: mine, other" in shown
     assert "context mine" in shown
     assert "kubectl --context mine apply" in shown

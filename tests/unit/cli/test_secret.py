@@ -86,6 +86,7 @@ def test_a_value_of_the_wrong_form(checkout: Checkout, name: str, value: str, ex
     assert expected in said
     assert not value or value == "{}" or value not in said
     assert checkout.file().read_bytes() == before
+    assert not list(checkout.home.rglob("*.passphrase"))
 
 
 def test_a_file_of_another_provider_is_left_to_pulumi(checkout: Checkout) -> None:

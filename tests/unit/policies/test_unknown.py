@@ -20,9 +20,9 @@ def known(stack: Mapping[str, Any]) -> list[Resource]:
 def test_reading_one_tells_its_path() -> None:
     value = guarded({"a": [{"b": UNKNOWN, "c": 1}]})
     assert value["a"][0]["c"] == 1
-    for read in (lambda: value["a"][0]["b"], lambda: value["a"][0].get("b"), lambda: value["a"][0].items()):
+    for method, arguments in (("__getitem__", ["b"]), ("get", ["b"]), ("items", []), ("values", [])):
         with pytest.raises(UndecidedError, match=r"^a\.0\.b$"):
-            read()
+            getattr(value["a"][0], method)(*arguments)
     with pytest.raises(UndecidedError, match=r"^1$"):
         list(guarded([1, UNKNOWN]))
 

@@ -1,0 +1,192 @@
+"""A second opinion: checkov over rendered objects, in an environment of its own, without a network.
+
+    report = scan(folder)         # objects as `./flatline render --redact` writes them
+    print(as_text(report)); sys.exit(report.exit_code)
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from policies import manifests
+
+PACK: Final = Path(__file__).parent
+REQUIREMENTS: Final = PACK / "checkov-requirements.txt"
+SKIPS: Final = PACK / "scan.yaml"
+COMPLETE: Final = ".complete"
+TIMEOUT_SECONDS: Final = 600
+_FIELDS: Final = {"check", "resource", "reason"}
+
+
+class ScanError(Exception):
+    """The scanner could not be had, did not read everything, or its list of skips is not right."""
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A check that is not held against some resources (a pattern of `<kind>.<namespace>.<name>`), and why."""
+
+    check: str
+    resource: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A check that a resource failed; `skip` is why it does not count."""
+
+    check: str
+    title: str
+    resource: str
+    file: str
+    skip: Skip | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanReport:
+    """What the scanner found. `unused` are skips that match nothing."""
+
+    version: str
+    objects: int
+    passed: int
+    failed: tuple[Failed, ...]
+    skipped: tuple[Failed, ...]
+    unused: tuple[Skip, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """1 where a check failed or a skip is for nothing, else 0."""
+        return 1 if self.failed or self.unused else 0
+
+
+def load_skips(path: Path = SKIPS) -> tuple[Skip, ...]:
+    """The skips of a file. Raises ScanError for one that is not complete."""
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError):
+        raise ScanError(f"{path.name} cannot be read") from None
+    entries = document.get("skips") if isinstance(document, dict) else None
+    if not isinstance(entries, list):
+        raise ScanError(f"{path.name}: skips must be a list")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict) or set(entry) != _FIELDS or not all(_is_text(entry[key]) for key in _FIELDS):
+            raise ScanError(f"{path.name}: skips[{index}] must have check, resource and reason")
+    return tuple(Skip(**entry) for entry in entries)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+def scan(folder: Path, skips: tuple[Skip, ...] | None = None) -> ScanReport:
+    """Runs checkov over the Kubernetes objects of a folder. Fetches it the first time (about 300 MB).
+
+    Raises ScanError where it cannot be installed, fails, or has not read every object; ManifestError for a folder
+    without objects.
+    """
+    objects = len(manifests.read(folder))
+    return judge(_run(environment(), folder), objects, load_skips() if skips is None else skips)
+
+
+def judge(output: Mapping[str, Any], objects: int, skips: tuple[Skip, ...]) -> ScanReport:
+    """A report from checkov's own output (JSON), for a number of objects that it should have read."""
+    summary = output.get("summary") or output
+    if summary.get("parsing_errors") or summary.get("resource_count", 0) < objects:
+        raise ScanError(f"checkov read {summary.get('resource_count', 0)} of {objects} objects")
+    found = [
+        Failed(check["check_id"], check["check_name"], check["resource"], check["file_path"].rpartition("/")[2])
+        for check in (output.get("results") or {}).get("failed_checks", [])
+    ]
+    judged = [_judged(failed, skips) for failed in found]
+    used = {failed.skip for failed in judged}
+    return ScanReport(
+        version=str(summary.get("checkov_version", "")),
+        objects=objects,
+        passed=int(summary.get("passed", 0)),
+        failed=tuple(failed for failed in judged if failed.skip is None),
+        skipped=tuple(failed for failed in judged if failed.skip is not None),
+        unused=tuple(skip for skip in skips if skip not in used),
+    )
+
+
+def _judged(failed: Failed, skips: tuple[Skip, ...]) -> Failed:
+    for skip in skips:
+        if skip.check == failed.check and fnmatchcase(failed.resource, skip.resource):
+            return Failed(failed.check, failed.title, failed.resource, failed.file, skip)
+    return failed
+
+
+def as_text(report: ScanReport) -> str:
+    """The report in lines: what failed, what was skipped and why (with its number), and a summary at the end."""
+    lines = [f"{failed.check}  {failed.resource}  {failed.title}  ({failed.file})" for failed in report.failed]
+    for skip in sorted({failed.skip for failed in report.skipped if failed.skip}, key=lambda skip: skip.check):
+        number = sum(1 for failed in report.skipped if failed.skip == skip)
+        lines.append(f"skipped {number} x {skip.check} for {skip.resource}: {skip.reason}")
+    lines += [f"the skip of {skip.check} for {skip.resource} matches nothing: remove it" for skip in report.unused]
+    lines.append(
+        f"checkov {report.version}: {report.objects} objects, {report.passed} checks passed,"
+        f" {len(report.failed)} failed, {len(report.skipped)} skipped with a reason"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def environment() -> Path:
+    """The folder of a virtual environment with checkov, made once. Raises ScanError with the end of pip's words."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flatline"
+    cache.mkdir(parents=True, exist_ok=True)
+    key = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    folder = cache / f"checkov-{key}"
+    with (cache / f"checkov-{key}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / COMPLETE).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _install(folder)
+            (folder / COMPLETE).touch()
+    return folder
+
+
+def _install(folder: Path) -> None:
+    python = folder / "bin" / "python"
+    steps = (
+        [sys.executable, "-m", "venv", str(folder)],
+        [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS)],
+    )
+    for step in steps:
+        done = subprocess.run(step, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
+            raise ScanError(f"checkov could not be installed:\n{last}")
+
+
+def _run(place: Path, folder: Path) -> Mapping[str, Any]:
+    with tempfile.TemporaryDirectory() as home:  # so that no configuration of the user's changes the result
+        command = [
+            str(place / "bin" / "python"),
+            str(place / "bin" / "checkov"),
+            *("--directory", str(folder.absolute()), "--framework", "kubernetes"),
+            *("--output", "json", "--quiet", "--compact", "--skip-download", "--skip-results-upload"),
+        ]
+        variables = {"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "LOG_LEVEL": "ERROR"}
+        done = subprocess.run(
+            command, cwd=home, env=variables, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
+        )
+    try:
+        output = json.loads(done.stdout)
+    except ValueError:
+        last = "\n".join(done.stderr.splitlines()[-5:])
+        raise ScanError(f"checkov ended with status {done.returncode}:\n{last}") from None
+    if not isinstance(output, dict):
+        raise ScanError("checkov answered with something else than one report")
+    return output
