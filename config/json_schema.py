@@ -3,10 +3,7 @@
 import json
 from typing import Any
 
-from config.settings import PROJECT, Settings
-
-OTHER_NAMESPACES = ("kubernetes", "pulumi", "random", "tls")
-"""Namespaces of keys that are not ours, and that `config.settings.load` lets pass."""
+from config.settings import OTHER_NAMESPACES, PROJECT, Settings
 
 _ENCRYPTED: dict[str, Any] = {
     "type": "object",

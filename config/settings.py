@@ -32,6 +32,8 @@ from config.services.whisper import MESSAGE_RETENTION_DAYS
 from config.whisper_dynamic import DynamicConfiguration
 
 PROJECT = "flatline"
+OTHER_NAMESPACES = ("kubernetes", "pulumi", "random", "tls")
+"""Keys of the engine and of the providers, which are theirs to read."""
 
 CA_MAX_DAYS, LEAF_MAX_DAYS = 7300, 397
 """A leaf of more than 397 days is refused by platforms that follow the CA/Browser Forum's ballot SC31."""
@@ -546,7 +548,7 @@ def load(config: Mapping[str, str]) -> Settings:
     problems = [
         f"{key}: namespace is unknown; write {PROJECT}:{key.split(':', 1)[-1]}"
         for key in config
-        if key.split(":", 1)[0] not in {PROJECT, "pulumi", "kubernetes", "random", "tls"}
+        if key.split(":", 1)[0] not in {PROJECT, *OTHER_NAMESPACES}
     ]
     raw: dict[str, Any] = {}
     for key, text in config.items():

@@ -1,7 +1,7 @@
 """A second opinion: checkov over rendered objects, in an environment of its own, without a network.
 
-    report = scan(folder)         # objects as `./flatline render --redact` writes them
-    print(as_text(report)); sys.exit(report.exit_code)
+report = scan(folder)         # objects as `./flatline render --redact` writes them
+print(as_text(report)); sys.exit(report.exit_code)
 """
 
 import fcntl
@@ -144,17 +144,26 @@ def as_text(report: ScanReport) -> str:
 
 def environment() -> Path:
     """The folder of a virtual environment with checkov, made once. Raises ScanError with the end of pip's words."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flatline"
-    cache.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = cache / f"checkov-{key}"
-    with (cache / f"checkov-{key}.lock").open("w") as lock:
+    folder = _folder()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / COMPLETE).exists():
+        if not installed():
             shutil.rmtree(folder, ignore_errors=True)
             _install(folder)
             (folder / COMPLETE).touch()
     return folder
+
+
+def installed() -> bool:
+    """Whether `environment` is there already, so that no network is needed."""
+    return (_folder() / COMPLETE).exists()
+
+
+def _folder() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    key = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    return cache / "flatline" / f"checkov-{key}"
 
 
 def _install(folder: Path) -> None:

@@ -20,7 +20,7 @@ def _rotation(resource: Resource, settings: Settings) -> Iterator[Violation]:
 KMS_ROTATION = ResourceRule(
     name="kms-rotation",
     description="AWS replaces the material of each symmetric key every year.",
-    frameworks=("FSBP KMS.4", "CKV_AWS_7"),
+    frameworks=("Security Hub KMS.4", "CKV_AWS_7"),
     remedy="Set enableKeyRotation to true.",
     check=_rotation,
 )
@@ -62,7 +62,7 @@ def _rest(resource: Resource, settings: Settings) -> Iterator[Violation]:
 ELASTICACHE_REST = ResourceRule(
     name="elasticache-rest",
     description="What a cache writes to disk is encrypted.",
-    frameworks=("FSBP ElastiCache.4", "CKV_AWS_29", "CKV_AWS_191"),
+    frameworks=("FSBP ElastiCache.4", "CKV_AWS_29"),
     remedy="Use a ReplicationGroup with atRestEncryptionEnabled true.",
     check=_rest,
 )

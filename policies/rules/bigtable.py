@@ -22,7 +22,7 @@ def _deletion_protection(resource: Resource, settings: Settings) -> Iterator[Vio
 DELETION_PROTECTION = ResourceRule(
     name="bigtable-deletion-protection",
     description="Instances and tables of Bigtable cannot be deleted by mistake.",
-    frameworks=("CKV_GCP_121", "CKV_GCP_122"),
+    frameworks=("CKV_GCP_122",),
     remedy="Set deletionProtection to true for instances and PROTECTED for tables.",
     check=_deletion_protection,
 )

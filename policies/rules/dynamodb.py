@@ -38,7 +38,7 @@ def _deletion_protection(resource: Resource, settings: Settings) -> Iterator[Vio
 DELETION_PROTECTION = ResourceRule(
     name="dynamodb-deletion-protection",
     description="AWS refuses to delete a table.",
-    frameworks=("FSBP DynamoDB.6", "CKV_AWS_165"),
+    frameworks=("FSBP DynamoDB.6",),
     remedy="Set deletionProtectionEnabled to true.",
     check=_deletion_protection,
 )

@@ -84,7 +84,7 @@ def _encrypts(properties: Properties) -> bool:
 ENCRYPTION = StackRule(
     name="s3-encryption",
     description="Each bucket says how it is encrypted.",
-    frameworks=("FSBP S3.4", "CKV_AWS_19", "CKV_AWS_145"),
+    frameworks=("CKV_AWS_19", "CKV_AWS_145"),
     remedy="Add a BucketServerSideEncryptionConfiguration with applyServerSideEncryptionByDefault.",
     check=every_bucket("BucketServerSideEncryptionConfiguration", _encrypts, "has no encryption configuration"),
 )

@@ -87,7 +87,7 @@ def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
 EXPOSED = StackRule(
     name="service-exposed",
     description="Only named Services are reachable from outside of the cluster; the others are behind the proxy.",
-    frameworks=("CIS Kubernetes 5.7", "NSA/CISA: Network separation"),
+    frameworks=("NSA/CISA: Network separation",),
     remedy="Make it ClusterIP, or add `namespace/name` to the setting `services`.",
     settings={"services": strings("the Services that may be opened, as `namespace/name`")},
     check=_exposed,

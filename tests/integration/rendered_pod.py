@@ -6,6 +6,7 @@ rendered Services and StatefulSets give to the pods that run. Only images are re
 """
 
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -20,6 +21,7 @@ from typing import Any, Self
 
 from tests.graph.stack import Object, Pod, Stack
 from tests.lab.bigtable import emulator_binary
+from tests.lab.fetch import Missing
 from tests.lab.localstack import runtime
 from tests.lab.node import HOME
 from tests.lab.process import EndedError, listening, wait_until
@@ -46,6 +48,8 @@ def redis_image() -> Image:
 
 def localstack_image() -> Image:
     """LocalStack, at the places that it has in its image; its own Python is the one on the PATH."""
+    if not shutil.which("curl"):
+        raise Missing("needs curl, which is in LocalStack's image and asked by its probes")
     python = "/image/localstack/python/usr/bin/python3"
     return Image(
         programs={"python3": (python,)},
@@ -61,13 +65,23 @@ def localstack_image() -> Image:
     )
 
 
+WITHOUT_DIR = """\
+for part; do
+  shift
+  [ "$before" = -dir ] || [ "$part" = -dir ] || set -- "$@" "$part"
+  before=$part
+done
+exec "$0" "$@"
+"""
+
+
 def bigtable_image() -> Image:
     """Google's emulator, which keeps its tables in memory: of cbtemulator's flags it lacks -dir."""
-    without_dir = 'for part; do shift; case $part in -dir) skip=1 ;; *) [ -z "$skip" ] && set -- "$@" "$part"; skip= ;; '
-    script = f'skip=; {without_dir} esac; done; exec /image/bigtable/emulator "$@"'
     binary = emulator_binary()
-    script = script.replace("/emulator", f"/{binary.name}")
-    return Image(programs={"cbtemulator": ("sh", "-c", script, "cbtemulator")}, folders={"/image/bigtable": binary.parent})
+    return Image(
+        programs={"cbtemulator": ("sh", "-c", WITHOUT_DIR, f"/image/bigtable/{binary.name}")},
+        folders={"/image/bigtable": binary.parent},
+    )
 
 
 IMAGES: Mapping[str, Callable[[], Image]] = {
@@ -171,7 +185,7 @@ class RenderedPod:
         return status, self.containers[container].text()
 
     def stop(self) -> None:
-        """As the kubelet deletes a pod: preStop commands (their sleeps are left out), SIGTERM, SIGKILL after the grace."""
+        """As the kubelet deletes a pod: preStop commands (sleeps are left out), SIGTERM, SIGKILL after the grace."""
         deadline = time.monotonic() + self.template.spec["terminationGracePeriodSeconds"]
         for name, running in self.containers.items():
             hook = self._specs[name].get("lifecycle", {}).get("preStop", {}).get("exec")
@@ -247,6 +261,11 @@ class RenderedPod:
         """All that a container has written."""
         return self.containers[container].text()
 
+    def disk(self, volume: str) -> Path:
+        """What is on one of its disks, as this machine sees it."""
+        (found,) = (each for each in self.template.spec["volumes"] if each["name"] == volume)
+        return self._disk(volume, found)
+
     # --- what its template says
 
     def _joined(self) -> PodNetwork:
@@ -298,7 +317,8 @@ class RenderedPod:
         return fields[variable["valueFrom"]["fieldRef"]["fieldPath"]]
 
     def _bind(self, container: str, mount: Object) -> Bind:
-        volume = next((each for each in self.template.spec.get("volumes", ()) if each["name"] == mount["name"]), {})
+        volumes: Mapping[str, Object] = {each["name"]: each for each in self.template.spec.get("volumes", ())}
+        volume = volumes.get(mount["name"], {})
         source = volume.get("configMap") or volume.get("secret")
         place = mount["mountPath"]
         real = self._file(container, place, source) if source else self._disk(mount["name"], volume)

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 from config.schema.objects import CDN0_KEYS
 from tests.graph.stack import Stack
@@ -40,7 +40,9 @@ RATE = '{"rateLimit": {"average": 10000, "burst": 10000}}'
 """More than these tests make: they come from one address."""
 
 PROXIED = [vector for vector in VECTORS if not vector.direct]
-CLEANED = {f"request: path with {what}" for what in ("a dot", "encoded letters", "two slashes", "a slash too many before")}
+CLEANED = {
+    f"request: path with {what}" for what in ("a dot", "encoded letters", "two slashes", "a slash too many before")
+}
 """Other spellings of a path that may be read: the proxy cleans them before the gate sees them."""
 
 S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
@@ -72,9 +74,7 @@ class Store:
         """Keys and MD5 digests of everything in the bucket."""
         listed = ET.fromstring(self.ask("GET", f"/{self.bucket}?list-type=2").body)
         entries = listed.iter(f"{S3}Contents")
-        return {
-            str(each.findtext(f"{S3}Key")): str(each.findtext(f"{S3}ETag")).strip('"') for each in entries
-        }
+        return {str(each.findtext(f"{S3}Key")): str(each.findtext(f"{S3}ETag")).strip('"') for each in entries}
 
     def body(self, key: str) -> bytes:
         return self.ask("GET", f"/{self.bucket}/{key}").body
@@ -87,7 +87,7 @@ class Store:
             self.ask("PUT", f"/{self.bucket}/{key}", body)
 
     def requests(self) -> list[str]:
-        """The lines of its log of requests that are new since the last call; all that it ever was asked for is in it."""
+        """The lines about requests in its log that are new since the last call. All that it is asked for is in it."""
         text = self.pod.text("cdn0-store")
         new, self._read = text[self._read :], len(text)
         return [line for line in new.splitlines() if "localstack.request" in line]
@@ -129,9 +129,9 @@ def signers(stack: Stack) -> tuple[Signer, Signer]:
 
 @pytest.fixture(scope="module")
 def edge(
+    ingress_address: str,
     kubernetes: Kubernetes,
     traefik: Traefik,
-    ingress_address: str,
     worker_number: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Edge]:
@@ -270,7 +270,7 @@ def test_the_gate_ends_in_order_when_its_pod_is_deleted(edge: Edge) -> None:
     assert edge.send(post(edge.site, body)).status == 204
     edge.gate.stop()
     assert edge.gate.containers["gate"].wait(0) == 0
-    wait_until(lambda: 500 <= edge.send(Request("GET", f"/{PROFILE}", host=HOST)).status, 10, "no gate, no answer")
+    wait_until(lambda: edge.send(Request("GET", f"/{PROFILE}", host=HOST)).status >= 500, 10, "no gate, no answer")
     assert edge.store.body(PROFILE) == FILE
     edge.gate.start("gate").wait_ready()
     assert edge.send(Request("GET", f"/{PROFILE}", host=HOST)).body == FILE

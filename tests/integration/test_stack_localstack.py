@@ -1,4 +1,4 @@
-"""LocalStack as it is rendered, run as its pod: what Whisper finds in it, before and after a crash, and when it is ready."""
+"""LocalStack as it is rendered, run as its pod: what Whisper finds in it, also after a crash, and when it is ready."""
 
 import json
 import urllib.request
@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import yaml
-from botocore.config import Config
-from botocore.exceptions import ClientError
-from botocore.session import Session
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.session import Session  # type: ignore[import-untyped]
 
 from config.schema import dynamodb, objects
 from tests.graph.stack import Stack, load

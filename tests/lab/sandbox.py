@@ -70,7 +70,8 @@ class PodNetwork:
     def __init__(self, address: str) -> None:
         require_sandbox()
         self.address = address
-        self._link = "p" + "".join(f"{int(part):02x}" for part in address.split("."))
+        # tests.lab.namespace takes interfaces of such names for what they are: ones that lead nowhere outside
+        self._link = "dummy" + "".join(f"{int(part):02x}" for part in address.split("."))
         self._namespace = _new_namespace()
         self.path = f"/proc/{os.getpid()}/fd/{self._namespace}"
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")

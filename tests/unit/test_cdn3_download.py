@@ -125,8 +125,11 @@ class Server:
 
     def open_files(self) -> list[str]:
         """The uploads that the process has open."""
-        links = [os.readlink(link) for link in Path(f"/proc/{self.process.pid}/fd").iterdir() if link.is_symlink()]
-        return [link for link in links if link.startswith(f"{self.uploads}/")]
+        found = []
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):
+                found.append(str(link.readlink()))
+        return [name for name in found if name.startswith(f"{self.uploads}/")]
 
 
 @contextmanager
@@ -649,17 +652,25 @@ def test_clients_that_leave_early_leave_nothing_open(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         key = put(server.uploads, bytes(16 * MIB))
         for _ in range(30):
+            with under_way(server, key):
+                pass
+        wait_until(lambda: not server.open_files(), 10, "files closed")
+        four = f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n\r\n".encode() * 4
+        # Ended and reset: while one answer is sent and three wait for their turn, and while files are being opened.
+        for linger in (0, 1):
             with server.client(receive_buffer=4096) as client:
-                client.send(BASE + key)
-                client.head()
-        # Ended and reset, while files are opened, while one answer is sent and others wait for their turn.
-        for number in range(20):
+                client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0))
+                client.socket.sendall(four)
+                wait_until(lambda: len(server.open_files()) == 4, 10, "four answers begun")
+                time.sleep(0.1)
+            wait_until(lambda: not server.open_files(), 5, "files closed")
+        for number in range(5):
             with ExitStack() as clients:
                 for linger in (0, 1) * 20:
                     client = clients.enter_context(server.client(receive_buffer=4096))
                     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", linger, 0))
-                    client.socket.sendall(f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n\r\n".encode() * 4)
-                time.sleep(number / 10_000)
+                    client.socket.sendall(four)
+                time.sleep(number / 2_000)
         wait_until(lambda: not server.open_files(), 10, "files closed")
         assert server.ask(put(server.uploads, b"data")).body == b"data"
         server.process.terminate()

