@@ -15,20 +15,19 @@ from pulumi.runtime import config as runtime
 from pydantic import (
     AfterValidator,
     BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from config import provided
 from config.images import IMAGES, ImageName
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
 from config.services.whisper import MESSAGE_RETENTION_DAYS
+from config.strict import Strict
 from config.whisper_dynamic import DynamicConfiguration
 
 PROJECT = "flatline"
@@ -45,20 +44,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
-
-
-class Strict(BaseModel):
-    """Unknown keys, coercions and later changes are errors; YAML keys are camelCase."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        alias_generator=to_camel,
-        validate_default=False,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-    )
 
 
 # --- forms of single values -------------------------------------------------------------------------------

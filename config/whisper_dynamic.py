@@ -8,8 +8,9 @@ DynamicConfiguration class and its rate limiters.
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
+
+from config.strict import Strict
 
 LimiterName = Literal[
     "allocateDevice",
@@ -58,18 +59,7 @@ Percentage = Annotated[int, Field(ge=0, le=100)]
 Duration = Annotated[str, Field(pattern=r"^P(\d+D)?(T(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$")]
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        alias_generator=to_camel,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-    )
-
-
-class Limit(_Block):
+class Limit(Strict):
     """A leaky bucket: its size in permits, and how long a permit takes to come back (ISO 8601)."""
 
     bucket_size: Annotated[int, Field(ge=1)]
@@ -77,14 +67,14 @@ class Limit(_Block):
     fail_open: bool = False
 
 
-class UuidSelector(_Block):
+class UuidSelector(Strict):
     """Accounts by their identifier."""
 
     uuids: list[str] = []
     uuid_enrollment_percentage: Percentage = 100
 
 
-class Experiment(_Block):
+class Experiment(Strict):
     """Who takes part in an experiment."""
 
     uuid_selector: UuidSelector = UuidSelector()
@@ -92,7 +82,7 @@ class Experiment(_Block):
     enrollment_percentage: Percentage = 0
 
 
-class E164Experiment(_Block):
+class E164Experiment(Strict):
     """Who takes part in an experiment, by phone number."""
 
     enrolled_e164s: list[str] = Field(default=[], alias="enrolledE164s")
@@ -102,7 +92,7 @@ class E164Experiment(_Block):
     enrollment_percentage: Percentage = 0
 
 
-class RemoteDeprecation(_Block):
+class RemoteDeprecation(Strict):
     """Which clients are told to update, or turned away."""
 
     minimum_versions: dict[str, str] = {}
@@ -112,13 +102,13 @@ class RemoteDeprecation(_Block):
     unrecognized_user_agent_allowed: bool = True
 
 
-class Payments(_Block):
+class Payments(Strict):
     """Phone number prefixes without payments."""
 
     disallowed_prefixes: list[str] = []
 
 
-class Captcha(_Block):
+class Captcha(Strict):
     """Scores from 0 to 1; a lower one than the floor is refused."""
 
     score_floor: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -127,40 +117,40 @@ class Captcha(_Block):
     score_floor_by_action: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
 
 
-class MessagePersister(_Block):
+class MessagePersister(Strict):
     """The worker that moves undelivered messages to DynamoDB."""
 
     persistence_enabled: bool = True
     trim_oversized_queue_extra_room_ratio: Annotated[float, Field(ge=1)] = 1.5
 
 
-class RegistrationConfiguration(_Block):
+class RegistrationConfiguration(Strict):
     """Registration sessions."""
 
     squash_declined_attempt_errors: bool = False
 
 
-class MetricsConfiguration(_Block):
+class MetricsConfiguration(Strict):
     """Cost of metrics."""
 
     enable_lettuce_remote_tag: bool = False
     enable_aws_sdk_metrics: bool = False
 
 
-class RestPlatform(_Block):
+class RestPlatform(Strict):
     """When a platform's REST messaging ends."""
 
     minimum_rest_free_version: str
     universal_rollout_percent: Percentage = 0
 
 
-class RestDeprecation(_Block):
+class RestDeprecation(Strict):
     """When REST messaging ends, by platform."""
 
     platforms: dict[str, RestPlatform] = {}
 
 
-class Backup(_Block):
+class Backup(Strict):
     """Limits of backups."""
 
     deletion_concurrency: Annotated[int, Field(ge=1)] = 10
@@ -170,7 +160,7 @@ class Backup(_Block):
     max_total_media_size: Annotated[int, Field(ge=0)] = 100 * 2**30
 
 
-class DynamicConfiguration(_Block):
+class DynamicConfiguration(Strict):
     """The whole object. What is not set is left to the service's own default."""
 
     captcha: Captcha = Captcha()

@@ -35,12 +35,14 @@ from policies.model import Resource, Stack
 from policies.report import Gap
 from policies.rule import ResourceRule, Rule, Settings, StackRule, Violation
 from policies.rules import RULES
-from policies.unknown import UNKNOWN, guarded
+from policies.unknown import guarded
 
 TARGET = "flatline:target"
 """The configuration key whose `kind` is the profile of a stack."""
 
-UNKNOWNS = {value for name, value in vars(proxy).items() if name.startswith("UNKNOWN_") and name.endswith("_VALUE")}
+UNKNOWNS = frozenset(
+    value for name, value in vars(proxy).items() if name.startswith("UNKNOWN_") and name.endswith("_VALUE")
+)
 """What the engine sends in place of a value that is not known yet."""
 
 
@@ -57,15 +59,6 @@ def stack_of(urn: str) -> str:
     return urn.split("::")[0].removeprefix("urn:pulumi:")
 
 
-def marked(value: Any) -> Any:
-    """The value with UNKNOWN for what is not known yet."""
-    if isinstance(value, Mapping):
-        return {key: marked(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [marked(entry) for entry in value]
-    return UNKNOWN if isinstance(value, str) and value in UNKNOWNS else value
-
-
 def resource_of(args: ResourceValidationArgs | PolicyResource) -> Resource:
     """A resource as rules see it. The engine does not tell whether one is retained."""
     dependencies: Mapping[str, list[PolicyResource]] = getattr(args, "property_dependencies", {})
@@ -73,7 +66,7 @@ def resource_of(args: ResourceValidationArgs | PolicyResource) -> Resource:
         urn=args.urn,
         type=args.resource_type,
         name=args.name,
-        properties=guarded(marked(serialize_properties(args.props))),
+        properties=guarded(serialize_properties(args.props), unknown=UNKNOWNS),
         protect=args.opts.protect,
         provider=args.provider.urn if args.provider else None,
         dependencies={name: [found.urn for found in several] for name, several in dependencies.items()},

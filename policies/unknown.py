@@ -1,6 +1,6 @@
 """Values that are not known yet: whoever looks at one learns that the question cannot be decided."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
@@ -52,14 +52,14 @@ def _known(value: Any, path: tuple[str, ...]) -> Any:
     return value
 
 
-def guarded(value: Any, path: tuple[str, ...] = ()) -> Any:
-    """A copy of plain data, in which `UNKNOWN` guards itself at any depth."""
+def guarded(value: Any, path: tuple[str, ...] = (), *, unknown: Collection[str] = ()) -> Any:
+    """A copy of plain data, in which `UNKNOWN`, and every text that means it, guards itself at any depth."""
     if isinstance(value, Mapping):
-        guard = Object((key, guarded(entry, (*path, str(key)))) for key, entry in value.items())
+        guard = Object((key, guarded(entry, (*path, str(key)), unknown=unknown)) for key, entry in value.items())
         guard.path = path
         return guard
     if isinstance(value, list | tuple):
-        array = Array(guarded(entry, (*path, str(index))) for index, entry in enumerate(value))
+        array = Array(guarded(entry, (*path, str(index)), unknown=unknown) for index, entry in enumerate(value))
         array.path = path
         return array
-    return value
+    return UNKNOWN if isinstance(value, str) and value in unknown else value

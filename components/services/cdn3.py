@@ -202,6 +202,9 @@ class Cdn3(Component):
                 FOLDER,
                 "--base-path",
                 BASE_PATH,
+                # a client that takes 7 KB a second or more is served to the end
+                "--idle-seconds",
+                "300",
             ),
             ports=(
                 Port(name="download", number=DOWNLOAD_PORT),

@@ -622,6 +622,15 @@ def test_content_of_a_request_is_ignored(shared: Server) -> None:
         assert client.ask(BASE + key).body == b"data"
 
 
+@contextmanager
+def under_way(server: Server, key: str) -> Iterator[Client]:
+    """A download that waits for its client: the head is read, the content is more than the kernel takes."""
+    with server.client(receive_buffer=4096) as client:
+        client.send(BASE + key)
+        assert client.head().status == 200
+        yield client
+
+
 def peak_memory(process: Process) -> int:
     """The most that the process has had in memory so far, in bytes."""
     status = Path(f"/proc/{process.pid}/status").read_text()
@@ -702,14 +711,17 @@ def test_slow_clients_are_served_and_stalled_ones_dropped(tmp_path: Path) -> Non
         assert slow.ask(BASE + key, method="HEAD").status == 200
 
 
-def test_an_unfinished_request_is_dropped_and_an_idle_connection_kept(tmp_path: Path) -> None:
+def test_an_unfinished_request_is_dropped_and_nothing_else(tmp_path: Path) -> None:
+    content = random.Random(4).randbytes(12 * MIB)
     with serving(tmp_path, "--header-seconds", "1") as server, server.client() as idle, server.client() as unfinished:
-        key = put(server.uploads, b"data")
-        assert idle.ask(BASE + key).body == b"data"
-        unfinished.socket.sendall(f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n".encode())
-        assert unfinished.reply().status == 408
-        unfinished.wait_end()
-        assert idle.ask(BASE + key).body == b"data"
+        key = put(server.uploads, content)
+        assert idle.ask(BASE + key, method="HEAD").status == 200
+        with under_way(server, key) as waiting:
+            unfinished.socket.sendall(f"GET {BASE}{key} HTTP/1.1\r\nHost: cdn3\r\n".encode())
+            assert unfinished.reply().status == 408
+            unfinished.wait_end()
+            assert idle.ask(BASE + key, method="HEAD").status == 200
+            assert waiting.body(len(content)) == content
 
 
 def test_connections_beyond_the_limit_are_refused_and_probes_are_not(tmp_path: Path) -> None:
@@ -734,15 +746,6 @@ def reachable(server: Server, key: str) -> bool:
 
 
 # --- files that change meanwhile ------------------------------------------------------------------------------
-
-
-@contextmanager
-def under_way(server: Server, key: str) -> Iterator[Client]:
-    """A download that waits for its client: the head is read, the content is more than the kernel takes."""
-    with server.client(receive_buffer=4096) as client:
-        client.send(BASE + key)
-        assert client.head().status == 200
-        yield client
 
 
 def test_a_download_under_way_ends_well_when_the_upload_is_deleted(shared: Server) -> None:

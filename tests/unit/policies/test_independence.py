@@ -45,3 +45,13 @@ def test_rules_are_pure() -> None:
 
 def test_only_the_entry_makes_a_policy_pack() -> None:
     assert [file.name for file in FILES if "PolicyPack(" in file.read_text()] == ["__main__.py"]
+
+
+def test_the_packs_own_environment_has_the_programs_versions() -> None:
+    def pins(file: Path) -> dict[str, str]:
+        lines = (line.partition("#")[0].strip() for line in file.read_text().splitlines())
+        return dict(line.split("==") for line in lines if "==" in line)
+
+    own, program = pins(PACK / "requirements.txt"), pins(PACK.parent / "requirements.txt")
+    assert set(own) - set(program) == {"pulumi-policy"}
+    assert all(own[name] == program[name] for name in set(own) & set(program))

@@ -27,6 +27,13 @@ def test_reading_one_tells_its_path() -> None:
         list(guarded([1, UNKNOWN]))
 
 
+def test_a_text_may_mean_that_nobody_knows() -> None:
+    value = guarded({"a": ["?", "!"]}, unknown={"?"})
+    assert value["a"][1] == "!"
+    with pytest.raises(UndecidedError, match=r"^a\.0$"):
+        value["a"][0]
+
+
 def test_what_is_known_is_as_it_was() -> None:
     assert known(CLUSTER)[0].properties == CLUSTER["namespace"]["properties"]
     report = check(known(CLUSTER), config())
