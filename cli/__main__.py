@@ -52,18 +52,22 @@ def main(argv: Sequence[str]) -> int:
 def _tell(problem: Exception, terminal: "Terminal") -> None:
     """What is expected speaks for itself; anything else is a defect, and says how to see more."""
     from config.settings import SettingsError
+    from policies.config import ConfigError
+    from policies.manifests import ManifestError as UnreadableError
+    from policies.scan import ScanError
     from render.manifests import ManifestError
     from render.passphrase import PassphraseError
     from render.recorder import RecordingError
     from render.stack_file import StackFileError
     from render.state import StateError
 
-    if isinstance(problem, SettingsError):
+    expected = StackFileError | PassphraseError | StateError | ManifestError | RecordingError | OSError
+    if isinstance(problem, SettingsError | ConfigError):
         for line in problem.problems:
             terminal.fail(line)
     elif isinstance(problem, Failure):
         terminal.fail(problem.problem, problem.remedies)
-    elif isinstance(problem, StackFileError | PassphraseError | StateError | ManifestError | RecordingError | OSError):
+    elif isinstance(problem, expected | UnreadableError | ScanError):
         terminal.fail(str(problem), getattr(problem, "__notes__", ()))
     else:
         name = type(problem).__name__

@@ -76,7 +76,21 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = top.add_subparsers(dest="command", metavar="<command>", required=True, title="commands")
-    for add in (_up, _render, _preview, _down, _outputs, _pins, _status, _secret, _stack, _test, _schema):
+    for add in (
+        _up,
+        _render,
+        _preview,
+        _down,
+        _outputs,
+        _pins,
+        _status,
+        _secret,
+        _stack,
+        _check,
+        _scan,
+        _test,
+        _schema,
+    ):
         add(commands)
     return top
 
@@ -322,6 +336,44 @@ def _stack(commands: _Subparsers) -> None:
           ./flatline stack list""",
         stack=False,
         command="stack-list",
+    )
+
+
+def _check(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "check",
+        "check a stack, or any manifests, against the policies",
+        """
+        Runs the rules of the policy pack (docs/policies.md) over what a stack registers, without an engine, or over
+        manifests from anywhere. Shows each finding with its remedy, and every exemption with its reason. Values are
+        never shown. Ends with status 1 where a mandatory rule is broken.
+
+        examples:
+          ./flatline check
+          ./flatline check --stack home --sarif > findings.sarif      for code review
+          ./flatline check --manifests some/folder --namespace chat""",
+    )
+    command.add_argument("--manifests", metavar="DIR", help="check the Kubernetes objects in a folder, not a stack")
+    command.add_argument(
+        "--namespace", metavar="NAME", default="", help="with --manifests: where objects go that name no namespace"
+    )
+    form = command.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_const", const="json", dest="format", help="findings as JSON")
+    form.add_argument("--sarif", action="store_const", const="sarif", dest="format", help="findings as SARIF 2.1.0")
+
+
+def _scan(commands: _Subparsers) -> None:
+    _add(
+        commands,
+        "scan",
+        "let an independent scanner look at the rendered stack",
+        """
+        Renders the stack without its secrets and runs checkov over it, in an environment of its own that is made
+        the first time. What is passed over is listed with its reason. Ends with status 1 where a check fails.
+
+        example:
+          ./flatline scan""",
     )
 
 

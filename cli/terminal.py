@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -67,6 +67,10 @@ class Terminal:
         """Text as it is, for machines and for the output of other programs."""
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
         sys.stdout.flush()
+
+    def show(self, what: RenderableType) -> None:
+        """What something else has laid out."""
+        self._out.print(what)
 
     def diff(self, lines: Iterable[str]) -> None:
         """A unified difference, indented, coloured and never wrapped."""

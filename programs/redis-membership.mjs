@@ -537,7 +537,9 @@ export function plan(config, seen, since) {
     const step = rule(config, world, since);
     if (step) return { rule: rule.name, ...step };
   }
-  return world.absent.length ? { rule: 'look', waiting: world.absent.map(({ host, absent }) => `${host} (${absent})`).join(', ') } : {};
+  const held = ({ host }) => world.identities.find((one) => one.host === host && one.size)?.size;
+  const absence = (pod) => `${pod.host} (${pod.absent})${held(pod) ? `, whose ${held(pod)} slots nobody serves` : ''}`;
+  return world.absent.length ? { rule: 'look', waiting: world.absent.map(absence).join(', ') } : {};
 }
 
 // ---- doing ------------------------------------------------------------------------------------------------------

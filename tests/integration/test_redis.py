@@ -234,7 +234,7 @@ def test_master_that_stays_away_after_a_restart_of_all_is_waited_for(cluster: Cl
         for pod in cluster.nodes:
             if pod is not away:
                 pod.start()
-        time.sleep(7)  # the node timeout, and time for an election
+        time.sleep(HEAL_SECONDS)  # the node timeout, and time for an election
         assert not served(cluster), "a replica that may lack writes has taken over"
         away.start()
         healed = cluster.wait_whole(1, HEAL_SECONDS)
@@ -314,7 +314,7 @@ def test_loss_of_one_volume(cluster: Cluster, ledger: Ledger, role: str) -> None
     if role == "replica":
         assert lost == {}
     assert all(crashed - REPLICATION_LAG_SECONDS < at <= crashed + 0.1 for at in lost.values()), lost
-    assert load.longest < HEAL_SECONDS
+    assert load.longest < 5, "that it returns empty is reason enough for an election"
     print(f"whole in {healed:.1f} s, longest operation {load.longest:.1f} s, lost {len(lost)}")
 
 

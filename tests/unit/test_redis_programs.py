@@ -620,8 +620,8 @@ class TestLostVolume:
 
 def test_a_master_that_is_away_keeps_its_slots() -> None:
     step = plan(whole(n1={"absent": "EHOSTUNREACH"}))
-    assert "actions" not in step
-    assert step["rule"] == "look"
+    waiting = f"redis-1.{DOMAIN} (EHOSTUNREACH), whose 5461 slots nobody serves"
+    assert step == {"rule": "look", "waiting": waiting}
 
 
 def test_nothing_moves_while_the_nodes_disagree() -> None:

@@ -20,7 +20,8 @@ record(
     passphrase_file=environ.get("PULUMI_CONFIG_PASSPHRASE_FILE"),
     output_as_text=environ.get("PULUMI_ERROR_OUTPUT_STRING"),
 )
-stacks = Path(environ.get("PULUMI_BACKEND_URL", "file://" + environ["HOME"])[len("file://"):], ".pulumi", "stacks", "flatline")
+backend = environ.get("PULUMI_BACKEND_URL", "file://" + environ["HOME"])
+stacks = Path(backend.removeprefix("file://"), ".pulumi", "stacks", "flatline")
 RESOURCES = [
     {"type": "kubernetes:core/v1:Namespace", "id": "flatline", "protect": True},
     {"type": "kubernetes:core/v1:PersistentVolumeClaim", "id": "flatline/attachments", "protect": True},

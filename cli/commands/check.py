@@ -1,0 +1,33 @@
+"""`check`: the policy pack over a stack, or over manifests from anywhere."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from cli import stacks
+from cli.recording import with_passing_secrets
+from cli.terminal import Terminal
+from policies import check, config, manifests, output
+from policies.report import Report
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Shows the findings; the exit status is the report's."""
+    report, source = _report(arguments, terminal)
+    if arguments.format == "json":
+        terminal.verbatim(output.as_json(report))
+    elif arguments.format == "sarif":
+        terminal.verbatim(output.as_sarif(report, program=source))
+    else:
+        terminal.show(output.table(report))
+    return report.exit_code
+
+
+def _report(arguments: Namespace, terminal: Terminal) -> tuple[Report, str]:
+    """The report, and the file or folder that it is about."""
+    if arguments.manifests is not None:
+        resources = manifests.read(Path(arguments.manifests), namespace=arguments.namespace)
+        return check.check(resources, config.load(profile="manifests")), arguments.manifests
+    loaded = stacks.read(arguments.stack)
+    wanted = config.load(loaded.stack.name, profile=loaded.settings.target.kind)
+    recording = with_passing_secrets(loaded, terminal)
+    return check.check(check.from_recording(recording), wanted), f"Pulumi.{loaded.stack.name}.yaml"

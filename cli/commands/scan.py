@@ -1,0 +1,23 @@
+"""`scan`: an independent scanner over the rendered stack."""
+
+from argparse import Namespace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cli import stacks
+from cli.recording import with_passing_secrets
+from cli.terminal import Terminal
+from policies import scan
+from render import manifests
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Shows what fails and what is passed over; the exit status is the report's."""
+    loaded = stacks.read(arguments.stack)
+    with TemporaryDirectory() as folder:
+        rendered = Path(folder) / loaded.stack.name
+        manifests.write(with_passing_secrets(loaded, terminal), rendered, redact=True)
+        with terminal.step("Scanning" if scan.installed() else "Installing checkov, once, and scanning"):
+            report = scan.scan(rendered)
+    terminal.verbatim(scan.as_text(report))
+    return report.exit_code
