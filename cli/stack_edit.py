@@ -1,6 +1,6 @@
 """Writes one encrypted value into a stack's file and leaves every other line as it was, comments included."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import yaml
 
@@ -12,7 +12,9 @@ _INDENT = 2
 
 
 def with_secret(text: str, name: str, encrypted: str, salt: str) -> str:
-    """The file's text with `secrets.<name>` set to an encrypted value alone, and the salt if it had none.
+    """The file's text with an encrypted value in `secrets.<name>`, and the salt if it had none.
+
+    The secret's epochs stay: their seeds are in the stack's state and must not leave the program.
 
     Raises Failure where the file is written in a form that cannot be edited by lines.
     """
@@ -65,16 +67,24 @@ def _into_secrets(lines: list[str], key: yaml.Node, secrets: yaml.Node, name: st
         start = end = _end(lines, secrets)
     else:
         start, end = found[0].start_mark.line, _end(lines, found[1])
-    lines[start:end] = _entry_lines(inner, name, encrypted)
+    kept = _scalars(found[1]) if found else {}
+    lines[start:end] = _entry_lines(inner, name, encrypted, kept)
 
 
 def _block(indent: int, key: str, name: str, encrypted: str) -> list[str]:
     return [f"{' ' * indent}{key}:", *_entry_lines(indent + _INDENT, name, encrypted)]
 
 
-def _entry_lines(indent: int, name: str, encrypted: str) -> list[str]:
+def _entry_lines(indent: int, name: str, encrypted: str, kept: Mapping[str, str] | None = None) -> list[str]:
     pad = " " * indent
-    return [f"{pad}{name}:", f"{pad}  value:", f"{pad}    secure: {encrypted}"]
+    others = [f"{pad}  {key}: {value}" for key, value in (kept or {}).items()]
+    return [f"{pad}{name}:", *others, f"{pad}  value:", f"{pad}    secure: {encrypted}"]
+
+
+def _scalars(entry: yaml.Node) -> dict[str, str]:
+    """The plain values of a block other than `value`: its epochs."""
+    pairs: Sequence[_Pair] = entry.value if isinstance(entry, yaml.MappingNode) else ()
+    return {k.value: v.value for k, v in pairs if isinstance(v, yaml.ScalarNode) and k.value != "value"}
 
 
 def _entry(mapping: yaml.Node | None, *keys: str) -> _Pair | None:

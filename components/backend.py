@@ -64,7 +64,8 @@ def providers(settings: Settings) -> pulumi.ResourceOptions:
     """Options that give each resource its provider: none falls back to what a machine has configured."""
     match settings.target:
         case Local(context=context):
-            cluster = kubernetes.Provider("kubernetes", context=context, enable_server_side_apply=True)
+            # An empty kubeconfig is the default one at run time; left out, the SDK writes $KUBECONFIG into the state.
+            cluster = kubernetes.Provider("kubernetes", context=context, kubeconfig="", enable_server_side_apply=True)
         case _:
             assert_never(settings.target)
     return pulumi.ResourceOptions(
@@ -125,6 +126,7 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
     access = Access(
         egress=localstack.access.egress,
         wait_for=localstack.access.wait_for,
+        ready=localstack.access.ready,
         env={**CREDENTIALS, "AWS_ENDPOINT_OVERRIDE": localstack.url},
     )
 

@@ -80,6 +80,8 @@ class Access:
     grants: tuple[Grant, ...] = ()
     password_file: "Files | None" = None
     """Where the wait program finds the password of what it waits for."""
+    ready: tuple[pulumi.Resource, ...] = ()
+    """What is waited for, as resources: an engine with few slots must not await the user before the used."""
 
 
 @dataclass(frozen=True, kw_only=True)

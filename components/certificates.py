@@ -34,6 +34,8 @@ class CertificatesArgs:
 class Certificates(Component):
     """One authority for each epoch (all of them stay, so that clients can pin two during a change), and one leaf.
 
+    They stay beside a provided certificate too, because what is protected may not leave the program.
+
     The authority knows nothing of the domain: another domain is another leaf under the same pin.
     """
 
@@ -42,13 +44,13 @@ class Certificates(Component):
     def __init__(self, name: str, args: CertificatesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._args = args
+        authorities = {epoch: self._authority(epoch) for epoch in range(1, args.authority_epoch + 1)}
         if args.provided is not None:
             chain, key, authority = args.provided
             certificate: pulumi.Input[str] = chain
             self.pins = pulumi.Output.from_input(authority)
             self.authority = pulumi.Output.from_input(authority)
         else:
-            authorities = {epoch: self._authority(epoch) for epoch in range(1, args.authority_epoch + 1)}
             signer_key, signer = authorities[args.signing_epoch]
             certificate, key = self._leaf(signer_key, signer)
             self.authority = signer.cert_pem
@@ -80,7 +82,8 @@ class Certificates(Component):
             set_subject_key_id=True,
             validity_period_hours=self._args.authority_days * HOURS,
             allowed_uses=["cert_signing", "crl_signing"],
-            opts=lasting,
+            # another validity is for the next epoch: one that exists is never made anew
+            opts=pulumi.ResourceOptions(parent=self, protect=True, ignore_changes=["validityPeriodHours"]),
         )
         return key, certificate
 

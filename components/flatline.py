@@ -183,7 +183,7 @@ class Flatline(Component):
 
 def _secrets(settings: Settings) -> SecretsArgs:
     return SecretsArgs(
-        epochs={secret: setting.epoch for secret, setting in settings.secrets.items()},
+        epochs={secret: (setting.epoch, setting.used) for secret, setting in settings.secrets.items()},
         provided={
             secret: setting.value.get_secret_value()
             for secret, setting in settings.secrets.items()

@@ -186,6 +186,7 @@ class Redis(Component):
             egress=(endpoint,),
             wait_for=(Wait(scheme=scheme, endpoint=endpoint),),
             password_file=self._password_file,
+            ready=(workload,),
         )
 
     def _uri(self, workload: Workload) -> pulumi.Output[str]:

@@ -23,9 +23,9 @@ SERVER_CERTIFICATE_ID = 1
 
 @dataclass(frozen=True, kw_only=True)
 class SecretsArgs:
-    """`epochs` counts rotations by secret (1 without an entry); `provided` holds values of the operator's own."""
+    """Epochs count rotations: by secret (newest, used), both 1 without an entry. `provided` are the operator's own."""
 
-    epochs: Mapping[str, int]
+    epochs: Mapping[str, tuple[int, int]]
     provided: Mapping[str, pulumi.Input[str]]
 
 
@@ -34,7 +34,8 @@ class Secrets(Component):
 
     Each value is a pure function of a seed, which is a RandomPassword because that keeps its result out of
     resource ids and plain-text state. Every epoch has a seed of its own and all of them stay: a seed is never
-    replaced, and a rotation can be taken back.
+    replaced, and a rotation can be taken back. They stay beside a value of the operator's own as well, because
+    what is protected may not leave the program.
     """
 
     TYPE = "flatline:secrets:Secrets"
@@ -88,20 +89,21 @@ class Secrets(Component):
         return self._data[secret.name].apply(to_text)
 
     def _bytes(self, secret: Secret) -> pulumi.Output[bytes]:
-        if secret.name in self._args.provided:
-            encoding = secret.readers[0].encoding
-            given = pulumi.Output.secret(self._args.provided[secret.name])
-            return given.apply(lambda text: _given(secret, provided.decode(text, encoding)))
-        seeds = [
-            random.RandomPassword(
+        newest, used = self._args.epochs.get(secret.name, (1, 1))
+        seeds = {
+            epoch: random.RandomPassword(
                 f"{secret.name}-{epoch}",
                 length=SEED_CHARACTERS,
                 special=False,
                 opts=pulumi.ResourceOptions(parent=self, protect=True),
             )
-            for epoch in range(1, self._args.epochs.get(secret.name, 1) + 1)
-        ]
-        return seeds[-1].result.apply(lambda seed: _material(secret, seed))
+            for epoch in range(1, newest + 1)
+        }
+        if secret.name in self._args.provided:
+            encoding = secret.readers[0].encoding
+            given = pulumi.Output.secret(self._args.provided[secret.name])
+            return given.apply(lambda text: _given(secret, provided.decode(text, encoding)))
+        return seeds[used].result.apply(lambda seed: _material(secret, seed))
 
     def _document(self, secret: Secret) -> pulumi.Output[str]:
         key = tls.PrivateKey(

@@ -245,7 +245,7 @@ class CertificateAuthority(Strict):
     signing_epoch: Epoch | None = None
     """The authority that signs the leaf; the newest without it. Raise `epoch`, ship the pins, then raise this."""
     validity_days: Annotated[int, Field(ge=30, le=CA_MAX_DAYS)] = 3650
-    """Days from its creation. A protected authority is not made anew for another number: raise the epoch."""
+    """Days from its creation; an authority that exists keeps its own, so it counts for the next epoch."""
 
     @property
     def signer(self) -> int:
@@ -295,10 +295,10 @@ class Certificates(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.provided is not None and (self.authority != CertificateAuthority() or self.leaf != Leaf()):
+        if self.provided is not None and self.leaf != Leaf():
             raise ValueError(
-                "provided and authority or leaf exclude each other; a provided certificate is renewed by providing "
-                "the next one, so remove authority and leaf"
+                "provided and leaf exclude each other; a provided certificate is renewed by providing the next one, "
+                "so remove leaf"
             )
         if self.leaf.validity_days > self.authority.validity_days:
             raise ValueError(
@@ -312,14 +312,21 @@ class SecretSetting(Strict):
     """One secret: its rotation epoch, or a value of your own."""
 
     epoch: Epoch = 1
-    """Raise it by one to make the secret anew. Earlier values stay in the encrypted state."""
+    """Raise it by one to make the secret anew. It never gets lower: earlier values stay in the encrypted state."""
+    active_epoch: Epoch | None = None
+    """The epoch whose value is used; the newest without it. Takes a rotation back."""
     value: SecretStr | None = None
     """Your own value, in the encoding of the secret's first reader (docs/configuration.md). Encrypt it."""
 
+    @property
+    def used(self) -> int:
+        """The epoch whose value is used."""
+        return self.active_epoch or self.epoch
+
     @model_validator(mode="after")
-    def _one_origin(self) -> Self:
-        if self.value is not None and self.epoch != 1:
-            raise ValueError("value and epoch exclude each other; a value of your own has no epoch, remove epoch")
+    def _active_exists(self) -> Self:
+        if self.used > self.epoch:
+            raise ValueError(f"activeEpoch: {self.used} is newer than epoch {self.epoch}; write at most {self.epoch}")
         return self
 
 
@@ -483,9 +490,9 @@ class Settings(Strict):
         """The public host name of a service."""
         return f"{service}.{self.domain}"
 
-    def epoch(self, secret: str) -> int:
-        """The rotation epoch of a secret."""
-        return self.secrets[secret].epoch if secret in self.secrets else 1
+    def secret(self, name: str) -> SecretSetting:
+        """What is set about a secret."""
+        return self.secrets.get(name, SecretSetting())
 
     @field_validator("secrets")
     @classmethod

@@ -111,7 +111,8 @@ class StateValues:
 
 
 def _replacing_inputs(resource: Recorded, generator: _Generator) -> str:
-    inputs = {key: v for key, v in resource.inputs.items() if key not in generator.updated_in_place}
+    kept = generator.updated_in_place | frozenset(resource.ignore_changes)
+    inputs = {key: v for key, v in resource.inputs.items() if key not in kept}
     return json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -13,7 +13,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints them in the schema's order."""
     settings = stacks.read(arguments.stack).settings
     rows = [
-        (secret.name, _origin(settings, secret), str(settings.epoch(secret.name)), _readers(secret))
+        (secret.name, _origin(settings, secret), str(settings.secret(secret.name).epoch), _readers(secret))
         for secret in SECRETS
     ]
     terminal.table(("Secret", "Origin", "Epoch", "Readers"), rows, frozenset({"Epoch"}))

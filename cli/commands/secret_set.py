@@ -32,8 +32,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     _check(loaded, secret, value, after)
     _replace(loaded.stack.file, after)
     terminal.say(f"Wrote {secret.name}, encrypted, to {loaded.stack.file.name}.")
-    if loaded.settings.epoch(secret.name) > 1:
-        terminal.say("Its rotation epoch is gone from the file: a value of your own has none.")
     source = loaded.passphrase.find()
     if source.created:
         terminal.say(f"The passphrase is in {source.origin}. Keep a copy.")

@@ -74,6 +74,7 @@ class Cbtemulator(Component):
             access=Access(
                 egress=(endpoint,),
                 wait_for=(Wait(scheme="tcp", endpoint=endpoint),),
+                ready=(workload,),
                 env={"BIGTABLE_EMULATOR_HOST": endpoint.address},
             ),
             project=PROJECT,

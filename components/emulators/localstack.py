@@ -117,7 +117,8 @@ class LocalStack(Component):
         )
         self.endpoint: Endpoint = workload.endpoint("aws")
         self.url = f"http://{self.endpoint.address}"
-        self.access = Access(egress=(self.endpoint,), wait_for=(Wait(scheme="tcp", endpoint=self.endpoint),))
+        wait = Wait(scheme="tcp", endpoint=self.endpoint)
+        self.access = Access(egress=(self.endpoint,), wait_for=(wait,), ready=(workload,))
         self.members = (workload.member,)
         self.register_outputs({})
 

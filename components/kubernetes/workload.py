@@ -1,7 +1,7 @@
 """Workloads: a Deployment or a StatefulSet with its Service, account, volumes and disruption budget."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -95,15 +95,26 @@ class Workload(Component):
     def _selector(self) -> LabelSelectorArgs:
         return LabelSelectorArgs(match_labels=labels(self.args.pod))
 
-    def _metadata(self, name: str) -> ObjectMetaArgs:
+    def _metadata(self, name: str, **annotations: str) -> ObjectMetaArgs:
         pod = self.args.pod
-        return ObjectMetaArgs(name=name, namespace=pod.platform.namespace, labels=managed_labels(pod))
+        return ObjectMetaArgs(
+            name=name,
+            namespace=pod.platform.namespace,
+            labels=managed_labels(pod),
+            annotations={f"pulumi.com/{key}": value for key, value in annotations.items()} or None,
+        )
+
+    def _started(self, **options: Any) -> pulumi.ResourceOptions:
+        """Options of what starts pods: after what they wait for."""
+        ready = [resource for access in self.args.pod.access for resource in access.ready]
+        return pulumi.ResourceOptions(parent=self, depends_on=list(dict.fromkeys(ready)), **options)
 
     def _service(self, name: str, *, headless: bool) -> None:
         ports = self._ports if not headless else [p for c in self.args.pod.containers for p in c.ports]
         kubernetes.core.v1.Service(
             name,
-            metadata=self._metadata(name),
+            # its pods are awaited by what runs them
+            metadata=self._metadata(name, skipAwait="true"),
             spec=ServiceSpecArgs(
                 type="ClusterIP",
                 cluster_ip="None" if headless else None,
@@ -126,7 +137,8 @@ class Workload(Component):
         )
         kubernetes.apps.v1.Deployment(
             self._name,
-            metadata=self._metadata(self._name),
+            # a replica count that was set by hand is set back instead of being a conflict
+            metadata=self._metadata(self._name, patchForce="true"),
             spec=DeploymentSpecArgs(
                 replicas=pod.replicas,
                 revision_history_limit=3,
@@ -134,7 +146,7 @@ class Workload(Component):
                 selector=self._selector,
                 template=template(pod, account, claims),
             ),
-            opts=self.child,
+            opts=self._started(),
         )
 
     def _claim(self, disk: Disk) -> pulumi.Output[str]:
@@ -163,7 +175,7 @@ class Workload(Component):
         pod = self.args.pod
         kubernetes.apps.v1.StatefulSet(
             self._name,
-            metadata=self._metadata(self._name),
+            metadata=self._metadata(self._name, patchForce="true"),
             spec=StatefulSetSpecArgs(
                 replicas=pod.replicas,
                 revision_history_limit=3,
@@ -181,7 +193,8 @@ class Workload(Component):
                     for disk in pod.disks
                 ],
             ),
-            opts=self.child,
+            # a claim template cannot change, and replacing the set would stop all pods and grow no claim
+            opts=self._started(ignore_changes=["spec.volumeClaimTemplates"]),
         )
 
 

@@ -173,6 +173,35 @@ def test_a_rotated_secret_changes_its_readers_and_nothing_else() -> None:
     assert old < new, "the earlier seed stays"
 
 
+def test_a_rotation_is_taken_back_without_a_seed_leaving_the_program() -> None:
+    """A protected resource that leaves the program stops every later update."""
+    rotated = Stack(recorded({**configuration("dev"), "flatline:secrets": '{"turn": {"epoch": 2}}'}))
+    settings = '{"turn": {"epoch": 2, "activeEpoch": 1}}'
+    back = Stack(recorded({**configuration("dev"), "flatline:secrets": settings}))
+    (secret,) = (secret for secret in SECRETS if secret.name == "turn")
+    assert material(back, secret) == material(load("dev"), secret) != material(rotated, secret)
+    assert {r.urn for r in back.resources} == {r.urn for r in rotated.resources}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"flatline:secrets": json.dumps({"turn": {"value": "ab" * 32}})},
+        {"flatline:secrets": '{"turn": {"epoch": 3, "activeEpoch": 1}}'},
+        {"flatline:certificates": '{"authority": {"epoch": 2, "signingEpoch": 1}}'},
+        {"flatline:certificates": '{"authority": {"validityDays": 1000}}'},
+        {"flatline:domain": "chat.example.org"},
+        {"flatline:redis": '{"masters": 5}'},
+        {"flatline:registration": '{"kind": "external", "service": "x", "namespace": "y", "podLabels": {"a": "b"}}'},
+    ],
+    ids=str,
+)
+def test_no_setting_makes_something_protected_leave_the_program(change: dict[str, str]) -> None:
+    lasting = {r.urn for r in load("dev").resources if r.protect}
+    after = {r.urn for r in recorded({**configuration("dev"), **change}).resources if r.protect}
+    assert lasting <= after
+
+
 def test_a_value_of_the_operators_reaches_every_reader() -> None:
     value = base64.b64encode(bytes(range(32))).decode()
     config = {**configuration("dev"), "flatline:secrets": json.dumps({"storage-authentication": {"value": value}})}

@@ -30,6 +30,9 @@ class Engine:
         ignored = shutil.ignore_patterns(".git", "build", "state", ".venv", "__pycache__", ".*_cache")
         shutil.copytree(ROOT, self.checkout, ignore=ignored)
         (self.checkout / ".venv").symlink_to(sys.prefix)
+        stack_file = self.checkout / "Pulumi.dev.yaml"
+        lines = stack_file.read_text().splitlines(keepends=True)
+        stack_file.write_text("".join(line for line in lines if not line.startswith("encryptionsalt:")))
         (folder / "backend").mkdir()
         self._environment = {
             **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
@@ -101,7 +104,8 @@ def test_no_generated_secret_is_plain_in_the_state(engine: Engine) -> None:
         if isinstance(resource.get("outputs", {}).get(key), dict)
     }
     assert len(secrets) > 40
-    assert not [text for text in secrets if json.loads(text)[:40] in plain]
+    # as JSON writes it: line ends of a PEM are escaped in the export, too
+    assert not [text for text in secrets if text[1:-1][:60] in plain]
 
 
 def test_a_changed_domain_replaces_nothing_that_lasts(engine: Engine) -> None:
@@ -121,6 +125,10 @@ def test_a_rotated_secret_and_more_masters_are_plain_updates(engine: Engine) -> 
     engine.set("flatline:redis.masters", "4")
     engine.up()
     assert set(before) < set(engine.state()), "the earlier seed stays"
+    engine.set("flatline:secrets.attachments.activeEpoch", "1")
+    engine.set("flatline:certificates.authority.validityDays", "3000")
+    engine.set("flatline:target.volumes.redis", "3Gi")
+    engine.up()
     engine.run("refresh", "--yes", "--stack", "dev")
     engine.run("preview", "--stack", "dev", "--expect-no-changes")
 

@@ -355,9 +355,9 @@ def test_a_spare_replica_becomes_a_master_and_keeps_nothing_of_its_old_keys(tmp_
         cluster.wait_whole(1, HEAL_SECONDS)
         with Load(cluster, "before") as load:
             time.sleep(1)
-            spare = cluster.replica_of(cluster.pod_of("any"))
-            cluster.deploy_membership(2, 0)
-            cluster.wait_whole(0, 2 * HEAL_SECONDS)
+        spare = cluster.replica_of(cluster.pod_of("any"))
+        cluster.deploy_membership(2, 0)
+        cluster.wait_whole(0, 2 * HEAL_SECONDS)
         spare.stop(pre_stop=False)
         spare.start()
         spare.wait_ready()

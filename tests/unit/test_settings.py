@@ -64,7 +64,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ),
     ("an unknown secret", {"secrets": {"trn": {"epoch": 2}}}, "flatline:secrets", "did you mean turn?"),
     ("epoch zero", {"secrets": {"turn": {"epoch": 0}}}, "secrets.turn.epoch", "write 1 or more"),
-    ("a value and an epoch", {"secrets": {"turn": {"epoch": 2, "value": "aa"}}}, "secrets.turn", "remove epoch"),
+    ("an epoch that is not there", {"secrets": {"turn": {"activeEpoch": 2}}}, "secrets.turn", "write at most 1"),
     ("an image without version", {"images": {"overrides": {"redis": "redis"}}}, "overrides.redis", "exact version"),
     ("an unknown image", {"images": {"digests": {"reds": "sha256:0"}}}, "digests.reds", "did you mean redis?"),
     ("no digest", {"images": {"digests": {"redis": "sha256:0"}}}, "digests.redis", "64 hexadecimal digits"),

@@ -38,7 +38,7 @@ def claim(size: str) -> dict[str, Any]:
     return {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": size}}}
 
 
-epoch = settings.epoch("turn")
+epoch = settings.secret("turn").epoch
 given = settings.secrets["turn"].value if "turn" in settings.secrets else None
 seed = random.RandomPassword(
     f"turn-{epoch}", length=40, special=False, opts=pulumi.ResourceOptions(provider=randoms, protect=True)

@@ -44,8 +44,8 @@ def test_everything_else_in_the_file_stays(checkout: Checkout) -> None:
     checkout.file().write_text(COMMENTED)
     checkout.succeed("secret", "set", "turn", stdin=VALUE)
     before, after = COMMENTED.splitlines(), checkout.file().read_text().splitlines()
-    # The entry's own line with its epoch went; its value and the salt came.
-    assert [line for line in before if line not in after] == ["      epoch: 3"]
+    # The epoch stays: its seeds are protected, and may not leave the program.
+    assert [line for line in before if line not in after] == []
     added = [line.split(":")[0].strip() for line in after if line not in before]
     assert added == ["value", "secure", "encryptionsalt"]
 
@@ -134,7 +134,8 @@ def test_a_file_keeps_what_it_says(name: str) -> None:
     after = yaml.safe_load(text)
     config = dict(before.get("config") or {})
     key = "secrets" if "secrets" in config else "flatline:secrets"
-    config[key] = {**(config.get(key) or {}), "turn": {"value": {"secure": "v1:new:value"}}}
+    secrets = config.get(key) or {}
+    config[key] = {**secrets, "turn": {**secrets.get("turn", {}), "value": {"secure": "v1:new:value"}}}
     assert after == {"encryptionsalt": "v1:salt", **before, "config": config}
     assert text == stack_edit.with_secret(text, "turn", "v1:new:value", "v1:salt")
     comments = [line for line in EDITS[name].splitlines() if line.lstrip().startswith("#")]
