@@ -84,7 +84,8 @@ def _check(loaded: Loaded, secret: Secret, value: str, text: str) -> None:
         (Path(folder) / "Pulumi.yaml").write_bytes((ROOT / "Pulumi.yaml").read_bytes())
         read = dict(stack_file.read(copy, loaded.passphrase).config)
     key = f"{PROJECT}:secrets"
-    expected = json.loads(loaded.config.config.get(key) or "{}") | {secret.name: {"value": value}}
+    secrets = json.loads(loaded.config.config.get(key) or "{}")
+    expected = secrets | {secret.name: {**secrets.get(secret.name, {}), "value": value}}
     others = {name: each for name, each in loaded.config.config.items() if name != key}
     if json.loads(read.pop(key, "{}")) != expected or read != others:
         raise Failure(

@@ -14,7 +14,7 @@ from typing import IO
 from cli.stacks import ROOT
 from cli.terminal import Terminal
 
-WORKERS = "2"
+WORKERS = "4"
 INTERACTIVE = frozenset({"--pdb", "--trace"})
 NO_TESTS_COLLECTED = 5
 
