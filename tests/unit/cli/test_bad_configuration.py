@@ -43,9 +43,13 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "an unknown secret": ("flatline:secrets: {trun: {epoch: 2}}", ("flatline:secrets", "did you mean turn?")),
     "an epoch of zero": ("flatline:secrets: {turn: {epoch: 0}}", ("flatline:secrets.turn.epoch", "1 or more")),
-    "a value and an epoch": (
+    "a value that is too short": (
         f"flatline:secrets: {{link-device: {{epoch: 2, value: {WEAK}}}}}",
-        ("flatline:secrets.link-device", "exclude each other"),
+        ("flatline:secrets: link-device", "32 or more"),
+    ),
+    "an epoch that is not there": (
+        "flatline:secrets: {link-device: {activeEpoch: 2}}",
+        ("flatline:secrets.link-device", "write at most 1"),
     ),
     "a short secret": (
         f"flatline:secrets: {{link-device: {{value: {WEAK}}}}}",
