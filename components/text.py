@@ -42,13 +42,17 @@ def _merge(into: dict[str, Any], tree: Mapping[str, Any], path: tuple[str, ...])
             raise ConflictError(f"{'.'.join(here)} has two values: it is defined as a constant and wired")
 
 
+_LINE_BREAKS = {"\x85", "\u2028", "\u2029"}
+"""Characters that YAML takes for the end of a line; only a double-quoted text escapes them."""
+
+
 class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else None
+    style = '"' if _LINE_BREAKS & set(value) else "|" if "\n" in value else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

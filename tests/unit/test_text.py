@@ -5,7 +5,7 @@ import json
 import pulumi
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from components.text import ConflictError, merged, nested, to_json, to_yaml, yaml_of
@@ -40,6 +40,8 @@ def test_paths_become_trees() -> None:
     assert nested({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}
 
 
+@example("\x85")
+@example({"a": "x\u2028y\nz"})
 @given(TREES)
 def test_yaml_reads_back(tree: object) -> None:
     assert yaml.safe_load(to_yaml(tree)) == tree
