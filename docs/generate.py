@@ -61,7 +61,7 @@ TITLES = {
     "cdn0-gate": "CDN0 gate",
     "cdn0-store": "LocalStack<br>S3: avatars",
     "localstack": "LocalStack<br>DynamoDB, S3",
-    "cdn3": "CDN3<br>tusd, hook, expiry",
+    "cdn3": "CDN3<br>tusd, hook, expiry, downloads",
     "bigtable": "cbtemulator<br>Bigtable",
     "redis": "Redis Cluster<br>nodes, membership",
     "redis-pubsub": "Redis<br>publish/subscribe",

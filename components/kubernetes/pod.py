@@ -38,7 +38,7 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
-from components.capabilities import Access, Pods, Protocol
+from components.capabilities import Access, Member, Pods, Protocol
 from components.kubernetes.files import Files
 from components.kubernetes.platform import Platform
 from config.images import ImageName
@@ -176,6 +176,12 @@ def pods(platform: Platform, name: str, component: str) -> Pods:
             "app.kubernetes.io/part-of": "flatline",
         },
     )
+
+
+def member(name: str, args: PodArgs, internet: tuple[tuple[str, tuple[int, ...]], ...] = ()) -> Member:
+    """The pods and everything that they may open connections to."""
+    egress = tuple(dict.fromkeys(target for access in args.access for target in access.egress))
+    return Member(name=name, pods=pods(args.platform, args.name, args.component), egress=egress, internet=internet)
 
 
 def managed_labels(args: PodArgs) -> dict[str, str]:

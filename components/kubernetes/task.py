@@ -10,7 +10,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from components.base import Component
 from components.capabilities import Member
 from components.kubernetes.files import name_of
-from components.kubernetes.pod import PodArgs, managed_labels, pods, template
+from components.kubernetes.pod import PodArgs, managed_labels, member, template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,6 @@ class Task(Component):
     def __init__(self, name: str, args: TaskArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         pod = replace(args.pod, restart="OnFailure")
-        self.pods = pods(pod.platform, pod.name, pod.component)
         self._name, self._args = name, args
         account = kubernetes.core.v1.ServiceAccount(
             name,
@@ -76,5 +75,4 @@ class Task(Component):
     @property
     def member(self) -> Member:
         """The pods and everything that they may open connections to."""
-        egress = tuple(dict.fromkeys(target for access in self._args.pod.access for target in access.egress))
-        return Member(name=self._name, pods=self.pods, egress=egress)
+        return member(self._name, self._args.pod)

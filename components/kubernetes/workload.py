@@ -25,7 +25,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgs
 from components.base import Component
 from components.capabilities import Endpoint, Member
 from components.kubernetes.files import name_of
-from components.kubernetes.pod import Disk, PodArgs, Port, labels, managed_labels, pods, template
+from components.kubernetes.pod import Disk, PodArgs, Port, labels, managed_labels, member, pods, template
 
 Shape = Literal["rolling", "recreate", "stateful"]
 """`rolling` and `recreate` are Deployments; `stateful` is a StatefulSet whose disks come from claim templates."""
@@ -88,8 +88,7 @@ class Workload(Component):
     @property
     def member(self) -> Member:
         """The pods and everything that they may open connections to."""
-        egress = tuple(dict.fromkeys(target for access in self.args.pod.access for target in access.egress))
-        return Member(name=self._name, pods=self.pods, egress=egress, internet=self.args.internet)
+        return member(self._name, self.args.pod, self.args.internet)
 
     @property
     def _selector(self) -> LabelSelectorArgs:
