@@ -1,7 +1,7 @@
 """What the services stand on: the one place of the program that knows which target a stack has."""
 
-from dataclasses import dataclass
-from typing import assert_never
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, assert_never
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -9,30 +9,59 @@ import pulumi_random as random
 import pulumi_tls as tls
 
 from components.base import Component
-from components.capabilities import Access, Bigtable, Bucket, DynamoDb, Member, ObjectStore, Route
+from components.capabilities import (
+    Access,
+    Bigtable,
+    Bucket,
+    DynamoDb,
+    Identities,
+    Member,
+    NoIdentities,
+    ObjectStore,
+    PubSub,
+    RedisCluster,
+    Route,
+    Uploads,
+)
 from components.emulators import seeds
 from components.emulators.cbtemulator import Cbtemulator, CbtemulatorArgs
 from components.emulators.cdn0 import Cdn0, Cdn0Args
 from components.emulators.localstack import CREDENTIALS, PORT, REGION, LocalStack, LocalStackArgs
 from components.kubernetes.platform import Platform, PlatformArgs
-from components.kubernetes.pod import Disk
+from components.kubernetes.pod import Disk, Scale
 from components.programs import WAIT
+from components.redis import Redis, RedisArgs
 from components.secrets import Secrets
+from components.uploads import on_disk
+from config.forms import quantity_bytes
 from config.images import ImageName
-from config.schema import dynamodb, objects
-from config.settings import Local, Settings
+from config.schema import bigtable, dynamodb, objects, released
+from config.settings import ScaledName, Settings
+from config.target import Cloud, ElastiCache, InClusterRedis, Local
+
+if TYPE_CHECKING:
+    from components.cloud.accounts import Accounts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ground:
+    """What there is before the cluster has anything: identities for pods, and secrets that somebody else makes."""
+
+    identities: Identities = field(default_factory=NoIdentities)
+    issued: dict[str, pulumi.Output[str]] = field(default_factory=dict)
+    accounts: "tuple[Accounts, ...]" = ()
+    """The accounts of a cloud target."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BackendArgs:
-    """`services` is where services run; `emulators` names the namespace for what must run as root."""
+    """`services` is where services run."""
 
-    target: Local
+    settings: Settings
+    ground: Ground
     services: Platform
-    emulators: str
     images: dict[ImageName, str]
     secrets: Secrets
-    dynamic_config: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,35 +71,104 @@ class Backend:
     dynamodb: DynamoDb
     objects: ObjectStore
     bigtable: Bigtable
+    redis: RedisCluster
+    pubsub: PubSub
+    uploads: Uploads
     platforms: tuple[Platform, ...]
     members: tuple[Member, ...]
     routes: tuple[Route, ...]
-    attachments: Disk
-    redis_disk: Disk
     losses: tuple[str, ...]
     """What a restart loses, in a sentence each, for people."""
 
 
-def backend(args: BackendArgs, opts: pulumi.ResourceOptions) -> Backend:
-    """The stores of a target."""
-    match args.target:
-        case Local():
-            return _local(args, args.target, opts)
-        case _:
-            assert_never(args.target)
-
-
 def providers(settings: Settings) -> pulumi.ResourceOptions:
     """Options that give each resource its provider: none falls back to what a machine has configured."""
+    # An empty kubeconfig is the default one at run time; left out, the SDK writes $KUBECONFIG into the state.
+    given: dict[str, pulumi.ProviderResource] = {
+        "kubernetes": kubernetes.Provider(
+            "kubernetes", context=settings.target.context, kubeconfig="", enable_server_side_apply=True
+        ),
+        "random": random.Provider("random"),
+        "tls": tls.Provider("tls"),
+    }
     match settings.target:
-        case Local(context=context):
-            # An empty kubeconfig is the default one at run time; left out, the SDK writes $KUBECONFIG into the state.
-            cluster = kubernetes.Provider("kubernetes", context=context, kubeconfig="", enable_server_side_apply=True)
+        case Local():
+            pass
+        case Cloud():
+            from components.cloud import providers as clouds  # two large SDKs, which a local stack never needs
+
+            given |= clouds.providers(settings.target)
         case _:
             assert_never(settings.target)
-    return pulumi.ResourceOptions(
-        providers={"kubernetes": cluster, "random": random.Provider("random"), "tls": tls.Provider("tls")}
-    )
+    return pulumi.ResourceOptions(providers=given)
+
+
+def ground(settings: Settings, opts: pulumi.ResourceOptions) -> Ground:
+    """What a target offers before anything runs. Raises `components.cloud.drift.SchemaDriftError`."""
+    match settings.target:
+        case Local():
+            return Ground()
+        case Cloud() as target:
+            from components.cloud import drift
+            from components.cloud.accounts import Accounts, AccountsArgs
+
+            drift.check_dynamodb(dynamodb.TABLES.values(), released.DYNAMODB, target.aws.replace_tables)
+            drift.check_bigtable(bigtable.TABLES.values(), released.BIGTABLE, target.gcp.replace_tables)
+            accounts = Accounts(
+                "accounts",
+                AccountsArgs(
+                    target=target,
+                    dynamic_config=settings.whisper.dynamic_config.text(),
+                    upload_days=settings.cdn.retention_days,
+                    unfinished_upload_days=-(-settings.cdn.incomplete_retention_hours // 24),
+                    upload_keys={
+                        signer: (made.epoch, made.used)
+                        for signer in objects.SIGNERS
+                        for made in (settings.secret(f"cdn0-{signer}-secret-key"),)
+                    },
+                ),
+                opts,
+            )
+            return Ground(identities=accounts.identities, issued=accounts.issued, accounts=(accounts,))
+        case _:
+            assert_never(settings.target)
+
+
+def backend(args: BackendArgs, opts: pulumi.ResourceOptions) -> Backend:
+    """The stores of a target."""
+    match args.settings.target:
+        case Local():
+            return _local(args, args.settings.target, opts)
+        case Cloud():
+            return _cloud(args, args.settings.target, args.ground.accounts[0], opts)
+        case _:
+            assert_never(args.settings.target)
+
+
+def publish(
+    settings: Settings, hosts: tuple[str, ...], address: pulumi.Input[str], opts: pulumi.ResourceOptions
+) -> None:
+    """Gives the public hosts their names, where the target has a zone for them."""
+    match settings.target:
+        case Local():
+            pass
+        case Cloud(aws=account):
+            if account.dns is not None:
+                from components.cloud.names import Names, NamesArgs
+
+                zone = account.dns
+                Names("names", NamesArgs(zone=zone.zone, kind=zone.type, hosts=hosts, address=address), opts)
+        case _:
+            assert_never(settings.target)
+
+
+def scale(settings: Settings, name: ScaledName) -> Scale:
+    """How many pods of a service the settings want."""
+    wanted = settings.scale(name)
+    return Scale(wanted.replicas, wanted.max_replicas or 0, wanted.cpu_percent)
+
+
+# --- the emulators ----------------------------------------------------------------------------------------
 
 
 class _Emulators(Component):
@@ -85,7 +183,7 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
     platform = Platform(
         "emulators",
         PlatformArgs(
-            namespace=args.emulators,
+            namespace=args.settings.emulator_namespace,
             pod_security="baseline",
             images=args.images,
             wait_program=WAIT.text,
@@ -107,7 +205,7 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
                     {
                         "bucket": objects.BUCKETS["dynamic-config"],
                         "key": objects.DYNAMIC_CONFIG_OBJECT,
-                        "text": args.dynamic_config,
+                        "text": args.settings.whisper.dynamic_config.text(),
                         "contentType": "application/yaml",
                     },
                 ),
@@ -116,13 +214,18 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
         ),
         group.child,
     )
-    cdn0 = Cdn0("cdn0", Cdn0Args(services=args.services, emulators=platform, secrets=args.secrets), group.child)
-    bigtable = Cbtemulator(
+    cdn0 = Cdn0(
+        "cdn0",
+        Cdn0Args(services=args.services, emulators=platform, secrets=args.secrets, scale=scale(args.settings, "cdn0")),
+        group.child,
+    )
+    groups = Cbtemulator(
         "cbtemulator",
         CbtemulatorArgs(platform=args.services, disk=Disk(name="groups", size=volumes.groups)),
         group.child,
     )
     group.register_outputs({})
+    redis = Redis("redis", _redis(args, volumes.redis), opts)
     access = Access(
         egress=localstack.access.egress,
         wait_for=localstack.access.wait_for,
@@ -138,15 +241,73 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
             access=access, region=REGION, tables={path: table.name for path, table in dynamodb.TABLES.items()}
         ),
         objects=ObjectStore(dynamic_config=bucket("dynamic-config"), pre_keys=bucket("pre-keys"), cdn0=cdn0.bucket),
-        bigtable=bigtable.bigtable,
+        bigtable=groups.bigtable,
+        redis=redis.cluster,
+        pubsub=redis.pubsub,
+        uploads=on_disk(Disk(name="attachments", size=volumes.attachments)),
         platforms=(platform,),
-        members=(*localstack.members, *cdn0.members, *bigtable.members),
+        members=(*redis.members, *localstack.members, *cdn0.members, *groups.members),
         routes=cdn0.routes,
-        attachments=Disk(name="attachments", size=volumes.attachments),
-        redis_disk=Disk(name="data", size=volumes.redis),
         losses=(
             "avatars, group avatars and stickers (bucket whisper-service-cdn), when the pod cdn0-store restarts",
             "one-time post-quantum pre-keys (bucket whisper-service-pre-key-store), when the pod localstack restarts; "
             "clients upload new ones",
         ),
     )
+
+
+def _redis(args: BackendArgs, volume: str) -> RedisArgs:
+    wanted = args.settings.redis
+    return RedisArgs(
+        platform=args.services,
+        secrets=args.secrets,
+        disk=Disk(name="data", size=volume),
+        masters=wanted.masters,
+        replicas_per_master=wanted.replicas_per_master,
+        memory_bytes=quantity_bytes(wanted.memory),
+    )
+
+
+# --- the clouds -------------------------------------------------------------------------------------------
+
+
+def _cloud(args: BackendArgs, target: Cloud, accounts: "Accounts", opts: pulumi.ResourceOptions) -> Backend:
+    from components.cloud.cdn0 import Cdn0OnS3, Cdn0OnS3Args
+
+    cdn0 = Cdn0OnS3(
+        "cdn0",
+        Cdn0OnS3Args(
+            platform=args.services,
+            secrets=args.secrets,
+            bucket=accounts.public_reads,
+            scale=scale(args.settings, "cdn0"),
+        ),
+        opts,
+    )
+    redis, pubsub, members = _cloud_redis(args, target, accounts, opts)
+    return Backend(
+        dynamodb=accounts.dynamodb,
+        objects=accounts.objects,
+        bigtable=accounts.bigtable,
+        redis=redis,
+        pubsub=pubsub,
+        uploads=accounts.uploads,
+        platforms=(),
+        members=(*members, *cdn0.members),
+        routes=cdn0.routes,
+        losses=(),
+    )
+
+
+def _cloud_redis(
+    args: BackendArgs, target: Cloud, accounts: "Accounts", opts: pulumi.ResourceOptions
+) -> tuple[RedisCluster, PubSub, tuple[Member, ...]]:
+    match target.aws.redis:
+        case InClusterRedis(volume=volume):
+            redis = Redis("redis", _redis(args, volume), opts)
+            return redis.cluster, redis.pubsub, redis.members
+        case ElastiCache() as wanted:
+            caches = accounts.elasticache(wanted, args.secrets.of("redis")["password"], opts)
+            return caches.cluster, caches.pubsub, ()
+        case other:
+            assert_never(other)

@@ -7,11 +7,16 @@ identities and the architecture picture are all made from them. "Nothing" is an 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+from typing import Protocol as Interface
 
 import pulumi
 
 if TYPE_CHECKING:
     from components.kubernetes.files import Files
+    from components.kubernetes.pod import Disk, DiskMount
+
+Network = tuple[str, tuple[int, ...]]
+"""A network outside of the cluster (CIDR) and its TCP ports."""
 
 Protocol = Literal["TCP", "UDP"]
 
@@ -64,10 +69,56 @@ class Wait:
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """Permission for API actions on a resource, for cloud identities."""
+    """Permission for API actions on resources, in the words of AWS IAM; `condition` is a statement's."""
 
     actions: tuple[str, ...]
-    resource: pulumi.Input[str]
+    resources: tuple[pulumi.Input[str], ...]
+    condition: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstanceRole:
+    """A role of Google Cloud on a Bigtable instance."""
+
+    role: str
+    project: str
+    instance: pulumi.Input[str]
+
+
+@dataclass(frozen=True)
+class Token:
+    """A service account token that is projected into containers: for whom, and at which path."""
+
+    audience: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """How pods of a service account prove to clouds who they are."""
+
+    annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    tokens: tuple[Token, ...] = ()
+    files: "tuple[Files, ...]" = ()
+    internet: tuple[Network, ...] = ()
+    ready: tuple[pulumi.Resource, ...] = ()
+    """What must exist before the pods do."""
+
+
+class Identities(Interface):
+    """Gives a service account what its pods were granted."""
+
+    def of(self, account: str, namespace: pulumi.Input[str], access: "tuple[Access, ...]") -> Identity:
+        """The identity of a service account whose pods use all of `access`."""
+
+
+class NoIdentities:
+    """Where nobody asks who a pod is."""
+
+    def of(self, account: str, namespace: pulumi.Input[str], access: "tuple[Access, ...]") -> Identity:
+        """Nothing."""
+        return Identity()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +129,8 @@ class Access:
     wait_for: tuple[Wait, ...] = ()
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     grants: tuple[Grant, ...] = ()
+    roles: tuple[InstanceRole, ...] = ()
+    internet: tuple[Network, ...] = ()
     password_file: "Files | None" = None
     """Where the wait program finds the password of what it waits for."""
     ready: tuple[pulumi.Resource, ...] = ()
@@ -95,12 +148,13 @@ class DynamoDb:
 
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
-    """An S3 bucket; `endpoint` is empty where the SDK finds it by itself."""
+    """An S3 bucket; `endpoint` is empty where the SDK finds it by itself. Listing it is an access of its own."""
 
     access: Access
     region: str
     name: pulumi.Input[str]
     endpoint: str = ""
+    listing: Access = Access()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +164,24 @@ class ObjectStore:
     dynamic_config: Bucket
     pre_keys: Bucket
     cdn0: Bucket
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uploads:
+    """Where tusd keeps uploads: the arguments that tell tusd and those that tell our own programs.
+
+    `lock_free` says that several pods may serve it; `swept` that something else deletes what is old. `scratch` is
+    what tusd writes besides.
+    """
+
+    access: Access
+    tusd: tuple[pulumi.Input[str], ...]
+    programs: tuple[pulumi.Input[str], ...]
+    disks: "tuple[Disk, ...]" = ()
+    mounts: "tuple[DiskMount, ...]" = ()
+    scratch: Mapping[str, str] = field(default_factory=dict)
+    lock_free: bool = False
+    swept: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,8 +248,10 @@ class Route:
     host: str
     endpoint: Endpoint
     match: str = ""
-    prefix: pulumi.Input[str] = ""
+    prefix: pulumi.Input[str] | None = None
     no_query: bool = False
+    sticky: bool = False
+    """Requests of one client address go to one pod."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,5 +261,4 @@ class Member:
     name: str
     pods: Pods
     egress: tuple[Endpoint, ...] = ()
-    internet: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    """CIDR and TCP ports outside of the cluster."""
+    internet: tuple[Network, ...] = ()

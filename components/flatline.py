@@ -1,31 +1,33 @@
 """Flatline, whole: read it as a list of nouns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 
-from components.backend import BackendArgs, backend
+from components.backend import BackendArgs, backend, ground, publish, scale
 from components.base import Component
 from components.capabilities import Member, Pods, Registration
 from components.certificates import Certificates, CertificatesArgs
 from components.ingress import Ingress, IngressArgs
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
 from components.kubernetes.platform import Platform, PlatformArgs
-from components.kubernetes.pod import Disk
 from components.pins import Pins, pins
 from components.programs import WAIT
-from components.redis import Redis, RedisArgs
 from components.secrets import Secrets, SecretsArgs
 from components.services.cdn3 import Cdn3, Cdn3Args
 from components.services.registration import DevelopmentRegistration, DevelopmentRegistrationArgs, external
 from components.services.storage import Storage, StorageArgs
 from components.services.telemetry import Collector, CollectorArgs
 from components.services.whisper import Whisper, WhisperArgs
+from components.traefik import LoadBalancer, LoadBalancerArgs, Traefik, TraefikArgs
+from config.forms import quantity_bytes
 from config.images import IMAGES
 from config.settings import DevelopmentRegistration as DevelopmentSettings
-from config.settings import EgressName, Settings, quantity_bytes
+from config.settings import EgressName, Settings
 
 HOUR, DAY = 3600, 86400
+PUBLIC_HOSTS = ("whisper", "storage", "cdn0", "cdn3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,8 @@ class Flatline(Component):
         settings = args.settings
         images = {image: settings.images.reference(image) for image in IMAGES}
 
-        secrets = Secrets("secrets", _secrets(settings), self.child)
+        foundation = ground(settings, self.child)
+        secrets = Secrets("secrets", _secrets(settings, foundation.issued), self.child)
         platform = Platform(
             name,
             PlatformArgs(
@@ -54,22 +57,15 @@ class Flatline(Component):
                 images=images,
                 wait_program=WAIT.text,
                 storage_class=settings.target.storage_class,
+                identities=foundation.identities,
             ),
             self.child,
         )
         stores = backend(
-            BackendArgs(
-                target=settings.target,
-                services=platform,
-                emulators=settings.emulator_namespace,
-                images=images,
-                secrets=secrets,
-                dynamic_config=settings.whisper.dynamic_config.text(),
-            ),
+            BackendArgs(settings=settings, ground=foundation, services=platform, images=images, secrets=secrets),
             self.child,
         )
         certificates = Certificates("certificates", _certificates(settings, platform), self.child)
-        redis = Redis("redis", _redis(settings, platform, secrets, stores.redis_disk), self.child)
         collector = Collector(
             "otel-collector",
             CollectorArgs(
@@ -82,7 +78,13 @@ class Flatline(Component):
         registration, registration_members = self._registration(settings, platform)
         storage = Storage(
             "storage",
-            StorageArgs(platform=platform, secrets=secrets, bigtable=stores.bigtable, cdn0=stores.objects.cdn0),
+            StorageArgs(
+                platform=platform,
+                secrets=secrets,
+                bigtable=stores.bigtable,
+                cdn0=stores.objects.cdn0,
+                scale=scale(settings, "storage"),
+            ),
             self.child,
         )
         cdn3 = Cdn3(
@@ -90,7 +92,8 @@ class Flatline(Component):
             Cdn3Args(
                 platform=platform,
                 secrets=secrets,
-                disk=stores.attachments,
+                uploads=stores.uploads,
+                scale=scale(settings, "cdn3"),
                 max_size=quantity_bytes(settings.cdn.max_attachment_size),
                 credential_max_age=settings.cdn.credential_max_age_hours * HOUR,
                 completed_max_age=settings.cdn.retention_days * DAY,
@@ -105,8 +108,8 @@ class Flatline(Component):
                 secrets=secrets,
                 dynamodb=stores.dynamodb,
                 objects=stores.objects,
-                redis=redis.cluster,
-                pubsub=redis.pubsub,
+                redis=stores.redis,
+                pubsub=stores.pubsub,
                 registration=registration,
                 telemetry=collector.telemetry,
                 authority=certificates.authority,
@@ -115,6 +118,8 @@ class Flatline(Component):
                 turn=_turn(settings),
                 remote_config=settings.whisper.remote_config,
                 internet=_internet(settings, "whisper"),
+                scale=scale(settings, "whisper"),
+                drain_seconds=settings.whisper.drain_seconds,
             ),
             self.child,
         )
@@ -139,13 +144,13 @@ class Flatline(Component):
             ),
             self.child,
         )
+        self._edge(settings)
         self.members = (
             *whisper.members,
             *storage.members,
             *registration_members,
             *cdn3.members,
             *collector.members,
-            *redis.members,
             *stores.members,
         )
         self.outsiders = (ingress.outsider,)
@@ -168,6 +173,36 @@ class Flatline(Component):
         """Stack outputs: what clients pin, where they go, and what a restart loses."""
         return {**self.pins, "lostOnRestart": list(self.losses)}
 
+    def _edge(self, settings: Settings) -> None:
+        """Traefik and a load balancer, where the cluster's owner has neither."""
+        wanted = settings.ingress
+        entry_points = (wanted.plain_entry_point, wanted.tls_entry_point)
+        installed: tuple[pulumi.Resource, ...] = ()
+        if wanted.install is not None:
+            traefik = Traefik(
+                "traefik",
+                TraefikArgs(
+                    namespace=wanted.namespace, replicas=wanted.install.replicas, tls_entry_point=wanted.tls_entry_point
+                ),
+                self.child,
+            )
+            installed = (traefik.release,)
+        if wanted.load_balancer is not None:
+            edge = LoadBalancer(
+                "edge",
+                LoadBalancerArgs(
+                    namespace=wanted.namespace,
+                    labels=wanted.pod_labels,
+                    entry_points=entry_points,
+                    class_name=wanted.load_balancer.class_name,
+                    annotations=wanted.load_balancer.annotations,
+                    source_ranges=tuple(wanted.load_balancer.source_ranges),
+                    after=installed,
+                ),
+                self.child,
+            )
+            publish(settings, tuple(settings.host(each) for each in PUBLIC_HOSTS), edge.address, self.child)
+
     def _registration(self, settings: Settings, platform: Platform) -> tuple[Registration, tuple[Member, ...]]:
         chosen = settings.registration
         if not isinstance(chosen, DevelopmentSettings):
@@ -181,8 +216,9 @@ class Flatline(Component):
         return development.registration, development.members
 
 
-def _secrets(settings: Settings) -> SecretsArgs:
+def _secrets(settings: Settings, issued: Mapping[str, pulumi.Input[str]]) -> SecretsArgs:
     return SecretsArgs(
+        issued=issued,
         epochs={secret: (setting.epoch, setting.used) for secret, setting in settings.secrets.items()},
         provided={
             secret: setting.value.get_secret_value()
@@ -210,17 +246,6 @@ def _certificates(settings: Settings, platform: Platform) -> CertificatesArgs:
         )
         if brought
         else None,
-    )
-
-
-def _redis(settings: Settings, platform: Platform, secrets: Secrets, disk: Disk) -> RedisArgs:
-    return RedisArgs(
-        platform=platform,
-        secrets=secrets,
-        disk=disk,
-        masters=settings.redis.masters,
-        replicas_per_master=settings.redis.replicas_per_master,
-        memory_bytes=quantity_bytes(settings.redis.memory),
     )
 
 

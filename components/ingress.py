@@ -52,7 +52,7 @@ class Ingress(Component):
         self._object("Middleware", "headers", {"headers": HEADERS})
         self._object("Middleware", "https", {"redirectScheme": {"scheme": "https", "permanent": True}})
         self._object("Middleware", "no-query", {"redirectRegex": NO_QUERY})
-        prefixes = {route.endpoint.service: route.prefix for route in args.routes if route.prefix}
+        prefixes = {route.endpoint.service: route.prefix for route in args.routes if route.prefix is not None}
         for service, prefix in prefixes.items():
             self._object("Middleware", f"{service}-prefix", {"addPrefix": {"prefix": prefix}})
         for route in args.routes:
@@ -86,7 +86,7 @@ class Ingress(Component):
         middlewares = ["headers", "rate-limit"]
         if route.no_query:
             middlewares.append("no-query")
-        if route.prefix:
+        if route.prefix is not None:
             middlewares.append(f"{route.endpoint.service}-prefix")
         rule = self._host(route) + (f" && {route.match}" if route.match else "")
         self._object(
@@ -99,7 +99,7 @@ class Ingress(Component):
                         "kind": "Rule",
                         "match": rule,
                         "middlewares": [{"name": name} for name in middlewares],
-                        "services": [{"name": route.endpoint.service, "port": route.endpoint.port}],
+                        "services": [_service(route)],
                     }
                 ],
                 "tls": {
@@ -126,6 +126,12 @@ class Ingress(Component):
                 ],
             },
         )
+
+
+def _service(route: Route) -> dict[str, Any]:
+    plain = {"name": route.endpoint.service, "port": route.endpoint.port}
+    # highest random weight: the pod of a client stays the same while the pods do (Traefik 3.4)
+    return {**plain, "strategy": "hrw"} if route.sticky else plain
 
 
 CIPHERS = [

@@ -9,7 +9,18 @@ from components.base import Component
 from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Wait
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources, pods
+from components.kubernetes.pod import (
+    Check,
+    Container,
+    Disk,
+    DiskMount,
+    PodArgs,
+    Port,
+    Probes,
+    Resources,
+    Scale,
+    pods,
+)
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import (
     REDIS_CLUSTER_CONF,
@@ -107,7 +118,7 @@ class Redis(Component):
                     platform=args.platform,
                     name=self._name,
                     component=COMPONENT,
-                    replicas=args.masters * (1 + args.replicas_per_master),
+                    scale=Scale(args.masters * (1 + args.replicas_per_master)),
                     grace=STOP_SECONDS + 60,
                     disks=(args.disk,),
                     access=(Access(egress=self._node_ports),),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import pulumi
@@ -23,10 +23,14 @@ SERVER_CERTIFICATE_ID = 1
 
 @dataclass(frozen=True, kw_only=True)
 class SecretsArgs:
-    """Epochs count rotations: by secret (newest, used), both 1 without an entry. `provided` are the operator's own."""
+    """Epochs count rotations: by secret (newest, used), both 1 without an entry.
+
+    `provided` are the operator's own, in the encoding of the first reader; `issued` are a cloud's, read as they are.
+    """
 
     epochs: Mapping[str, tuple[int, int]]
     provided: Mapping[str, pulumi.Input[str]]
+    issued: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
 
 
 class Secrets(Component):
@@ -83,6 +87,8 @@ class Secrets(Component):
         )
 
     def _encoded(self, secret: Secret, encoding: Encoding) -> pulumi.Output[str]:
+        if secret.name in self._args.issued:
+            return pulumi.Output.secret(self._args.issued[secret.name])
         if secret.name in self._text:
             return self._text[secret.name]
         to_text = signal_keys.to_hex if encoding == "hex" else signal_keys.to_base64

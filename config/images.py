@@ -69,3 +69,6 @@ IMAGES: dict[ImageName, Image] = {
     # Runs the programs of our own: gate, hook, expiry, seed, waits.
     "node": _docker_hub("library/node", "24.19.0-alpine"),
 }
+
+TRAEFIK_CHART = "41.3.0"
+"""Version of Traefik's official chart, for clusters that have no Traefik."""

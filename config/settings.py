@@ -5,7 +5,6 @@ the key, what is wrong with its value, and what to write instead; a secret value
 """
 
 import difflib
-import ipaddress
 import json
 import re
 from collections.abc import Mapping
@@ -15,23 +14,39 @@ from pulumi.runtime import config as runtime
 from pydantic import (
     AfterValidator,
     BaseModel,
+    Discriminator,
     Field,
     SecretStr,
+    Tag,
     ValidationError,
     field_validator,
     model_validator,
 )
 
 from config import provided
+from config.forms import (
+    Cidr,
+    Digest,
+    Domain,
+    Epoch,
+    HostName,
+    Namespace,
+    Port,
+    Quantity,
+    Reference,
+    Registry,
+    quantity_bytes,
+)
 from config.images import IMAGES, ImageName
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
 from config.services.whisper import MESSAGE_RETENTION_DAYS
 from config.strict import Strict
+from config.target import Cloud, Local, kind_of_target
 from config.whisper_dynamic import DynamicConfiguration
 
 PROJECT = "flatline"
-OTHER_NAMESPACES = ("kubernetes", "pulumi", "random", "tls")
+OTHER_NAMESPACES = ("aws", "gcp", "kubernetes", "pulumi", "random", "tls")
 """Keys of the engine and of the providers, which are theirs to read."""
 
 CA_MAX_DAYS, LEAF_MAX_DAYS = 7300, 397
@@ -46,135 +61,7 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-# --- forms of single values -------------------------------------------------------------------------------
-
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-
-
-def _host(value: str, minimum_labels: int) -> str:
-    labels = value.split(".")
-    try:
-        ipaddress.ip_address(value)
-    except ValueError:
-        pass
-    else:
-        raise ValueError("is an IP address; write a host name, such as chat.example.org")
-    if value != value.lower():
-        raise ValueError(f"has capital letters; write {value.lower()}")
-    if "//" in value or "/" in value or ":" in value:
-        raise ValueError("is a URL, a port or a path; write the bare host name, such as chat.example.org")
-    if value.startswith("*."):
-        raise ValueError(f"is a wildcard; write {value[2:]}: the certificate covers its sub-domains by itself")
-    if value.endswith("."):
-        raise ValueError(f"ends with a dot; write {value.rstrip('.')}")
-    if len(labels) < minimum_labels or not all(_LABEL.fullmatch(label) for label in labels):
-        raise ValueError(
-            f"is no host name; write {minimum_labels} or more labels of a-z, 0-9 and inner hyphens "
-            "(an internationalised name in its xn-- form), such as chat.example.org"
-        )
-    return value
-
-
-def _domain(value: str) -> str:
-    _host(value, 2)
-    longest = 64 - len("whisper-admin.")
-    if len(value) > longest:
-        raise ValueError(f"has {len(value)} characters; write at most {longest}: certificate names end at 64")
-    if value.split(".")[-1].isdigit():
-        raise ValueError("ends in a number; write a domain name, such as chat.example.org")
-    return value
-
-
-def _namespace(value: str) -> str:
-    if not _LABEL.fullmatch(value) or len(value) > 50:
-        raise ValueError("is no Kubernetes name; write at most 50 of a-z, 0-9 and inner hyphens, such as flatline")
-    if value == "default" or value.startswith("kube-"):
-        raise ValueError("belongs to the cluster; write a namespace of its own, such as flatline")
-    return value
-
-
-_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-
-
-def quantity_bytes(value: str) -> int:
-    """The bytes of a Kubernetes quantity with a binary suffix (`128Mi`)."""
-    return int(value[:-2]) * _UNITS[value[-2:]]
-
-
-def _quantity(value: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]{0,5}(Ki|Mi|Gi|Ti)", value):
-        raise ValueError("is no size; write a whole number with Ki, Mi, Gi or Ti, such as 2Gi")
-    return value
-
-
-def _cidr(value: str) -> str:
-    try:
-        ipaddress.ip_network(value)
-    except ValueError:
-        raise ValueError("is no network; write it in CIDR form, such as 203.0.113.0/24") from None
-    return value
-
-
-def _reference(value: str) -> str:
-    if "@sha256:" not in value and not re.search(r":[^/:]*[0-9][^/:]*$", value):
-        raise ValueError(
-            "names no exact version; write registry/repository:version or registry/repository@sha256:<digest>"
-        )
-    return value
-
-
-def _digest(value: str) -> str:
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
-        raise ValueError("is no image digest; write sha256: and 64 hexadecimal digits")
-    return value
-
-
-def _registry(value: str) -> str:
-    if "://" in value or value.endswith("/") or not re.fullmatch(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?", value):
-        raise ValueError(
-            "is no registry; write host[:port][/path] without a scheme, such as registry.example.org/mirror"
-        )
-    return value
-
-
-Domain = Annotated[str, AfterValidator(_domain)]
-HostName = Annotated[str, AfterValidator(lambda value: _host(value, 1))]
-Namespace = Annotated[str, AfterValidator(_namespace)]
-Quantity = Annotated[str, AfterValidator(_quantity), Field(json_schema_extra={"examples": ["2Gi"]})]
-Cidr = Annotated[str, AfterValidator(_cidr)]
-Digest = Annotated[str, AfterValidator(_digest)]
-Reference = Annotated[str, AfterValidator(_reference)]
-Registry = Annotated[str, AfterValidator(_registry)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Epoch = Annotated[int, Field(ge=1, le=1000)]
-
-
 # --- blocks -----------------------------------------------------------------------------------------------
-
-
-class Volumes(Strict):
-    """Sizes of the persistent volumes. A volume that exists grows only where its storage class allows it."""
-
-    database: Quantity = "4Gi"
-    """DynamoDB's tables (LocalStack)."""
-    groups: Quantity = "2Gi"
-    """Bigtable's tables (cbtemulator)."""
-    redis: Quantity = "2Gi"
-    """Each node of the Redis Cluster."""
-    attachments: Quantity = "20Gi"
-    """Uploads of CDN3."""
-
-
-class Local(Strict):
-    """A k3s (or any Kubernetes) with the emulators: LocalStack and cbtemulator."""
-
-    kind: Literal["local"] = "local"
-    """Which target."""
-    context: Annotated[str, Field(min_length=1)] | None = None
-    """The kubeconfig context that `up` may use. Without it `up` asks for `--context` or renders."""
-    storage_class: Annotated[str, Field(min_length=1)] | None = None
-    """Storage class of the volumes; the cluster's default without it."""
-    volumes: Volumes = Volumes()
 
 
 class Images(Strict):
@@ -397,6 +284,24 @@ class RateLimit(Strict):
     """Requests that it may make at once."""
 
 
+class LoadBalancer(Strict):
+    """A Service of type LoadBalancer in front of Traefik's pods. It keeps the addresses of clients."""
+
+    class_name: Annotated[str, Field(min_length=1)] | None = None
+    """`loadBalancerClass`, such as service.k8s.aws/nlb; the cluster's default without it. It never changes."""
+    annotations: dict[str, str] = {}
+    """What the class's controller reads."""
+    source_ranges: list[Cidr] = []
+    """Networks that may connect; all of them without it."""
+
+
+class TraefikInstall(Strict):
+    """Traefik from its official chart."""
+
+    replicas: Annotated[int, Field(ge=1, le=100)] = 2
+    """Pods of it."""
+
+
 class Ingress(Strict):
     """The Traefik that the cluster has (k3s brings one)."""
 
@@ -409,6 +314,38 @@ class Ingress(Strict):
     tls_entry_point: str = "websecure"
     """Its entry point for https."""
     rate_limit: RateLimit = RateLimit()
+    load_balancer: LoadBalancer | None = None
+    """Makes one for Traefik's pods, where the cluster's Traefik has none of its own."""
+    install: TraefikInstall | None = None
+    """Installs Traefik into `namespace`, for a cluster that has none. It takes Pulumi."""
+
+    @model_validator(mode="after")
+    def _chart_has_entry_points(self) -> Self:
+        if self.install is not None and (self.plain_entry_point, self.tls_entry_point) != ("web", "websecure"):
+            raise ValueError("install: the chart's entry points are web and websecure; remove the others")
+        return self
+
+
+class Scale(Strict):
+    """How many pods a service has."""
+
+    replicas: Annotated[int, Field(ge=1, le=1000)] = 1
+    """At least."""
+    max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """At most, by the load of their CPUs; always `replicas` without it."""
+    cpu_percent: Annotated[int, Field(ge=10, le=95)] = 60
+    """The load that is aimed at, of the CPU that a pod requests."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas <= self.replicas:
+            raise ValueError(
+                f"maxReplicas: is {self.max_replicas}; write more than replicas {self.replicas}, or nothing"
+            )
+        return self
+
+
+ScaledName = Literal["whisper", "storage", "cdn0", "cdn3"]
 
 
 class ClusterDns(Strict):
@@ -430,6 +367,8 @@ class Whisper(Strict):
     """Read by Whisper every ten seconds while it runs: limits, captchas, client deprecation, experiments."""
     remote_config: dict[Annotated[str, Field(min_length=1)], str] = {}
     """Handed to every client by `/v2/config`, beside what table RemoteConfig holds."""
+    drain_seconds: Annotated[int, Field(ge=5, le=3600)] = 10
+    """A pod that ends gets no new connections and keeps its WebSockets for so long; then they connect anew."""
 
     @field_validator("remote_config")
     @classmethod
@@ -455,11 +394,15 @@ class Settings(Strict):
     """Clients reach whisper., storage., cdn0. and cdn3. below it."""
     namespace: Namespace = "flatline"
     """Namespace of the services; the emulators live in `<namespace>-emulators`."""
-    target: Annotated[Local, Field(discriminator=None)] = Local()
+    target: Annotated[
+        Annotated[Local, Tag("local")] | Annotated[Cloud, Tag("cloud")], Discriminator(kind_of_target)
+    ] = Local()
     expose_admin: bool = False
     """Routes whisper-admin. and storage-admin.: tasks, threads and metrics without any authentication."""
     images: Images = Images()
     redis: Redis = Redis()
+    scaling: dict[ScaledName, Scale] = {}
+    """Pods by service; one of each without it."""
     cdn: Cdn = Cdn()
     certificates: Certificates = Certificates()
     secrets: dict[str, SecretSetting] = {}
@@ -490,6 +433,10 @@ class Settings(Strict):
         """The public host name of a service."""
         return f"{service}.{self.domain}"
 
+    def scale(self, name: ScaledName) -> Scale:
+        """How many pods a service has."""
+        return self.scaling.get(name, Scale())
+
     def secret(self, name: str) -> SecretSetting:
         """What is set about a secret."""
         return self.secrets.get(name, SecretSetting())
@@ -505,14 +452,34 @@ class Settings(Strict):
         return value
 
     @model_validator(mode="after")
-    def _attachments_fit(self) -> Self:
-        volume, upload = self.target.volumes.attachments, self.cdn.max_attachment_size
+    def _fits_its_target(self) -> Self:
+        if isinstance(self.target, Local):
+            self._fits_volumes(self.target)
+        else:
+            self._fits_accounts()
+        return self
+
+    def _fits_volumes(self, target: Local) -> None:
+        volume, upload = target.volumes.attachments, self.cdn.max_attachment_size
         if quantity_bytes(upload) * 4 > quantity_bytes(volume):
             raise ValueError(
                 f"target.volumes.attachments: {volume} holds fewer than four uploads of cdn.maxAttachmentSize "
                 f"{upload}; write a larger volume or a smaller upload"
             )
-        return self
+        if self.scale("cdn3") != Scale():
+            raise ValueError("scaling.cdn3: one pod at a time can mount the volume of uploads; remove it")
+
+    def _fits_accounts(self) -> None:
+        for signer in ("whisper", "storage"):
+            if f"cdn0-{signer}-access-key" in self.secrets:
+                raise ValueError(f"secrets.cdn0-{signer}-access-key: comes with cdn0-{signer}-secret-key; remove it")
+            made = self.secret(f"cdn0-{signer}-secret-key")
+            if made.value is not None:
+                raise ValueError(f"secrets.cdn0-{signer}-secret-key.value: AWS makes it; remove it")
+            if made.used < made.epoch - 1:
+                raise ValueError(
+                    f"secrets.cdn0-{signer}-secret-key.activeEpoch: AWS keeps two keys; write {made.epoch - 1} or more"
+                )
 
     @model_validator(mode="after")
     def _registration_is_not_ours(self) -> Self:
@@ -578,8 +545,8 @@ _REMEDIES = {
     "less_than_equal": "is {given}; write {le} or less",
     "greater_than": "is {given}; write more than {gt}",
     "literal_error": "is {given}; write {expected}",
-    "union_tag_invalid": "names kind {tag}; write kind: {expected_tags}",
-    "union_tag_not_found": "has no kind; write kind: and which",
+    "union_tag_invalid": "names kind {tag}; write {expected_tags}",
+    "union_tag_not_found": "is missing; write it",
     "string_too_short": "is empty; write a value or remove the key",
     "too_short": "is empty; write at least {min_length}",
     "string_pattern_mismatch": "is {given}; write text of the form {pattern}",
@@ -592,6 +559,8 @@ def _problems(error: ValidationError) -> list[str]:
         path = [str(part) for part in entry["loc"] if part not in _NOT_KEYS]
         key = f"{PROJECT}:{'.'.join(path)}" if path else PROJECT
         kind, context = entry["type"], entry.get("ctx", {})
+        if kind in {"union_tag_invalid", "union_tag_not_found"}:
+            key = f"{key}.kind"
         if kind == "extra_forbidden":
             text = f"is no known key;{_suggest(path[-1], _siblings(path))}"
         elif kind == "literal_error" and entry["loc"][-1] == "[key]":
@@ -609,7 +578,12 @@ def _problems(error: ValidationError) -> list[str]:
     return list(lines.values())
 
 
-_NOT_KEYS = {"[key]", "development", "external", "local", "cloud"}
+_NOT_KEYS = {
+    "[key]",
+    # tags of unions
+    *("development", "external", "local", "cloud", "pod-identity", "web-identity", "access-keys", "elasticache"),
+    *("in-cluster", "workload-identity", "federation", "service-account-key"),
+}
 
 
 def _is_secret(path: list[str]) -> bool:

@@ -9,17 +9,27 @@
 // An upload is stored whole or not at all. The form must have a Content-Length, and the file must be its last
 // part, followed by exactly CRLF--boundary--CRLF. So the file's size is known before its first byte, and the PUT
 // carries it as Content-Length; the last byte of the file is kept back until the form's end has arrived and is
-// right. Whatever goes wrong before that leaves the upstream with a PUT whose body never became complete.
+// right. Whatever goes wrong before that leaves the upstream with a request whose body never became complete.
+//
+// The configuration's `store` says what the upstream is:
+// - "emulator" verifies nothing: the gate's requests are plain, and an upload becomes a PUT;
+// - "s3" is Amazon S3 with a private bucket. Reads are signed with the pod's own identity (aws.mjs), which needs
+//   s3:GetObject for the readable keys and nothing else: without s3:ListBucket, S3 answers 403 for a missing key, and
+//   the gate 404. An upload becomes a form of the gate's own with the verified fields, so S3 verifies them again, with
+//   the permissions of the one who signed. Deletions are not offered.
 //
 // usage: node cdn0-gate.mjs --config FILE --credentials FILE      (the forms of both: readConfig, readCredentials)
 
-import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
+import { createHash, createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer, request } from 'node:http';
+import { createServer, request as requestHttp } from 'node:http';
+import { request as requestHttps } from 'node:https';
 import { pipeline } from 'node:stream/promises';
 import { parseArgs, TextDecoder } from 'node:util';
 import { urlToHttpOptions } from 'node:url';
+
+import { Bucket, codeOf, Credentials, CredentialsError, endpointOf } from './aws.mjs';
 
 // ---- configuration ------------------------------------------------------------------------------------------
 
@@ -78,8 +88,8 @@ const keyPattern = (value, where) => {
   }
 };
 const origin = (value, where) => {
-  const url = typeof value === 'string' ? URL.parse(value) : null;
-  must(url?.href === `http://${url?.host}/`, where, 'must be http://host[:port] without a path, user or query');
+  const url = typeof value === 'string' ? endpointOf(value) : undefined;
+  must(url, where, 'must be http://host[:port], or https, without a path, user or query');
   return url;
 };
 const endpoint = record({ host: text(/^/, 'must be an address'), port: whole(0, 65535) }, { host: '' });
@@ -88,13 +98,14 @@ const limit = whole(1, 2_000_000); // seconds: still a valid timer in millisecon
 const readConfig = record({
   listen: endpoint, //      {"port": 8080}, and "host" to bind to one address
   health: endpoint, //      /healthz, /readyz and /metrics
-  upstream: origin, //      "http://host:4566"
+  store: text(/^(?:emulator|s3)$/, 'must be "emulator" or "s3"'),
+  upstream: origin, //      "http://host:4566"; of S3, "https://s3.<region>.amazonaws.com"
   bucket: text(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be a bucket name'),
   region: text(/^[a-z0-9-]+$/, 'must be a region name'),
   reads: list(keyPattern), // whole keys, as JavaScript regular expressions
   uploads: table(record({ pattern: keyPattern, maxBytes: whole(1, 5 * 1024 ** 3) })), // by name of the rule
   limits: record(Object.fromEntries(Object.keys(LIMITS).map((name) => [name, limit])), LIMITS),
-}, { limits: {} });
+}, { store: 'emulator', limits: {} });
 
 const rules = list(text(/./, 'must be the name of an upload rule'), 0);
 const readCredentials = list(record({
@@ -127,11 +138,26 @@ function load(paths) {
     });
     signers.set(one.accessKeyId, { ...one, uploads: named(one.uploads), deletes: named(one.deletes) });
   }
+  const s3 = config.store === 's3';
+  must(s3 || config.upstream.protocol === 'http:', 'config.upstream', 'must be http://host[:port] for the emulator');
   const { headerSeconds, requestSeconds } = config.limits;
   must(headerSeconds <= requestSeconds, 'config.limits.headerSeconds', 'must not exceed requestSeconds');
   const deletable = [...signers.values()].some((one) => one.deletes.length > 0);
+  must(!(s3 && deletable), 'credentials', 'must give no deletes for the store "s3"');
   const largest = Math.max(0, ...[...config.uploads.values()].map((rule) => rule.maxBytes));
-  return { ...config, signers, deletable, maxFormBytes: largest + FORM_BYTES };
+  return { ...config, signers, deletable, ...(s3 && own(config)), maxFormBytes: largest + FORM_BYTES };
+}
+
+// The pod's own identity, and the bucket as it reads it.
+function own({ bucket: name, region, upstream: endpoint }) {
+  const report = ({ message }) => log({ event: 'credentials', error: message });
+  try {
+    const credentials = new Credentials({ region, session: 'cdn0-gate', report });
+    return { credentials, objects: new Bucket({ name, region, endpoint, credentials }) };
+  } catch (error) {
+    if (error instanceof CredentialsError) throw new Misconfigured(error.message);
+    throw error;
+  }
 }
 
 // ---- refusals -----------------------------------------------------------------------------------------------
@@ -364,7 +390,7 @@ function authorize(config, form, size, now) {
   const contentType = form.get('content-type') || 'application/octet-stream';
   const legal = contentType.length <= 255 && MEDIA_TYPE.test(contentType);
   insist(legal, 'InvalidArgument', 'The Content-Type is not a media type.');
-  return { signer: signer.name, key, contentType };
+  return { signer: signer.name, key, contentType, fields: form };
 }
 
 // ---- one request and its answer -----------------------------------------------------------------------------
@@ -397,8 +423,14 @@ class Exchange {
 
   // Waits for the upstream's event; meanwhile the client need not make progress.
   async upstream(emitter, event) {
+    const [value] = await this.patiently(once(emitter, event, { signal: this.signal }));
+    return value;
+  }
+
+  // The same for whatever the upstream does.
+  async patiently(promise) {
     [this.waiting, this.since] = [true, Date.now()];
-    const [value] = await once(emitter, event, { signal: this.signal });
+    const value = await promise;
     [this.waiting, this.since] = [false, Date.now()];
     return value;
   }
@@ -422,8 +454,10 @@ const isBodyless = ({ headers }) =>
   !headers['transfer-encoding'] && ['0', undefined].includes(headers['content-length']);
 
 // A request of the gate's own, on a connection of its own: no reuse, so no request meets a connection half closed.
-function ask(gate, exchange, method, key, headers) {
-  const target = { ...urlToHttpOptions(gate.config.upstream), path: `/${gate.config.bucket}/${key}` };
+function ask(gate, exchange, method, path, headers) {
+  const { upstream } = gate.config;
+  const request = upstream.protocol === 'https:' ? requestHttps : requestHttp;
+  const target = { ...urlToHttpOptions(upstream), path: `/${gate.config.bucket}${path}` };
   const outgoing = request({ ...target, method, headers, agent: false, signal: exchange.signal });
   return outgoing.on('error', () => exchange.abort(new Refusal('ServiceUnavailable', 'The upstream failed.')));
 }
@@ -447,6 +481,37 @@ const PROTECTION = {
   'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'; sandbox",
 };
 
+async function readPlain(gate, exchange, key, headers) {
+  const outgoing = ask(gate, exchange, exchange.req.method, `/${key}`, headers);
+  outgoing.end();
+  return exchange.upstream(outgoing, 'response');
+}
+
+// S3 does not document If-Range: with it, the answer is the whole object, which RFC 9110 (14.2) always allows.
+async function readSigned(gate, exchange, key, { 'if-range': only, range, ...headers }) {
+  if (range && !only) headers.range = range;
+  const { method } = exchange.req;
+  const answer = await signedRead(gate, exchange, method, key, headers);
+  const { statusCode: status } = answer;
+  if ([200, 206, 304, 404, 412, 416].includes(status)) return answer;
+  // Only a body tells whether the key is missing or something is wrong with the identity.
+  const told = method === 'HEAD' ? await signedRead(gate, exchange, 'GET', key, { range: 'bytes=0-0' }) : answer;
+  const [code] = await exchange.patiently(codeOf(told));
+  insist(status !== 403 || code !== 'AccessDenied', 'NoSuchKey', 'There is no such object.');
+  exchange.upstreamCode = code ?? `${status}`;
+  throw new Refusal('ServiceUnavailable', 'The upstream failed.');
+}
+
+async function signedRead(gate, exchange, method, key, headers) {
+  try {
+    return await exchange.patiently(gate.config.objects.read(method, key, headers, exchange.signal));
+  } catch (error) {
+    exchange.signal.throwIfAborted();
+    exchange.upstreamCode = error instanceof CredentialsError ? error.message : error.code;
+    throw new Refusal('ServiceUnavailable', 'The upstream failed.');
+  }
+}
+
 async function download(gate, exchange) {
   const { req, res } = exchange;
   const key = keyOf(gate.config, req.url);
@@ -454,9 +519,7 @@ async function download(gate, exchange) {
   insist(isBodyless(req), 'InvalidRequest', 'A read has no body.');
   const headers = {};
   for (const [name, form] of COPIED_IN) if (form.test(req.headers[name] ?? '')) headers[name] = req.headers[name];
-  const outgoing = ask(gate, exchange, req.method, key, headers);
-  outgoing.end();
-  const answer = await exchange.upstream(outgoing, 'response');
+  const answer = await (gate.config.objects ? readSigned : readPlain)(gate, exchange, key, headers);
   const status = answer.statusCode;
   insist(![403, 404].includes(status), 'NoSuchKey', 'There is no such object.');
   insist(status !== 412, 'PreconditionFailed', 'A precondition does not hold.');
@@ -491,16 +554,52 @@ async function upload(gate, exchange) {
   wellFormed(head.rest, 'The form has no file.');
   const size = length - head.size - trailer.length;
   wellFormed(size >= 0 && [undefined, `${size}`].includes(head.declared), 'The form does not end after its file.');
-  const { signer, key, contentType } = authorize(gate.config, head.fields, size, Date.now());
-  Object.assign(exchange, { signer, bytes: size });
-  const etag = await store(gate, exchange, key, contentType, size, head.rest, trailer);
+  const allows = authorize(gate.config, head.fields, size, Date.now());
+  Object.assign(exchange, { signer: allows.signer, bytes: size });
+  const task = gate.config.objects ? formTask(allows, size) : putTask(allows, size);
+  const etag = await store(gate, exchange, task, size, head.rest, trailer);
   res.writeHead(204, { ...PROTECTION, ...(etag && { ETag: etag }) }).end();
 }
 
-async function store(gate, exchange, key, contentType, size, first, trailer) {
-  const outgoing = ask(gate, exchange, 'PUT', key, { 'Content-Type': contentType, 'Content-Length': size });
-  const hasty = new Refusal('ServiceUnavailable', 'The upstream answered before it had the file.');
-  outgoing.once('response', () => outgoing.writableEnded || exchange.abort(hasty));
+const NOT_STORED = new Refusal('ServiceUnavailable', 'The upstream did not store the file.');
+
+// How an upload is stored: the request, and what stands before and after the file in its body.
+const putTask = ({ key, contentType }, size) => ({
+  method: 'PUT',
+  path: `/${key}`,
+  headers: { 'Content-Type': contentType, 'Content-Length': size },
+  after: Buffer.alloc(0),
+  stored: 200,
+  refused: async () => NOT_STORED,
+});
+
+// The same fields and the file in a form of our own making. The fields are plain text of one line each.
+function formTask({ fields }, size) {
+  const boundary = `cdn0-${randomBytes(24).toString('hex')}`;
+  const part = (name, rest) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"${rest}\r\n`;
+  const spelt = (name) => (name === 'content-type' ? 'Content-Type' : name); // as in S3's documentation
+  const text = [...fields].map(([name, value]) => part(spelt(name), `\r\n\r\n${value}`)).join('');
+  const before = Buffer.from(`${text}${part('file', '; filename="file"')}\r\n`, 'latin1');
+  const after = Buffer.from(`\r\n--${boundary}--\r\n`);
+  const type = `multipart/form-data; boundary=${boundary}`;
+  const headers = { 'Content-Type': type, 'Content-Length': before.length + size + after.length };
+  return { method: 'POST', path: '', headers, before, after, stored: 204, refused };
+}
+
+// The Refusal for what S3 has against a form, though the gate had nothing.
+async function refused(exchange, answer) {
+  const [code] = await codeOf(answer);
+  exchange.upstreamCode = code ?? `${answer.statusCode}`;
+  const denied = answer.statusCode === 403;
+  return denied ? new Refusal('AccessDenied', 'The upstream refused the upload.') : NOT_STORED;
+}
+
+async function store(gate, exchange, task, size, first, trailer) {
+  const outgoing = ask(gate, exchange, task.method, task.path, task.headers);
+  outgoing.once('response', async (answer) => {
+    if (!outgoing.writableEnded) exchange.abort(await task.refused(exchange, answer).catch(() => NOT_STORED));
+  });
+  if (task.before) outgoing.write(task.before);
   const delimiter = trailer.subarray(0, -4);
   let last = Buffer.alloc(0); // the final byte of the file
   let tail = Buffer.alloc(0); // the newest bytes, as many as the trailer has
@@ -519,10 +618,10 @@ async function store(gate, exchange, key, contentType, size, first, trailer) {
     if (at === size + trailer.length) break;
   }
   wellFormed(tail.equals(trailer), 'The form does not end after its file.');
-  outgoing.end(last);
+  outgoing.end(Buffer.concat([last, task.after]));
   const answer = await exchange.upstream(outgoing, 'response');
+  if (answer.statusCode !== task.stored) throw await exchange.patiently(task.refused(exchange, answer));
   answer.resume();
-  insist(answer.statusCode === 200, 'ServiceUnavailable', 'The upstream did not store the file.');
   return answer.headers.etag;
 }
 
@@ -559,7 +658,7 @@ async function erase(gate, exchange) {
   const signer = requesterOf(gate.config, req, key, Date.now());
   exchange.signer = signer.name;
   allowed(signer.deletes.some(({ pattern }) => pattern.test(key)), 'The access key may not delete this key.');
-  const outgoing = ask(gate, exchange, 'DELETE', key, {});
+  const outgoing = ask(gate, exchange, 'DELETE', `/${key}`, {});
   outgoing.end();
   const answer = await exchange.upstream(outgoing, 'response');
   answer.resume();
@@ -635,14 +734,14 @@ async function serve(gate, req, res, expects) {
 }
 
 // Counts every request; logs changes and failures. Keys are not logged: knowing one is all that a read needs.
-function account(gate, { req, res, started, signer, bytes, code }) {
+function account(gate, { req, res, started, signer, bytes, code, upstreamCode: upstream }) {
   const method = ['GET', 'HEAD', 'POST', 'DELETE'].includes(req.method) ? req.method : 'other';
   const status = res.headersSent ? res.statusCode : 499; // nginx's number for a client that left without an answer
   const label = `method="${method}",status="${status}"`;
   gate.counts.set(label, (gate.counts.get(label) ?? 0) + 1);
   const ms = Date.now() - started;
   const notable = ['POST', 'DELETE'].includes(method) || status >= 500;
-  if (notable) log({ event: 'request', method, status, code, signer, bytes, ms });
+  if (notable) log({ event: 'request', method, status, code, upstream, signer, bytes, ms });
 }
 
 const metrics = (gate) => [
@@ -654,11 +753,15 @@ const metrics = (gate) => [
   `cdn0_gate_connections_refused_total ${gate.dropped}\n`,
 ].join('\n');
 
-// Readiness does not ask the upstream: a gate that answers 502 says more than one that is taken out of service.
+// Readiness does not ask the upstream: a gate that answers 502 says more than one that is taken out of service. But a
+// gate that never had credentials of its own is not ready.
 function health(gate, req, res) {
+  const { credentials } = gate.config;
+  const lacks = credentials && !credentials.obtained && 'no credentials\n';
+  const unready = gate.draining ? 'draining\n' : lacks;
   const answers = {
     '/healthz': [200, 'ok\n'],
-    '/readyz': gate.draining ? [503, 'draining\n'] : [200, 'ok\n'],
+    '/readyz': unready ? [503, unready] : [200, 'ok\n'],
     '/metrics': [200, metrics(gate)],
   };
   const found = ['GET', 'HEAD'].includes(req.method) && Object.hasOwn(answers, req.url);
@@ -690,6 +793,7 @@ async function main() {
   const start = (one, { host, port }) => once(one.listen({ port, host: host || undefined }), 'listening');
   await Promise.all([start(probes, config.health), start(server, config.listen)]);
   log({ event: 'listening', port: server.address().port, health: probes.address().port });
+  config.credentials?.obtain();
 
   const watch = setInterval(() => {
     for (const exchange of gate.exchanges) exchange.check(limits, Date.now());

@@ -1,5 +1,5 @@
 /**
- * CDN3's downloads: serves complete uploads from tusd's upload directory, which it only reads.
+ * CDN3's downloads: serves complete uploads from tusd's upload directory or S3 bucket, which it only reads.
  *
  * tusd 2.8.0 locks an upload for every GET: a second request meanwhile gets a 500 after 20 s, and no download may
  * last longer than twice its --network-timeout. Complete uploads never change, so downloads need no lock.
@@ -7,6 +7,10 @@
  * tusd's file store keeps an upload in two files: `<key>`, the data so far, and `<key>.info`, JSON with `Size` and
  * `SizeIsDeferred`. An upload whose data do not have the declared size is incomplete, and answered like none: 404.
  * A download under way keeps its open file, so it ends well when the expiry deletes the upload meanwhile.
+ *
+ * tusd's S3 store makes the object `<prefix><key>` when it completes the multipart upload, all of it at once, so what
+ * is there is whole. It is read in the pod's own name (aws.mjs), which needs s3:GetObject for the prefix, and
+ * s3:ListBucket for the bucket: without the latter, S3 answers 403 for what is missing, and that is a 503 here.
  *
  * Serves GET and HEAD of `<base path><key>` on --listen, with RFC 9110's preconditions and single ranges (to others
  * it sends the whole), and `GET /healthz` on --health-listen. A download may take any time, but a client is dropped
@@ -23,9 +27,12 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { codeOf, CredentialsError, FlagError, S3_FLAGS, S3_USAGE, storeOf } from './aws.mjs';
+
 const USAGE = `usage: cdn3-download.mjs --listen ADDRESS:PORT --health-listen ADDRESS:PORT --upload-dir DIR
   [--base-path /PATH/] [--max-connections NUMBER] [--header-seconds SECONDS] [--idle-seconds SECONDS]
-  [--drain-seconds SECONDS] [--summary-seconds SECONDS]`;
+  [--drain-seconds SECONDS] [--summary-seconds SECONDS]
+  or, in place of --upload-dir: ${S3_USAGE}`;
 const DEFAULTS = {
   listen: '', 'health-listen': '', 'upload-dir': '', 'base-path': '/attachments/',
   'max-connections': '512', 'header-seconds': '20', 'idle-seconds': '120', 'drain-seconds': '50',
@@ -44,11 +51,19 @@ const CACHING = 'private, max-age=3600, immutable';
 const EMPTY = { 'Cache-Control': 'no-store', 'Content-Length': 0 };
 /** Longer than the 90 s after which Traefik drops an idle connection, so that it never meets a closed one. */
 const KEEP_ALIVE_MS = 120_000;
+/** Without a byte from S3 for so long, a download has failed. */
+const S3_SILENCE_MS = 30_000;
+/** With one of these, a request is answered from what a HEAD tells. */
+const CONDITIONS = ['range', 'if-range', 'if-match', 'if-none-match', 'if-modified-since', 'if-unmodified-since'];
+const STRONG_ETAG = /^"[!#-~]*"$/;
 /** A client that sends more requests ahead of their answers is dropped; proxies send none. */
 const MAX_PIPELINED = 4;
 
 /** The client has gone. */
 class Gone extends Error {}
+
+/** There is no such object. */
+class Missing extends Error {}
 
 /** Answers by status, bytes of content, clients that left early, connections refused for their number. */
 const totals = { answers: {}, bytes: 0, gone: 0, dropped: 0 };
@@ -71,11 +86,44 @@ function address(name, text) {
   return { host, port: Number(port) };
 }
 
+/**
+ * A storage has `download(request, response, key)`, which answers, `ready()`, `start()`, and `misses(error)`, whether a
+ * failure of a download means that there is no such upload.
+ */
+function directoryOf(path) {
+  if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) stop('--upload-dir is not a directory');
+  const mounted = () => stat(path).then((found) => found.isDirectory(), () => false);
+  return {
+    start: () => {},
+    ready: mounted,
+    // While the directory is not there, a missing file proves nothing.
+    misses: async (error) => MISSING.has(error.code) && mounted(),
+    download: (request, response, key) => downloadFile(path, request, response, key),
+  };
+}
+
+function bucketOf(flags) {
+  const report = ({ message }) => log('credentials-error', { reason: message });
+  let store;
+  try {
+    store = storeOf(flags, { session: 'cdn3-download', report });
+  } catch (error) {
+    if (error instanceof FlagError || error instanceof CredentialsError) stop(error.message);
+    throw error;
+  }
+  return {
+    start: () => store.credentials.obtain(),
+    ready: async () => store.credentials.obtained,
+    misses: async (error) => error instanceof Missing,
+    download: (request, response, key) => downloadObject(store, request, response, key),
+  };
+}
+
 function configure() {
   const options = Object.entries(DEFAULTS).map(([name, value]) => [name, { type: 'string', default: value }]);
   let values;
   try {
-    ({ values } = parseArgs({ options: Object.fromEntries(options) }));
+    ({ values } = parseArgs({ options: { ...Object.fromEntries(options), ...S3_FLAGS } }));
   } catch (error) {
     stop(error.message);
   }
@@ -83,14 +131,15 @@ function configure() {
     if (!/^[1-9][0-9]{0,5}$/.test(values[name])) stop(`--${name} must be a whole number, 1 to 999999`);
     return Number(values[name]);
   };
-  const directory = values['upload-dir'];
-  if (!statSync(directory, { throwIfNoEntry: false })?.isDirectory()) stop('--upload-dir is not a directory');
+  const inS3 = Object.keys(S3_FLAGS).some((name) => values[name] !== undefined);
+  if (inS3 && values['upload-dir']) stop('--upload-dir and --s3-bucket exclude each other');
+  const storage = inS3 ? bucketOf(values) : directoryOf(values['upload-dir']);
   const basePath = values['base-path'];
   if (!/^\/([A-Za-z0-9_-]+\/)*$/.test(basePath)) stop('--base-path must begin and end with a slash');
   return {
     listen: address('listen', values.listen),
     healthListen: address('health-listen', values['health-listen']),
-    directory,
+    storage,
     basePath,
     maxConnections: whole('max-connections'),
     headerMs: whole('header-seconds') * 1000,
@@ -104,14 +153,9 @@ const config = configure();
 
 // --- files -----------------------------------------------------------------------------------------------------
 
-/** Whether the directory is there: while it is not, a missing file proves nothing. */
-function mounted() {
-  return stat(config.directory).then((found) => found.isDirectory(), () => false);
-}
-
 /** The declared size in bytes, or undefined when the info gives none (deferred, or not what tusd writes). */
-async function declaredSize(key) {
-  await using file = await open(join(config.directory, `${key}.info`), FLAGS);
+async function declaredSize(directory, key) {
+  await using file = await open(join(directory, `${key}.info`), FLAGS);
   if (!(await file.stat()).isFile()) return undefined;
   const { bytesRead, buffer } = await file.read(Buffer.alloc(INFO_LIMIT), 0, INFO_LIMIT, 0);
   try {
@@ -122,25 +166,88 @@ async function declaredSize(key) {
   }
 }
 
-/** Sends the file's bytes from `start` up to `end`, through one buffer that is filled again once the kernel took it. */
-async function send(file, start, end, response) {
-  const { socket } = response.req;
+/** The file's bytes from `start` up to `end`, in one buffer: each piece must be sent before the next is asked for. */
+async function* piecesOfFile(file, start, end) {
   const buffer = Buffer.allocUnsafeSlow(Math.min(CHUNK, end - start));
-  let fail;
-  const leave = () => fail?.(new Gone());
+  for (let at = start; at < end; ) {
+    const { bytesRead } = await file.read(buffer, 0, Math.min(CHUNK, end - at), at);
+    if (bytesRead === 0) throw new Error('the file became shorter');
+    yield buffer.subarray(0, bytesRead);
+    at += bytesRead;
+  }
+}
+
+/** Answers for an upload in a directory; fails when a file of it cannot be opened. */
+async function downloadFile(directory, request, response, key) {
+  await using file = await open(join(directory, key), FLAGS);
+  const found = await file.stat({ bigint: true });
+  const size = Number(found.size);
+  if (!found.isFile() || (await declaredSize(directory, key)) !== size) return refuse(response, 404);
+  const digest = createHash('sha256').update(`${size} ${found.mtimeNs}`).digest('base64url');
+  const modified = Number(found.mtimeNs / 1_000_000_000n) * 1000;
+  const { status, fields, bytes } = plan(request, size, `"${digest.slice(0, 22)}"`, modified);
+  begin(response, status, fields);
+  if (bytes) await send(piecesOfFile(file, bytes.start, bytes.end), response);
+  return response.end();
+}
+
+// --- objects ---------------------------------------------------------------------------------------------------
+
+/** S3's answer of that status; throws Missing, or an error that tells S3's code. */
+async function ask({ bucket, prefix }, method, key, headers, expected, signal) {
+  const answer = await bucket.read(method, `${prefix}${key}`, headers, signal);
+  if (answer.statusCode === expected) return answer;
+  const [code] = await codeOf(answer);
+  const missing = answer.statusCode === 404 && (method === 'HEAD' || code === 'NoSuchKey');
+  throw missing ? new Missing() : new Error(['S3 answered', answer.statusCode, code].join(' ').trim());
+}
+
+/** What the head of S3's answer says of the whole object; throws where it does not. */
+function describe({ headers }) {
+  const [size, etag, modified] = [Number(headers['content-length']), headers.etag, instant(headers['last-modified'])];
+  const told = /^[0-9]+$/.test(headers['content-length']) && STRONG_ETAG.test(etag) && !Number.isNaN(modified);
+  if (!told) throw new Error('S3 does not describe the object');
+  return [size, etag, modified];
+}
+
+/** The bytes of an answer, of which there must be `length`. */
+async function* piecesOf(answer, length) {
+  const chunks = answer[Symbol.asyncIterator]();
+  let size = 0;
+  for (;;) {
+    const timer = setTimeout(() => answer.destroy(new Error('S3 is silent')), S3_SILENCE_MS);
+    const { done, value } = await chunks.next().finally(() => clearTimeout(timer));
+    if (done) break;
+    size += value.length;
+    yield value;
+  }
+  if (size !== length) throw new Error('S3 sent another number of bytes');
+}
+
+/** Answers for an upload in S3. A plain GET takes one request, one with conditions a HEAD before. */
+async function downloadObject(store, request, response, key) {
+  const { headers, method, socket } = request;
+  const controller = new AbortController();
+  const { signal } = controller;
+  const leave = () => controller.abort(new Gone());
   socket.once('close', leave);
   try {
-    for (let at = start; at < end; ) {
-      const { bytesRead } = await file.read(buffer, 0, Math.min(CHUNK, end - at), at);
-      if (bytesRead === 0) throw new Error('the file became shorter');
-      if (socket.destroyed) throw new Gone();
-      await new Promise((resolve, reject) => {
-        fail = reject;
-        response.write(buffer.subarray(0, bytesRead), (error) => (error ? reject(new Gone()) : resolve()));
-      });
-      at += bytesRead;
-      totals.bytes += bytesRead;
-    }
+    if (socket.destroyed) throw new Gone();
+    const plain = method === 'GET' && !CONDITIONS.some((name) => name in headers);
+    const found = await ask(store, plain ? 'GET' : 'HEAD', key, {}, 200, signal);
+    if (!plain) found.resume();
+    const [size, etag, modified] = describe(found);
+    const { status, fields, bytes } = plan(request, size, etag, modified);
+    const length = bytes ? bytes.end - bytes.start : 0;
+    const range = status === 206 && { range: `bytes=${bytes.start}-${bytes.end - 1}` };
+    const same = { 'if-match': etag, ...range };
+    const content = plain || !bytes ? found : await ask(store, 'GET', key, same, status, signal);
+    begin(response, status, fields);
+    if (bytes) await send(piecesOf(content, length), response);
+    response.end();
+  } catch (error) {
+    controller.abort(error); // ends what is left of S3's answer; the first reason counts
+    throw signal.reason;
   } finally {
     socket.off('close', leave);
   }
@@ -178,10 +285,8 @@ function select(header, length) {
   return { status: 206, start: Number(start < 0n ? 0n : start), end: Number(end > size ? size : end) };
 }
 
-/** The answer for a complete upload: status, headers, and the bytes to send if any. */
-function plan({ headers, method }, size, mtimeNs) {
-  const etag = `"${createHash('sha256').update(`${size} ${mtimeNs}`).digest('base64url').slice(0, 22)}"`;
-  const modified = Number(mtimeNs / 1_000_000_000n) * 1000;
+/** The answer for a complete upload, `modified` in milliseconds: status, headers, and the bytes to send if any. */
+function plan({ headers, method }, size, etag, modified) {
   const verdict = precondition(headers, etag, modified);
   if (verdict === 412) return { status: 412, fields: EMPTY };
   const about = { ETag: etag, 'Last-Modified': new Date(modified).toUTCString(), 'Cache-Control': CACHING };
@@ -212,16 +317,24 @@ function refuse(response, status, fields = {}) {
   response.end();
 }
 
-/** Answers for an upload; fails when a file of it cannot be opened. */
-async function download(request, response, key) {
-  await using file = await open(join(config.directory, key), FLAGS);
-  const found = await file.stat({ bigint: true });
-  const size = Number(found.size);
-  if (!found.isFile() || (await declaredSize(key)) !== size) return refuse(response, 404);
-  const { status, fields, bytes } = plan(request, size, found.mtimeNs);
-  begin(response, status, fields);
-  if (bytes) await send(file, bytes.start, bytes.end, response);
-  return response.end();
+/** Sends piece after piece, each once the kernel took the one before. Throws Gone. */
+async function send(pieces, response) {
+  const { socket } = response.req;
+  let fail;
+  const leave = () => fail?.(new Gone());
+  socket.once('close', leave);
+  try {
+    for await (const piece of pieces) {
+      if (socket.destroyed) throw new Gone();
+      await new Promise((resolve, reject) => {
+        fail = reject;
+        response.write(piece, (error) => (error ? reject(new Gone()) : resolve()));
+      });
+      totals.bytes += piece.length;
+    }
+  } finally {
+    socket.off('close', leave);
+  }
 }
 
 async function handle(request, response) {
@@ -230,10 +343,10 @@ async function handle(request, response) {
   try {
     if (!KEY.test(key)) refuse(response, 404);
     else if (method !== 'GET' && method !== 'HEAD') refuse(response, 405, { Allow: 'GET, HEAD' });
-    else await download(request, response, key);
+    else await config.storage.download(request, response, key);
   } catch (error) {
     if (error instanceof Gone) totals.gone += 1;
-    else if (MISSING.has(error.code) && (await mounted())) refuse(response, 404);
+    else if (await config.storage.misses(error)) refuse(response, 404);
     else {
       log('error', { key: `${key.slice(0, 4)}…`, code: error.code ?? error.message });
       if (response.headersSent) socket.destroy();
@@ -268,7 +381,7 @@ function take(request, response) {
 
 async function health(request, response) {
   const known = request.url.split('?', 1)[0] === '/healthz';
-  const ready = known && (await mounted());
+  const ready = known && (await config.storage.ready());
   response.writeHead(!known ? 404 : ready ? 200 : 503, { 'Content-Type': 'application/json', Connection: 'close' });
   response.end(JSON.stringify(known ? { ready } : { error: 'no such path' }));
 }
@@ -298,6 +411,7 @@ server.on('connection', accept).on('request', take).on('drop', () => { totals.dr
 serve(config.listen, server);
 serve(config.healthListen, probes);
 setInterval(summary, config.summaryMs).unref();
+config.storage.start();
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
   process.once(signal, () => {

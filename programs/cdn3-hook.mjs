@@ -18,6 +18,12 @@
  * `<unix seconds>:<signature>`, signature = the first 10 bytes, in lower-case hex, of
  * HMAC-SHA256(secret, "attachments/<key>:<unix seconds>"); key = 15 random bytes in base64url.
  *
+ * Where tusd keeps uploads: a directory, or S3 (its store of version 2.8.0), where `<prefix><key>` appears when an
+ * upload is complete, and `<prefix><key>.info` when it is created; the name above loses nothing there, but tusd's own
+ * id of the upload becomes `<key>+<id of the multipart upload>`. Each is looked for with a HEAD in the pod's own name
+ * (aws.mjs), which needs s3:GetObject for the prefix, and s3:ListBucket for the bucket: without the latter, S3 answers
+ * 403 for what is missing, which proves nothing, so every upload is refused with a 503.
+ *
  * Serves `POST /hooks` and `GET /healthz` on --listen (loopback only), and `GET /healthz` alone on
  * --health-listen, which a kubelet can reach. Logs one JSON line per event, without keys or credentials.
  */
@@ -29,8 +35,11 @@ import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { CredentialsError, FlagError, S3_FLAGS, S3_USAGE, storeOf } from './aws.mjs';
+
 const USAGE = `usage: cdn3-hook.mjs --listen 127.0.0.1:PORT --upload-dir DIR --secret-file FILE --max-size BYTES
-  [--health-listen ADDRESS:PORT] [--max-age SECONDS] [--clock-skew SECONDS] [--reserve SECONDS]`;
+  [--health-listen ADDRESS:PORT] [--max-age SECONDS] [--clock-skew SECONDS] [--reserve SECONDS]
+  or, in place of --upload-dir: ${S3_USAGE}`;
 
 /** A call with more than this was made of a client's oversized headers: it is refused unread. */
 const CALL_LIMIT = 64 * 1024;
@@ -38,6 +47,8 @@ const CALL_LIMIT = 64 * 1024;
 const DRAIN_LIMIT = 16 * 1024 * 1024;
 /** Longer than the 90 s after which Go's client drops an idle connection, so that it never meets a closed one. */
 const KEEP_ALIVE_MS = 120_000;
+/** For the answers of S3 about one key. */
+const S3_MS = 10_000;
 
 const KEY = /^[A-Za-z0-9_-]{20}$/;
 const BASIC = /^Basic +([A-Za-z0-9+/]+={0,2})$/i;
@@ -101,9 +112,55 @@ function readSecret(file) {
   return secret;
 }
 
-function uploadDirectory(path) {
+/**
+ * A storage has `used(key)`, whether there are data or info of a key, which throws where that cannot be told,
+ * `ready()`, and `start()`.
+ */
+function directoryOf(path) {
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) stop('--upload-dir is not a directory');
-  return path;
+  const exists = async (name) => {
+    try {
+      await lstat(join(path, name));
+      return true;
+    } catch (error) {
+      if (error.code === 'ENOENT') return false;
+      throw error;
+    }
+  };
+  return {
+    start: () => {},
+    ready: () => stat(path).then((found) => found.isDirectory(), () => false),
+    used: async (key) => {
+      if (!(await stat(path)).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' });
+      return (await Promise.all([exists(key), exists(`${key}.info`)])).includes(true);
+    },
+  };
+}
+
+function bucketOf(flags) {
+  const report = ({ message }) => log('credentials-error', { reason: message });
+  let store;
+  try {
+    store = storeOf(flags, { session: 'cdn3-hook', report });
+  } catch (error) {
+    if (error instanceof FlagError || error instanceof CredentialsError) stop(error.message);
+    throw error;
+  }
+  const exists = async (name, signal) => {
+    const answer = await store.bucket.read('HEAD', `${store.prefix}${name}`, {}, signal);
+    answer.resume();
+    if (answer.statusCode === 200) return true;
+    if (answer.statusCode === 404) return false;
+    throw Object.assign(new Error(), { code: `S3 answered ${answer.statusCode}` });
+  };
+  return {
+    start: () => store.credentials.obtain(),
+    ready: async () => store.credentials.obtained,
+    used: async (key) => {
+      const signal = AbortSignal.timeout(S3_MS);
+      return (await Promise.all([exists(key, signal), exists(`${key}.info`, signal)])).includes(true);
+    },
+  };
 }
 
 function configure() {
@@ -120,12 +177,15 @@ function configure() {
         'max-age': { type: 'string', default: '86400' },
         'clock-skew': { type: 'string', default: '60' },
         reserve: { type: 'string', default: '30' },
+        ...S3_FLAGS,
       },
     }));
   } catch (error) {
     stop(error.message);
   }
-  for (const name of ['listen', 'upload-dir', 'secret-file', 'max-size']) {
+  const inS3 = Object.keys(S3_FLAGS).some((name) => values[name] !== undefined);
+  if (inS3 && values['upload-dir']) stop('--upload-dir and --s3-bucket exclude each other');
+  for (const name of ['listen', inS3 ? 's3-bucket' : 'upload-dir', 'secret-file', 'max-size']) {
     if (!values[name]) stop(`--${name} is missing`);
   }
   const listen = address('listen', values.listen);
@@ -134,7 +194,7 @@ function configure() {
   return {
     listen,
     healthListen: values['health-listen'] && address('health-listen', values['health-listen']),
-    directory: uploadDirectory(values['upload-dir']),
+    storage: inS3 ? bucketOf(values) : directoryOf(values['upload-dir']),
     secret: readSecret(values['secret-file']),
     maxSize: Number(values['max-size']),
     maxAge: seconds('max-age', values['max-age']),
@@ -279,24 +339,13 @@ function reserve(key, call) {
   reserved.set(key, { until: now + config.reserveMs, call });
 }
 
-async function exists(name) {
-  try {
-    await lstat(join(config.directory, name));
-    return true;
-  } catch (error) {
-    if (error.code === 'ENOENT') return false;
-    throw error;
-  }
-}
-
-/** Refuses a key that has data or info. A directory that cannot be looked into refuses all: it proves no absence. */
+/** Refuses a key that has data or info. A storage that cannot be looked into refuses all: it proves no absence. */
 async function checkUnused(key) {
   let used;
   try {
-    if (!(await stat(config.directory)).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' });
-    used = (await Promise.all([exists(key), exists(`${key}.info`)])).includes(true);
+    used = await config.storage.used(key);
   } catch (error) {
-    log('storage-error', { code: error.code });
+    log('storage-error', { code: typeof error.code === 'string' ? error.code : error.message });
     throw new Refusal(503, 'the storage is not available', { 'Retry-After': '10' });
   }
   if (used) throw new Refusal(409, 'the upload exists already');
@@ -364,7 +413,7 @@ async function answer(request) {
 
 async function health(request, response) {
   if (request.method !== 'GET' && request.method !== 'HEAD') throw new BadCall(405, 'use GET', { Allow: 'GET, HEAD' });
-  const ready = await stat(config.directory).then((found) => found.isDirectory(), () => false);
+  const ready = await config.storage.ready();
   send(response, ready ? 200 : 503, { ready });
 }
 
@@ -401,6 +450,7 @@ function serve({ host, port }, hooks) {
 
 const servers = [serve(config.listen, true)];
 if (config.healthListen) servers.push(serve(config.healthListen, false));
+config.storage.start();
 
 for (const signal of ['SIGTERM', 'SIGINT']) {
   process.once(signal, () => {

@@ -1,5 +1,9 @@
 """Writes a recording as Kubernetes manifests: one file per object, for ``kubectl apply -k``.
 
+What a recording has besides, in a cloud, is one more file, the plan. Such a recording holds texts in place of what
+only the cloud can tell, so it is written for review alone: without secrets, and without a kustomization and stack
+outputs, which are for use.
+
 The directory is replaced as a whole and only when something in it changed, so a reader sees either the old
 tree or the new one. Files that an earlier run did not write are never touched: their presence is an error.
 """
@@ -19,13 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from render import yaml_text
+from render import plan, yaml_text
+from render.cloud_provider import HELM_RELEASE, is_stand_in, known_after
 from render.recorder import Path as PropertyPath
 from render.recorder import Recorded, Recording
 
-REDACTED: Final = "REDACTED"
+REDACTED: Final = plan.REDACTED
 KUSTOMIZATION: Final = "kustomization.yaml"
 STACK_OUTPUTS: Final = "stack-outputs.json"
+PLAN: Final = "cloud-plan.yaml"
 INVENTORY: Final = ".written-by-flatline"
 """Lists the files that a run wrote: the next one may replace these and no others."""
 
@@ -77,12 +83,13 @@ class ManifestError(Exception):
 class Summary:
     """What ``write`` wrote. Names are relative to ``directory`` and sorted.
 
-    ``objects`` counts objects by kind; ``secret_files`` hold secrets in plain; ``changed`` are new or
-    different since the previous run, ``removed`` were there before.
+    ``objects`` counts objects by kind; ``planned`` counts what is in the plan; ``secret_files`` hold secrets in
+    plain; ``changed`` are new or different since the previous run, ``removed`` were there before.
     """
 
     directory: Path
     objects: Mapping[str, int]
+    planned: tuple[plan.Count, ...]
     secret_files: tuple[str, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
@@ -102,8 +109,12 @@ def write(
     maps further file names to their text. With ``redact`` every value of a Secret, every other value marked
     secret and every secret output is the word REDACTED, and the tree is searched for secrets that got out.
 
+    Cloud resources and Helm releases are in ``cloud-plan.yaml``; a recording that has any, or stand-ins for what
+    only a cloud can tell, is written with ``redact`` alone and has no kustomization and no stack outputs.
+
     Raises ``ManifestError`` for two objects of one identity, a namespaced object without a namespace, a
-    recording of a preview, foreign files in the directory, or a secret found in a redacted tree.
+    recording of a preview, foreign files in the directory, a secret found in a redacted tree, or stand-ins in
+    one that is not redacted.
     """
     files = {name: text.encode() for name, text in tree(recording, redact=redact, extra=extra).items()}
     objects = Counter(str(resource.outputs["kind"]) for resource in kubernetes_objects(recording))
@@ -111,6 +122,7 @@ def write(
     return Summary(
         directory=directory,
         objects=dict(sorted(objects.items())),
+        planned=plan.counts(recording),
         secret_files=() if redact else _secret_files(recording),
         changed=changed,
         removed=removed,
@@ -126,23 +138,44 @@ def tree(recording: Recording, *, redact: bool = False, extra: Mapping[str, str]
     for resource in kubernetes_objects(recording):
         content = _redacted(resource) if redact else resource.outputs
         _add(files, file_name(resource), yaml_text.dump(content))
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": sorted(files),
-    }
-    _add(files, KUSTOMIZATION, yaml_text.dump(kustomization))
+    objects = sorted(files)
     _add(files, STACK_OUTPUTS, _outputs_text(recording, redact))
+    planned = plan.text(recording)
+    if planned:
+        _add(files, PLAN, planned)
+    for_review = bool(planned) or any(is_stand_in(text) for text in files.values())
+    if for_review:
+        _check_for_review(redact)
+    else:
+        _add(files, KUSTOMIZATION, yaml_text.dump(_kustomization(objects)))
     for name, text in (extra or {}).items():
         _add(files, name, text)
     if redact:
         _check_for_leaks(recording, files)
+    if for_review:
+        del files[STACK_OUTPUTS]  # the pins in it are nobody's, and look as if clients could be built with them
     return files
+
+
+def _kustomization(objects: list[str]) -> dict[str, Any]:
+    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": objects}
+
+
+def _check_for_review(redact: bool) -> None:
+    if not redact:
+        raise ManifestError(
+            "what only a cloud can tell is not known here, so this can be written for review (redacted) and not"
+            " to be applied"
+        )
 
 
 def kubernetes_objects(recording: Recording) -> Iterator[Recorded]:
     """The recorded resources that are Kubernetes objects."""
-    return (resource for resource in recording if resource.custom and resource.package == "kubernetes")
+    return (
+        resource
+        for resource in recording
+        if resource.custom and resource.package == "kubernetes" and resource.type != HELM_RELEASE
+    )
 
 
 def file_name(resource: Recorded) -> str:
@@ -252,15 +285,18 @@ def _check_for_leaks(recording: Recording, files: Mapping[str, str]) -> None:
 
 
 def _generated_secrets(resource: Recorded) -> Iterator[str]:
-    """What to look for: a password, or one line of a private key (its lines are indented in a manifest)."""
-    if resource.package not in ("random", "tls"):
+    """What to look for: a password, one line of a private key (its lines are indented in a manifest), a stand-in."""
+    if resource.package not in ("random", "tls", *plan.PACKAGES):
         return
+    given = {**resource.outputs, **resource.later}
     for name, *_ in resource.secret_output_paths:
-        value = resource.outputs.get(str(name))
+        value = given.get(str(name))
         if not isinstance(value, str) or len(value) < _SHORTEST_SECRET:
             continue
         lines = value.splitlines()
         yield lines[1] if len(lines) > 1 else value
+        if is_stand_in(value):
+            yield known_after(resource, name)
 
 
 def _replace(directory: Path, files: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -78,7 +78,8 @@ class Recorded:
 
     ``provider`` and ``parent`` are URNs, ``None`` where there is none (components and providers have no
     provider); ``id`` is ``None`` for components and in preview. ``secret_paths`` are the input paths that the
-    program marked secret; ``secret_output_paths`` add those that the provider declares.
+    program marked secret; ``secret_output_paths`` add those that the provider declares. ``later`` holds stand-ins
+    for outputs that only creation can tell: the program saw them, and they are no part of ``outputs``.
     """
 
     urn: str
@@ -87,6 +88,7 @@ class Recorded:
     custom: bool
     inputs: Mapping[str, Any] = field(repr=False)
     outputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    later: Mapping[str, Any] = field(default_factory=dict, repr=False)
     id: str | None = None
     parent: str | None = None
     provider: str | None = None
@@ -121,18 +123,27 @@ class Recorded:
 
 
 class Created(NamedTuple):
-    """What a provider answers to a creation: the ID, all outputs, and the names of those it calls secret."""
+    """What a provider answers to a creation: the ID, the outputs, and the names of those it calls secret.
+
+    ``later`` are stand-ins for what only a real creation can tell; the program gets them over ``outputs``.
+    ``complete`` says that any other output is absent, where it would otherwise be unknown.
+    """
 
     id: str
     outputs: Mapping[str, Any]
     secrets: Collection[str] = ()
+    later: Mapping[str, Any] = {}
+    complete: bool = False
 
 
 class Values(Protocol):
     """Plays the providers: answers with the outputs of a custom resource. See ``render.values``."""
 
-    def outputs(self, resource: Recorded) -> Created:
-        """The outputs of ``resource`` (whose own ``outputs`` are still empty); inputs are all known."""
+    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
+        """The outputs of ``resource`` (whose own ``outputs`` are still empty); inputs are all known.
+
+        ``provider`` is the resource's provider, with its configuration as inputs.
+        """
 
 
 @dataclass(frozen=True)
@@ -561,21 +572,23 @@ class _Recorder(MockMonitor):
         resource = self._recorded_from(request, urn, decoded)
         created = self._create(resource)
         secrets = {*resource.secret_paths, *((key,) for key in created.secrets)}
-        secrets |= {(key,) for key in resource.additional_secret_outputs if key in created.outputs}
+        given = {**created.outputs, **created.later}
+        secrets |= {(key,) for key in resource.additional_secret_outputs if key in given}
         self._recorded[urn] = replace(
             resource,
             id=created.id or None,
             outputs=dict(created.outputs),
+            later=dict(created.later),
             secret_output_paths=frozenset(secrets),
         )
         response = resource_pb2.RegisterResourceResponse(urn=urn, id=created.id)
         response.object.CopyFrom(request.object)
-        for key, value in created.outputs.items():
+        for key, value in given.items():
             if resource.inputs.get(key) != value or (key,) in secrets:
                 response.object[key] = _encode(value, (key,), secrets)
         # An output that the provider did not give resolves as unknown, so that using it is an error here
         # instead of a property that is silently missing.
-        response.unknown = request.custom and not request.type.startswith(PROVIDER_PREFIX)
+        response.unknown = request.custom and not request.type.startswith(PROVIDER_PREFIX) and not created.complete
         return response
 
     def _check_request(self, request: Any, urn: str, what: str) -> None:
@@ -640,7 +653,7 @@ class _Recorder(MockMonitor):
             return Created("", _known_before_creation(resource))
         if resource.type.startswith(PROVIDER_PREFIX):
             return Created(resource.name, resource.inputs)
-        return self._values.outputs(resource)
+        return self._values.outputs(resource, self._recorded.get(resource.provider or ""))
 
     def _register_outputs(self, request: Any) -> empty_pb2.Empty:
         decoded = _Decoded(request.outputs)

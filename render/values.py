@@ -1,7 +1,8 @@
 """The providers' part without providers: real values that are kept between runs, or seeded ones for tests.
 
 Kubernetes objects echo their inputs; ``random`` and ``tls`` resources get real values. Everything else is
-refused by name: an engine-less run never guesses what a cloud would answer.
+refused by name, so an engine-less run that keeps its values never guesses what a cloud would answer. Seeded
+values, which are for showing alone, have stand-ins for it (``render.cloud_provider``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from render import kubernetes_provider, random_provider, tls_provider
+from render import cloud_provider, kubernetes_provider, random_provider, tls_provider
 from render.entropy import Entropy, SeededEntropy, SystemEntropy
 from render.generated import Generated
 from render.recorder import Created, Recorded, RecordingError
@@ -57,9 +58,10 @@ _REFUSED: Final = {
 
 
 class SeededValues:
-    """Values that are a pure function of ``seed``, the URN and the inputs. For tests; never for a real stack.
+    """Values that are a pure function of ``seed``, the URN and the inputs. For tests and for showing; never deployed.
 
-    Certificates begin at ``start`` (2026-01-01 unless told).
+    Certificates begin at ``start`` (2026-01-01 unless told). Cloud resources get what their inputs and their
+    provider's configuration tell, and texts that say what they stand for in place of the rest.
     """
 
     def __init__(self, seed: str | bytes = b"", start: datetime = FIXED_TIME) -> None:
@@ -67,9 +69,12 @@ class SeededValues:
         self._key = hmac.digest(b"flatline seeded values", text, hashlib.sha256)
         self._start = start
 
-    def outputs(self, resource: Recorded) -> Created:
+    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
         """See ``render.recorder.Values``."""
-        return _outputs(resource, self._key, self._generate)
+        if resource.type in cloud_provider.TYPES:
+            return cloud_provider.created(resource, provider)
+        created = _outputs(resource, self._key, self._generate)
+        return created._replace(later=cloud_provider.after_creation(resource))
 
     def _generate(self, resource: Recorded, generator: _Generator) -> Generated:
         label = f"{resource.urn}\0{_replacing_inputs(resource, generator)}"
@@ -91,7 +96,7 @@ class StateValues:
         self._state = state
         self._now = now
 
-    def outputs(self, resource: Recorded) -> Created:
+    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
         """See ``render.recorder.Values``."""
         return _outputs(resource, self._state.key("names"), self._generate)
 

@@ -1,7 +1,8 @@
 """Where workloads run."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import pulumi
@@ -9,6 +10,7 @@ import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
+from components.capabilities import Access, Identities, Identity, NoIdentities
 from components.kubernetes.files import Files, FilesArgs
 from config.images import IMAGES, ImageName
 
@@ -24,6 +26,7 @@ class PlatformArgs:
     images: Mapping[ImageName, str]
     wait_program: str
     storage_class: str | None = None
+    identities: Identities = field(default_factory=NoIdentities)
 
 
 class Platform(Component):
@@ -43,12 +46,14 @@ class Platform(Component):
             metadata=ObjectMetaArgs(name=args.namespace, labels={"app.kubernetes.io/part-of": "flatline", **levels}),
             opts=pulumi.ResourceOptions(parent=self, protect=True),
         )
-        self.wait_program = Files(
-            f"{name}-wait",
-            FilesArgs(namespace=self.namespace, files={"/opt/flatline/wait.mjs": args.wait_program}),
-            self.child,
-        )
+        self._prefix = name
         self.register_outputs({})
+
+    @cached_property
+    def wait_program(self) -> Files:
+        """The program that waits for what a pod cannot start without; there when the first pod wants it."""
+        files = {"/opt/flatline/wait.mjs": self.args.wait_program}
+        return Files(f"{self._prefix}-wait", FilesArgs(namespace=self.namespace, files=files), self.child)
 
     @property
     def name(self) -> str:
@@ -59,6 +64,10 @@ class Platform(Component):
     def namespace(self) -> pulumi.Output[str]:
         """The namespace's name, known once it exists."""
         return self._namespace.metadata.apply(lambda metadata: str(metadata.name))
+
+    def identity(self, account: str, access: tuple[Access, ...]) -> Identity:
+        """How pods of a service account prove who they are to what they use."""
+        return self.args.identities.of(account, self.namespace, access)
 
     def image(self, name: ImageName) -> str:
         """The reference of an image."""

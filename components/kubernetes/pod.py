@@ -1,5 +1,6 @@
 """Pods: containers, files, volumes, waits and hardening, the same for every workload and task."""
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -27,18 +28,21 @@ from pulumi_kubernetes.core.v1 import (
     PodSpecArgs,
     PodTemplateSpecArgs,
     ProbeArgs,
+    ProjectedVolumeSourceArgs,
     ResourceRequirementsArgs,
     SeccompProfileArgs,
     SecurityContextArgs,
+    ServiceAccountTokenProjectionArgs,
     SleepActionArgs,
     TCPSocketActionArgs,
     TopologySpreadConstraintArgs,
     VolumeArgs,
     VolumeMountArgs,
+    VolumeProjectionArgs,
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
-from components.capabilities import Access, Member, Pods, Protocol
+from components.capabilities import Access, Identity, Member, Network, Pods, Protocol, Token
 from components.kubernetes.files import Files
 from components.kubernetes.platform import Platform
 from config.images import ImageName
@@ -47,6 +51,8 @@ USER = 10001
 """User and group of every container but LocalStack's: none of an image's own, and of no file on the node."""
 
 ALL_ARCHITECTURES = ("amd64", "arm64")
+
+TOKEN_SECONDS = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +149,15 @@ class Container:
     """Runs before SIGTERM instead of the delay."""
 
 
+@dataclass(frozen=True)
+class Scale:
+    """How many pods: `replicas` always, up to `maximum` by the load of their CPUs in percent of the request."""
+
+    replicas: int = 1
+    maximum: int = 0
+    cpu_percent: int = 60
+
+
 @dataclass(frozen=True, kw_only=True)
 class PodArgs:
     """A pod: who it is, what runs in it, what it may reach (`access`), how long it may take to stop (seconds)."""
@@ -157,7 +172,7 @@ class PodArgs:
     """Runs as root with a writable file system, as LocalStack must."""
     restart: Literal["Always", "Never", "OnFailure"] = "Always"
     disks: tuple[Disk, ...] = ()
-    replicas: int = 1
+    scale: Scale = Scale()
 
 
 def labels(args: PodArgs) -> dict[str, str]:
@@ -178,10 +193,16 @@ def pods(platform: Platform, name: str, component: str) -> Pods:
     )
 
 
-def member(name: str, args: PodArgs, internet: tuple[tuple[str, tuple[int, ...]], ...] = ()) -> Member:
+def member(name: str, args: PodArgs, identity: Identity, internet: tuple[Network, ...] = ()) -> Member:
     """The pods and everything that they may open connections to."""
     egress = tuple(dict.fromkeys(target for access in args.access for target in access.egress))
-    return Member(name=name, pods=pods(args.platform, args.name, args.component), egress=egress, internet=internet)
+    outside = (*internet, *(network for access in args.access for network in access.internet), *identity.internet)
+    return Member(
+        name=name,
+        pods=pods(args.platform, args.name, args.component),
+        egress=egress,
+        internet=tuple(dict.fromkeys(outside)),
+    )
 
 
 def managed_labels(args: PodArgs) -> dict[str, str]:
@@ -189,7 +210,9 @@ def managed_labels(args: PodArgs) -> dict[str, str]:
     return {**labels(args), "app.kubernetes.io/managed-by": "pulumi"}
 
 
-def template(args: PodArgs, account: pulumi.Input[str], claims: Mapping[str, pulumi.Input[str]]) -> PodTemplateSpecArgs:
+def template(
+    args: PodArgs, account: pulumi.Input[str], claims: Mapping[str, pulumi.Input[str]], identity: Identity
+) -> PodTemplateSpecArgs:
     """The pod template; `claims` maps disks to the claims that hold them (none for a claim template)."""
     waiting = _wait_container(args)
     containers = [*waiting, *args.containers]
@@ -204,9 +227,9 @@ def template(args: PodArgs, account: pulumi.Input[str], claims: Mapping[str, pul
             security_context=_pod_security(args),
             affinity=_affinity(args, containers),
             topology_spread_constraints=_spread(args),
-            init_containers=[_container(args, container) for container in waiting] or None,
-            containers=[_container(args, container) for container in args.containers],
-            volumes=_volumes(containers, claims),
+            init_containers=[_container(args, container, Identity()) for container in waiting] or None,
+            containers=[_container(args, container, identity) for container in args.containers],
+            volumes=_volumes(containers, claims, identity),
         ),
     )
 
@@ -237,9 +260,9 @@ def environment(args: PodArgs) -> dict[str, pulumi.Input[str]]:
     return {key: value for access in args.access for key, value in access.env.items()}
 
 
-def _container(args: PodArgs, container: Container) -> ContainerArgs:
+def _container(args: PodArgs, container: Container, identity: Identity) -> ContainerArgs:
     wired = environment(args) if container is args.containers[0] else {}
-    values = {**wired, **container.env}
+    values = {**wired, **identity.env, **container.env}
     plain = [EnvVarArgs(name=key, value=values[key]) for key in sorted(values)]
     fields = [
         EnvVarArgs(name=key, value_from=EnvVarSourceArgs(field_ref=ObjectFieldSelectorArgs(field_path=path)))
@@ -270,7 +293,7 @@ def _container(args: PodArgs, container: Container) -> ContainerArgs:
         lifecycle=_before_stop(container),
         security_context=_container_security(args),
         termination_message_policy="FallbackToLogsOnError",
-        volume_mounts=_mounts(container) or None,
+        volume_mounts=_mounts(container, identity) or None,
     )
 
 
@@ -329,7 +352,7 @@ def _affinity(args: PodArgs, containers: list[Container]) -> AffinityArgs | None
 
 
 def _spread(args: PodArgs) -> list[TopologySpreadConstraintArgs] | None:
-    if args.replicas == 1:
+    if args.scale.replicas == 1:
         return None
     return [
         TopologySpreadConstraintArgs(
@@ -346,7 +369,7 @@ def _scratch_name(container: Container, path: str) -> str:
     return f"{container.name}{path.replace('/', '-').replace('_', '-').replace('.', '-')}".lower()
 
 
-def _mounts(container: Container) -> list[VolumeMountArgs]:
+def _mounts(container: Container, identity: Identity) -> list[VolumeMountArgs]:
     scratch = [
         VolumeMountArgs(name=_scratch_name(container, path), mount_path=path) for path in sorted(container.scratch)
     ]
@@ -356,11 +379,34 @@ def _mounts(container: Container) -> list[VolumeMountArgs]:
         )
         for mount in container.disks
     ]
-    return [mount for files in container.files for mount in files.mounts] + disks + scratch
+    tokens = [
+        VolumeMountArgs(name=_token_name(token), mount_path=posixpath.dirname(token.path), read_only=True)
+        for token in identity.tokens
+    ]
+    files = [mount for files in (*container.files, *identity.files) for mount in files.mounts]
+    return files + tokens + disks + scratch
 
 
-def _volumes(containers: list[Container], claims: Mapping[str, pulumi.Input[str]]) -> list[VolumeArgs] | None:
-    files = {files.name: files.volume for container in containers for files in container.files}
+def _token_name(token: Token) -> str:
+    return posixpath.dirname(token.path).strip("/").replace("/", "-")
+
+
+def _token_volume(token: Token) -> VolumeArgs:
+    """The kubelet renews the token long before it ends."""
+    projection = ServiceAccountTokenProjectionArgs(
+        audience=token.audience, expiration_seconds=TOKEN_SECONDS, path=posixpath.basename(token.path)
+    )
+    return VolumeArgs(
+        name=_token_name(token),
+        projected=ProjectedVolumeSourceArgs(sources=[VolumeProjectionArgs(service_account_token=projection)]),
+    )
+
+
+def _volumes(
+    containers: list[Container], claims: Mapping[str, pulumi.Input[str]], identity: Identity
+) -> list[VolumeArgs] | None:
+    mounted = [files for container in containers for files in container.files]
+    files = {files.name: files.volume for files in (*mounted, *identity.files)}
     scratch = [
         VolumeArgs(name=_scratch_name(container, path), empty_dir=EmptyDirVolumeSourceArgs(size_limit=size))
         for container in containers
@@ -370,4 +416,5 @@ def _volumes(containers: list[Container], claims: Mapping[str, pulumi.Input[str]
         VolumeArgs(name=name, persistent_volume_claim=PersistentVolumeClaimVolumeSourceArgs(claim_name=claim))
         for name, claim in sorted(claims.items())
     ]
-    return [*files.values(), *disks, *scratch] or None
+    tokens = [_token_volume(token) for token in identity.tokens]
+    return [*files.values(), *tokens, *disks, *scratch] or None

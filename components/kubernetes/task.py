@@ -38,17 +38,24 @@ class Task(Component):
         super().__init__(name, opts)
         pod = replace(args.pod, restart="OnFailure")
         self._name, self._args = name, args
+        self._identity = pod.platform.identity(name, pod.access)
         account = kubernetes.core.v1.ServiceAccount(
             name,
-            metadata=ObjectMetaArgs(name=name, namespace=pod.platform.namespace, labels=managed_labels(pod)),
+            metadata=ObjectMetaArgs(
+                name=name,
+                namespace=pod.platform.namespace,
+                labels=managed_labels(pod),
+                annotations=dict(self._identity.annotations) or None,
+            ),
             automount_service_account_token=False,
             opts=self.child,
         )
         job = JobSpecArgs(
             backoff_limit=10,
             active_deadline_seconds=args.deadline,
-            template=template(pod, name_of(account.metadata), {}),
+            template=template(pod, name_of(account.metadata), {}, self._identity),
         )
+        started = pulumi.ResourceOptions(parent=self, depends_on=list(self._identity.ready))
         metadata = ObjectMetaArgs(namespace=pod.platform.namespace, labels=managed_labels(pod))
         if args.schedule:
             metadata.name = name
@@ -66,13 +73,13 @@ class Task(Component):
                     failed_jobs_history_limit=3,
                     job_template=JobTemplateSpecArgs(spec=job),
                 ),
-                opts=self.child,
+                opts=started,
             )
         else:
-            kubernetes.batch.v1.Job(name, metadata=metadata, spec=job, opts=self.child)
+            kubernetes.batch.v1.Job(name, metadata=metadata, spec=job, opts=started)
         self.register_outputs({})
 
     @property
     def member(self) -> Member:
         """The pods and everything that they may open connections to."""
-        return member(self._name, self._args.pod)
+        return member(self._name, self._args.pod, self._identity)

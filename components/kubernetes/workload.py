@@ -12,6 +12,16 @@ from pulumi_kubernetes.apps.v1 import (
     StatefulSetPersistentVolumeClaimRetentionPolicyArgs,
     StatefulSetSpecArgs,
 )
+from pulumi_kubernetes.autoscaling.v2 import (
+    CrossVersionObjectReferenceArgs,
+    HorizontalPodAutoscalerBehaviorArgs,
+    HorizontalPodAutoscalerSpecArgs,
+    HPAScalingPolicyArgs,
+    HPAScalingRulesArgs,
+    MetricSpecArgs,
+    MetricTargetArgs,
+    ResourceMetricSourceArgs,
+)
 from pulumi_kubernetes.core.v1 import (
     PersistentVolumeClaimArgs,
     PersistentVolumeClaimSpecArgs,
@@ -23,7 +33,7 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgs
 
 from components.base import Component
-from components.capabilities import Endpoint, Member
+from components.capabilities import Endpoint, Member, Network
 from components.kubernetes.files import name_of
 from components.kubernetes.pod import Disk, PodArgs, Port, labels, managed_labels, member, pods, template
 
@@ -42,7 +52,7 @@ class WorkloadArgs:
     pod: PodArgs
     shape: Shape = "rolling"
     peers: str = ""
-    internet: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    internet: tuple[Network, ...] = ()
 
 
 class Workload(Component):
@@ -60,8 +70,11 @@ class Workload(Component):
         pod = args.pod
         self.pods = pods(pod.platform, pod.name, pod.component)
         self._ports = [port for container in pod.containers for port in container.ports if port.published]
+        self._identity = pod.platform.identity(name, pod.access)
+        metadata = self._metadata(name)
+        metadata.annotations = dict(self._identity.annotations) or None
         account = kubernetes.core.v1.ServiceAccount(
-            name, metadata=self._metadata(name), automount_service_account_token=False, opts=self.child
+            name, metadata=metadata, automount_service_account_token=False, opts=self.child
         )
         if self._ports:
             self._service(name, headless=False)
@@ -71,7 +84,9 @@ class Workload(Component):
             self._stateful_set(name_of(account.metadata))
         else:
             self._deployment(name_of(account.metadata))
-        if pod.replicas > 1:
+        if pod.scale.maximum:
+            self._autoscaler()
+        if pod.scale.replicas > 1:
             kubernetes.policy.v1.PodDisruptionBudget(
                 name,
                 metadata=self._metadata(name),
@@ -88,7 +103,7 @@ class Workload(Component):
     @property
     def member(self) -> Member:
         """The pods and everything that they may open connections to."""
-        return member(self._name, self.args.pod, self.args.internet)
+        return member(self._name, self.args.pod, self._identity, self.args.internet)
 
     @property
     def _selector(self) -> LabelSelectorArgs:
@@ -105,7 +120,10 @@ class Workload(Component):
 
     def _started(self, **options: Any) -> pulumi.ResourceOptions:
         """Options of what starts pods: after what they wait for."""
-        ready = [resource for access in self.args.pod.access for resource in access.ready]
+        ready = [
+            *(resource for access in self.args.pod.access for resource in access.ready),
+            *self._identity.ready,
+        ]
         return pulumi.ResourceOptions(parent=self, depends_on=list(dict.fromkeys(ready)), **options)
 
     def _service(self, name: str, *, headless: bool) -> None:
@@ -139,13 +157,45 @@ class Workload(Component):
             # a replica count that was set by hand is set back instead of being a conflict
             metadata=self._metadata(self._name, patchForce="true"),
             spec=DeploymentSpecArgs(
-                replicas=pod.replicas,
+                # whoever scales it says how many
+                replicas=None if pod.scale.maximum else pod.scale.replicas,
                 revision_history_limit=3,
                 strategy=strategy,
                 selector=self._selector,
-                template=template(pod, account, claims),
+                template=template(pod, account, claims, self._identity),
             ),
             opts=self._started(),
+        )
+
+    def _autoscaler(self) -> None:
+        scale = self.args.pod.scale
+        kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
+            self._name,
+            metadata=self._metadata(self._name),
+            spec=HorizontalPodAutoscalerSpecArgs(
+                min_replicas=scale.replicas,
+                max_replicas=scale.maximum,
+                scale_target_ref=CrossVersionObjectReferenceArgs(
+                    api_version="apps/v1", kind="Deployment", name=self._name
+                ),
+                metrics=[
+                    MetricSpecArgs(
+                        type="Resource",
+                        resource=ResourceMetricSourceArgs(
+                            name="cpu",
+                            target=MetricTargetArgs(type="Utilization", average_utilization=scale.cpu_percent),
+                        ),
+                    )
+                ],
+                behavior=HorizontalPodAutoscalerBehaviorArgs(
+                    # every pod that goes ends its clients' WebSockets, so pods go slowly
+                    scale_down=HPAScalingRulesArgs(
+                        stabilization_window_seconds=600,
+                        policies=[HPAScalingPolicyArgs(type="Pods", value=1, period_seconds=120)],
+                    )
+                ),
+            ),
+            opts=self.child,
         )
 
     def _claim(self, disk: Disk) -> pulumi.Output[str]:
@@ -176,7 +226,7 @@ class Workload(Component):
             self._name,
             metadata=self._metadata(self._name, patchForce="true"),
             spec=StatefulSetSpecArgs(
-                replicas=pod.replicas,
+                replicas=pod.scale.replicas,
                 revision_history_limit=3,
                 service_name=self.args.peers or self._name,
                 pod_management_policy="Parallel",
@@ -184,7 +234,7 @@ class Workload(Component):
                     when_deleted="Retain", when_scaled="Retain"
                 ),
                 selector=self._selector,
-                template=template(pod, account, {}),
+                template=template(pod, account, {}, self._identity),
                 volume_claim_templates=[
                     PersistentVolumeClaimArgs(
                         metadata=ObjectMetaArgs(name=disk.name, labels=labels(pod)), spec=self._claim_spec(disk)

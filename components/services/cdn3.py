@@ -3,23 +3,22 @@
 Downloads are served by a program of our own, because tusd serves one reader of an upload at a time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pulumi
 
 from components.base import Component
-from components.capabilities import Route
+from components.capabilities import Route, Uploads
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
+from components.kubernetes.pod import Check, Container, DiskMount, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK
+from components.programs import AWS_CLIENT, CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, Program
 from components.secrets import Secrets
 
 PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
 DOWNLOAD_PORT, DOWNLOAD_HEALTH_PORT = 8084, 8085
 BASE_PATH = "/attachments/"
-FOLDER = "/srv/tusd-data/data"
 KEY_FILE = "/etc/flatline/attachments.key"
 SWEEP_SECONDS = 600
 LOCK_SECONDS = 600
@@ -36,11 +35,12 @@ UPLOADS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Cdn3Args:
-    """Sizes in bytes, ages in seconds; `disk` holds the uploads."""
+    """Sizes in bytes, ages in seconds; `uploads` is where they are kept."""
 
     platform: Platform
     secrets: Secrets
-    disk: Disk
+    uploads: Uploads
+    scale: Scale
     max_size: int
     credential_max_age: int
     completed_max_age: int
@@ -54,15 +54,8 @@ class Cdn3(Component):
 
     def __init__(self, name: str, args: Cdn3Args, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        self._args = args
-        hook, expiry, download = (
-            Files(
-                f"{name}-{role}",
-                FilesArgs(namespace=args.platform.namespace, files={program.path: program.text}),
-                self.child,
-            )
-            for role, program in (("hook", CDN3_HOOK), ("expiry", CDN3_EXPIRY), ("download", CDN3_DOWNLOAD))
-        )
+        self._name, self._args = name, args
+        sweep = () if args.uploads.swept else (self._expiry(self._files("expiry", CDN3_EXPIRY)),)
         key = Files(
             f"{name}-key",
             FilesArgs(
@@ -75,18 +68,20 @@ class Cdn3(Component):
         workload = Workload(
             name,
             WorkloadArgs(
-                shape="recreate",
+                shape="rolling" if args.uploads.lock_free else "recreate",
                 pod=PodArgs(
                     platform=args.platform,
                     name=name,
                     component="cdn3",
-                    disks=(args.disk,),
+                    access=(args.uploads.access,),
+                    disks=args.uploads.disks,
+                    scale=args.scale,
                     grace=60,
                     containers=(
                         self._tusd(),
-                        self._hook(hook, key),
-                        self._expiry(expiry),
-                        self._download(download),
+                        self._hook(self._files("hook", CDN3_HOOK, AWS_CLIENT), key),
+                        *sweep,
+                        self._download(self._files("download", CDN3_DOWNLOAD, AWS_CLIENT)),
                     ),
                 ),
             ),
@@ -94,10 +89,29 @@ class Cdn3(Component):
         )
         self.members = (workload.member,)
         self.routes = (
-            Route(name=f"{name}-upload", host="cdn3", endpoint=workload.endpoint("http"), match=UPLOADS),
+            Route(
+                name=f"{name}-upload",
+                host="cdn3",
+                endpoint=workload.endpoint("http"),
+                match=UPLOADS,
+                sticky=args.uploads.lock_free,
+            ),
             Route(name=f"{name}-download", host="cdn3", endpoint=workload.endpoint("download"), match=DOWNLOADS),
         )
         self.register_outputs({})
+
+    def _files(self, role: str, *programs: Program) -> Files:
+        return Files(
+            f"{self._name}-{role}",
+            FilesArgs(
+                namespace=self._args.platform.namespace,
+                files={program.path: program.text for program in programs},
+            ),
+            self.child,
+        )
+
+    def _reading(self) -> tuple[DiskMount, ...]:
+        return tuple(replace(mount, read_only=True) for mount in self._args.uploads.mounts)
 
     def _tusd(self) -> Container:
         listening = Check(port="http")
@@ -109,7 +123,7 @@ class Cdn3(Component):
                 "--host=0.0.0.0",
                 f"--port={PORT}",
                 f"--base-path={BASE_PATH}",
-                f"--upload-dir={FOLDER}",
+                *self._args.uploads.tusd,
                 f"--max-size={self._args.max_size}",
                 "--behind-proxy",
                 "--disable-termination",
@@ -125,7 +139,8 @@ class Cdn3(Component):
                 "--shutdown-timeout=30s",
             ),
             ports=(Port(name="http", number=PORT),),
-            disks=(DiskMount(disk=self._args.disk.name, path=FOLDER),),
+            disks=self._args.uploads.mounts,
+            scratch=self._args.uploads.scratch,
             probes=Probes(startup=listening, readiness=listening, liveness=listening),
             resources=Resources(cpu="100m", memory="64Mi", memory_limit="256Mi"),
             stop_delay=5,
@@ -142,8 +157,7 @@ class Cdn3(Component):
                 f"127.0.0.1:{HOOK_PORT}",
                 "--health-listen",
                 f"0.0.0.0:{HOOK_HEALTH_PORT}",
-                "--upload-dir",
-                FOLDER,
+                *self._args.uploads.programs,
                 "--secret-file",
                 KEY_FILE,
                 "--max-size",
@@ -153,7 +167,7 @@ class Cdn3(Component):
             ),
             ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
             files=(program, key),
-            disks=(DiskMount(disk=self._args.disk.name, path=FOLDER, read_only=True),),
+            disks=self._reading(),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="20m", memory="64Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
@@ -167,8 +181,7 @@ class Cdn3(Component):
             image="node",
             command=("node", CDN3_EXPIRY.path),
             args=(
-                "--upload-dir",
-                FOLDER,
+                *self._args.uploads.programs,
                 "--interval",
                 str(SWEEP_SECONDS),
                 "--completed-max-age",
@@ -182,7 +195,7 @@ class Cdn3(Component):
             ),
             ports=(Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),),
             files=(program,),
-            disks=(DiskMount(disk=self._args.disk.name, path=FOLDER),),
+            disks=self._args.uploads.mounts,
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="10m", memory="64Mi", memory_limit="192Mi"),
         )
@@ -198,8 +211,7 @@ class Cdn3(Component):
                 f"0.0.0.0:{DOWNLOAD_PORT}",
                 "--health-listen",
                 f"0.0.0.0:{DOWNLOAD_HEALTH_PORT}",
-                "--upload-dir",
-                FOLDER,
+                *self._args.uploads.programs,
                 "--base-path",
                 BASE_PATH,
                 # a client that takes 7 KB a second or more is served to the end
@@ -211,7 +223,7 @@ class Cdn3(Component):
                 Port(name="dl-health", number=DOWNLOAD_HEALTH_PORT, published=False),
             ),
             files=(program,),
-            disks=(DiskMount(disk=self._args.disk.name, path=FOLDER, read_only=True),),
+            disks=self._reading(),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="50m", memory="96Mi", memory_limit="256Mi"),
             stop_delay=5,

@@ -8,7 +8,7 @@ from components.base import Component
 from components.capabilities import Bigtable, Bucket, Route
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
 from components.text import merged, nested, yaml_of
@@ -26,6 +26,7 @@ class StorageArgs:
     secrets: Secrets
     bigtable: Bigtable
     cdn0: Bucket
+    scale: Scale
 
 
 class Storage(Component):
@@ -61,6 +62,7 @@ class Storage(Component):
                     name=name,
                     component="storage",
                     access=(args.bigtable.access,),
+                    scale=args.scale,
                     grace=30,
                     containers=(
                         Container(

@@ -13,6 +13,7 @@ from components.base import Component
 from components.capabilities import (
     Access,
     DynamoDb,
+    Network,
     ObjectStore,
     PubSub,
     RedisCluster,
@@ -22,7 +23,7 @@ from components.capabilities import (
 )
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.task import Task, TaskArgs
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
@@ -36,6 +37,8 @@ BUNDLE = "/usr/share/signal/secrets-bundle.yml"
 MAIN = "org.whispersystems.textsecuregcm.WhisperServerService"
 ENVIRONMENT = "flatline"
 """Tag of the metrics."""
+
+PERSISTER_DRAIN_SECONDS = 10
 
 NO_PUSH = "notifies by push, for which this system has no credentials"
 NO_ACCOUNT_SERVICES = (
@@ -81,7 +84,9 @@ class WhisperArgs:
     storage_url: str
     turn: tuple[str, int, int] | None
     remote_config: Mapping[str, str]
-    internet: tuple[tuple[str, tuple[int, ...]], ...]
+    internet: tuple[Network, ...]
+    scale: Scale
+    drain_seconds: int
 
 
 class Whisper(Component):
@@ -138,6 +143,8 @@ class Whisper(Component):
             access=(*self._data, self._args.registration.access),
             published=True,
             internet=self._args.internet,
+            scale=self._args.scale,
+            drain=self._args.drain_seconds,
         )
 
     def _persister(self) -> Workload:
@@ -148,6 +155,8 @@ class Whisper(Component):
             access=self._data,
             published=False,
             internet=(),
+            scale=Scale(),
+            drain=PERSISTER_DRAIN_SECONDS,
         )
 
     def _workload(
@@ -158,7 +167,9 @@ class Whisper(Component):
         resources: Resources,
         access: tuple[Access, ...],
         published: bool,
-        internet: tuple[tuple[str, tuple[int, ...]], ...],
+        internet: tuple[Network, ...],
+        scale: Scale,
+        drain: int,
     ) -> Workload:
         # The only check behind it looks for deadlocks: no endpoint of the service tells about its dependencies.
         healthy = Check(port="admin", path="/healthcheck")
@@ -171,8 +182,9 @@ class Whisper(Component):
                     name=name,
                     component="whisper",
                     access=access,
-                    # the service closes its ports at once and needs up to 19 s (the persister) to end
-                    grace=60,
+                    scale=scale,
+                    # after the delay the service closes its ports at once and needs up to 19 s (the persister) to end
+                    grace=drain + 50,
                     containers=(
                         Container(
                             name=name,
@@ -187,7 +199,7 @@ class Whisper(Component):
                             scratch={"/tmp": "512Mi"},
                             probes=Probes(startup=healthy, readiness=healthy, liveness=healthy, startup_budget=180),
                             resources=resources,
-                            stop_delay=10,
+                            stop_delay=drain,
                         ),
                     ),
                 ),
@@ -209,7 +221,7 @@ class Whisper(Component):
                     platform=self._args.platform,
                     name=name,
                     component="whisper",
-                    access=self._data,
+                    access=(*self._data, *((pre_keys.listing,) if clean_up.lists_pre_keys else ())),
                     grace=60,
                     containers=(
                         Container(

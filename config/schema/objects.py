@@ -9,6 +9,7 @@ from typing import Literal
 KIB, MIB = 1024, 1024 * 1024
 
 Signer = Literal["whisper", "storage"]
+SIGNERS: tuple[Signer, ...] = ("whisper", "storage")
 
 
 @dataclass(frozen=True)

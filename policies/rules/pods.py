@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from policies.model import Properties, Resource, items, mapping, objects, text
 from policies.pods import SERVERS, Container, Pod, each_container, each_pod, pod_of
@@ -155,15 +156,22 @@ def _token(pod: Pod, settings: Settings) -> Iterator[str]:
         yield "pod: automountServiceAccountToken is not false"
     for volume in pod.volumes():
         for source in objects(mapping(volume.get("projected")).get("sources")):
-            if source.get("serviceAccountToken") is not None:
+            projection = source.get("serviceAccountToken")
+            if projection is not None and not _is_for(text(mapping(projection).get("audience")), settings):
                 yield f"volume {text(volume.get('name'))}: has a service-account token"
+
+
+def _is_for(audience: str, settings: Settings) -> bool:
+    """Whether a token is for others than the API server, which refuses a token of another audience than its own."""
+    return any(fnmatchcase(audience, pattern) for pattern in settings["audiences"])
 
 
 TOKEN = ResourceRule(
     name="pod-service-account-token",
     description="No pod has a token for the API server.",
     frameworks=("CKV_K8S_38", "NSA/CISA: Protecting Pod service account tokens"),
-    remedy="Set automountServiceAccountToken to false in the pod.",
+    remedy="Set automountServiceAccountToken to false in the pod; give a projected token the audience of its reader.",
+    settings={"audiences": strings("patterns of the audiences that a projected token may have", ())},
     check=each_pod(_token),
 )
 

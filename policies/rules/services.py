@@ -1,6 +1,7 @@
 """Services reach the pods that they are for, and nobody from outside; disruptions leave enough of them."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
 from policies.pods import Pod, is_empty, pods_of, selects
@@ -76,7 +77,8 @@ TARGET_PORT = StackRule(
 
 def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for service in stack.of("Service"):
-        if f"{service.namespace}/{service.object_name}" in settings["services"]:
+        name = f"{service.namespace}/{service.object_name}"
+        if any(fnmatchcase(name, pattern) for pattern in settings["services"]):
             continue
         if spec_of(service).get("type") in ("LoadBalancer", "NodePort"):
             yield Violation(message="spec.type opens it on the nodes or to the internet", resource=service)
@@ -89,7 +91,7 @@ EXPOSED = StackRule(
     description="Only named Services are reachable from outside of the cluster; the others are behind the proxy.",
     frameworks=("NSA/CISA: Network separation",),
     remedy="Make it ClusterIP, or add `namespace/name` to the setting `services`.",
-    settings={"services": strings("the Services that may be opened, as `namespace/name`")},
+    settings={"services": strings("patterns of the Services that may be opened, as `namespace/name`")},
     check=_exposed,
 )
 

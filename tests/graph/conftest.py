@@ -2,7 +2,17 @@
 
 import pytest
 
-from tests.graph.stack import Stack, load, stack_files
+from tests.graph.stack import Stack, configuration, load, stack_files
+
+
+def _of_kind(kind: str) -> list[str]:
+    return [name for name in stack_files() if f'"kind": "{kind}"' in configuration(name)["flatline:target"]]
+
+
+@pytest.fixture(params=_of_kind("local"))
+def emulated(request: pytest.FixtureRequest) -> Stack:
+    """A stack with the emulators, for what only they have."""
+    return load(request.param)
 
 
 @pytest.fixture(params=stack_files())

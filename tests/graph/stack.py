@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from render import stack_file
+from render import manifests, stack_file
 from render.recorder import Recorded, Recording, record
 from render.values import SeededValues
 
@@ -53,9 +53,7 @@ class Stack:
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
         self.resources: tuple[Recorded, ...] = recording.resources
-        self.objects: list[Object] = [
-            dict(resource.outputs) for resource in recording.resources if resource.type.startswith("kubernetes:")
-        ]
+        self.objects: list[Object] = [dict(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
 
     def of(self, *kinds: str) -> list[Object]:
         """The objects of some kinds."""

@@ -37,65 +37,65 @@ def named_tables(tree: dict[str, Any]) -> set[str]:
     return {value for block in tree.values() for key, value in block.items() if key.lower().endswith("tablename")}
 
 
-def test_tables_are_the_same_31_everywhere(stack: Stack) -> None:
+def test_tables_are_the_same_31_everywhere(emulated: Stack) -> None:
     schema = {table.name for table in dynamodb.TABLES.values()}
     assert len(schema) == 31
-    assert named_tables(whisper(stack)["dynamoDbTables"]) == schema
-    assert {request["TableName"] for request in seed(stack, "localstack")["tables"]} == schema
+    assert named_tables(whisper(emulated)["dynamoDbTables"]) == schema
+    assert {request["TableName"] for request in seed(emulated, "localstack")["tables"]} == schema
 
 
-def test_time_to_live_is_seeded_for_every_attribute_that_is_written(stack: Stack) -> None:
+def test_time_to_live_is_seeded_for_every_attribute_that_is_written(emulated: Stack) -> None:
     wanted = {table.name: table.ttl for table in dynamodb.TABLES.values() if table.ttl}
-    assert seed(stack, "localstack")["ttl"] == wanted
+    assert seed(emulated, "localstack")["ttl"] == wanted
     assert wanted["Messages"] == "E"
 
 
-def test_seeded_tables_define_exactly_the_attributes_of_their_keys(stack: Stack) -> None:
-    for request in seed(stack, "localstack")["tables"]:
+def test_seeded_tables_define_exactly_the_attributes_of_their_keys(emulated: Stack) -> None:
+    for request in seed(emulated, "localstack")["tables"]:
         indexes = request.get("GlobalSecondaryIndexes", []) + request.get("LocalSecondaryIndexes", [])
         used = {key["AttributeName"] for owner in (request, *indexes) for key in owner["KeySchema"]}
         assert {definition["AttributeName"] for definition in request["AttributeDefinitions"]} == used
         assert all(index["Projection"] == {"ProjectionType": "KEYS_ONLY"} for index in indexes)
-    (messages,) = (r for r in seed(stack, "localstack")["tables"] if r["TableName"] == "Messages")
+    (messages,) = (r for r in seed(emulated, "localstack")["tables"] if r["TableName"] == "Messages")
     (index,) = messages["LocalSecondaryIndexes"]
     assert [key["AttributeName"] for key in index["KeySchema"]] == ["H", "U"]
 
 
-def test_buckets_are_seeded_where_they_are_used(stack: Stack) -> None:
-    config, buckets = whisper(stack), objects.BUCKETS
-    assert seed(stack, "localstack")["buckets"] == [buckets["dynamic-config"], buckets["pre-keys"]]
-    assert seed(stack, "cdn0-store")["buckets"] == [buckets["cdn0"]]
-    assert seed(stack, "cdn0-store")["tables"] == []
+def test_buckets_are_seeded_where_they_are_used(emulated: Stack) -> None:
+    config, buckets = whisper(emulated), objects.BUCKETS
+    assert seed(emulated, "localstack")["buckets"] == [buckets["dynamic-config"], buckets["pre-keys"]]
+    assert seed(emulated, "cdn0-store")["buckets"] == [buckets["cdn0"]]
+    assert seed(emulated, "cdn0-store")["tables"] == []
     assert config["dynamicConfig"]["s3Bucket"] == buckets["dynamic-config"]
     assert config["pagedSingleUseKEMPreKeyStore"]["bucket"] == buckets["pre-keys"]
-    assert config["cdn"]["bucket"] == storage(stack)["cdn"]["bucket"] == buckets["cdn0"]
+    assert config["cdn"]["bucket"] == storage(emulated)["cdn"]["bucket"] == buckets["cdn0"]
 
 
-def test_the_dynamic_configuration_is_where_whisper_looks(stack: Stack) -> None:
-    (seeded,) = seed(stack, "localstack")["objects"]
-    config = whisper(stack)["dynamicConfig"]
+def test_the_dynamic_configuration_is_where_whisper_looks(emulated: Stack) -> None:
+    (seeded,) = seed(emulated, "localstack")["objects"]
+    config = whisper(emulated)["dynamicConfig"]
     assert (seeded["bucket"], seeded["key"]) == (config["s3Bucket"], config["objectKey"])
     assert yaml.safe_load(seeded["text"])["captcha"]["scoreFloor"] == 0
     assert len(seeded["text"]) < config["maxSize"]
 
 
-def test_bigtable_tables_are_those_that_storage_reads(stack: Stack) -> None:
-    seeded = json.loads(stack.file("cbtemulator-seed", "/opt/flatline/bigtable-tables.json"))
-    config = storage(stack)["bigtable"]
+def test_bigtable_tables_are_those_that_storage_reads(emulated: Stack) -> None:
+    seeded = json.loads(emulated.file("cbtemulator-seed", "/opt/flatline/bigtable-tables.json"))
+    config = storage(emulated)["bigtable"]
     assert set(seeded) == {config[key] for key in bigtable.TABLES}
-    arguments = stack.pod("cbtemulator-seed").spec["containers"][0]["args"]
+    arguments = emulated.pod("cbtemulator-seed").spec["containers"][0]["args"]
     assert arguments[arguments.index("--project") + 1] == config["projectId"]
     assert arguments[arguments.index("--instance") + 1] == config["instanceId"]
 
 
-def test_redis_roles_go_to_the_cluster_and_pubsub_to_the_other(stack: Stack) -> None:
-    config = whisper(stack)
+def test_redis_roles_go_to_the_cluster_and_pubsub_to_the_other(emulated: Stack) -> None:
+    config = whisper(emulated)
     uris = {config[key]["configurationUri"] for key in ("cacheCluster", "pushSchedulerCluster", "rateLimitersCluster")}
     uris.add(config["messageCache"]["cluster"]["configurationUri"])
     (cluster,) = uris
     assert "@redis.flatline.svc:6379/" in cluster
     assert "@redis-pubsub.flatline.svc:6379/" in config["pubsub"]["uri"]
-    assert "notify-keyspace-events K$" in stack.file("redis-pubsub", "/opt/flatline/redis-pubsub.conf")
+    assert "notify-keyspace-events K$" in emulated.file("redis-pubsub", "/opt/flatline/redis-pubsub.conf")
 
 
 def test_whisper_believes_the_proxy_about_addresses(stack: Stack) -> None:

@@ -2,7 +2,7 @@
 
 import re
 
-from tests.graph.stack import Stack
+from tests.graph.stack import Object, Stack
 
 ROOT_PODS = {"localstack", "cdn0-store"}
 """LocalStack's image works as root only; its namespace enforces `baseline`."""
@@ -24,11 +24,11 @@ def test_containers_are_restricted(stack: Stack) -> None:
             assert own["readOnlyRootFilesystem"] is not root
 
 
-def test_namespaces_enforce_pod_security(stack: Stack) -> None:
+def test_namespaces_enforce_pod_security(emulated: Stack) -> None:
     level = "pod-security.kubernetes.io/enforce"
-    levels = {o["metadata"]["name"]: o["metadata"]["labels"][level] for o in stack.of("Namespace")}
+    levels = {o["metadata"]["name"]: o["metadata"]["labels"][level] for o in emulated.of("Namespace")}
     assert levels == {"flatline": "restricted", "flatline-emulators": "baseline"}
-    roots = {pod.namespace for pod in stack.pods() if pod.labels["app.kubernetes.io/name"] in ROOT_PODS}
+    roots = {pod.namespace for pod in emulated.pods() if pod.labels["app.kubernetes.io/name"] in ROOT_PODS}
     assert roots == {"flatline-emulators"}
 
 
@@ -77,20 +77,39 @@ def test_a_volume_has_one_writer_at_a_time(stack: Stack) -> None:
             assert pod.owner["spec"]["replicas"] == 1
 
 
-def test_redis_keeps_its_volumes(stack: Stack) -> None:
-    redis = stack.get("StatefulSet", "redis")["spec"]
+def test_redis_keeps_its_volumes(emulated: Stack) -> None:
+    redis = emulated.get("StatefulSet", "redis")["spec"]
     assert redis["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
     (template,) = redis["volumeClaimTemplates"]
     mounts = redis["template"]["spec"]["containers"][0]["volumeMounts"]
     assert {"name": template["metadata"]["name"], "mountPath": "/data"} in mounts
-    peers = stack.get("Service", redis["serviceName"])["spec"]
+    peers = emulated.get("Service", redis["serviceName"])["spec"]
     assert peers["clusterIP"] == "None"
     assert peers["publishNotReadyAddresses"]
 
 
+def replicas(stack: Stack, workload: Object) -> int:
+    """How many pods a workload has at least: its own number, or that of what scales it."""
+    scalers = {o["spec"]["scaleTargetRef"]["name"]: o["spec"] for o in stack.of("HorizontalPodAutoscaler")}
+    scaler = scalers.get(workload["metadata"]["name"])
+    assert (scaler is None) == ("replicas" in workload["spec"]), "one of them says how many"
+    return int(scaler["minReplicas"] if scaler else workload["spec"]["replicas"])
+
+
+def test_what_is_scaled_says_what_it_needs(stack: Stack) -> None:
+    """A share of nothing cannot be had: every container of a scaled pod requests CPU."""
+    for scaler in stack.of("HorizontalPodAutoscaler"):
+        spec = scaler["spec"]
+        assert spec["maxReplicas"] > spec["minReplicas"]
+        named = spec["scaleTargetRef"]
+        (target,) = (o for o in stack.of(named["kind"]) if o["metadata"]["name"] == named["name"])
+        for container in target["spec"]["template"]["spec"]["containers"]:
+            assert container["resources"]["requests"]["cpu"]
+
+
 def test_disruptions_are_bounded_where_there_are_replicas(stack: Stack) -> None:
     budgets = {o["metadata"]["name"] for o in stack.of("PodDisruptionBudget")}
-    replicated = {o["metadata"]["name"] for o in stack.of("Deployment", "StatefulSet") if o["spec"]["replicas"] > 1}
+    replicated = {o["metadata"]["name"] for o in stack.of("Deployment", "StatefulSet") if replicas(stack, o) > 1}
     assert budgets == replicated
 
 

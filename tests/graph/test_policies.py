@@ -3,7 +3,7 @@
 import base64
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,6 +16,7 @@ from policies.check import check, from_recording
 from policies.config import Config, load
 from policies.model import Resource
 from policies.report import Report
+from policies.rule import Level
 from policies.rules import BY_NAME
 from tests.graph.stack import Stack, configuration
 from tests.graph.stack import load as load_stack
@@ -36,7 +37,11 @@ def resources_of(stack: str) -> tuple[Resource, ...]:
 
 def test_our_stacks_pass(stack: Stack) -> None:
     report = check(resources_of(stack.recording.stack), config_of(stack.recording.stack))
-    assert [(found.rule.name, found.where, found.message) for found in report.findings] == []
+    # a template's images have no digests, and its configuration says why
+    told = {"prod": {"pod-image-version"}}.get(stack.recording.stack, set())
+    assert {found.rule.name for found in report.findings if found.level is Level.ADVISORY} == told
+    mandatory = [found for found in report.findings if found.level is Level.MANDATORY]
+    assert [(found.rule.name, found.where, found.message) for found in mandatory] == []
     assert report.problems == ()
     assert report.gaps == ()
     assert report.exit_code == 0
@@ -306,8 +311,14 @@ def test_a_single_edit_is_found_by_exactly_its_rule(rule: str, index: int) -> No
 def test_there_are_enough_edits_and_each_changes_something() -> None:
     edits = [edit for several in EDITS.values() for edit in several]
     assert len(edits) >= 40
+    before = by_urn(resources_of("dev"))
     for edit in edits:
-        assert edited(edit) != list(resources_of("dev"))
+        assert by_urn(edited(edit)) != before
+
+
+def by_urn(resources: Iterable[Resource]) -> dict[str, Resource]:
+    """Resources in no order: an edited one stands last."""
+    return {resource.urn: resource for resource in resources}
 
 
 def test_every_rule_about_what_runs_here_has_an_edit() -> None:

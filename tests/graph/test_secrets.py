@@ -33,7 +33,8 @@ def read(stack: Stack, reader: Reader) -> str:
     if reader.service == "storage":
         return at(yaml.safe_load(stack.file("storage", CONFIG)), reader.path)
     if reader.service == "redis":
-        return stack.file("redis", "/etc/flatline/redis-password")
+        uri = yaml.safe_load(stack.file("whisper", CONFIG))["cacheCluster"]["configurationUri"]
+        return str(uri.partition("://:")[2].partition("@")[0])
     if reader.service == "cdn3":
         return stack.file("cdn3", "/etc/flatline/attachments.key")
     if reader.service == "cdn0-gate":
@@ -54,7 +55,9 @@ def decoded(reader: Reader, text: str) -> bytes:
 
 def material(stack: Stack, secret: Secret) -> bytes:
     """The bytes of a secret, the same for all of its readers."""
-    values = {decoded(reader, read(stack, reader)) for reader in secret.readers if reader.service != "signer"}
+    texts = {reader: read(stack, reader) for reader in secret.readers if reader.service != "signer"}
+    issued = any("known after creation" in text for text in texts.values())  # by AWS, for all readers as it is
+    values = {text.encode() if issued else decoded(reader, text) for reader, text in texts.items()}
     assert len(values) == 1, f"{secret.name} differs between its readers"
     return values.pop()
 
@@ -71,7 +74,7 @@ def texts(stack: Stack) -> set[str]:
         if resource.type == "tls:index/privateKey:PrivateKey":
             found |= {resource.outputs["privateKeyPem"], resource.outputs["privateKeyPemPkcs8"]}
     found.add(stack.get("Secret", "certificate")["stringData"]["tls.key"])
-    return {text.strip() for text in found}
+    return {text.strip() for text in found if "known after creation" not in text}
 
 
 def leaks(objects: list[Object], secrets: set[str]) -> list[str]:

@@ -8,6 +8,20 @@ import pytest
 from config.schema.dynamodb import TABLES
 from tests.graph.stack import Stack, configuration, load, recorded, stack_files
 
+HOLDS_DATA = {
+    "aws:dynamodb/table:Table",
+    "aws:elasticache/replicationGroup:ReplicationGroup",
+    "aws:kms/key:Key",
+    "aws:s3/bucket:Bucket",
+    "aws:s3/bucketObjectv2:BucketObjectv2",
+    "gcp:bigtable/instance:Instance",
+    "gcp:bigtable/table:Table",
+}
+"""Of clouds, besides the stand-alone Redis, which keeps nothing."""
+
+MADE_ONCE = {"random:index/randomPassword:RandomPassword", "random:index/randomId:RandomId"}
+"""Seeds of secrets, and of the buckets' names."""
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -60,8 +74,11 @@ def test_what_holds_data_is_protected(stack: Stack) -> None:
     protected = {"Namespace", "PersistentVolumeClaim"}
     for resource in stack.resources:
         kind = resource.outputs.get("kind")
-        lasting = kind in protected or resource.type == "random:index/randomPassword:RandomPassword"
+        lasting = kind in protected or resource.type in MADE_ONCE
         lasting = lasting or (resource.type.startswith("tls:") and resource.name.startswith("authority-"))
+        if resource.type in HOLDS_DATA and resource.name != "redis-pubsub":
+            assert resource.retain_on_delete, resource.urn
+            lasting = True
         assert resource.protect == lasting, resource.urn
 
 

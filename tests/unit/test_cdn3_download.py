@@ -788,7 +788,8 @@ def test_a_directory_that_is_away_is_no_proof_of_absence(tmp_path: Path) -> None
 
 def test_runs_confined_to_reading(tmp_path: Path) -> None:
     """Node's permission model allows it nothing but reading its program and the uploads."""
-    node = ("--permission", f"--allow-fs-read={DOWNLOAD}", f"--allow-fs-read={tmp_path / 'uploads'}")
+    readable = (DOWNLOAD, DOWNLOAD.with_name("aws.mjs"), tmp_path / "uploads")
+    node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
     (tmp_path / "uploads").mkdir()
     with serving(tmp_path, node=node) as server:
         assert server.ask(put(server.uploads, b"data")).body == b"data"

@@ -45,6 +45,7 @@ from tests.tus.hook import (
 )
 
 OTHER_SECRET = bytes(32)
+AWS = HOOK.with_name("aws.mjs")
 
 
 class Hook:
@@ -735,7 +736,7 @@ def test_runs_confined_answers_probes_and_ends_on_sigterm(tmp_path: Path) -> Non
     """Node's permission model allows it nothing but reading its program, its secret and the uploads."""
     uploads = tmp_path / "uploads"
     uploads.mkdir()
-    node = ("--permission", *(f"--allow-fs-read={path}" for path in (HOOK, tmp_path / "attachments.key", uploads)))
+    node = ("--permission", *(f"--allow-fs-read={path}" for path in (HOOK, AWS, tmp_path / "attachments.key", uploads)))
     with start_hook(tmp_path, uploads, "--health-listen", "127.0.0.1:0", node=node) as process:
         hooks, health = ports(process, 2)
         tusd, kubelet = Connection(hooks), Connection(health)

@@ -1,6 +1,7 @@
 """Imports point one way, and one module alone knows the target of a stack."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,20 +33,31 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
     ]
 
 
-OURS = ("components", "render", "cli", "policies", "tests", "docs")
+OURS = ("capacity", "components", "render", "cli", "policies", "tests", "docs")
 
 
 @pytest.mark.parametrize(
     ("folder", "forbidden"),
     [
         ("config", OURS),
-        ("components", ("render", "cli", "policies", "tests", "docs")),
+        ("capacity", tuple(package for package in OURS if package != "capacity")),
+        ("components", ("capacity", "render", "cli", "policies", "tests", "docs")),
         (
             "components/services",
             ("components.emulators", "components.cloud", "components.backend", "components.flatline"),
         ),
-        ("components/emulators", ("components.services", "components.backend", "components.flatline")),
-        ("components/kubernetes", ("components.services", "components.emulators", "components.backend")),
+        (
+            "components/cloud",
+            ("components.services", "components.emulators", "components.backend", "components.flatline"),
+        ),
+        (
+            "components/emulators",
+            ("components.services", "components.cloud", "components.backend", "components.flatline"),
+        ),
+        (
+            "components/kubernetes",
+            ("components.services", "components.emulators", "components.cloud", "components.backend"),
+        ),
         ("render", ("config", "components", "cli", "policies", "tests")),
         ("policies", ("config", "components", "render", "cli", "tests")),
     ],
@@ -62,12 +74,41 @@ def test_ingress_knows_no_service() -> None:
 
 
 def test_one_module_matches_on_the_target() -> None:
-    matching = [
+    """Nothing else of the program can tell the targets apart: what is made for the cloud takes its settings as data."""
+    program = [ROOT / "__main__.py", *modules("components"), *modules("render")]
+    knowing = {
         str(path.relative_to(ROOT))
-        for path in modules("components")
-        if "config.settings.Local" in imported(path) or "config.settings.Cloud" in imported(path)
-    ]
-    assert matching == ["components/backend.py"]
+        for path in program
+        if any(
+            name.startswith(("config.target", "config.settings.Local", "config.settings.Cloud"))
+            for name in imported(path)
+        )
+    }
+    assert {path for path in knowing if not path.startswith("components/cloud/")} == {"components/backend.py"}
+    assert [path for path in modules("components/cloud") if "config.target.Local" in imported(path)] == []
+    for path in program:
+        if path.name != "backend.py":
+            assert branches_on_the_target(ast.parse(path.read_text())) == [], path
+
+
+def branches_on_the_target(tree: ast.Module) -> list[int]:
+    """Lines that look at `<...>.target.kind`, or match or test what `<...>.target` is."""
+    subjects: list[ast.expr] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Match):
+            subjects.append(node.subject)
+        elif isinstance(node, ast.Attribute) and node.attr == "kind":
+            subjects.append(node.value)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"isinstance", "type"}:
+            subjects.append(node.args[0])
+    return [each.lineno for each in subjects if isinstance(each, ast.Attribute) and each.attr == "target"]
+
+
+@pytest.mark.parametrize(
+    "text", ["match s.target:\n  case _: pass", "s.target.kind == 'local'", "isinstance(s.target, Local)"]
+)
+def test_a_branch_on_the_target_is_found(text: str) -> None:
+    assert branches_on_the_target(ast.parse(text)) == [1]
 
 
 def test_components_read_no_environment_and_no_files() -> None:
@@ -80,6 +121,22 @@ def test_components_read_no_environment_and_no_files() -> None:
         assert not names & {"open", "Path"}, path
         assert offenders([path], "os", "pathlib", "socket", "urllib", "requests", "subprocess") == []
         assert "get_stack" not in path.read_text(), path
+
+
+def test_the_capacity_model_reads_no_environment_and_no_files() -> None:
+    for path in modules("capacity"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert not names & {"open", "print"}, path
+        assert offenders([path], "os", "sys", "pathlib", "socket", "subprocess", "pulumi", "random", "time") == []
+
+
+def test_what_the_bootstrap_imports_is_standard_library() -> None:
+    """A mistyped command and a question for help need no packages."""
+    for path in (ROOT / "cli" / "arguments.py", ROOT / "capacity" / "workload.py", ROOT / "capacity" / "__init__.py"):
+        tops = {name.partition(".")[0] for name in imported(path)}
+        assert tops <= set(sys.stdlib_module_names) | {"capacity"}
+    own = {name for name in imported(ROOT / "cli" / "arguments.py") if name.startswith("capacity.")}
+    assert own == {"capacity.workload"}
 
 
 def test_every_component_has_a_literal_type_of_its_own() -> None:

@@ -14,9 +14,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.forms import quantity_bytes
 from config.images import IMAGES
 from config.schema.secrets import BY_NAME
-from config.settings import Settings, SettingsError, load, quantity_bytes
+from config.settings import Settings, SettingsError, load
 
 
 def problems(**config: Any) -> list[str]:

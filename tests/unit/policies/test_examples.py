@@ -100,6 +100,18 @@ def test_named_services_may_be_opened() -> None:
     assert found(stack, given=config(**{"service-exposed": {"services": ["shop/web"]}})) == set()
 
 
+def test_a_token_may_be_for_a_named_audience() -> None:
+    def with_token(**projection: str) -> dict[str, Plain]:
+        volume = {"name": "tmp", "projected": {"sources": [{"serviceAccountToken": {"path": "token", **projection}}]}}
+        return changed(CLUSTER, "web", (*CONTAINER[:-2], "volumes", 0), volume)
+
+    given = config(**{"pod-service-account-token": {"audiences": ["sts.example.org"]}})
+    assert found(with_token(audience="sts.example.org"), given=given) == set()
+    assert found(with_token(audience="api.example.org"), given=given) == {"pod-service-account-token"}
+    assert found(with_token(), given=given) == {"pod-service-account-token"}
+    assert found(with_token(audience="sts.example.org")) == {"pod-service-account-token"}
+
+
 def test_replicas_share_no_volume() -> None:
     budget = obj(
         "policy/v1",

@@ -319,9 +319,9 @@ class TestRefused:
     def test_unknown_types(self) -> None:
         def program() -> None:
             provider = pulumi.ProviderResource("aws", "aws")
-            pulumi.CustomResource("aws:s3/bucket:Bucket", "it", {}, ResourceOptions(provider=provider))
+            pulumi.CustomResource("aws:sqs/queue:Queue", "it", {}, ResourceOptions(provider=provider))
 
-        with pytest.raises(RecordingError, match=r"aws:s3/bucket:Bucket 'it': only the Pulumi engine"):
+        with pytest.raises(RecordingError, match=r"aws:sqs/queue:Queue 'it': only the Pulumi engine"):
             run(program)
 
     def test_a_provider_of_another_package(self) -> None:
@@ -534,9 +534,11 @@ class TestRuntime:
         seen: list[Recorded] = []
 
         class Watching(SeededValues):
-            def outputs(self, resource: Recorded) -> Created:
+            def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
                 seen.append(resource)
-                return super().outputs(resource)
+                assert provider is not None
+                assert provider.urn == resource.provider
+                return super().outputs(resource, provider)
 
         run(whole, values=Watching())
         assert all(resource.custom and not resource.type.startswith("pulumi:") for resource in seen)

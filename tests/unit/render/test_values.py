@@ -15,7 +15,7 @@ import pulumi_tls as tls
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pulumi import ResourceOptions, _types
+from pulumi import CustomResource, ResourceOptions, _types
 
 from render import random_provider
 from render.entropy import Entropy, SeededEntropy, SystemEntropy
@@ -415,7 +415,7 @@ class TestKubernetesObjects:
                 r"a list of objects",
             ),
             (
-                lambda opts: kubernetes.helm.v3.Release("it", chart="traefik", opts=opts),
+                lambda opts: CustomResource("kubernetes:helm.sh/v2:Chart", "it", {"chart": "traefik"}, opts),
                 r"not a single Kubernetes object",
             ),
             (

@@ -1,0 +1,140 @@
+"""The gate of CDN0: the only door to the bucket of avatars and stickers, whatever the bucket is in."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pulumi
+
+from components.capabilities import Access, Route
+from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.platform import Platform
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
+from components.kubernetes.workload import Workload, WorkloadArgs
+from components.programs import AWS_CLIENT, CDN0_GATE
+from components.secrets import Secrets
+from components.text import json_of, nested
+from config.schema.objects import CDN0_KEYS
+
+PORT, HEALTH_PORT = 8080, 8081
+CONFIG, CREDENTIALS = "/opt/flatline/cdn0-gate.json", "/opt/flatline/cdn0-credentials.json"
+
+PUBLIC_KEYS = "|".join(rule.pattern for rule in CDN0_KEYS)
+NO_UPGRADE = "!HeaderRegexp(`Upgrade`, `.*`)"
+READS = f"(Method(`GET`) || Method(`HEAD`)) && PathRegexp(`^/(?:{PUBLIC_KEYS})$`) && {NO_UPGRADE}"
+UPLOADS = f"Method(`POST`) && Path(`/`) && HeaderRegexp(`Content-Type`, `^multipart/form-data`) && {NO_UPGRADE}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateArgs:
+    """`store` and `upstream` as in programs/cdn0-gate.mjs; `access` is what it needs to reach the store.
+
+    `deletes` lets a signer delete through the gate.
+    """
+
+    platform: Platform
+    secrets: Secrets
+    store: Literal["emulator", "s3"]
+    upstream: str
+    bucket: pulumi.Input[str]
+    region: str
+    access: Access
+    deletes: bool
+    scale: Scale
+
+
+def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
+    """The gate's pods. It makes its own requests; a client's request is never passed on."""
+    configuration = {
+        "listen": {"port": PORT},
+        "health": {"port": HEALTH_PORT},
+        "store": args.store,
+        "upstream": args.upstream,
+        "bucket": args.bucket,
+        "region": args.region,
+        "reads": [rule.pattern for rule in CDN0_KEYS],
+        "uploads": {rule.name: {"pattern": rule.pattern, "maxBytes": rule.max_bytes} for rule in CDN0_KEYS},
+    }
+    files = Files(
+        name,
+        FilesArgs(
+            namespace=args.platform.namespace,
+            files={
+                CDN0_GATE.path: CDN0_GATE.text,
+                AWS_CLIENT.path: AWS_CLIENT.text,
+                CONFIG: json_of(configuration),
+            },
+        ),
+        opts,
+    )
+    keys = nested(args.secrets.of("cdn0-gate"))
+    credentials = Files(
+        f"{name}-credentials",
+        FilesArgs(
+            namespace=args.platform.namespace,
+            files={
+                CREDENTIALS: json_of(
+                    [
+                        {
+                            "name": signer,
+                            **keys[signer],
+                            "uploads": [rule.name for rule in CDN0_KEYS if rule.signer == signer],
+                            "deletes": [
+                                rule.name
+                                for rule in CDN0_KEYS
+                                if rule.signer == signer and rule.deletes and args.deletes
+                            ],
+                        }
+                        for signer in sorted(keys)
+                    ]
+                )
+            },
+            secret=True,
+        ),
+        opts,
+    )
+    alive, ready = Check(port="health", path="/healthz"), Check(port="health", path="/readyz")
+    return Workload(
+        name,
+        WorkloadArgs(
+            pod=PodArgs(
+                platform=args.platform,
+                name=name,
+                component="cdn0",
+                access=(args.access,),
+                scale=args.scale,
+                grace=40,
+                containers=(
+                    Container(
+                        name="gate",
+                        image="node",
+                        command=("node", CDN0_GATE.path),
+                        args=("--config", CONFIG, "--credentials", CREDENTIALS),
+                        ports=(
+                            Port(name="http", number=PORT),
+                            Port(name="health", number=HEALTH_PORT, published=False),
+                        ),
+                        files=(files, credentials),
+                        probes=Probes(startup=alive, readiness=ready, liveness=alive),
+                        resources=Resources(cpu="50m", memory="96Mi", memory_limit="384Mi"),
+                        stop_delay=5,
+                    ),
+                ),
+            ),
+        ),
+        opts,
+    )
+
+
+def routes(name: str, pods: Workload, bucket: pulumi.Input[str]) -> tuple[Route, ...]:
+    """Reads of public keys and uploads by form; nothing else has a route."""
+    return tuple(
+        Route(
+            name=f"{name}-{role}",
+            host="cdn0",
+            endpoint=pods.endpoint("http"),
+            match=match,
+            prefix=pulumi.Output.concat("/", bucket),
+            no_query=True,
+        )
+        for role, match in (("read", READS), ("upload", UPLOADS))
+    )

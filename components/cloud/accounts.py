@@ -1,0 +1,133 @@
+"""Everything of an installation that is in AWS and Google Cloud."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.base import Component
+from components.cloud.bigtable import BigtableInstance, BigtableInstanceArgs
+from components.cloud.durability import Durability
+from components.cloud.dynamodb import Tables, TablesArgs
+from components.cloud.encryption import Encryption, EncryptionArgs
+from components.cloud.identity import CloudIdentities, CloudIdentitiesArgs
+from components.cloud.objects import Buckets, BucketsArgs
+from components.cloud.redis import ElastiCaches, ElastiCachesArgs
+from components.cloud.uploaders import Uploaders, UploadersArgs
+from config.schema import bigtable, dynamodb
+from config.schema.objects import Signer
+from config.target import Cloud, ElastiCache
+
+HTTPS = 443
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccountsArgs:
+    """`upload_keys` are the epochs (newest, used) of the keys that sign upload forms, by signer."""
+
+    target: Cloud
+    dynamic_config: str
+    upload_days: int
+    unfinished_upload_days: int
+    upload_keys: Mapping[Signer, tuple[int, int]]
+
+
+class Accounts(Component):
+    """Tables, buckets, the key they are encrypted with, the groups' instance, and who may use what."""
+
+    TYPE = "flatline:cloud:Accounts"
+
+    def __init__(self, name: str, args: AccountsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        amazon, google = args.target.aws, args.target.gcp
+        self._aws = amazon
+        self._durability = Durability.PROTECTED if amazon.removal_protection else Durability.DISPOSABLE
+        networks = tuple((network, (HTTPS,)) for network in amazon.networks)
+        self._encryption = Encryption(
+            "encryption",
+            EncryptionArgs(
+                prefix=amazon.name_prefix, region=amazon.region, own=amazon.kms_key, durability=self._durability
+            ),
+            self.child,
+        )
+        tables = Tables(
+            "tables",
+            TablesArgs(
+                region=amazon.region,
+                tables=dynamodb.TABLES,
+                name_of=amazon.table_name,
+                adopted=frozenset(amazon.adopt.tables.values()),
+                durability=lambda table: self._unless(table in amazon.replace_tables),
+                encryption=self._encryption,
+                networks=networks,
+            ),
+            self.child,
+        )
+        buckets = Buckets(
+            "buckets",
+            BucketsArgs(
+                prefix=amazon.name_prefix,
+                region=amazon.region,
+                adopted=amazon.adopt.buckets,
+                dynamic_config=args.dynamic_config,
+                upload_days=args.upload_days,
+                unfinished_upload_days=args.unfinished_upload_days,
+                encryption=self._encryption,
+                durability=self._durability,
+                networks=networks,
+            ),
+            self.child,
+        )
+        uploaders = Uploaders(
+            "uploaders",
+            UploadersArgs(prefix=amazon.name_prefix, bucket=buckets.cdn0_arn, epochs=args.upload_keys),
+            self.child,
+        )
+        groups = BigtableInstance(
+            "groups",
+            BigtableInstanceArgs(
+                project=google.project,
+                instance=google.instance,
+                clusters=tuple(google.clusters),
+                tables=bigtable.TABLES,
+                backup_days=google.backup_days,
+                adopt=google.adopt,
+                durability=self._durability,
+                table_durability={
+                    table.name: self._unless(table.name in google.replace_tables) for table in bigtable.TABLES.values()
+                },
+                networks=tuple((network, (HTTPS,)) for network in google.networks),
+            ),
+            self.child,
+        )
+        self.identities = CloudIdentities("identities", CloudIdentitiesArgs(aws=amazon, gcp=google), self.child)
+        self.dynamodb, self.bigtable = tables.dynamodb, groups.bigtable
+        self.objects, self.uploads, self.public_reads = buckets.objects, buckets.uploads, buckets.public_reads
+        self.issued = uploaders.issued
+        self.register_outputs({})
+
+    def elasticache(
+        self, wanted: ElastiCache, password: pulumi.Input[str], opts: pulumi.ResourceOptions
+    ) -> ElastiCaches:
+        """Caches beside the tables, encrypted with the same key."""
+        return ElastiCaches(
+            "redis",
+            ElastiCachesArgs(
+                prefix=self._aws.name_prefix,
+                password=password,
+                node_type=wanted.node_type,
+                shards=wanted.shards,
+                replicas_per_shard=wanted.replicas_per_shard,
+                pubsub_node_type=wanted.pubsub_node_type,
+                snapshot_days=wanted.snapshot_days,
+                vpc=wanted.vpc,
+                subnets=tuple(wanted.subnets),
+                networks=tuple(self._aws.networks),
+                encryption=self._encryption,
+                durability=self._durability,
+            ),
+            opts,
+        )
+
+    def _unless(self, disposable: bool) -> Durability:
+        return Durability.DISPOSABLE if disposable else self._durability

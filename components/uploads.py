@@ -1,0 +1,17 @@
+"""Uploads of CDN3 on a volume, which one pod at a time can mount."""
+
+from components.capabilities import Access, Uploads
+from components.kubernetes.pod import Disk, DiskMount
+
+FOLDER = "/srv/tusd-data/data"
+
+
+def on_disk(disk: Disk) -> Uploads:
+    """tusd's file store, and the same folder for the programs beside it."""
+    return Uploads(
+        access=Access(),
+        tusd=(f"--upload-dir={FOLDER}",),
+        programs=(f"--upload-dir={FOLDER}",),
+        disks=(disk,),
+        mounts=(DiskMount(disk=disk.name, path=FOLDER),),
+    )

@@ -1,0 +1,245 @@
+/**
+ * CDN3's front of uploads where tusd keeps them in S3: gives each upload the address under which clients resume it.
+ *
+ * tusd's S3 store (2.8.0) knows an upload only as `<key>+<id of the multipart upload>`. Signal for Android goes on at
+ * the Location of the creation, but Signal for iOS (UploadEndpointCDN3) and Signal Desktop (tusProtocol) at the
+ * upload's key behind the address where they created it, which tusd answers with a 404. So this program passes every
+ * request on to tusd as it is, but for two things: in the path of a request, `<base path><key>` becomes tusd's own id,
+ * read from `<prefix><key>.info` in S3 in the pod's own name (aws.mjs; s3:GetObject for the prefix, s3:ListBucket for
+ * the bucket); and in the Location of an answer, the id becomes the key.
+ *
+ * Bodies stream both ways. A client that leaves ends the request to tusd, which then keeps what has arrived. A client
+ * that moves no byte for --idle-seconds is dropped; tusd has a shorter limit of its own (--network-timeout).
+ * Logs one JSON line per error, and of a key only its first characters.
+ */
+import { once } from 'node:events';
+import http from 'node:http';
+import { isIP } from 'node:net';
+import { pipeline } from 'node:stream/promises';
+import { parseArgs } from 'node:util';
+
+import { codeOf, CredentialsError, FlagError, S3_FLAGS, S3_USAGE, storeOf } from './aws.mjs';
+
+const USAGE = `usage: cdn3-resume.mjs --listen ADDRESS:PORT --health-listen ADDRESS:PORT --tusd ADDRESS:PORT
+  ${S3_USAGE}
+  [--base-path /PATH/] [--max-connections NUMBER] [--header-seconds SECONDS] [--idle-seconds SECONDS]
+  [--drain-seconds SECONDS]`;
+const DEFAULTS = {
+  listen: '', 'health-listen': '', tusd: '', 'base-path': '/attachments/',
+  'max-connections': '512', 'header-seconds': '20', 'idle-seconds': '120', 'drain-seconds': '30',
+};
+
+const KEY = '[A-Za-z0-9_-]{20}';
+/** S3's ids of multipart uploads are letters, digits, and these. */
+const ID = new RegExp(`^(${KEY})\\+[A-Za-z0-9._~-]{1,512}$`);
+/** Of one connection only, or made anew on the other one (RFC 9110, 7.6.1). */
+const HOP_BY_HOP = new Set(['connection', 'expect', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
+const INFO_LIMIT = 64 * 1024;
+/** For S3's answer about one key. */
+const S3_MS = 10_000;
+/** Longer than the 90 s after which Traefik drops an idle connection, so that it never meets a closed one. */
+const KEEP_ALIVE_MS = 120_000;
+/** For reading on after an answer that came early, so that it is not lost in a connection reset. */
+const LINGER_MS = 3000;
+
+/** An answer of this program's own. */
+class Refusal extends Error {
+  constructor(status, headers = {}) {
+    super(`${status}`);
+    this.status = status;
+    this.headers = headers;
+  }
+}
+
+function log(event, fields = {}) {
+  console.log(JSON.stringify({ time: new Date().toISOString(), event, ...fields }));
+}
+
+function stop(problem) {
+  console.error(`cdn3-resume: ${problem}\n${USAGE}`);
+  process.exit(2);
+}
+
+// --- configuration ---------------------------------------------------------------------------------------------
+
+function address(name, text) {
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})$/.exec(text) ?? [];
+  const host = bracketed ?? plain ?? '';
+  if (!isIP(host) || Number(port) > 65535) stop(`--${name} must be an IP address and a port, such as 0.0.0.0:8080`);
+  return { host, port: Number(port) };
+}
+
+function store(flags) {
+  const report = ({ message }) => log('credentials-error', { reason: message });
+  try {
+    return storeOf(flags, { session: 'cdn3-resume', report });
+  } catch (error) {
+    if (error instanceof FlagError || error instanceof CredentialsError) stop(error.message);
+    throw error;
+  }
+}
+
+function configure() {
+  const options = Object.entries(DEFAULTS).map(([name, value]) => [name, { type: 'string', default: value }]);
+  let values;
+  try {
+    ({ values } = parseArgs({ options: { ...Object.fromEntries(options), ...S3_FLAGS } }));
+  } catch (error) {
+    stop(error.message);
+  }
+  const whole = (name) => {
+    if (!/^[1-9][0-9]{0,5}$/.test(values[name])) stop(`--${name} must be a whole number, 1 to 999999`);
+    return Number(values[name]);
+  };
+  const basePath = values['base-path'];
+  if (!/^\/([A-Za-z0-9_-]+\/)*$/.test(basePath)) stop('--base-path must begin and end with a slash');
+  return {
+    listen: address('listen', values.listen),
+    healthListen: address('health-listen', values['health-listen']),
+    tusd: address('tusd', values.tusd),
+    basePath,
+    maxConnections: whole('max-connections'),
+    headerMs: whole('header-seconds') * 1000,
+    idleMs: whole('idle-seconds') * 1000,
+    drainMs: whole('drain-seconds') * 1000,
+    store: store(values),
+  };
+}
+
+const config = configure();
+const RESUMED = new RegExp(`^${config.basePath}(${KEY})$`);
+const LOCATED = new RegExp(`^(.*${config.basePath}${KEY})\\+[^/?#]*$`);
+
+// --- names -----------------------------------------------------------------------------------------------------
+
+/** The id that the upload's info tells; a Refusal of 404 for a key without an upload. */
+async function idOf(key, signal) {
+  const { bucket, prefix } = config.store;
+  const answer = await bucket.read('GET', `${prefix}${key}.info`, {}, signal);
+  if (answer.statusCode !== 200) {
+    const [code] = await codeOf(answer);
+    if (answer.statusCode === 404 && code === 'NoSuchKey') throw new Refusal(404);
+    throw new Error(['S3 answered', answer.statusCode, code].join(' ').trim());
+  }
+  let text = '';
+  for await (const chunk of answer.setEncoding('utf8')) {
+    text += chunk;
+    if (text.length > INFO_LIMIT) throw new Error('the info is too long');
+  }
+  const id = JSON.parse(text)?.ID;
+  if (ID.exec(id)?.[1] !== key) throw new Error('the info names another upload');
+  return id;
+}
+
+/** The path to ask tusd for. */
+async function pathFor({ url, method }, signal) {
+  const key = ['HEAD', 'PATCH'].includes(method) && RESUMED.exec(url)?.[1];
+  if (!key) return url;
+  try {
+    return `${config.basePath}${await idOf(key, AbortSignal.any([signal, AbortSignal.timeout(S3_MS)]))}`;
+  } catch (error) {
+    if (error instanceof Refusal || signal.aborted) throw error;
+    const reason = error instanceof SyntaxError ? 'the info is not JSON' : (error.code ?? error.message);
+    log('error', { key: `${key.slice(0, 4)}…`, reason });
+    throw new Refusal(503, { 'Retry-After': '10' });
+  }
+}
+
+// --- one request -----------------------------------------------------------------------------------------------
+
+/** The header lines to pass on, as name, value, name, value. */
+function passed(rawHeaders, listed = '') {
+  const dropped = new Set([...HOP_BY_HOP, ...listed.toLowerCase().split(',').map((name) => name.trim())]);
+  return rawHeaders.filter((_, i) => !dropped.has(rawHeaders[i - (i % 2)].toLowerCase()));
+}
+
+/** The header lines of tusd's answer, with the address of an upload that clients can keep to. */
+function answered({ headers, rawHeaders }) {
+  const lines = passed(rawHeaders, headers.connection);
+  const located = (i) => i % 2 === 1 && lines[i - 1].toLowerCase() === 'location';
+  return lines.map((text, i) => (located(i) ? text.replace(LOCATED, '$1') : text));
+}
+
+/** Ends an answer whose request may still be on its way. */
+async function finish(request, response) {
+  const enough = AbortSignal.timeout(LINGER_MS);
+  if (!request.complete) await once(request.resume(), 'end', { signal: enough }).catch(() => {}); // read or not
+  response.end();
+}
+
+async function pass(request, response, controller) {
+  const { signal } = controller;
+  const path = await pathFor(request, signal);
+  const { host, port } = config.tusd;
+  const { method } = request;
+  const headers = passed(request.rawHeaders, request.headers.connection);
+  const outgoing = http.request({ host, port, path, method, headers, setHost: false, agent: false, signal });
+  const answer = await new Promise((resolve, reject) => {
+    outgoing.once('response', resolve).on('error', reject);
+    request.pipe(outgoing); // tusd may answer before it has the whole body
+  });
+  const fields = answered(answer);
+  if (!request.complete) fields.push('Connection', 'close');
+  response.writeHead(answer.statusCode, fields);
+  await pipeline(answer, response, { signal, end: false });
+  request.unpipe(outgoing);
+  await finish(request, response);
+}
+
+async function handle(request, response) {
+  const controller = new AbortController();
+  response.once('close', () => controller.abort());
+  try {
+    await pass(request, response, controller);
+  } catch (error) {
+    if (controller.signal.aborted) return; // the client has gone
+    const own = error instanceof Refusal;
+    if (!own) log('error', { reason: error.code ?? error.message });
+    if (response.headersSent) return void request.socket.destroy();
+    const { status, headers } = own ? error : new Refusal(502);
+    const end = request.complete ? {} : { Connection: 'close' };
+    const about = { 'Tus-Resumable': '1.0.0', 'Cache-Control': 'no-store', 'Content-Length': 0 };
+    response.writeHead(status, { ...about, ...headers, ...end }).flushHeaders();
+    await finish(request, response);
+  }
+}
+
+// --- the servers -----------------------------------------------------------------------------------------------
+
+function health(request, response) {
+  const known = request.url.split('?', 1)[0] === '/healthz';
+  const ready = known && config.store.credentials.obtained;
+  response.writeHead(!known ? 404 : ready ? 200 : 503, { 'Content-Type': 'application/json', Connection: 'close' });
+  response.end(JSON.stringify(known ? { ready } : { error: 'no such path' }));
+}
+
+function serve({ host, port }, server) {
+  server.on('error', (error) => {
+    if (server.listening) log('error', { reason: error.code });
+    else stop(`cannot listen on ${host}:${port} (${error.code})`);
+  });
+  server.listen(port, host, () => log('listening', { host, port: server.address().port }));
+}
+
+const server = http.createServer({
+  headersTimeout: config.headerMs,
+  requestTimeout: 0, // an upload may take any time
+  connectionsCheckingInterval: 1000,
+  keepAliveTimeout: KEEP_ALIVE_MS,
+}, handle);
+const probes = http.createServer(health);
+server.timeout = config.idleMs;
+server.maxConnections = config.maxConnections;
+serve(config.listen, server);
+serve(config.healthListen, probes);
+config.store.credentials.obtain();
+
+for (const signal of ['SIGTERM', 'SIGINT']) {
+  process.once(signal, () => {
+    log('stopping', { signal });
+    probes.close();
+    server.close();
+    server.closeIdleConnections();
+    setTimeout(() => process.exit(0), config.drainMs).unref();
+  });
+}

@@ -1,0 +1,146 @@
+"""What keeps the pods running and replaceable: starts, stops, memory, and names that follow content."""
+
+import json
+import re
+from typing import Any
+
+from tests.graph.stack import Object, Pod, Stack, configuration, load, recorded
+
+MIB = 1 << 20
+LABELS = {"name", "component", "instance", "part-of"}
+"""Labels of pods below `app.kubernetes.io/`: none changes with a version, which would restart every pod."""
+
+SLOW = {"whisper": 120, "whisper-persister": 120, "storage": 120, "registration": 60}
+"""Seconds that a JVM may need for its first answer on a busy node."""
+
+
+def variables(container: Object) -> dict[str, str]:
+    return {entry["name"]: entry.get("value", "") for entry in container.get("env", ())}
+
+
+def mebibytes(quantity: str) -> int:
+    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
+    return int(number) * (1024 if unit == "Gi" else 1)
+
+
+def memory(container: Object) -> int:
+    """The limit, in MiB."""
+    return mebibytes(container["resources"]["limits"]["memory"])
+
+
+def startup(container: Object) -> int:
+    """Seconds until the first success of its start-up probe must have come."""
+    probe = container["startupProbe"]
+    return int(probe["periodSeconds"] * probe["failureThreshold"])
+
+
+def servers(stack: Stack) -> list[Pod]:
+    return [pod for pod in stack.pods() if pod.owner["kind"] in {"Deployment", "StatefulSet"}]
+
+
+def test_redis_pods_start_together_and_have_time_to_hand_over() -> None:
+    """A node that waits for an earlier one's readiness waits for ever after a loss of all."""
+    redis = load("dev").get("StatefulSet", "redis")["spec"]
+    assert redis["podManagementPolicy"] == "Parallel"
+    pod = redis["template"]["spec"]
+    (server,) = pod["containers"]
+    assert server["lifecycle"]["preStop"]["exec"]["command"][-1] in [m["mountPath"] for m in server["volumeMounts"]]
+    assert pod["terminationGracePeriodSeconds"] >= int(variables(server)["REDIS_STOP_SECONDS"]) + 30
+
+
+def test_redis_has_memory_for_rewriting_its_file() -> None:
+    for name in ("redis", "redis-pubsub"):
+        (server,) = load("dev").pod(name).spec["containers"]
+        assert 2 * int(variables(server)["REDIS_MAXMEMORY"]) <= memory(server) * MIB
+
+
+def test_redis_becomes_fewer_only_after_the_membership_program_agrees() -> None:
+    (nodes,) = (r for r in load("dev").resources if r.type == "flatline:kubernetes:Workload" and r.name == "redis")
+    assert [urn for urn in nodes.dependencies if urn.endswith("apps/v1:Deployment::redis-membership")]
+
+
+def test_heaps_fit_into_their_limits(stack: Stack) -> None:
+    """Storage's image asks for 8 GiB, and a JVM without a word takes no notice of what else runs in its container."""
+    checked = 0
+    for pod in stack.pods():
+        for container in pod.spec["containers"]:
+            words = [*container.get("command", ()), *variables(container).get("_JAVA_OPTIONS", "").split()]
+            if container["name"] in {"storage", "whisper", "whisper-persister", "command"}:
+                shares = [int(word.partition("=")[2]) for word in words if word.startswith("-XX:MaxRAMPercentage=")]
+                sizes = [int(word[4:-1]) for word in words if re.fullmatch(r"-Xmx\d+m", word)]
+                (heap,) = [share * memory(container) // 100 for share in shares] + sizes
+                assert 0 < heap <= 0.76 * memory(container), pod.name
+                assert "-XX:+ExitOnOutOfMemoryError" in words
+                checked += 1
+    assert checked >= 9
+
+
+def test_slow_starts_are_waited_for(stack: Stack) -> None:
+    for pod in servers(stack):
+        for container in pod.spec["containers"]:
+            assert startup(container) >= SLOW.get(pod.labels["app.kubernetes.io/name"], 60), pod.name
+
+
+def test_seeds_have_the_time_that_they_ask_for(stack: Stack) -> None:
+    for pod in stack.pods():
+        for container in pod.spec["containers"]:
+            name = pod.labels["app.kubernetes.io/name"]
+            if container["name"] in {"localstack", "cdn0-store"}:
+                seed = json.loads(stack.file(name, "/opt/flatline/seed.json"))
+                assert seed["deadlineSeconds"] + 30 <= startup(container)
+            if container["name"] == "seed":
+                deadline = int(container["args"][container["args"].index("--deadline") + 1])
+                assert deadline + 30 <= pod.owner["spec"]["activeDeadlineSeconds"]
+
+
+def test_localstack_keeps_tables_and_deletes_expired_rows(stack: Stack) -> None:
+    """Without the second one, rows that have expired are hidden and stay on the disk for good."""
+    for pod in stack.pods():
+        for container in pod.spec["containers"]:
+            if container["name"] in {"localstack", "cdn0-store"}:
+                assert variables(container)["CLEAR_TMP_FOLDER"] == "0"
+                assert variables(container)["DYNAMODB_REMOVE_EXPIRED_ITEMS"] == "1"
+
+
+def test_labels_of_pods_hold_nothing_that_a_version_changes(stack: Stack) -> None:
+    for pod in stack.pods():
+        assert set(pod.labels) == {f"app.kubernetes.io/{name}" for name in LABELS}, pod.name
+
+
+def test_what_cannot_be_changed_is_named_after_its_content(stack: Stack) -> None:
+    """A Job, or an immutable ConfigMap or Secret, that keeps its name makes the next update fail."""
+    named = [
+        resource.urn
+        for resource in stack.resources
+        if resource.outputs.get("kind") in {"Job", "ConfigMap", "Secret"} and "name" in resource.inputs["metadata"]
+    ]
+    assert named == []
+
+
+def test_every_file_is_mounted_by_a_pod(stack: Stack) -> None:
+    """But for the certificate, which is the proxy's."""
+    for kind, source, key in (("ConfigMap", "configMap", "name"), ("Secret", "secret", "secretName")):
+        mounted = {
+            (pod.namespace, volume[source][key])
+            for pod in stack.pods()
+            for volume in pod.spec.get("volumes", ())
+            if source in volume
+        }
+        known = {
+            (o["metadata"]["namespace"], o["metadata"]["name"])
+            for o in stack.of(kind)
+            if o.get("type") != "kubernetes.io/tls"
+        }
+        unused = {name for _, name in known - mounted if not name.startswith("emulators-wait-")}
+        assert unused == set(), kind
+
+
+def test_the_storage_class_of_the_settings_is_that_of_every_claim() -> None:
+    target = json.dumps({"kind": "local", "storageClass": "fast"})
+    stack = Stack(recorded({**configuration("dev"), "flatline:target": target}))
+    claims: list[Any] = [o["spec"] for o in stack.of("PersistentVolumeClaim")]
+    claims += [t["spec"] for o in stack.of("StatefulSet") for t in o["spec"]["volumeClaimTemplates"]]
+    assert len(claims) == 4
+    assert {spec["storageClassName"] for spec in claims} == {"fast"}
+    classes = [o["spec"].get("storageClassName") for o in load("dev").of("PersistentVolumeClaim")]
+    assert classes == [None] * 3

@@ -1,0 +1,482 @@
+"""The CDN0 gate in front of Amazon S3: reads in the pod's own name, and forms that S3 verifies once more."""
+
+import hashlib
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+from moto.server import ThreadedMotoServer
+
+from config.schema.objects import CDN0_KEYS, MIB
+from tests.unit.cdn0_forms import Request, Signer, form, multipart, post, receive, send
+from tests.unit.cdn0_s3 import Identity, PrivateS3, private_s3
+from tests.unit.cdn0_vectors import FILE, LIMITS, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector
+from tests.unit.test_cdn0_gate import (
+    BUCKET,
+    RETURNED,
+    SITE,
+    STORAGE,
+    WHISPER,
+    Gate,
+    arguments,
+    configuration,
+    credentials,
+    good,
+    read,
+    running,
+    until,
+)
+
+TOKEN = "the-session-token/of+the-pod=="
+POD = Identity("ASIAPODTEST", "pod-secret-of-this-test-0123456789", TOKEN, reads="(?:profiles|stickers|groups)/.*")
+UPLOADERS = [
+    Identity(
+        signer.access_key_id,
+        signer.secret_access_key,
+        uploads="|".join(rule.pattern for rule in CDN0_KEYS if rule.signer == name),
+    )
+    for name, signer in (("whisper", WHISPER), ("storage", STORAGE))
+]
+READ_HEADERS = {
+    *("host", "connection", "range", "authorization", "x-amz-date", "x-amz-content-sha256", "x-amz-security-token"),
+    *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
+}
+FORM_HEADERS = {"host", "connection", "content-type", "content-length"}
+
+
+def pod_file(folder: Path, identity: Identity = POD) -> dict[str, str]:
+    """The environment of a pod with a file of credentials."""
+    file = folder / "aws-credentials"
+    lines = {
+        "aws_access_key_id": identity.access_key_id,
+        "aws_secret_access_key": identity.secret_access_key,
+        "aws_session_token": identity.session_token,
+    }
+    text = "".join(f"{name} = {value}\n" for name, value in lines.items() if value)
+    file.write_text(f"[default]\n{text}")
+    return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
+
+
+@contextmanager
+def gate_for(folder: Path, port: int, identity: Identity = POD, **changes: Any) -> Iterator[Gate]:
+    config = configuration(port, store="s3", **changes)
+    with running(folder, config, environment=pod_file(folder, identity)) as gate:
+        yield gate
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PrivateS3]:
+    with private_s3(SITE, POD, *UPLOADERS) as s3:
+        yield s3
+
+
+@pytest.fixture
+def s3(server: PrivateS3) -> PrivateS3:
+    server.reset()
+    return server
+
+
+@pytest.fixture(scope="module")
+def gate(server: PrivateS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    with gate_for(tmp_path_factory.mktemp("gate"), server.port) as gate:
+        yield gate
+
+
+def assert_clean(s3: PrivateS3) -> None:
+    """Whatever a client sent, S3 sees only requests that the gate made itself."""
+    for seen in s3.requests:
+        if seen.method == "POST":
+            assert seen.target == f"/{BUCKET}"
+            assert set(seen.headers) == FORM_HEADERS
+        else:
+            assert seen.method in ("GET", "HEAD")
+            key = seen.target.removeprefix(f"/{BUCKET}/").replace("%3D", "=")
+            assert any(re.fullmatch(rule.pattern, key) for rule in CDN0_KEYS)
+            assert set(seen.headers) <= READ_HEADERS
+
+
+def events(gate: Gate) -> list[dict[str, Any]]:
+    """The lines that it has logged since the last call."""
+    return [json.loads(gate.lines.get()) for _ in range(gate.lines.qsize())]
+
+
+# ---- every vector ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
+def test_vector(vector: Vector, gate: Gate, s3: PrivateS3) -> None:
+    reply = gate.send(vector.build(gate.site))
+    assert reply.status in vector.answers, reply
+    assert set(reply.headers) <= RETURNED
+    assert b"secret" not in reply.body
+    assert_clean(s3)
+    stored = {key: body for key, (body, _) in s3.objects.items()}
+    methods = [seen.method for seen in s3.requests]
+    match vector.reach:
+        case "stores":
+            assert methods == ["POST"]
+            assert reply.headers["etag"]
+            assert stored != STORED
+        case "read":
+            # a HEAD has no body that tells why it was refused
+            assert methods in (["GET"], ["HEAD"], ["HEAD", "GET"])
+            assert stored == STORED
+        case "aborted":
+            until(lambda: all(seen.broken for seen in s3.requests))
+            assert set(methods) <= {"POST"}
+            assert stored == STORED
+        case "nothing":
+            assert methods == []
+            assert stored == STORED
+
+
+# ---- uploads --------------------------------------------------------------------------------------------------
+
+
+def test_a_form_arrives_as_it_was_signed(gate: Gate, s3: PrivateS3) -> None:
+    file = os.urandom(MIB + 17)
+    fields = form(SITE, PROFILE, LIMITS["profiles"], content_type="image/jpeg; q=1").signed()
+    reply = gate.send(post(SITE, multipart(fields, file)))
+    assert (reply.status, reply.body) == (204, b"")
+    assert reply.headers["etag"] == f'"{hashlib.md5(file, usedforsecurity=False).hexdigest()}"'
+    assert s3.objects[PROFILE] == (file, "image/jpeg; q=1")
+    assert s3.fields == [fields]
+    assert gate.send(read()).body == file
+
+
+@pytest.mark.parametrize("size", [1, 2, 77, 65535, 65536, 65537])
+@pytest.mark.parametrize("step", [7, 4096])
+def test_a_form_may_arrive_in_any_pieces(gate: Gate, s3: PrivateS3, size: int, step: int) -> None:
+    file = (b"\r\n--" * size)[:size]
+    wire = good(file).wire()
+    with gate.connect() as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(wire), step if size < 100 else max(step, 1000)):
+            connection.sendall(wire[at : at + (step if size < 100 else max(step, 1000))])
+        assert receive(connection, "POST").status == 204
+    assert s3.objects[PROFILE][0] == file
+
+
+def test_a_form_that_breaks_off_leaves_nothing(gate: Gate, s3: PrivateS3) -> None:
+    wire = good(os.urandom(MIB)).wire()
+    with gate.connect() as connection:
+        connection.sendall(wire[:-1])
+        until(lambda: s3.requests and s3.requests[0].received > MIB // 2)
+    until(lambda: s3.requests[0].broken)
+    assert s3.objects == {key: (body, "application/octet-stream") for key, body in STORED.items()}
+
+
+STRANGER = Signer("AKIASTRANGERTEST", "stranger-secret-of-this-test-0123456789")
+
+
+def test_s3_has_the_last_word_about_a_form(gate: Gate, s3: PrivateS3, tmp_path: Path) -> None:
+    """What the gate would let pass: a signer whom it knows and S3 does not, and one who may do less there."""
+    secrets = [
+        {
+            "name": "stranger",
+            "accessKeyId": STRANGER.access_key_id,
+            "secretAccessKey": STRANGER.secret_access_key,
+            "uploads": ["profiles"],
+        },
+        {**credentials()[1], "uploads": ["groups", "profiles"]},
+    ]
+    environment = pod_file(tmp_path)
+    with running(tmp_path, configuration(s3.port, store="s3"), secrets, environment) as lax:
+        for signer, code in ((STRANGER, "InvalidAccessKeyId"), (STORAGE, "AccessDenied")):
+            fields = form(SITE, PROFILE, LIMITS["profiles"], signer=signer).signed()
+            reply = lax.send(post(SITE, multipart(fields, FILE)))
+            assert (reply.status, reply.code) == (403, "AccessDenied")
+            assert b"secret" not in reply.body
+            until(lambda: not lax.lines.empty())
+            assert events(lax)[-1]["upstream"] == code
+    assert [seen.method for seen in s3.requests] == ["POST", "POST"]
+    assert s3.fields == []
+
+
+@pytest.mark.parametrize("size", [100, 5 * MIB])
+def test_a_refusal_that_comes_early_is_the_answer(gate: Gate, s3: PrivateS3, size: int) -> None:
+    s3.early, s3.refuse = True, (403, "InvalidAccessKeyId")
+    events(gate)
+    reply = gate.send(good(os.urandom(size)))
+    assert (reply.status, reply.code) == (403, "AccessDenied")
+    until(lambda: not gate.lines.empty())
+    assert events(gate)[-1]["upstream"] == "InvalidAccessKeyId"
+    s3.early, s3.refuse = False, None
+    assert gate.send(good()).status == 204
+
+
+@pytest.mark.parametrize("refuse", [(503, "SlowDown"), (500, "InternalError"), (400, "MalformedPOSTRequest")])
+def test_an_upload_that_s3_cannot_take(gate: Gate, s3: PrivateS3, refuse: tuple[int, str]) -> None:
+    s3.refuse = refuse
+    events(gate)
+    assert gate.send(good()).status == 502
+    until(lambda: not gate.lines.empty())
+    assert events(gate)[-1]["upstream"] == refuse[1]
+
+
+def test_what_the_gate_refuses_never_reaches_s3(gate: Gate, s3: PrivateS3) -> None:
+    late = good(lifetime=timedelta(seconds=-1))
+    large = post(SITE, multipart(form(SITE, PROFILE, 10).signed(), b"x" * 11))
+    forged = post(SITE, multipart({**form(SITE, PROFILE, 100).signed(), "x-amz-signature": "0" * 64}, FILE[:9]))
+    foreign = post(SITE, multipart(form(SITE, PROFILE, 100, signer=STORAGE).signed(), FILE[:9]))
+    elsewhere = post(SITE, multipart(form(SITE, "private/x", 100).signed(), FILE[:9]))
+    replies = [gate.send(request) for request in (late, large, forged, foreign, elsewhere)]
+    assert [reply.status for reply in replies] == [403, 413, 403, 403, 403]
+    assert s3.requests == []
+
+
+# ---- reads ----------------------------------------------------------------------------------------------------
+
+
+def test_a_key_that_is_missing(gate: Gate, s3: PrivateS3) -> None:
+    events(gate)
+    for method in ("GET", "HEAD"):
+        reply = gate.send(read(method=method, key=OTHER_PROFILE))
+        assert reply.status == 404
+    assert gate.send(read(key=OTHER_PROFILE)).code == "NoSuchKey"
+    assert events(gate) == [], "it is nothing to tell"
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        (403, "InvalidAccessKeyId"),
+        (403, "SignatureDoesNotMatch"),
+        (403, "RequestTimeTooSkewed"),
+        (400, "ExpiredToken"),
+        (301, "PermanentRedirect"),
+        (400, "AuthorizationHeaderMalformed"),
+        (503, "SlowDown"),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_trouble_with_the_identity_is_not_a_missing_key(
+    gate: Gate, s3: PrivateS3, method: str, refuse: tuple[int, str]
+) -> None:
+    s3.refuse = refuse
+    events(gate)
+    reply = gate.send(read(method=method))
+    assert reply.status == 502
+    assert b"secret" not in reply.body
+    until(lambda: not gate.lines.empty())
+    assert events(gate)[-1]["upstream"] == refuse[1]
+
+
+def test_conditions_and_ranges(gate: Gate, s3: PrivateS3) -> None:
+    tag = gate.send(read()).headers["etag"]
+    unchanged = gate.send(read(("If-None-Match", tag)))
+    assert (unchanged.status, unchanged.headers["etag"]) == (304, tag)
+    assert gate.send(read(("If-Match", '"other"'))).status == 412
+    part = gate.send(read(("Range", "bytes=3-6")))
+    assert (part.status, part.body) == (206, STORED[PROFILE][3:7])
+    assert part.headers["content-range"] == f"bytes 3-6/{len(STORED[PROFILE])}"
+    whole = gate.send(read(("Range", "bytes=3-6"), ("If-Range", tag)))
+    assert (whole.status, whole.body) == (200, STORED[PROFILE])
+    assert_clean(s3)
+
+
+def test_reads_share_connections(gate: Gate, s3: PrivateS3) -> None:
+    for _ in range(10):
+        assert gate.send(read()).status == 200
+    assert s3.connections <= 1
+
+
+def test_a_reader_that_leaves_takes_s3_with_it(gate: Gate, s3: PrivateS3) -> None:
+    s3.objects[PROFILE] = (bytes(64 * MIB), "application/octet-stream")
+    with gate.connect() as connection:
+        connection.sendall(read().wire())
+        connection.recv(1000)
+    until(lambda: "active 0" in gate.probe("/metrics")[1])
+    until(lambda: s3.cut_off == 1)
+
+
+def test_many_readers_at_once(gate: Gate, s3: PrivateS3) -> None:
+    s3.objects[PROFILE] = (os.urandom(300_000), "application/octet-stream")
+    with ThreadPoolExecutor(20) as pool:
+        replies = list(pool.map(gate.send, [read()] * 60))
+    assert {(reply.status, reply.body) for reply in replies} == {(200, s3.objects[PROFILE][0])}
+
+
+def test_a_silent_s3_is_given_up(s3: PrivateS3, tmp_path: Path) -> None:
+    s3.silent = True
+    with (
+        gate_for(tmp_path, s3.port, limits={"upstreamSeconds": 1}) as hasty,
+        ThreadPoolExecutor() as pool,
+    ):
+        replies = list(pool.map(hasty.send, [read(), read(method="HEAD"), good()]))
+    assert [reply.status for reply in replies] == [502, 502, 502]
+
+
+# ---- the identity ---------------------------------------------------------------------------------------------
+
+
+def test_without_credentials_it_is_not_ready_and_answers_502(s3: PrivateS3, tmp_path: Path) -> None:
+    environment = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
+    with running(tmp_path, configuration(s3.port, store="s3"), environment=environment) as poor:
+        assert poor.probe("/readyz") == (503, "no credentials\n")
+        assert poor.probe("/healthz")[0] == 200
+        assert poor.send(read()).status == 502
+        assert poor.send(good()).status == 204, "a form needs none"
+        pod_file(tmp_path)
+        (tmp_path / "aws-credentials").rename(tmp_path / "none")
+        until(lambda: poor.probe("/readyz")[0] == 200)
+        assert poor.send(read()).status == 200
+        told = {json.dumps(event) for event in events(poor)}
+    assert any("cannot be read (ENOENT)" in line for line in told)
+
+
+def test_nothing_secret_is_told(gate: Gate, s3: PrivateS3) -> None:
+    for refuse in (None, (403, "AccessDenied"), (503, "SlowDown")):
+        s3.refuse = refuse
+        gate.send(read())
+        gate.send(good())
+    told = json.dumps(events(gate)) + gate.probe("/metrics")[1]
+    for secret in (TOKEN, POD.secret_access_key, WHISPER.secret_access_key, PROFILE, POD.access_key_id):
+        assert secret not in told
+
+
+@pytest.mark.parametrize(
+    ("changes", "deletes", "environment", "says"),
+    [
+        ({"store": "gcs"}, [], {}, 'config.store must be "emulator" or "s3"'),
+        ({"store": "s3"}, [], {}, "the environment names no AWS credentials"),
+        ({"store": "s3"}, ["profiles"], {}, 'credentials must give no deletes for the store "s3"'),
+        ({"store": "s3", "upstream": "https://s3.example.org/x"}, [], {}, "config.upstream must be http://host"),
+        ({"upstream": "https://s3.example.org"}, [], {}, "config.upstream must be http://host"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(
+    tmp_path: Path, changes: dict[str, Any], deletes: list[str], environment: dict[str, str], says: str
+) -> None:
+    secrets = [{**credentials()[0], "deletes": deletes}]
+    command = arguments(tmp_path, configuration(1, **changes), secrets)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"cdn0-gate: {says}")
+    assert done.stderr.count("\n") == 1
+
+
+# ---- TLS ------------------------------------------------------------------------------------------------------
+
+
+def certificate(folder: Path) -> tuple[Path, Path]:
+    """Files of a certificate for `localhost` that vouches for itself, and of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = (folder / "certificate.pem", folder / "key.pem")
+    files[0].write_bytes(built.public_bytes(Encoding.PEM))
+    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return files
+
+
+@contextmanager
+def behind_tls(port: int, files: tuple[Path, Path]) -> Iterator[int]:
+    """A port that speaks TLS and passes on to `port`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files)
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with suppress(OSError):  # closed
+            while True:
+                plain, _ = listener.accept()
+                try:
+                    outer = context.wrap_socket(plain, server_side=True)
+                except ssl.SSLError:
+                    continue
+                inner = socket.create_connection(("127.0.0.1", port))
+                for pair in ((outer, inner), (inner, outer)):
+                    threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_over_tls(s3: PrivateS3, tmp_path: Path) -> None:
+    files = certificate(tmp_path)
+    with behind_tls(s3.port, files) as port:
+        config = configuration(port, store="s3", upstream=f"https://localhost:{port}")
+        environment = {**pod_file(tmp_path), "NODE_EXTRA_CA_CERTS": str(files[0])}
+        with running(tmp_path, config, environment=environment) as gate:
+            file = os.urandom(2 * MIB)
+            assert gate.send(good(file)).status == 204
+            assert [gate.send(read()).body == file for _ in range(3)] == [True] * 3
+            assert s3.requests[-1].headers["host"] == f"localhost:{port}"
+        with running(tmp_path, config, environment=pod_file(tmp_path)) as wary:
+            seen = len(s3.requests)
+            assert [wary.send(request).status for request in (good(), read())] == [502, 502]
+            assert len(s3.requests) == seen
+
+
+# ---- a real S3 ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def test_with_a_role_of_the_pod_on_moto(moto: str, tmp_path: Path) -> None:
+    s3 = boto3.client(
+        "s3", endpoint_url=moto, region_name=SITE.region, aws_access_key_id="a", aws_secret_access_key="b"
+    )
+    s3.create_bucket(Bucket=BUCKET)
+    token = tmp_path / "token"
+    token.write_text("a-token-of-the-service-account")
+    environment = {
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/cdn0",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
+        "AWS_ENDPOINT_URL_STS": moto,
+    }
+    config = configuration(int(moto.rpartition(":")[2]), store="s3")
+    with running(tmp_path, config, environment=environment) as gate:
+        assert gate.send(good(FILE, content_type="image/jpeg")).status == 204
+        assert s3.get_object(Bucket=BUCKET, Key=PROFILE)["Body"].read() == FILE
+        assert gate.send(read()).body == FILE
+        part = gate.send(read(("Range", "bytes=3-6")))
+        assert (part.status, part.body) == (206, FILE[3:7])
+        assert gate.send(read(method="HEAD")).headers["content-length"] == str(len(FILE))
+        tag = gate.send(read()).headers["etag"]
+        assert gate.send(read(("If-None-Match", tag))).status == 304
+        assert gate.send(read(key=OTHER_PROFILE)).status == 404
+        assert gate.probe("/readyz")[0] == 200
+        with gate.connect() as connection:
+            assert send(connection, replace(read(), method="DELETE")).status == 405
+            assert send(connection, Request("PUT", f"/{BUCKET}/{PROFILE}", body=b"x")).status == 405
+    assert s3.get_object(Bucket=BUCKET, Key=PROFILE)["Body"].read() == FILE

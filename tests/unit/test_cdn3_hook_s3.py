@@ -1,0 +1,304 @@
+"""CDN3's pre-create hook where tusd keeps its uploads in S3."""
+
+import base64
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from moto.server import ThreadedMotoServer
+
+from tests.lab.node import NODE
+from tests.lab.process import Process, wait_until
+from tests.tus.hook import HOOK, MAX_SIZE, SECRET, Answer, Connection, call_for, events, new_key, ports
+from tests.unit.cdn0_s3 import Identity, PrivateS3, private_s3
+from tests.unit.test_cdn0_gate import SITE
+
+SITE_OF_CDN3 = replace(SITE, bucket="attachments-of-a-test", region="eu-west-1")
+POD = Identity(
+    "ASIAPODTEST",
+    "pod-secret-of-this-test-0123456789",
+    "the-session-token/of+the-pod==",
+    reads=r"attachments/[A-Za-z0-9_-]{20}(?:\.info)?",
+    lists=True,
+)
+
+
+def pod_file(folder: Path, identity: Identity = POD) -> dict[str, str]:
+    """The environment of a pod with a file of credentials."""
+    file = folder / "aws-credentials"
+    file.write_text(
+        f"[default]\naws_access_key_id={identity.access_key_id}\n"
+        f"aws_secret_access_key={identity.secret_access_key}\naws_session_token={identity.session_token}\n"
+    )
+    return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
+
+
+def s3_flags(port: int, prefix: str = "attachments/", bucket: str = SITE_OF_CDN3.bucket) -> list[str]:
+    return [
+        *("--s3-bucket", bucket, "--s3-region", SITE_OF_CDN3.region),
+        *("--s3-prefix", prefix, "--s3-endpoint", f"http://127.0.0.1:{port}"),
+    ]
+
+
+def arguments(folder: Path, *flags: str) -> list[str | Path]:
+    secret = folder / "attachments.key"
+    secret.write_text(base64.b64encode(SECRET).decode() + "\n")
+    listen = ("--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0")
+    return [HOOK, *listen, "--secret-file", secret, "--max-size", str(MAX_SIZE), *flags]
+
+
+@dataclass
+class Hook:
+    process: Process
+    port: int
+    health_port: int
+
+    def ask(self, call: dict[str, Any]) -> Answer:
+        connection = Connection(self.port)
+        try:
+            return connection.ask(call)
+        finally:
+            connection.close()
+
+    def health(self) -> int:
+        connection = Connection(self.health_port)
+        try:
+            return connection.send(b"", "/healthz", "GET").status
+        finally:
+            connection.close()
+
+    def told(self, event: str) -> list[dict[str, Any]]:
+        return [one for one in events(self.process) if one["event"] == event]
+
+
+@contextmanager
+def hooking(folder: Path, environment: dict[str, str], *flags: str, node: tuple[str, ...] = ()) -> Iterator[Hook]:
+    command: list[str | Path] = [NODE, *node, *arguments(folder, *flags)]
+    with Process("hook", command, folder, environment=environment) as process:
+        yield Hook(process, *ports(process, 2))
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PrivateS3]:
+    with private_s3(SITE_OF_CDN3, POD) as s3:
+        yield s3
+
+
+@pytest.fixture
+def s3(server: PrivateS3) -> PrivateS3:
+    server.reset()
+    return server
+
+
+@pytest.fixture(scope="module")
+def hook(server: PrivateS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hook]:
+    folder = tmp_path_factory.mktemp("hook")
+    with hooking(folder, pod_file(folder), *s3_flags(server.port)) as hook:
+        yield hook
+        assert hook.told("internal-error") == []
+
+
+def test_a_new_key_is_accepted_after_two_looks(hook: Hook, s3: PrivateS3) -> None:
+    key = new_key()
+    assert hook.ask(call_for(key)).json == {"ChangeFileInfo": {"ID": key, "MetaData": {"filename": key}}}
+    assert {(seen.method, seen.target) for seen in s3.requests} == {
+        ("HEAD", f"/{s3.bucket}/attachments/{key}"),
+        ("HEAD", f"/{s3.bucket}/attachments/{key}.info"),
+    }
+    assert len(s3.requests) == 2
+
+
+@pytest.mark.parametrize("suffix", ["", ".info"])
+def test_a_key_that_is_there_is_refused(hook: Hook, s3: PrivateS3, suffix: str) -> None:
+    key = new_key()
+    s3.objects[f"attachments/{key}{suffix}"] = (b"", "")
+    for _ in range(2):
+        assert hook.ask(call_for(key)).for_client == 409
+
+
+def test_only_the_prefix_counts(hook: Hook, s3: PrivateS3) -> None:
+    key = new_key()
+    s3.objects.update({key: (b"", ""), f"backups/{key}": (b"", ""), f"attachments/x/{key}": (b"", "")})
+    assert hook.ask(call_for(key)).accepted == key
+
+
+def test_what_is_refused_anyway_asks_nothing(hook: Hook, s3: PrivateS3) -> None:
+    forged = call_for(new_key())
+    forged["Event"]["HTTPRequest"]["Header"]["Authorization"] = ["Basic eDp5"]
+    large = call_for(new_key())
+    large["Event"]["Upload"]["Size"] = MAX_SIZE + 1
+    assert [hook.ask(call).for_client for call in (forged, large)] == [401, 413]
+    assert s3.requests == []
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        (403, "AccessDenied"),
+        (403, "InvalidAccessKeyId"),
+        (400, "ExpiredToken"),
+        (301, "PermanentRedirect"),
+        (500, "InternalError"),
+        (503, "SlowDown"),
+    ],
+)
+def test_an_s3_that_does_not_say_refuses_all_for_now(hook: Hook, s3: PrivateS3, refuse: tuple[int, str]) -> None:
+    key = new_key()
+    s3.refuse = refuse
+    answer = hook.ask(call_for(key))
+    assert (answer.status, answer.for_client) == (200, 503)
+    assert answer.json["HTTPResponse"]["Header"]["Retry-After"] == "10"
+    assert hook.told("storage-error")[-1]["code"] == f"S3 answered {refuse[0]}"
+    s3.refuse = None
+    assert hook.ask(call_for(key)).accepted == key, "nothing is left of the attempt"
+
+
+def test_without_list_bucket_nothing_is_accepted(s3: PrivateS3, tmp_path: Path) -> None:
+    """S3 then answers 403 for what is missing, as for what may not be seen."""
+    blind = replace(POD, access_key_id="ASIABLIND", lists=False)
+    s3.identities.append(blind)
+    try:
+        with hooking(tmp_path, pod_file(tmp_path, blind), *s3_flags(s3.port)) as hook:
+            assert hook.ask(call_for(new_key())).for_client == 503
+    finally:
+        s3.identities.remove(blind)
+
+
+def test_an_s3_that_is_gone(tmp_path: Path) -> None:
+    with private_s3(SITE_OF_CDN3, POD) as gone:
+        pass
+    with hooking(tmp_path, pod_file(tmp_path), *s3_flags(gone.port)) as hook:
+        assert hook.ask(call_for(new_key())).for_client == 503
+        assert hook.told("storage-error")[-1]["code"] == "ECONNREFUSED"
+
+
+def test_a_silent_s3_is_not_waited_for_long(s3: PrivateS3, hook: Hook) -> None:
+    s3.silent = True
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(hook.ask, [call_for(new_key()) for _ in range(3)]))
+    assert [answer.for_client for answer in answers] == [503] * 3
+    assert hook.health() == 200
+
+
+def test_one_of_many_calls_for_a_key_is_accepted(hook: Hook, s3: PrivateS3) -> None:
+    key = new_key()
+    calls = [call_for(key) for _ in range(10)]
+    for number, call in enumerate(calls):
+        call["Event"]["HTTPRequest"]["RemoteAddr"] = f"10.0.0.1:{number}"
+    with ThreadPoolExecutor(10) as pool:
+        statuses = [answer.for_client for answer in pool.map(hook.ask, calls)]
+    assert sorted(statuses) == [201] + [409] * 9
+
+
+def test_without_credentials_it_is_not_healthy_and_accepts_nothing(s3: PrivateS3, tmp_path: Path) -> None:
+    environment = pod_file(tmp_path)
+    file = tmp_path / "aws-credentials"
+    text = file.read_text()
+    file.unlink()
+    with hooking(tmp_path, environment, *s3_flags(s3.port)) as hook:
+        assert hook.health() == 503
+        assert hook.ask(call_for(new_key())).for_client == 503
+        file.write_text(text)
+        wait_until(lambda: hook.health() == 200, 15, "credentials")
+        assert hook.ask(call_for(new_key())).for_client == 201
+        assert "cannot be read (ENOENT)" in hook.told("credentials-error")[0]["reason"]
+
+
+def test_nothing_secret_and_no_key_is_told(hook: Hook, s3: PrivateS3) -> None:
+    key = new_key()
+    hook.ask(call_for(key))
+    s3.refuse = (403, "AccessDenied")
+    hook.ask(call_for(key))
+    text = hook.process.text()
+    assert POD.session_token
+    for secret in (key, POD.secret_access_key, POD.session_token, POD.access_key_id):
+        assert secret not in text
+
+
+def test_runs_confined_and_ends_on_sigterm(s3: PrivateS3, tmp_path: Path) -> None:
+    environment = pod_file(tmp_path)
+    readable = (HOOK, HOOK.with_name("aws.mjs"), tmp_path / "attachments.key", tmp_path / "aws-credentials")
+    node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
+    with hooking(tmp_path, environment, *s3_flags(s3.port), node=node) as hook:
+        assert hook.ask(call_for(new_key())).for_client == 201
+        hook.process.terminate()
+        assert hook.process.wait(10) == 0
+
+
+def changed(**changes: str | None) -> Callable[[], list[str]]:
+    flags = dict(zip(s3_flags(1)[::2], s3_flags(1)[1::2], strict=True))
+    flags.update({f"--{name.replace('_', '-')}": value for name, value in changes.items() if value is not None})
+    for name, value in changes.items():
+        if value is None:
+            del flags[f"--{name.replace('_', '-')}"]
+    return lambda: [part for pair in flags.items() for part in pair]
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (changed(upload_dir="/tmp"), "--upload-dir and --s3-bucket exclude each other"),
+        (changed(s3_bucket=None), "--s3-bucket is missing"),
+        (changed(s3_bucket="No"), "--s3-bucket must be the name of a bucket"),
+        (changed(s3_region=None), "--s3-region must be the name of a region"),
+        (changed(s3_region="EU"), "--s3-region must be the name of a region"),
+        (changed(s3_prefix="/x"), "--s3-prefix must be names and slashes"),
+        (changed(s3_prefix="a//b"), "--s3-prefix must be names and slashes"),
+        (changed(s3_endpoint="s3"), "--s3-endpoint must be https://HOST"),
+        (changed(s3_endpoint="http://s3/x"), "--s3-endpoint must be https://HOST"),
+        (changed(), "the environment names no AWS credentials"),
+    ],
+)
+def test_wrong_flags_end_it_with_one_clear_line(tmp_path: Path, flags: Callable[[], list[str]], words: str) -> None:
+    command = [NODE, *arguments(tmp_path, *flags())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env={})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"cdn3-hook: {words}")
+
+
+# --- a real S3 ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[int]:
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    yield server.get_host_and_port()[1]
+    server.stop()
+
+
+def test_with_a_role_of_the_pod_on_moto(moto: int, tmp_path: Path) -> None:
+    endpoint = f"http://127.0.0.1:{moto}"
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        region_name=SITE_OF_CDN3.region,
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
+    where = {"LocationConstraint": SITE_OF_CDN3.region}
+    client.create_bucket(Bucket=SITE_OF_CDN3.bucket, CreateBucketConfiguration=where)
+    token = tmp_path / "token"
+    token.write_text("a-token-of-the-service-account")
+    environment = {
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/cdn3",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
+        "AWS_ENDPOINT_URL_STS": endpoint,
+    }
+    created, done = new_key(), new_key()
+    client.put_object(Bucket=SITE_OF_CDN3.bucket, Key=f"attachments/{created}.info", Body=json.dumps({}).encode())
+    client.put_object(Bucket=SITE_OF_CDN3.bucket, Key=f"attachments/{done}", Body=b"data")
+    for name, prefix in {"without": "attachments", "with": "attachments/"}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        with hooking(folder, environment, *s3_flags(moto, prefix)) as hook:
+            wait_until(lambda hook=hook: hook.health() == 200, 10, "credentials")  # type: ignore[misc]
+            statuses = [hook.ask(call_for(key)).for_client for key in (created, done, new_key())]
+            assert statuses == [409, 409, 201]

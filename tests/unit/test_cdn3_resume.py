@@ -1,0 +1,403 @@
+"""CDN3's front of uploads: the same addresses for clients whether tusd keeps uploads in a directory or in S3."""
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.programs import FOLDER
+from tests.lab.node import NODE
+from tests.lab.process import Process, wait_until
+from tests.tus.hook import events, new_key, ports
+from tests.unit.cdn0_s3 import PrivateS3, private_s3
+from tests.unit.test_cdn3_hook_s3 import POD, SITE_OF_CDN3, pod_file, s3_flags
+
+RESUME = FOLDER / "cdn3-resume.mjs"
+BASE = "/attachments/"
+MULTIPART = "2~Aa0._-zZ"
+MIB = 1024 * 1024
+Headers = dict[str, str]
+
+
+@dataclass
+class Tusd:
+    """A stand-in for tusd: what it was asked, and how it answers."""
+
+    port: int = 0
+    asked: list[tuple[str, str, Headers]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    broken: list[int] = field(default_factory=list)
+    """Bytes of requests that ended before they were whole."""
+    status: int = 204
+    headers: Headers = field(default_factory=dict)
+    body: bytes = b""
+    early: bool = False
+    digest: bool = False
+    """Keep only the hash of a body."""
+
+
+def _handler(tusd: Tusd) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: `asked` tells."""
+
+        def answer(self) -> None:
+            self.send_response(tusd.status)
+            for name, value in {"Content-Length": str(len(tusd.body)), **tusd.headers}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(tusd.body)
+
+        def take(self) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            tusd.asked.append((self.command, self.path, headers))
+            if tusd.early:
+                self.close_connection = True
+                self.answer()
+                self.connection.shutdown(socket.SHUT_WR)
+                return time.sleep(0.5)  # as Go's server does before it closes
+            left, body, digest = int(headers.get("content-length", "0")), b"", hashlib.sha256()
+            while left:
+                chunk = self.rfile.read1(min(left, MIB))
+                if not chunk:
+                    tusd.broken.append(int(headers["content-length"]) - left)
+                    self.close_connection = True
+                    return None
+                left -= len(chunk)
+                digest.update(chunk)
+                body += b"" if tusd.digest else chunk
+            tusd.bodies.append(digest.digest() if tusd.digest else body)
+            return self.answer()
+
+        def do_POST(self) -> None:
+            self.take()
+
+        def do_HEAD(self) -> None:
+            self.take()
+
+        def do_PATCH(self) -> None:
+            self.take()
+
+        def do_OPTIONS(self) -> None:
+            self.take()
+
+        def do_DELETE(self) -> None:
+            self.take()
+
+    return Handler
+
+
+@pytest.fixture(scope="module")
+def tusd_server() -> Iterator[Tusd]:
+    tusd = Tusd()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(tusd))
+    server.daemon_threads = True
+    server.block_on_close = False
+    tusd.port = server.server_address[1]
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield tusd
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def tusd(tusd_server: Tusd) -> Tusd:
+    fresh = Tusd(tusd_server.port)
+    tusd_server.__dict__.update(fresh.__dict__)
+    return tusd_server
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[PrivateS3]:
+    with private_s3(SITE_OF_CDN3, POD) as s3:
+        yield s3
+
+
+@pytest.fixture
+def s3(bucket: PrivateS3) -> PrivateS3:
+    bucket.reset()
+    return bucket
+
+
+@dataclass
+class Front:
+    process: Process
+    port: int
+    health_port: int
+
+    def ask(self, method: str, path: str, headers: Headers | None = None, body: bytes | None = None) -> "Answer":
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+            connection.request(method, path, body, {"Tus-Resumable": "1.0.0", **(headers or {})})
+            answer = connection.getresponse()
+            return Answer(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+
+    def health(self) -> int:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=20)) as connection:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status
+
+    def errors(self) -> list[dict[str, Any]]:
+        return [event for event in events(self.process) if event["event"] == "error"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def flags(tusd_port: int, s3_port: int) -> list[str]:
+    listen = ("--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0")
+    return [*listen, "--tusd", f"127.0.0.1:{tusd_port}", *s3_flags(s3_port)]
+
+
+@contextmanager
+def fronting(folder: Path, tusd_port: int, s3_port: int, *more: str) -> Iterator[Front]:
+    command: list[str | Path] = [NODE, RESUME, *flags(tusd_port, s3_port), *more]
+    with Process("resume", command, folder, environment=pod_file(folder)) as process:
+        front = Front(process, *ports(process, 2))
+        wait_until(lambda: front.health() == 200, 10, "credentials")
+        yield front
+
+
+@pytest.fixture(scope="module")
+def front(tusd_server: Tusd, bucket: PrivateS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with fronting(tmp_path_factory.mktemp("front"), tusd_server.port, bucket.port) as front:
+        yield front
+        assert front.process.running()
+
+
+def created(s3: PrivateS3, key: str | None = None, info: object = None) -> str:
+    """An upload that tusd has created; its key."""
+    key = key or new_key()
+    text = json.dumps({"ID": f"{key}+{MULTIPART}", "Size": 5} if info is None else info)
+    s3.objects[f"attachments/{key}.info"] = (text.encode(), "application/json")
+    return key
+
+
+# --- the same addresses ---------------------------------------------------------------------------------------
+
+
+def test_a_creation_is_passed_on_and_its_location_is_the_key(front: Front, tusd: Tusd, s3: PrivateS3) -> None:
+    key, body = new_key(), os.urandom(300_000)
+    tusd.status = 201
+    tusd.headers = {"Location": f"https://cdn3.example.org{BASE}{key}+{MULTIPART}", "Upload-Offset": "300000"}
+    asked = {"Authorization": "Basic eDp5", "X-Forwarded-Proto": "https", "Host": "cdn3.example.org", "Te": "x"}
+    answer = front.ask("POST", "/attachments", asked, body)
+    assert (answer.status, answer.body) == (201, b"")
+    assert answer.headers["location"] == f"https://cdn3.example.org{BASE}{key}"
+    assert answer.headers["upload-offset"] == "300000"
+    [(method, path, headers)] = tusd.asked
+    assert (method, path, tusd.bodies) == ("POST", "/attachments", [body])
+    expected = {name.lower(): value for name, value in asked.items() if name != "Te"}
+    assert {name: headers.get(name) for name in [*expected, "te"]} == {**expected, "te": None}
+    assert s3.requests == []
+
+
+@pytest.mark.parametrize("location", [f"{BASE}{'k' * 20}+x", f"http://h{BASE}{'k' * 20}+x~.-_"])
+def test_a_location_of_any_form(front: Front, tusd: Tusd, location: str) -> None:
+    tusd.headers = {"Location": location}
+    assert front.ask("POST", "/attachments").headers["location"] == location.partition("+")[0]
+
+
+@pytest.mark.parametrize("location", ["https://h/other/k+x", f"{BASE}k+x", f"{BASE}{'k' * 20}", ""])
+def test_other_locations_are_left_alone(front: Front, tusd: Tusd, location: str) -> None:
+    tusd.headers = {"Location": location}
+    assert front.ask("POST", "/attachments").headers["location"] == location
+
+
+def test_an_upload_goes_on_under_its_key(front: Front, tusd: Tusd, s3: PrivateS3) -> None:
+    key, rest = created(s3), os.urandom(100_000)
+    tusd.headers = {"Upload-Offset": "7"}
+    assert front.ask("HEAD", BASE + key).headers["upload-offset"] == "7"
+    assert front.ask("PATCH", BASE + key, {"Upload-Offset": "7"}, rest).status == 204
+    assert [(method, path) for method, path, _ in tusd.asked] == [
+        ("HEAD", f"{BASE}{key}+{MULTIPART}"),
+        ("PATCH", f"{BASE}{key}+{MULTIPART}"),
+    ]
+    assert tusd.bodies == [b"", rest]
+    assert tusd.asked[1][2]["upload-offset"] == "7"
+    assert [seen.target for seen in s3.requests] == [f"/{s3.bucket}/attachments/{key}.info"] * 2
+
+
+@pytest.mark.parametrize("method", ["HEAD", "PATCH", "DELETE", "OPTIONS"])
+def test_tusd_s_own_ids_and_all_else_are_passed_on_as_they_are(
+    front: Front, tusd: Tusd, s3: PrivateS3, method: str
+) -> None:
+    key = created(s3)
+    paths = [f"{BASE}{key}+{MULTIPART}", "/attachments", f"{BASE}{key}?x=1", f"{BASE}{key}.info", f"/x{BASE}{key}"]
+    for path in [*paths, *([BASE + key] if method in ("DELETE", "OPTIONS") else [])]:
+        front.ask(method, path)
+        assert tusd.asked[-1][:2] == (method, path)
+    assert s3.requests == []
+
+
+def test_a_key_without_an_upload_is_not_found(front: Front, tusd: Tusd, s3: PrivateS3) -> None:
+    for method in ("HEAD", "PATCH"):
+        answer = front.ask(method, BASE + new_key())
+        assert (answer.status, answer.headers["cache-control"]) == (404, "no-store")
+    assert tusd.asked == []
+
+
+INFOS: dict[str, tuple[object, str]] = {
+    "another upload's": ({"ID": f"{'x' * 20}+{MULTIPART}"}, "the info names another upload"),
+    "nothing in it": ({}, "the info names another upload"),
+    "a path": ({"ID": f"{'k' * 20}+../../x"}, "the info names another upload"),
+    "a line": ({"ID": f"{'k' * 20}+x\r\ny"}, "the info names another upload"),
+    "no object": ("text", "the info names another upload"),
+    "long": ({"ID": f"{'k' * 20}+x", "more": "x" * 70_000}, "the info is too long"),
+}
+
+
+@pytest.mark.parametrize("case", INFOS)
+def test_an_info_that_is_none_of_tusd_s(front: Front, tusd: Tusd, s3: PrivateS3, case: str) -> None:
+    info, reason = INFOS[case]
+    key = created(s3, "k" * 20, info)
+    assert front.ask("HEAD", BASE + key).status == 503
+    assert front.errors()[-1]["reason"] == reason
+    assert tusd.asked == []
+
+
+@pytest.mark.parametrize("refuse", [(403, "AccessDenied"), (404, "NoSuchBucket"), (503, "SlowDown")])
+def test_trouble_with_s3_is_for_later(front: Front, tusd: Tusd, s3: PrivateS3, refuse: tuple[int, str]) -> None:
+    key = created(s3)
+    s3.refuse = refuse
+    for body in (b"", os.urandom(2 * MIB)):
+        answer = front.ask("PATCH", BASE + key, {"Upload-Offset": "0"}, body)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "10")
+    assert front.errors()[-1] == {
+        **front.errors()[-1],
+        "key": f"{key[:4]}…",
+        "reason": f"S3 answered {refuse[0]} {refuse[1]}",
+    }
+    assert tusd.asked == []
+
+
+# --- streams --------------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_leaves_leaves_what_it_sent(front: Front, tusd: Tusd, s3: PrivateS3) -> None:
+    key = created(s3)
+    with socket.create_connection(("127.0.0.1", front.port)) as client:
+        head = f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n"
+        client.sendall(head.encode() + bytes(3 * MIB))
+        wait_until(lambda: bool(tusd.asked), 5, "asked")
+        time.sleep(0.3)
+    wait_until(lambda: tusd.broken == [3 * MIB], 5, f"passed on, and ended: {tusd.broken}")
+
+
+@pytest.mark.parametrize("size", [10, 40 * MIB])
+def test_an_answer_that_comes_early_is_not_lost(front: Front, tusd: Tusd, s3: PrivateS3, size: int) -> None:
+    key = created(s3)
+    tusd.status, tusd.early, tusd.body = 409, True, b"mismatched offset"
+    with socket.create_connection(("127.0.0.1", front.port)) as client:
+        client.settimeout(10)
+        head = f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
+        client.sendall(head.encode() + bytes(size))
+        received = b""
+        while chunk := client.recv(65536):
+            received += chunk
+            if received.endswith(tusd.body):
+                break
+    assert received.startswith(b"HTTP/1.1 409 ")
+    assert received.endswith(b"\r\n\r\nmismatched offset")
+
+
+def test_a_refusal_that_comes_early_is_not_lost(front: Front, tusd: Tusd, s3: PrivateS3) -> None:
+    answer = front.ask("PATCH", BASE + new_key(), {}, bytes(40 * MIB))
+    assert (answer.status, answer.headers["connection"]) == (404, "close")
+    assert tusd.asked == []
+
+
+def test_memory_does_not_grow_with_the_upload(tusd: Tusd, s3: PrivateS3, tmp_path: Path) -> None:
+    key, body = created(s3), os.urandom(100 * MIB)
+    tusd.digest = True
+    with fronting(tmp_path, tusd.port, s3.port) as front:
+        front.ask("PATCH", BASE + key, {}, body[: 10 * MIB])
+        before = _peak_memory(front.process)
+        front.ask("PATCH", BASE + key, {}, body)
+        assert tusd.bodies[-1] == hashlib.sha256(body).digest()
+        assert _peak_memory(front.process) - before < 48 * MIB
+
+
+def _peak_memory(process: Process) -> int:
+    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+    [line] = [line for line in lines if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+def test_a_tusd_that_is_gone(s3: PrivateS3, tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        with fronting(tmp_path, unused.getsockname()[1], s3.port) as front:
+            assert front.ask("POST", "/attachments", {}, b"x" * 1000).status == 502
+            assert front.errors()[-1]["reason"] == "ECONNREFUSED"
+
+
+def test_a_client_that_sends_nothing_is_dropped(tusd: Tusd, s3: PrivateS3, tmp_path: Path) -> None:
+    key = created(s3)
+    with (
+        fronting(tmp_path, tusd.port, s3.port, "--idle-seconds", "1") as front,
+        socket.create_connection(("127.0.0.1", front.port)) as client,
+    ):
+        client.settimeout(10)
+        client.sendall(f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234".encode())
+        while client.recv(1000):
+            pass
+    wait_until(lambda: tusd.broken == [4], 5, "ended")
+
+
+# --- the process ----------------------------------------------------------------------------------------------
+
+
+def test_sigterm_lets_requests_finish(tusd: Tusd, s3: PrivateS3, tmp_path: Path) -> None:
+    key = created(s3)
+    with (
+        fronting(tmp_path, tusd.port, s3.port) as front,
+        socket.create_connection(("127.0.0.1", front.port)) as client,
+    ):
+        client.sendall(f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n1234".encode())
+        wait_until(lambda: bool(tusd.asked), 5, "asked")
+        os.kill(front.process.pid, signal.SIGTERM)
+        time.sleep(0.3)
+        client.sendall(b"5678")
+        assert client.recv(1000).startswith(b"HTTP/1.1 204 ")
+        client.close()
+        assert front.process.wait(10) == 0
+        assert key not in front.process.text()
+    assert tusd.bodies == [b"12345678"]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--tusd", "tusd"], "--tusd must be an IP address and a port"),
+        (["--base-path", "x"], "--base-path must begin and end with a slash"),
+        (["--s3-bucket", "B"], "--s3-bucket must be the name of a bucket"),
+        (["--idle-seconds", "0"], "--idle-seconds must be a whole number"),
+        (["--more"], "Unknown option '--more'"),
+        ([], "the environment names no AWS credentials"),
+    ],
+)
+def test_wrong_flags_end_it_with_one_clear_line(more: list[str], words: str) -> None:
+    command = [NODE, str(RESUME), *flags(1, 1), *more]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env={})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"cdn3-resume: {words}")
