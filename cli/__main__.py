@@ -51,6 +51,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _tell(problem: Exception, terminal: "Terminal") -> None:
     """What is expected speaks for itself; anything else is a defect, and says how to see more."""
+    from components.cloud.drift import SchemaDriftError
+    from config.prices import PricesError
     from config.settings import SettingsError
     from policies.config import ConfigError
     from policies.manifests import ManifestError as UnreadableError
@@ -62,9 +64,12 @@ def _tell(problem: Exception, terminal: "Terminal") -> None:
     from render.state import StateError
 
     expected = StackFileError | PassphraseError | StateError | ManifestError | RecordingError | OSError
-    if isinstance(problem, SettingsError | ConfigError):
+    if isinstance(problem, SettingsError | ConfigError | PricesError):
         for line in problem.problems:
             terminal.fail(line)
+    elif isinstance(problem, SchemaDriftError):
+        what, *tables_and_remedy = str(problem).splitlines()
+        terminal.fail(what, tables_and_remedy)
     elif isinstance(problem, Failure):
         terminal.fail(problem.problem, problem.remedies)
     elif isinstance(problem, expected | UnreadableError | ScanError):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import Field
 from itertools import groupby
 from textwrap import dedent, wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from capacity import workload
 
 USAGE_ERROR = 2
 DEFAULT_STACK = "dev"
@@ -88,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
         _stack,
         _check,
         _scan,
+        _plan,
+        _migrate,
         _test,
         _schema,
     ):
@@ -140,7 +145,7 @@ def _up(commands: _Subparsers) -> None:
               `pulumi up` on that cluster (the CLI is fetched if you agree)
           else
               writes every Kubernetes object to build/<stack>/, and shows the
-              commands that apply them
+              commands that apply them; a stack in a cloud needs the engine
 
         A cluster is named by --context, by flatline:target.context in the stack's file, or by typing its name when
         asked. Without a name no cluster is looked at. Secrets are made once and kept, encrypted, between runs.
@@ -176,6 +181,9 @@ def _render(commands: _Subparsers) -> None:
         """
         Writes one file per object, a kustomization and the stack's outputs, for review or for `kubectl apply -k`.
         The files hold secrets (mode 0600) unless --redact is given.
+
+        A stack in a cloud is written for review alone, without credentials: always without secrets, its cloud
+        resources as a plan in cloud-plan.yaml, and what only the cloud can tell as "(known after creation: ...)".
 
         examples:
           ./flatline render
@@ -375,6 +383,156 @@ def _scan(commands: _Subparsers) -> None:
         example:
           ./flatline scan""",
     )
+
+
+def _migrate(commands: _Subparsers) -> None:
+    group = commands.add_parser(
+        "migrate", help="move accounts, groups and secrets to another stack, or back them up", allow_abbrev=False
+    )
+    actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
+    export = _add(
+        actions,
+        "export",
+        "write accounts, keys, messages, groups and avatars to a folder",
+        """
+        Reads every table, every Bigtable table and the buckets of pre-keys and avatars into a folder that does not
+        exist yet. The services must be stopped; with a cluster that is checked. docs/migration.md has each step.
+
+        examples:
+          ./flatline migrate export --to backup --context my-k3s
+          ./flatline migrate export --to backup --dynamodb http://127.0.0.1:4566 --bigtable 127.0.0.1:9000""",
+        command="migrate-export",
+    )
+    export.add_argument(
+        "--to", required=True, metavar="DIR", help="the folder to write; never one with something in it"
+    )
+    _stores(export)
+    load = _add(
+        actions,
+        "load",
+        "write such a folder into a stack, and verify it",
+        """
+        Writes what the folder has into tables and buckets that are there and empty, reads everything back, and
+        compares counts and checksums. It makes no table, deletes nothing, and overwrites nothing. One that was
+        interrupted is run again.
+
+        examples:
+          ./flatline migrate load --stack prod --from backup
+          ./flatline migrate load --stack prod --from backup --account 123456789012 --region eu-central-1""",
+        command="migrate-load",
+    )
+    _source(load)
+    _stores(load)
+    verify = _add(
+        actions,
+        "verify",
+        "compare a stack with such a folder",
+        """
+        Reads everything that the stack has and compares counts and checksums with the folder's; changes nothing.
+
+        example:
+          ./flatline migrate verify --stack prod --from backup""",
+        command="migrate-verify",
+    )
+    _source(verify)
+    _stores(verify)
+    secrets = _add(
+        actions,
+        "secrets",
+        "give a stack the secrets of another one",
+        """
+        Writes the keys that clients, accounts and groups depend on into the stack's file, encrypted with its own
+        passphrase, and the certificate with the authority that clients pin. No value is shown. For a stack that has
+        not been brought up yet.
+
+        example:
+          ./flatline migrate secrets --from-stack dev --to-stack prod""",
+        stack=False,
+        command="migrate-secrets",
+    )
+    for option, text in (("--from-stack", "whose secrets"), ("--to-stack", "which stack gets them")):
+        secrets.add_argument(option, required=True, metavar="NAME", help=text)
+
+
+def _source(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--from", required=True, dest="source", metavar="DIR", help="what `migrate export` wrote")
+    command.add_argument(
+        "--into-non-empty", action="store_true", help="other records may be there; what differs is never overwritten"
+    )
+
+
+def _stores(command: argparse.ArgumentParser) -> None:
+    """How the stores of a stack are reached."""
+    _context(command)
+    command.add_argument("--dynamodb", metavar="URL", help="where DynamoDB is, instead of by a cluster")
+    command.add_argument("--s3", metavar="URL", help="where the bucket of pre-keys is (default: as --dynamodb)")
+    command.add_argument("--cdn0", metavar="URL", help="where the bucket of avatars is (default: as --s3)")
+    command.add_argument("--bigtable", metavar="HOST:PORT", help="where a Bigtable emulator is")
+    command.add_argument("--region", help="the AWS region (default: the stack's)")
+    command.add_argument("--account", metavar="ID", help="the AWS account that the credentials must belong to")
+    command.add_argument("--pre-keys-bucket", metavar="NAME", help="the bucket of pre-keys, where AWS named it")
+    command.add_argument("--cdn0-bucket", metavar="NAME", help="the bucket of avatars, where AWS named it")
+    command.add_argument("--parallel", type=_readers, default=4, metavar="N", help="readers a table (default: 4)")
+    command.add_argument("--live", action="store_true", help="go on although services are running")
+
+
+def _readers(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError("write a number from 1 to 64")
+    return int(text)
+
+
+def _plan(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "plan",
+        "estimate what so many users need, cost, and where limits are",
+        """
+        From the tables of the schema and from what the services do with them: request units and storage of DynamoDB,
+        memory and shards of Redis, nodes of Bigtable, objects, pods, transfer, and the cost of a month at list
+        prices. Says which limit is exceeded, at how many users each one begins, and what to change; ends with
+        settings to paste. Everything that it assumes is printed, and docs/capacity.md explains it.
+
+        Looks at nothing but this checkout. Retentions and sizes are the settings' defaults, or those of --stack.
+
+        examples:
+          ./flatline plan --users 5000 --messages-per-day 40
+          ./flatline plan --users 1000000 --messages-per-day 40 --format json
+          ./flatline plan --users 20000 --messages-per-day 60 --stack dev
+          ./flatline plan --users 20000 --messages-per-day 60 --group-size 25""",
+        stack=False,
+    )
+    command.add_argument("--stack", "-s", metavar="NAME", help="take retentions and sizes from this stack's file")
+    command.add_argument("--region", metavar="REGION", help="the AWS region whose prices count (default: the stack's)")
+    command.add_argument("--prices", metavar="FILE", help="prices of your own (default: config/prices.yaml)")
+    _format(command)
+    for number in workload.OPTIONS:
+        default = workload.default(number)
+        command.add_argument(
+            workload.option(number),
+            required=workload.required(number),
+            type=_within(number),
+            metavar="N",
+            default=default,
+            help=workload.about(number).meaning + ("" if default is None else f" (default: {workload.shown(default)})"),
+        )
+
+
+def _within(number: Field[Any]) -> Callable[[str], float]:
+    """Reads a number of the model; argparse makes a typing mistake of one that is none or is out of bounds."""
+    whole, about = number.type is int, workload.about(number)
+    wanted = f"write {'a whole number' if whole else 'a number'}, {about.range}"
+
+    def read(text: str) -> float:
+        try:
+            value = int(text) if whole else float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is none; {wanted}") from None
+        if not about.low <= value <= about.high:
+            raise argparse.ArgumentTypeError(f"{text} is out of bounds; {wanted}")
+        return value
+
+    return read
 
 
 def _test(commands: _Subparsers) -> None:

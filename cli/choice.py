@@ -56,12 +56,15 @@ class _Unusable:
 def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByFiles:
     """How to bring a stack up. Asks for a context only where nothing else decides, and only on a terminal.
 
-    Raises Failure where what was asked for cannot be had, or would make a second set of secrets.
+    Raises Failure where what was asked for cannot be had, or would make a second set of secrets. A stack in a cloud
+    is brought up by the engine or not at all.
     """
     stack = loaded.stack
     context = named_context(loaded, wishes.context)
     wishes = replace(wishes, yes=wishes.yes and context is not None)
     _check_new_secrets(wishes)
+    if loaded.in_cloud and wishes.engine == "none":
+        raise needs_engine(stack, "--engine none says to do without")
     cli, no_cli = engine.installed()
     if wishes.engine == "none":
         refuse_if_engine_keeps(stack, _kept_by_engine(stack, cli, certain=False))
@@ -71,6 +74,8 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
             raise _would_need_new_secrets(stack)
         if _kept_by_engine(stack, cli, certain=False):
             raise _two_sets(stack)
+        if loaded.in_cloud:
+            raise _moved_to_cloud(stack)
         return ByFiles(
             context,
             (
@@ -96,6 +101,8 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
         )
     if wishes.engine == "pulumi":
         raise Failure(f"--engine pulumi cannot be had: {chosen.reason}", *reasons)
+    if loaded.in_cloud:
+        raise needs_engine(stack, chosen.reason)
     return ByFiles(chosen.context, (*reasons, f"rendering: {chosen.reason}"))
 
 
@@ -118,6 +125,16 @@ def refuse_if_engine_keeps(stack: Stack, backend: str | None) -> None:
             "Deploy it with ./flatline up, or render files for review without secrets: "
             f"./flatline render --redact --stack {stack.name}",
         )
+
+
+def needs_engine(stack: Stack, reason: str) -> Failure:
+    """Why a stack in a cloud cannot be brought up without the engine, and what to do."""
+    return Failure(
+        f"stack {stack.name} is in a cloud, which only the Pulumi engine can bring up: {reason}",
+        f"Have it fetched and run: ./flatline up --stack {stack.name} --context <context> --yes "
+        "(or install it first: https://www.pulumi.com/docs/install/)",
+        f"What it would make, without engine or credentials: ./flatline render --stack {stack.name}",
+    )
 
 
 def named_cluster(context: str) -> Cluster:
@@ -150,6 +167,14 @@ def _would_need_new_secrets(stack: Stack) -> Failure:
         "unreadable, and everybody is logged out of calls, storage and uploads.",
         f"To stay with the secrets: ./flatline up --stack {stack.name}",
         f"To begin again with Pulumi: ./flatline up --stack {stack.name} --engine pulumi --new-secrets",
+    )
+
+
+def _moved_to_cloud(stack: Stack) -> Failure:
+    return needs_engine(
+        stack,
+        f"its secrets are in {shown(stack.state)}, which the engine does not read; "
+        "with --engine pulumi --new-secrets it makes new ones, which no client knows yet",
     )
 
 

@@ -147,11 +147,11 @@ def engine_errors(what: str, *, shown_already: bool = False) -> Iterator[None]:
 
 
 def protected(stack: automation.Stack) -> list[str]:
-    """What `pulumi destroy --exclude-protected` keeps, a line each: objects by name, secrets by their number."""
+    """What `pulumi destroy --exclude-protected` keeps, a line each: secrets by their number, the rest by name."""
     with engine_errors("pulumi cannot read the stack"):
         deployment = stack.export_stack().deployment or {}
     kept = [each for each in deployment.get("resources", ()) if each.get("protect")]
-    objects = [each for each in kept if each["type"].startswith("kubernetes:")]
+    objects = [each for each in kept if not each["type"].startswith(("random:", "tls:"))]
     lines = [f"{each['type'].rsplit(':', 1)[-1]} {each.get('id', '')}" for each in objects]
     others = len(kept) - len(objects)
     return sorted(lines) + ([f"{others} secrets and certificate authorities"] if others else [])

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from render.manifests import INVENTORY, KUSTOMIZATION, STACK_OUTPUTS
+from render.manifests import INVENTORY, KUSTOMIZATION, PLAN, STACK_OUTPUTS
 
 SELECTOR = "app.kubernetes.io/part-of=flatline"
 """Every object of ours carries this label (components/kubernetes)."""
@@ -65,7 +65,8 @@ def read(folder: Path) -> list[Object]:
     inventory = folder / INVENTORY
     if not inventory.is_file():
         return []
-    names = [name for name in inventory.read_text().splitlines() if name.endswith(".yaml") and name != KUSTOMIZATION]
+    written = set(inventory.read_text().splitlines()) - {KUSTOMIZATION, PLAN}
+    names = sorted(name for name in written if name.endswith(".yaml"))
     return [Object(yaml.load((folder / name).read_text(), Loader=_LOADER)) for name in names]
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from cli.failure import Failure
 from cli.stacks import ROOT, Loaded
 from cli.terminal import Terminal
 from config.settings import PROJECT
@@ -30,7 +31,12 @@ class Kept:
 
 @contextmanager
 def with_own_secrets(loaded: Loaded, terminal: Terminal) -> Iterator[Kept]:
-    """The program with the secrets of the stack's state, which stays locked meanwhile."""
+    """The program with the secrets of the stack's state, which stays locked meanwhile.
+
+    Raises Failure for a stack in a cloud, whose secrets are the engine's.
+    """
+    if loaded.in_cloud:
+        raise Failure(f"stack {loaded.stack.name} is in a cloud: its secrets are kept by the Pulumi engine alone")
     new = not loaded.stack.state.exists()
     state = State(
         loaded.stack.state,
@@ -46,7 +52,10 @@ def with_own_secrets(loaded: Loaded, terminal: Terminal) -> Iterator[Kept]:
 
 
 def with_passing_secrets(loaded: Loaded, terminal: Terminal) -> Recording:
-    """The program with values that belong to nobody. For what is shown without secrets only."""
+    """The program with values that belong to nobody. For what is shown without secrets only.
+
+    In a cloud, texts say what only a deployment can tell (render/cloud_provider.py); no credentials are asked for.
+    """
     return _record(loaded, SeededValues("shown without secrets"), terminal, "Recording the program")
 
 

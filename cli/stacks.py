@@ -84,6 +84,11 @@ class Loaded:
     config: StackConfig
     settings: Settings
 
+    @property
+    def in_cloud(self) -> bool:
+        """Whether it has real cloud resources, which the Pulumi engine alone can make."""
+        return self.settings.target.kind == "cloud"
+
     @cached_property
     def passphrase(self) -> "Passphrase":
         """What its secrets are encrypted with."""

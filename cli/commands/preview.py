@@ -15,9 +15,9 @@ from render.recorder import Recording
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
-    """By the engine for a stack that it keeps, else by comparing with the files of the last run."""
+    """By the engine for a stack that it keeps or that is in a cloud, else by comparing with the last run's files."""
     loaded = stacks.read(arguments.stack)
-    if loaded.stack.state.exists():
+    if loaded.stack.state.exists() and not loaded.in_cloud:
         with with_own_secrets(loaded, terminal) as kept:
             _compare(loaded, kept.recording, terminal)
         return 0
@@ -32,6 +32,13 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         raise Failure(
             f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
             "Name its context: --context, or flatline:target.context in the stack's file.",
+        )
+    elif loaded.in_cloud:
+        tree(with_passing_secrets(loaded, terminal), redact=True)  # what is wrong with the program comes first
+        raise Failure(
+            f"stack {loaded.stack.name} is in a cloud, where only the Pulumi engine knows what there is: "
+            + (no_cli if cli is None else "no cluster is named (--context, or flatline:target.context)"),
+            f"What it would make, without engine or credentials: ./flatline render --stack {loaded.stack.name}",
         )
     else:
         _compare(loaded, with_passing_secrets(loaded, terminal), terminal)

@@ -1,4 +1,4 @@
-"""`render`: writes a stack's objects as files."""
+"""`render`: writes a stack's objects as files, and the plan of its cloud resources."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -16,9 +16,16 @@ from render.manifests import Summary
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Writes them, and says where."""
     loaded = stacks.read(arguments.stack)
-    folder = _folder(loaded, arguments.output, arguments.redact)
+    redact = arguments.redact or loaded.in_cloud
+    folder = _folder(loaded, arguments.output, redact)
+    if loaded.in_cloud:
+        terminal.note(
+            "In a cloud, secrets are the engine's and much is known only after creation: this is for review alone."
+        )
+        _report(manifests.write(with_passing_secrets(loaded, terminal), folder, redact=True), redact, terminal)
+        return 0
     backend = engine.keeps(loaded.stack, engine.installed()[0]) if not loaded.stack.state.exists() else None
-    if backend is not None and not arguments.redact:
+    if backend is not None and not redact:
         refuse_if_engine_keeps(loaded.stack, backend)
     if backend is not None:
         terminal.note(
@@ -28,8 +35,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     else:
         with with_own_secrets(loaded, terminal) as kept:
             kept.save()
-            written = manifests.write(kept.recording, folder, redact=arguments.redact)
-    _report(written, arguments.redact, terminal)
+            written = manifests.write(kept.recording, folder, redact=redact)
+    _report(written, redact, terminal)
     return 0
 
 
@@ -42,7 +49,17 @@ def _folder(loaded: Loaded, output: str | None, redact: bool) -> Path:
     return folder
 
 
+def _plan(written: Summary, terminal: Terminal) -> None:
+    """Cloud resources by service and kind, and where they are written out."""
+    rows = [(each.service, each.kind, str(each.count), str(each.protected)) for each in written.planned]
+    terminal.table(("Service", "Resource", "Count", "Protected"), rows, frozenset({"Count", "Protected"}))
+    total = sum(each.count for each in written.planned)
+    terminal.say(f"{total} cloud resources in {shown(written.directory / manifests.PLAN)}.")
+
+
 def _report(written: Summary, redacted: bool, terminal: Terminal) -> None:
+    if written.planned:
+        _plan(written, terminal)
     what = "without secrets" if redacted else f"{len(written.secret_files)} of the files hold secrets (mode 0600)"
     terminal.say(f"{written.total} objects in {shown(written.directory)}/, {what}.")
     changed = len(written.changed) + len(written.removed)

@@ -65,8 +65,11 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return status or (1 if failed else 0)
 
 
-def pytest_command(selection: str | None, passed_on: Sequence[str], *, colours: bool) -> list[str]:
-    """How pytest is called: what was typed, and our defaults for what was not."""
+def pytest_command(selection: str | None, passed_on: Sequence[str], *, colours: bool, in_ci: bool = False) -> list[str]:
+    """How pytest is called: what was typed, and our defaults for what was not.
+
+    `in_ci`: all tests must then run, but for those that tests/skips.py names.
+    """
     words = list(passed_on)
     together = INTERACTIVE.intersection(words) or any(word.startswith(("-n", "--numprocesses")) for word in words)
     defaults = [] if together else ["-n", WORKERS, "--dist", "loadfile"]
@@ -75,6 +78,8 @@ def pytest_command(selection: str | None, passed_on: Sequence[str], *, colours: 
     if selection in {"integration", "all"}:
         if selection == "integration" and "-m" not in words:
             defaults += ["-m", "integration"]
+        if selection == "all" and in_ci:
+            defaults.append("--no-unexpected-skips")
         return [_PYTHON, "-m", "tests.lab.run", *defaults, *words]
     if "-m" not in words:
         defaults += ["-m", "not integration"]
@@ -142,7 +147,8 @@ class _Tests:
 
 @contextmanager
 def _pytest(arguments: Namespace, terminal: Terminal) -> Iterator[_Tests]:
-    command = pytest_command(arguments.selection, arguments.pytest, colours=terminal.colours)
+    in_ci = bool(os.environ.get("CI"))
+    command = pytest_command(arguments.selection, arguments.pytest, colours=terminal.colours, in_ci=in_ci)
     tests = _Tests(command, interactive=bool(INTERACTIVE.intersection(arguments.pytest)))
     try:
         yield tests

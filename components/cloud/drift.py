@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Mapping
 
+import pulumi
+
 from config.schema.bigtable import BigtableTable
 from config.schema.dynamodb import Key, Table
 
 
-class SchemaDriftError(Exception):
+class SchemaDriftError(pulumi.RunError):
     """The schema would delete or replace tables that hold data; the text says which, why and what to write."""
 
 

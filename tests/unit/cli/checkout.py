@@ -14,7 +14,7 @@ import yaml
 
 REPOSITORY = Path(__file__).parents[3]
 SMALL_PROGRAM = Path(__file__).with_name("small_program.py")
-FOLDERS = ("cli", "components", "config", "policies", "programs", "render")
+FOLDERS = ("capacity", "cli", "components", "config", "migration", "policies", "programs", "render")
 FILES = (
     "__main__.py",
     "flatline",

@@ -1,0 +1,55 @@
+"""`plan`: what so many users need, what it costs, and which limits are in the way."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from capacity.cost import costs
+from capacity.installation import Installation
+from capacity.limits import limits
+from capacity.plan import estimate
+from capacity.recommendation import recommend
+from capacity.workload import OPTIONS, Workload
+from cli import stacks
+from cli.failure import Failure
+from cli.plan import Report, as_json, show
+from cli.terminal import Terminal
+from config.prices import Prices, parse
+
+PRICES = stacks.ROOT / "config" / "prices.yaml"
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Prints the estimate."""
+    settings = stacks.read(arguments.stack).settings if arguments.stack else None
+    prices = _prices(Path(arguments.prices) if arguments.prices else PRICES)
+    workload = Workload(**{number.name: getattr(arguments, number.name) for number in OPTIONS})
+    plan = estimate(workload, Installation.of(settings))
+    region = arguments.region or plan.installation.region
+    family, listed = prices.family(region)
+    recommended = recommend(plan, listed.elasticache.nodes)
+    report = Report(
+        plan=plan,
+        limits=limits(plan),
+        recommended=recommended,
+        costs=costs(plan, recommended, listed),
+        prices=listed,
+        family=family,
+        region=region,
+        stack=arguments.stack,
+    )
+    if arguments.format == "json":
+        terminal.verbatim(as_json(report))
+    else:
+        show(report, terminal)
+    return 0
+
+
+def _prices(path: Path) -> Prices:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
+        raise Failure(
+            f"the prices in {path} cannot be read: {reason}", "Copy config/prices.yaml, and change it."
+        ) from None
+    return parse(text, stacks.shown(path))

@@ -1,0 +1,206 @@
+"""What `migrate export`, `load` and `verify` share: the way to a stack's stores, progress, and the result."""
+
+import signal
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from cli import kubectl
+from cli.choice import named_cluster, named_context
+from cli.failure import Failure
+from cli.port_forward import PortForward
+from cli.stacks import Loaded
+from cli.terminal import Terminal
+from migration import place, stores
+from migration.archive import Archive
+from migration.errors import MigrationError
+from migration.place import Addresses, Reach
+from migration.records import Collection, Kind
+from migration.transfer import Outcome
+from migration.transfer import Progress as Told
+
+AGAIN_SECONDS = 15.0
+NOUNS: dict[Kind, str] = {"dynamodb": "table", "bigtable": "Bigtable table", "objects": "bucket"}
+
+
+@contextmanager
+def opened(arguments: Namespace, loaded: Loaded, terminal: Terminal) -> Iterator[list[Collection]]:
+    """The stores of a stack, reached as was typed. A MigrationError inside of the block becomes a Failure."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # port-forwards are ended, archives left restartable
+    try:
+        names = place.physical_names(loaded.settings, _typed_buckets(arguments))
+        with ExitStack() as held:
+            reach = _reach(arguments, loaded, terminal, held)
+            yield held.enter_context(stores.opened(names, reach, readers=arguments.parallel))
+    except MigrationError as problem:
+        raise Failure(problem.problem, *problem.remedies) from None
+
+
+def _typed_buckets(arguments: Namespace) -> dict[str, str]:
+    typed = {"pre-keys": arguments.pre_keys_bucket, "cdn0": arguments.cdn0_bucket}
+    return {role: name for role, name in typed.items() if name is not None}
+
+
+def _reach(arguments: Namespace, loaded: Loaded, terminal: Terminal, held: ExitStack) -> Reach:
+    typed = Addresses(
+        dynamodb=arguments.dynamodb,
+        s3=arguments.s3 or arguments.dynamodb,
+        cdn0=arguments.cdn0 or arguments.s3 or arguments.dynamodb,
+        bigtable=arguments.bigtable,
+    )
+    reach = place.reach(loaded.settings, region=arguments.region, account=arguments.account, at=typed)
+    context = named_context(loaded, arguments.context)
+    emulators = place.emulators(loaded.settings)
+    if typed:
+        if arguments.context is not None:
+            raise Failure("--context and the stores' addresses exclude each other", "Type one or the other.")
+        if emulators and not (typed.dynamodb and typed.bigtable):
+            raise Failure("--dynamodb and --bigtable go together", "Type the addresses of both.")
+        terminal.note("Whether the services are stopped cannot be told from addresses: see to it that they are.")
+        return reach
+    if context is None and emulators:
+        raise Failure(
+            f"nothing tells where the stores of stack {loaded.stack.name} are",
+            "Name its cluster (--context, or flatline:target.context in the stack's file), or the stores' addresses "
+            "(--dynamodb URL --bigtable HOST:PORT).",
+        )
+    if context is None:
+        terminal.note("No cluster is named, so nobody looks whether the services are stopped: see to it that they are.")
+        return reach
+    named_cluster(context)
+    if not arguments.live:
+        _refuse_while_running(context, loaded)
+    forwards = {
+        service: held.enter_context(PortForward(context, service.namespace, service.name, service.port))
+        for service in dict.fromkeys(emulators.values())
+    }
+    if not forwards:
+        return reach
+    found = {name: forwards[service].address for name, service in emulators.items()}
+    return replace(
+        reach,
+        at=Addresses(
+            dynamodb=f"http://{found['dynamodb']}",
+            s3=f"http://{found['s3']}",
+            cdn0=f"http://{found['cdn0']}",
+            bigtable=found["bigtable"],
+        ),
+    )
+
+
+def _refuse_while_running(context: str, loaded: Loaded) -> None:
+    """Raises Failure, with the commands that stop them, while services run that write to the stores."""
+    namespace = loaded.settings.namespace
+    found = kubectl.read(context, "get", "deployments.apps,cronjobs.batch", "--namespace", namespace)["items"]
+    running = [each for each in found if _name(each) in place.WRITERS and _pods(each)]
+    scheduled = [each for each in found if each["kind"] == "CronJob" and not each["spec"].get("suspend")]
+    if not running and not scheduled:
+        return
+    stop = kubectl.command(context, "--namespace", namespace)
+    commands = []
+    if running:
+        commands.append([*stop, "scale", *(f"deployment/{_name(each)}" for each in running), "--replicas", "0"])
+    if scheduled:
+        suspend = ["--patch", """'{"spec":{"suspend":true}}'"""]
+        commands += [[*stop, "patch", f"cronjob/{_name(each)}", *suspend] for each in scheduled]
+    names = ", ".join(_name(each) for each in (*running, *scheduled))
+    raise Failure(
+        f"these are not stopped, and may write while data is moved: {names}",
+        *(" ".join(words) for words in commands),
+        "Whisper's persister comes last, five minutes after the server (docs/migration.md). --live goes on regardless.",
+    )
+
+
+def _name(found: dict[str, Any]) -> str:
+    return str(found["metadata"]["name"])
+
+
+def _pods(deployment: dict[str, Any]) -> int:
+    """Those that are wanted, and those that are still there."""
+    wanted: int = deployment.get("spec", {}).get("replicas", 1)
+    return wanted + int(deployment.get("status", {}).get("replicas", 0))
+
+
+@contextmanager
+def shown_progress() -> Iterator[Told]:
+    """Tells what goes on, on standard error: a bar on a terminal, else a line now and then."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal or console.is_dumb_terminal:
+        yield _Lines()
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        shown = ""
+
+        def tell(doing: str, collection: Collection, done: int, of: int | None) -> None:
+            nonlocal shown
+            if (text := _doing(doing, collection)) != shown:
+                shown = text
+                progress.reset(task, description=text, total=of)
+            progress.update(task, completed=done, total=of)
+
+        yield tell
+
+
+class _Lines:
+    """A line whenever the last one is `AGAIN_SECONDS` old."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def __call__(self, doing: str, collection: Collection, done: int, of: int | None) -> None:
+        if time.monotonic() - self._told >= AGAIN_SECONDS:
+            self._told = time.monotonic()
+            count = f"{done} of {of}" if of is not None else str(done)
+            print(f"{_doing(doing, collection)}: {count}", file=sys.stderr, flush=True)
+
+
+def _doing(doing: str, collection: Collection) -> str:
+    return f"{doing} {NOUNS[collection.kind]} {collection.name}"
+
+
+def tell_origin(archive: Archive, terminal: Terminal) -> None:
+    """What an archive is of, on standard error."""
+    manifest = archive.manifest
+    terminal.note(f"Archive of stack {manifest.stack}, made {manifest.created}")
+    if manifest.live:
+        terminal.warn("it was made with --live: services may have written while it was made")
+
+
+def show(outcomes: Sequence[Outcome], terminal: Terminal, *, loaded: bool = False) -> int:
+    """The outcomes of a verification, or of a load with its own, as a table; and the exit status."""
+    columns = ["Collection", "Archive", "Expired", "Missing", "Differing", "Others", "Verified"]
+    rows = [
+        [
+            f"{NOUNS[outcome.kind]} {outcome.name}",
+            *map(str, (outcome.archived, outcome.expired, outcome.missing, outcome.differing, outcome.others)),
+            "yes" if outcome.verified else "NO",
+        ]
+        for outcome in outcomes
+    ]
+    if loaded:
+        columns[3:3] = ["Written", "Kept"]
+        for row, outcome in zip(rows, outcomes, strict=True):
+            row[3:3] = [str(outcome.written), str(outcome.kept)]
+    terminal.table(columns, rows, frozenset(columns[1:-1]))
+    failed = [outcome.name for outcome in outcomes if not outcome.verified]
+    if failed:
+        terminal.fail(f"not as in the archive: {', '.join(failed)}")
+        return 1
+    records = sum(outcome.archived - outcome.expired for outcome in outcomes)
+    terminal.say(f"{records} records in {len(outcomes)} collections: counts and checksums are those of the archive.")
+    return 0

@@ -1,0 +1,413 @@
+"""How `plan` shows an estimate: as text for people, as JSON for programs."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import Field, asdict, dataclass, fields
+from typing import Any
+
+import yaml
+from pydantic.alias_generators import to_camel
+
+from capacity.cost import Cost, total
+from capacity.dynamodb import IndexDemand, TableDemand, Throughput
+from capacity.limits import Limit
+from capacity.plan import Plan
+from capacity.recommendation import Recommendation, snippet
+from capacity.traffic import per_second
+from capacity.workload import DAY, MOST_USERS, about, option, shown
+from cli.terminal import Terminal
+from config.prices import Family
+
+JSON_VERSION = 1
+"""Raised when a key of the JSON form goes away or means something else."""
+
+PEAK = "Peak"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """An estimate with its limits and its cost; `prices` are those of `family`, for `region` if one is known."""
+
+    plan: Plan
+    limits: tuple[Limit, ...]
+    recommended: Recommendation
+    costs: tuple[Cost, ...]
+    prices: Family
+    family: str
+    region: str | None
+    stack: str | None
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know about the numbers."""
+        plan = self.plan
+        source = f"stack {self.stack}" if self.stack else "the settings' defaults"
+        found = [
+            f"Retentions and sizes are those of {source}: attachments {plan.installation.attachment_days} days, "
+            f"messages {plan.installation.message_days} days.",
+            f"Prices are list prices of {self.family} ({', '.join(self.prices.regions)}), without taxes, discounts, "
+            "free tiers and support.",
+        ]
+        if plan.installation.target == "local":
+            found.append("The stack is local: the cost is that of a cloud target, for comparison.")
+        if self.region is not None and self.region not in self.prices.regions:
+            found.append(
+                f"The price file has no prices for {self.region}; those of {self.family} stand in. Write a family "
+                "for it and pass it with --prices."
+            )
+        return found
+
+
+# --- numbers ----------------------------------------------------------------------------------------------
+
+
+def count(value: float) -> str:
+    """Three digits or so: 0.023, 7.5, 1,250, 12.5k, 3.41M."""
+    if value == 0:
+        return "0"
+    if value < 0.01:
+        return "<0.01"
+    if value < 9995:
+        return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}" if value >= 1 else f"{value:.2g}"
+    for unit, letter in ((1e3, "k"), (1e6, "M"), (1e9, "G"), (1e12, "T")):
+        if value < 999.5 * unit or letter == "T":
+            return f"{value / unit:.3g}{letter}" if value < 999.5 * unit else f"{value / unit:,.0f}{letter}"
+    raise AssertionError(value)
+
+
+def size(value: float) -> str:
+    """Bytes in the largest unit that leaves a number of one or more."""
+    unit = "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if value < 1024 or unit == "PiB":
+            break
+        value /= 1024
+    return f"{value:,.0f} {unit}" if unit == "B" or value >= 99.95 else f"{value:.3g} {unit}"
+
+
+def measured(value: float, unit: str) -> str:
+    """A limit's value or bound."""
+    return size(value) if unit == "bytes" else count(value)
+
+
+def dollars(value: float) -> str:
+    """Whole dollars, cents below ten."""
+    return f"{value:,.0f}" if value >= 10 else f"{value:,.2f}"
+
+
+def users(begins: int | None) -> str:
+    """Where a limit begins."""
+    return f"{begins:,}" if begins is not None else "never"
+
+
+# --- text -------------------------------------------------------------------------------------------------
+
+
+def show(report: Report, terminal: Terminal) -> None:
+    """All of it, as text."""
+    workload = report.plan.workload
+    terminal.say(
+        f"{workload.users:,} users, each sending {shown(workload.messages_per_day)} messages a day: about "
+        f"${dollars(total(report.costs))} a month",
+        "bold",
+    )
+    for note in report.notes:
+        terminal.say(note)
+    _traffic(report.plan, terminal)
+    _dynamodb(report.plan, terminal)
+    _redis(report, terminal)
+    _bigtable(report.plan, terminal)
+    _objects(report.plan, terminal)
+    _pods(report.plan, terminal)
+    _costs(report, terminal)
+    _limits(report, terminal)
+    _settings(report, terminal)
+    _assumptions(report, terminal)
+
+
+def _traffic(plan: Plan, terminal: Terminal) -> None:
+    terminal.heading("Traffic")
+    peak, traffic, transfer = plan.workload.peak, plan.traffic, plan.transfer
+    daily = (
+        ("messages sent", traffic.messages),
+        ("deliveries to a device, with receipts and copies", traffic.envelopes),
+        ("typing indicators", traffic.ephemeral),
+        ("messages moved to DynamoDB", traffic.persisted),
+        ("requests to Whisper", traffic.requests),
+        ("attachments sent", traffic.uploads),
+        ("attachments fetched", traffic.downloads),
+    )
+    rows = [(what, count(per_second(number)), count(per_second(number, peak))) for what, number in daily]
+    rows.append(("open connections", "", count(traffic.connections)))
+    rows.append(
+        (
+            "bytes to clients and to Google Cloud",
+            size(per_second(transfer.from_aws)),
+            size(per_second(transfer.from_aws, peak)),
+        )
+    )
+    terminal.table(("A second", "Mean", PEAK), rows, frozenset({"Mean", PEAK}))
+
+
+def _dynamodb(plan: Plan, terminal: Terminal) -> None:
+    terminal.heading("DynamoDB")
+    used = [table for table in plan.tables if table.items or table.uses]
+    rows: list[tuple[str, ...]] = []
+    for table in used:
+        rows.append(_load(table.name, table.items, table.bytes, table.throughput))
+        rows += [_load(f"  {index.name}", index.items, index.bytes, index.throughput) for index in table.indexes]
+    columns = ("Table, index", "Items", "Stored", "RRU/s", PEAK, "WRU/s", PEAK)
+    terminal.table(columns, rows, frozenset(columns[1:]))
+    unused = ", ".join(table.name for table in plan.tables if table not in used)
+    terminal.say(f"Empty, because nothing here uses them: {unused}.")
+
+
+def _load(name: str, items: float, stored: float, load: Throughput) -> tuple[str, ...]:
+    numbers = (load.reads_mean, load.reads_peak, load.writes_mean, load.writes_peak)
+    return (name, count(items), size(stored), *(count(number) for number in numbers))
+
+
+def _redis(report: Report, terminal: Terminal) -> None:
+    terminal.heading("Redis")
+    asked, cache, own = report.plan.redis, report.recommended.cache, report.recommended.in_cluster
+    rows = (
+        (f"messages that wait, up to {asked.wait_seconds:.0f} s", size(asked.queued)),
+        ("accounts", size(asked.accounts)),
+        ("profiles", size(asked.profiles)),
+        ("rate limits", size(asked.rate_limits)),
+        ("connections", size(asked.connections)),
+        ("all", size(asked.bytes)),
+    )
+    terminal.table(("Memory at the peak", "Bytes"), rows, frozenset({"Bytes"}))
+    terminal.say(f"Commands a second: {count(asked.commands_mean)}, at the peak {count(asked.commands_peak)}.")
+    copies = f"{cache.replicas_per_shard} replica{'s' if cache.replicas_per_shard != 1 else ''} each"
+    terminal.say(f"ElastiCache: {cache.shards} shards of {cache.node.type}, {copies}.")
+    if own is None:
+        terminal.say("On Kubernetes: not any more.")
+    else:
+        terminal.say(
+            f"On Kubernetes: {own.masters} masters of {size(own.memory)}, {own.replicas_per_master} replica each."
+        )
+
+
+def _bigtable(plan: Plan, terminal: Terminal) -> None:
+    terminal.heading("Bigtable")
+    rows = [
+        (
+            table.name,
+            count(table.rows),
+            size(table.bytes),
+            count(table.reads_mean),
+            count(table.reads_peak),
+            count(table.writes_mean),
+            count(table.writes_peak),
+        )
+        for table in plan.bigtable.tables
+    ]
+    columns = ("Table", "Rows", "Stored", "Reads/s", PEAK, "Writes/s", PEAK)
+    terminal.table(columns, rows, frozenset(columns[1:]))
+    terminal.say(f"Nodes: {plan.bigtable.nodes}.")
+
+
+def _objects(plan: Plan, terminal: Terminal) -> None:
+    terminal.heading("S3")
+    rows = [
+        (
+            prefix.name,
+            count(prefix.objects),
+            size(prefix.bytes),
+            count(prefix.puts_mean),
+            count(prefix.puts_peak),
+            count(prefix.gets_mean),
+            count(prefix.gets_peak),
+        )
+        for prefix in plan.prefixes
+    ]
+    columns = ("Prefix", "Objects", "Stored", "PUT/s", PEAK, "GET/s", PEAK)
+    terminal.table(columns, rows, frozenset(columns[1:]))
+
+
+def _pods(plan: Plan, terminal: Terminal) -> None:
+    terminal.heading("Kubernetes")
+    rows = [
+        (pods.service, str(pods.replicas), str(pods.most), f"{pods.cores:g}", f"{pods.mib:,}", pods.why)
+        for pods in plan.cluster.pods
+    ]
+    columns = ("Pods", "Mean", PEAK, "Cores", "MiB", "Because")
+    terminal.table(columns, rows, frozenset(columns[1:5]))
+    terminal.say(f"Nodes at the peak: {plan.cluster.nodes:,}.")
+
+
+def _costs(report: Report, terminal: Terminal) -> None:
+    terminal.heading("Cost of a month, US dollars")
+    rows = [
+        (line.service, line.what, f"{count(line.amount)} {line.unit}", dollars(line.dollars)) for line in report.costs
+    ]
+    rows.append(("all", "", "", dollars(total(report.costs))))
+    terminal.table(("Service", "For", "Amount", "Dollars"), rows, frozenset({"Amount", "Dollars"}))
+
+
+_STATES = {
+    "fixed": "exceeded",
+    "quota": "ask for more",
+    "setting": "exceeded",
+    "growth": "grows",
+    "stack": "exceeded",
+}
+
+
+def _limits(report: Report, terminal: Terminal) -> None:
+    terminal.heading("Limits")
+    ordered = sorted(report.limits, key=lambda limit: limit.begins or MOST_USERS + 1)
+    rows = [
+        (
+            f"{limit.what} ({limit.where})" if limit.where else limit.what,
+            measured(limit.value, limit.unit),
+            measured(limit.bound, limit.unit),
+            users(limit.begins),
+            _STATES[limit.kind] if limit.exceeded else "",
+        )
+        for limit in ordered
+    ]
+    terminal.table(("Limit", "Here", "Bound", "Begins at", ""), rows, frozenset({"Here", "Bound", "Begins at"}))
+    terminal.say("Begins at: so many users, with everything else as it was typed.")
+    exceeded = [limit for limit in ordered if limit.exceeded]
+    if exceeded:
+        terminal.heading("What to change")
+        terminal.points(f"{limit.what} ({limit.detail}): {limit.remedy}. {limit.source}" for limit in exceeded)
+
+
+def _settings(report: Report, terminal: Terminal) -> None:
+    terminal.heading("Settings for the stack's file, below config")
+    terminal.verbatim(settings_text(report))
+
+
+def settings_text(report: Report) -> str:
+    """The recommended settings as YAML."""
+    found: str = yaml.safe_dump(snippet(report.plan, report.recommended), sort_keys=False)
+    return "".join(f"  {line}\n" for line in found.splitlines())
+
+
+def _assumptions(report: Report, terminal: Terminal) -> None:
+    terminal.heading("Assumptions")
+    terminal.points(_assumption(report.plan, entry) for entry in fields(report.plan.workload))
+    terminal.heading("Sizes")
+    sizes = [(table.name, f"{table.item.bytes:,.0f}", table.item.source) for table in report.plan.tables]
+    sizes += [(table.name, f"{table.row_bytes:,.0f}", table.source) for table in report.plan.bigtable.tables]
+    sizes += [
+        (prefix.name, f"{prefix.bytes / prefix.objects:,.0f}" if prefix.objects else "0", prefix.source)
+        for prefix in report.plan.prefixes
+    ]
+    terminal.table(("Item, row, object", "Bytes", "Made of"), sizes, frozenset({"Bytes"}))
+    terminal.heading("Prices")
+    terminal.points(f"{name}: {listed.source}, {listed.as_of}" for name, listed in _listed(report.prices))
+
+
+def _assumption(plan: Plan, entry: Field[Any]) -> str:
+    meant, value = about(entry), shown(getattr(plan.workload, entry.name))
+    unit = "" if meant.unit in {"share", "times"} else f" {meant.unit}"
+    typed = f" ({option(entry)})" if meant.option else ""
+    return f"{meant.meaning}: {value}{unit}{typed}; {meant.source}"
+
+
+def _listed(prices: Family) -> Iterable[tuple[str, Any]]:
+    for name in type(prices).model_fields:
+        block = getattr(prices, name)
+        if hasattr(block, "source"):
+            yield name, block
+
+
+# --- JSON -------------------------------------------------------------------------------------------------
+
+
+def as_json(report: Report) -> str:
+    """The same for programs: numbers in full, bytes, units a second, US dollars a month."""
+    return json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def document(report: Report) -> dict[str, Any]:
+    """The JSON form; its keys are promised (docs/capacity.md)."""
+    plan, recommended = report.plan, report.recommended
+    found = {
+        "version": JSON_VERSION,
+        "workload": {entry.name: getattr(plan.workload, entry.name) for entry in fields(plan.workload)},
+        "installation": {**asdict(plan.installation), "volumes": dict(plan.installation.volumes)},
+        "traffic": {
+            name: number / DAY if name not in _NOT_DAILY else number for name, number in asdict(plan.traffic).items()
+        },
+        "dynamodb": [_table(table) for table in plan.tables],
+        "redis": {
+            **asdict(plan.redis),
+            "bytes": plan.redis.bytes,
+            "elasticache": {
+                "nodeType": recommended.cache.node.type,
+                "shards": recommended.cache.shards,
+                "replicasPerShard": recommended.cache.replicas_per_shard,
+            },
+            "inCluster": asdict(recommended.in_cluster) if recommended.in_cluster else None,
+        },
+        "bigtable": {
+            "nodes": plan.bigtable.nodes,
+            "tables": [{**asdict(table), "bytes": table.bytes} for table in plan.bigtable.tables],
+        },
+        "s3": [asdict(prefix) for prefix in plan.prefixes],
+        "transfer": {name: number / DAY for name, number in asdict(plan.transfer).items()},
+        "kubernetes": {"nodes": plan.cluster.nodes, "pods": [asdict(pods) for pods in plan.cluster.pods]},
+        "cost": {
+            "total": total(report.costs),
+            "prices": report.family,
+            "lines": [asdict(line) for line in report.costs],
+        },
+        "limits": [{**asdict(limit), "exceeded": limit.exceeded} for limit in report.limits],
+        "assumptions": [
+            {
+                "name": entry.name,
+                "value": getattr(plan.workload, entry.name),
+                "unit": about(entry).unit,
+                "meaning": about(entry).meaning,
+                "source": about(entry).source,
+            }
+            for entry in fields(plan.workload)
+        ],
+        "notes": report.notes,
+    }
+    return {**_camel(found), "settings": snippet(plan, recommended)}
+
+
+def _camel(block: dict[str, Any]) -> dict[str, Any]:
+    """The same with keys as in YAML."""
+    return {to_camel(key): _camel_inside(inner) for key, inner in block.items()}
+
+
+def _camel_inside(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _camel(value)
+    return [_camel_inside(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+_NOT_DAILY = frozenset(
+    {"devices", "active_users", "active_devices", "connections", "recipients", "attachment_bytes", "groups"}
+)
+
+
+def _table(table: TableDemand) -> dict[str, Any]:
+    return {
+        **_demand(table),
+        "key": table.key,
+        "itemBytes": table.item.bytes,
+        "itemSource": table.item.source,
+        "indexes": [{**_demand(index), "local": index.local} for index in table.indexes],
+    }
+
+
+def _demand(each: TableDemand | IndexDemand) -> dict[str, Any]:
+    load = each.throughput
+    return {
+        "name": each.name,
+        "items": each.items,
+        "bytes": each.bytes,
+        "readsMean": load.reads_mean,
+        "readsPeak": load.reads_peak,
+        "writesMean": load.writes_mean,
+        "writesPeak": load.writes_peak,
+    }
