@@ -168,20 +168,21 @@ class ObjectStore:
 
 @dataclass(frozen=True, kw_only=True)
 class Uploads:
-    """Where tusd keeps uploads: the arguments that tell tusd and those that tell our own programs.
+    """Where tusd keeps uploads: the arguments that tell tusd, those that tell our own programs, those for the hook.
 
-    `lock_free` says that several pods may serve it; `swept` that something else deletes what is old. `scratch` is
-    what tusd writes besides.
+    A `remote` store is reached over the network: downloads have pods of their own (`reading`), the store deletes what
+    is old by itself, and knows an upload by an id of its own, not by its key. `scratch` is what tusd writes besides.
     """
 
     access: Access
     tusd: tuple[pulumi.Input[str], ...]
     programs: tuple[pulumi.Input[str], ...]
+    hook: tuple[str, ...] = ()
+    reading: Access
     disks: "tuple[Disk, ...]" = ()
     mounts: "tuple[DiskMount, ...]" = ()
     scratch: Mapping[str, str] = field(default_factory=dict)
-    lock_free: bool = False
-    swept: bool = False
+    remote: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,8 +251,6 @@ class Route:
     match: str = ""
     prefix: pulumi.Input[str] | None = None
     no_query: bool = False
-    sticky: bool = False
-    """Requests of one client address go to one pod."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,6 +119,7 @@ class Flatline(Component):
                 remote_config=settings.whisper.remote_config,
                 internet=_internet(settings, "whisper"),
                 scale=scale(settings, "whisper"),
+                persister_scale=scale(settings, "whisper-persister"),
                 drain_seconds=settings.whisper.drain_seconds,
             ),
             self.child,

@@ -99,7 +99,7 @@ class Ingress(Component):
                         "kind": "Rule",
                         "match": rule,
                         "middlewares": [{"name": name} for name in middlewares],
-                        "services": [_service(route)],
+                        "services": [{"name": route.endpoint.service, "port": route.endpoint.port}],
                     }
                 ],
                 "tls": {
@@ -126,12 +126,6 @@ class Ingress(Component):
                 ],
             },
         )
-
-
-def _service(route: Route) -> dict[str, Any]:
-    plain = {"name": route.endpoint.service, "port": route.endpoint.port}
-    # highest random weight: the pod of a client stays the same while the pods do (Traefik 3.4)
-    return {**plain, "strategy": "hrw"} if route.sticky else plain
 
 
 CIPHERS = [

@@ -10,6 +10,7 @@ def on_disk(disk: Disk) -> Uploads:
     """tusd's file store, and the same folder for the programs beside it."""
     return Uploads(
         access=Access(),
+        reading=Access(),
         tusd=(f"--upload-dir={FOLDER}",),
         programs=(f"--upload-dir={FOLDER}",),
         disks=(disk,),

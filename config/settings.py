@@ -345,7 +345,7 @@ class Scale(Strict):
         return self
 
 
-ScaledName = Literal["whisper", "storage", "cdn0", "cdn3"]
+ScaledName = Literal["whisper", "whisper-persister", "storage", "cdn0", "cdn3"]
 
 
 class ClusterDns(Strict):
@@ -402,7 +402,7 @@ class Settings(Strict):
     images: Images = Images()
     redis: Redis = Redis()
     scaling: dict[ScaledName, Scale] = {}
-    """Pods by service; one of each without it."""
+    """Pods by service; one of each without it. Of cdn3 it is about downloads: uploads have one pod."""
     cdn: Cdn = Cdn()
     certificates: Certificates = Certificates()
     secrets: dict[str, SecretSetting] = {}

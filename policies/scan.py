@@ -28,6 +28,7 @@ SKIPS: Final = PACK / "scan.yaml"
 COMPLETE: Final = ".complete"
 TIMEOUT_SECONDS: Final = 600
 _FIELDS: Final = {"check", "resource", "reason"}
+PROFILE: Final = "profile"
 
 
 class ScanError(Exception):
@@ -71,8 +72,8 @@ class ScanReport:
         return 1 if self.failed or self.unused else 0
 
 
-def load_skips(path: Path = SKIPS) -> tuple[Skip, ...]:
-    """The skips of a file. Raises ScanError for one that is not complete."""
+def load_skips(path: Path = SKIPS, profile: str = "") -> tuple[Skip, ...]:
+    """The skips of a file, without those of another profile. Raises ScanError for one that is not complete."""
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError):
@@ -81,23 +82,28 @@ def load_skips(path: Path = SKIPS) -> tuple[Skip, ...]:
     if not isinstance(entries, list):
         raise ScanError(f"{path.name}: skips must be a list")
     for index, entry in enumerate(entries):
-        if not isinstance(entry, dict) or set(entry) != _FIELDS or not all(_is_text(entry[key]) for key in _FIELDS):
-            raise ScanError(f"{path.name}: skips[{index}] must have check, resource and reason")
-    return tuple(Skip(**entry) for entry in entries)
+        fits = isinstance(entry, dict) and set(entry) - {PROFILE} == _FIELDS
+        if not fits or not all(_is_text(value) for value in entry.values()):
+            raise ScanError(f"{path.name}: skips[{index}] must have check, resource and reason, and may have profile")
+    return tuple(
+        Skip(**{field: entry[field] for field in _FIELDS})
+        for entry in entries
+        if entry.get(PROFILE, profile) == profile
+    )
 
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def scan(folder: Path, skips: tuple[Skip, ...] | None = None) -> ScanReport:
+def scan(folder: Path, skips: tuple[Skip, ...] = ()) -> ScanReport:
     """Runs checkov over the Kubernetes objects of a folder. Fetches it the first time (about 300 MB).
 
     Raises ScanError where it cannot be installed, fails, or has not read every object; ManifestError for a folder
     without objects.
     """
     objects = len(manifests.read(folder))
-    return judge(_run(environment(), folder), objects, load_skips() if skips is None else skips)
+    return judge(_run(environment(), folder), objects, skips)
 
 
 def judge(output: Mapping[str, Any], objects: int, skips: tuple[Skip, ...]) -> ScanReport:

@@ -18,11 +18,11 @@
  * `<unix seconds>:<signature>`, signature = the first 10 bytes, in lower-case hex, of
  * HMAC-SHA256(secret, "attachments/<key>:<unix seconds>"); key = 15 random bytes in base64url.
  *
- * Where tusd keeps uploads: a directory, or S3 (its store of version 2.8.0), where `<prefix><key>` appears when an
- * upload is complete, and `<prefix><key>.info` when it is created; the name above loses nothing there, but tusd's own
- * id of the upload becomes `<key>+<id of the multipart upload>`. Each is looked for with a HEAD in the pod's own name
- * (aws.mjs), which needs s3:GetObject for the prefix, and s3:ListBucket for the bucket: without the latter, S3 answers
- * 403 for what is missing, which proves nothing, so every upload is refused with a 503.
+ * tusd keeps uploads in a directory, or in S3. There `<prefix><key>.info` appears when an upload is created, and
+ * `<prefix><key>` when it is complete; the upload's own id becomes `<key>+<id of the multipart upload>`. Both objects
+ * are looked for with a HEAD in the pod's own name (aws.mjs), which needs s3:GetObject for the prefix, and
+ * s3:ListBucket for the bucket: without the latter, S3 answers 403 for what is missing, which proves nothing, so every
+ * upload is refused with a 503.
  *
  * Serves `POST /hooks` and `GET /healthz` on --listen (loopback only), and `GET /healthz` alone on
  * --health-listen, which a kubelet can reach. Logs one JSON line per event, without keys or credentials.

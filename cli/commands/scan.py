@@ -18,6 +18,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         rendered = Path(folder) / loaded.stack.name
         manifests.write(with_passing_secrets(loaded, terminal), rendered, redact=True)
         with terminal.step("Scanning" if scan.installed() else "Installing checkov, once, and scanning"):
-            report = scan.scan(rendered)
+            report = scan.scan(rendered, scan.load_skips(profile=loaded.settings.target.kind))
     terminal.verbatim(scan.as_text(report))
     return report.exit_code

@@ -98,6 +98,7 @@ def _global(index: Index) -> TableGlobalSecondaryIndexArgs:
 
 def _grants(table: Table, made: aws.dynamodb.Table) -> tuple[Grant, ...]:
     """The operations of the code behind the table; indexes are only ever asked."""
-    own = Grant(actions=tuple(f"dynamodb:{operation}" for operation in table.operations), resources=(made.arn,))
+    of_rows = [each for each in table.operations if each != "Query" or not table.queried_by_index]
+    own = Grant(actions=tuple(f"dynamodb:{operation}" for operation in of_rows), resources=(made.arn,))
     indexes = tuple(pulumi.Output.concat(made.arn, "/index/", index.name) for index in table.indexes)
     return (own, Grant(actions=("dynamodb:Query",), resources=indexes)) if indexes else (own,)

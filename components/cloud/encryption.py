@@ -1,6 +1,8 @@
 """The key of tables, private buckets and caches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import pulumi
 import pulumi_aws as aws
@@ -10,6 +12,16 @@ from components.capabilities import Grant
 from components.cloud.durability import Durability
 
 WAITING_DAYS = 30
+
+USES: Mapping[Literal["dynamodb", "s3"], tuple[str, ...]] = {
+    "dynamodb": ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
+    "s3": ("kms:Decrypt", "kms:GenerateDataKey"),
+}
+"""What a service does with the key for those who read and write.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html (S3),
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html (DynamoDB)
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +56,10 @@ class Encryption(Component):
         aws.kms.Alias(name, name=f"alias/{args.prefix}", target_key_id=key.key_id, opts=self.child)
         return key.arn
 
-    def grant(self, service: str) -> Grant:
-        """Use of the key by way of a service (`dynamodb`, `s3`) and no other way."""
+    def grant(self, service: Literal["dynamodb", "s3"]) -> Grant:
+        """Use of the key by way of a service and no other way."""
         return Grant(
-            actions=("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
+            actions=USES[service],
             resources=(self.arn,),
             condition={"StringEquals": {"kms:ViaService": f"{service}.{self._region}.amazonaws.com"}},
         )

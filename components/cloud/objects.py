@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import pulumi
@@ -31,7 +31,9 @@ Role = Literal["dynamic-config", "pre-keys", "cdn0", "uploads"]
 UPLOADS_PREFIX = "attachments/"
 """Before each upload's key, so that the bucket's own root stays free."""
 UNFINISHED_DAYS, OLD_CONFIGURATION_DAYS = 7, 90
-PART_BYTES, PARTS_AT_ONCE = 8 * 2**20, 4
+PART_BYTES, UPLOADS_AT_ONCE = 8 * 2**20, 1000
+RESERVE_SECONDS = 120
+"""How long a key is held for the creation of its upload, which goes over the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,9 @@ class Buckets(Component):
         # The upload forms ask for the access list `private`, which a bucket without access lists refuses (400
         # AccessControlListNotSupported), and SSE-KMS would make the signing users need the key.
         cdn0 = self._bucket("cdn0", kms=False, ownership="BucketOwnerPreferred")
-        uploads = self._bucket("uploads", expire_days=args.upload_days, unfinished_days=args.unfinished_upload_days)
+        # once its parts are gone, tusd takes an unfinished upload for a finished one, so no client may come back to it
+        unfinished_days = max(UNFINISHED_DAYS, args.unfinished_upload_days)
+        uploads = self._bucket("uploads", expire_days=args.upload_days, unfinished_days=unfinished_days)
         aws.s3.BucketObjectv2(
             "dynamic-config",
             bucket=configuration.bucket,
@@ -178,39 +182,34 @@ class Buckets(Component):
         )
 
     def _uploads(self, bucket: aws.s3.Bucket) -> Uploads:
-        """tusd writes parts, the hook and the downloads read; unfinished and old uploads expire by themselves."""
+        """tusd writes parts and puts them together; the programs beside it read (observed with tusd 2.8.0)."""
         args = self._args
-        stored = self._capability(
-            bucket,
-            (
-                "s3:AbortMultipartUpload",
-                "s3:DeleteObject",
-                "s3:GetObject",
-                "s3:ListMultipartUploadParts",
-                "s3:PutObject",
-            ),
-            (f"{UPLOADS_PREFIX}*",),
-            listing=True,
+        everything = pulumi.Output.concat(bucket.arn, "/", UPLOADS_PREFIX, "*")
+        unfinished_tail = pulumi.Output.concat(bucket.arn, "/", UPLOADS_PREFIX, "*.part")
+        reading = self._capability(bucket, ("s3:GetObject",), (f"{UPLOADS_PREFIX}*",), listing=True).access
+        writing = (
+            Grant(actions=("s3:ListMultipartUploadParts", "s3:PutObject"), resources=(everything,)),
+            Grant(actions=("s3:DeleteObject",), resources=(unfinished_tail,)),
         )
         return Uploads(
-            access=stored.access,
+            access=replace(reading, grants=(*reading.grants, *writing)),
+            reading=reading,
             tusd=(
                 pulumi.Output.concat("--s3-bucket=", bucket.bucket),
                 f"--s3-object-prefix={UPLOADS_PREFIX}",
-                f"--s3-endpoint=https://s3.{args.region}.amazonaws.com",
                 f"--s3-part-size={PART_BYTES}",
-                f"--s3-min-part-size={PART_BYTES // 2 + 2**20}",
-                f"--s3-concurrent-part-uploads={PARTS_AT_ONCE}",
-                "--s3-disable-content-hashes",
+                "--s3-max-buffered-parts=1",
+                # a slow client holds a slot while it sends, so there are more slots than clients
+                f"--s3-concurrent-part-uploads={UPLOADS_AT_ONCE}",
             ),
             programs=(
                 pulumi.Output.concat("--s3-bucket=", bucket.bucket),
                 f"--s3-region={args.region}",
                 f"--s3-prefix={UPLOADS_PREFIX}",
             ),
-            scratch={"/tmp": "2Gi"},
-            lock_free=True,
-            swept=True,
+            hook=(f"--reserve={RESERVE_SECONDS}",),
+            scratch={"/tmp": "16Gi"},
+            remote=True,
         )
 
 

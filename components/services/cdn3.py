@@ -13,11 +13,12 @@ from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, DiskMount, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.programs import AWS_CLIENT, CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, Program
+from components.programs import AWS_CLIENT, CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
 from components.secrets import Secrets
 
 PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
 DOWNLOAD_PORT, DOWNLOAD_HEALTH_PORT = 8084, 8085
+TUSD_PORT, RESUME_HEALTH_PORT = 8079, 8086
 BASE_PATH = "/attachments/"
 KEY_FILE = "/etc/flatline/attachments.key"
 SWEEP_SECONDS = 600
@@ -48,14 +49,17 @@ class Cdn3Args:
 
 
 class Cdn3(Component):
-    """tusd, its hook, its sweep and the downloads in one pod: one node at a time may mount their volume."""
+    """tusd, its hook and what belongs to them in one pod, because tusd's locks are in its memory.
+
+    Downloads are in the same pod where uploads are on its volume; else they have pods of their own, which `scale` is
+    about.
+    """
 
     TYPE = "flatline:services:Cdn3"
 
     def __init__(self, name: str, args: Cdn3Args, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._name, self._args = name, args
-        sweep = () if args.uploads.swept else (self._expiry(self._files("expiry", CDN3_EXPIRY)),)
         key = Files(
             f"{name}-key",
             FilesArgs(
@@ -65,40 +69,60 @@ class Cdn3(Component):
             ),
             self.child,
         )
-        workload = Workload(
+        hook = self._hook(self._files("hook", CDN3_HOOK, AWS_CLIENT), key)
+        download = self._download(self._files("download", CDN3_DOWNLOAD, AWS_CLIENT))
+        if args.uploads.remote:
+            resume = self._resume(self._files("resume", CDN3_RESUME, AWS_CLIENT))
+            uploads = self._workload(
+                name, (self._tusd(Port(name="tusd", number=TUSD_PORT, published=False)), resume, hook)
+            )
+            downloads = self._downloads(f"{name}-download", download)
+        else:
+            expiry = self._expiry(self._files("expiry", CDN3_EXPIRY))
+            uploads = self._workload(name, (self._tusd(Port(name="http", number=PORT)), hook, expiry, download))
+            downloads = uploads
+        self.members = tuple(dict.fromkeys((uploads.member, downloads.member)))
+        self.routes = (
+            Route(name=f"{name}-upload", host="cdn3", endpoint=uploads.endpoint("http"), match=UPLOADS),
+            Route(name=f"{name}-download", host="cdn3", endpoint=downloads.endpoint("download"), match=DOWNLOADS),
+        )
+        self.register_outputs({})
+
+    def _workload(self, name: str, containers: tuple[Container, ...]) -> Workload:
+        uploads = self._args.uploads
+        return Workload(
             name,
             WorkloadArgs(
-                shape="rolling" if args.uploads.lock_free else "recreate",
+                shape="recreate",
                 pod=PodArgs(
-                    platform=args.platform,
+                    platform=self._args.platform,
                     name=name,
                     component="cdn3",
-                    access=(args.uploads.access,),
-                    disks=args.uploads.disks,
-                    scale=args.scale,
+                    access=(uploads.access,),
+                    disks=uploads.disks,
                     grace=60,
-                    containers=(
-                        self._tusd(),
-                        self._hook(self._files("hook", CDN3_HOOK, AWS_CLIENT), key),
-                        *sweep,
-                        self._download(self._files("download", CDN3_DOWNLOAD, AWS_CLIENT)),
-                    ),
+                    containers=containers,
                 ),
             ),
             self.child,
         )
-        self.members = (workload.member,)
-        self.routes = (
-            Route(
-                name=f"{name}-upload",
-                host="cdn3",
-                endpoint=workload.endpoint("http"),
-                match=UPLOADS,
-                sticky=args.uploads.lock_free,
+
+    def _downloads(self, name: str, container: Container) -> Workload:
+        return Workload(
+            name,
+            WorkloadArgs(
+                pod=PodArgs(
+                    platform=self._args.platform,
+                    name=name,
+                    component="cdn3",
+                    access=(self._args.uploads.reading,),
+                    scale=self._args.scale,
+                    grace=60,
+                    containers=(container,),
+                ),
             ),
-            Route(name=f"{name}-download", host="cdn3", endpoint=workload.endpoint("download"), match=DOWNLOADS),
+            self.child,
         )
-        self.register_outputs({})
 
     def _files(self, role: str, *programs: Program) -> Files:
         return Files(
@@ -113,15 +137,15 @@ class Cdn3(Component):
     def _reading(self) -> tuple[DiskMount, ...]:
         return tuple(replace(mount, read_only=True) for mount in self._args.uploads.mounts)
 
-    def _tusd(self) -> Container:
-        listening = Check(port="http")
+    def _tusd(self, port: Port) -> Container:
+        listening = Check(port=port.name)
         return Container(
             name="tusd",
             image="tusd",
             command=("tusd",),
             args=(
                 "--host=0.0.0.0",
-                f"--port={PORT}",
+                f"--port={port.number}",
                 f"--base-path={BASE_PATH}",
                 *self._args.uploads.tusd,
                 f"--max-size={self._args.max_size}",
@@ -138,7 +162,7 @@ class Cdn3(Component):
                 "--hooks-enabled-events=pre-create",
                 "--shutdown-timeout=30s",
             ),
-            ports=(Port(name="http", number=PORT),),
+            ports=(port,),
             disks=self._args.uploads.mounts,
             scratch=self._args.uploads.scratch,
             probes=Probes(startup=listening, readiness=listening, liveness=listening),
@@ -164,6 +188,7 @@ class Cdn3(Component):
                 str(self._args.max_size),
                 "--max-age",
                 str(self._args.credential_max_age),
+                *self._args.uploads.hook,
             ),
             ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
             files=(program, key),
@@ -172,6 +197,33 @@ class Cdn3(Component):
             resources=Resources(cpu="20m", memory="64Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
             stop_delay=10,
+        )
+
+    def _resume(self, program: Files) -> Container:
+        alive = Check(port="resume-health", path="/healthz")
+        return Container(
+            name="resume",
+            image="node",
+            command=("node", CDN3_RESUME.path),
+            args=(
+                "--listen",
+                f"0.0.0.0:{PORT}",
+                "--health-listen",
+                f"0.0.0.0:{RESUME_HEALTH_PORT}",
+                "--tusd",
+                f"127.0.0.1:{TUSD_PORT}",
+                "--base-path",
+                BASE_PATH,
+                *self._args.uploads.programs,
+            ),
+            ports=(
+                Port(name="http", number=PORT),
+                Port(name="resume-health", number=RESUME_HEALTH_PORT, published=False),
+            ),
+            files=(program,),
+            probes=Probes(startup=alive, readiness=alive, liveness=alive),
+            resources=Resources(cpu="50m", memory="96Mi", memory_limit="256Mi"),
+            stop_delay=5,
         )
 
     def _expiry(self, program: Files) -> Container:

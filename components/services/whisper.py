@@ -86,6 +86,7 @@ class WhisperArgs:
     remote_config: Mapping[str, str]
     internet: tuple[Network, ...]
     scale: Scale
+    persister_scale: Scale
     drain_seconds: int
 
 
@@ -155,7 +156,7 @@ class Whisper(Component):
             access=self._data,
             published=False,
             internet=(),
-            scale=Scale(),
+            scale=self._args.persister_scale,
             drain=PERSISTER_DRAIN_SECONDS,
         )
 

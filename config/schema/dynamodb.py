@@ -32,7 +32,10 @@ class Index:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A table: `name` in DynamoDB, keys, indexes, and `ttl`, the attribute of epoch seconds that expires rows."""
+    """A table: `name` in DynamoDB, keys, indexes, and `ttl`, the attribute of epoch seconds that expires rows.
+
+    With `queried_by_index` the indexes alone are queried, never the table.
+    """
 
     name: str
     hash: Key
@@ -40,6 +43,7 @@ class Table:
     indexes: tuple[Index, ...] = ()
     ttl: str | None = None
     operations: tuple[str, ...]
+    queried_by_index: bool = False
 
     def key_attributes(self) -> tuple[Key, ...]:
         """Every attribute that a key or an index is made of, each once, by name."""
@@ -74,6 +78,7 @@ TABLES: dict[str, Table] = {
         hash=U,
         indexes=(Index(name="ul_to_u", hash=Key("UL", "B")),),
         operations=_operations("Get Put Update Delete Query Scan Transact"),
+        queried_by_index=True,
     ),
     "accounts.phoneNumberTableName": Table(
         name="Accounts_PhoneNumbers", hash=P, operations=_operations("Get Transact")
@@ -115,6 +120,7 @@ TABLES: dict[str, Table] = {
         indexes=(Index(name="u_to_p", hash=U),),
         ttl="E",
         operations=_operations("Get Query Transact"),
+        queried_by_index=True,
     ),
     "deletedAccountsLock.tableName": Table(
         name="DeletedAccountsLock", hash=P, operations=_operations("Get Put Update Delete")
@@ -143,6 +149,7 @@ TABLES: dict[str, Table] = {
         hash=P,
         indexes=(Index(name="pni_to_p", hash=PNI),),
         operations=_operations("BatchGet Query Transact"),
+        queried_by_index=True,
     ),
     "pqKeys.tableName": Table(name="PQ_Keys", hash=U, range=DEVICE_KEY, operations=_operations("Put Query Delete")),
     "pqLastResortKeys.tableName": Table(
@@ -181,6 +188,7 @@ TABLES: dict[str, Table] = {
         hash=U,
         indexes=(Index(name="pc_to_u", hash=Key("PC", "B")),),
         operations=_operations("Get Update Query"),
+        queried_by_index=True,
     ),
     "verificationSessions.tableName": Table(
         name="VerificationSessions", hash=Key("K", "S"), ttl="E", operations=_operations("Get Put Delete")

@@ -131,7 +131,7 @@ def test_every_file_is_mounted_by_a_pod(stack: Stack) -> None:
             for o in stack.of(kind)
             if o.get("type") != "kubernetes.io/tls"
         }
-        unused = {name for _, name in known - mounted if not name.startswith("emulators-wait-")}
+        unused = {name for _, name in known - mounted}
         assert unused == set(), kind
 
 

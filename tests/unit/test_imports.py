@@ -33,7 +33,7 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
     ]
 
 
-OURS = ("capacity", "components", "render", "cli", "policies", "tests", "docs")
+OURS = ("capacity", "components", "render", "cli", "policies", "migration", "tests", "docs")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ OURS = ("capacity", "components", "render", "cli", "policies", "tests", "docs")
     [
         ("config", OURS),
         ("capacity", tuple(package for package in OURS if package != "capacity")),
-        ("components", ("capacity", "render", "cli", "policies", "tests", "docs")),
+        ("components", ("capacity", "render", "cli", "policies", "migration", "tests", "docs")),
         (
             "components/services",
             ("components.emulators", "components.cloud", "components.backend", "components.flatline"),
@@ -58,8 +58,9 @@ OURS = ("capacity", "components", "render", "cli", "policies", "tests", "docs")
             "components/kubernetes",
             ("components.services", "components.emulators", "components.cloud", "components.backend"),
         ),
-        ("render", ("config", "components", "cli", "policies", "tests")),
-        ("policies", ("config", "components", "render", "cli", "tests")),
+        ("render", ("config", "components", "cli", "policies", "migration", "tests")),
+        ("policies", ("config", "components", "render", "cli", "migration", "tests")),
+        ("migration", ("capacity", "render", "cli", "policies", "tests", "docs", "pulumi", "rich")),
     ],
 )
 def test_imports_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
@@ -109,6 +110,18 @@ def branches_on_the_target(tree: ast.Module) -> list[int]:
 )
 def test_a_branch_on_the_target_is_found(text: str) -> None:
     assert branches_on_the_target(ast.parse(text)) == [1]
+
+
+def test_one_module_of_the_move_knows_settings_and_targets() -> None:
+    paths = [path for path in modules("migration") if path.name != "place.py"]
+    assert offenders(paths, "components", "config.settings", "config.target") == []
+
+
+def test_only_the_commands_of_the_move_need_its_packages() -> None:
+    """Every other command runs in an environment without them."""
+    allowed = {"cli/migrate.py", *(f"cli/commands/migrate_{name}.py" for name in ("export", "load", "verify"))}
+    paths = [path for path in modules("cli") if str(path.relative_to(ROOT)) not in allowed]
+    assert offenders(paths, "migration", "cli.migrate", "boto3", "botocore", "google.cloud") == []
 
 
 def test_components_read_no_environment_and_no_files() -> None:

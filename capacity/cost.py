@@ -1,0 +1,123 @@
+"""What a plan costs in a month at list prices."""
+
+from dataclasses import dataclass
+
+from capacity.plan import Plan
+from capacity.recommendation import Recommendation
+from capacity.workload import GIB
+from config.prices import Family
+
+HOURS = 730
+"""Of a month, as both providers count."""
+
+SECONDS = HOURS * 3600
+DAYS = HOURS / 24
+DISK_GIB = 100
+"""Disk of a Kubernetes node."""
+
+UNIT_CONNECTIONS = 100_000
+"""Open connections that a capacity unit of a Network Load Balancer holds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """A line: so much of something, and US dollars in a month."""
+
+    service: str
+    what: str
+    amount: float
+    unit: str
+    dollars: float
+
+
+def costs(plan: Plan, recommended: Recommendation, prices: Family) -> tuple[Cost, ...]:
+    """Every line; the total is their sum."""
+    return (
+        *_dynamodb(plan, prices),
+        *_s3(plan, prices),
+        *_redis(recommended, prices),
+        *_bigtable(plan, prices),
+        *_kubernetes(plan, prices),
+        *_transfer(plan, prices),
+    )
+
+
+def total(lines: tuple[Cost, ...]) -> float:
+    """US dollars in a month."""
+    return sum(line.dollars for line in lines)
+
+
+def _line(service: str, what: str, amount: float, unit: str, price: float) -> Cost:
+    return Cost(service=service, what=what, amount=amount, unit=unit, dollars=amount * price)
+
+
+def _dynamodb(plan: Plan, prices: Family) -> tuple[Cost, ...]:
+    # a local index' units are its table's
+    loads = [table.throughput for table in plan.tables] + [
+        index.throughput for table in plan.tables for index in table.indexes if not index.local
+    ]
+    reads = sum(load.reads_mean for load in loads) * SECONDS / 1e6
+    writes = sum(load.writes_mean for load in loads) * SECONDS / 1e6
+    stored = sum(table.stored_bytes for table in plan.tables) / GIB
+    listed = prices.dynamodb
+    return (
+        _line("DynamoDB", "reads", reads, "million RRU", listed.read_million),
+        _line("DynamoDB", "writes", writes, "million WRU", listed.write_million),
+        _line("DynamoDB", "storage", stored, "GiB", listed.storage_gib),
+        _line("DynamoDB", "point-in-time recovery", stored, "GiB", listed.backup_gib),
+    )
+
+
+def _s3(plan: Plan, prices: Family) -> tuple[Cost, ...]:
+    stored = sum(prefix.bytes for prefix in plan.prefixes) / GIB
+    puts = sum(prefix.puts_mean for prefix in plan.prefixes) * SECONDS / 1000
+    gets = sum(prefix.gets_mean for prefix in plan.prefixes) * SECONDS / 1000
+    return (
+        Cost(service="S3", what="storage", amount=stored, unit="GiB", dollars=prices.s3.of(stored)),
+        _line("S3", "PUT, POST, LIST", puts, "thousand", prices.s3.put_thousand),
+        _line("S3", "GET, HEAD", gets, "thousand", prices.s3.get_thousand),
+    )
+
+
+def _redis(recommended: Recommendation, prices: Family) -> tuple[Cost, ...]:
+    cache, pubsub = recommended.cache, recommended.pubsub
+    return (
+        _line("ElastiCache", f"{cache.nodes} × {cache.node.type}", cache.nodes * HOURS, "node hours", cache.node.hour),
+        _line("ElastiCache", f"publish/subscribe: {pubsub.type}", HOURS, "node hours", pubsub.hour),
+    )
+
+
+def _bigtable(plan: Plan, prices: Family) -> tuple[Cost, ...]:
+    listed, stored = prices.bigtable, plan.bigtable.bytes / GIB
+    return (
+        _line("Bigtable", f"nodes: {plan.bigtable.nodes}", plan.bigtable.nodes * HOURS, "node hours", listed.node_hour),
+        _line("Bigtable", "storage", stored, "GiB", listed.storage_gib),
+        _line("Bigtable", "backup", stored, "GiB", listed.backup_gib),
+    )
+
+
+def _kubernetes(plan: Plan, prices: Family) -> tuple[Cost, ...]:
+    listed, nodes, balancer = prices.kubernetes, plan.cluster.nodes, prices.load_balancer
+    moved = (plan.transfer.attachments + plan.transfer.avatars + plan.transfer.messages) * DAYS / GIB / HOURS
+    units = max(plan.traffic.connections / UNIT_CONNECTIONS, moved)
+    return (
+        _line("Kubernetes", "control plane", HOURS, "hours", listed.control_plane_hour),
+        _line("Kubernetes", f"{nodes} × {listed.node_type}", nodes * HOURS, "node hours", listed.node_hour),
+        _line("Kubernetes", "disks", nodes * DISK_GIB, "GiB", listed.disk_gib),
+        _line("Load balancer", "hours", HOURS, "hours", balancer.hour),
+        _line("Load balancer", "capacity units", units * HOURS, "unit hours", balancer.unit_hour),
+    )
+
+
+def _transfer(plan: Plan, prices: Family) -> tuple[Cost, ...]:
+    aws, google = plan.transfer.from_aws * DAYS / GIB, plan.transfer.from_google * DAYS / GIB
+    return (
+        Cost(service="Transfer", what="AWS to the internet", amount=aws, unit="GiB", dollars=prices.from_aws.of(aws)),
+        Cost(
+            service="Transfer",
+            what="Google Cloud to AWS",
+            amount=google,
+            unit="GiB",
+            dollars=prices.from_google.of(google),
+        ),
+    )

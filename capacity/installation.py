@@ -1,0 +1,82 @@
+"""What the model takes from a stack's settings and from the services' own configuration."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal, get_args
+
+from config.forms import quantity_bytes
+from config.services.storage import CONSTANTS as STORAGE
+from config.services.whisper import CONSTANTS as WHISPER
+from config.services.whisper import MESSAGE_RETENTION_DAYS, WORKER_THREADS
+from config.settings import Redis, Scale, ScaledName, Settings, TraefikInstall
+from config.target import BigtableCluster, Cloud, ElastiCache, Local
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installation:
+    """Retentions and sizes. `volumes` (bytes, by the name of the setting) are those of a local target.
+
+    `target` is `any` where no stack was named: then everything is told that either target would need.
+    `managed_redis` tells whether a cloud target has ElastiCache.
+    """
+
+    target: Literal["any", "local", "cloud"]
+    managed_redis: bool
+    region: str | None
+    attachment_days: int
+    message_days: int
+    persist_delay_seconds: int
+    persister_threads: int
+    largest_group: int
+    masters: int
+    replicas_per_master: int
+    redis_memory: int
+    shard_replicas: int
+    volumes: tuple[tuple[str, int], ...]
+
+    @classmethod
+    def of(cls, stack: Settings | None = None) -> "Installation":
+        """What a stack is set to; without one, the settings' defaults."""
+        settings = stack or Settings()
+        target = settings.target
+        volumes: tuple[tuple[str, int], ...] = ()
+        if isinstance(target, Local):
+            sizes = target.volumes
+            volumes = (
+                ("database", quantity_bytes(sizes.database)),
+                ("groups", quantity_bytes(sizes.groups)),
+                ("attachments", quantity_bytes(sizes.attachments)),
+            )
+        cache = target.aws.redis if isinstance(target, Cloud) else None
+        return cls(
+            target="any" if stack is None else target.kind,
+            managed_redis=isinstance(cache, ElastiCache),
+            region=target.aws.region if isinstance(target, Cloud) else None,
+            attachment_days=settings.cdn.retention_days,
+            message_days=MESSAGE_RETENTION_DAYS,
+            persist_delay_seconds=WHISPER["messageCache"]["persistDelayMinutes"] * 60,
+            persister_threads=WORKER_THREADS,
+            largest_group=STORAGE["group"]["maxGroupSize"],
+            masters=settings.redis.masters,
+            replicas_per_master=settings.redis.replicas_per_master,
+            redis_memory=quantity_bytes(settings.redis.memory),
+            shard_replicas=cache.replicas_per_shard if isinstance(cache, ElastiCache) else 1,
+            volumes=volumes,
+        )
+
+
+def bounds(model: type[Any], name: str) -> tuple[int, int]:
+    """The least and the greatest value that a setting may have."""
+    found = model.model_fields[name].metadata
+    return next(each.ge for each in found if hasattr(each, "ge")), next(
+        each.le for each in found if hasattr(each, "le")
+    )
+
+
+LEAST_MASTERS, MOST_MASTERS = bounds(Redis, "masters")
+MOST_SHARDS = bounds(ElastiCache, "shards")[1]
+MOST_BIGTABLE_NODES = bounds(BigtableCluster, "nodes")[1]
+MOST_TRAEFIK_PODS = bounds(TraefikInstall, "replicas")[1]
+SCALED: Final[tuple[str, ...]] = get_args(ScaledName)
+"""Services that `flatline:scaling` knows."""
+
+MOST_REPLICAS = bounds(Scale, "replicas")[1]

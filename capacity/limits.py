@@ -1,0 +1,633 @@
+"""What stands in the way of more users: limits of AWS, Google Cloud and Kubernetes, and of the settings.
+
+Each limit measures a plan against a bound that does not depend on the users; what is measured never falls when users
+are added, so the number of users at which it begins can be searched for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Literal
+
+from capacity import redis
+from capacity.dynamodb import ITEM_OVERHEAD
+from capacity.installation import (
+    MOST_BIGTABLE_NODES,
+    MOST_MASTERS,
+    MOST_REPLICAS,
+    MOST_SHARDS,
+    MOST_TRAEFIK_PODS,
+    SCALED,
+    Installation,
+)
+from capacity.plan import Plan, estimate
+from capacity.redis import USABLE_IN_CLUSTER, shards
+from capacity.workload import GIB, KIB, MIB, MOST_USERS, Workload
+
+Kind = Literal["fixed", "quota", "setting", "growth", "stack"]
+"""`fixed`: nobody raises it. `quota`: the provider raises it on request. `setting`: a bound of the settings.
+`growth`: one node or pod does not do any more; the recommendation has as many as it takes. `stack`: what the stack
+is set to."""
+
+CLEAN_UP_SECONDS = 4 * 3600
+"""A clean-up command that runs longer is ended (`activeDeadlineSeconds` of its Job)."""
+
+LARGEST_NODE_GIB = 419.09
+"""Memory of a cache.r7g.16xlarge."""
+
+LARGEST_MEMORY = 32 * GIB
+"""A Redis node in the cluster that a Kubernetes node still has room for."""
+
+EPHEMERAL_PORTS = 28_232
+"""Source ports of a pod for connections to one address and port: 32768 to 60999 (`ip_local_port_range`)."""
+
+_DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide"
+QUOTAS = f"{_DYNAMODB}/ServiceQuotas.html"
+CONSTRAINTS = f"{_DYNAMODB}/Constraints.html"
+PARTITIONS = f"{_DYNAMODB}/bp-partition-key-design.html"
+BACK_PRESSURE = f"{_DYNAMODB}/gsi-throttling.html"
+COLLECTIONS = f"{_DYNAMODB}/LSI.html"
+PAGES = f"{_DYNAMODB}/Query.Pagination.html"
+ELASTICACHE = "https://docs.aws.amazon.com/general/latest/gr/elasticache-service.html"
+SHARDS = "https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Shards.html"
+REDIS_CLUSTER = "https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/"
+BIGTABLE = "https://cloud.google.com/bigtable/docs/performance"
+BIGTABLE_QUOTAS = "https://cloud.google.com/bigtable/quotas"
+S3 = "https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html"
+KUBERNETES = "https://kubernetes.io/docs/setup/best-practices/cluster-large/"
+PORTS = "https://docs.kernel.org/networking/ip-sysctl.html"
+SETTINGS = "docs/configuration.md"
+MODEL = "docs/capacity.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A limit before it is measured. `where` names the part of the plan that is nearest to it."""
+
+    id: str
+    what: str
+    detail: str
+    kind: Kind
+    unit: str
+    bound: float
+    source: str
+    measure: Callable[[Plan], float]
+    remedy: str
+    where: Callable[[Plan], str] = lambda _: ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A limit, measured. `begins` is the least number of users at which it is exceeded, None if there is none."""
+
+    id: str
+    what: str
+    detail: str
+    where: str
+    kind: Kind
+    unit: str
+    value: float
+    bound: float
+    begins: int | None
+    source: str
+    remedy: str
+
+    @property
+    def exceeded(self) -> bool:
+        """Whether the workload is beyond it."""
+        return self.value > self.bound
+
+
+def limits(plan: Plan, only: str = "") -> tuple[Limit, ...]:
+    """Every limit, or one by its id, measured for a plan."""
+
+    @cache
+    def with_users(users: int) -> Plan:
+        return estimate(replace(plan.workload, users=users), plan.installation)
+
+    def begins(rule: Rule) -> int | None:
+        return _begins(lambda users: rule.measure(with_users(users)), rule.bound)
+
+    return tuple(
+        Limit(
+            id=rule.id,
+            what=rule.what,
+            detail=rule.detail,
+            where=rule.where(plan),
+            kind=rule.kind,
+            unit=rule.unit,
+            value=rule.measure(plan),
+            bound=rule.bound,
+            begins=begins(rule),
+            source=rule.source,
+            remedy=rule.remedy,
+        )
+        for rule in rules(plan.workload, plan.installation)
+        if only in {"", rule.id}
+    )
+
+
+def _begins(measure: Callable[[int], float], bound: float) -> int | None:
+    """The least number of users for which more than the bound is measured."""
+    fits, breaks = 1, MOST_USERS
+    if measure(fits) > bound:
+        return fits
+    if measure(breaks) <= bound:
+        return None
+    while breaks - fits > 1:
+        # most of what is measured is a line, so its two neighbours decide; the middle makes sure of an end
+        along = (bound - measure(fits)) / (measure(breaks) - measure(fits))
+        guess = fits + int((breaks - fits) * along)
+        for users in (guess, guess + 1, (fits + breaks) // 2):
+            if not fits < users < breaks:
+                continue
+            if measure(users) > bound:
+                breaks = users
+            else:
+                fits = users
+    return breaks
+
+
+def rules(workload: Workload, installation: Installation) -> tuple[Rule, ...]:
+    """Every limit that an installation has."""
+    return (
+        *_dynamodb(workload),
+        *_redis(installation),
+        *_bigtable(),
+        *_s3(),
+        *_kubernetes(workload),
+        *_volumes(installation),
+    )
+
+
+def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
+    inbound = (
+        "a hot key is only helped by less: lower flatline:whisper.dynamicConfig.limits.messages and "
+        "flatline:whisper.dynamicConfig.limits.inboundMessageBytes"
+    )
+    raise_quota = (
+        "ask AWS for more (Service Quotas, DynamoDB, table-level {} throughput) and for warm throughput, before "
+        "the users are there"
+    )
+    return (
+        Rule(
+            id="dynamodb-table-writes",
+            what="DynamoDB: writes of a table",
+            detail="its write units a second, with those of local indexes",
+            kind="quota",
+            unit="WRU/s",
+            bound=40_000,
+            source=QUOTAS,
+            measure=lambda plan: max(table.throughput.writes_peak for table in plan.tables),
+            where=lambda plan: max(plan.tables, key=lambda table: table.throughput.writes_peak).name,
+            remedy=raise_quota.format("write"),
+        ),
+        Rule(
+            id="dynamodb-table-reads",
+            what="DynamoDB: reads of a table",
+            detail="its read units a second",
+            kind="quota",
+            unit="RRU/s",
+            bound=40_000,
+            source=QUOTAS,
+            measure=lambda plan: max(table.throughput.reads_peak for table in plan.tables),
+            where=lambda plan: max(plan.tables, key=lambda table: table.throughput.reads_peak).name,
+            remedy=raise_quota.format("read"),
+        ),
+        Rule(
+            id="dynamodb-index-writes",
+            what="DynamoDB: writes of a global index",
+            detail="an index that is throttled holds up the writes of its table",
+            kind="quota",
+            unit="WRU/s",
+            bound=40_000,
+            source=BACK_PRESSURE,
+            measure=lambda plan: max(writes for writes, _ in _global_indexes(plan)),
+            where=lambda plan: max(_global_indexes(plan))[1],
+            remedy=raise_quota.format("write"),
+        ),
+        Rule(
+            id="dynamodb-partition-messages",
+            what="DynamoDB: writes to the busiest device",
+            detail="all messages of a device are below one hash key, so in one partition",
+            kind="fixed",
+            unit="WCU/s",
+            bound=1000,
+            source=PARTITIONS,
+            measure=lambda plan: _busiest(plan, plan.table("Messages").throughput.writes_peak, plan.traffic.devices),
+            remedy=inbound,
+        ),
+        Rule(
+            id="dynamodb-partition-accounts",
+            what="DynamoDB: writes of the busiest account",
+            detail="an account is one item, so in one partition",
+            kind="fixed",
+            unit="WCU/s",
+            bound=1000,
+            source=PARTITIONS,
+            measure=lambda plan: _busiest(plan, plan.table("Accounts").throughput.writes_peak, plan.workload.users),
+            remedy="an account is updated at most a few times a day: look for a client that changes its own in a loop",
+        ),
+        Rule(
+            id="dynamodb-partition-remote-config",
+            what="DynamoDB: reads of RemoteConfig",
+            detail="every Whisper pod scans it every ten seconds, and it is in one partition",
+            kind="fixed",
+            unit="RCU/s",
+            bound=3000,
+            source=PARTITIONS,
+            measure=lambda plan: plan.table("RemoteConfig").throughput.reads_peak,
+            remedy="fewer, larger Whisper pods (flatline:scaling.whisper), or values in flatline:whisper.remoteConfig",
+        ),
+        Rule(
+            id="dynamodb-item-collection",
+            what="DynamoDB: messages of a device that is away",
+            detail="with a local index 10 GB fit below one hash key; of the busiest device, until they expire",
+            kind="fixed",
+            unit="bytes",
+            bound=10 * GIB,
+            source=COLLECTIONS,
+            # time-to-live deletes within a few days
+            measure=lambda plan: _backlog(plan) * (plan.installation.message_days + 2) * plan.workload.busiest_away,
+            remedy="the persister then drops the oldest, and as much more as "
+            "flatline:whisper.dynamicConfig.messagePersister.trimOversizedQueueExtraRoomRatio says",
+        ),
+        Rule(
+            id="dynamodb-item",
+            what="DynamoDB: the largest item",
+            detail="an envelope of the greatest size, or an account with all of its devices",
+            kind="fixed",
+            unit="bytes",
+            bound=400 * KIB,
+            source=CONSTRAINTS,
+            measure=lambda plan: max(
+                plan.workload.busiest_envelope_bytes + 105, 900 + 600 * plan.workload.most_devices
+            ),
+            remedy="smaller messages: the limit of a message is in Whisper's code",
+        ),
+        Rule(
+            id="dynamodb-batch-write",
+            what="DynamoDB: the largest batch",
+            detail="the persister writes 25 messages at once, the most that a batch may hold",
+            kind="fixed",
+            unit="bytes",
+            bound=16 * MIB,
+            source=CONSTRAINTS,
+            measure=lambda plan: 25 * (plan.workload.busiest_envelope_bytes + 105),
+            remedy="smaller messages: the limit of a message is in Whisper's code",
+        ),
+        Rule(
+            id="dynamodb-transaction-items",
+            what="DynamoDB: items of a transaction",
+            detail="a number is changed with all keys of all devices",
+            kind="fixed",
+            unit="items",
+            bound=100,
+            source=CONSTRAINTS,
+            measure=lambda plan: 5 + 5 * plan.workload.most_devices,
+            remedy="fewer devices for an account (maxDevices of Whisper)",
+        ),
+        Rule(
+            id="dynamodb-transaction-bytes",
+            what="DynamoDB: bytes of a transaction",
+            detail="a number is changed with all keys of all devices",
+            kind="fixed",
+            unit="bytes",
+            bound=4 * MIB,
+            source=CONSTRAINTS,
+            measure=lambda plan: 900 + 600 * plan.workload.most_devices + 4000 * plan.workload.most_devices,
+            remedy="fewer devices for an account (maxDevices of Whisper)",
+        ),
+        Rule(
+            id="dynamodb-query-page",
+            what="DynamoDB: messages that a connection fetches",
+            detail="beyond a page of 1 MB Whisper asks again",
+            kind="growth",
+            unit="bytes",
+            bound=MIB,
+            source=PAGES,
+            measure=_fetched,
+            remedy="nothing: Whisper asks for page after page, and such devices take longer to catch up",
+        ),
+        Rule(
+            id="dynamodb-accounts-scan",
+            what="seconds of a scan of Accounts",
+            detail="a clean-up command reads every account, page after page; after four hours its Job is ended",
+            kind="fixed",
+            unit="s",
+            bound=CLEAN_UP_SECONDS,
+            source=PAGES,
+            measure=lambda plan: plan.table("Accounts").bytes / (workload.scan_mib * MIB),
+            remedy="several segments at once (--segments of the command), or a longer activeDeadlineSeconds",
+        ),
+    )
+
+
+def _global_indexes(plan: Plan) -> list[tuple[float, str]]:
+    return [
+        (index.throughput.writes_peak, f"{table.name}/{index.name}")
+        for table in plan.tables
+        for index in table.indexes
+        if not index.local
+    ]
+
+
+def _busiest(plan: Plan, units: float, sharers: float) -> float:
+    """The busiest one's part of units that so many share."""
+    return units / sharers * plan.workload.busiest
+
+
+def _backlog(plan: Plan) -> float:
+    """Bytes of Messages that a day adds for a device that is away, with its local index."""
+    table = plan.table("Messages")
+    entry = table.item.bytes + 60 + 2 * ITEM_OVERHEAD
+    return plan.traffic.envelopes / plan.traffic.devices * entry
+
+
+def _fetched(plan: Plan) -> float:
+    """Bytes of Messages that a connection reads."""
+    return next(use.bytes for use in plan.table("Messages").uses if use.operation == "Query")
+
+
+def _redis(installation: Installation) -> tuple[Rule, ...]:
+    copies = 1 + installation.shard_replicas
+
+    def least_shards(plan: Plan) -> float:
+        return shards(plan.redis, LARGEST_NODE_GIB * GIB * redis.USABLE_MANAGED, plan.workload.redis_shard_commands)
+
+    def least_masters(plan: Plan) -> float:
+        return shards(plan.redis, LARGEST_MEMORY * USABLE_IN_CLUSTER, plan.workload.redis_shard_commands)
+
+    managed = "ElastiCache: flatline:target.aws.redis with kind elasticache"
+    return (
+        Rule(
+            id="redis-this-stack",
+            what="Redis: memory of the stack",
+            detail="the Redis Cluster that flatline:redis sets; half of each node is for data",
+            kind="stack",
+            unit="bytes",
+            bound=installation.masters * installation.redis_memory * USABLE_IN_CLUSTER,
+            source=SETTINGS,
+            measure=lambda plan: plan.redis.bytes,
+            remedy="raise flatline:redis.memory or flatline:redis.masters (the recommendation has both)",
+        ),
+        Rule(
+            id="redis-masters",
+            what="Redis: masters on Kubernetes",
+            detail="flatline:redis.masters, for nodes of 32 GiB",
+            kind="setting",
+            unit="masters",
+            bound=MOST_MASTERS,
+            source=SETTINGS,
+            measure=least_masters,
+            remedy=managed,
+        ),
+        Rule(
+            id="elasticache-nodes-quota",
+            what="ElastiCache: nodes, by quota",
+            detail="nodes of a cluster, with replicas, before AWS is asked; for the largest nodes",
+            kind="quota",
+            unit="nodes",
+            bound=90,
+            source=ELASTICACHE,
+            measure=lambda plan: least_shards(plan) * copies,
+            remedy="ask AWS for up to 500 (Service Quotas, ElastiCache, nodes per cluster)",
+        ),
+        Rule(
+            id="elasticache-nodes",
+            what="ElastiCache: nodes",
+            detail="nodes of a cluster, with replicas; for the largest nodes",
+            kind="fixed",
+            unit="nodes",
+            bound=500,
+            source=SHARDS,
+            measure=lambda plan: least_shards(plan) * copies,
+            remedy="fewer flatline:target.aws.redis.replicasPerShard; beyond it, several installations",
+        ),
+        Rule(
+            id="elasticache-shards",
+            what="ElastiCache: shards",
+            detail="flatline:target.aws.redis.shards, for the largest nodes",
+            kind="setting",
+            unit="shards",
+            bound=MOST_SHARDS,
+            source=SETTINGS,
+            measure=least_shards,
+            remedy="several installations",
+        ),
+        Rule(
+            id="redis-slots",
+            what="Redis: slots",
+            detail="a shard has one of the 16384 slots at least",
+            kind="fixed",
+            unit="shards",
+            bound=redis.SLOTS,
+            source=REDIS_CLUSTER,
+            measure=least_shards,
+            remedy="several installations",
+        ),
+    )
+
+
+def _bigtable() -> tuple[Rule, ...]:
+    nodes = "flatline:target.gcp.clusters[].nodes (the recommendation has the number), or autoscaling"
+    return (
+        Rule(
+            id="bigtable-node-rows",
+            what="Bigtable: load of one node",
+            detail="17,000 rows read or 14,000 written a second, at 70 % load",
+            kind="growth",
+            unit="nodes",
+            bound=1,
+            source=BIGTABLE,
+            measure=lambda plan: plan.bigtable.load / 0.7,
+            remedy=nodes,
+        ),
+        Rule(
+            id="bigtable-node-storage",
+            what="Bigtable: storage of one node",
+            detail="5 TiB, at 70 %",
+            kind="growth",
+            unit="nodes",
+            bound=1,
+            source=BIGTABLE_QUOTAS,
+            measure=lambda plan: plan.bigtable.fill / 0.7,
+            remedy=nodes,
+        ),
+        Rule(
+            id="bigtable-nodes",
+            what="Bigtable: nodes",
+            detail="flatline:target.gcp.clusters[].nodes",
+            kind="setting",
+            unit="nodes",
+            bound=MOST_BIGTABLE_NODES,
+            source=SETTINGS,
+            measure=lambda plan: float(plan.bigtable.nodes),
+            remedy="several clusters or installations; group logs, which nothing deletes, are the largest table",
+        ),
+        Rule(
+            id="bigtable-cell",
+            what="Bigtable: the largest cell",
+            detail="a group with as many members as it may have",
+            kind="fixed",
+            unit="bytes",
+            bound=100 * MIB,
+            source=BIGTABLE_QUOTAS,
+            measure=lambda plan: plan.bigtable.largest_cell,
+            where=lambda _: "groups",
+            remedy="fewer members (group.maxGroupSize of Storage)",
+        ),
+        Rule(
+            id="bigtable-row",
+            what="Bigtable: the largest row",
+            detail="a change of such a group, and the group after it",
+            kind="fixed",
+            unit="bytes",
+            bound=256 * MIB,
+            source=BIGTABLE_QUOTAS,
+            measure=lambda plan: 2 * plan.bigtable.largest_cell,
+            where=lambda _: "group-logs",
+            remedy="fewer members (group.maxGroupSize of Storage)",
+        ),
+    )
+
+
+def _s3() -> tuple[Rule, ...]:
+    split = "S3 divides keys as random as these by itself while requests grow; ask AWS to do it before a sudden rise"
+    return (
+        Rule(
+            id="s3-puts",
+            what="S3: PUT requests of a prefix",
+            detail="with POST, LIST and DELETE, a second",
+            kind="growth",
+            unit="requests/s",
+            bound=3500,
+            source=S3,
+            measure=lambda plan: max(prefix.puts_peak for prefix in plan.prefixes),
+            where=lambda plan: max(plan.prefixes, key=lambda prefix: prefix.puts_peak).name,
+            remedy=split,
+        ),
+        Rule(
+            id="s3-gets",
+            what="S3: GET requests of a prefix",
+            detail="with HEAD, a second",
+            kind="growth",
+            unit="requests/s",
+            bound=5500,
+            source=S3,
+            measure=lambda plan: max(prefix.gets_peak for prefix in plan.prefixes),
+            where=lambda plan: max(plan.prefixes, key=lambda prefix: prefix.gets_peak).name,
+            remedy=split,
+        ),
+    )
+
+
+def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
+    return (
+        Rule(
+            id="kubernetes-nodes",
+            what="Kubernetes: nodes",
+            detail="nodes of a cluster",
+            kind="fixed",
+            unit="nodes",
+            bound=5000,
+            source=KUBERNETES,
+            measure=lambda plan: float(plan.cluster.nodes),
+            remedy="larger nodes; beyond it, several installations",
+        ),
+        Rule(
+            id="kubernetes-pods",
+            what="Kubernetes: pods",
+            detail="pods of a cluster",
+            kind="fixed",
+            unit="pods",
+            bound=150_000,
+            source=KUBERNETES,
+            measure=lambda plan: float(plan.cluster.most_pods),
+            remedy="larger pods; beyond it, several installations",
+        ),
+        Rule(
+            id="service-pods",
+            what="pods of a service",
+            detail="flatline:scaling.<service>.maxReplicas",
+            kind="setting",
+            unit="pods",
+            bound=MOST_REPLICAS,
+            source=SETTINGS,
+            measure=lambda plan: float(max(pods.most for pods in plan.cluster.pods if pods.service in SCALED)),
+            where=lambda plan: (
+                max((pods for pods in plan.cluster.pods if pods.service in SCALED), key=lambda pods: pods.most).service
+            ),
+            remedy="several installations",
+        ),
+        Rule(
+            id="traefik-pods",
+            what="pods of Traefik",
+            detail="flatline:ingress.install.replicas",
+            kind="setting",
+            unit="pods",
+            bound=MOST_TRAEFIK_PODS,
+            source=SETTINGS,
+            measure=lambda plan: float(plan.cluster.of("traefik").most),
+            remedy="a Traefik of your own with larger or more pods (flatline:ingress.namespace, .podLabels)",
+        ),
+        Rule(
+            id="persister",
+            what="persisters: one",
+            detail="message queues that a persister moves a second; beyond it messages stay in Redis",
+            kind="growth",
+            unit="persisters",
+            bound=1,
+            source=MODEL,
+            measure=lambda plan: float(plan.cluster.of("whisper-persister").replicas),
+            remedy="more replicas of whisper-persister: they share the slots among them",
+        ),
+        Rule(
+            id="traefik-connections",
+            what="connections of two Traefik pods",
+            detail="open at the busiest time",
+            kind="growth",
+            unit="connections",
+            bound=2 * workload.traefik_connections,
+            source=MODEL,
+            measure=lambda plan: plan.traffic.connections,
+            remedy="more Traefik pods (flatline:ingress.install.replicas, where Flatline installs it)",
+        ),
+        Rule(
+            id="ephemeral-ports",
+            what="connections of a Traefik pod to a Whisper pod",
+            detail="each takes a source port; a pod has 28,232",
+            kind="fixed",
+            unit="connections",
+            bound=EPHEMERAL_PORTS,
+            source=PORTS,
+            measure=lambda plan: min(plan.traffic.connections, plan.workload.websockets_per_pod),
+            remedy="fewer WebSockets in a pod: more of them (flatline:scaling.whisper)",
+        ),
+    )
+
+
+def _volumes(installation: Installation) -> tuple[Rule, ...]:
+    held: dict[str, tuple[str, Callable[[Plan], float]]] = {
+        "database": ("DynamoDB's tables", lambda plan: sum(table.stored_bytes for table in plan.tables)),
+        "groups": ("Bigtable's tables", lambda plan: plan.bigtable.bytes),
+        "attachments": (
+            "attachments until they expire",
+            lambda plan: sum(prefix.bytes for prefix in plan.prefixes if prefix.bucket == "uploads"),
+        ),
+    }
+    return tuple(
+        Rule(
+            id=f"volume-{name}",
+            what=f"volume: {name}",
+            detail=f"{held[name][0]}, on the stack's flatline:target.volumes.{name}",
+            kind="stack",
+            unit="bytes",
+            bound=size,
+            source=SETTINGS,
+            measure=held[name][1],
+            remedy=f"raise flatline:target.volumes.{name}"
+            + (" or lower flatline:cdn.retentionDays" if name == "attachments" else ", or move to a cloud target"),
+        )
+        for name, size in installation.volumes
+    )

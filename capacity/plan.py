@@ -1,0 +1,51 @@
+"""Everything that an installation needs for a workload."""
+
+from dataclasses import dataclass
+
+from capacity import bigtable, cluster, dynamodb, objects, redis
+from capacity.bigtable import BigtableDemand
+from capacity.cluster import ClusterDemand
+from capacity.dynamodb import TableDemand
+from capacity.installation import Installation
+from capacity.objects import Prefix, Transfer
+from capacity.redis import RedisDemand
+from capacity.traffic import Traffic
+from capacity.workload import Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A workload on an installation, and what it asks of each part."""
+
+    workload: Workload
+    installation: Installation
+    traffic: Traffic
+    tables: tuple[TableDemand, ...]
+    redis: RedisDemand
+    bigtable: BigtableDemand
+    prefixes: tuple[Prefix, ...]
+    transfer: Transfer
+    cluster: ClusterDemand
+
+    def table(self, name: str) -> TableDemand:
+        """A DynamoDB table by its name in the schema."""
+        return next(table for table in self.tables if table.name == name)
+
+
+def estimate(workload: Workload, installation: Installation) -> Plan:
+    """What a workload needs. Raises ModelError where the model does not know a table of the schema."""
+    traffic = Traffic.of(workload)
+    pods = cluster.whisper(workload, traffic).most
+    groups = bigtable.demand(workload, traffic, installation)
+    prefixes = objects.demand(workload, traffic, installation, pods)
+    return Plan(
+        workload=workload,
+        installation=installation,
+        traffic=traffic,
+        tables=dynamodb.demand(workload, traffic, installation, pods),
+        redis=redis.demand(workload, traffic, installation),
+        bigtable=groups,
+        prefixes=prefixes,
+        transfer=objects.transfer(workload, traffic, groups, prefixes),
+        cluster=cluster.demand(workload, traffic, installation, groups, prefixes),
+    )

@@ -1,0 +1,174 @@
+"""What to set for a plan: node types, shards and pods, as the keys of a stack's file."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from capacity.cluster import LEAST_PODS
+from capacity.installation import (
+    LEAST_MASTERS,
+    MOST_BIGTABLE_NODES,
+    MOST_MASTERS,
+    MOST_REPLICAS,
+    MOST_SHARDS,
+    SCALED,
+)
+from capacity.plan import Plan
+from capacity.redis import USABLE_IN_CLUSTER, USABLE_MANAGED, shards
+from capacity.workload import GIB, MIB
+from config.prices import CacheNode
+
+MOST_GIB = 999_999
+"""Of a volume, as it can be written."""
+
+LEAST_SHARDS = 3
+"""So that the loss of one leaves a majority."""
+
+MOST_NODES = 500
+"""Of an ElastiCache cluster."""
+
+BURSTABLE, BURSTABLE_COMMANDS = "cache.t", 5000
+"""Node types whose CPU is meant for bursts, and the commands a second that they do for long."""
+
+MEMORIES = tuple(512 * MIB * 2**step for step in range(7))
+"""Redis nodes in the cluster: 512 MiB to 32 GiB."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """An ElastiCache cluster."""
+
+    node: CacheNode
+    shards: int
+    replicas_per_shard: int
+
+    @property
+    def nodes(self) -> int:
+        """Primaries and replicas."""
+        return self.shards * (1 + self.replicas_per_shard)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InCluster:
+    """A Redis Cluster on Kubernetes; `memory` in bytes for each node."""
+
+    masters: int
+    replicas_per_master: int
+    memory: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """Redis as a service, or on Kubernetes if that is large enough."""
+
+    cache: Cache
+    pubsub: CacheNode
+    in_cluster: InCluster | None
+
+
+def recommend(plan: Plan, nodes: Iterable[CacheNode]) -> Recommendation:
+    """The cheapest node type that does with the shards that a cluster may have, and Redis on Kubernetes."""
+    known = tuple(nodes)
+    caches = [_cache(plan, node) for node in known]
+    steady = [cache for cache in caches if not cache.node.type.startswith(BURSTABLE)]
+    small = [cache for cache in caches if cache.shards == LEAST_SHARDS]
+    fitting = [cache for cache in steady if cache.shards <= MOST_SHARDS and cache.nodes <= MOST_NODES]
+    return Recommendation(
+        cache=min(small + fitting, key=_cheapest) if small + fitting else min(steady or caches, key=_least),
+        pubsub=min(known, key=lambda node: node.hour),
+        in_cluster=_in_cluster(plan),
+    )
+
+
+def _cheapest(cache: Cache) -> tuple[float, int]:
+    return cache.nodes * cache.node.hour, cache.shards
+
+
+def _least(cache: Cache) -> tuple[int, float]:
+    return cache.shards, cache.node.hour
+
+
+def _cache(plan: Plan, node: CacheNode) -> Cache:
+    commands = plan.workload.redis_shard_commands
+    if node.type.startswith(BURSTABLE):
+        commands = min(commands, BURSTABLE_COMMANDS)
+    return Cache(
+        node=node,
+        shards=max(LEAST_SHARDS, shards(plan.redis, node.memory_gib * GIB * USABLE_MANAGED, commands)),
+        replicas_per_shard=plan.installation.shard_replicas,
+    )
+
+
+def _in_cluster(plan: Plan) -> InCluster | None:
+    for memory in MEMORIES:
+        needed = shards(plan.redis, memory * USABLE_IN_CLUSTER, plan.workload.redis_shard_commands)
+        # half of the bound leaves room to grow before nodes must become larger
+        if needed <= (MOST_MASTERS if memory == MEMORIES[-1] else MOST_MASTERS // 2):
+            return InCluster(
+                masters=max(LEAST_MASTERS, needed),
+                replicas_per_master=max(1, plan.installation.replicas_per_master),
+                memory=memory,
+            )
+    return None
+
+
+def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
+    """The keys of `Pulumi.<stack>.yaml` below `config`, those of the stack's target or of both where none is known.
+
+    A number beyond its bound is the bound; the limits tell of it.
+    """
+    cache, own, has = recommended.cache, recommended.in_cluster, plan.installation
+    local = has.target == "local"
+    scaling = {
+        pods.service: _scale(plan, pods.replicas, pods.most)
+        for pods in plan.cluster.pods
+        # on one node a second pod of the same is for load alone, and the volume of uploads takes one
+        if not local or (pods.most > LEAST_PODS and pods.service != "cdn3")
+    }
+    found: dict[str, Any] = {"flatline:scaling": {name: scaling[name] for name in SCALED if name in scaling}}
+    target: dict[str, Any] = {}
+    if has.target == "any" or has.managed_redis:
+        target["aws"] = {
+            "redis": {
+                "kind": "elasticache",
+                "nodeType": cache.node.type,
+                "shards": min(cache.shards, MOST_SHARDS),
+                "replicasPerShard": cache.replicas_per_shard,
+                "pubsubNodeType": recommended.pubsub.type,
+            }
+        }
+    if local:
+        target["volumes"] = {name: _quantity(size) for name, size in volumes(plan).items()}
+    else:
+        target["gcp"] = {"clusters": [{"nodes": min(plan.bigtable.nodes, MOST_BIGTABLE_NODES)}]}
+    found["flatline:target"] = target
+    if own is not None and not has.managed_redis:
+        found["flatline:redis"] = {
+            "masters": own.masters,
+            "replicasPerMaster": own.replicas_per_master,
+            "memory": _quantity(own.memory),
+        }
+    return found
+
+
+def volumes(plan: Plan) -> dict[str, int]:
+    """Sizes in whole GiB, with half as much again, and never smaller than they are."""
+    held = {
+        "database": sum(table.stored_bytes for table in plan.tables),
+        "groups": plan.bigtable.bytes,
+        "attachments": sum(prefix.bytes for prefix in plan.prefixes if prefix.bucket == "uploads"),
+    }
+    now = dict(plan.installation.volumes)
+    return {name: max(now[name], min(math.ceil(size * 1.5 / GIB), MOST_GIB) * GIB) for name, size in held.items()}
+
+
+def _scale(plan: Plan, replicas: int, most: int) -> dict[str, int]:
+    """With room above the peak, unless that is where it starts."""
+    low, high = min(replicas, MOST_REPLICAS), min(math.ceil(most * 1.25), MOST_REPLICAS)
+    found = {"replicas": low, "cpuPercent": round(plan.workload.cpu_percent)}
+    return {**found, "maxReplicas": high} if high > low else found
+
+
+def _quantity(size: int) -> str:
+    return f"{size // GIB}Gi" if size % GIB == 0 else f"{size // MIB}Mi"

@@ -1,0 +1,81 @@
+"""What a workload means in numbers a day: connections, envelopes, uploads, registrations."""
+
+from dataclasses import dataclass
+
+from capacity.workload import DAY, KIB, Workload
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Numbers a day, except `connections` (at the busiest time) and `recipients` (of a message).
+
+    `envelopes` are those that are kept until they are delivered, one for each device; `ephemeral` ones (typing) are
+    not; `persisted` are those that the persister moves to DynamoDB. `requests` are Whisper's, with the work of
+    deliveries in requests; `bundles` are pre-keys of a device that somebody fetches.
+    """
+
+    devices: float
+    active_users: float
+    active_devices: float
+    connections: float
+    messages: float
+    recipients: float
+    envelopes: float
+    ephemeral: float
+    persisted: float
+    uploads: float
+    downloads: float
+    attachment_bytes: float
+    bundles: float
+    registrations: float
+    links: float
+    deletions: float
+    avatar_changes: float
+    requests: float
+    groups: float
+    group_changes: float
+
+    @classmethod
+    def of(cls, workload: Workload) -> "Traffic":
+        """The numbers of a workload."""
+        users, devices = workload.users, workload.users * workload.devices
+        active_users, active_devices = users * workload.active, devices * workload.active
+        messages = users * workload.messages_per_day
+        recipients = 1 - workload.group_messages + workload.group_messages * (workload.group_size - 1)
+        arrivals = messages * recipients * workload.devices
+        # a user's other devices get a transcript of what was sent, and of what was read
+        synchronised = messages * (workload.devices - 1) * (1 + recipients)
+        envelopes = arrivals * (1 + workload.receipts) + synchronised
+        uploads = messages * workload.attachments
+        groups = users * workload.groups / workload.group_size
+        bundles = active_users * workload.sessions * workload.devices
+        registrations = users * workload.registrations
+        return cls(
+            devices=devices,
+            active_users=active_users,
+            active_devices=active_devices,
+            connections=active_devices * workload.connected,
+            messages=messages,
+            recipients=recipients,
+            envelopes=envelopes,
+            ephemeral=arrivals * workload.typing,
+            persisted=envelopes * workload.offline,
+            uploads=uploads,
+            downloads=uploads * recipients * workload.devices * workload.fetched,
+            attachment_bytes=workload.attachment_kib * KIB,
+            bundles=bundles,
+            registrations=registrations,
+            links=users * workload.links,
+            deletions=users * workload.deletions,
+            avatar_changes=users * workload.avatar_changes,
+            requests=active_devices * workload.api_requests
+            + messages * (1 + workload.receipts * recipients)
+            + workload.delivery * (envelopes + arrivals * workload.typing),
+            groups=groups,
+            group_changes=groups * workload.group_updates,
+        )
+
+
+def per_second(a_day: float, peak: float = 1) -> float:
+    """A number a second, of a number a day: the mean, or so many times as much."""
+    return a_day / DAY * peak

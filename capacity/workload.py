@@ -1,0 +1,245 @@
+"""What people do in a day, and everything else that the model assumes. Standard library only: it makes options, too.
+
+Every number is a field with its unit, its bounds and where it is from, so that the options of `./flatline plan`, the
+list of assumptions that it prints and the checks are all made of the same fields.
+"""
+
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, Final
+
+DAY: Final = 86_400
+KIB: Final = 1024
+MIB: Final = 1024**2
+GIB: Final = 1024**3
+MOST_USERS: Final = 10**10
+"""More than there are people; the search for the number of users at which a limit begins ends here."""
+
+
+class WorkloadError(ValueError):
+    """A number that the model cannot work with. Says which and what it may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a number means. `option` tells whether `./flatline plan` takes it; `low` and `high` are allowed, too."""
+
+    meaning: str
+    unit: str
+    low: float
+    high: float
+    source: str
+    option: bool
+
+    @property
+    def range(self) -> str:
+        """The bounds, as somebody would write them."""
+        return f"{shown(self.low)} to {shown(self.high)}"
+
+
+def about(entry: Field[Any]) -> About:
+    """What a field of `Workload` means."""
+    found = entry.metadata["about"]
+    assert isinstance(found, About)
+    return found
+
+
+def option(entry: Field[Any]) -> str:
+    """The option that sets a field."""
+    return "--" + entry.name.replace("_", "-")
+
+
+def required(entry: Field[Any]) -> bool:
+    """Whether a field has no default."""
+    return entry.default is MISSING
+
+
+def default(entry: Field[Any]) -> float | None:
+    """What a field is where nothing is typed."""
+    return None if entry.default is MISSING else float(entry.default)
+
+
+def shown(value: float) -> str:
+    """A number with its thousands apart, without an exponent where it is whole."""
+    return f"{int(value):,}" if value == int(value) else f"{value:,.10g}"
+
+
+def _number(
+    meaning: str, unit: str, source: str, low: float, high: float, *, default: Any = MISSING, option: bool = False
+) -> Any:
+    made = About(meaning=meaning, unit=unit, low=low, high=high, source=source, option=option)
+    if default is MISSING:
+        return field(metadata={"about": made})
+    return field(default=default, metadata={"about": made})
+
+
+def _option(meaning: str, unit: str, source: str, low: float, high: float, *, default: Any = MISSING) -> Any:
+    return _number(meaning, unit, source, low, high, default=default, option=True)
+
+
+def _fixed(default: float, meaning: str, unit: str, source: str, *, low: float = 0, high: float = 10**9) -> Any:
+    return _number(meaning, unit, source, low, high, default=default)
+
+
+_HABIT = "a guess; measure yours"
+_CLIENT = "what Signal's clients do"
+_CODE = "read in the service's code"
+_SIZED = "computed from the format"
+_BENCH = "a cautious guess; measure yours"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """How an installation is used. Raises WorkloadError for a number out of its bounds."""
+
+    users: int = _option("registered users", "users", "as typed", 1, MOST_USERS)
+    messages_per_day: float = _option(
+        "messages that each user sends in a day", "messages/user/day", "as typed", 0, 10_000
+    )
+
+    devices: float = _option("devices per user", "devices", _HABIT, 1, 6, default=1.2)
+    active: float = _option("share of users that use it on a day", "share", _HABIT, 0.001, 1, default=0.6)
+    connected: float = _option(
+        "share of the active devices that hold a WebSocket at the busiest time",
+        "share",
+        "high, because without push credentials clients keep their connection",
+        0.001,
+        1,
+        default=0.7,
+    )
+    offline: float = _option(
+        "share of deliveries that wait until the persister moves them to DynamoDB", "share", _HABIT, 0, 1, default=0.3
+    )
+    peak: float = _option("the busiest minute over the mean of the day", "times", _HABIT, 1, 100, default=3.0)
+    group_messages: float = _option("share of the messages that go to a group", "share", _HABIT, 0, 1, default=0.3)
+    group_size: float = _option("members of a group", "users", _HABIT, 2, 1001, default=10.0)
+    groups: float = _option("groups that a user is in", "groups", _HABIT, 0, 1000, default=3.0)
+    group_updates: float = _option(
+        "changes of a group in a day (members, title, avatar)", "changes/group/day", _HABIT, 0, 1000, default=0.1
+    )
+    attachments: float = _option("share of the messages that bring an attachment", "share", _HABIT, 0, 1, default=0.05)
+    attachment_kib: float = _option("mean size of an attachment", "KiB", _HABIT, 1, 10**8, default=500.0)
+    avatar_kib: float = _option("mean size of an avatar", "KiB", _HABIT, 1, 10_240, default=100.0)
+
+    envelope_bytes: float = _fixed(
+        850, "an envelope: padded text, sealed sender, certificate", "bytes", _SIZED, low=1, high=256 * KIB
+    )
+    receipts: float = _fixed(2, "receipts from each recipient: delivered, read", "for a message", _CLIENT)
+    typing: float = _fixed(1, "typing indicators, which are never persisted", "for a message", _CLIENT)
+    fetched: float = _fixed(0.8, "share of attachments that a device downloads", "share", _HABIT, high=1)
+    abandoned: float = _fixed(
+        0.05, "share of persisted messages that nobody fetches before they expire", "share", _HABIT, high=1
+    )
+    offline_days: float = _fixed(0.5, "time that a persisted message waits otherwise", "days", _HABIT)
+    reconnects: float = _fixed(8, "times that a device connects in a day", "connections/device/day", _HABIT, low=0.1)
+    api_requests: float = _fixed(
+        60,
+        "requests of a device besides messages (keys, profiles, credentials, keep-alives)",
+        "requests/device/day",
+        _HABIT,
+    )
+    sessions: float = _fixed(
+        0.5, "pre-key bundles that are fetched for each active user in a day", "bundles/user/day", _HABIT
+    )
+    registrations: float = _fixed(0.002, "registrations in a day, for each user", "share/day", _HABIT)
+    links: float = _fixed(0.001, "devices linked in a day, for each user", "share/day", _HABIT)
+    deletions: float = _fixed(0.0005, "accounts deleted in a day, for each user", "share/day", _HABIT)
+    unsealed: float = _fixed(0.1, "share of messages that show their sender to the server", "share", _HABIT, high=1)
+    usernames: float = _fixed(0.3, "share of users with a username and a link to it", "share", _HABIT, high=1)
+    avatars: float = _fixed(0.5, "share of users, and of groups, with an avatar", "share", _HABIT, high=1)
+    avatar_changes: float = _fixed(0.01, "avatars changed in a day, for each user", "share/day", _HABIT)
+    profile_reads: float = _fixed(20, "profiles that an active user fetches in a day", "profiles/user/day", _HABIT)
+    cache_misses: float = _fixed(
+        0.2, "share of account and profile reads that Redis does not answer", "share", _HABIT, high=1
+    )
+    versions: float = _fixed(1.3, "profile versions kept for a user", "rows/user", _HABIT)
+    contacts: float = _fixed(
+        150, "records that a user keeps in Storage (contacts, groups, settings)", "rows/user", _HABIT
+    )
+    storage_writes: float = _fixed(
+        0.5, "times that an active user's records change in a day", "changes/user/day", _HABIT
+    )
+    storage_reads: float = _fixed(
+        4, "times that an active device asks for its records' version in a day", "reads/device/day", _CLIENT
+    )
+    years: float = _fixed(
+        1,
+        "age at which storage is estimated that nothing deletes (group logs)",
+        "year(s)",
+        "Bigtable's tables have no garbage collection",
+        low=0.001,
+        high=100,
+    )
+
+    busiest: float = _fixed(1000, "the busiest device over the mean device", "times", _HABIT, low=1)
+    busiest_away: float = _fixed(50, "the busiest device that is away for long, over the mean", "times", _HABIT, low=1)
+    busiest_envelope_bytes: float = _fixed(
+        256 * KIB, "the largest envelope that Whisper takes", "bytes", _CODE, low=1, high=10**8
+    )
+    most_devices: float = _fixed(
+        6, "devices that an account may have", "devices", "Signal's default (maxDevices of Whisper)", low=1
+    )
+
+    websockets_per_pod: float = _fixed(
+        8000, "WebSockets that a Whisper pod holds in 1536 MiB", "connections", _BENCH, low=1
+    )
+    whisper_requests: float = _fixed(
+        400,
+        "requests that a core of Whisper does in a second",
+        "requests/s/core",
+        "a third of the 1,380 refused requests/s that were measured on one core",
+        low=1,
+    )
+    delivery: float = _fixed(
+        0.5, "work of a delivery over a WebSocket, and of its acknowledgement", "requests", _BENCH, high=10
+    )
+    storage_requests: float = _fixed(
+        300, "requests that a core of Storage does in a second", "requests/s/core", _BENCH, low=1
+    )
+    cdn_mib: float = _fixed(50, "bytes that a CDN pod moves in a second", "MiB/s", _BENCH, low=1)
+    cdn_requests: float = _fixed(300, "requests that a CDN pod answers in a second", "requests/s", _BENCH, low=1)
+    cpu_percent: float = _fixed(
+        60,
+        "load of a pod's core at which another one is added",
+        "percent",
+        "flatline:scaling.<service>.cpuPercent",
+        low=1,
+        high=100,
+    )
+    traefik_connections: float = _fixed(20_000, "connections that a Traefik pod holds", "connections", _BENCH, low=1)
+    slots_per_thread: float = _fixed(
+        10,
+        "Redis slots that a persister thread visits in a second",
+        "slots/s",
+        "measured: 16 threads, 16384 slots in 103 s",
+        low=0.001,
+    )
+    queues_per_thread: float = _fixed(
+        50, "message queues that a persister thread moves in a second", "queues/s", _BENCH, low=0.001
+    )
+    messages_per_queue: float = _fixed(3, "messages that are moved together", "messages", _HABIT, low=1)
+    redis_commands: float = _fixed(
+        5, "Redis commands for an envelope: insert, publish, get, remove", "commands", _CODE, low=1
+    )
+    redis_shard_commands: float = _fixed(
+        30_000, "commands, mostly Lua scripts, that a Redis node does in a second", "commands/s", _BENCH, low=1
+    )
+    scan_mib: float = _fixed(
+        10,
+        "bytes that a clean-up command scans in a second: pages of 1 MiB, one after another",
+        "MiB/s",
+        "a page in about 100 ms",
+        low=0.001,
+    )
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value, bounds = getattr(self, entry.name), about(entry)
+            wanted = "a whole number" if entry.type is int else "a number"
+            if isinstance(value, bool) or not isinstance(value, int if entry.type is int else int | float):
+                raise WorkloadError(f"{entry.name} is {value!r}; write {wanted}, {bounds.range}")
+            if not bounds.low <= value <= bounds.high:
+                raise WorkloadError(f"{entry.name} is {value:,}; write {wanted}, {bounds.range}")
+
+
+OPTIONS: Final = tuple(entry for entry in fields(Workload) if about(entry).option)
+"""The fields that `./flatline plan` takes as options."""

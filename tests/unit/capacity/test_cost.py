@@ -1,0 +1,260 @@
+"""Prices, what a plan costs, and what it recommends."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capacity.cost import HOURS, SECONDS, Cost, costs, total
+from capacity.installation import SCALED, Installation
+from capacity.limits import limits
+from capacity.plan import Plan, estimate
+from capacity.recommendation import Recommendation, recommend, snippet
+from capacity.redis import USABLE_IN_CLUSTER, USABLE_MANAGED
+from capacity.workload import GIB, Workload
+from config.prices import PricesError, Tiered, parse
+from config.settings import Settings, load
+from tests.unit.capacity.samples import HABITS, MESSAGES, PRICES_FILE, RANGE, family, plan, prices, with_users
+
+
+def recommended(of: Plan) -> Recommendation:
+    return recommend(of, family().elasticache.nodes)
+
+
+def lines(of: Plan) -> tuple[Cost, ...]:
+    return costs(of, recommended(of), family())
+
+
+# --- cost -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("users", RANGE)
+def test_the_total_is_the_sum_of_the_lines(users: int) -> None:
+    found = lines(plan(users, 50))
+    assert total(found) == pytest.approx(sum(line.dollars for line in found))
+    assert all(line.dollars >= 0 for line in found)
+    assert {line.service for line in found} == {
+        "DynamoDB",
+        "S3",
+        "ElastiCache",
+        "Bigtable",
+        "Kubernetes",
+        "Load balancer",
+        "Transfer",
+    }
+
+
+@settings(max_examples=25, deadline=None)
+@given(users=st.integers(1, 10**8), more=st.integers(1, 10**8), messages=MESSAGES, habits=HABITS)
+def test_more_users_cost_more(users: int, more: int, messages: float, habits: dict[str, float]) -> None:
+    before = plan(users, messages, **habits)
+    assert total(lines(with_users(before, users + more))) >= total(lines(before)) * (1 - 1e-9)
+
+
+def test_request_units_by_hand() -> None:
+    """A message a second: four write units, for a month, and nothing of the account's few writes."""
+    of = plan(86_400, 1, devices=1, group_messages=0, receipts=0, typing=0, offline=1, abandoned=0)
+    writes = next(line for line in lines(of) if (line.service, line.what) == ("DynamoDB", "writes"))
+    others = sum(table.throughput.writes_mean for table in of.tables if table.name != "Messages")
+    others += sum(i.throughput.writes_mean for t in of.tables for i in t.indexes if not i.local)
+    assert writes.amount == pytest.approx((4 + others) * SECONDS / 1e6)
+    assert writes.dollars == pytest.approx(writes.amount * 0.625)
+
+
+def test_a_local_index_costs_no_units_besides_its_table() -> None:
+    of = plan(10_000, 50)
+    writes = next(line for line in lines(of) if (line.service, line.what) == ("DynamoDB", "writes"))
+    assert of.table("Messages").indexes[0].throughput.writes_mean > 0
+    found = sum(table.throughput.writes_mean for table in of.tables)
+    found += sum(i.throughput.writes_mean for t in of.tables for i in t.indexes if t.name != "Messages")
+    assert writes.amount == pytest.approx(found * SECONDS / 1e6)
+
+
+def test_nodes_cost_their_hours() -> None:
+    of = plan(1000, 50)
+    found = {(line.service, line.what): line.dollars for line in lines(of)}
+    assert found["Bigtable", "nodes: 1"] == pytest.approx(0.65 * HOURS)
+    assert found["Kubernetes", "3 × m6i.2xlarge"] == pytest.approx(3 * 0.384 * HOURS)
+    assert found["ElastiCache", "6 × cache.t4g.small"] == pytest.approx(6 * 0.0256 * HOURS)
+
+
+def test_tiers_by_hand() -> None:
+    tiers = [{"upToGib": 10, "gib": 3}, {"upToGib": 30, "gib": 2}, {"gib": 1}]
+    tiered = Tiered.model_validate({"source": "https://example.org", "asOf": "2026-01", "tiers": tiers})
+    assert [tiered.of(gib) for gib in (0, 5, 10, 20, 30, 40)] == [0, 15, 30, 50, 70, 80]
+
+
+# --- the price file ---------------------------------------------------------------------------------------
+
+
+def changed(**changes: Any) -> str:
+    content = yaml.safe_load(PRICES_FILE.read_text())
+    for path, value in changes.items():
+        block = content
+        *above, last = path.split("__")
+        for part in above:
+            block = block[int(part)] if isinstance(block, list) else block[part]
+        if value is None:
+            del block[last]
+        else:
+            block[last] = value
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            changed(families__us__dynamodb__readMillion=None),
+            "p.yaml: families.us.dynamodb.readMillion is missing; write it",
+        ),
+        (
+            changed(families__us__dynamodb__readMillion=-1),
+            'p.yaml: families.us.dynamodb.readMillion is "-1"; write 0 or more',
+        ),
+        (
+            changed(families__us__dynamodb__readMillion="cheap"),
+            'p.yaml: families.us.dynamodb.readMillion is "cheap"; write a number',
+        ),
+        (
+            changed(families__us__dynamodb__readMillion=float("nan")),
+            'p.yaml: families.us.dynamodb.readMillion is "nan"; write a number',
+        ),
+        (
+            changed(families__us__dynamodb__readMillon=1),
+            "p.yaml: families.us.dynamodb.readMillon is no known key; remove it",
+        ),
+        (changed(families__us__s3__asOf=2026), 'p.yaml: families.us.s3.asOf is "2026"; write text (quote it in YAML)'),
+        (
+            changed(families__us__s3__source="a friend"),
+            'p.yaml: families.us.s3.source is "a friend"; write text of the form ^https://',
+        ),
+        (changed(families__us__regions=[]), "p.yaml: families.us.regions is empty; write at least one"),
+        (changed(families__us__s3=3), 'p.yaml: families.us.s3 is "3"; write a block of keys'),
+        (
+            changed(families__us__s3__tiers=[{"gib": 1}, {"gib": 2}]),
+            "p.yaml: families.us.s3.tiers: write upToGib for each but the last",
+        ),
+        (
+            changed(families__us__s3__tiers=[{"upToGib": 9, "gib": 1}, {"upToGib": 5, "gib": 1}, {"gib": 2}]),
+            "p.yaml: families.us.s3.tiers: write upToGib in rising order",
+        ),
+        (
+            changed(families__us__elasticache__nodes=[{"type": "r7g.large", "memoryGib": 1, "hour": 1}]),
+            'p.yaml: families.us.elasticache.nodes.0.type is "r7g.large"; write text of the form',
+        ),
+        (
+            changed(families__us__regions=["us-east-1", "us-east-1"]),
+            "p.yaml: families: us-east-1 is in two; write each region once",
+        ),
+        ("families: {}", "p.yaml: families is empty; write at least one"),
+        ("", "p.yaml: write families: and their prices"),
+        ("- 1", "p.yaml: write families: and their prices"),
+        ("a: [", "p.yaml is no YAML: "),
+        ("families: {a: 1}\nfamilies: {b: 1}", "p.yaml is no YAML: families stands twice"),
+        ("families: !!python/object:os.system {}", "p.yaml is no YAML: "),
+    ],
+)
+def test_a_mistake_is_named_with_its_remedy(text: str, said: str) -> None:
+    with pytest.raises(PricesError) as caught:
+        parse(text, "p.yaml")
+    assert any(line.startswith(said) for line in caught.value.problems), caught.value.problems
+    assert all("\n" not in line for line in caught.value.problems)
+
+
+def test_every_mistake_has_its_line() -> None:
+    with pytest.raises(PricesError) as caught:
+        parse(changed(families__us__dynamodb__readMillion=-1, families__us__bigtable=None), "p.yaml")
+    assert len(caught.value.problems) == 2
+
+
+def test_a_region_has_its_family_and_another_one_the_first() -> None:
+    content = yaml.safe_load(PRICES_FILE.read_text())
+    content["families"]["eu"] = {**content["families"]["us"], "regions": ["eu-central-1"]}
+    found = parse(yaml.safe_dump(content, sort_keys=False), "p.yaml")
+    assert found.family("eu-central-1")[0] == "eu"
+    assert found.family("us-west-2")[0] == "us"
+    assert found.family("sa-east-1")[0] == "us"
+    assert found.family(None)[0] == "us"
+
+
+def test_larger_nodes_cost_more() -> None:
+    nodes = prices().families["us"].elasticache.nodes
+    assert [node.hour for node in nodes] == sorted(node.hour for node in nodes)
+    assert [node.memory_gib for node in nodes] == sorted(node.memory_gib for node in nodes)
+
+
+# --- the recommendation -----------------------------------------------------------------------------------
+
+
+@settings(max_examples=25, deadline=None)
+@given(users=st.integers(1, 10**9), messages=MESSAGES, habits=HABITS)
+def test_what_is_recommended_holds_what_is_asked_for(users: int, messages: float, habits: dict[str, float]) -> None:
+    of = plan(users, messages, **habits)
+    found = recommended(of)
+    assert found.cache.shards * found.cache.node.memory_gib * GIB * USABLE_MANAGED >= of.redis.bytes * (1 - 1e-9)
+    assert found.cache.shards * of.workload.redis_shard_commands >= of.redis.commands_peak * (1 - 1e-9)
+    if found.in_cluster is not None:
+        assert 3 <= found.in_cluster.masters <= 50
+        assert found.in_cluster.masters * found.in_cluster.memory * USABLE_IN_CLUSTER >= of.redis.bytes * (1 - 1e-9)
+
+
+@pytest.mark.parametrize(("users", "node", "shards"), [(1000, "cache.t4g.small", 3), (1_000_000, "cache.r7g.large", 7)])
+def test_small_nodes_are_for_small_installations(users: int, node: str, shards: int) -> None:
+    found = recommended(plan(users, 50)).cache
+    assert (found.node.type, found.shards) == (node, shards)
+
+
+def test_redis_on_kubernetes_ends_where_its_masters_do() -> None:
+    assert recommended(plan(7_168_458, 50)).in_cluster is not None
+    assert recommended(plan(7_168_459, 50)).in_cluster is None
+
+
+CLOUD = yaml.safe_load((PRICES_FILE.parents[1] / "Pulumi.prod.yaml").read_text())["config"]["flatline:target"]
+
+
+def merged(base: Any, more: Any) -> Any:
+    """Blocks and lists key by key, as somebody would who pastes into a file."""
+    if isinstance(base, dict) and isinstance(more, dict):
+        return {**base, **{key: merged(base.get(key), value) for key, value in more.items()}}
+    if isinstance(base, list) and isinstance(more, list):
+        return [merged(one, other) for one, other in zip(base, more, strict=True)]
+    return more
+
+
+def pasted(found: dict[str, Any], target: dict[str, Any]) -> Settings:
+    """A stack's settings with a snippet; raises SettingsError where they do not take it."""
+    config = {**found, "flatline:target": merged(target, found["flatline:target"])}
+    return load({key: json.dumps(value) for key, value in config.items()})
+
+
+@pytest.mark.parametrize("users", [1, *RANGE, 10**10])
+def test_the_snippet_is_what_a_cloud_stack_takes(users: int) -> None:
+    of = plan(users, 50)
+    settings_ = pasted(snippet(of, recommended(of)), CLOUD)
+    again = estimate(of.workload, Installation.of(settings_))
+    found = snippet(again, recommended(again))
+    assert pasted(found, CLOUD) is not None
+    assert "flatline:redis" not in found, "it has ElastiCache"
+    assert set(found["flatline:scaling"]) == set(SCALED)
+
+
+@pytest.mark.parametrize("users", [1, *RANGE, 10**10])
+def test_the_snippet_is_what_a_local_stack_takes(users: int) -> None:
+    of = estimate(Workload(users=users, messages_per_day=50), Installation.of(Settings()))
+    found = snippet(of, recommended(of))
+    settings_ = pasted(found, {"kind": "local"})
+    again = Installation.of(settings_)
+    if users <= 100_000:
+        rows = limits(estimate(of.workload, again))
+        assert [limit.id for limit in rows if limit.kind == "stack" and limit.exceeded] == []
+
+
+def test_pods_have_room_above_the_peak() -> None:
+    of = plan(1_000_000, 50)
+    scale = snippet(of, recommended(of))["flatline:scaling"]["whisper"]
+    assert scale["replicas"] == of.cluster.of("whisper").replicas
+    assert scale["maxReplicas"] >= of.cluster.of("whisper").most * 1.25
