@@ -124,6 +124,7 @@ class Flatline(Component):
             ),
             self.child,
         )
+        traefik = self._traefik(settings)
         ingress = Ingress(
             "ingress",
             IngressArgs(
@@ -142,10 +143,11 @@ class Flatline(Component):
                 tls_entry_point=settings.ingress.tls_entry_point,
                 average=settings.ingress.rate_limit.average,
                 burst=settings.ingress.rate_limit.burst,
+                after=traefik,
             ),
             self.child,
         )
-        self._edge(settings)
+        self._load_balancer(settings, traefik)
         self.members = (
             *whisper.members,
             *storage.members,
@@ -174,35 +176,35 @@ class Flatline(Component):
         """Stack outputs: what clients pin, where they go, and what a restart loses."""
         return {**self.pins, "lostOnRestart": list(self.losses)}
 
-    def _edge(self, settings: Settings) -> None:
-        """Traefik and a load balancer, where the cluster's owner has neither."""
+    def _traefik(self, settings: Settings) -> tuple[pulumi.Resource, ...]:
+        """Traefik, for a cluster that has none."""
         wanted = settings.ingress
-        entry_points = (wanted.plain_entry_point, wanted.tls_entry_point)
-        installed: tuple[pulumi.Resource, ...] = ()
-        if wanted.install is not None:
-            traefik = Traefik(
-                "traefik",
-                TraefikArgs(
-                    namespace=wanted.namespace, replicas=wanted.install.replicas, tls_entry_point=wanted.tls_entry_point
-                ),
-                self.child,
-            )
-            installed = (traefik.release,)
-        if wanted.load_balancer is not None:
-            edge = LoadBalancer(
-                "edge",
-                LoadBalancerArgs(
-                    namespace=wanted.namespace,
-                    labels=wanted.pod_labels,
-                    entry_points=entry_points,
-                    class_name=wanted.load_balancer.class_name,
-                    annotations=wanted.load_balancer.annotations,
-                    source_ranges=tuple(wanted.load_balancer.source_ranges),
-                    after=installed,
-                ),
-                self.child,
-            )
-            publish(settings, tuple(settings.host(each) for each in PUBLIC_HOSTS), edge.address, self.child)
+        if wanted.install is None:
+            return ()
+        args = TraefikArgs(
+            namespace=wanted.namespace, replicas=wanted.install.replicas, tls_entry_point=wanted.tls_entry_point
+        )
+        return (Traefik("traefik", args, self.child).release,)
+
+    def _load_balancer(self, settings: Settings, traefik: tuple[pulumi.Resource, ...]) -> None:
+        """What clients connect to, where the cluster's Traefik has nothing of its own."""
+        wanted = settings.ingress.load_balancer
+        if wanted is None:
+            return
+        edge = LoadBalancer(
+            "edge",
+            LoadBalancerArgs(
+                namespace=settings.ingress.namespace,
+                labels=settings.ingress.pod_labels,
+                entry_points=(settings.ingress.plain_entry_point, settings.ingress.tls_entry_point),
+                class_name=wanted.class_name,
+                annotations=wanted.annotations,
+                source_ranges=tuple(wanted.source_ranges),
+                after=traefik,
+            ),
+            self.child,
+        )
+        publish(settings, tuple(settings.host(each) for each in PUBLIC_HOSTS), edge.address, self.child)
 
     def _registration(self, settings: Settings, platform: Platform) -> tuple[Registration, tuple[Member, ...]]:
         chosen = settings.registration

@@ -37,6 +37,8 @@ class IngressArgs:
     tls_entry_point: str
     average: int
     burst: int
+    after: tuple[pulumi.Resource, ...]
+    """What defines Traefik's kinds of objects, where that is part of the stack."""
 
 
 class Ingress(Component):
@@ -76,7 +78,7 @@ class Ingress(Component):
                 labels={"app.kubernetes.io/part-of": "flatline"},
             ),
             spec=spec,
-            opts=self.child,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(self._args.after)),
         )
 
     def _host(self, route: Route) -> str:

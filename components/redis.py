@@ -121,12 +121,12 @@ class Redis(Component):
                     scale=Scale(args.masters * (1 + args.replicas_per_master)),
                     grace=STOP_SECONDS + 60,
                     disks=(args.disk,),
-                    access=(Access(egress=self._node_ports),),
+                    # fewer nodes only after the membership process has taken the slots away from the surplus ones
+                    access=(Access(egress=self._node_ports, ready=(membership,)),),
                     containers=(self._server(self._name, "cluster", REDIS_CLUSTER_CONF, programs, (disk,)),),
                 ),
             ),
-            # fewer nodes only after the membership process has taken the slots away from the surplus ones
-            pulumi.ResourceOptions(parent=self, depends_on=[membership]),
+            self.child,
         )
 
     def _pubsub(self, name: str) -> Workload:

@@ -17,11 +17,7 @@ USES: Mapping[Literal["dynamodb", "s3"], tuple[str, ...]] = {
     "dynamodb": ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
     "s3": ("kms:Decrypt", "kms:GenerateDataKey"),
 }
-"""What a service does with the key for those who read and write.
-
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingKMSEncryption.html (S3),
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html (DynamoDB)
-"""
+"""What a service does with the key for those who read and write."""
 
 
 @dataclass(frozen=True, kw_only=True)

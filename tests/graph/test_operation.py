@@ -55,7 +55,7 @@ def test_redis_has_memory_for_rewriting_its_file() -> None:
 
 
 def test_redis_becomes_fewer_only_after_the_membership_program_agrees() -> None:
-    (nodes,) = (r for r in load("dev").resources if r.type == "flatline:kubernetes:Workload" and r.name == "redis")
+    (nodes,) = (r for r in load("dev").resources if r.type == "kubernetes:apps/v1:StatefulSet")
     assert [urn for urn in nodes.dependencies if urn.endswith("apps/v1:Deployment::redis-membership")]
 
 
@@ -144,3 +144,11 @@ def test_the_storage_class_of_the_settings_is_that_of_every_claim() -> None:
     assert {spec["storageClassName"] for spec in claims} == {"fast"}
     classes = [o["spec"].get("storageClassName") for o in load("dev").of("PersistentVolumeClaim")]
     assert classes == [None] * 3
+
+
+def test_traefiks_objects_come_after_what_defines_their_kinds() -> None:
+    cloud = load("prod")
+    (release,) = cloud.recording.of_type("kubernetes:helm.sh/v3:Release")
+    ours = [r for r in cloud.resources if r.type.startswith("kubernetes:traefik.io/")]
+    assert len(ours) > 5
+    assert all(release.urn in resource.dependencies for resource in ours)
