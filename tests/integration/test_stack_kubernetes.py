@@ -4,12 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from tests.integration.deployed import NAMESPACES, deploy, labels, rendered
+from render import manifests
+from render.recorder import record
+from render.values import SeededValues
+from tests.graph.stack import PROJECT, configuration, program
+from tests.integration.deployed import NAMESPACES, Object, deploy, labels, rendered
 from tests.lab.kubernetes import KubectlError, Kubernetes
 from tests.lab.process import wait_until
 
 pytestmark = pytest.mark.integration
+
+PREVIOUS = Path(__file__).parent / "golden" / "previous.yaml"
+"""Stack dev as the version before rendered it, without the content of ConfigMaps and Secrets (their names hold it)."""
 
 KEPT = {"Namespace", "PersistentVolumeClaim"}
 """What `./flatline down` leaves."""
@@ -140,3 +148,46 @@ def test_whisper_starts_after_what_it_waits_for(own_kubernetes: Kubernetes, tmp_
         slices = cluster.get("endpointslices", namespace, labels={"kubernetes.io/service-name": service})
         ready = [e for found in slices for e in found["endpoints"] if e["conditions"]["ready"]]
         assert ready, target
+
+
+def skeleton() -> list[Object]:
+    """Stack dev as it is rendered now, in the form of `PREVIOUS`. `python -m` this module writes it there."""
+    values = SeededValues("upgrade")
+    recording = record(program, project=PROJECT, stack="dev", config=configuration("dev"), values=values)
+    tree = manifests.tree(recording, redact=True)
+    return [_emptied(yaml.safe_load(text)) for name, text in sorted(tree.items()) if name[:2].isdigit()]
+
+
+def _emptied(found: Object) -> Object:
+    if found["kind"] not in {"ConfigMap", "Secret"}:
+        return found
+    content = {key: dict.fromkeys(found[key], "") for key in ("data", "stringData") if key in found}
+    return {**found, **content}
+
+
+def templates(objects: list[Object]) -> dict[str, Object]:
+    """Pod templates by the name of their workload."""
+    kinds = {"Deployment", "StatefulSet"}
+    return {o["metadata"]["name"]: o["spec"]["template"] for o in objects if o["kind"] in kinds}
+
+
+def test_an_upgrade_from_the_version_before_rolls_only_what_changed(own_kubernetes: Kubernetes) -> None:
+    cluster = own_kubernetes
+    previous, now = list(yaml.safe_load_all(PREVIOUS.read_text())), skeleton()
+    volumes: dict[str, tuple[str, str]] = {}
+    running: dict[str, set[str]] = {}
+    for version in (previous, now):
+        before, running = running, {}
+        cluster.apply(version)
+        for namespace in NAMESPACES:
+            cluster.wait_ready(120, namespace)
+        running = pods(cluster)
+        assert not volumes or claims(cluster) == volumes
+        volumes = claims(cluster)
+    old, new = templates(previous), templates(now)
+    assert set(old) == set(new) == set(running)
+    assert rolled(before, running) == {name for name in old if old[name] != new[name]}
+
+
+if __name__ == "__main__":
+    PREVIOUS.write_text(yaml.safe_dump_all(skeleton(), sort_keys=True, width=120))
