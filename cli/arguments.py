@@ -400,7 +400,7 @@ def _migrate(commands: _Subparsers) -> None:
 
         examples:
           ./flatline migrate export --to backup --context my-k3s
-          ./flatline migrate export --to backup --dynamodb http://127.0.0.1:4566 --bigtable 127.0.0.1:9000""",
+          ./flatline migrate export --to backup --live --context my-k3s    a draft""",
         command="migrate-export",
     )
     export.add_argument(
@@ -418,7 +418,7 @@ def _migrate(commands: _Subparsers) -> None:
 
         examples:
           ./flatline migrate load --stack prod --from backup
-          ./flatline migrate load --stack prod --from backup --account 123456789012 --region eu-central-1""",
+          ./flatline migrate load --from backup --context my-k3s    a backup comes back""",
         command="migrate-load",
     )
     _source(load)

@@ -1,0 +1,264 @@
+"""The archive: a folder with a gzip file of JSON lines for each collection, and a manifest that is written last.
+
+docs/migration.md has the format. A folder is put in place whole, by one rename, and what is read from it is compared
+with its manifest, so that no part of an archive can be taken for the whole.
+"""
+
+import fcntl
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self, cast
+
+from migration.errors import MigrationError
+from migration.records import KINDS, Kind, Record, Schema, Tally, canonical, digest
+
+FORMAT, VERSION = "flatline-archive", 1
+MANIFEST = "manifest.json"
+
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Part:
+    """A collection in an archive. `file` is below the archive's folder, `sha256` and `bytes` are the file's own."""
+
+    file: str
+    count: int
+    checksum: str
+    sha256: str
+    bytes: int
+    schema: Schema
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`created` is UTC (ISO 8601); `live` says that services may have written meanwhile."""
+
+    stack: str
+    created: str
+    live: bool
+    parts: Mapping[Kind, Mapping[str, Part]]
+
+    def text(self) -> str:
+        """The manifest as a file, with the SHA-256 of its own normal form."""
+        body: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "stack": self.stack,
+            "created": self.created,
+            "live": self.live,
+            **{kind: {name: asdict(part) for name, part in parts.items()} for kind, parts in self.parts.items()},
+        }
+        whole = {**body, "sha256": digest(canonical(body)).hex()}
+        return json.dumps(whole, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+class Writer:
+    """Writes an archive beside its place, `.<name>.partial`, and moves it there with `finish`.
+
+    What an earlier run left unfinished is removed. Raises MigrationError if the place is taken, or if another run
+    writes to it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(os.path.abspath(folder))
+        self._partial = self.folder.with_name(f".{self.folder.name}.partial")
+        self._lock_file = self.folder.with_name(f".{self.folder.name}.lock")
+        self._lock: int | None = None
+        self._parts: dict[Kind, dict[str, Part]] = {kind: {} for kind in KINDS}
+        self.restarted = False
+
+    def __enter__(self) -> Self:
+        _refuse_if_taken(self.folder)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self._lock_file, self.folder)
+        try:
+            if self._partial.exists():
+                self.restarted = True
+                shutil.rmtree(self._partial)
+            self._partial.mkdir(mode=_FOLDER_MODE)
+            for kind in KINDS:
+                (self._partial / kind).mkdir(mode=_FOLDER_MODE)
+        except BaseException:
+            self._release()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._release()
+
+    def write(self, kind: Kind, name: str, schema: Schema, records: Iterator[Record]) -> Iterator[Tally]:
+        """Writes a collection; yields after each record what there is so far."""
+        file = f"{kind}/{name}.jsonl.gz"
+        path = self._partial / file
+        tally = Tally()
+        with _created(path) as raw:
+            # No name and no time inside, so that the same records in the same order are the same file.
+            with gzip.GzipFile(filename="", fileobj=raw, mode="wb", compresslevel=6, mtime=0) as packed:
+                for record in records:
+                    packed.write(record.text.encode() + b"\n")
+                    tally.add(record)
+                    yield tally
+            raw.flush()
+            os.fsync(raw.fileno())
+        sha256, size = _file_digest(path)
+        self._parts[kind][name] = Part(file, tally.count, tally.checksum, sha256, size, schema)
+
+    def finish(self, stack: str, created: str, *, live: bool) -> Manifest:
+        """Writes the manifest and puts the archive in its place."""
+        manifest = Manifest(stack, created, live, self._parts)
+        with _created(self._partial / MANIFEST) as file:
+            file.write(manifest.text().encode())
+            file.flush()
+            os.fsync(file.fileno())
+        for folder in (*(self._partial / kind for kind in KINDS), self._partial):
+            _sync(folder)
+        _refuse_if_taken(self.folder)
+        os.rename(self._partial, self.folder)
+        _sync(self.folder.parent)
+        return manifest
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            with suppress(FileNotFoundError):
+                self._lock_file.unlink()
+            os.close(self._lock)
+            self._lock = None
+
+
+class Archive:
+    """An archive that is there. Raises MigrationError where it is none, or where it is not as it was written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _manifest(folder)
+
+    def check(self) -> None:
+        """That every file is there and has the SHA-256 that the manifest has."""
+        for parts in self.manifest.parts.values():
+            for part in parts.values():
+                try:
+                    found = _file_digest(self.folder / part.file)
+                except FileNotFoundError:
+                    raise self._damaged(part.file, "is missing") from None
+                if found != (part.sha256, part.bytes):
+                    raise self._damaged(part.file, "is not as it was written (its SHA-256 differs)")
+
+    def records(self, kind: Kind, name: str, parse: Callable[[Any], Record]) -> Iterator[Record]:
+        """The records of a collection; after the last one they are compared with the manifest."""
+        part = self.manifest.parts[kind][name]
+        tally = Tally()
+        with self._open(part.file) as lines:
+            for line in self._lines(lines, part.file):
+                try:
+                    record = parse(json.loads(line))
+                except (ValueError, RecursionError):
+                    raise self._damaged(part.file, f"has no record in line {tally.count + 1}") from None
+                tally.add(record)
+                yield record
+        if (tally.count, tally.checksum) != (part.count, part.checksum):
+            raise self._damaged(part.file, "does not have the records that the manifest counts")
+
+    def _open(self, file: str) -> gzip.GzipFile:
+        try:
+            return gzip.GzipFile(self.folder / file, "rb")
+        except FileNotFoundError:
+            raise self._damaged(file, "is missing") from None
+
+    def _lines(self, lines: gzip.GzipFile, file: str) -> Iterator[bytes]:
+        try:
+            yield from lines
+        except (EOFError, OSError, zlib.error):
+            raise self._damaged(file, "cannot be unpacked") from None
+
+    def _damaged(self, file: str, how: str) -> MigrationError:
+        return MigrationError(
+            f"{self.folder / file} {how}: the archive is damaged or was edited; nothing of it can be trusted"
+        )
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        raise MigrationError(
+            f"{folder} is no archive: it has no {MANIFEST}", "Make one: ./flatline migrate export --to <folder>"
+        ) from None
+    except UnicodeDecodeError:
+        raise _bad_manifest(path) from None
+    try:
+        body = json.loads(text)
+        version = body["version"]
+        if body["format"] != FORMAT or type(version) is not int or version < 1:
+            raise _bad_manifest(path)
+        if version > VERSION:
+            raise MigrationError(f"{path} is of version {version}, and this Flatline reads up to {VERSION}")
+        own = body.pop("sha256")
+        if own != digest(canonical(body)).hex():
+            raise _bad_manifest(path)
+        parts = {kind: {name: _part(kind, name, part) for name, part in body[kind].items()} for kind in KINDS}
+        return Manifest(str(body["stack"]), str(body["created"]), bool(body["live"]), parts)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _bad_manifest(path) from None
+
+
+def _part(kind: Kind, name: str, body: dict[str, Any]) -> Part:
+    part = Part(**body)
+    if part.file != f"{kind}/{name}.jsonl.gz" or "/" in name:
+        raise ValueError("file")
+    return part
+
+
+def _bad_manifest(path: Path) -> MigrationError:
+    return MigrationError(f"{path} is not as it was written: the archive is damaged or was edited")
+
+
+def _refuse_if_taken(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise MigrationError(f"{folder} is not empty", "Name a folder that does not exist yet.")
+
+
+def _locked(path: Path, folder: Path) -> int:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise MigrationError(f"another export to {folder} is running: wait for it to end") from None
+    return descriptor
+
+
+def _created(path: Path) -> IO[bytes]:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+    return cast(IO[bytes], os.fdopen(descriptor, "wb"))
+
+
+def _file_digest(path: Path) -> tuple[str, int]:
+    total, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            total.update(block)
+            size += len(block)
+    return total.hexdigest(), size
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

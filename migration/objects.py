@@ -1,0 +1,121 @@
+"""An S3 bucket: its objects with their content and what is said about it."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from migration.dynamodb import telling
+from migration.errors import UnfitError
+from migration.parallel import each, groups
+from migration.records import Kind, NoRecordError, Record, Schema, canonical, digest, fields, from_base64, to_base64
+
+READERS = 4
+"""Objects that are fetched at the same time; the largest has 10 MiB (config.schema.objects)."""
+
+_HEADERS = {
+    "cacheControl": "CacheControl",
+    "contentDisposition": "ContentDisposition",
+    "contentEncoding": "ContentEncoding",
+    "contentLanguage": "ContentLanguage",
+}
+"""Name in an archive → name in S3's API, for what few objects have."""
+
+_MISSING = {"404", "NoSuchKey"}
+
+
+class Bucket:
+    """A bucket by its role in the schema (`name`), under its name in an account. `client` is boto3's."""
+
+    kind: Kind = "objects"
+    writers = 4
+
+    def __init__(self, client: Any, role: str, physical: str) -> None:
+        self.name = role
+        self._client = client
+        self._physical = physical
+
+    def check(self, expected: Schema | None = None) -> Schema:
+        """See `Collection`."""
+        with telling(f"bucket {self._physical}"):
+            try:
+                self._client.head_bucket(Bucket=self._physical)
+            except self._client.exceptions.ClientError as problem:
+                if problem.response["Error"]["Code"] not in {"404", "NoSuchBucket"}:
+                    raise
+                raise UnfitError(
+                    f"bucket {self._physical} does not exist", "Bring the stack up first: buckets are not made here."
+                ) from None
+        return {}
+
+    def read(self) -> Iterator[Record]:
+        """See `Collection`."""
+        for record in each(self._fetch, self._keys(), READERS):
+            if record is not None:
+                yield record
+
+    def count(self) -> int:
+        """See `Collection`."""
+        return sum(1 for _ in self._keys())
+
+    def record(self, document: Any) -> Record:
+        """See `Collection`."""
+        told = fields(
+            fields(document, {"Object": dict})["Object"],
+            {"key": str, "contentType": str, "body": str},
+            {"metadata": dict, **dict.fromkeys(_HEADERS, str)},
+        )
+        if not all(isinstance(value, str) for value in told.get("metadata", {}).values()):
+            raise NoRecordError("metadata")
+        return _record(told, from_base64(told["body"]))
+
+    def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
+        """See `Collection`."""
+        return groups(records, 1, 1, lambda record: 1)
+
+    def there(self, records: Sequence[Record]) -> dict[bytes, Record]:
+        """See `Collection`."""
+        found = (self._fetch(record.body["Key"]) for record in records)
+        return {record.key: record for record in found if record is not None}
+
+    def part(self, present: Record, wanted: Record) -> bool:
+        """See `Collection`. An object is written whole."""
+        return False
+
+    def write(self, records: Sequence[Record], *, alone: bool) -> None:
+        """See `Collection`."""
+        for record in records:
+            with telling(f"writing to bucket {self._physical}"):
+                self._client.put_object(Bucket=self._physical, **record.body)
+
+    def _keys(self) -> Iterator[str]:
+        pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._physical))
+        while True:
+            with telling(f"reading bucket {self._physical}"):
+                page = next(pages, None)
+            if page is None:
+                return
+            for entry in page.get("Contents", ()):
+                yield entry["Key"]
+
+    def _fetch(self, key: str) -> Record | None:
+        with telling(f"reading bucket {self._physical}"):
+            try:
+                answer = self._client.get_object(Bucket=self._physical, Key=key)
+                body = answer["Body"].read()
+            except self._client.exceptions.ClientError as problem:
+                if problem.response["Error"]["Code"] not in _MISSING:
+                    raise
+                return None
+        told = {"key": key, "contentType": answer["ContentType"]}
+        told |= {name: answer[field] for name, field in _HEADERS.items() if answer.get(field)}
+        if answer.get("Metadata"):
+            told["metadata"] = dict(answer["Metadata"])
+        return _record(told, body)
+
+
+def _record(told: dict[str, Any], body: bytes) -> Record:
+    text = canonical({"Object": {**told, "body": to_base64(body)}})
+    request = {"Key": told["key"], "ContentType": told["contentType"], "Body": body}
+    request |= {field: told[name] for name, field in _HEADERS.items() if name in told}
+    if "metadata" in told:
+        request["Metadata"] = told["metadata"]
+    return Record(key=told["key"].encode(), text=text, digest=digest(text), body=request)

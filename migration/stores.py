@@ -1,0 +1,111 @@
+"""The stores of an installation: clients for how they are reached, and a collection for all that is moved."""
+
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import grpc  # type: ignore[import-untyped]
+from botocore.config import Config  # type: ignore[import-untyped]
+from google.cloud.bigtable.data import BigtableDataClient
+from google.cloud.bigtable_admin_v2 import BigtableTableAdminClient
+from google.cloud.bigtable_admin_v2.services.bigtable_table_admin.transports import BigtableTableAdminGrpcTransport
+
+from config.schema import bigtable, dynamodb
+from migration.bigtable import BigtableRows
+from migration.bigtable import telling as telling_of_bigtable
+from migration.dynamodb import DynamoTable, telling
+from migration.errors import MigrationError
+from migration.objects import Bucket
+from migration.place import MOVED_BUCKETS, Names, Reach
+from migration.records import Collection
+
+EMULATOR_VARIABLE = "BIGTABLE_EMULATOR_HOST"
+"""Google's clients look at it when they are made."""
+
+_RETRIES = {"mode": "standard", "total_max_attempts": 10}
+
+
+@contextmanager
+def opened(names: Names, reach: Reach, *, readers: int) -> Iterator[list[Collection]]:
+    """Everything that is moved, in the order of the schema. Raises MigrationError, in another account for one."""
+    session = boto3.Session(region_name=reach.region, **_keys(reach.credentials))
+    if reach.account is not None:
+        _guard(session, reach.account)
+    made = _client(session, "dynamodb", reach.at.dynamodb)
+    buckets = {
+        role: _client(session, "s3", url) for role, url in {"pre-keys": reach.at.s3, "cdn0": reach.at.cdn0}.items()
+    }
+    with _bigtable(names, reach.at.bigtable) as (data, admin):
+        yield [
+            *(DynamoTable(made, table, names.tables[path], readers=readers) for path, table in dynamodb.TABLES.items()),
+            *(BigtableRows(data, admin, names.instance, table) for table in bigtable.TABLES.values()),
+            *(Bucket(buckets[role], role, names.buckets[role]) for role in MOVED_BUCKETS),
+        ]
+
+
+def _keys(credentials: Mapping[str, str] | None) -> dict[str, str]:
+    if credentials is None:
+        return {}
+    return {
+        "aws_access_key_id": credentials["AWS_ACCESS_KEY_ID"],
+        "aws_secret_access_key": credentials["AWS_SECRET_ACCESS_KEY"],
+    }
+
+
+def _client(session: Any, service: str, url: str | None) -> Any:
+    # Emulators and S3's own endpoints alike take paths; checksums in trailers are what some emulators do not know.
+    options: dict[str, Any] = {
+        "retries": _RETRIES,
+        "max_pool_connections": 20,
+        "connect_timeout": 10,
+        "request_checksum_calculation": "when_required",
+        "response_checksum_validation": "when_required",
+    }
+    if service == "s3" and url is not None:
+        options["s3"] = {"addressing_style": "path"}
+    with telling(f"a client for {service}"):
+        return session.client(service, endpoint_url=url, config=Config(**options))
+
+
+def _guard(session: Any, account: str) -> None:
+    with telling("asking AWS whose credentials these are"):
+        found = session.client("sts", config=Config(retries=_RETRIES)).get_caller_identity()["Account"]
+    if found != account:
+        raise MigrationError(
+            f"these AWS credentials belong to account {found}, and the stack is in account {account}",
+            "Use credentials of that account (AWS_PROFILE, or the variables of the AWS command line).",
+        )
+
+
+@contextmanager
+def _bigtable(names: Names, emulator: str | None) -> Iterator[tuple[BigtableDataClient, BigtableTableAdminClient]]:
+    with _emulator(emulator), telling_of_bigtable("a client for Bigtable"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Connecting to Bigtable emulator", RuntimeWarning)
+        data = BigtableDataClient(project=names.project)
+        if emulator is None:
+            admin = BigtableTableAdminClient()
+        else:
+            channel = grpc.insecure_channel(emulator)
+            admin = BigtableTableAdminClient(transport=BigtableTableAdminGrpcTransport(channel=channel))
+    try:
+        yield data, admin
+    finally:
+        data.close()
+        admin.transport.close()  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _emulator(address: str | None) -> Iterator[None]:
+    """Google's variable, for this address or for none, whatever it was."""
+    before = os.environ.pop(EMULATOR_VARIABLE, None)
+    if address is not None:
+        os.environ[EMULATOR_VARIABLE] = address
+    try:
+        yield
+    finally:
+        os.environ.pop(EMULATOR_VARIABLE, None)
+        if before is not None:
+            os.environ[EMULATOR_VARIABLE] = before

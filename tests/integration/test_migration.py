@@ -1,0 +1,414 @@
+"""The commands of the move, from LocalStack and Google's Bigtable emulator to others of them."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import grpc  # type: ignore[import-untyped]
+import pytest
+from botocore.config import Config  # type: ignore[import-untyped]
+from google.cloud.bigtable.data import Mutation, ReadRowsQuery, RowMutationEntry, SetCell
+from google.cloud.bigtable_admin_v2 import BigtableTableAdminClient
+from google.cloud.bigtable_admin_v2.services.bigtable_table_admin.transports import BigtableTableAdminGrpcTransport
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from components.emulators.cbtemulator import INSTANCE, PROJECT
+from components.emulators.seeds import create_table_request
+from config.schema import bigtable, dynamodb, objects
+from config.settings import load
+from migration import transfer
+from migration.archive import Archive, Writer
+from migration.dynamodb import DynamoTable
+from migration.place import Addresses, Reach, physical_names
+from migration.records import Collection
+from migration.stores import _bigtable
+from tests.lab.bigtable import BigtableEmulator
+from tests.lab.fetch import skip_if_missing
+from tests.lab.localstack import LocalStack
+from tests.lab.process import wait_until
+from tests.unit.migration.records import PLAIN, plain_items, sorted_sets
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
+SOURCE, TARGET = "us-east-1", "eu-west-1"
+ACCOUNT = "000000000000"
+BUCKETS = {"pre-keys": "moved-pre-keys", "cdn0": "moved-cdn0"}
+NAMES = physical_names(load({}), {})
+SECRET = b"planted-content"
+MESSAGES, LOGS = 1200, 1300
+
+
+@dataclass(frozen=True)
+class Place:
+    """A LocalStack in one region, and a Bigtable emulator."""
+
+    localstack: LocalStack
+    emulator: BigtableEmulator
+    region: str
+    buckets: dict[str, str]
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            region_name=self.region,
+            endpoint_url=self.localstack.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(s3={"addressing_style": "path"}),
+        )
+
+    def make(self) -> None:
+        """Makes empty tables and buckets of the schema."""
+        client = self.client("dynamodb")
+        for table in dynamodb.TABLES.values():
+            client.create_table(**create_table_request(table))
+        for name in self.buckets.values():
+            where = {} if self.region == SOURCE else {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
+            self.client("s3").create_bucket(Bucket=name, **where)
+        self.make_rows()
+
+    def make_rows(self) -> None:
+        """Makes empty Bigtable tables of the schema."""
+        channel = grpc.insecure_channel(self.emulator.address)
+        admin = BigtableTableAdminClient(transport=BigtableTableAdminGrpcTransport(channel=channel))
+        for table in bigtable.TABLES.values():
+            admin.create_table(
+                request={
+                    "parent": f"projects/{PROJECT}/instances/{INSTANCE}",
+                    "table_id": table.name,
+                    "table": {"column_families": {table.family: {}}},
+                }
+            )
+        channel.close()
+
+    def clear(self) -> None:
+        """Empties everything."""
+        for table in dynamodb.TABLES.values():
+            self._clear(table)
+        for name in self.buckets.values():
+            for entry in self.client("s3").list_objects_v2(Bucket=name).get("Contents", ()):
+                self.client("s3").delete_object(Bucket=name, Key=entry["Key"])
+        self.emulator.stop()
+        self.emulator.start()
+        self.make_rows()
+
+    def _clear(self, table: dynamodb.Table) -> None:
+        client = self.client("dynamodb")
+        names = [key.name for key in (table.hash, table.range) if key is not None]
+        for page in client.get_paginator("scan").paginate(TableName=table.name):
+            keys = [{name: item[name] for name in names} for item in page["Items"]]
+            for start in range(0, len(keys), 25):
+                requests = [{"DeleteRequest": {"Key": key}} for key in keys[start : start + 25]]
+                assert not client.batch_write_item(RequestItems={table.name: requests})["UnprocessedItems"]
+
+    def items(self, name: str) -> list[str]:
+        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=name)
+        return sorted(repr(sorted_sets(item)) for page in pages for item in page["Items"])
+
+    def rows(self, name: str) -> list[tuple[bytes, list[tuple[str, bytes, int, bytes]]]]:
+        with _bigtable(NAMES, self.emulator.address) as (data, _):
+            rows = data.get_table(INSTANCE, name).read_rows(ReadRowsQuery())
+        return [(row.row_key, [(c.family, c.qualifier, c.timestamp_micros, c.value) for c in row]) for row in rows]
+
+    def objects(self, role: str) -> dict[str, tuple[bytes, str]]:
+        client, name = self.client("s3"), self.buckets[role]
+        keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=name).get("Contents", ())]
+        answers = {key: client.get_object(Bucket=name, Key=key) for key in keys}
+        return {key: (answer["Body"].read(), answer["ContentType"]) for key, answer in answers.items()}
+
+    def options(self) -> list[str]:
+        named = [word for role, name in self.buckets.items() for word in (f"--{role}-bucket", name)]
+        return ["--dynamodb", self.localstack.url, "--bigtable", self.emulator.address, "--region", self.region, *named]
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Place]]:
+    folder = tmp_path_factory.mktemp("migration")
+    with skip_if_missing():
+        emulators = [BigtableEmulator(folder / name) for name in ("one", "two")]
+        stack = LocalStack(
+            folder / "localstack",
+            {"SERVICES": "dynamodb,s3,sts", "EAGER_SERVICE_LOADING": "1", "DISABLE_EVENTS": "1", "DNS_ADDRESS": "0"},
+        )
+    with stack, emulators[0], emulators[1]:
+        for emulator in emulators:
+            emulator.start()
+        stack.start({"region": SOURCE, "tables": [], "ttl": {}, "buckets": [], "objects": [], "deadlineSeconds": 60})
+        own = {role: objects.BUCKETS[role] for role in BUCKETS}
+        source, target = Place(stack, emulators[0], SOURCE, own), Place(stack, emulators[1], TARGET, BUCKETS)
+        source.make()
+        target.make()
+        fill(source)
+        yield source, target
+
+
+@pytest.fixture
+def source(places: tuple[Place, Place]) -> Place:
+    return places[0]
+
+
+@pytest.fixture
+def target(places: tuple[Place, Place]) -> Iterator[Place]:
+    """Empty."""
+    yield places[1]
+    places[1].clear()
+
+
+def fill(place: Place) -> None:
+    """Something in every table and bucket, much in some of them."""
+    chance = random.Random(1)
+    client = place.client("dynamodb")
+    for table in dynamodb.TABLES.values():
+        count = MESSAGES if table.name == "Messages" else 7
+        for start in range(0, count, 25):
+            some = [an_item(table, number, chance) for number in range(start, min(count, start + 25))]
+            left = {table.name: [{"PutRequest": {"Item": item}} for item in some]}
+            while left:
+                left = client.batch_write_item(RequestItems=left)["UnprocessedItems"]
+    with _bigtable(NAMES, place.emulator.address) as (data, _):
+        for rows in bigtable.TABLES.values():
+            count = LOGS if rows.name == "group-logs" else 5
+            entries = [RowMutationEntry(key, cells) for key, cells in some_rows(rows.family, count, chance)]
+            for start in range(0, count, 500):
+                data.get_table(INSTANCE, rows.name).bulk_mutate_rows(entries[start : start + 500])
+    for role, name in place.buckets.items():
+        for number in range(5):
+            body = SECRET + chance.randbytes(number * 100_000)
+            place.client("s3").put_object(Bucket=name, Key=f"{role}/ü {number}", Body=body, ContentType="image/webp")
+
+
+def an_item(table: dynamodb.Table, number: int, chance: random.Random) -> dict[str, Any]:
+    """An item with every type of attribute, some of which live for a while."""
+    own: dict[str, Callable[[], dict[str, Any]]] = {
+        "B": lambda: {"B": number.to_bytes(4, "big") + chance.randbytes(12)},
+        "N": lambda: {"N": str(number)},
+        "S": lambda: {"S": f"{SECRET.decode()}-{number}"},
+    }
+    item: dict[str, Any] = {key.name: own[key.type]() for key in table.key_attributes()}
+    item["data"] = {"B": SECRET + chance.randbytes(300)}
+    item["digits"] = {"N": "1234567890.1234567890123456789012345678"}
+    item["empty"] = {"M": {"s": {"S": ""}, "b": {"B": b""}, "l": {"L": []}, "n": {"NULL": True}, "y": {"BOOL": False}}}
+    item["sets"] = {"L": [{"SS": ["b", "a"]}, {"NS": ["3", "-20"]}, {"BS": [b"\xff", b"\x00"]}]}
+    if table.ttl is not None:
+        item[table.ttl] = {"N": str(int(time.time()) + (86400 if number % 2 else -3600))}
+    return item
+
+
+def some_rows(family: str, count: int, chance: random.Random) -> Iterator[tuple[bytes, list[Mutation]]]:
+    """Rows of binary keys with several columns and versions; the first has a large value and an empty one."""
+    for number in range(count):
+        key = chance.randbytes(16) + bytes([0, 255, number % 256])
+        cells: list[Mutation] = [
+            SetCell(family, qualifier, SECRET + chance.randbytes(20), timestamp_micros=version * 1000)
+            for qualifier in (b"d", b"\x00\xff", b"")
+            for version in range(1, 4)
+        ]
+        if number == 0:
+            cells += [
+                SetCell(family, b"large", chance.randbytes(3_000_000), timestamp_micros=1_700_000_000_000_000),
+                SetCell(family, b"empty", b"", timestamp_micros=0),
+            ]
+        yield key, cells
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "FLATLINE_PYTHON": sys.executable,
+        "COLUMNS": "200",
+        **variables,
+    }
+
+
+def command(action: str, *words: str) -> list[str]:
+    return [sys.executable, "flatline", "migrate", action, *words]
+
+
+def run(action: str, *words: str, status: int = 0, variables: dict[str, str] | None = None) -> str:
+    """What a command says on both channels. No content is ever in it."""
+    done = subprocess.run(
+        command(action, *words),
+        cwd=ROOT,
+        env=environment(**(variables or {})),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == status, said
+    assert SECRET.decode() not in said
+    assert "Traceback" not in said
+    return said
+
+
+@pytest.fixture(scope="module")
+def archive(places: tuple[Place, Place], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "archive"
+    said = run("export", "--to", str(folder), *places[0].options())
+    assert re.search(r"table Messages +1200 ", said)
+    assert re.search(r"Bigtable table group-logs +1300 ", said)
+    return folder
+
+
+def living(items: Sequence[str], table: dynamodb.Table) -> list[str]:
+    """Without those whose time to live has ended."""
+    if table.ttl is None:
+        return list(items)
+    found = re.compile(rf"'{table.ttl}': \{{'N': '(\d+E\d+)'\}}")
+    return [item for item in items if (match := found.search(item)) and float(match[1]) > time.time()]
+
+
+def same(source: Place, target: Place) -> None:
+    for table in dynamodb.TABLES.values():
+        wanted = living(source.items(table.name), table)
+        assert wanted
+        assert target.items(table.name) == wanted, table.name
+    for rows in bigtable.TABLES.values():
+        assert target.rows(rows.name) == source.rows(rows.name), rows.name
+    for role in BUCKETS:
+        assert target.objects(role) == source.objects(role), role
+
+
+def test_everything_arrives_and_is_verified(archive: Path, source: Place, target: Place) -> None:
+    run("verify", "--from", str(archive), *source.options())
+    said = run("load", "--from", str(archive), *target.options())
+    same(source, target)
+    assert re.search(r"table Messages +1200 +600 +600 +0 +0 +0 +0 +yes", said)
+    assert "checksums are those of the archive" in said
+    assert "checksums are those of the archive" in run("verify", "--from", str(archive), *target.options())
+    again = run("load", "--from", str(archive), *target.options())
+    assert re.search(r"table Messages +1200 +600 +0 +600 +0 +0 +0 +yes", again)
+
+
+def test_a_killed_load_is_run_again(archive: Path, source: Place, target: Place) -> None:
+    counting = target.client("dynamodb")
+
+    def begun() -> bool:
+        return bool(counting.scan(TableName="Messages", Select="COUNT", Limit=1)["Count"])
+
+    words = command("load", "--from", str(archive), *target.options())
+    with subprocess.Popen(
+        words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        wait_until(lambda: begun() or process.poll() is not None, 120, "a beginning")
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert 0 < len(target.items("Messages")) < MESSAGES // 2
+    assert "Messages" in run("verify", "--from", str(archive), *target.options(), status=1)
+    run("load", "--from", str(archive), *target.options())
+    same(source, target)
+
+
+def test_what_differs_is_not_overwritten(archive: Path, source: Place, target: Place) -> None:
+    table = dynamodb.TABLES["profiles.tableName"]
+    (item, *_) = source.client("dynamodb").scan(TableName=table.name, Limit=1)["Items"]
+    changed = {**item, "data": {"B": b"another"}}
+    target.client("dynamodb").put_item(TableName=table.name, Item=changed)
+    for option in ([], ["--into-non-empty"]):
+        said = run("load", "--from", str(archive), *target.options(), *option, status=1)
+        assert "Profiles (1 that differ); nothing was written" in said
+    assert target.client("dynamodb").scan(TableName=table.name)["Items"] == [changed]
+    assert target.items("Messages") == []
+    with _bigtable(NAMES, target.emulator.address) as (data, _):
+        (key, cells), *_ = source.rows("groups")
+        data.get_table(INSTANCE, "groups").bulk_mutate_rows(
+            [RowMutationEntry(key, [SetCell(cells[0][0], cells[0][1], b"another", timestamp_micros=cells[0][2])])]
+        )
+    assert "groups (1 that differ)" in run("load", "--from", str(archive), *target.options(), status=1)
+
+
+def test_other_records_stay(archive: Path, source: Place, target: Place) -> None:
+    target.client("dynamodb").put_item(TableName="RemoteConfig", Item={"N": {"S": "own"}})
+    said = run("load", "--from", str(archive), *target.options(), status=1)
+    assert "RemoteConfig (1 not of this archive); nothing was written" in said
+    run("load", "--from", str(archive), *target.options(), "--into-non-empty")
+    assert len(target.items("RemoteConfig")) == 8
+    assert "not as in the archive: RemoteConfig" in run("verify", "--from", str(archive), *target.options(), status=1)
+    run("verify", "--from", str(archive), *target.options(), "--into-non-empty")
+
+
+def test_a_verification_finds_one_changed_byte(archive: Path, target: Place) -> None:
+    run("load", "--from", str(archive), *target.options())
+    client = target.client("dynamodb")
+    (item, *_) = client.scan(TableName="Accounts", Limit=1)["Items"]
+    data = item["data"]["B"]
+    client.put_item(TableName="Accounts", Item={**item, "data": {"B": data[:-1] + bytes([data[-1] ^ 1])}})
+    with _bigtable(NAMES, target.emulator.address) as (rows, _):
+        (key, cells), *_ = target.rows("groups")
+        family, qualifier, stamp, value = cells[-1]
+        entry = RowMutationEntry(key, [SetCell(family, qualifier, value + b"x", timestamp_micros=stamp)])
+        rows.get_table(INSTANCE, "groups").bulk_mutate_rows([entry])
+    (name,) = list(target.objects("cdn0"))[:1]
+    client = target.client("s3")
+    client.put_object(Bucket=BUCKETS["cdn0"], Key=name, Body=b"x", ContentType="image/webp")
+    said = run("verify", "--from", str(archive), *target.options(), status=1)
+    assert "not as in the archive: Accounts, groups, cdn0" in said
+
+
+def test_the_account_must_be_the_one_that_was_typed(archive: Path, source: Place, target: Place) -> None:
+    keys = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL_STS": target.localstack.url,
+    }
+    said = run("load", "--from", str(archive), *target.options(), "--account", "123456789012", status=1, variables=keys)
+    assert f"belong to account {ACCOUNT}, and the stack is in account 123456789012" in said
+    assert target.items("Messages") == []
+    run("load", "--from", str(archive), *target.options(), "--account", ACCOUNT, variables=keys)
+    same(source, target)
+
+
+def test_tables_that_are_missing_are_all_told(archive: Path, target: Place) -> None:
+    target.client("dynamodb").delete_table(TableName="Keys")
+    target.client("dynamodb").delete_table(TableName="Profiles")
+    try:
+        said = run("load", "--from", str(archive), *target.options(), status=1)
+    finally:
+        for path in ("ecKeys.tableName", "profiles.tableName"):
+            target.client("dynamodb").create_table(**create_table_request(dynamodb.TABLES[path]))
+    assert "table Keys does not exist" in said
+    assert "table Profiles does not exist" in said
+    assert said.count("Bring the stack up first") == 1
+
+
+def quiet(doing: str, collection: Collection, done: int, of: int | None) -> None:
+    pass
+
+
+@settings(max_examples=12, phases=[Phase.generate], suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(plain_items, min_size=1, max_size=25, unique_by=lambda item: (item["U"]["B"], item["D"]["N"])))
+def test_any_items_go_through_dynamodb_as_they_are(
+    places: tuple[Place, Place], tmp_path_factory: pytest.TempPathFactory, several: list[dict[str, Any]]
+) -> None:
+    client = places[0].client("dynamodb")
+    for name in ("any-source", "any-target"):
+        if name in client.list_tables()["TableNames"]:
+            client.delete_table(TableName=name)
+        client.create_table(**{**create_table_request(PLAIN), "TableName": name})
+    for item in several:
+        client.put_item(TableName="any-source", Item=item)
+    one, other = (DynamoTable(client, PLAIN, name, readers=4) for name in ("any-source", "any-target"))
+    folder = tmp_path_factory.mktemp("any") / "archive"
+    with Writer(folder) as writer:
+        transfer.export([one], writer, "dev", quiet, live=False)
+    (outcome,) = transfer.load([other], Archive(folder), time.time(), quiet, into_non_empty=False)
+    assert (outcome.verified, outcome.written) == (True, len(several))
+    assert places[0].items("any-target") == places[0].items("any-source")
+    assert places[0].items("any-source") == sorted(repr(sorted_sets(item)) for item in several)
+
+
+def test_a_reach_hides_its_credentials() -> None:
+    reach = Reach(region=SOURCE, credentials={"AWS_SECRET_ACCESS_KEY": "planted"}, at=Addresses(dynamodb="http://h"))
+    assert "planted" not in repr(reach)

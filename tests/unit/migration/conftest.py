@@ -1,0 +1,57 @@
+"""AWS without AWS, a server for each test process."""
+
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from botocore.config import Config  # type: ignore[import-untyped]
+from moto.server import ThreadedMotoServer
+
+from components.emulators.seeds import create_table_request
+from config.schema.dynamodb import Table
+
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Aws:
+    """An address that answers as AWS does."""
+
+    url: str
+
+    def client(self, service: str, region: str = REGION, **options: Any) -> Any:
+        return boto3.client(
+            service,
+            region_name=region,
+            endpoint_url=self.url,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(retries={"mode": "standard", "total_max_attempts": 10}, s3={"addressing_style": "path"}),
+            **options,
+        )
+
+    def table(self, table: Table, name: str) -> str:
+        """Makes a table of the schema under a name."""
+        self.client("dynamodb").create_table(**{**create_table_request(table), "TableName": name})
+        return name
+
+
+@pytest.fixture(scope="session")
+def _moto() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def aws(_moto: str) -> Aws:
+    """Empty."""
+    request = urllib.request.Request(f"{_moto}/moto-api/reset", method="POST")
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+    return Aws(_moto)
