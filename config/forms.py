@@ -116,13 +116,21 @@ def _matching(pattern: str, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-AwsRegion = Annotated[str, _matching(r"[a-z]{2}(-[a-z]+)+-[1-9]", "is no AWS region; write one such as eu-central-1")]
+AwsRegion = Annotated[
+    str,
+    _matching(
+        # the partition of China has other addresses for its services
+        r"(?!cn-)[a-z]{2}(-[a-z]+)+-[1-9]",
+        "is no AWS region that Flatline knows; write one such as eu-central-1 (not one of China)",
+    ),
+]
 AwsAccount = Annotated[str, _matching(r"[0-9]{12}", "is no AWS account; write its 12 digits in quotes")]
 NamePrefix = Annotated[
     str,
     _matching(
-        r"(?=.{3,20}$)[a-z][a-z0-9]*(-[a-z0-9]+)*",
-        "is no prefix of names; write 3 to 20 of a-z, 0-9 and inner hyphens, such as flatline-prod",
+        r"(?=.{3,20}$)(?!sg-|sthree-|amzn-)[a-z][a-z0-9]*(-[a-z0-9]+)*",
+        "is no prefix of names; write 3 to 20 of a-z, 0-9 and inner hyphens, such as flatline-prod (AWS keeps sg-, "
+        "sthree- and amzn- for itself)",
     ),
 ]
 KeyArn = Annotated[

@@ -190,8 +190,8 @@ class Aws(Strict):
 
     @property
     def partition(self) -> str:
-        """The first part of ARNs: most regions are in `aws`, those of China and of the US government are not."""
-        return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(self.region.rsplit("-", 2)[0], "aws")
+        """The first part of ARNs: most regions are in `aws`, those of the US government are not."""
+        return "aws-us-gov" if self.region.startswith("us-gov-") else "aws"
 
     def table_name(self, table: dynamodb.Table) -> str:
         """The name of a table in the account."""

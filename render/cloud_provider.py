@@ -273,6 +273,10 @@ def _user_policy(facts: _Facts) -> dict[str, Any]:
     return {"id": f"{facts.given('user')}:{facts.given('name')}", "name": facts.given("name")}
 
 
+def _user_policy_attachment(facts: _Facts) -> dict[str, Any]:
+    return {"id": f"{facts.given('user')}/{facts.given('policyArn')}"}
+
+
 def _access_key(facts: _Facts) -> dict[str, Any]:
     return {"status": facts.given("status", "Active")}
 
@@ -401,6 +405,7 @@ _DERIVED: Final[Mapping[str, Callable[[_Facts], dict[str, Any]]]] = {
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
     "aws:iam/user:User": _user,
     "aws:iam/userPolicy:UserPolicy": _user_policy,
+    "aws:iam/userPolicyAttachment:UserPolicyAttachment": _user_policy_attachment,
     "aws:kms/alias:Alias": _alias,
     "aws:kms/key:Key": _key,
     "aws:route53/record:Record": _record,

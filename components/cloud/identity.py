@@ -30,6 +30,8 @@ AWS_TOKEN = "/var/run/secrets/flatline/aws/token"
 AWS_CREDENTIALS = "/var/run/secrets/flatline/aws-credentials"
 GOOGLE_TOKEN = "/var/run/secrets/flatline/google/token"
 GOOGLE_CREDENTIALS = "/var/run/secrets/flatline/google-credentials.json"
+GRANTS_IN_POLICY = 20
+"""A managed policy has room for 6,144 characters, a user for ten of them."""
 POD_IDENTITY_AGENT = ("169.254.170.23/32", (80,))
 GKE_METADATA = (("169.254.169.252/32", (988,)), ("169.254.169.254/32", (80,)))
 """https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy#network-policy-and-workload-identity"""
@@ -160,7 +162,7 @@ class CloudIdentities(Component):
         env: dict[str, str],
     ) -> Identity:
         user = aws.iam.User(account, name=f"{self._aws.name_prefix}-{account}", opts=self.child)
-        policy = aws.iam.UserPolicy(account, user=user.name, policy=policy_document(grants), opts=self.child)
+        attached = self._attached(account, user, grants)
         made = rotated(account, user.name, epoch, self)[epoch]
         text = pulumi.Output.all(made.id, made.secret).apply(
             lambda key: f"[default]\naws_access_key_id = {key[0]}\naws_secret_access_key = {key[1]}\n"
@@ -170,7 +172,21 @@ class CloudIdentities(Component):
             FilesArgs(namespace=namespace, files={AWS_CREDENTIALS: pulumi.Output.secret(text)}, secret=True),
             self.child,
         )
-        return Identity(env={**env, "AWS_SHARED_CREDENTIALS_FILE": AWS_CREDENTIALS}, files=(files,), ready=(policy,))
+        return Identity(env={**env, "AWS_SHARED_CREDENTIALS_FILE": AWS_CREDENTIALS}, files=(files,), ready=attached)
+
+    def _attached(
+        self, account: str, user: aws.iam.User, grants: tuple[Grant, ...]
+    ) -> tuple[aws.iam.UserPolicyAttachment, ...]:
+        """Managed policies of a part of the grants each: a user's own policies have room for 2,048 characters."""
+        parts = [grants[start : start + GRANTS_IN_POLICY] for start in range(0, len(grants), GRANTS_IN_POLICY)]
+        attached = []
+        for number, part in enumerate(parts, 1):
+            name = f"{account}-{number}"
+            policy = aws.iam.Policy(
+                name, name=f"{self._aws.name_prefix}-{name}", policy=policy_document(part), opts=self.child
+            )
+            attached.append(aws.iam.UserPolicyAttachment(name, user=user.name, policy_arn=policy.arn, opts=self.child))
+        return tuple(attached)
 
     # --- Google Cloud -------------------------------------------------------------------------------------
 

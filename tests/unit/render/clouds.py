@@ -168,6 +168,12 @@ EXAMPLES: dict[str, Example] = {
         lambda clouds: aws.iam.UserPolicy("it", name="put", user="uploader", policy=TRUST, opts=clouds.aws),
         "uploader:put",
     ),
+    "aws:iam/userPolicyAttachment:UserPolicyAttachment": Example(
+        lambda clouds: aws.iam.UserPolicyAttachment(
+            "it", user="uploader", policy_arn=iam_arn("policy/put"), opts=clouds.aws
+        ),
+        f"uploader/{iam_arn('policy/put')}",
+    ),
     "aws:kms/alias:Alias": Example(
         lambda clouds: aws.kms.Alias(
             "it", name="alias/flatline", target_key_id=arn("kms", "key/given"), opts=clouds.aws

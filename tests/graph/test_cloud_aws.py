@@ -1,0 +1,1040 @@
+"""The AWS half of the cloud stack, made in an account of moto's and asked for again.
+
+What is expected is written down here or computed from the schema, never from the recorded inputs.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import pytest
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from moto import mock_aws
+
+from config.schema.dynamodb import TABLES, Table
+from config.whisper_dynamic import DynamicConfiguration
+from render.cloud_provider import known_after
+from render.recorder import Recorded, Recording
+from tests.graph.stack import load
+from tests.lab.aws_account import Account, Applied, Inputs, Surroundings, UntranslatedError, apply
+from tests.lab.aws_iam import Document, Request, allowed, enforced
+from tests.lab.process import Process, free_ports, listening
+
+REGION, ACCOUNT, PREFIX = "eu-central-1", "111122223333", "flatline-prod"
+BUCKETS = ("dynamic-config", "pre-keys", "cdn0", "uploads")
+TAGS = {"project": "flatline", "stack": PREFIX}
+OPERATORS = {
+    "vpc": "vpc-0123456789abcdef0",
+    "subnets": ("subnet-0123456789abcdef0", "subnet-0123456789abcdef1"),
+    "zone": "Z0123456789ABCDEFGHIJ",
+    "domain": "chat.example.org",
+}
+EDGE = "edge.elb.example.net"
+CLEAN_UPS = (
+    "notify-idle-devices",
+    "remove-expired-accounts",
+    "remove-expired-backups",
+    "remove-expired-devices",
+    "remove-expired-username-holds",
+    "remove-orphaned-pre-key-pages",
+)
+LISTS_PRE_KEYS = "whisper-remove-orphaned-pre-key-pages"
+WHISPER = ("whisper", "whisper-persister", *(f"whisper-{command}" for command in CLEAN_UPS))
+ROLES = (*WHISPER, "cdn0-gate", "cdn3", "cdn3-download")
+USERS = ("cdn0-whisper", "cdn0-storage")
+
+
+# --- what Whisper does, written down from its storage classes ----------------------------------------------
+
+
+class Fact(NamedTuple):
+    """Keys and indexes as `name:type`, the attribute of epoch seconds, the operations in code."""
+
+    hash: str
+    range: str
+    indexes: Mapping[str, tuple[str, ...]]
+    ttl: str
+    operations: str
+
+
+def _fact(keys: str, operations: str, *, ttl: str = "", **indexes: tuple[str, ...]) -> Fact:
+    first, _, second = keys.partition(" ")
+    return Fact(first, second, indexes, ttl, operations)
+
+
+FACTS = {
+    "Accounts": _fact("U:B", "Get Put Update Delete Query(index) Scan TransactWrite", ul_to_u=("UL:B",)),
+    "Accounts_PhoneNumbers": _fact("P:S", "Get TransactWrite"),
+    "Accounts_PhoneNumberIdentifiers": _fact("PNI:B", "Get TransactWrite"),
+    "Accounts_Usernames": _fact("N:B", "Get Put Update Delete TransactWrite", ttl="TTL"),
+    "Accounts_UsedLinkDeviceTokens": _fact("H:B", "TransactWrite", ttl="E"),
+    "AppleDeviceChecks": _fact("U:B KID:B", "Get Query Update TransactWrite"),
+    "AppleDeviceCheckPublicKeys": _fact("PK:B", "TransactWrite"),
+    "Backups": _fact("U:B", "Get Update Delete Scan"),
+    "ClientPublicKeys": _fact("U:B D:N", "Get Put TransactWrite"),
+    "ClientReleases": _fact("P:S V:S", "Scan", ttl="E"),
+    "DeletedAccounts": _fact("P:S", "Get Query(index) TransactWrite", ttl="E", u_to_p=("U:B",)),
+    "DeletedAccountsLock": _fact("P:S", "Get Put Update Delete"),
+    "Keys": _fact("U:B DK:B", "Put Query Delete"),
+    "EC_Signed_Pre_Keys": _fact("U:B D:N", "Get Put TransactWrite"),
+    "IssuedReceipts": _fact("A:S", "Update Delete", ttl="E"),
+    "Messages": _fact("H:B S:B", "Query Query(index) Delete BatchWrite", ttl="E", Message_UUID_Index=("H:B", "U:B")),
+    "OnetimeDonations": _fact("P:S", "Get Put", ttl="E"),
+    "PQ_Paged_Keys": _fact("U:B D:N", "Get Put Update Delete Query"),
+    "PhoneNumberIdentifiers": _fact("P:S", "BatchGet Query(index) TransactWrite", pni_to_p=("PNI:B",)),
+    "PQ_Keys": _fact("U:B DK:B", "Put Query Delete"),
+    "PQ_Last_Resort_Keys": _fact("U:B D:N", "Get Put TransactWrite"),
+    "Profiles": _fact("U:B V:S", "Get Update Delete Query"),
+    "PushChallenge": _fact("U:B", "Put Delete", ttl="T"),
+    "PushNotificationExperimentSamples": _fact("N:S AD:B", "Put Update Delete Query Scan", ttl="E"),
+    "RedeemedReceipts": _fact("S:B", "Update", ttl="E"),
+    "RegistrationRecovery": _fact("P:S", "Get Put Delete", ttl="E"),
+    "RemoteConfig": _fact("N:S", "Scan Put Delete"),
+    "ReportMessage": _fact("H:B", "Put Delete", ttl="E"),
+    "ScheduledJobs": _fact("S:S T:B", "Put Query Delete", ttl="E"),
+    "Subscriptions": _fact("U:B", "Get Update Query(index)", pc_to_u=("PC:B",)),
+    "VerificationSessions": _fact("K:S", "Get Put Delete", ttl="E"),
+}
+TRANSACTION = {"PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"}
+NAMES: dict[str, set[str]] = {
+    "Get": {"GetItem"},
+    "BatchGet": {"BatchGetItem"},
+    "BatchWrite": {"BatchWriteItem"},
+    "Put": {"PutItem"},
+    "Update": {"UpdateItem"},
+    "Delete": {"DeleteItem"},
+    "Query": {"Query"},
+    "Query(index)": set(),
+    "Scan": {"Scan"},
+    "TransactWrite": TRANSACTION,
+}
+ITEMS = sorted(set().union(*NAMES.values()))
+"""Every action on rows."""
+
+
+def on_table(name: str) -> set[str]:
+    """The actions that a table's own ARN needs."""
+    return set().union(*(NAMES[word] for word in FACTS[name].operations.split()))
+
+
+# --- the account ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Made:
+    """The stack in an account."""
+
+    account: Account
+    applied: Applied
+    recording: Recording
+    buckets: Mapping[str, str] = field(default_factory=dict)
+
+    def arn(self, bucket: str, key: str = "") -> str:
+        return f"arn:aws:s3:::{self.buckets[bucket]}" + (f"/{key}" if key else "")
+
+    @property
+    def key(self) -> str:
+        """The ARN of the installation's key."""
+        (alias,) = (
+            each
+            for each in self.account.client("kms").list_aliases()["Aliases"]
+            if each["AliasName"] == f"alias/{PREFIX}"
+        )
+        return f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{alias['TargetKeyId']}"
+
+    def policies(self, role: str) -> list[Document]:
+        """All policies of a role, read back."""
+        iam, name = self.account.client("iam"), f"{PREFIX}-{role}"
+        assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
+        names = iam.list_role_policies(RoleName=name)["PolicyNames"]
+        return [_document(iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"]) for each in names]
+
+    def user_policies(self, user: str) -> list[Document]:
+        """All policies of a user, read back."""
+        iam, name = self.account.client("iam"), f"{PREFIX}-{user}"
+        assert iam.list_attached_user_policies(UserName=name)["AttachedPolicies"] == []
+        names = iam.list_user_policies(UserName=name)["PolicyNames"]
+        return [_document(iam.get_user_policy(UserName=name, PolicyName=each)["PolicyDocument"]) for each in names]
+
+    @contextmanager
+    def without_bucket_policies(self) -> Iterator[None]:
+        """moto applies what they deny whatever their conditions say; `allowed` knows better."""
+        client = self.account.client("s3")
+        texts = {name: client.get_bucket_policy(Bucket=name)["Policy"] for name in self.buckets.values()}
+        for name in texts:
+            client.delete_bucket_policy(Bucket=name)
+        try:
+            yield
+        finally:
+            for name, text in texts.items():
+                client.put_bucket_policy(Bucket=name, Policy=text)
+
+    def bucket_policy(self, bucket: str) -> Document:
+        answer = self.account.client("s3").get_bucket_policy(Bucket=self.buckets[bucket])
+        return _document(answer["Policy"])
+
+
+def _document(document: Any) -> Document:
+    decoded: Document = json.loads(document) if isinstance(document, str) else document
+    return decoded
+
+
+def made(recording: Recording, endpoint: str | None = None) -> Made:
+    """Makes the stack in an account of moto's."""
+    account = Account.of(recording, endpoint)
+    (edge,) = (each for each in recording.of_type("kubernetes:core/v1:Service") if each.name == "edge")
+    address = edge.later["status"]["loadBalancer"]["ingress"][0]["hostname"]
+    given = {**Surroundings.of(account, **OPERATORS).found, address: EDGE}  # type: ignore[arg-type]
+    applied = apply(account, recording, given)
+    names = [each["Name"] for each in account.client("s3").list_buckets()["Buckets"]]
+    found = {name.removeprefix(f"{PREFIX}-").rpartition("-")[0]: name for name in names}
+    return Made(account, applied, recording, found)
+
+
+@pytest.fixture(scope="module")
+def prod() -> Iterator[Made]:
+    with mock_aws():
+        yield made(load("prod").recording)
+
+
+# --- the translation itself -------------------------------------------------------------------------------
+
+
+def test_an_input_that_nobody_translates_is_refused(prod: Made) -> None:
+    take = Inputs("aws:x/y:Z it", {"known": 1, "nested": {"known": 2, "added": 3}, "new": 4})
+    assert take("known") == 1
+    nested = take.object("nested")
+    assert nested is not None
+    assert nested("known") == 2
+    with pytest.raises(UntranslatedError, match=r"aws:x/y:Z it\.nested: added"):
+        nested.done()
+    with pytest.raises(UntranslatedError, match=r"aws:x/y:Z it: new"):
+        take.done()
+
+
+@pytest.mark.parametrize(
+    ("token", "where", "name"),
+    [
+        ("aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock", (), "expectedBucketOwner"),
+        ("aws:s3/bucketPolicy:BucketPolicy", (), "region"),
+        ("aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration", ("rules", 0), "transitions"),
+        ("aws:s3/bucketVersioning:BucketVersioning", ("versioningConfiguration",), "mfaDelete"),
+        ("aws:dynamodb/table:Table", ("pointInTimeRecovery",), "recoveryPeriodInDays"),
+        ("aws:dynamodb/table:Table", ("serverSideEncryption",), "kmsKeyId"),
+    ],
+)
+def test_a_new_argument_cannot_go_untested(prod: Made, token: str, where: tuple[str | int, ...], name: str) -> None:
+    one = prod.recording.of_type(token)[0]
+    inputs = json.loads(json.dumps(one.inputs))
+    inner = inputs
+    for part in where:
+        inner = inner[part]
+    inner[name] = "new"
+    if "Table" in token:
+        inputs["name"] = f"untested-{name}"
+    changed = replace(one, inputs=inputs, dependencies=())
+    with pytest.raises(UntranslatedError, match=name):
+        apply(prod.account, replace(prod.recording, resources=(changed,)), prod.applied.known)
+
+
+def test_a_new_type_cannot_go_untested(prod: Made) -> None:
+    queue = Recorded(urn="urn:it", type="aws:sqs/queue:Queue", name="it", custom=True, inputs={})
+    with pytest.raises(UntranslatedError, match=r"aws:sqs/queue:Queue it"):
+        apply(prod.account, replace(prod.recording, resources=(queue,)), {})
+
+
+def test_only_what_moto_lacks_was_not_made(prod: Made) -> None:
+    assert {each.type for each in prod.applied.unmade} == {
+        "aws:eks/podIdentityAssociation:PodIdentityAssociation",
+        "aws:elasticache/parameterGroup:ParameterGroup",
+    }
+
+
+# --- tables -----------------------------------------------------------------------------------------------
+
+
+def _keys(pairs: Mapping[str, str | None]) -> list[dict[str, str]]:
+    return [{"AttributeName": name, "KeyType": kind} for name, kind in pairs.items() if kind]
+
+
+def expected_table(table: Table) -> dict[str, Any]:
+    """What DynamoDB must say of a table of the schema."""
+    keys = [(table.hash, "HASH"), *([(table.range, "RANGE")] if table.range else [])]
+
+    def index(local: bool) -> list[dict[str, Any]]:
+        return [
+            {
+                "IndexName": each.name,
+                "KeySchema": [
+                    {"AttributeName": key.name, "KeyType": kind}
+                    for key, kind in ((each.hash, "HASH"), (each.range, "RANGE"))
+                    if key
+                ],
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+            for each in table.indexes
+            if each.local is local
+        ]
+
+    indexed = [key for each in table.indexes for key in (each.hash, each.range) if key]
+    attributes = {key.name: key.type for key in [*(key for key, _ in keys), *indexed]}
+    return {
+        "TableName": f"{PREFIX}-{table.name}",
+        "KeySchema": [{"AttributeName": key.name, "KeyType": kind} for key, kind in keys],
+        "AttributeDefinitions": attributes,
+        "LocalSecondaryIndexes": index(local=True),
+        "GlobalSecondaryIndexes": index(local=False),
+        "BillingMode": "PAY_PER_REQUEST",
+        "DeletionProtectionEnabled": True,
+    }
+
+
+def said_of_table(account: Account, name: str) -> dict[str, Any]:
+    said = account.client("dynamodb").describe_table(TableName=name)["Table"]
+
+    def indexes(kind: str) -> list[dict[str, Any]]:
+        return [{part: each[part] for part in ("IndexName", "KeySchema", "Projection")} for each in said.get(kind, [])]
+
+    return {
+        "TableName": said["TableName"],
+        "KeySchema": said["KeySchema"],
+        "AttributeDefinitions": {each["AttributeName"]: each["AttributeType"] for each in said["AttributeDefinitions"]},
+        "LocalSecondaryIndexes": indexes("LocalSecondaryIndexes"),
+        "GlobalSecondaryIndexes": indexes("GlobalSecondaryIndexes"),
+        "BillingMode": said["BillingModeSummary"]["BillingMode"],
+        "DeletionProtectionEnabled": said["DeletionProtectionEnabled"],
+    }
+
+
+def test_the_account_has_the_tables_of_the_schema_and_no_others(prod: Made) -> None:
+    client = prod.account.client("dynamodb")
+    names = [name for page in client.get_paginator("list_tables").paginate() for name in page["TableNames"]]
+    names = [name for name in names if not name.startswith("untested-")]
+    assert sorted(names) == sorted(f"{PREFIX}-{table.name}" for table in TABLES.values())
+    assert len(names) == 31
+
+
+@pytest.mark.parametrize("path", TABLES)
+def test_a_table_is_as_the_schema_has_it(prod: Made, path: str) -> None:
+    table, client = TABLES[path], prod.account.client("dynamodb")
+    name = f"{PREFIX}-{table.name}"
+    assert said_of_table(prod.account, name) == expected_table(table)
+    said = client.describe_table(TableName=name)["Table"]
+    assert said["SSEDescription"] == {"Status": "ENABLED", "SSEType": "KMS", "KMSMasterKeyArn": prod.key}
+    expiry = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
+    assert expiry == (
+        {"TimeToLiveStatus": "ENABLED", "AttributeName": table.ttl} if table.ttl else {"TimeToLiveStatus": "DISABLED"}
+    )
+    backups = client.describe_continuous_backups(TableName=name)["ContinuousBackupsDescription"]
+    assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
+    tags = client.list_tags_of_resource(ResourceArn=said["TableArn"])["Tags"]
+    assert {each["Key"]: each["Value"] for each in tags} == TAGS
+
+
+def test_the_schema_is_what_the_storage_classes_use() -> None:
+    def text(key: Any) -> str:
+        return f"{key.name}:{key.type}" if key else ""
+
+    assert {
+        table.name: Fact(
+            text(table.hash),
+            text(table.range),
+            {each.name: tuple(text(key) for key in (each.hash, each.range) if key) for each in table.indexes},
+            table.ttl or "",
+            FACTS[table.name].operations,
+        )
+        for table in TABLES.values()
+    } == FACTS
+
+
+# --- buckets and the key ----------------------------------------------------------------------------------
+
+RETENTION_DAYS, UNFINISHED_DAYS = 45, 7
+"""`cdn.retentionDays`, which prod leaves as it is, and the least for parts of an upload that nobody finished."""
+
+
+def _expires(days: int) -> dict[str, Any]:
+    return {"ID": "old", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": days}}
+
+
+LIFECYCLE: dict[str, list[dict[str, Any]]] = {
+    "dynamic-config": [
+        {
+            "ID": "old-versions",
+            "Status": "Enabled",
+            "Filter": {"Prefix": ""},
+            "NoncurrentVersionExpiration": {"NoncurrentDays": 90},
+        }
+    ],
+    "pre-keys": [],
+    "cdn0": [],
+    "uploads": [_expires(RETENTION_DAYS)],
+}
+
+
+def test_the_account_has_the_four_buckets(prod: Made) -> None:
+    assert sorted(prod.buckets) == sorted(BUCKETS)
+    suffixes = {name.rpartition("-")[2] for name in prod.buckets.values()}
+    assert len(suffixes) == 1
+    assert re.fullmatch(r"[0-9a-f]{8}", suffixes.pop())
+
+
+@pytest.mark.parametrize("role", BUCKETS)
+def test_a_bucket_is_private_encrypted_and_clears_up(prod: Made, role: str) -> None:
+    client, bucket = prod.account.client("s3"), {"Bucket": prod.buckets[role]}
+    assert client.get_bucket_location(**bucket)["LocationConstraint"] == REGION
+    assert client.get_public_access_block(**bucket)["PublicAccessBlockConfiguration"] == {
+        "BlockPublicAcls": True,
+        "IgnorePublicAcls": True,
+        "BlockPublicPolicy": True,
+        "RestrictPublicBuckets": True,
+    }
+    assert client.get_bucket_policy_status(**bucket)["PolicyStatus"]["IsPublic"] is False
+    # forms ask for the access list `private`, which a bucket without access lists refuses
+    ownership = "BucketOwnerPreferred" if role == "cdn0" else "BucketOwnerEnforced"
+    rules = client.get_bucket_ownership_controls(**bucket)["OwnershipControls"]["Rules"]
+    assert rules == [{"ObjectOwnership": ownership}]
+    # with SSE-KMS the users who sign forms would need the key
+    encryption = (
+        {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+        if role == "cdn0"
+        else {
+            "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": prod.key},
+            "BucketKeyEnabled": True,
+        }
+    )
+    (found,) = client.get_bucket_encryption(**bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+    assert {name: value for name, value in found.items() if name != "BucketKeyEnabled" or value} == encryption
+    versions = {"Status": "Enabled"} if role == "dynamic-config" else {}
+    answer = client.get_bucket_versioning(**bucket)
+    assert {name: value for name, value in answer.items() if name != "ResponseMetadata"} == versions
+    unfinished = {"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": UNFINISHED_DAYS}}
+    assert sorted(client.get_bucket_lifecycle_configuration(**bucket)["Rules"], key=lambda rule: rule["ID"]) == sorted(
+        [{"ID": "unfinished", "Status": "Enabled", "Filter": {"Prefix": ""}, **unfinished}, *LIFECYCLE[role]],
+        key=lambda rule: str(rule["ID"]),
+    )
+    assert {each["Key"]: each["Value"] for each in client.get_bucket_tagging(**bucket)["TagSet"]} == TAGS
+
+
+@pytest.mark.parametrize("role", BUCKETS)
+def test_a_bucket_refuses_what_is_not_tls(prod: Made, role: str) -> None:
+    everything: list[Document] = [
+        {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
+    ]
+    policy = [prod.bucket_policy(role)]
+
+    def may(action: str, key: str, **context: str) -> bool:
+        named = {name.replace("_", ":"): value for name, value in context.items()}
+        return allowed(Request(action, prod.arn(role, key), named), everything, policy)
+
+    for action, key in (("s3:GetObject", "profiles/a"), ("s3:PutObject", "a"), ("s3:ListBucket", "")):
+        assert may(action, key, aws_SecureTransport="true", s3_TlsVersion="1.3")
+        assert may(action, key, aws_SecureTransport="true", s3_TlsVersion="1.2")
+        assert not may(action, key, aws_SecureTransport="true", s3_TlsVersion="1.1")
+        assert not may(action, key, aws_SecureTransport="false")
+    other = f"arn:aws:s3:::{prod.buckets[role]}-of-somebody/a"
+    assert allowed(Request("s3:GetObject", other, {"aws:SecureTransport": "false"}), everything, policy)
+
+
+def test_the_dynamic_configuration_is_there(prod: Made) -> None:
+    client, bucket = prod.account.client("s3"), prod.buckets["dynamic-config"]
+    assert [each["Key"] for each in client.list_objects_v2(Bucket=bucket)["Contents"]] == ["dev.yml"]
+    with prod.without_bucket_policies():
+        answer = client.get_object(Bucket=bucket, Key="dev.yml")
+    assert answer["Body"].read() == DynamicConfiguration().text().encode() == b"captcha:\n  scoreFloor: 0.0\n"
+    assert answer["ContentType"] == "application/yaml"
+    for role in set(BUCKETS) - {"dynamic-config"}:
+        assert "Contents" not in client.list_objects_v2(Bucket=prod.buckets[role])
+
+
+def test_the_key_is_one_and_is_replaced_every_year(prod: Made) -> None:
+    client = prod.account.client("kms")
+    assert [each["KeyArn"] for each in client.list_keys()["Keys"]] == [prod.key]
+    said = client.describe_key(KeyId=f"alias/{PREFIX}")["KeyMetadata"]
+    assert (said["KeySpec"], said["KeyState"], said["KeyManager"]) == ("SYMMETRIC_DEFAULT", "Enabled", "CUSTOMER")
+    assert client.get_key_rotation_status(KeyId=prod.key)["KeyRotationEnabled"] is True
+
+
+# --- caches, names ----------------------------------------------------------------------------------------
+
+
+def test_the_caches_are_encrypted_and_closed(prod: Made) -> None:
+    client = prod.account.client("elasticache")
+    groups = {each["ReplicationGroupId"]: each for each in client.describe_replication_groups()["ReplicationGroups"]}
+    assert sorted(groups) == [f"{PREFIX}-pubsub", f"{PREFIX}-redis"]
+    for each in groups.values():
+        assert each["TransitEncryptionEnabled"] is True
+        assert each["AtRestEncryptionEnabled"] is True
+        assert each["AuthTokenEnabled"] is True
+        assert each["KmsKeyId"] == prod.key
+        assert each["AutomaticFailover"] == "enabled"
+        assert each["MultiAZ"] == "enabled"
+    cluster, pubsub = groups[f"{PREFIX}-redis"], groups[f"{PREFIX}-pubsub"]
+    assert cluster["ClusterEnabled"] is True
+    assert len(cluster["NodeGroups"]) == 3
+    assert {len(each["NodeGroupMembers"]) for each in cluster["NodeGroups"]} == {2}
+    assert cluster["SnapshotRetentionLimit"] == 7
+    assert pubsub["ClusterEnabled"] is False
+    (subnets,) = client.describe_cache_subnet_groups()["CacheSubnetGroups"]
+    assert len(subnets["Subnets"]) == 2
+    ec2 = prod.account.client("ec2")
+    found = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": [f"{PREFIX}-redis"]}])
+    (firewall,) = found["SecurityGroups"]
+    (rule,) = firewall["IpPermissions"]
+    assert (rule["IpProtocol"], rule["FromPort"], rule["ToPort"]) == ("tcp", 6379, 6379)
+    assert [each["CidrIp"] for each in rule["IpRanges"]] == ["10.20.0.0/16"]
+
+
+def test_a_full_cache_refuses_instead_of_forgetting(prod: Made) -> None:
+    found = {
+        each.inputs["name"]: (each.inputs["family"], {p["name"]: p["value"] for p in each.inputs["parameters"]})
+        for each in prod.recording.of_type("aws:elasticache/parameterGroup:ParameterGroup")
+    }
+    assert found == {
+        f"{PREFIX}-redis": ("valkey8", {"cluster-enabled": "yes", "maxmemory-policy": "noeviction"}),
+        f"{PREFIX}-redis-pubsub": (
+            "valkey8",
+            {"maxmemory-policy": "volatile-ttl", "notify-keyspace-events": "K$"},
+        ),
+    }
+
+
+def test_the_public_hosts_point_to_the_load_balancer(prod: Made) -> None:
+    client = prod.account.client("route53")
+    (zone,) = client.list_hosted_zones()["HostedZones"]
+    records = client.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+    names = {
+        each["Name"]: [value["Value"] for value in each["ResourceRecords"]]
+        for each in records
+        if each["Type"] == "CNAME"
+    }
+    hosts = ("whisper", "storage", "cdn0", "cdn3")
+    assert names == {f"{host}.chat.example.org.": [EDGE] for host in hosts}
+
+
+# --- the evaluator ----------------------------------------------------------------------------------------
+
+EXAMPLE: Document = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {"Effect": "Allow", "Action": ["s3:Get*", "S3:putobject"], "Resource": "arn:aws:s3:::b/open/?*"},
+        {"Effect": "Deny", "Action": "s3:*", "Resource": ["arn:aws:s3:::b/open/closed/*"]},
+        {
+            "Effect": "Allow",
+            "Action": "kms:Decrypt",
+            "Resource": "*",
+            "Condition": {"StringEquals": {"kms:ViaService": ["s3.x", "sqs.x"]}, "Bool": {"a:b": "true"}},
+        },
+        {"Effect": "Deny", "Action": "kms:*", "Resource": "*", "Condition": {"NumericLessThan": {"a:c": "1.2"}}},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context", "expected"),
+    [
+        ("s3:GetObject", "arn:aws:s3:::b/open/a", {}, True),
+        ("s3:PutObject", "arn:aws:s3:::b/open/a/b", {}, True),
+        ("s3:PutObjectAcl", "arn:aws:s3:::b/open/a", {}, False),
+        ("s3:GetObject", "arn:aws:s3:::b/open/", {}, False),
+        ("s3:GetObject", "arn:aws:s3:::b/opened/a", {}, False),
+        ("s3:GetObject", "arn:aws:s3:::bXopen/a", {}, False),
+        ("s3:GetObject", "arn:aws:s3:::b/open/closed/a", {}, False),
+        ("kms:Decrypt", "k", {"kms:ViaService": "s3.x", "a:b": "true"}, True),
+        ("kms:Decrypt", "k", {"kms:viaservice": "sqs.x", "a:b": "True"}, True),
+        ("kms:Decrypt", "k", {"kms:ViaService": "s3.x", "a:b": "false"}, False),
+        ("kms:Decrypt", "k", {"kms:ViaService": "s3.x"}, False),
+        ("kms:Decrypt", "k", {"kms:ViaService": "S3.x", "a:b": "true"}, False),
+        ("kms:Decrypt", "k", {"kms:ViaService": "s3.x", "a:b": "true", "a:c": "1.1"}, False),
+        ("kms:Decrypt", "k", {"kms:ViaService": "s3.x", "a:b": "true", "a:c": "1.2"}, True),
+    ],
+)
+def test_the_evaluator_decides_as_iam_does(action: str, resource: str, context: dict[str, str], expected: bool) -> None:
+    assert allowed(Request(action, resource, context), [EXAMPLE]) is expected
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        {"Effect": "Allow", "NotAction": "s3:*", "Resource": "*"},
+        {"Effect": "Allow", "Action": "s3:*", "NotResource": "*"},
+        {"Effect": "Allow", "Action": "*", "Resource": "*", "Condition": {"DateGreaterThan": {"a": "b"}}},
+        {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:s3:::${aws:username}"},
+    ],
+)
+def test_the_evaluator_refuses_what_it_does_not_know(statement: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="evaluator does not know"):
+        allowed(Request("s3:GetObject", "*"), [{"Version": "2012-10-17", "Statement": [statement]}])
+
+
+# --- what roles may do with tables --------------------------------------------------------------------------
+
+
+def table_arn(name: str, index: str = "") -> str:
+    return f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/{PREFIX}-{name}" + (f"/index/{index}" if index else "")
+
+
+def dynamodb_actions(prod: Made) -> list[str]:
+    """Every operation of the API, and the actions that only policies know."""
+    names = prod.account.client("dynamodb").meta.service_model.operation_names
+    partiql = ("PartiQLDelete", "PartiQLInsert", "PartiQLSelect", "PartiQLUpdate")
+    return sorted({*names, *ITEMS, *partiql, "StartAwsBackupJob", "PurchaseReservedCapacityOfferings"})
+
+
+def test_the_roles_are_those_of_the_services(prod: Made) -> None:
+    iam = prod.account.client("iam")
+    assert sorted(each["RoleName"] for each in iam.list_roles()["Roles"]) == sorted(f"{PREFIX}-{r}" for r in ROLES)
+    assert sorted(each["UserName"] for each in iam.list_users()["Users"]) == sorted(f"{PREFIX}-{u}" for u in USERS)
+    assert iam.list_policies(Scope="Local")["Policies"] == []
+    assert iam.list_groups()["Groups"] == []
+    for role in ROLES:
+        tags = iam.list_role_tags(RoleName=f"{PREFIX}-{role}")["Tags"]
+        assert {each["Key"]: each["Value"] for each in tags} == TAGS
+
+
+@pytest.mark.parametrize("role", WHISPER)
+def test_whisper_may_do_with_rows_what_its_code_does_and_no_more(prod: Made, role: str) -> None:
+    policies, every = prod.policies(role), dynamodb_actions(prod)
+    for name, fact in FACTS.items():
+        granted = {a for a in every if allowed(Request(f"dynamodb:{a}", table_arn(name)), policies)}
+        assert granted == on_table(name), name
+        for index in fact.indexes:
+            granted = {a for a in every if allowed(Request(f"dynamodb:{a}", table_arn(name, index)), policies)}
+            assert granted == {"Query"}, f"{name}/{index}"
+        assert ("Query(index)" in fact.operations) is bool(fact.indexes)
+        for elsewhere in (
+            table_arn(name, "another"),
+            f"{table_arn(name)}2",
+            f"{table_arn(name)}/stream/2026-01-01T00:00:00.000",
+            f"{table_arn(name)}/backup/01",
+            table_arn(name).replace(PREFIX, "flatline-test"),
+            table_arn(name).replace(REGION, "eu-west-1"),
+            table_arn(name).replace(ACCOUNT, "999999999999"),
+        ):
+            assert not any(allowed(Request(f"dynamodb:{action}", elsewhere), policies) for action in ITEMS), elsewhere
+    assert not any(allowed(Request(f"dynamodb:{action}", "*"), policies) for action in every)
+
+
+@pytest.mark.parametrize("role", [*sorted(set(ROLES) - set(WHISPER)), *USERS])
+def test_nobody_else_may_do_anything_with_rows(prod: Made, role: str) -> None:
+    policies = prod.user_policies(role) if role in USERS else prod.policies(role)
+    for name, action in product(FACTS, dynamodb_actions(prod)):
+        assert not allowed(Request(f"dynamodb:{action}", table_arn(name)), policies)
+
+
+VALUES: dict[str, Any] = {"S": "a", "B": b"a", "N": "1"}
+
+
+def row(fact: Fact) -> dict[str, Any]:
+    """A key of a table."""
+    pairs = [key.split(":") for key in (fact.hash, fact.range) if key]
+    return {name: {kind: VALUES[kind]} for name, kind in pairs}
+
+
+def _query(client: Any, name: str, key: str, **index: str) -> None:
+    attribute, kind = key.split(":")
+    client.query(
+        TableName=name,
+        KeyConditionExpression="#h = :h",
+        ExpressionAttributeNames={"#h": attribute},
+        ExpressionAttributeValues={":h": {kind: VALUES[kind]}},
+        **index,
+    )
+
+
+WRITES = {"PutItem": "Put", "UpdateItem": "Update", "DeleteItem": "Delete", "ConditionCheckItem": "ConditionCheck"}
+CHANGE = {
+    "UpdateExpression": "SET #a = :a",
+    "ExpressionAttributeNames": {"#a": "changed"},
+    "ExpressionAttributeValues": {":a": {"S": "a"}},
+}
+
+
+def transact(client: Any, action: str, table: str) -> None:
+    """A transaction of one write, or check."""
+    name, key = f"{PREFIX}-{table}", row(FACTS[table])
+    item = {"Item": key} if action == "PutItem" else {"Key": key}
+    absent = {"ConditionExpression": "attribute_not_exists(another)"} if action == "ConditionCheckItem" else {}
+    change = CHANGE if action == "UpdateItem" else {}
+    client.transact_write_items(TransactItems=[{WRITES[action]: {"TableName": name, **item, **absent, **change}}])
+
+
+def do(client: Any, action: str, table: str) -> None:
+    """Calls DynamoDB for an action on rows of a table."""
+    name, fact = f"{PREFIX}-{table}", FACTS[table]
+    key = row(fact)
+    match action:
+        case "GetItem":
+            client.get_item(TableName=name, Key=key)
+        case "PutItem":
+            client.put_item(TableName=name, Item=key)
+        case "UpdateItem":
+            client.update_item(TableName=name, Key=key, **CHANGE)
+        case "DeleteItem":
+            client.delete_item(TableName=name, Key=key)
+        case "BatchGetItem":
+            client.batch_get_item(RequestItems={name: {"Keys": [key]}})
+        case "BatchWriteItem":
+            client.batch_write_item(RequestItems={name: [{"DeleteRequest": {"Key": key}}]})
+        case "Query":
+            _query(client, name, fact.hash)
+        case "Scan":
+            client.scan(TableName=name)
+        case _:
+            raise AssertionError(action)
+
+
+def refused(call: Callable[[], object]) -> bool:
+    """Whether IAM refuses a call; whatever else goes wrong is raised."""
+    try:
+        call()
+    except ClientError as error:
+        answer = error.response
+        if answer["ResponseMetadata"]["HTTPStatusCode"] == 403 and answer["Error"]["Code"] in (
+            "AccessDenied",
+            "AccessDeniedException",
+            "403",
+        ):
+            return True
+        raise
+    return False
+
+
+@contextmanager
+def acting(prod: Made, role: str) -> Iterator[Callable[[str], Any]]:
+    """Clients with the credentials of a role or a user, while moto asks IAM."""
+    if role in USERS:
+        (resource,) = (
+            each
+            for each in prod.recording.of_type("aws:iam/accessKey:AccessKey")
+            if each.inputs["user"] == f"{PREFIX}-{role}"
+        )
+        names = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+        credentials: Mapping[str, str] = {
+            name: prod.applied.known[known_after(resource, output)] for name, output in names.items()
+        }
+    else:
+        credentials = prod.account.session(f"arn:aws:iam::{ACCOUNT}:role/{PREFIX}-{role}")
+    with enforced():
+        yield lambda service: prod.account.client(service, credentials)
+
+
+@pytest.mark.parametrize("table", FACTS)
+def test_moto_lets_whisper_do_with_rows_what_its_code_does(prod: Made, table: str) -> None:
+    with acting(prod, "whisper") as client:
+        dynamodb = client("dynamodb")
+        for action in ITEMS:
+            wanted = action in on_table(table)
+            if action != "ConditionCheckItem":
+                assert refused(partial(do, dynamodb, action, table)) is not wanted, action
+            if action in WRITES:
+                assert refused(partial(transact, dynamodb, action, table)) is not wanted, action
+        for index, keys in FACTS[table].indexes.items():
+            _query(dynamodb, f"{PREFIX}-{table}", keys[0], IndexName=index)
+        name = f"{PREFIX}-{table}"
+        for call in (
+            partial(dynamodb.delete_table, TableName=name),
+            partial(dynamodb.update_table, TableName=name, DeletionProtectionEnabled=False),
+            partial(dynamodb.describe_table, TableName=name),
+            partial(dynamodb.create_backup, TableName=name, BackupName="mine"),
+            partial(
+                dynamodb.update_continuous_backups,
+                TableName=name,
+                PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False},
+            ),
+            partial(
+                dynamodb.update_time_to_live,
+                TableName=name,
+                TimeToLiveSpecification={"Enabled": False, "AttributeName": "E"},
+            ),
+        ):
+            assert refused(call), call
+
+
+@pytest.mark.parametrize("role", [role for role in (*ROLES, *USERS) if role != "whisper"])
+def test_moto_tells_the_others_from_whisper(prod: Made, role: str) -> None:
+    with acting(prod, role) as client:
+        dynamodb = client("dynamodb")
+        for table in FACTS:
+            granted = on_table(table)
+            one, another = min(granted), min(set(ITEMS) - granted - {"ConditionCheckItem"})
+            allowed_one = partial(transact if one == "ConditionCheckItem" else do, dynamodb, one, table)
+            assert refused(allowed_one) is (role not in WHISPER), table
+            assert refused(partial(do, dynamodb, another, table)), table
+
+
+# --- what roles may do with objects --------------------------------------------------------------------------
+
+UUID = "5f2b8a50-3a54-4b1c-9a26-0d6a3d2f9d11"
+PAGE = f"{UUID}/1/{UUID}"
+PROFILE, STICKER = f"profiles/{'A' * 22}==", f"stickers/{'0' * 32}/manifest.proto"
+GROUP, UPLOAD = f"groups/{'A' * 43}=/{'B' * 22}==", f"attachments/{'a' * 20}"
+KEYS = ("dev.yml", "prod.yml", PAGE, PROFILE, STICKER, GROUP, UPLOAD, f"{UPLOAD}.info", f"{UPLOAD}.part", "a", "a/b")
+READ, WRITE, DELETE, LIST = "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"
+PUBLIC = (PROFILE, STICKER, GROUP)
+PARTS = "s3:ListMultipartUploadParts"
+UPLOADS = tuple(key for key in KEYS if key.startswith("attachments/"))
+
+MAY: dict[str, dict[tuple[str, str], set[str]]] = {
+    "whisper": {
+        ("dynamic-config", "dev.yml"): {READ},
+        ("dynamic-config", ""): {LIST},
+        **{("pre-keys", key): {READ, WRITE, DELETE} for key in KEYS},
+    },
+    "cdn0-gate": {("cdn0", key): {READ} for key in PUBLIC},
+    "cdn3": {
+        ("uploads", ""): {LIST},
+        # the tail of an upload that is too small for a part is an object of its own while it is unfinished
+        **{("uploads", key): {READ, WRITE, PARTS} | ({DELETE} if key.endswith(".part") else set()) for key in UPLOADS},
+    },
+    "cdn3-download": {("uploads", ""): {LIST}, **{("uploads", key): {READ} for key in UPLOADS}},
+    "cdn0-whisper": {
+        ("cdn0", PROFILE): {WRITE, "s3:PutObjectAcl", DELETE},
+        ("cdn0", STICKER): {WRITE, "s3:PutObjectAcl"},
+    },
+    "cdn0-storage": {("cdn0", GROUP): {WRITE, "s3:PutObjectAcl"}},
+}
+"""Bucket and key (or none) → the actions that the code behind a role or user takes."""
+
+
+def may(role: str) -> Mapping[tuple[str, str], set[str]]:
+    if role == LISTS_PRE_KEYS:
+        return {**MAY["whisper"], ("pre-keys", ""): {LIST}}
+    return MAY["whisper"] if role in WHISPER else MAY[role]
+
+
+S3_ACTIONS = (
+    *(
+        READ,
+        WRITE,
+        DELETE,
+        LIST,
+        PARTS,
+        "s3:AbortMultipartUpload",
+        "s3:PutObjectAcl",
+        "s3:GetObjectAcl",
+        "s3:GetObjectVersion",
+    ),
+    *("s3:DeleteObjectVersion", "s3:PutObjectVersionAcl", "s3:RestoreObject", "s3:PutObjectTagging"),
+    *("s3:GetObjectTagging", "s3:DeleteObjectTagging", "s3:GetObjectAttributes", "s3:ReplicateObject"),
+    *("s3:PutObjectRetention", "s3:PutObjectLegalHold", "s3:BypassGovernanceRetention", "s3:ObjectOwnerOverride"),
+    *("s3:CreateBucket", "s3:DeleteBucket", "s3:ListAllMyBuckets", "s3:ListBucketVersions", "s3:GetBucketPolicy"),
+    *("s3:ListBucketMultipartUploads", "s3:PutBucketPolicy", "s3:DeleteBucketPolicy", "s3:PutBucketAcl"),
+    *("s3:GetBucketAcl", "s3:PutBucketOwnershipControls", "s3:PutBucketPublicAccessBlock"),
+    *("s3:PutLifecycleConfiguration", "s3:PutEncryptionConfiguration", "s3:PutBucketVersioning"),
+    *("s3:GetBucketLocation", "s3:PutBucketCORS", "s3:PutBucketWebsite", "s3:PutBucketLogging"),
+    *("s3:PutBucketNotification", "s3:PutReplicationConfiguration", "s3:PutAccountPublicAccessBlock"),
+)
+TLS = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.3"}
+
+
+def policies_of(prod: Made, who: str) -> list[Document]:
+    return prod.user_policies(who) if who in USERS else prod.policies(who)
+
+
+@pytest.mark.parametrize("who", [*ROLES, *USERS])
+def test_everybody_may_do_with_objects_what_their_code_does_and_no_more(prod: Made, who: str) -> None:
+    own = policies_of(prod, who)
+    for bucket in BUCKETS:
+        theirs = [prod.bucket_policy(bucket)]
+        for key in ("", *KEYS):
+            requests = {action: Request(action, prod.arn(bucket, key), TLS) for action in S3_ACTIONS}
+            granted = {action for action, request in requests.items() if allowed(request, own, theirs)}
+            assert granted == may(who).get((bucket, key), set()), (bucket, key)
+            for request in requests.values():
+                assert not allowed(replace(request, context={**TLS, "aws:SecureTransport": "false"}), own, theirs)
+                for elsewhere in (
+                    request.resource.replace(PREFIX, "flatline-test"),
+                    request.resource.replace(prod.buckets[bucket], f"{prod.buckets[bucket]}2"),
+                ):
+                    assert not allowed(replace(request, resource=elsewhere), own)
+    assert not any(allowed(Request(action, "*", TLS), own) for action in S3_ACTIONS)
+
+
+def calls(client: Any, bucket: str, key: str) -> Mapping[str, Callable[[], object]]:
+    """A call for each of the actions that moto asks IAM about, in an order that works."""
+    at = {"Bucket": bucket, "Key": key}
+
+    def parts() -> None:
+        upload = client.create_multipart_upload(**at)["UploadId"]
+        part = client.upload_part(**at, UploadId=upload, PartNumber=1, Body=b"a")
+        client.list_parts(**at, UploadId=upload)
+        whole = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
+        client.complete_multipart_upload(**at, UploadId=upload, MultipartUpload=whole)
+
+    return {
+        "put": partial(client.put_object, **at, Body=b"a"),
+        "parts": parts,
+        "get": partial(client.get_object, **at, Range="bytes=0-0"),
+        "head": partial(client.head_object, **at),
+        "acl": partial(client.put_object_acl, **at, ACL="private"),
+        "delete": partial(client.delete_object, **at),
+        "list": partial(client.list_objects_v2, Bucket=bucket),
+        "policy": partial(client.put_bucket_policy, Bucket=bucket, Policy="{}"),
+        "delete policy": partial(client.delete_bucket_policy, Bucket=bucket),
+        "delete bucket": partial(client.delete_bucket, Bucket=bucket),
+        "acl of the bucket": partial(client.put_bucket_acl, Bucket=bucket, ACL="public-read"),
+        "versions": partial(client.list_object_versions, Bucket=bucket),
+    }
+
+
+NEEDS = {
+    "put": {WRITE},
+    "parts": {WRITE, PARTS},
+    "get": {READ},
+    "head": {READ},
+    "acl": {"s3:PutObjectAcl"},
+    "delete": {DELETE},
+    "list": {LIST},
+}
+
+
+@pytest.mark.parametrize("who", ["whisper", LISTS_PRE_KEYS, "cdn0-gate", "cdn3", "cdn3-download", *USERS])
+def test_moto_lets_everybody_do_with_objects_what_their_code_does(prod: Made, who: str) -> None:
+    administrator = prod.account.client("s3")
+    with prod.without_bucket_policies():
+        for bucket in prod.buckets.values():
+            for key in KEYS:
+                administrator.put_object(Bucket=bucket, Key=key, Body=b"a")
+        try:
+            with acting(prod, who) as client:
+                for role, key in product(BUCKETS, KEYS):
+                    granted = may(who).get((role, key), set()) | may(who).get((role, ""), set())
+                    for name, call in calls(client("s3"), prod.buckets[role], key).items():
+                        wanted = name in NEEDS and NEEDS[name] <= granted
+                        assert refused(call) is not wanted, (role, key, name)
+        finally:
+            for bucket, key in product(prod.buckets.values(), KEYS):
+                if key != "dev.yml" or "dynamic-config" not in bucket:
+                    administrator.delete_object(Bucket=bucket, Key=key)
+
+
+# --- the key, and everything else ---------------------------------------------------------------------------
+
+KMS_USES = {
+    "dynamodb": {"kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"},
+    "s3": {"kms:Decrypt", "kms:GenerateDataKey"},
+}
+"""What the services do with a key on behalf of those who ask them."""
+KMS_ACTIONS = (
+    *sorted(KMS_USES["dynamodb"]),
+    *("kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKeyWithoutPlaintext", "kms:CreateGrant"),
+    *("kms:ScheduleKeyDeletion", "kms:DisableKey", "kms:PutKeyPolicy", "kms:GetKeyPolicy", "kms:RetireGrant"),
+    *("kms:CreateKey", "kms:CreateAlias", "kms:DeleteAlias", "kms:UpdateAlias", "kms:ListKeys", "kms:TagResource"),
+    *("kms:DisableKeyRotation", "kms:EnableKeyRotation", "kms:Sign", "kms:GenerateMac", "kms:GenerateRandom"),
+)
+
+
+@pytest.mark.parametrize("who", [*ROLES, *USERS])
+def test_the_key_is_used_through_its_services_only(prod: Made, who: str) -> None:
+    own = policies_of(prod, who)
+    services = {"dynamodb", "s3"} if who in WHISPER else {"s3"} if who in ("cdn3", "cdn3-download") else set()
+    for service in ("dynamodb", "s3", "secretsmanager", "ebs", "lambda", "elasticache"):
+        through = f"{service}.{REGION}.amazonaws.com"
+        requests = [Request(action, prod.key).by(through) for action in KMS_ACTIONS]
+        granted = {request.action for request in requests if allowed(request, own)}
+        assert granted == (KMS_USES[service] if service in services else set()), service
+        other = prod.key[:-1] + ("0" if prod.key[-1] != "0" else "1")
+        assert not any(allowed(replace(request, resource=other), own) for request in requests)
+        elsewhere = [Request(action, prod.key).by(f"{service}.eu-west-1.amazonaws.com") for action in KMS_ACTIONS]
+        assert not any(allowed(request, own) for request in elsewhere)
+    assert not any(allowed(Request(action, prod.key), own) for action in KMS_ACTIONS)
+
+
+OTHERS = (
+    *("iam:CreateUser", "iam:CreateAccessKey", "iam:PutRolePolicy", "iam:AttachRolePolicy", "iam:PassRole"),
+    *("iam:UpdateAssumeRolePolicy", "iam:DeleteRole", "iam:GetUser", "iam:ListUsers", "iam:CreateServiceLinkedRole"),
+    *("sts:AssumeRole", "sts:TagSession", "sts:GetFederationToken", "sts:AssumeRoleWithWebIdentity"),
+    *("eks:DescribeCluster", "eks:CreatePodIdentityAssociation", "ec2:RunInstances", "ec2:DescribeInstances"),
+    *("ec2:AuthorizeSecurityGroupIngress", "elasticache:DescribeReplicationGroups", "elasticache:Connect"),
+    *(
+        "elasticache:DeleteReplicationGroup",
+        "secretsmanager:GetSecretValue",
+        "ssm:GetParameter",
+        "lambda:InvokeFunction",
+    ),
+    *("route53:ChangeResourceRecordSets", "route53:ListHostedZones", "logs:PutLogEvents", "cloudtrail:StopLogging"),
+    *("sqs:SendMessage", "sns:Publish", "backup:DeleteRecoveryPoint", "dax:GetItem", "organizations:LeaveOrganization"),
+)
+
+
+@pytest.mark.parametrize("who", [*ROLES, *USERS])
+def test_nobody_may_do_anything_else(prod: Made, who: str) -> None:
+    own = policies_of(prod, who)
+    everything = [
+        *(f"arn:aws:iam::{ACCOUNT}:role/{PREFIX}-{role}" for role in ROLES),
+        *(f"arn:aws:iam::{ACCOUNT}:user/{PREFIX}-{user}" for user in USERS),
+        *(prod.arn(bucket) for bucket in BUCKETS),
+        *(table_arn(name) for name in FACTS),
+        *(prod.key, "*"),
+    ]
+    assert [(a, r) for a, r in product(OTHERS, everything) if allowed(Request(a, r), own)] == []
+    services = {str(a).partition(":")[0] for each in own for s in each["Statement"] for a in s["Action"]}
+    assert services <= {"dynamodb", "kms", "s3"}
+
+
+@pytest.mark.parametrize("who", [*ROLES, *USERS])
+def test_moto_lets_nobody_do_anything_else(prod: Made, who: str) -> None:
+    key = prod.key
+    with acting(prod, who) as client:
+        iam, sts, kms, dynamodb = (client(name) for name in ("iam", "sts", "kms", "dynamodb"))
+        name = f"{PREFIX}-{who}"
+        for call in (
+            partial(iam.create_user, UserName="mine"),
+            partial(iam.create_access_key, UserName=f"{PREFIX}-cdn0-whisper"),
+            partial(iam.put_role_policy, RoleName=name, PolicyName="mine", PolicyDocument="{}"),
+            partial(iam.update_assume_role_policy, RoleName=name, PolicyDocument="{}"),
+            partial(iam.list_users),
+            *(
+                partial(sts.assume_role, RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{PREFIX}-{role}", RoleSessionName="mine")
+                for role in ROLES
+                if role != who
+            ),
+            partial(kms.decrypt, KeyId=key, CiphertextBlob=b"a"),
+            partial(kms.describe_key, KeyId=key),
+            partial(kms.schedule_key_deletion, KeyId=key),
+            partial(dynamodb.list_tables),
+            partial(
+                dynamodb.create_table,
+                TableName=f"{PREFIX}-Mine",
+                BillingMode="PAY_PER_REQUEST",
+                KeySchema=[{"AttributeName": "a", "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": "a", "AttributeType": "S"}],
+            ),
+            partial(client("s3").list_buckets),
+            partial(client("s3").create_bucket, Bucket="mine"),
+            partial(client("ec2").describe_instances),
+            partial(client("elasticache").describe_replication_groups),
+        ):
+            assert refused(call), call
+
+
+# --- moto as a server ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    (port,) = free_ports(1)
+    command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
+    folder = tmp_path_factory.mktemp("moto")
+    with Process("moto", command, folder) as moto:
+        moto.wait_ready(lambda: listening("127.0.0.1", port), 120)
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_a_server_has_the_same(server: str) -> None:
+    stack = made(load("prod").recording, server)
+    client = stack.account.client("dynamodb")
+    assert len(client.list_tables()["TableNames"]) == len(FACTS)
+    for table in TABLES.values():
+        assert said_of_table(stack.account, f"{PREFIX}-{table.name}") == expected_table(table)
+    assert sorted(stack.buckets) == sorted(BUCKETS)
+    assert {role: len(stack.policies(role)) for role in ROLES} == dict.fromkeys(ROLES, 1)
+    groups = stack.account.client("elasticache").describe_replication_groups()["ReplicationGroups"]
+    assert len(groups) == 2

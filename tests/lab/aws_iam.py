@@ -1,0 +1,165 @@
+"""IAM's decisions: an evaluator of policy documents, and moto's enforcement with what it lacks for DynamoDB.
+
+moto 5.2.5 checks signatures, actions and, for S3, IAM and STS, the resource. It does not look at conditions (other
+than `sts:ExternalId`), takes `*` for the resource of every other service, knows TransactWriteItems as an action of
+its own, and applies a bucket policy's Deny whatever its conditions say. The evaluator knows all of it, after
+https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Final
+from unittest.mock import patch
+
+from moto.core.authorization import enable_iam_authentication
+from moto.dynamodb.responses import DynamoHandler
+from moto.iam.access_control import IAMRequest
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Request:
+    """An action on a resource (an ARN), with the context of the request, by `principal` (type, who) if that counts."""
+
+    action: str
+    resource: str
+    context: Mapping[str, str] = field(default_factory=dict)
+    principal: tuple[str, str] | None = None
+
+    def by(self, service: str) -> "Request":
+        """The same, asked by a service of AWS's on behalf of the caller."""
+        return replace(self, context={**self.context, "kms:ViaService": service})
+
+
+def allowed(request: Request, identity: Iterable[Document], resource: Iterable[Document] = ()) -> bool:
+    """Whether the policies of an identity allow a request, and no policy of the resource denies it.
+
+    A resource's policies allow nothing by themselves here.
+    """
+    own, theirs = list(identity), list(resource)
+    return _effect(request, own, "Allow") and not _effect(request, [*own, *theirs], "Deny")
+
+
+def trusts(document: Document, request: Request) -> bool:
+    """Whether a role's trust policy lets `request.principal` do the action."""
+    return _effect(request, [document], "Allow") and not _effect(request, [document], "Deny")
+
+
+def _effect(request: Request, documents: Iterable[Document], effect: str) -> bool:
+    return any(
+        statement["Effect"] == effect and _applies(request, statement)
+        for document in documents
+        for statement in _statements(document)
+    )
+
+
+_ELEMENTS: Final = {"Sid", "Effect", "Action", "Resource", "Condition", "Principal"}
+
+
+def _statements(document: Document) -> list[Document]:
+    if document.keys() != {"Version", "Statement"} or document["Version"] != "2012-10-17":
+        raise ValueError("a policy has a Version, 2012-10-17, and statements")
+    for statement in document["Statement"]:
+        if not {"Effect", "Action"} <= statement.keys() <= _ELEMENTS:
+            raise ValueError(f"a statement has elements that the evaluator does not know: {sorted(statement)}")
+        if "${" in json.dumps(statement):
+            raise ValueError("the evaluator does not know policy variables")
+    return list(document["Statement"])
+
+
+def _applies(request: Request, statement: Document) -> bool:
+    actions = (action.lower() for action in _listed(statement["Action"]))
+    return (
+        any(_like(action, request.action.lower()) for action in actions)
+        and ("Resource" not in statement or any(_like(r, request.resource) for r in _listed(statement["Resource"])))
+        and ("Principal" not in statement or _concerns(statement["Principal"], request.principal))
+        and all(_holds(name, pairs, request.context) for name, pairs in statement.get("Condition", {}).items())
+    )
+
+
+def _concerns(principal: str | Mapping[str, str | list[str]], who: tuple[str, str] | None) -> bool:
+    if principal == "*":
+        return True
+    if isinstance(principal, str):
+        raise ValueError("a principal is * or an object")
+    return who is not None and who[1] in _listed(principal.get(who[0], []))
+
+
+_OPERATORS: Final[Mapping[str, Callable[[str, str], bool]]] = {
+    "StringEquals": lambda wanted, found: wanted == found,
+    "StringLike": lambda wanted, found: _like(wanted, found),
+    "Bool": lambda wanted, found: wanted.lower() == found.lower(),
+    "NumericLessThan": lambda wanted, found: float(found) < float(wanted),
+}
+
+
+def _holds(operator: str, pairs: Mapping[str, str | list[str]], context: Mapping[str, str]) -> bool:
+    """All keys of an operator hold; a key that the request has not does not."""
+    if operator not in _OPERATORS:
+        raise ValueError(f"the evaluator does not know the operator {operator}")
+    found = {key.lower(): value for key, value in context.items()}
+    return all(
+        key.lower() in found and any(_OPERATORS[operator](each, found[key.lower()]) for each in _listed(wanted))
+        for key, wanted in pairs.items()
+    )
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _like(pattern: str, text: str) -> bool:
+    return _expression(pattern).fullmatch(text) is not None
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts = {"*": ".*", "?": "."}
+    return re.compile("".join(parts.get(character, re.escape(character)) for character in pattern), re.DOTALL)
+
+
+# --- moto's enforcement -----------------------------------------------------------------------------------
+
+_WRITES: Final = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html"""
+
+
+@contextmanager
+def enforced() -> Iterator[None]:
+    """moto asks IAM about every request in this process, and about DynamoDB's by table and index."""
+    asking_by_table = patch.object(DynamoHandler, "_authenticate_and_authorize_normal_action", _authorize_items)
+    with asking_by_table, enable_iam_authentication():
+        yield
+
+
+def _authorize_items(handler: Any, resource: str = "*") -> None:
+    del resource
+    for action, name in _asked(handler._get_action(), handler.body):
+        arn = f"arn:aws:dynamodb:{handler.region}:{handler.current_account}:table/{name}"
+        handler._authenticate_and_authorize_action(_asking(action), arn)
+
+
+def _asking(action: str) -> Callable[..., IAMRequest]:
+    """moto's request with another action than the operation's name."""
+    return lambda **arguments: IAMRequest(**{**arguments, "action": action})
+
+
+def _asked(operation: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a request needs: actions, each on the table or index whose name is beside it."""
+    if operation == "TransactWriteItems":
+        items = [(kind, item) for each in body["TransactItems"] for kind, item in each.items()]
+        return [(_WRITES[kind], item["TableName"]) for kind, item in items]
+    if "RequestItems" in body:
+        return [(operation, name) for name in body["RequestItems"]]
+    name = body.get("TableName", "*")
+    return [(operation, f"{name}/index/{body['IndexName']}" if "IndexName" in body else name)]
