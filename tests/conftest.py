@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ("tests.skips",)
+
 os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "1"
 
 # No time limits in tests; in CI the same examples each time, so that a failure is of the change that it is shown for.

@@ -157,6 +157,11 @@ class Scale:
     maximum: int = 0
     cpu_percent: int = 60
 
+    @property
+    def several(self) -> bool:
+        """Whether there may be more than one."""
+        return max(self.replicas, self.maximum) > 1
+
 
 @dataclass(frozen=True, kw_only=True)
 class PodArgs:
@@ -352,7 +357,7 @@ def _affinity(args: PodArgs, containers: list[Container]) -> AffinityArgs | None
 
 
 def _spread(args: PodArgs) -> list[TopologySpreadConstraintArgs] | None:
-    if args.scale.replicas == 1:
+    if not args.scale.several:
         return None
     return [
         TopologySpreadConstraintArgs(

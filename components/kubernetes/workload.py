@@ -86,7 +86,7 @@ class Workload(Component):
             self._deployment(name_of(account.metadata))
         if pod.scale.maximum:
             self._autoscaler()
-        if pod.scale.replicas > 1:
+        if pod.scale.several:
             kubernetes.policy.v1.PodDisruptionBudget(
                 name,
                 metadata=self._metadata(name),

@@ -1,12 +1,14 @@
 """Every invariant runs over every stack file of the repository."""
 
+import json
+
 import pytest
 
 from tests.graph.stack import Stack, configuration, load, stack_files
 
 
 def _of_kind(kind: str) -> list[str]:
-    return [name for name in stack_files() if f'"kind": "{kind}"' in configuration(name)["flatline:target"]]
+    return [name for name in stack_files() if json.loads(configuration(name)["flatline:target"])["kind"] == kind]
 
 
 @pytest.fixture(params=_of_kind("local"))

@@ -241,10 +241,11 @@ class RenderedPod:
         Raises `EndedError` with a container's last words when one ends or takes too long.
         """
         for name in containers or [each for each in self.containers if "readinessProbe" in self._specs[each]]:
-            running = self.containers[name]
+            running, settled = self.containers[name], False
             with suppress(TimeoutError):
                 wait_until(partial(self._settled, name), seconds, name)
-            if not running.running() or not self.ready(name):
+                settled = True
+            if not settled or not running.running():
                 raise EndedError(f"{self.name}/{name} is not ready\n{running.text()[-3000:]}")
 
     def _settled(self, name: str) -> bool:

@@ -45,7 +45,7 @@ def _seed(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     events = [json.loads(line) for line in done.stdout.splitlines()]
     return done.returncode, [{k: v for k, v in event.items() if k != "time"} for event in events], done.stderr

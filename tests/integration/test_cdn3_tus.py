@@ -85,7 +85,7 @@ def request(
     body: bytes | None = None,
 ) -> Response:
     """One request, whose headers may be repeated."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     try:
         connection.putrequest(method, path)
         for name, value in headers.items() if isinstance(headers, dict) else headers:

@@ -43,7 +43,7 @@ def _configuration(statsd: int, otlp: int, prometheus: int, health: int) -> dict
 
 
 def _read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text: str = answer.read().decode()
     return text
 

@@ -122,12 +122,13 @@ def comms(running: Running) -> list[str]:
 def test_nothing_is_left(start: Start) -> None:
     running = start(1, "setsid sleep 1234 & sleep 1234")
     wait_until(lambda: comms(running).count("sleep") == 2, 5, "both run")
-    namespace = os.readlink(f"/proc/{running.process.pid}/ns/pid_for_children")
     assert str(running.process.log.parent) not in Path("/proc/self/mounts").read_text()
-    running.kill()
     left = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # it has ended meanwhile
-            if os.readlink(entry / "ns" / "pid") == namespace:
-                left.append(entry.name)
+    with Path(f"/proc/{running.process.pid}/ns/pid_for_children").open() as kept:  # so that no other gets its number
+        namespace = os.fstat(kept.fileno()).st_ino
+        running.kill()
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended meanwhile
+                if (entry / "ns" / "pid").stat().st_ino == namespace:
+                    left.append(entry.name)
     assert left == []

@@ -58,7 +58,7 @@ def _get(address: str, host: str, path: str) -> tuple[int, dict[str, Any]]:
     """The answer to a client at CLIENT, which trusts any certificate (Traefik's default one here)."""
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
-    connection = HTTPSConnection(address, timeout=10, context=trusting, source_address=(CLIENT, 0))
+    connection = HTTPSConnection(address, timeout=60, context=trusting, source_address=(CLIENT, 0))
     try:
         connection.request("GET", path, headers={"Host": host})
         answer = connection.getresponse()

@@ -76,14 +76,14 @@ def _run(server: LocalStack, tmp_path: Path, **changes: Any) -> subprocess.Compl
     file.write_text(json.dumps({**empty, "endpoint": server.url, **changes}))
     command = [sys.executable, str(PROGRAM)]
     environment = {**os.environ, "FLATLINE_SEED_FILE": str(file)}
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
 
 
 def _ready(server: LocalStack) -> bool:
     """What the pod's own probe says."""
     command = SEEDED.replace(f":{PORT}/", f":{server.port}/")
     assert command != SEEDED or server.port == PORT
-    return subprocess.run(["sh", "-c", command], capture_output=True, timeout=30, check=False).returncode == 0
+    return subprocess.run(["sh", "-c", command], capture_output=True, timeout=120, check=False).returncode == 0
 
 
 def _table(name: str, **more: Any) -> dict[str, Any]:

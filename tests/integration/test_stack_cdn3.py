@@ -63,7 +63,7 @@ class Cdn3:
 
     def get(self, key: str) -> tuple[int, bytes]:
         try:
-            with urllib.request.urlopen(f"http://{self.pod.address}:8084/attachments/{key}", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://{self.pod.address}:8084/attachments/{key}", timeout=60) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as refused:
             return refused.code, refused.read()

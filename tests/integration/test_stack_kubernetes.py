@@ -161,7 +161,7 @@ def skeleton() -> list[Object]:
 def _emptied(found: Object) -> Object:
     if found["kind"] not in {"ConfigMap", "Secret"}:
         return found
-    content = {key: dict.fromkeys(found[key], "") for key in ("data", "stringData") if key in found}
+    content: Object = {key: dict.fromkeys(found[key], "") for key in ("data", "stringData") if key in found}
     return {**found, **content}
 
 

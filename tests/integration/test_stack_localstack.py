@@ -208,5 +208,5 @@ def test_a_failing_seed_keeps_the_pod_from_becoming_ready(
 
 def over(pod: RenderedPod) -> bool:
     """Whether the ready hooks have run, however they ended."""
-    with urllib.request.urlopen(f"http://{pod.address}:{PORT}/_localstack/init/ready", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://{pod.address}:{PORT}/_localstack/init/ready", timeout=60) as answer:
         return bool(json.load(answer)["completed"])

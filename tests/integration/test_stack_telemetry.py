@@ -22,7 +22,7 @@ CONFIG = "/etc/otelcol-contrib/config.yaml"
 
 
 def read(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         text: str = answer.read().decode()
     return text
 
@@ -48,7 +48,7 @@ def test_statsd_and_otlp_come_out_of_the_exporter(collector: Callable[..., Colle
             client.sendto(b"chat.latency:120|ms", ("127.0.0.1", 8125))
     request = urllib.request.Request("http://127.0.0.1:4318/v1/metrics", gauge("lab.gauge", 7))
     request.add_header("Content-Type", "application/json")
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=60) as answer:
         assert answer.status == 200
 
     counter = re.compile(r'^chat_messages_total\{.*route="v1".*\} 6$', re.MULTILINE)

@@ -57,7 +57,7 @@ class Edge:
         return ssl.create_default_context(cadata=self.recording.outputs["caCertificates"])
 
     def connect(self, host: str, context: ssl.SSLContext | None = None) -> http.client.HTTPSConnection:
-        connection = http.client.HTTPSConnection(host, timeout=30)
+        connection = http.client.HTTPSConnection(host, timeout=120)
         plain = socket.create_connection((self.address, 443), 30, source_address=(CLIENT, 0))
         connection.sock = (context or self.trusting()).wrap_socket(plain, server_hostname=host)
         return connection
@@ -168,7 +168,7 @@ def test_a_query_never_reaches_the_bucket(edge: Edge, query: str) -> None:
 
 @pytest.mark.parametrize("name", ["whisper", "storage", "cdn0", "cdn3"])
 def test_plain_http_is_redirected(edge: Edge, name: str) -> None:
-    connection = http.client.HTTPConnection(edge.address, 80, timeout=10, source_address=(CLIENT, 0))
+    connection = http.client.HTTPConnection(edge.address, 80, timeout=60, source_address=(CLIENT, 0))
     connection.request("GET", "/v1/config", headers={"Host": f"{name}.{DOMAIN}"})
     answer = connection.getresponse()
     assert answer.status in {301, 308}

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.lab.cache import digest
-from tests.lab.fetch import fetched, packaged
+from tests.lab.fetch import fetched, fetching, packaged
 from tests.lab.go import go_build
 from tests.lab.process import Process, free_ports, listening
 
@@ -29,8 +29,8 @@ def client_packages() -> Path:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
 
     def build(target: Path) -> None:
-        install = [str(packaged("uv", "uv")), "pip", "install", "--quiet", "--python", sys.executable]
-        subprocess.run([*install, "--target", str(target), "--requirement", str(REQUIREMENTS)], check=True)
+        where = ["--python", sys.executable, "--target", str(target)]
+        fetching([packaged("uv", "uv"), "pip", "install", "--quiet", *where, "--requirement", REQUIREMENTS])
 
     return fetched("bigtable-client", digest(REQUIREMENTS, version), build)
 
@@ -74,7 +74,7 @@ class BigtableEmulator:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         if done.returncode:
             raise RuntimeError(f"Google's client: {done.stderr}")

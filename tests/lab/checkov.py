@@ -1,7 +1,7 @@
 """The scanner of ./flatline scan, fetched before the tests that have no network."""
 
 from policies import scan
-from tests.lab.fetch import Missing
+from tests.lab.fetch import Missing, retried
 from tests.lab.namespace import why_not_private
 
 
@@ -14,4 +14,4 @@ def require() -> None:
 
 def prepare() -> None:
     """Fetches it."""
-    scan.environment()
+    retried("checkov", scan.environment, on=(scan.ScanError,))

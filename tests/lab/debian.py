@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.lab.fetch import Missing
+from tests.lab.fetch import Missing, fetching
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 LAST_LINES = 10
@@ -24,8 +24,8 @@ def unpack(target: Path, suite: str, packages: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         options = _options(folder, suite)
-        _run(["apt-get", *options, "update"], folder)
-        _run(["apt-get", *options, "download", *packages], folder)
+        fetching(["apt-get", *options, "update"], cwd=folder)
+        fetching(["apt-get", *options, "download", *packages], cwd=folder)
         target.mkdir(parents=True, exist_ok=True)
         for package in sorted(folder.glob("*.deb")):
             _run(["dpkg-deb", "--extract", str(package), str(target)], folder)
@@ -43,6 +43,7 @@ def _options(folder: Path, suite: str) -> list[str]:
         "Dir::State::Status": "/dev/null",
         "Dir::Cache": folder,
         "APT::Sandbox::User": "root",
+        "APT::Update::Error-Mode": "any",  # by default a list that could not be had is only a warning
         "Acquire::Languages": "none",
         "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
     }

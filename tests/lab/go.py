@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.lab import cache
-from tests.lab.fetch import fetched, packaged
-
-LAST_LINES = 15
+from tests.lab.fetch import LAST_LINES, fetched, fetching, packaged
 
 
 def go_root() -> Path:
@@ -48,6 +46,7 @@ def go_build(name: str, folder: Path, *, package: str = ".", variables: Mapping[
 
     def build(target: Path) -> None:
         with _environment(target) as environment:
+            _fetch(["list", "-deps", package], folder, environment)
             options = ["-trimpath", "-buildvcs=false", "-ldflags", linker, "-o", str(target / name)]
             _go(["build", *options, package], folder, environment)
 
@@ -59,8 +58,13 @@ def go_module_dir(module: str, version: str) -> Iterator[Path]:
     """The unpacked sources of a module while the context lasts, checked against the public checksum database."""
     cache.ROOT.mkdir(parents=True, exist_ok=True)
     with _environment(cache.ROOT) as environment, tempfile.TemporaryDirectory() as empty:
-        answer = _go(["mod", "download", "-json", f"{module}@{version}"], Path(empty), environment)
+        answer = _fetch(["mod", "download", "-json", f"{module}@{version}"], Path(empty), environment)
         yield Path(json.loads(answer)["Dir"])
+
+
+def _fetch(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
+    """Go, where it fetches modules: it does not try again by itself."""
+    return fetching([go_root() / "bin" / "go", *arguments], cwd=folder, environment=environment)
 
 
 def _go(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:

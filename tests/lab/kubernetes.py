@@ -253,7 +253,7 @@ class Kubernetes:
         output, errors = self._call(["apply", *side, *within, "-f", "-", "-o", "json"], manifest)
         after = _items(output)
         if objects[0]["kind"] == "CustomResourceDefinition":
-            self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", "-", stdin=manifest)
+            self.kubectl("wait", "--for=condition=Established", "--timeout=300s", "-f", "-", stdin=manifest)
         states = [(title(each), known.get(each["metadata"]["uid"]), _content(each)) for each in after]
         return Changes(
             created=[name for name, old, _ in states if old is None],
@@ -393,7 +393,7 @@ def _answers(port: int, authority: Path, token: str) -> bool:
     request = urllib.request.Request(f"https://127.0.0.1:{port}/readyz", headers={"Authorization": f"Bearer {token}"})
     try:
         trusted = ssl.create_default_context(cafile=str(authority))
-        with urllib.request.urlopen(request, timeout=2, context=trusted) as answer:
+        with urllib.request.urlopen(request, timeout=5, context=trusted) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -13,7 +13,7 @@ from typing import IO, Any
 from tests.lab.node import NODE, npm_install
 
 REFERENCE = Path(__file__).resolve().parent.parent / "reference"
-ANSWER_SECONDS = 60
+ANSWER_SECONDS = 300
 
 
 class LibsignalError(Exception):
@@ -64,7 +64,10 @@ class Libsignal:
 
 @contextmanager
 def libsignal() -> Iterator[Libsignal]:
-    """Installs the locked npm package once per machine and runs the process for as long as the block lasts."""
+    """Installs the locked npm package once per machine and runs the process for as long as the block lasts.
+
+    Raises `Missing` where it is not installed and there is no network.
+    """
     installed = _install()
     with (
         tempfile.TemporaryFile("w+") as errors,
@@ -81,6 +84,11 @@ def libsignal() -> Iterator[Libsignal]:
             yield reference
         finally:
             reference.close()
+
+
+def prepare() -> None:
+    """Installs the npm packages, before there is no network."""
+    _install()
 
 
 def _install() -> Path:

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 from tests.lab.cache import digest
 from tests.lab.debian import unpack
-from tests.lab.fetch import Missing, fetched, packaged
+from tests.lab.fetch import Missing, fetched, fetching, packaged, retried
 from tests.lab.namespace import why_not_private
 from tests.lab.process import Process, free_ports
 
@@ -33,6 +33,7 @@ PROGRAM = Path(__file__).parents[2] / "programs" / "localstack-seed.py"
 # Root without a single capability, as the pod has it.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 SUITE = "trixie"
+FETCH_SECONDS = 60
 PYTHON_PACKAGES = (
     "libbz2-1.0",
     "libc6",
@@ -99,8 +100,7 @@ def _build(target: Path) -> None:
     python = target / "python" / "usr" / "bin" / "python3"
     _executable(python, PYTHON_SCRIPT)
     where = ["--python", str(python), "--target", str(target / "site")]
-    install = [str(packaged("uv", "uv")), "pip", "install", "--quiet", *where, "--requirement", str(REQUIREMENTS)]
-    subprocess.run(install, check=True)
+    fetching([packaged("uv", "uv"), "pip", "install", "--quiet", *where, "--requirement", REQUIREMENTS])
     _replace(target / "site" / S3_PROVIDER, *S3_FOLDER)
     repository = _python(target, "from localstack.constants import MAVEN_REPO_URL; print(MAVEN_REPO_URL)").strip()
     libs = target / "libs"
@@ -158,11 +158,17 @@ def _fetch_jars(repository: str, folder: Path) -> None:
 def _fetch_jar(repository: str, folder: Path, coordinates: str, sha256: str) -> None:
     group, artifact, version, kind = coordinates.split(":")
     name = f"{artifact}-{version}.{kind}"
-    with urllib.request.urlopen(f"{repository}/{group.replace('.', '/')}/{artifact}/{version}/{name}") as response:
-        data = response.read()
+    url = f"{repository}/{group.replace('.', '/')}/{artifact}/{version}/{name}"
+    data = retried(name, lambda: _read(url))
     if hashlib.sha256(data).hexdigest() != sha256:
         raise ValueError(f"{coordinates}: not the file that {JARS.name} names")
     (folder / name).write_bytes(data)
+
+
+def _read(url: str) -> bytes:
+    with urllib.request.urlopen(url, timeout=FETCH_SECONDS) as response:
+        data: bytes = response.read()
+    return data
 
 
 class LocalStack:
@@ -257,7 +263,7 @@ class LocalStack:
         signed = {"Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"}
         request = urllib.request.Request(self.url + path, body, {**signed, **(headers or {})}, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=30) as response:
+            with urllib.request.urlopen(request, timeout=120) as response:
                 return response.status, {k.lower(): v for k, v in response.headers.items()}, response.read()
         except urllib.error.HTTPError as error:
             return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
@@ -299,7 +305,7 @@ class LocalStack:
 
     def _init(self) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(f"{self.url}/_localstack/init/ready", timeout=5) as response:
+            with urllib.request.urlopen(f"{self.url}/_localstack/init/ready", timeout=20) as response:
                 answer: dict[str, Any] = json.load(response)
                 return answer
         except OSError:

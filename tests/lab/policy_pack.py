@@ -14,7 +14,7 @@ from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from policies.model import Resource
 from tests.lab.cache import digest
-from tests.lab.fetch import fetched, packaged
+from tests.lab.fetch import fetched, fetching, packaged
 
 PACK = Path(__file__).parents[2] / "policies"
 REQUIREMENTS = PACK / "requirements.txt"
@@ -37,10 +37,7 @@ def _build(target: Path) -> None:
     subprocess.run(
         [uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", sys.executable, target], check=True
     )
-    python = str(target / "bin" / "python")
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--python", python, "--requirement", str(REQUIREMENTS)], check=True
-    )
+    fetching([uv, "pip", "install", "--quiet", "--python", target / "bin" / "python", "--requirement", REQUIREMENTS])
 
 
 class Pack:

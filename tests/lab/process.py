@@ -13,17 +13,27 @@ from typing import Self
 
 POLL_SECONDS = 0.05
 LAST_LINES = 20
+SLOWEST = 8.0
 
 
 class EndedError(Exception):
     """A process ended, or did not become ready in time; the message has the end of its log."""
 
 
+def slowness() -> float:
+    """How many times as long as on a free machine things may take now: what wants to run, for each core; 1 to 8.
+
+    That is the load average of the last minute (getloadavg(3)). A time that is asserted, or waited for, is multiplied
+    by it: on a quiet machine the time holds as it is written.
+    """
+    return min(max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0))), SLOWEST)
+
+
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
-    """Returns as soon as `condition()` holds; raises TimeoutError naming `what` after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Returns as soon as `condition()` holds; raises TimeoutError naming `what` after `seconds` times `slowness()`."""
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        if time.monotonic() - began > seconds * slowness():
             raise TimeoutError(f"{what}: not within {seconds:g} s")
         time.sleep(POLL_SECONDS)
 

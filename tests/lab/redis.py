@@ -24,7 +24,7 @@ from tests.lab.cache import digest
 from tests.lab.debian import unpack
 from tests.lab.fetch import Missing, fetched
 from tests.lab.node import NODE
-from tests.lab.process import Process
+from tests.lab.process import Process, slowness
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
 SLOTS = 16384
@@ -266,7 +266,7 @@ class Pod:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(next(line for line in status.splitlines() if line.startswith("VmRSS")).split()[1]) * 1024
 
-    def client(self, *, timeout: float = 1) -> Client:
+    def client(self, *, timeout: float = 5) -> Client:
         """An authenticated connection to the server in it."""
         return Client(self.address, password=self.lab.password, timeout=timeout)
 
@@ -281,7 +281,7 @@ class Pod:
         whole = re.compile(rf"(?<![\w./-])(?:{paths})(?![\w.-])")
         return [whole.sub(lambda found: str(places[found[0]]), text) if paths else text for text in texts]
 
-    def _run(self, command: Sequence[str], timeout: float = 30) -> "subprocess.CompletedProcess[str]":
+    def _run(self, command: Sequence[str], timeout: float = 120) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             self._real(command), env=self._environment(), capture_output=True, text=True, timeout=timeout
         )
@@ -434,7 +434,7 @@ def pubsub_container(lab: Lab) -> Container:
 def membership_says(pod: Pod, path: str) -> bool:
     """Whether the membership program answers 200 at /<path>."""
     try:
-        with urllib.request.urlopen(f"http://{pod.address}:8080/{path}", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://{pod.address}:8080/{path}", timeout=5) as answer:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
@@ -506,10 +506,10 @@ class Cluster:
         return ""
 
     def wait_whole(self, replicas: int, seconds: float) -> float:
-        """The seconds until there is no `problem`; raises TimeoutError naming it."""
+        """The seconds until there is no `problem`; raises TimeoutError naming it after `seconds` times `slowness()`."""
         began = time.monotonic()
         while problem := self.problem(replicas):
-            if time.monotonic() - began > seconds:
+            if time.monotonic() - began > seconds * slowness():
                 raise TimeoutError(f"not whole within {seconds} s: {problem}")
             time.sleep(0.1)
         return time.monotonic() - began

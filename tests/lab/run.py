@@ -4,7 +4,8 @@ python -m tests.lab.run [--no-fetch] [pytest arguments]
 
 Without pytest arguments: tests/integration. With --no-fetch nothing is prepared; what is not in the cache is then
 missing in the tests, which say so. Where no namespace can be made, the tests that need one say so. The exit status is
-pytest's; 1 if a process was left behind, which is ended and named.
+pytest's; 1 if a process was left behind, which is ended and named, and in CI (the variable CI is set) also if
+something could not be prepared, which is named at the end.
 """
 
 import importlib
@@ -22,6 +23,9 @@ from tests.lab.private_network import can_enter, enter, network_namespace, proce
 
 PROGRESS_SECONDS = 10
 GRACE_SECONDS = 2
+NO_FETCH = "--no-fetch"
+UNPREPARED = "--unprepared="
+"""Each, between the two processes: a name and why it could not be prepared."""
 
 
 def preparations() -> dict[str, Callable[[], None]]:
@@ -31,9 +35,10 @@ def preparations() -> dict[str, Callable[[], None]]:
     return {name: module.prepare for name, module in modules.items() if hasattr(module, "prepare")}
 
 
-def prepare(tasks: dict[str, Callable[[], None]]) -> list[str]:
-    """Runs `tasks`, two at a time, and tells how each goes; returns the names of those that failed."""
-    failed, began = [], time.monotonic()
+def prepare(tasks: dict[str, Callable[[], None]]) -> dict[str, str]:
+    """Runs `tasks`, two at a time, and tells how each goes; returns why those that failed did, by name."""
+    failed: dict[str, str] = {}
+    began = time.monotonic()
     with ThreadPoolExecutor(max_workers=2) as pool:
         names = {pool.submit(task): name for name, task in tasks.items()}
         left = set(names)
@@ -41,8 +46,8 @@ def prepare(tasks: dict[str, Callable[[], None]]) -> list[str]:
             done, left = wait(left, PROGRESS_SECONDS, FIRST_COMPLETED)
             for future in done:
                 if error := future.exception():
-                    failed.append(names[future])
-                    _say(f"{names[future]}: {error}")
+                    failed[names[future]] = str(error) or type(error).__name__
+                    _say(f"{names[future]}: {failed[names[future]]}")
             if not done:
                 now = ", ".join(sorted(names[future] for future in left if future.running()))
                 _say(f"preparing {now} ({time.monotonic() - began:.0f} s, {len(left)} of {len(tasks)} left)")
@@ -63,12 +68,17 @@ def run_inside(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    if "--no-fetch" not in arguments:
-        prepare(preparations())
+    if NO_FETCH not in arguments:
+        failed = prepare(preparations())
         # A new process image, because user_namespaces(7) are refused to a process with more than one thread.
-        command = [sys.executable, "-m", "tests.lab.run", "--no-fetch", *arguments]
+        told = [f"{UNPREPARED}{name}: {reason}" for name, reason in failed.items()]
+        command = [sys.executable, "-m", "tests.lab.run", NO_FETCH, *told, *arguments]
         os.execv(command[0], command)
-    return run_inside([each for each in arguments if each != "--no-fetch"])
+    unprepared = [each.removeprefix(UNPREPARED) for each in arguments if each.startswith(UNPREPARED)]
+    status = run_inside([each for each in arguments if each != NO_FETCH and not each.startswith(UNPREPARED)])
+    for each in unprepared:
+        _say(f"not prepared: {each}")
+    return status or (1 if unprepared and os.environ.get("CI") else 0)
 
 
 def _pytest(arguments: Sequence[str]) -> int:

@@ -186,7 +186,7 @@ class Running:
         """Its exit status; raises TimeoutError when it still runs after `seconds`."""
         return self.process.wait(seconds)
 
-    def execute(self, command: Sequence[str], seconds: float = 30) -> "subprocess.CompletedProcess[str]":
+    def execute(self, command: Sequence[str], seconds: float = 120) -> "subprocess.CompletedProcess[str]":
         """Runs a command in it, as `kubectl exec` and probes do. Raises subprocess.TimeoutExpired."""
         enter = ["nsenter", f"--target={self._first()}", "--mount", "--net", "--pid", "--root", "--wd"]
         words = [*enter, *_as_user(self.spec), *_environment(self.spec), *command]

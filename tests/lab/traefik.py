@@ -137,7 +137,7 @@ class Traefik:
 
     def _api(self, what: str) -> list[dict[str, Any]]:
         url = f"http://127.0.0.1:{self._admin_port}/api/{what}?per_page=1000"
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             found: list[dict[str, Any]] = json.load(answer)
         return found
 

@@ -19,7 +19,7 @@ from tests.lab.process import Process
 FOLDER = Path(__file__).resolve().parent.parent / "tus"
 # Both name their port: the stand-in in JSON, tusd in the last line of its start.
 PORT = re.compile(r'"port":(\d+)|upload files to: http://127\.0\.0\.1:(\d+)/')
-CLIENT_SECONDS = 60
+CLIENT_SECONDS = 300
 
 Kind = Literal["stand-in", "tusd"]
 
@@ -29,7 +29,7 @@ def packages() -> Path:
     try:
         return npm_install("tus", FOLDER)
     except subprocess.CalledProcessError as error:
-        raise Missing(f"needs the npm packages of tests/tus/package-lock.json: {error.stderr}") from error
+        raise Missing(f"needs the npm packages of tests/tus/package-lock.json: {error}") from error
 
 
 def tusd() -> Path:

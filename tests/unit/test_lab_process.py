@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.process import EndedError, Process, free_ports, listening, wait_until
+from tests.lab.process import EndedError, Process, free_ports, listening, slowness, wait_until
 
 SERVE = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), None).serve_forever()"
 STUBBORN = """
@@ -47,6 +47,17 @@ def test_one_that_never_gets_ready_is_stopped(tmp_path: Path) -> None:
     with pytest.raises(EndedError, match=r"web ready: not within 0\.2 s"):
         server.wait_ready(lambda: False, seconds=0.2)
     assert not server.running()
+
+
+@pytest.mark.parametrize(("load", "expected"), [(0.1, 1), (2.0, 1), (5.0, 2.5), (16.0, 8), (400.0, 8)])
+def test_a_busy_machine_is_waited_for_longer(monkeypatch: pytest.MonkeyPatch, load: float, expected: float) -> None:
+    monkeypatch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
+    assert slowness() == expected
+    began = time.monotonic()
+    with pytest.raises(TimeoutError, match=r"never: not within 0\.1 s"):
+        wait_until(lambda: False, 0.1, "never")
+    assert time.monotonic() - began > 0.1 * expected
 
 
 def test_a_stubborn_one_is_killed_with_its_children(tmp_path: Path) -> None:

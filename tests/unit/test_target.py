@@ -114,4 +114,4 @@ def test_entry_points_of_the_chart_have_its_names() -> None:
 def test_a_target_without_kind_is_local() -> None:
     settings = load({"flatline:target": json.dumps({"volumes": {"redis": "4Gi"}})})
     assert settings.target.kind == "local"
-    assert settings.target.volumes.redis == "4Gi"  # type: ignore[union-attr]
+    assert settings.target.volumes.redis == "4Gi"

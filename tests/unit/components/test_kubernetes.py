@@ -11,7 +11,7 @@ from components.capabilities import Access, Endpoint, Member, Pods, Wait
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
 from components.kubernetes.platform import Platform, PlatformArgs
-from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
+from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.task import Task, TaskArgs
 from components.kubernetes.workload import Workload, WorkloadArgs
 from config.images import IMAGES
@@ -85,8 +85,9 @@ def test_changed_files_are_another_object() -> None:
         found = objects(lambda p, o: Files("f", FilesArgs(namespace="test", files={"/a": text}), o))
         return {o["metadata"]["name"] for o in found if o["kind"] == "ConfigMap"}
 
-    assert len(names("one") & names("one")) == 2
-    assert len(names("one") & names("two")) == 1, "only the wait program's is the same"
+    assert len(names("one")) == 1, "nothing waits, so no wait program is there"
+    assert names("one") == names("one")
+    assert names("one") != names("two")
 
 
 def test_files_of_the_same_base_name_are_refused() -> None:
@@ -114,8 +115,12 @@ def test_images_choose_their_architecture() -> None:
 
 
 def test_replicas_are_spread_and_have_a_budget() -> None:
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, replicas=3)), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, scale=Scale(3))), o))
     assert only(found, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    grown = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, scale=Scale(1, 4, 70))), o))
+    assert only(grown, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert "replicas" not in only(grown, "Deployment")["spec"], "what scales it says how many"
+    assert only(grown, "HorizontalPodAutoscaler")["spec"]["maxReplicas"] == 4
     spread = only(found, "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"]
     assert {constraint["topologyKey"] for constraint in spread} == {
         "kubernetes.io/hostname",

@@ -1,0 +1,67 @@
+"""python -m benchmarks: measures, and prints the tables (or --json). With --update-docs writes docs/performance.md."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+from benchmarks import cluster, recording, rendering
+from benchmarks.report import DOCUMENT, Report, update
+
+PARTS = ("rendering", "cluster", "recording")
+RUNS_OF_RECORDING = 3
+
+
+def main(words: Sequence[str]) -> int:
+    """Returns 1 if something that was asked for could not be measured."""
+    arguments = _parser().parse_args(words)
+    report = measured(arguments.part or PARTS, arguments.rounds)
+    print(json.dumps(report.as_json(), indent=2) if arguments.json else report.as_markdown())
+    if report.missing:
+        return 1
+    if arguments.update_docs:
+        update(DOCUMENT, report.as_markdown())
+    return 0
+
+
+def measured(parts: Sequence[str], rounds: int) -> Report:
+    """One run of some of `PARTS`."""
+    ratios, missing, growth = [], [], None
+    if "cluster" in parts:
+        cluster.prepare()  # builds, which would disturb what is measured
+    if "rendering" in parts:
+        ratios += rendering.measure(rounds)
+    if "cluster" in parts:
+        found = cluster.measure(rounds)
+        if isinstance(found, str):
+            missing.append(f"cluster: {found}")
+        else:
+            ratios += found
+    if "recording" in parts:
+        growth = recording.measure(min(rounds, RUNS_OF_RECORDING))
+    return Report(tuple(ratios), growth, tuple(missing))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("part", nargs="*", type=_part, help=f"what to measure: {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--rounds", type=_positive, default=7, help="measurements of each kind (default: 7)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--update-docs", action="store_true", help="write the tables into docs/performance.md")
+    return parser
+
+
+def _part(text: str) -> str:
+    if text not in PARTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PARTS)}")
+    return text
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
