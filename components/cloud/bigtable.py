@@ -86,11 +86,16 @@ class BigtableInstance(Component):
         )
 
 
+def cluster_id(instance: str, zone: str) -> str:
+    """The id of the cluster in a zone; of different ones for the zones of a region."""
+    return f"{instance[:12].rstrip('-')}-{_short(zone)}"
+
+
 def _cluster(instance: str, cluster: BigtableCluster) -> InstanceClusterArgs:
     """A cluster's id is its zone's, so adding and removing one leaves the others alone."""
     by_load = cluster.autoscaling
     return InstanceClusterArgs(
-        cluster_id=f"{instance[:12].rstrip('-')}-{_short(cluster.zone)}",
+        cluster_id=cluster_id(instance, cluster.zone),
         zone=cluster.zone,
         storage_type="SSD",
         num_nodes=None if by_load else cluster.nodes,
