@@ -22,6 +22,7 @@ from capacity.installation import (
 )
 from capacity.plan import Plan, estimate
 from capacity.redis import USABLE_IN_CLUSTER, shards
+from capacity.traffic import per_second
 from capacity.workload import GIB, KIB, MIB, MOST_USERS, Workload
 
 Kind = Literal["fixed", "quota", "setting", "growth", "stack"]
@@ -39,6 +40,7 @@ LARGEST_MEMORY = 32 * GIB
 """A Redis node in the cluster that a Kubernetes node still has room for."""
 
 EPHEMERAL_PORTS = 28_232
+UPLOAD_CORES = 8
 """Source ports of a pod for connections to one address and port: 32768 to 60999 (`ip_local_port_range`)."""
 
 _DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide"
@@ -580,7 +582,20 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             bound=1,
             source=MODEL,
             measure=lambda plan: float(plan.cluster.of("whisper-persister").replicas),
-            remedy="more replicas of whisper-persister: they share the slots among them",
+            remedy="more of them (flatline:scaling.whisper-persister): they share the slots",
+        ),
+        Rule(
+            id="upload-pod",
+            what="CDN3: uploads through one pod",
+            detail="at the busiest time; tusd's locks are in its memory, so uploads have one pod, of eight cores",
+            kind="fixed",
+            unit="MiB/s",
+            bound=UPLOAD_CORES * workload.cdn_mib,
+            source=MODEL,
+            measure=lambda plan: (
+                per_second(plan.traffic.uploads * plan.traffic.attachment_bytes, plan.workload.peak) / MIB
+            ),
+            remedy="several installations",
         ),
         Rule(
             id="traefik-connections",

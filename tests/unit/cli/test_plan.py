@@ -326,6 +326,6 @@ def test_what_the_document_says_of_the_defaults_is_so() -> None:
     begins = {limit["id"]: limit["begins"] for limit in as_json()["limits"]}
     assert begins["volume-attachments"] == pytest.approx(370, rel=0.02)
     assert begins["dynamodb-table-writes"] == pytest.approx(1.5e6, rel=0.02)
-    assert begins["elasticache-nodes"] == pytest.approx(36e6, rel=0.02)
+    assert begins["upload-pod"] == pytest.approx(9.4e6, rel=0.02)
     fixed = {limit["begins"] for limit in as_json()["limits"] if limit["kind"] == "fixed" and limit["begins"]}
-    assert min(fixed) == begins["elasticache-nodes"]
+    assert min(fixed) == begins["upload-pod"]
