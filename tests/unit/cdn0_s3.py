@@ -190,7 +190,6 @@ class PrivateHandler(Handler, BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if not self.judged(lambda: self.private.check_read(self.command, self.path, self.lowered())):
-            self.seen().complete = True
             return
         self.path = self.path.replace("%3D", "=")
         super().do_GET()
@@ -220,6 +219,8 @@ class PrivateHandler(Handler, BaseHTTPRequestHandler):
                 raise DeniedError(*self.private.refuse)
             check()
         except DeniedError as error:
+            if self.command != "POST":  # recorded before it is answered: the one who asked looks at once
+                self.seen().complete = True
             self.denied(error)
             return False
         return True
