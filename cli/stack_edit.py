@@ -1,11 +1,16 @@
 """Writes one encrypted value into a stack's file and leaves every other line as it was, comments included."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import yaml
 
 from cli.failure import Failure
+from cli.stacks import ROOT, Loaded
 from config.settings import PROJECT
+from render import stack_file
 
 _SECRETS_KEYS = ("secrets", f"{PROJECT}:secrets", f"{PROJECT}:config:secrets")
 _INDENT = 2
@@ -111,3 +116,27 @@ def _by_hand(what: str, name: str) -> Failure:
         f"{what} is written in braces, which this command does not edit",
         f"Write it as a block of keys, a line each, or set flatline:secrets.{name}.value with `pulumi config set`.",
     )
+
+
+def read_back(loaded: Loaded, text: str) -> dict[str, str]:
+    """The configuration of a stack's file if it had this text, as the engine would read it."""
+    with TemporaryDirectory(prefix="flatline-") as folder:
+        copy = Path(folder) / loaded.stack.file.name
+        copy.write_text(text, encoding="utf-8")
+        (Path(folder) / "Pulumi.yaml").write_bytes((ROOT / "Pulumi.yaml").read_bytes())
+        return dict(stack_file.read(copy, loaded.passphrase).config)
+
+
+def replace(path: Path, text: str) -> None:
+    """Gives a file another text, whole or not at all, under its own mode."""
+    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
+        temporary = Path(file.name)
+        try:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+            temporary.chmod(path.stat().st_mode & 0o777)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise

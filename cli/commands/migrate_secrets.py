@@ -1,11 +1,8 @@
 """`migrate secrets`: gives a stack the key material of another one, encrypted, in its file."""
 
 import json
-import os
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -13,7 +10,7 @@ import yaml
 from cli import engine, key_material, stack_edit, stacks
 from cli.failure import Failure
 from cli.key_material import KeyMaterial
-from cli.stacks import ROOT, Loaded
+from cli.stacks import Loaded
 from cli.terminal import Terminal
 from config import provided
 from config.schema.secrets import BY_NAME, SECRETS
@@ -39,7 +36,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     before = target.stack.file.read_text(encoding="utf-8")
     after = _text(target, before, {name: material.values[name] for name in missing}, material if certificate else None)
     _check(target, material, after)
-    _replace(target.stack.file, after)
+    stack_edit.replace(target.stack.file, after)
     _tell(source, target, missing, certificate, terminal)
     return 0
 
@@ -138,11 +135,7 @@ def _literal(key: str, text: str) -> list[str]:
 
 def _check(target: Loaded, material: KeyMaterial, text: str) -> None:
     """Reads the new text as the engine would: everything is there, and nothing else is different."""
-    with TemporaryDirectory(prefix="flatline-") as folder:
-        copy = Path(folder) / target.stack.file.name
-        copy.write_text(text, encoding="utf-8")
-        (Path(folder) / "Pulumi.yaml").write_bytes((ROOT / "Pulumi.yaml").read_bytes())
-        found = dict(stack_file.read(copy, target.passphrase).config)
+    found = stack_edit.read_back(target, text)
     settings = load(found)
     brought = {name: setting.value.get_secret_value() for name, setting in settings.secrets.items() if setting.value}
     there = all(_bytes(name, brought.get(name, "")) == _bytes(name, value) for name, value in material.values.items())
@@ -161,20 +154,6 @@ def _others(config: Mapping[str, str]) -> dict[str, Any]:
     settings = {name: {key: each for key, each in entry.items() if key != "value"} for name, entry in secrets.items()}
     kept = {key: text for key, text in config.items() if key not in {_SECRETS, _CERTIFICATES}}
     return {**kept, _SECRETS: {name: entry for name, entry in settings.items() if entry}}
-
-
-def _replace(path: Path, text: str) -> None:
-    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
-        temporary = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(path.stat().st_mode & 0o777)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
 
 
 def _tell(source: Loaded, target: Loaded, written: list[str], certificate: bool, terminal: Terminal) -> None:

@@ -2,17 +2,14 @@
 
 import difflib
 import json
-import os
 import sys
 from argparse import Namespace
-from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
 
 import yaml
 
 from cli import stack_edit, stacks
 from cli.failure import Failure
-from cli.stacks import ROOT, Loaded
+from cli.stacks import Loaded
 from cli.terminal import Terminal
 from config import provided
 from config.schema.secrets import BY_NAME, Secret
@@ -30,7 +27,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     before = loaded.stack.file.read_text(encoding="utf-8")
     after = stack_edit.with_secret(before, secret.name, encrypted, salt)
     _check(loaded, secret, value, after)
-    _replace(loaded.stack.file, after)
+    stack_edit.replace(loaded.stack.file, after)
     terminal.say(f"Wrote {secret.name}, encrypted, to {loaded.stack.file.name}.")
     source = loaded.passphrase.find()
     if source.created:
@@ -78,11 +75,7 @@ def _value(secret: Secret, terminal: Terminal) -> str:
 
 def _check(loaded: Loaded, secret: Secret, value: str, text: str) -> None:
     """Reads the new text as the engine would: the value is there, and nothing else is different."""
-    with TemporaryDirectory(prefix="flatline-") as folder:
-        copy = Path(folder) / loaded.stack.file.name
-        copy.write_text(text, encoding="utf-8")
-        (Path(folder) / "Pulumi.yaml").write_bytes((ROOT / "Pulumi.yaml").read_bytes())
-        read = dict(stack_file.read(copy, loaded.passphrase).config)
+    read = stack_edit.read_back(loaded, text)
     key = f"{PROJECT}:secrets"
     secrets = json.loads(loaded.config.config.get(key) or "{}")
     expected = secrets | {secret.name: {**secrets.get(secret.name, {}), "value": value}}
@@ -93,17 +86,3 @@ def _check(loaded: Loaded, secret: Secret, value: str, text: str) -> None:
             f"Set flatline:secrets.{secret.name}.value with `pulumi config set --secret --path`.",
         )
     load({**others, key: json.dumps(expected)})
-
-
-def _replace(path: Path, text: str) -> None:
-    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
-        temporary = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(path.stat().st_mode & 0o777)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise

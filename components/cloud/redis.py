@@ -88,48 +88,36 @@ class ElastiCaches(Component):
         args = self._args
         # a full cache must refuse a message instead of dropping another one
         parameters = self._parameters(self._name, {"cluster-enabled": "yes", "maxmemory-policy": "noeviction"})
-        return aws.elasticache.ReplicationGroup(
-            self._name,
-            replication_group_id=f"{args.prefix}-redis",
-            description=f"Caches and message queues of {args.prefix}",
-            engine=ENGINE,
-            engine_version=VERSION,
-            node_type=args.node_type,
-            num_node_groups=args.shards,
-            replicas_per_node_group=args.replicas_per_shard,
-            cluster_mode="enabled",
-            automatic_failover_enabled=True,
-            multi_az_enabled=args.replicas_per_shard > 0,
-            parameter_group_name=parameters.name,
-            port=PORT,
-            subnet_group_name=self._subnets.name,
-            security_group_ids=[self._firewall.id],
-            at_rest_encryption_enabled=True,
-            kms_key_id=args.encryption.arn,
-            transit_encryption_enabled=True,
-            transit_encryption_mode="required",
-            auth_token=args.password,
-            auth_token_update_strategy="ROTATE",
-            snapshot_retention_limit=args.snapshot_days,
-            auto_minor_version_upgrade=True,
-            opts=args.durability.options(self),
-        )
+        group = self._group("redis", f"Caches and message queues of {args.prefix}", args.node_type, parameters)
+        group.num_node_groups = args.shards
+        group.replicas_per_node_group = args.replicas_per_shard
+        group.cluster_mode = "enabled"
+        group.multi_az_enabled = args.replicas_per_shard > 0
+        group.snapshot_retention_limit = args.snapshot_days
+        return aws.elasticache.ReplicationGroup(self._name, group, opts=args.durability.options(self))
 
     def _pubsub(self) -> aws.elasticache.ReplicationGroup:
         """Tells who is connected where. It holds nothing that matters after a restart."""
         args = self._args
         name = f"{self._name}-pubsub"
         parameters = self._parameters(name, {"maxmemory-policy": "volatile-ttl", "notify-keyspace-events": "K$"})
-        return aws.elasticache.ReplicationGroup(
-            name,
-            replication_group_id=f"{args.prefix}-pubsub",
-            description=f"Publish/subscribe of {args.prefix}",
+        group = self._group("pubsub", f"Publish/subscribe of {args.prefix}", args.pubsub_node_type, parameters)
+        group.num_cache_clusters = 2
+        group.multi_az_enabled = True
+        return aws.elasticache.ReplicationGroup(name, group, opts=self.child)
+
+    def _group(
+        self, suffix: str, description: str, node_type: str, parameters: aws.elasticache.ParameterGroup
+    ) -> aws.elasticache.ReplicationGroupArgs:
+        """What both have in common: the engine, the way in, and encryption."""
+        args = self._args
+        return aws.elasticache.ReplicationGroupArgs(
+            replication_group_id=f"{args.prefix}-{suffix}",
+            description=description,
             engine=ENGINE,
             engine_version=VERSION,
-            node_type=args.pubsub_node_type,
-            num_cache_clusters=2,
+            node_type=node_type,
             automatic_failover_enabled=True,
-            multi_az_enabled=True,
             parameter_group_name=parameters.name,
             port=PORT,
             subnet_group_name=self._subnets.name,
@@ -141,7 +129,6 @@ class ElastiCaches(Component):
             auth_token=args.password,
             auth_token_update_strategy="ROTATE",
             auto_minor_version_upgrade=True,
-            opts=self.child,
         )
 
     def _uri(self, host: pulumi.Output[str]) -> pulumi.Output[str]:
