@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import contextvars
+import gc
 import logging
 import math
 import threading
@@ -244,8 +246,24 @@ def record(
         )
         _run_to_end(program, monitor)
 
-    contextvars.copy_context().run(run)
+    with _collection_paused():
+        contextvars.copy_context().run(run)
     return monitor.recording()
+
+
+@contextlib.contextmanager
+def _collection_paused() -> Iterator[None]:
+    """No search for garbage meanwhile: it goes through every class of the SDKs again and again, for little.
+
+    It is most of the time of a recording (benchmarks.recording), and what the search would free is a few megabytes.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 class _ClosedConfig(dict[str, str]):
