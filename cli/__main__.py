@@ -1,5 +1,6 @@
 """Runs one command of `./flatline` and turns what goes wrong into lines for people and an exit status."""
 
+import gc
 import importlib
 import os
 import sys
@@ -27,6 +28,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = known.parse(argv)
     # An f-string over an Output is an error instead of silent text in a manifest.
     os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "1"
+    # What is made at first, the classes of the SDKs, is a million objects that stay: they are searched seldom.
+    gc.set_threshold(50_000, 20, 100)
     from cli.terminal import Terminal
 
     terminal = Terminal()
@@ -51,9 +54,22 @@ def main(argv: Sequence[str]) -> int:
 
 def _tell(problem: Exception, terminal: "Terminal") -> None:
     """What is expected speaks for itself; anything else is a defect, and says how to see more."""
+    from config.settings import SettingsError
+
+    if isinstance(problem, Failure):
+        terminal.fail(problem.problem, problem.remedies)
+    elif isinstance(problem, SettingsError):
+        _tell_each(problem.problems, terminal)
+    elif isinstance(problem, OSError):
+        terminal.fail(str(problem), getattr(problem, "__notes__", ()))
+    else:
+        _tell_rarer(problem, terminal)
+
+
+def _tell_rarer(problem: Exception, terminal: "Terminal") -> None:
+    """The others, whose modules take longer to import than most commands take."""
     from components.cloud.drift import SchemaDriftError
     from config.prices import PricesError
-    from config.settings import SettingsError
     from policies.config import ConfigError
     from policies.manifests import ManifestError as UnreadableError
     from policies.scan import ScanError
@@ -63,15 +79,12 @@ def _tell(problem: Exception, terminal: "Terminal") -> None:
     from render.stack_file import StackFileError
     from render.state import StateError
 
-    expected = StackFileError | PassphraseError | StateError | ManifestError | RecordingError | OSError
-    if isinstance(problem, SettingsError | ConfigError | PricesError):
-        for line in problem.problems:
-            terminal.fail(line)
+    expected = StackFileError | PassphraseError | StateError | ManifestError | RecordingError
+    if isinstance(problem, ConfigError | PricesError):
+        _tell_each(problem.problems, terminal)
     elif isinstance(problem, SchemaDriftError):
         what, *tables_and_remedy = str(problem).splitlines()
         terminal.fail(what, tables_and_remedy)
-    elif isinstance(problem, Failure):
-        terminal.fail(problem.problem, problem.remedies)
     elif isinstance(problem, expected | UnreadableError | ScanError):
         terminal.fail(str(problem), getattr(problem, "__notes__", ()))
     else:
@@ -80,6 +93,11 @@ def _tell(problem: Exception, terminal: "Terminal") -> None:
             f"unexpected {name}" if os.environ.get(DEBUG) else f"unexpected {name}: {_first_line(problem)}",
             (f"This is a defect of Flatline. Run it again with {DEBUG}=1 to see where it happens.",),
         )
+
+
+def _tell_each(problems: Sequence[str], terminal: "Terminal") -> None:
+    for line in problems:
+        terminal.fail(line)
 
 
 def _first_line(problem: Exception) -> str:

@@ -1,4 +1,10 @@
-"""The Pulumi engine, through the Automation API: where its CLI is, which backend keeps a stack, what it is told."""
+"""The Pulumi engine, through the Automation API: where its CLI is, which backend keeps a stack, what it is told.
+
+The SDK is imported by the functions that need it: most commands only ask whether the engine keeps a stack, and would
+spend more time on the import than on all else.
+"""
+
+from __future__ import annotations
 
 import gzip
 import json
@@ -10,13 +16,12 @@ import urllib.error
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import yaml
-from pulumi import automation
-from pulumi._version import version as SDK_VERSION  # noqa: N812 - a constant in all but its name
-from pulumi.automation.errors import CommandError, InvalidVersionError
 
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
@@ -24,6 +29,10 @@ from cli.stacks import LOCAL_BACKEND, ROOT, Loaded, Stack, shown
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from render.passphrase import FILE_VARIABLE, VARIABLE, generated_file
+
+if TYPE_CHECKING:
+    from pulumi import automation
+    from pulumi.automation.errors import CommandError
 
 BACKEND_VARIABLE = "PULUMI_BACKEND_URL"
 DOWNLOAD_PATIENCE_SECONDS = 30.0
@@ -45,6 +54,9 @@ def installed() -> tuple[Cli | None, str]:
     on_path = shutil.which("pulumi") is not None
     if not on_path and not (_own_folder() / "bin" / "pulumi").is_file():
         return None, "there is no Pulumi CLI on the PATH"
+    from pulumi import automation
+    from pulumi.automation.errors import InvalidVersionError
+
     try:
         return Cli(automation.PulumiCommand(root=None if on_path else str(_own_folder()))), ""
     except InvalidVersionError as problem:
@@ -55,11 +67,15 @@ def installed() -> tuple[Cli | None, str]:
 
 def install(terminal: Terminal) -> tuple[Cli | None, str]:
     """Fetches the CLI of the SDK's version into the cache folder; without success, why not."""
+    from pulumi import automation
+    from pulumi._version import version as wanted
+    from pulumi.automation.errors import InvalidVersionError
+
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_PATIENCE_SECONDS)
     try:
-        with terminal.step(f"Fetching Pulumi {SDK_VERSION} from get.pulumi.com"):
-            return Cli(automation.PulumiCommand.install(root=str(_own_folder()), version=SDK_VERSION)), ""
+        with terminal.step(f"Fetching Pulumi {wanted} from get.pulumi.com"):
+            return Cli(automation.PulumiCommand.install(root=str(_own_folder()), version=wanted)), ""
     except urllib.error.URLError as problem:
         return None, f"Pulumi could not be fetched: {problem.reason}"
     except subprocess.CalledProcessError as problem:
@@ -84,6 +100,9 @@ def keeps(stack: Stack, cli: Cli | None) -> str | None:
     url = _chosen_backend()
     if cli is None or url is None:
         return None
+    from pulumi import automation
+    from pulumi.automation.errors import CommandError
+
     try:
         there = automation.LocalWorkspace(work_dir=str(ROOT), pulumi_command=cli.command).list_stacks()
     except CommandError as problem:
@@ -116,6 +135,8 @@ def opened(loaded: Loaded, cli: Cli, cluster: Cluster | None) -> Iterator[automa
 
     Raises Failure if the engine refuses.
     """
+    from pulumi import automation
+
     if not (ROOT / ".venv" / "bin" / "python").exists():
         raise Failure(
             "Pulumi runs the program with .venv, which is not there",
@@ -140,6 +161,8 @@ def opened(loaded: Loaded, cli: Cli, cluster: Cluster | None) -> Iterator[automa
 @contextmanager
 def engine_errors(what: str, *, shown_already: bool = False) -> Iterator[None]:
     """Turns what the engine reports into a Failure; with `shown_already` its output is not repeated."""
+    from pulumi.automation.errors import CommandError
+
     try:
         yield
     except CommandError as problem:
@@ -225,7 +248,7 @@ def _chosen_backend() -> str | None:
 
 def _own_folder() -> Path:
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "flatline" / f"pulumi-{SDK_VERSION}"
+    return Path(cache) / "flatline" / f"pulumi-{version('pulumi')}"
 
 
 def _local_resources(stack: Stack) -> bool:

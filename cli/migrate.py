@@ -18,7 +18,7 @@ from cli.failure import Failure
 from cli.port_forward import PortForward
 from cli.stacks import Loaded
 from cli.terminal import Terminal
-from migration import place, stores
+from migration import place
 from migration.archive import Archive
 from migration.errors import MigrationError
 from migration.place import Addresses, Reach
@@ -38,6 +38,8 @@ def opened(arguments: Namespace, loaded: Loaded, terminal: Terminal) -> Iterator
         names = place.physical_names(loaded.settings, _typed_buckets(arguments))
         with ExitStack() as held:
             reach = _reach(arguments, loaded, terminal, held)
+            from migration import stores  # and with it the clouds' SDKs: not before everything else is right
+
             yield held.enter_context(stores.opened(names, reach, readers=arguments.parallel))
     except MigrationError as problem:
         raise Failure(problem.problem, *problem.remedies) from None

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pulumi.runtime import config as runtime
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -422,6 +421,8 @@ class Settings(Strict):
     @classmethod
     def of_stack(cls) -> "Settings":
         """The settings of the stack that the program runs for. Raises SettingsError."""
+        from pulumi.runtime import config as runtime  # here alone: who reads a stack's file does without the SDK
+
         return load(runtime.CONFIG.get() or runtime.get_config_env())
 
     @property

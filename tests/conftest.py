@@ -1,5 +1,6 @@
 """Settings of every test."""
 
+import gc
 import os
 
 import pytest
@@ -14,5 +15,16 @@ settings.register_profile("flatline", deadline=None, derandomize=bool(os.environ
 settings.load_profile("flatline")
 
 
+# The classes of the SDKs are a million objects that stay: they are searched for garbage seldom.
+gc.set_threshold(50_000, 20, 100)
+
+LONG = ("tests/integration/", "tests/unit/cli/", "tests/unit/test_wait.py")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew, for review")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that at the end no process works alone (with --no-loadscope-reorder)."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))

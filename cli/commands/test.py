@@ -58,6 +58,7 @@ class Check:
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """The checks and pytest at the same time; pytest's status, or 1 if a check failed."""
     os.chdir(ROOT)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # hundreds of processes read the same modules
     with _started(_CHECKS[arguments.selection]) as checks, _pytest(arguments, terminal) as tests:
         failed = [check.name for check in checks if not check.report(terminal)]
         status = tests.finish()
@@ -75,7 +76,7 @@ def pytest_command(selection: str | None, passed_on: Sequence[str], *, colours: 
     """
     words = list(passed_on)
     together = INTERACTIVE.intersection(words) or any(word.startswith(("-n", "--numprocesses")) for word in words)
-    defaults = [] if together else ["-n", WORKERS, "--dist", "loadfile"]
+    defaults = [] if together else ["-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"]
     if colours:
         defaults.append("--color=yes")
     if selection in {"integration", "all"}:

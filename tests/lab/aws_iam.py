@@ -61,7 +61,18 @@ def _effect(request: Request, documents: Iterable[Document], effect: str) -> boo
 _ELEMENTS: Final = {"Sid", "Effect", "Action", "Resource", "Condition", "Principal"}
 
 
+_LOOKED_AT: Final[dict[int, Document]] = {}
+"""Documents without surprises, by identity. They are kept, so that no other one gets the same."""
+
+
 def _statements(document: Document) -> list[Document]:
+    if id(document) not in _LOOKED_AT:
+        _refuse_unknown(document)
+        _LOOKED_AT[id(document)] = document
+    return list(document["Statement"])
+
+
+def _refuse_unknown(document: Document) -> None:
     if document.keys() != {"Version", "Statement"} or document["Version"] != "2012-10-17":
         raise ValueError("a policy has a Version, 2012-10-17, and statements")
     for statement in document["Statement"]:
@@ -69,13 +80,12 @@ def _statements(document: Document) -> list[Document]:
             raise ValueError(f"a statement has elements that the evaluator does not know: {sorted(statement)}")
         if "${" in json.dumps(statement):
             raise ValueError("the evaluator does not know policy variables")
-    return list(document["Statement"])
 
 
 def _applies(request: Request, statement: Document) -> bool:
-    actions = (action.lower() for action in _listed(statement["Action"]))
+    wanted = request.action.lower()
     return (
-        any(_like(action, request.action.lower()) for action in actions)
+        any(_like(action.lower(), wanted) for action in _listed(statement["Action"]))
         and ("Resource" not in statement or any(_like(r, request.resource) for r in _listed(statement["Resource"])))
         and ("Principal" not in statement or _concerns(statement["Principal"], request.principal))
         and all(_holds(name, pairs, request.context) for name, pairs in statement.get("Condition", {}).items())

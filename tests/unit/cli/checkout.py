@@ -42,7 +42,7 @@ class Checkout:
         """A fresh checkout in an empty folder; a `small` one has a program that is quicker than the real one."""
         root = folder / "flatline"
         root.mkdir(parents=True)
-        ignore = shutil.ignore_patterns("__pycache__")
+        ignore = shutil.ignore_patterns("*.pyc.*")  # what another process is compiling just now
         for name in FOLDERS:
             shutil.copytree(REPOSITORY / name, root / name, ignore=ignore)
         for name in FILES:

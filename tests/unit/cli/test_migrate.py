@@ -201,11 +201,17 @@ def test_secrets_move_without_the_packages_of_the_move() -> None:
 # --- secrets ----------------------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="session")
+def _two(_whole: tuple[Checkout, str], tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    made = _whole[0].copy(tmp_path_factory.mktemp("two"))
+    made.succeed("stack", "new", "prod", "--domain", "flatline.internal")
+    return made
+
+
 @pytest.fixture
-def two(whole: Checkout) -> Checkout:
+def two(_two: Checkout, tmp_path: Path) -> Checkout:
     """A checkout of Flatline itself: the stack dev has been brought up, the stack prod has not."""
-    whole.succeed("stack", "new", "prod", "--domain", "flatline.internal")
-    return whole
+    return _two.copy(tmp_path / "copy")
 
 
 def bundle(checkout: Checkout, stack: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from cli.arguments import parse
 from cli.commands.test import pytest_command
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 
-DEFAULT = ["-n", "4", "--dist", "loadfile"]
+DEFAULT = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 
 @pytest.mark.parametrize(
