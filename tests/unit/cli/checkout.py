@@ -12,6 +12,9 @@ from typing import Any
 
 import yaml
 
+from tests.unit.cli import forked
+
+ENTERED = "FLATLINE_ENTERED"
 REPOSITORY = Path(__file__).parents[3]
 SMALL_PROGRAM = Path(__file__).with_name("small_program.py")
 FOLDERS = ("capacity", "cli", "components", "config", "migration", "policies", "programs", "render")
@@ -62,11 +65,18 @@ class Checkout:
         return Checkout(folder / "flatline", folder / "home", folder / "bin", dict(self.variables))
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
-        """Runs ./flatline without a terminal."""
+        """Runs ./flatline without a terminal, as it is once it is in a Python that has the packages.
+
+        How it gets there is for test_bootstrap: without FLATLINE_PYTHON, or with another one, it is started as typed.
+        """
+        environment = self.environment(**variables)
+        if environment["FLATLINE_PYTHON"] == sys.executable:
+            entered = {**environment, ENTERED: str(self.root.resolve())}
+            return forked.run(self.root / "flatline", words, environment=entered, stdin=stdin, timeout=300)
         return subprocess.run(
             [sys.executable, str(self.root / "flatline"), *words],
             cwd=self.root,
-            env=self.environment(**variables),
+            env=environment,
             input=stdin,
             capture_output=True,
             text=True,

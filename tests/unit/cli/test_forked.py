@@ -1,0 +1,67 @@
+"""A program that is run by tests.unit.cli.forked can't tell it from one that is started."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.unit.cli import forked
+from tests.unit.cli.checkout import Checkout
+
+WHAT_IT_SEES = """
+import json, os, sys
+import cli, config.settings
+variables = {name: value for name, value in os.environ.items() if name != "LC_CTYPE"}  # Python's own doing
+print(json.dumps([sys.argv, variables, os.getcwd(), cli.__file__, config.settings.__file__, __name__, __file__]))
+print(sys.stdin.read(), os.isatty(0), sys.stdout.encoding, "é")
+print("to stderr", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        WHAT_IT_SEES,
+        "import sys; sys.exit(3)",
+        "import sys; sys.exit('said')",
+        "import os; print('lost'); os.kill(os.getpid(), 15)",
+        "import os; os.write(1, b'raw'); os.write(2, b'raw')",
+        "import subprocess; subprocess.run(['/bin/sh', '-c', 'cat; echo child; echo child >&2'])",
+        "import threading; threading.Timer(0.1, print, ['late']).start()",
+        "import signal; print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM))",
+    ],
+)
+def test_it_sees_and_answers_the_same(checkout: Checkout, body: str) -> None:
+    program = checkout.root / "program.py"
+    program.write_text(body)
+    environment = checkout.environment(OWN="word")
+    started = subprocess.run(
+        [sys.executable, str(program), "a", "b c"],
+        cwd=checkout.root,
+        env=environment,
+        input="typed",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    done = forked.run(program, ["a", "b c"], environment=environment, stdin="typed", timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+def test_an_exception_is_shown(checkout: Checkout) -> None:
+    program = checkout.root / "program.py"
+    program.write_text("raise ValueError('said')")
+    done = forked.run(program, [], environment=checkout.environment(), stdin="", timeout=60)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.endswith("ValueError: said\n")
+
+
+def test_one_that_does_not_end_is_killed(checkout: Checkout, tmp_path: Path) -> None:
+    program = checkout.root / "program.py"
+    pid = tmp_path / "pid"
+    program.write_text(f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)")
+    with pytest.raises(subprocess.TimeoutExpired):
+        forked.run(program, [], environment=checkout.environment(), stdin="", timeout=2)
+    assert not Path("/proc", pid.read_text()).exists()
