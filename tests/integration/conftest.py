@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from tests.integration.deployed import deploy, rendered
 from tests.lab.fetch import skip_if_missing
-from tests.lab.kubernetes import Kubernetes
+from tests.lab.kubernetes import Changes, Kubernetes
 from tests.lab.namespace import require_private_namespace
 from tests.lab.otel import Collector
 from tests.lab.traefik import Traefik
@@ -29,6 +30,17 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory, worker_number: int) -> 
     """One cluster for the tests of this process, with Traefik's definitions as in k3s. Clean up your namespaces."""
     with _cluster(tmp_path_factory.mktemp("kubernetes"), 1 + POD_BLOCKS_PER_WORKER * worker_number) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def deployed_stack(
+    tmp_path_factory: pytest.TempPathFactory, worker_number: int
+) -> Iterator[tuple[Kubernetes, Path, Changes]]:
+    """A new cluster with stack dev on it, ready; where that is rendered, and what applying it changed."""
+    folder = tmp_path_factory.mktemp("deployed")
+    with _cluster(folder / "kubernetes", 4 + POD_BLOCKS_PER_WORKER * worker_number) as cluster:
+        manifests, _ = rendered(folder / "dev")
+        yield cluster, manifests, deploy(cluster, manifests)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from migration.dynamodb import DynamoTable
 from migration.place import Addresses, Reach, physical_names
 from migration.records import Collection
 from migration.stores import _bigtable
+from tests import forked
 from tests.lab.bigtable import BigtableEmulator
 from tests.lab.fetch import skip_if_missing
 from tests.lab.localstack import LocalStack
@@ -232,20 +233,9 @@ def environment(**variables: str) -> dict[str, str]:
     }
 
 
-def command(action: str, *words: str) -> list[str]:
-    return [sys.executable, "flatline", "migrate", action, *words]
-
-
 def run(action: str, *words: str, status: int = 0, variables: dict[str, str] | None = None) -> str:
     """What a command says on both channels. No content is ever in it."""
-    done = subprocess.run(
-        command(action, *words),
-        cwd=ROOT,
-        env=environment(**(variables or {})),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.flatline(ROOT, ["migrate", action, *words], environment=environment(**(variables or {})))
     said = done.stdout + done.stderr
     assert done.returncode == status, said
     assert SECRET.decode() not in said
@@ -298,7 +288,7 @@ def test_a_killed_load_is_run_again(archive: Path, source: Place, target: Place)
     def begun() -> bool:
         return bool(counting.scan(TableName="Messages", Select="COUNT", Limit=1)["Count"])
 
-    words = command("load", "--from", str(archive), *target.options())
+    words = [sys.executable, "flatline", "migrate", "load", "--from", str(archive), *target.options()]
     with subprocess.Popen(
         words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:

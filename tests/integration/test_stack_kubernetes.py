@@ -11,7 +11,7 @@ from render.recorder import record
 from render.values import SeededValues
 from tests.graph.stack import PROJECT, configuration, program
 from tests.integration.deployed import NAMESPACES, Object, deploy, labels, rendered
-from tests.lab.kubernetes import KubectlError, Kubernetes
+from tests.lab.kubernetes import Changes, KubectlError, Kubernetes
 from tests.lab.process import wait_until
 
 pytestmark = pytest.mark.integration
@@ -57,27 +57,23 @@ def rolled(before: dict[str, set[str]], after: dict[str, set[str]]) -> set[str]:
 
 
 def test_the_stack_becomes_ready_and_applying_it_again_changes_nothing(
-    own_kubernetes: Kubernetes, tmp_path: Path
+    deployed_stack: tuple[Kubernetes, Path, Changes],
 ) -> None:
-    folder, _ = rendered(tmp_path / "dev")
-    first = own_kubernetes.apply(folder)
+    cluster, folder, first = deployed_stack
     assert first.warnings == [], "Pod Security and the API server accept every object without a word"
     assert not first.changed
-    for namespace in NAMESPACES:
-        own_kubernetes.wait_ready(120, namespace)
-    assert own_kubernetes.apply(folder).nothing
+    assert cluster.apply(folder).nothing
 
-    assert {phase for phase, _ in claims(own_kubernetes).values()} == {"Bound"}
-    assert set(claims(own_kubernetes)) == {"database", "groups", "attachments", *(f"data-redis-{n}" for n in range(6))}
-    jobs = own_kubernetes.get("jobs", "flatline")
+    assert {phase for phase, _ in claims(cluster).values()} == {"Bound"}
+    assert set(claims(cluster)) == {"database", "groups", "attachments", *(f"data-redis-{n}" for n in range(6))}
+    jobs = cluster.get("jobs", "flatline")
     assert [job["status"]["succeeded"] for job in jobs] == [1]
-    assert len(pods(own_kubernetes)["redis"]) == 6
+    assert len(pods(cluster)["redis"]) == 6
 
 
-def test_pod_security_is_enforced(own_kubernetes: Kubernetes, tmp_path: Path) -> None:
+def test_pod_security_is_enforced(deployed_stack: tuple[Kubernetes, Path, Changes]) -> None:
     """The same namespaces refuse what is less closed, so the stack's pods are not merely let in."""
-    folder, _ = rendered(tmp_path / "dev")
-    own_kubernetes.apply([o for o in own_kubernetes.load(folder) if o["kind"] == "Namespace"])
+    cluster, _, _ = deployed_stack
     open_pod: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -85,10 +81,25 @@ def test_pod_security_is_enforced(own_kubernetes: Kubernetes, tmp_path: Path) ->
         "spec": {"containers": [{"name": "main", "image": "registry.test/main:1"}]},
     }
     with pytest.raises(KubectlError, match="violates PodSecurity"):
-        own_kubernetes.apply([open_pod])
+        cluster.apply([open_pod])
     metadata = {"name": "open", "namespace": "flatline-emulators"}
     with pytest.raises(KubectlError, match="violates PodSecurity"):
-        own_kubernetes.apply([{**open_pod, "metadata": metadata, "spec": {**open_pod["spec"], "hostNetwork": True}}])
+        cluster.apply([{**open_pod, "metadata": metadata, "spec": {**open_pod["spec"], "hostNetwork": True}}])
+
+
+def test_whisper_starts_after_what_it_waits_for(deployed_stack: tuple[Kubernetes, Path, Changes]) -> None:
+    """Every name that the init container waits for is a Service with ready endpoints."""
+    cluster, _, _ = deployed_stack
+    (pod,) = cluster.get("pods", "flatline", labels=labels("whisper"))
+    (wait,) = pod["spec"]["initContainers"]
+    targets = [argument for argument in wait["args"] if "://" in argument]
+    assert len(targets) == 3
+    for target in targets:
+        host = target.partition("://")[2].rpartition(":")[0]
+        service, namespace, _ = host.split(".")
+        slices = cluster.get("endpointslices", namespace, labels={"kubernetes.io/service-name": service})
+        ready = [e for found in slices for e in found["endpoints"] if e["conditions"]["ready"]]
+        assert ready, target
 
 
 def test_changes_roll_only_what_they_concern_and_volumes_stay(own_kubernetes: Kubernetes, tmp_path: Path) -> None:
@@ -132,22 +143,6 @@ def test_taking_it_down_leaves_the_data_and_bringing_it_back_uses_it(
     assert cluster.get("deployments", "flatline") == []
     deploy(cluster, folder)
     assert claims(cluster) == volumes
-
-
-def test_whisper_starts_after_what_it_waits_for(own_kubernetes: Kubernetes, tmp_path: Path) -> None:
-    """Every name that the init container waits for is a Service with ready endpoints."""
-    cluster = own_kubernetes
-    deploy(cluster, rendered(tmp_path / "dev")[0])
-    (pod,) = cluster.get("pods", "flatline", labels=labels("whisper"))
-    (wait,) = pod["spec"]["initContainers"]
-    targets = [argument for argument in wait["args"] if "://" in argument]
-    assert len(targets) == 3
-    for target in targets:
-        host = target.partition("://")[2].rpartition(":")[0]
-        service, namespace, _ = host.split(".")
-        slices = cluster.get("endpointslices", namespace, labels={"kubernetes.io/service-name": service})
-        ready = [e for found in slices for e in found["endpoints"] if e["conditions"]["ready"]]
-        assert ready, target
 
 
 def skeleton() -> list[Object]:

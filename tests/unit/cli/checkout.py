@@ -12,9 +12,8 @@ from typing import Any
 
 import yaml
 
-from tests.unit.cli import forked
+from tests import forked
 
-ENTERED = "FLATLINE_ENTERED"
 REPOSITORY = Path(__file__).parents[3]
 SMALL_PROGRAM = Path(__file__).with_name("small_program.py")
 FOLDERS = ("capacity", "cli", "components", "config", "migration", "policies", "programs", "render")
@@ -71,8 +70,7 @@ class Checkout:
         """
         environment = self.environment(**variables)
         if environment["FLATLINE_PYTHON"] == sys.executable:
-            entered = {**environment, ENTERED: str(self.root.resolve())}
-            return forked.run(self.root / "flatline", words, environment=entered, stdin=stdin, timeout=300)
+            return forked.flatline(self.root, words, environment=environment, stdin=stdin)
         return subprocess.run(
             [sys.executable, str(self.root / "flatline"), *words],
             cwd=self.root,

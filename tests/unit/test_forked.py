@@ -1,4 +1,4 @@
-"""A program that is run by tests.unit.cli.forked can't tell it from one that is started."""
+"""A program that is run by tests.forked can't tell it from one that is started."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli import forked
+from tests import forked
 from tests.unit.cli.checkout import Checkout
 
 WHAT_IT_SEES = """
@@ -17,6 +17,11 @@ print(json.dumps([sys.argv, variables, os.getcwd(), cli.__file__, config.setting
 print(sys.stdin.read(), os.isatty(0), sys.stdout.encoding, "é")
 print("to stderr", file=sys.stderr)
 """
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout.make(tmp_path / "fresh")
 
 
 @pytest.mark.parametrize(
