@@ -216,6 +216,8 @@ class LocalStack:
                 "PYTHONPATH": str(self._runtime / "site"),
                 "GATEWAY_LISTEN": f"0.0.0.0:{self.port}",
                 "FLATLINE_SEED_FILE": str(self.seed_file),
+                # DynamoDB Local lives for seconds: compiling what it runs well is most of its work
+                "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
             },
         )
         self._process.wait_ready(lambda: bool(self._init().get("completed")), seconds)
