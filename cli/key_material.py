@@ -89,7 +89,7 @@ def _values(loaded: Loaded, recording: Recording) -> dict[str, str]:
 def _arguments(loaded: Loaded) -> SecretsArgs:
     settings = loaded.settings.secrets
     return SecretsArgs(
-        epochs={name: (setting.epoch, setting.used) for name, setting in settings.items()},
+        epochs={name: setting.epochs for name, setting in settings.items()},
         provided={name: setting.value.get_secret_value() for name, setting in settings.items() if setting.value},
     )
 

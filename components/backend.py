@@ -122,9 +122,7 @@ def ground(settings: Settings, opts: pulumi.ResourceOptions) -> Ground:
                     upload_days=settings.cdn.retention_days,
                     unfinished_upload_days=-(-settings.cdn.incomplete_retention_hours // 24),
                     upload_keys={
-                        signer: (made.epoch, made.used)
-                        for signer in objects.SIGNERS
-                        for made in (settings.secret(f"cdn0-{signer}-secret-key"),)
+                        signer: settings.secret(f"cdn0-{signer}-secret-key").epochs for signer in objects.SIGNERS
                     },
                 ),
                 opts,

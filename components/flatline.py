@@ -222,7 +222,7 @@ class Flatline(Component):
 def _secrets(settings: Settings, issued: Mapping[str, pulumi.Input[str]]) -> SecretsArgs:
     return SecretsArgs(
         issued=issued,
-        epochs={secret: (setting.epoch, setting.used) for secret, setting in settings.secrets.items()},
+        epochs={secret: setting.epochs for secret, setting in settings.secrets.items()},
         provided={
             secret: setting.value.get_secret_value()
             for secret, setting in settings.secrets.items()

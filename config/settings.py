@@ -209,6 +209,11 @@ class SecretSetting(Strict):
         """The epoch whose value is used."""
         return self.active_epoch or self.epoch
 
+    @property
+    def epochs(self) -> tuple[int, int]:
+        """The newest one, and the one whose value is used."""
+        return self.epoch, self.used
+
     @model_validator(mode="after")
     def _active_exists(self) -> Self:
         if self.used > self.epoch:
