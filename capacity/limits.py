@@ -40,8 +40,10 @@ LARGEST_MEMORY = 32 * GIB
 """A Redis node in the cluster that a Kubernetes node still has room for."""
 
 EPHEMERAL_PORTS = 28_232
-UPLOAD_CORES = 8
 """Source ports of a pod for connections to one address and port: 32768 to 60999 (`ip_local_port_range`)."""
+
+UPLOAD_CORES = 8
+"""Of the one pod that uploads have, the largest that is assumed; each carries `Workload.cdn_mib`."""
 
 _DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide"
 QUOTAS = f"{_DYNAMODB}/ServiceQuotas.html"

@@ -25,7 +25,7 @@ import yaml
 
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
-from cli.stacks import LOCAL_BACKEND, ROOT, Loaded, Stack, shown
+from cli.stacks import CACHE, LOCAL_BACKEND, ROOT, Loaded, Stack, shown
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from render.passphrase import FILE_VARIABLE, VARIABLE, generated_file
@@ -247,8 +247,7 @@ def _chosen_backend() -> str | None:
 
 
 def _own_folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "flatline" / f"pulumi-{version('pulumi')}"
+    return CACHE / f"pulumi-{version('pulumi')}"
 
 
 def _local_resources(stack: Stack) -> bool:

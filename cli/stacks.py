@@ -14,6 +14,8 @@ from render.stack_file import StackConfig
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "state"
 BUILD = ROOT / "build"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "flatline"
+"""What is fetched, or made to be faster; it may be deleted at any time."""
 LOCAL_BACKEND = STATE / "pulumi"
 """Pulumi's state where nobody has chosen another backend."""
 

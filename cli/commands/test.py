@@ -9,10 +9,9 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
-from cli.stacks import ROOT
+from cli.stacks import CACHE, ROOT
 from cli.terminal import Terminal
 
 WORKERS = "4"
@@ -22,9 +21,9 @@ NO_TESTS_COLLECTED = 5
 _PYTHON = sys.executable
 _LINT = ("lint", (_PYTHON, "-m", "ruff", "check", ".", "flatline"))
 _FORMAT = ("format", (_PYTHON, "-m", "ruff", "format", "--check", ".", "flatline"))
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "flatline" / "mypy"
+_KNOWN_TYPES = str(CACHE / "mypy")
 """What it knows of the SDKs outlives the clone: reading those of two clouds takes a minute."""
-_TYPES = ("types", (_PYTHON, "-m", "mypy", "--cache-dir", str(_CACHE), "--scripts-are-modules", ".", "flatline"))
+_TYPES = ("types", (_PYTHON, "-m", "mypy", "--cache-dir", _KNOWN_TYPES, "--scripts-are-modules", ".", "flatline"))
 
 _CHECKS = {
     None: (_LINT, _FORMAT, _TYPES),

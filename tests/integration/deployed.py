@@ -11,7 +11,7 @@ from render.recorder import Recording, record
 from render.values import SeededValues
 from tests.graph.stack import PROJECT, Stack, configuration, program
 from tests.lab.echo import Echo
-from tests.lab.kubernetes import Changes, Kubernetes
+from tests.lab.kubernetes import Changes, Kubernetes, Source
 
 Object = dict[str, Any]
 
@@ -30,9 +30,9 @@ def rendered(folder: Path, **settings: str) -> tuple[Path, Recording]:
     return folder, recording
 
 
-def deploy(cluster: Kubernetes, folder: Path) -> Changes:
-    """Applies a rendered folder and waits until everything in it is ready; what applying it changed."""
-    changes = cluster.apply(folder)
+def deploy(cluster: Kubernetes, source: Source) -> Changes:
+    """Applies a rendered folder, or objects, and waits until all of it is ready; what applying it changed."""
+    changes = cluster.apply(source)
     for namespace in NAMESPACES:
         cluster.wait_ready(120, namespace)
     return changes

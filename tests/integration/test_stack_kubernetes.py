@@ -173,9 +173,7 @@ def test_an_upgrade_from_the_version_before_rolls_only_what_changed(own_kubernet
     running: dict[str, set[str]] = {}
     for version in (previous, now):
         before, running = running, {}
-        cluster.apply(version)
-        for namespace in NAMESPACES:
-            cluster.wait_ready(120, namespace)
+        deploy(cluster, version)
         running = pods(cluster)
         assert not volumes or claims(cluster) == volumes
         volumes = claims(cluster)

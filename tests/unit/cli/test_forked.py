@@ -19,11 +19,6 @@ print("to stderr", file=sys.stderr)
 """
 
 
-@pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
-    return Checkout.make(tmp_path / "fresh")
-
-
 @pytest.mark.parametrize(
     "body",
     [
