@@ -211,9 +211,10 @@ def _environment(loaded: Loaded) -> dict[str, str]:
     }
     if _chosen_backend() is None:
         variables[BACKEND_VARIABLE] = _LOCAL_URL
-    if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ and _by_passphrase(loaded.stack):
-        loaded.passphrase.find()
-        variables[FILE_VARIABLE] = str(generated_file(PROJECT, loaded.stack.name))
+    if _by_passphrase(loaded.stack):
+        loaded.passphrase.find()  # refuses an empty one, and a file that others can read
+        if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ:
+            variables[FILE_VARIABLE] = str(generated_file(PROJECT, loaded.stack.name))
     return variables
 
 

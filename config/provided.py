@@ -2,6 +2,8 @@
 
 import base64
 import binascii
+from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 from cryptography import x509
@@ -20,6 +22,8 @@ LENGTHS = {"server-params": 2721, "generic-params": 385, "curve25519": 32}
 
 def certificate_chain(value: str) -> str:
     """A PEM text of one or more X.509 certificates."""
+    if "PRIVATE KEY-----" in value:
+        raise ValueError("holds a private key; write certificates alone here, and the key into privateKey, encrypted")
     try:
         x509.load_pem_x509_certificates(value.encode())
     except ValueError:
@@ -82,6 +86,32 @@ def check_secret(secret: Secret, value: str) -> None:
         raise ValueError(
             f"{secret.name}: value has {len(data)} bytes; write {encoding} of {secret.length} or more random bytes"
         )
+
+
+def check_random(secret: Secret, value: str) -> None:
+    """That a value which `check_secret` takes looks random. For a new value: one that is in use stays in use."""
+    encoding = secret.readers[0].encoding
+    data = decode(value, encoding)
+    if is_predictable(data) or is_predictable(value.encode(), share=0.5):
+        raise ValueError(
+            f"{secret.name}: value is not random (it repeats itself, or counts); "
+            f"write {encoding} of {len(data)} bytes from a random generator, such as openssl rand"
+        )
+
+
+def is_predictable(data: bytes, share: float = 0.25) -> bool:
+    """Whether bytes obviously come from no random generator.
+
+    That is so where one step from a byte to the next (none, when it repeats itself; one, when it counts) makes up
+    more than `share` of all steps, where a shorter text is repeated, or where few different bytes occur. Sixteen
+    random bytes look so less than once in a million times, longer ones never.
+    """
+    steps = Counter((b - a) % 256 for a, b in pairwise(data))
+    if steps and steps.most_common(1)[0][1] > share * steps.total() + 1:
+        return True
+    if data in (data + data)[1:-1]:
+        return True
+    return share < 0.5 and len(set(data)) < min(len(data), 128) / 2
 
 
 def decode(value: str, encoding: str) -> bytes:

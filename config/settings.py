@@ -573,10 +573,10 @@ def _problems(error: ValidationError) -> list[str]:
             names = re.findall("'(.*?)'", context["expected"])
             text = f"is no known key;{_suggest(path[-1], names)}"
         elif kind == "value_error":
-            shown = f'"{entry["input"]}" ' if isinstance(entry["input"], str) and not _is_secret(path) else ""
+            shown = f"{_shown(entry['input'])} " if isinstance(entry["input"], str) and not _is_secret(path) else ""
             text = f"{shown}{context['error']}"
         else:
-            given = "a secret of the wrong type" if _is_secret(path) else _shown(entry["input"])
+            given = "of the wrong type" if _is_secret(path) else _shown(entry["input"])
             text = _REMEDIES.get(kind, "is {given}; " + entry["msg"]).format(given=given, **context)
         plain = text.startswith(("is ", "has ", "names "))
         if not any(key.startswith(f"{other}.") and "no known key" in lines[other] for other in lines):
@@ -592,13 +592,26 @@ _NOT_KEYS = {
 }
 
 
+_KEY_BLOCKS = (["secrets"], ["certificates", "provided"])
+_LONGEST_SHOWN = 60
+
+
 def _is_secret(path: list[str]) -> bool:
-    return bool(path) and path[-1] in {"value", "privateKey"}
+    """Whether key material belongs somewhere below this key, so that it may have been pasted a line too high."""
+    return any(path[: len(block)] == block for block in _KEY_BLOCKS)
 
 
 def _shown(value: Any) -> str:
+    """A value in a message. A text that may be a key, because it is long or has several lines, is only described."""
+    if isinstance(value, str):
+        line = value.strip()
+        if "PRIVATE KEY" in line:
+            return "a private key (not shown)"
+        if "\n" in line or len(line) > _LONGEST_SHOWN:
+            return f"a text of {len(line)} characters"
+        return f'"{value}"'
     names = {dict: "a block", list: "a list", type(None): "nothing", bool: str(value).lower()}
-    return names.get(type(value)) or (f'"{value[:60]}"' if isinstance(value, str) else str(value))
+    return names.get(type(value)) or str(value)
 
 
 def _siblings(path: list[str]) -> list[str]:

@@ -11,6 +11,9 @@ tree or the new one. Files that an earlier run did not write are never touched: 
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
+import glob
 import json
 import os
 import re
@@ -303,6 +306,7 @@ def _replace(directory: Path, files: Mapping[str, bytes]) -> tuple[tuple[str, ..
     """Makes ``directory`` hold exactly ``files``. Returns the names changed and removed."""
     previous = directory.with_name(f".{directory.name}.previous")
     _finish_interrupted(directory, previous)
+    remove_unfinished(directory)
     before = _written_before(directory)
     inventory = "".join(f"{name}\n" for name in sorted(files)).encode()
     wanted = {**files, INVENTORY: inventory}
@@ -312,19 +316,59 @@ def _replace(directory: Path, files: Mapping[str, bytes]) -> tuple[tuple[str, ..
         directory.chmod(0o700)
         return changed, removed
     directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}."))
+    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=_unfinished_prefix(directory)))
     try:
-        for name, content in wanted.items():
-            _write_private(fresh / name, content)
-        if directory.exists():
-            directory.rename(previous)
-        fresh.rename(directory)
+        with _in_use(fresh):
+            for name, content in wanted.items():
+                _write_private(fresh / name, content)
+            if directory.exists():
+                directory.rename(previous)
+            fresh.rename(directory)
     except BaseException:
         shutil.rmtree(fresh, ignore_errors=True)
         _finish_interrupted(directory, previous)
         raise
     shutil.rmtree(previous, ignore_errors=True)
     return changed, removed
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Removes what runs that were killed left beside ``directory`` while they wrote it: it holds secrets.
+
+    What another run is writing just now stays. So does everything that no run of Flatline makes.
+    """
+    now = re.escape(_unfinished_prefix(directory))
+    before = re.escape(f".{directory.name}.")  # the name that earlier versions gave
+    name = re.compile(rf"({now}|{before}(?!previous$))[a-z0-9_]{{8}}")
+    for path in sorted(directory.parent.glob(f".{glob.escape(directory.name)}.*")):
+        if name.fullmatch(path.name) and _is_unfinished(path):
+            with contextlib.suppress(BlockingIOError), _in_use(path):
+                shutil.rmtree(path)
+
+
+def _unfinished_prefix(directory: Path) -> str:
+    return f".{directory.name}.unfinished-"
+
+
+def _is_unfinished(path: Path) -> bool:
+    """Whether a directory is as a run makes it: private, with nothing in it but rendered files."""
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) != 0o700 or found.st_uid != os.getuid():
+        return False
+    return all(
+        _is_file(each) and (each.suffix in {".yaml", ".json"} or each.name == INVENTORY) for each in path.iterdir()
+    )
+
+
+@contextlib.contextmanager
+def _in_use(directory: Path) -> Iterator[None]:
+    """Holds a lock on a directory. Raises BlockingIOError if another run has it."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _finish_interrupted(directory: Path, previous: Path) -> None:

@@ -110,17 +110,28 @@ def find(
 
     With none of them, and ``may_create()`` true (a local stack that has nothing encrypted yet), a new one is
     written to ``<XDG_CONFIG_HOME or ~/.config>/flatline/<project>-<stack>.passphrase``, mode 0600.
-    Raises ``PassphraseError`` when there is none and none may be made, or when the file is open to others.
+    Raises ``PassphraseError`` when there is none and none may be made, when it is empty, or when the file is open to
+    others.
     """
     if VARIABLE in environment:
-        return Source(environment[VARIABLE], f"the variable {VARIABLE}")
+        if environment[VARIABLE].strip():
+            return Source(environment[VARIABLE], f"the variable {VARIABLE}")
+        if may_create():
+            raise PassphraseError(
+                f"{VARIABLE} is set to an empty text, which protects nothing: give it a passphrase, or unset it"
+            )
+        # What an earlier version encrypted so can still be read.
+        return Source(environment[VARIABLE], f"the variable {VARIABLE}, which is empty: it protects nothing")
     if environment.get(FILE_VARIABLE):
         path = Path(environment[FILE_VARIABLE]).expanduser()
-        return Source(_read(path, FILE_VARIABLE), f"the file {path} ({FILE_VARIABLE})")
+        text = _read(path, FILE_VARIABLE)
+        _refuse_if_open(path)
+        return Source(text, f"the file {path} ({FILE_VARIABLE})")
     path = generated_file(project, stack, environment)
     if path.exists():
+        text = _read(path, "the passphrase file")
         _refuse_if_open(path)
-        return Source(_read(path, "the passphrase file"), f"the file {path}")
+        return Source(text, f"the file {path}")
     if not may_create():
         raise PassphraseError(
             f"no passphrase for the secrets of stack {stack}: neither {VARIABLE} nor {FILE_VARIABLE} is set, and"

@@ -68,6 +68,7 @@ def _value(secret: Secret, terminal: Terminal) -> str:
         raise Failure(f"{secret.name}: there is no value", "Type it, or give it on standard input.")
     try:
         provided.check_secret(secret, value)
+        provided.check_random(secret, value)
     except ValueError as problem:
         raise Failure(str(problem)) from None
     return value

@@ -1,6 +1,8 @@
 """Each mistake in the configuration gives one clear line, and never shows a secret."""
 
+import base64
 import json
+import secrets
 import string
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +16,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config import provided
 from config.forms import quantity_bytes
 from config.images import IMAGES
 from config.schema.secrets import BY_NAME
@@ -273,3 +276,82 @@ class TestBroughtCertificate:
 @pytest.mark.parametrize(("text", "size"), [("1Ki", 1024), ("3Mi", 3 * 2**20), ("2Gi", 2**31), ("1Ti", 2**40)])
 def test_sizes_are_binary(text: str, size: int) -> None:
     assert quantity_bytes(text) == size
+
+    @pytest.mark.parametrize("key", ["certificate", "authority"])
+    def test_a_private_key_in_the_wrong_place_is_not_shown(self, key: str) -> None:
+        pasted = pem(self.KEY)
+        for text in (pasted, self.block()["provided"]["certificate"] + pasted, f"  {pasted}"):
+            (line,) = problems(domain="chat.example.org", certificates=self.block(**{key: text}))
+            assert f"certificates.provided.{key}" in line
+            assert "holds a private key" in line
+            assert not [secret for secret in pasted.splitlines()[1:-1] if secret in line]
+
+
+KEY_TEXT = pem(ec.generate_private_key(ec.SECP256R1()))
+SECRET_TEXT = secrets.token_hex(32)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [KEY_TEXT, SECRET_TEXT, KEY_TEXT.replace("\n", ""), " ".join(KEY_TEXT.split())],
+    ids=["key", "secret", "key in a line", "key with spaces"],
+)
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"certificates": {"provided": "TEXT"}},
+        {"certificates": {"provided": {"certificate": "TEXT", "privateKey": "TEXT", "authority": "TEXT"}}},
+        {"certificates": "TEXT"},
+        {"certificates": {"leaf": {"epoch": "TEXT"}}},
+        {"secrets": {"turn": "TEXT"}},
+        {"secrets": {"turn": {"epoch": "TEXT"}}},
+        {"secrets": {"turn": {"value": ["TEXT"]}}},
+        {"secrets": "TEXT"},
+        {"domain": "TEXT"},
+        {"namespace": "TEXT"},
+        {"turn": {"host": "TEXT"}},
+        {"turn": {"host": "turn.example.org", "port": "TEXT"}},
+        {"images": {"registry": "TEXT/"}},
+        {"whisper": "TEXT"},
+        {"redis": {"masters": "TEXT"}},
+    ],
+    ids=json.dumps,
+)
+def test_what_may_be_a_secret_is_never_shown(block: dict[str, Any], text: str) -> None:
+    pasted = json.loads(json.dumps(block).replace("TEXT", json.dumps(text)[1:-1]))
+    said = "\n".join(problems(**pasted))
+    assert said
+    pieces = [text[at : at + 16] for at in range(30, len(text) - 40, 16)]
+    assert not [piece for piece in pieces if piece in said]
+
+
+PREDICTABLE = [
+    bytes(32),
+    b"\xff" * 32,
+    bytes(range(32)),
+    bytes(range(0, 256, 8)),
+    bytes(range(255, 223, -1)),
+    b"\x01\x23\x45\x67\x89\xab\xcd\xef" * 4,
+    b"passwordpassword" * 2,
+    bytes(31) + b"\x01",
+    secrets.token_bytes(4) + bytes(28),
+    secrets.token_bytes(5) * 7,
+]
+
+
+@pytest.mark.parametrize("name", ["turn", "noise-tunnel", "link-device", "attachments"])
+@pytest.mark.parametrize("data", PREDICTABLE, ids=range(len(PREDICTABLE)))
+def test_a_secret_without_entropy_is_refused(name: str, data: bytes) -> None:
+    secret = BY_NAME[name]
+    data = data[: provided.LENGTHS.get(secret.kind, len(data))]
+    value = data.hex() if secret.readers[0].encoding == "hex" else base64.b64encode(data).decode()
+    with pytest.raises(ValueError, match="is not random") as refused:
+        provided.check_random(secret, value)
+    assert value not in str(refused.value)
+
+
+def test_random_values_are_taken() -> None:
+    for _ in range(2000):
+        assert not provided.is_predictable(secrets.token_bytes(32))
+        assert not provided.is_predictable(secrets.token_hex(32).encode(), share=0.5)
+        assert not provided.is_predictable(base64.b64encode(secrets.token_bytes(32)), share=0.5)

@@ -259,7 +259,14 @@ def test_moving_twice_changes_nothing(two: Checkout) -> None:
 
 
 def test_values_that_differ_are_kept(two: Checkout) -> None:
-    two.succeed("secret", "set", "turn", "--stack", "prod", stdin="ab" * 32)
+    two.succeed(
+        "secret",
+        "set",
+        "turn",
+        "--stack",
+        "prod",
+        stdin="0854728bd6f092bbff2743d36b21866776f371d4e79c7eba04a9be498f775f93",
+    )
     before = two.file("prod").read_bytes()
     said = two.fail("migrate", "secrets", "--from-stack", "dev", "--to-stack", "prod")
     assert "has values of its own, which differ: turn" in said

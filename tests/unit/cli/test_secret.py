@@ -9,7 +9,7 @@ from cli import stack_edit
 from cli.failure import Failure
 from tests.unit.cli.checkout import Checkout
 
-VALUE = "ab" * 32
+VALUE = "f389e4e6033a5b1df128250eed059a2988fd9eda6bd603a7bbfffa62e7681b99"
 
 COMMENTED = """\
 # The family's server.
@@ -73,6 +73,8 @@ def test_another_passphrase_is_refused(checkout: Checkout) -> None:
     [
         ("turn", "x" * 70, "not hex"),
         ("turn", "abcd", "2 bytes"),
+        ("turn", "00" * 32, "not random"),
+        ("turn", "0123456789abcdef" * 4, "not random"),
         ("zk-server", "c2VjcmV0dmFsdWU=", "exactly 2721"),
         ("link-device", "not base64!", "not base64"),
         ("fcm", "{}", "cannot be brought"),

@@ -1,9 +1,11 @@
 """Manifests: what is written, when it changes, and what is never touched."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
+import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -361,3 +363,48 @@ class TestWrite:
         assert summary.changed == ()
         assert contents(out) == expected
         assert os.listdir(tmp_path) == ["out"]
+
+    def test_killed_while_it_writes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        out = tmp_path / "out"
+        write(run(whole), out)
+        recording = run(whole, values=SeededValues("other"))
+        child = os.fork()
+        if child == 0:
+            write_private, written = manifests._write_private, []
+
+            def die_at_the_third(path: Path, content: bytes) -> None:
+                write_private(path, content)
+                written.append(path)
+                if len(written) == 3:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            monkeypatch.setattr(manifests, "_write_private", die_at_the_third)
+            write(recording, out)
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+        assert len(os.listdir(tmp_path)) == 2
+        write(run(whole), out)  # nothing has changed, so nothing is written: it is removed all the same
+        assert os.listdir(tmp_path) == ["out"]
+
+    def test_what_an_earlier_version_left(self, tmp_path: Path) -> None:
+        left = tmp_path / ".out.a1b2c3_4"
+        left.mkdir(mode=0o700)
+        (left / "10-secret_certificate.yaml").touch(mode=0o600)
+        write(run(whole), tmp_path / "out")
+        assert os.listdir(tmp_path) == ["out"]
+
+    @pytest.mark.parametrize("name", [".out.unfinished-a1b2c3_4", ".out.a1b2c3_4"])
+    def test_what_is_not_left_by_a_run_stays(self, tmp_path: Path, name: str) -> None:
+        used, foreign, other = tmp_path / name, tmp_path / name.replace("a1", "zz"), tmp_path / ".out.x.a1b2c3_4"
+        for path in (used, foreign, other):
+            path.mkdir(mode=0o700)
+        (foreign / "notes.txt").touch()
+        descriptor = os.open(used, os.O_RDONLY)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            write(run(whole), tmp_path / "out")
+        finally:
+            os.close(descriptor)
+        assert used.is_dir()
+        assert (foreign / "notes.txt").exists()
+        assert other.is_dir()

@@ -100,8 +100,30 @@ class TestFind:
         assert found.text == " as it is "
         assert "PULUMI_CONFIG_PASSPHRASE" in found.origin
 
+    @pytest.mark.parametrize("text", ["", " ", "\n\t"])
+    def test_an_empty_one_encrypts_nothing_new(self, tmp_path: Path, text: str) -> None:
+        variables = environment(tmp_path, PULUMI_CONFIG_PASSPHRASE=text)
+        with pytest.raises(PassphraseError, match="PULUMI_CONFIG_PASSPHRASE is set to an empty text"):
+            find("p", "s", may_create=lambda: True, environment=variables)
+        assert not (tmp_path / ".config").exists()
+
+    def test_what_an_empty_one_encrypted_can_be_read(self, tmp_path: Path) -> None:
+        found = find("p", "s", may_create=lambda: False, environment=environment(tmp_path, PULUMI_CONFIG_PASSPHRASE=""))
+        assert found.text == ""
+        assert "protects nothing" in found.origin
+
+    @pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+    def test_a_named_file_that_others_can_read(self, tmp_path: Path, mode: int) -> None:
+        file = tmp_path / "file"
+        file.write_text("from the file")
+        file.chmod(mode)
+        variables = environment(tmp_path, PULUMI_CONFIG_PASSPHRASE_FILE=str(file))
+        with pytest.raises(PassphraseError, match=f"mode {mode:04o}.*chmod 600"):
+            find("p", "s", may_create=lambda: False, environment=variables)
+
     def test_file_without_surrounding_space(self, tmp_path: Path) -> None:
         file = tmp_path / "file"
+        file.touch(mode=0o600)
         file.write_text("  from the file\n\n")
         variables = environment(tmp_path, PULUMI_CONFIG_PASSPHRASE_FILE=str(file))
         assert find("p", "s", may_create=lambda: False, environment=variables).text == "from the file"
@@ -153,6 +175,7 @@ class TestFind:
 
         def meanwhile() -> bool:
             file.parent.mkdir(parents=True)
+            file.touch(mode=0o600)
             file.write_text("theirs\n")
             return True
 
