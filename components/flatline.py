@@ -23,11 +23,11 @@ from components.services.whisper import Whisper, WhisperArgs
 from components.traefik import LoadBalancer, LoadBalancerArgs, Traefik, TraefikArgs
 from config.forms import quantity_bytes
 from config.images import IMAGES
+from config.schema.hosts import PUBLIC_HOSTS
 from config.settings import DevelopmentRegistration as DevelopmentSettings
 from config.settings import EgressName, Settings
 
 HOUR, DAY = 3600, 86400
-PUBLIC_HOSTS = ("whisper", "storage", "cdn0", "cdn3")
 
 
 @dataclass(frozen=True, kw_only=True)

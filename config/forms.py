@@ -107,9 +107,11 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Epoch = Annotated[int, Field(ge=1, le=1000)]
 
 
-def _matching(pattern: str, what: str) -> AfterValidator:
+def matching(pattern: str, what: str) -> AfterValidator:
+    """A text that matches `pattern` as a whole; `what` is what the error says otherwise."""
+
     def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
+        if not re.fullmatch(pattern, value, re.ASCII):
             raise ValueError(what)
         return value
 
@@ -118,16 +120,16 @@ def _matching(pattern: str, what: str) -> AfterValidator:
 
 AwsRegion = Annotated[
     str,
-    _matching(
+    matching(
         # the partition of China has other addresses for its services
         r"(?!cn-)[a-z]{2}(-[a-z]+)+-[1-9]",
         "is no AWS region that Flatline knows; write one such as eu-central-1 (not one of China)",
     ),
 ]
-AwsAccount = Annotated[str, _matching(r"[0-9]{12}", "is no AWS account; write its 12 digits in quotes")]
+AwsAccount = Annotated[str, matching(r"[0-9]{12}", "is no AWS account; write its 12 digits in quotes")]
 NamePrefix = Annotated[
     str,
-    _matching(
+    matching(
         r"(?=.{3,20}$)(?!sg-|sthree-|amzn-)[a-z][a-z0-9]*(-[a-z0-9]+)*",
         "is no prefix of names; write 3 to 20 of a-z, 0-9 and inner hyphens, such as flatline-prod (AWS keeps sg-, "
         "sthree- and amzn- for itself)",
@@ -135,26 +137,26 @@ NamePrefix = Annotated[
 ]
 KeyArn = Annotated[
     str,
-    _matching(
+    matching(
         r"arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]+",
         "is no key of KMS; write its ARN, arn:aws:kms:<region>:<account>:key/<id>",
     ),
 ]
-VpcId = Annotated[str, _matching(r"vpc-[0-9a-f]{8,17}", "is no VPC; write its id, vpc-...")]
-SubnetId = Annotated[str, _matching(r"subnet-[0-9a-f]{8,17}", "is no subnet; write its id, subnet-...")]
-HostedZone = Annotated[str, _matching(r"Z[A-Z0-9]{5,31}", "is no hosted zone of Route 53; write its id, Z...")]
+VpcId = Annotated[str, matching(r"vpc-[0-9a-f]{8,17}", "is no VPC; write its id, vpc-...")]
+SubnetId = Annotated[str, matching(r"subnet-[0-9a-f]{8,17}", "is no subnet; write its id, subnet-...")]
+HostedZone = Annotated[str, matching(r"Z[A-Z0-9]{5,31}", "is no hosted zone of Route 53; write its id, Z...")]
 Issuer = Annotated[
     str,
-    _matching(
+    matching(
         r"https://[a-z0-9.-]+(/[A-Za-z0-9._/-]*[A-Za-z0-9_-])?",
         "is no issuer; write the https:// address of the cluster's service account issuer, without a slash at its end",
     ),
 ]
 GcpProject = Annotated[
-    str, _matching(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "is no project id of Google Cloud; write it, not name or number")
+    str, matching(r"[a-z][a-z0-9-]{4,28}[a-z0-9]", "is no project id of Google Cloud; write it, not name or number")
 ]
-GcpZone = Annotated[str, _matching(r"[a-z]+-[a-z]+[0-9]+-[a-f]", "is no zone; write one such as europe-west3-a")]
+GcpZone = Annotated[str, matching(r"[a-z]+-[a-z]+[0-9]+-[a-f]", "is no zone; write one such as europe-west3-a")]
 BigtableInstanceId = Annotated[
     str,
-    _matching(r"[a-z][a-z0-9-]{4,31}[a-z0-9]", "is no instance id; write 6 to 33 of a-z, 0-9 and inner hyphens"),
+    matching(r"[a-z][a-z0-9-]{4,31}[a-z0-9]", "is no instance id; write 6 to 33 of a-z, 0-9 and inner hyphens"),
 ]

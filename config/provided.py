@@ -53,21 +53,6 @@ def check_key(certificate: str, private_key: str) -> None:
         raise ValueError("privateKey: is weak; write an RSA key of 2048 bits or an ECDSA key of 256 bits, or more")
 
 
-def check_names(certificate: str, domain: str) -> None:
-    """That a certificate covers `*.<domain>`."""
-    leaf = x509.load_pem_x509_certificates(certificate.encode())[0]
-    try:
-        names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        covered = names.get_values_for_type(x509.DNSName)
-    except x509.ExtensionNotFound:
-        covered = []
-    if f"*.{domain}" not in covered:
-        raise ValueError(
-            f"certificates.provided.certificate: does not cover *.{domain}; "
-            f"bring one whose subject alternative names do (it covers {', '.join(covered) or 'none'})"
-        )
-
-
 def check_secret(secret: Secret, value: str) -> None:
     """That a value of the operator's has the form that the secret's first reader takes."""
     encoding = secret.readers[0].encoding

@@ -8,6 +8,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -22,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from config import provided
+from config import certificate_chain, provided
 from config.forms import (
     Cidr,
     Digest,
@@ -37,6 +38,7 @@ from config.forms import (
     quantity_bytes,
 )
 from config.images import IMAGES, ImageName
+from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
 from config.services.whisper import MESSAGE_RETENTION_DAYS
@@ -495,8 +497,13 @@ class Settings(Strict):
 
     @model_validator(mode="after")
     def _certificate_covers_domain(self) -> Self:
-        if self.certificates.provided is not None:
-            provided.check_names(self.certificates.provided.certificate, self.domain)
+        brought = self.certificates.provided
+        if brought is not None:
+            hosts = [self.host(name) for name in (*PUBLIC_HOSTS, *(ADMIN_HOSTS if self.expose_admin else ()))]
+            try:
+                certificate_chain.verify(brought.certificate, brought.authority, hosts, datetime.now(UTC))
+            except ValueError as problem:
+                raise ValueError(f"certificates.provided.{problem}") from None
         return self
 
 
@@ -545,6 +552,7 @@ _REMEDIES = {
     "model_attributes_type": "is {given}; write a block of keys",
     "list_type": "is {given}; write a list",
     "float_type": "is {given}; write a number",
+    "finite_number": "is {given}; write a number",
     "missing": "is missing; write it",
     "none_required": "is {given}; remove it",
     "greater_than_equal": "is {given}; write {ge} or more",

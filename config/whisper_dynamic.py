@@ -1,16 +1,23 @@
 """Whisper's dynamic configuration: the YAML object in S3 that the running service reads every ten seconds.
 
 The service ignores keys that it does not know, so a typing mistake would be silent there; here it is an error.
-`captcha.scoreFloor` is its one mandatory key: without it the service does not start. Source: the service's
-DynamicConfiguration class and its rate limiters.
+A value of the wrong type makes it refuse the whole object: a starting service waits until there is a valid one, and
+a running one keeps the one that it has. So each value here has the type that the service's parser (Jackson) gives it.
+`captcha.scoreFloor` is the one mandatory key. Source: DynamicConfiguration and the classes that it names, and
+RateLimiterConfig, of flatline-whisper-service 1b31502d; `java.time.Duration.parse`; semver4j in its strict form.
 """
 
+import re
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from config.forms import matching
 from config.strict import Strict
+
+JAVA_INT, JAVA_LONG = 2**31 - 1, 2**63 - 1
+"""The largest values of the service's number types."""
 
 LimiterName = Literal[
     "allocateDevice",
@@ -55,14 +62,53 @@ LimiterName = Literal[
     "waitForTransferArchive",
 ]
 
+_DURATION = r"P(?:(\d{1,12})D)?(?:T(?=\d)(?:(\d{1,12})H)?(?:(\d{1,12})M)?(?:(\d{1,12}(?:\.\d{1,9})?)S)?)?"
+_NUMBER = r"(?:0|[1-9]\d{0,8})"
+_IDENTIFIERS = r"[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*"
+
+
+def _duration(value: str) -> str:
+    found = re.fullmatch(_DURATION, value, re.ASCII)
+    if not found or not any(float(part or 0) for part in found.groups()):
+        raise ValueError(
+            "is not a duration above zero; write it as ISO 8601 does: P1D is a day, PT1H an hour, PT1.5S 1.5 seconds"
+        )
+    return value
+
+
+Count = Annotated[int, Field(ge=1, le=JAVA_INT)]
 Percentage = Annotated[int, Field(ge=0, le=100)]
-Duration = Annotated[str, Field(pattern=r"^P(\d+D)?(T(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$")]
+HttpStatus = Annotated[int, Field(ge=100, le=599)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Duration = Annotated[str, AfterValidator(_duration), Field(json_schema_extra={"examples": ["PT10S"]})]
+Uuid = Annotated[
+    str,
+    matching(
+        r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
+        "is not a UUID; write 32 hexadecimal digits as 8-4-4-4-12, such as 9d0652a3-dcc3-4d11-975f-74d61598733f",
+    ),
+]
+SemanticVersion = Annotated[
+    str,
+    matching(
+        rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-{_IDENTIFIERS})?(?:\+{_IDENTIFIERS})?",
+        "is not a semantic version; write three numbers in quotes, such as '7.33.0'",
+    ),
+]
+PhoneNumber = Annotated[
+    str, matching(r"\+[1-9]\d{6,14}", "is not a phone number; write + and its digits in quotes, such as '+12025550123'")
+]
+CountryCode = Annotated[
+    str, matching(r"[1-9]\d{0,2}", "is not a country calling code; write its digits in quotes, such as '49'")
+]
+ClientPlatform = Literal["ANDROID", "DESKTOP", "IOS"]
+CaptchaAction = Literal["challenge", "registration"]
 
 
 class Limit(Strict):
     """A leaky bucket: its size in permits, and how long a permit takes to come back (ISO 8601)."""
 
-    bucket_size: Annotated[int, Field(ge=1)]
+    bucket_size: Count
     permit_regeneration_duration: Duration
     fail_open: bool = False
 
@@ -70,7 +116,7 @@ class Limit(Strict):
 class UuidSelector(Strict):
     """Accounts by their identifier."""
 
-    uuids: list[str] = []
+    uuids: list[Uuid] = []
     uuid_enrollment_percentage: Percentage = 100
 
 
@@ -78,27 +124,27 @@ class Experiment(Strict):
     """Who takes part in an experiment."""
 
     uuid_selector: UuidSelector = UuidSelector()
-    excluded_uuids: list[str] = []
+    excluded_uuids: list[Uuid] = []
     enrollment_percentage: Percentage = 0
 
 
 class E164Experiment(Strict):
     """Who takes part in an experiment, by phone number."""
 
-    enrolled_e164s: list[str] = Field(default=[], alias="enrolledE164s")
-    excluded_e164s: list[str] = Field(default=[], alias="excludedE164s")
-    included_country_codes: list[str] = []
-    excluded_country_codes: list[str] = []
+    enrolled_e164s: list[PhoneNumber] = Field(default=[], alias="enrolledE164s")
+    excluded_e164s: list[PhoneNumber] = Field(default=[], alias="excludedE164s")
+    included_country_codes: list[CountryCode] = []
+    excluded_country_codes: list[CountryCode] = []
     enrollment_percentage: Percentage = 0
 
 
 class RemoteDeprecation(Strict):
     """Which clients are told to update, or turned away."""
 
-    minimum_versions: dict[str, str] = {}
-    versions_pending_deprecation: dict[str, str] = {}
-    blocked_versions: dict[str, list[str]] = {}
-    versions_pending_block: dict[str, list[str]] = {}
+    minimum_versions: dict[ClientPlatform, SemanticVersion] = {}
+    versions_pending_deprecation: dict[ClientPlatform, SemanticVersion] = {}
+    blocked_versions: dict[ClientPlatform, list[SemanticVersion]] = {}
+    versions_pending_block: dict[ClientPlatform, list[SemanticVersion]] = {}
     unrecognized_user_agent_allowed: bool = True
 
 
@@ -111,17 +157,17 @@ class Payments(Strict):
 class Captcha(Strict):
     """Scores from 0 to 1; a lower one than the floor is refused."""
 
-    score_floor: Annotated[float, Field(ge=0, le=1)] = 0.0
+    score_floor: Share = 0.0
     allow_h_captcha: bool = Field(default=False, alias="allowHCaptcha")
-    h_captcha_site_keys: dict[str, list[str]] = Field(default={}, alias="hCaptchaSiteKeys")
-    score_floor_by_action: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    h_captcha_site_keys: dict[CaptchaAction, list[str]] = Field(default={}, alias="hCaptchaSiteKeys")
+    score_floor_by_action: dict[CaptchaAction, Share] = {}
 
 
 class MessagePersister(Strict):
     """The worker that moves undelivered messages to DynamoDB."""
 
     persistence_enabled: bool = True
-    trim_oversized_queue_extra_room_ratio: Annotated[float, Field(ge=1)] = 1.5
+    trim_oversized_queue_extra_room_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
 
 
 class RegistrationConfiguration(Strict):
@@ -140,24 +186,24 @@ class MetricsConfiguration(Strict):
 class RestPlatform(Strict):
     """When a platform's REST messaging ends."""
 
-    minimum_rest_free_version: str
+    minimum_rest_free_version: SemanticVersion
     universal_rollout_percent: Percentage = 0
 
 
 class RestDeprecation(Strict):
     """When REST messaging ends, by platform."""
 
-    platforms: dict[str, RestPlatform] = {}
+    platforms: dict[ClientPlatform, RestPlatform] = {}
 
 
 class Backup(Strict):
     """Limits of backups."""
 
-    deletion_concurrency: Annotated[int, Field(ge=1)] = 10
-    copy_concurrency: Annotated[int, Field(ge=1)] = 10
-    usage_checkpoint_count: Annotated[int, Field(ge=1)] = 10
+    deletion_concurrency: Count = 10
+    copy_concurrency: Count = 10
+    usage_checkpoint_count: Count = 10
     max_quota_staleness: Duration = "PT10S"
-    max_total_media_size: Annotated[int, Field(ge=0)] = 100 * 2**30
+    max_total_media_size: Annotated[int, Field(ge=0, le=JAVA_LONG)] = 100 * 2**30
 
 
 class DynamicConfiguration(Strict):
@@ -172,10 +218,10 @@ class DynamicConfiguration(Strict):
     message_persister: MessagePersister = MessagePersister()
     registration_configuration: RegistrationConfiguration = RegistrationConfiguration()
     metrics_configuration: MetricsConfiguration = MetricsConfiguration()
-    svr2_status_codes_to_ignore_for_account_deletion: list[int] = Field(
+    svr2_status_codes_to_ignore_for_account_deletion: list[HttpStatus] = Field(
         default=[], alias="svr2StatusCodesToIgnoreForAccountDeletion"
     )
-    svrb_status_codes_to_ignore_for_account_deletion: list[int] = []
+    svrb_status_codes_to_ignore_for_account_deletion: list[HttpStatus] = []
     rest_deprecation: RestDeprecation = RestDeprecation()
     backup: Backup = Backup()
 

@@ -4,15 +4,10 @@ import base64
 import json
 import secrets
 import string
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +16,7 @@ from config.forms import quantity_bytes
 from config.images import IMAGES
 from config.schema.secrets import BY_NAME
 from config.settings import Settings, SettingsError, load
+from tests.unit.authority import issue, leaf
 
 
 def problems(**config: Any) -> list[str]:
@@ -93,7 +89,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
         "no duration",
         {"whisper": {"dynamicConfig": {"limits": {"pin": {"bucketSize": 1, "permitRegenerationDuration": "1s"}}}}},
         "permitRegenerationDuration",
-        "of the form",
+        "write it as ISO 8601 does",
     ),
     (
         "a score out of range",
@@ -224,39 +220,26 @@ class TestBroughtSecrets:
         assert len(places) == len(set(places))
 
 
-def certificate(name: str, key: Any) -> str:
-    now = datetime.now(UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = x509.CertificateBuilder(subject, subject, key.public_key(), 1, now, now + timedelta(days=1))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-
-
-def pem(key: Any) -> str:
-    return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
-
-
 class TestBroughtCertificate:
-    KEY = ec.generate_private_key(ec.SECP256R1())
-    OTHER = ec.generate_private_key(ec.SECP256R1())
+    ROOT = issue("root")
+    LEAF = leaf(ROOT, "chat.example.org")
 
     def block(self, **changes: str) -> dict[str, Any]:
-        chain = certificate("*.chat.example.org", self.KEY)
-        return {"provided": {"certificate": chain, "privateKey": pem(self.KEY), "authority": chain} | changes}
+        brought = {"certificate": self.LEAF.pem, "privateKey": self.LEAF.private_pem, "authority": self.ROOT.pem}
+        return {"provided": brought | changes}
 
     def test_a_good_one_is_taken(self) -> None:
         settings = load({"flatline:domain": "chat.example.org", "flatline:certificates": json.dumps(self.block())})
         assert settings.certificates.provided
 
     def test_another_key_is_told_and_not_shown(self) -> None:
-        (line,) = problems(domain="chat.example.org", certificates=self.block(privateKey=pem(self.OTHER)))
+        (line,) = problems(domain="chat.example.org", certificates=self.block(privateKey=self.ROOT.private_pem))
         assert "belongs to another certificate" in line
         assert "BEGIN" not in line
 
     def test_a_weak_key_is_told(self) -> None:
-        weak = rsa.generate_private_key(65537, 1024)
-        chain = certificate("*.chat.example.org", weak)
-        block = {"provided": {"certificate": chain, "privateKey": pem(weak), "authority": chain}}
+        weak = leaf(self.ROOT, "chat.example.org", key=rsa.generate_private_key(65537, 1024))
+        block = self.block(certificate=weak.pem, privateKey=weak.private_pem)
         (line,) = problems(domain="chat.example.org", certificates=block)
         assert "is weak" in line
 
@@ -272,14 +255,9 @@ class TestBroughtCertificate:
         (line,) = problems(domain="chat.example.org", certificates={**self.block(), "leaf": {"epoch": 2}})
         assert "exclude each other" in line
 
-
-@pytest.mark.parametrize(("text", "size"), [("1Ki", 1024), ("3Mi", 3 * 2**20), ("2Gi", 2**31), ("1Ti", 2**40)])
-def test_sizes_are_binary(text: str, size: int) -> None:
-    assert quantity_bytes(text) == size
-
     @pytest.mark.parametrize("key", ["certificate", "authority"])
     def test_a_private_key_in_the_wrong_place_is_not_shown(self, key: str) -> None:
-        pasted = pem(self.KEY)
+        pasted = self.LEAF.private_pem
         for text in (pasted, self.block()["provided"]["certificate"] + pasted, f"  {pasted}"):
             (line,) = problems(domain="chat.example.org", certificates=self.block(**{key: text}))
             assert f"certificates.provided.{key}" in line
@@ -287,7 +265,12 @@ def test_sizes_are_binary(text: str, size: int) -> None:
             assert not [secret for secret in pasted.splitlines()[1:-1] if secret in line]
 
 
-KEY_TEXT = pem(ec.generate_private_key(ec.SECP256R1()))
+@pytest.mark.parametrize(("text", "size"), [("1Ki", 1024), ("3Mi", 3 * 2**20), ("2Gi", 2**31), ("1Ti", 2**40)])
+def test_sizes_are_binary(text: str, size: int) -> None:
+    assert quantity_bytes(text) == size
+
+
+KEY_TEXT = issue("key").private_pem
 SECRET_TEXT = secrets.token_hex(32)
 
 
