@@ -14,7 +14,7 @@ from typing import IO
 from cli.stacks import CACHE, ROOT
 from cli.terminal import Terminal
 
-WORKERS = "4"
+WORKERS = 4
 INTERACTIVE = frozenset({"--pdb", "--trace"})
 NO_TESTS_COLLECTED = 5
 
@@ -75,7 +75,7 @@ def pytest_command(selection: str | None, passed_on: Sequence[str], *, colours: 
     """
     words = list(passed_on)
     together = INTERACTIVE.intersection(words) or any(word.startswith(("-n", "--numprocesses")) for word in words)
-    defaults = [] if together else ["-n", WORKERS, "--dist", "loadfile", "--no-loadscope-reorder"]
+    defaults = [] if together else ["-n", str(_workers(words)), "--dist", "loadfile", "--no-loadscope-reorder"]
     if colours:
         defaults.append("--color=yes")
     if selection in {"integration", "all"}:
@@ -87,6 +87,14 @@ def pytest_command(selection: str | None, passed_on: Sequence[str], *, colours: 
     if "-m" not in words:
         defaults += ["-m", "not integration"]
     return [_PYTHON, "-m", "pytest", *defaults, *words]
+
+
+def _workers(words: Sequence[str]) -> int:
+    """The number of processes: a file runs in one process, and each process imports the SDKs (0: pytest's own)."""
+    files = {word.partition("::")[0] for word in words if word.partition("::")[0].endswith(".py")}
+    if not files or any(os.path.isdir(word) for word in words):
+        return WORKERS
+    return 0 if len(files) == 1 else min(WORKERS, len(files))
 
 
 @contextmanager

@@ -27,6 +27,16 @@ DEFAULT = ["-n", "4", "--dist", "loadfile", "--no-loadscope-reorder"]
             "pytest",
             [*DEFAULT, "-m", "not integration", "-k", "redis", "-x", "tests/unit"],
         ),
+        (
+            ["--fast", "tests/a.py::test_b"],
+            "pytest",
+            ["-n", "0", *DEFAULT[2:], "-m", "not integration", "tests/a.py::test_b"],
+        ),
+        (
+            ["tests/a.py", "tests/b.py"],
+            "pytest",
+            ["-n", "2", *DEFAULT[2:], "-m", "not integration", "tests/a.py", "tests/b.py"],
+        ),
         (["-n", "0"], "pytest", ["-m", "not integration", "-n", "0"]),
         (["--pdb"], "pytest", ["-m", "not integration", "--pdb"]),
         (["-m", "integration"], "pytest", [*DEFAULT, "-m", "integration"]),
