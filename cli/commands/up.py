@@ -2,9 +2,10 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from cli import engineless, stacks
+from cli import engineless, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
 from cli.failure import Failure
 from cli.stacks import Loaded, shown
@@ -43,7 +44,9 @@ def _deploy(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> int:
             loaded.stack.state.rename(aside)
             terminal.say(f"The earlier secrets are now in {shown(aside)}.")
         engine.note_backend(loaded.stack)
-        with engine.engine_errors("pulumi up failed", shown_already=True):
+        namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
+        pods = rollout.watched(choice.cluster.context, namespaces, datetime.now(UTC), terminal)
+        with engine.engine_errors("pulumi up failed", shown_already=True), pods:
             result = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
     _summary(loaded, {name: output.value for name, output in result.outputs.items()}, terminal)
     return 0

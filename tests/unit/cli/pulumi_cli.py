@@ -7,6 +7,7 @@ from tests.unit.cli.checkout import Checkout
 VERSION = "3.272.0"
 
 BODY = """
+import time
 from pathlib import Path
 
 words = [word for word in sys.argv[1:] if word != "--non-interactive"]
@@ -74,6 +75,8 @@ elif words[0] == "preview":
         events_pb2_grpc.EventsStub(channel).StreamEvents(iter([events_pb2.EventRequest(event=json.dumps(summary))]))
     print("+ 4 to create")
 elif words[0] == "up":
+    while "FAKE_PULUMI_WAITS_FOR" in environ and not Path(environ["FAKE_PULUMI_WAITS_FOR"]).exists():
+        time.sleep(0.1)
     if environ.get("FAKE_PULUMI_FAILS"):
         print("Diagnostics: the cluster said no")
         sys.exit(255)

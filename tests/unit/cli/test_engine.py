@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli.rollout import PATIENCE_LOOKS
 from tests.unit.cli import pulumi_cli
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
@@ -80,6 +81,30 @@ def test_a_failing_deployment_is_said_and_repeated_nowhere(checkout: Checkout, e
     assert result.returncode == 1
     assert (result.stdout + result.stderr).count("the cluster said no") == 1
     assert "error: pulumi up failed" in result.stderr
+
+
+def test_a_deployment_that_waits_names_the_pods_that_cannot_run(checkout: Checkout, engine: Path) -> None:
+    unschedulable = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no room"}
+    named = {"namespace": "flatline", "name": "whisper"}
+    pod = {"kind": "Pod", "metadata": named, "status": {"conditions": [unschedulable]}}
+    kubectl = checkout.programs / "kubectl"
+    enough = checkout.home / "enough"
+    calls_made = checkout.program(
+        "kubectl",
+        f"""
+        record(arguments=sys.argv[1:])
+        print(json.dumps({{"items": [{pod!r}] if "flatline" in sys.argv else []}}))
+        if len(open({f"{kubectl}.calls"!r}).readlines()) > 2 * {PATIENCE_LOOKS}:
+            open({str(enough)!r}, "w")
+        """,
+    )
+    result = checkout.run("up", *ON_MINE, FAKE_PULUMI_WAITS_FOR=str(enough))
+    assert result.returncode == 0, result.stderr
+    assert {tuple(call["arguments"][:4]) for call in calls(calls_made)} == {
+        ("--context", "mine", "-n", "flatline"),
+        ("--context", "mine", "-n", "flatline-emulators"),
+    }
+    assert "warning: pod flatline/whisper: cannot be scheduled: no room" in result.stderr
 
 
 def test_an_old_cli_is_not_used(checkout: Checkout, clusters: Clusters) -> None:

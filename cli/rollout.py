@@ -1,0 +1,133 @@
+"""What keeps pods from running, said while a deployment waits: an engine alone waits for minutes and says nothing."""
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from cli import kubectl
+from cli.failure import Failure
+from cli.terminal import Terminal
+
+LOOK_SECONDS = 5.0
+PATIENCE_LOOKS = 3
+"""What is seen fewer times in a row is ordinary: a volume is being made, a first attempt failed."""
+LONGEST = 300
+
+_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
+_START = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError", "PostStartHookError"}
+)
+_EVENTS = frozenset(
+    {"FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "ProvisioningFailed"}
+)
+
+
+def problems(items: Iterable[Mapping[str, Any]], since: datetime) -> list[str]:
+    """One line for each pod among `items` (pods and events) that cannot run, with the reason.
+
+    Events tell of what a pod's status does not: of pods that could not even be made, of volumes and of networks;
+    those from before `since`, and those about pods that have become ready, are passed over.
+    """
+    objects = list(items)
+    pods = [each for each in objects if each["kind"] == "Pod"]
+    lines = [f"{_name(pod)}: {reason}" for pod in pods for reason in _reasons(pod)]
+    ready = {_name(pod) for pod in pods if _ready(pod)}
+    told = {line.split(": ", 1)[0] for line in lines}
+    for event in objects:
+        if event["kind"] != "Event" or event.get("reason") not in _EVENTS or _when(event) < since:
+            continue
+        about = event["involvedObject"]
+        name = f"{about['kind'].lower()} {about['namespace']}/{about['name']}"
+        if name not in ready | told:
+            lines.append(f"{name}: {_short(event['message'])}")
+    return sorted(set(lines))
+
+
+class Watch:
+    """Says each problem once, when it has lasted; and again when it comes back after it had gone."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+
+    def look(self, found: Sequence[str]) -> list[str]:
+        """The lines among `found` that are to be said now."""
+        self._seen = {line: self._seen.get(line, 0) + 1 for line in found}
+        return [line for line, times in self._seen.items() if times == PATIENCE_LOOKS]
+
+
+@contextmanager
+def watched(context: str, namespaces: Sequence[str], since: datetime, terminal: Terminal) -> Iterator[None]:
+    """While this lasts, looks at the pods of `namespaces` and warns of those that cannot run."""
+    ended = threading.Event()
+    looking = threading.Thread(target=_look, args=(context, namespaces, since, terminal, ended), daemon=True)
+    looking.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        looking.join()
+
+
+def _look(context: str, namespaces: Sequence[str], since: datetime, terminal: Terminal, ended: threading.Event) -> None:
+    watch, blind = Watch(), False
+    while not ended.wait(LOOK_SECONDS):
+        try:
+            answers = [kubectl.read(context, "-n", each, "get", "pods,events") for each in namespaces]
+        except Failure as problem:
+            if not blind:
+                terminal.note(f"Pods that cannot run are not named while this waits: {problem.problem}.")
+            blind = True
+            continue
+        for line in watch.look(problems([item for each in answers for item in each["items"]], since)):
+            terminal.warn(line)
+
+
+def _reasons(pod: Mapping[str, Any]) -> Iterator[str]:
+    status = pod["status"]
+    for condition in status.get("conditions", ()):
+        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
+            yield f"cannot be scheduled: {_short(condition['message'].split(' preemption:')[0])}"
+    for container in [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]:
+        waiting = container["state"].get("waiting", {})
+        reason, message = waiting.get("reason", ""), _short(waiting.get("message", ""))
+        if reason in _PULL:
+            yield f"image {container['image']} cannot be pulled: {message or reason}"
+        elif reason in _START:
+            yield f"container {container['name']} cannot start: {message or reason}"
+        elif reason == "CrashLoopBackOff":
+            yield _ended(container)
+
+
+def _ended(container: Mapping[str, Any]) -> str:
+    last = container.get("lastState", {}).get("terminated", {})
+    text = (last.get("message") or "").strip().splitlines()[-1:]
+    why = last.get("reason", "")
+    return ": ".join(
+        [
+            f"container {container['name']} has ended {container['restartCount']} times, the last time with "
+            f"{last.get('exitCode', '?')}{f' ({why})' if why not in {'', 'Error'} else ''}",
+            *map(_short, text),
+        ]
+    )
+
+
+def _ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", ())
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def _name(pod: Mapping[str, Any]) -> str:
+    return f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
+
+
+def _when(event: Mapping[str, Any]) -> datetime:
+    text = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return datetime.fromisoformat(text)
+
+
+def _short(text: str) -> str:
+    """One line of some length."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
