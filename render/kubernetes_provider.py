@@ -11,6 +11,9 @@ from typing import Any, Final
 
 from render.recorder import Created, Recorded
 
+AUTONAMED: Final = "pulumi.com/autonamed"
+"""The annotation of an object whose name the program did not choose (pulumi-kubernetes, provider/pkg/metadata)."""
+
 _DIGEST_LENGTH: Final = 10
 # Names of what becomes a label value or a host name: RFC 1123; a CronJob appends 11 characters to its own.
 _LONGEST: Final = {"CronJob": 52}
@@ -19,6 +22,9 @@ _LONGEST_OTHER: Final = 63
 
 def created(resource: Recorded, name_key: bytes) -> Created:
     """The object as it will stand in the cluster, named after its content where the program gave no name.
+
+    Such an object carries the annotation of the real provider's auto-naming, so that an engine that takes the stack
+    over keeps the name.
 
     A content name is ``<logical name>-<10 hex digits>``, so a changed ConfigMap or Secret is a new object and
     rolls what mounts it. The digits are SHA-256 of the canonical inputs; where these hold secrets they are
@@ -30,7 +36,9 @@ def created(resource: Recorded, name_key: bytes) -> Created:
     metadata = dict(resource.inputs.get("metadata", {}))
     if "generateName" in metadata:
         raise ValueError("metadata.generateName lets the cluster choose a name; leave the name out instead")
-    metadata.setdefault("name", content_name(resource, kind, name_key))
+    if "name" not in metadata:
+        metadata["name"] = content_name(resource, kind, name_key)
+        metadata["annotations"] = {**metadata.get("annotations", {}), AUTONAMED: "true"}
     name, namespace = metadata["name"], metadata.get("namespace")
     outputs = {**resource.inputs, "metadata": metadata}
     return Created(f"{namespace}/{name}" if namespace else name, outputs)

@@ -15,13 +15,13 @@ import json
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 from render.generated import Generated
-from render.passphrase import PassphraseError, new_salt, unlock
+from render.passphrase import Crypter, PassphraseError, new_salt, unlock
 
 VERSION: Final = 1
 _KEY_BYTES: Final = 32
@@ -35,7 +35,8 @@ class State:
     """The generated values of one stack. A context manager: holds a lock on the file while it is open.
 
     ``passphrase`` is asked once. ``salt`` (the stack file's ``encryptionsalt``) is used for a new file, so
-    that one key derivation serves both. Nothing is written before ``save``.
+    that one key derivation serves both. Where there is no file, the values of ``earlier`` are gone on with, if
+    there is one. Nothing is written before ``save``.
 
     Raises ``StateError`` and ``PassphraseError``.
     """
@@ -48,6 +49,7 @@ class State:
         stack: str,
         passphrase: Callable[[], str],
         salt: str | None = None,
+        earlier: Path | None = None,
     ) -> None:
         self.path = path
         self.notices: list[str] = []
@@ -57,11 +59,13 @@ class State:
         self._lock = _lock(path)
         try:
             self._written = _read(path)
-            if self._written is None:
+            source = path if self._written is not None or earlier is None else earlier
+            text = self._written if source is path else _read(source)
+            if text is None:
                 self._start(passphrase(), salt)
             else:
-                self._load(self._written, passphrase)
-                self._close_to_others()
+                self._load(source, text, passphrase)
+                self._close_to_others(source)
         except BaseException:
             self.close()
             raise
@@ -80,6 +84,16 @@ class State:
             os.close(self._lock)
             self._lock = None
 
+    @property
+    def salt(self) -> str:
+        """The salt of the passphrase, in Pulumi's form."""
+        return self._salt
+
+    @property
+    def crypter(self) -> Crypter:
+        """Encrypts as the file's values are encrypted."""
+        return self._crypter
+
     def key(self, use: str) -> bytes:
         """A key of 32 bytes for one named use, the same for the life of the stack."""
         return hmac.digest(self._key, use.encode(), hashlib.sha256)
@@ -90,8 +104,11 @@ class State:
         entry = self._resources.get(urn)
         if entry is None or entry["inputs"] != inputs:
             return None
-        secrets = {name: self._crypter.decrypt(value) for name, value in entry["secrets"].items()}
-        return Generated(entry["id"], {**entry["outputs"], **secrets}, frozenset(secrets), defaults=entry["defaults"])
+        return self._generated(entry)
+
+    def values(self) -> dict[str, Generated]:
+        """Everything that is kept, by URN, whatever it was made from."""
+        return {urn: self._generated(entry) for urn, entry in self._resources.items()}
 
     def knows(self, urn: str) -> bool:
         """Whether anything was ever generated for ``urn``."""
@@ -123,6 +140,10 @@ class State:
         self._written = text
         return True
 
+    def _generated(self, entry: Mapping[str, Any]) -> Generated:
+        secrets = {name: self._crypter.decrypt(value) for name, value in entry["secrets"].items()}
+        return Generated(entry["id"], {**entry["outputs"], **secrets}, frozenset(secrets), defaults=entry["defaults"])
+
     def _start(self, passphrase: str, salt: str | None) -> None:
         if salt is None:
             self._salt, self._crypter = new_salt(passphrase)
@@ -132,8 +153,8 @@ class State:
         self._encrypted_key = self._crypter.encrypt(self._key.hex())
         self._resources: dict[str, dict[str, Any]] = {}
 
-    def _load(self, text: str, passphrase: Callable[[], str]) -> None:
-        damaged = f"{self.path} is damaged: restore it from a copy, or move it away to start with new secrets"
+    def _load(self, path: Path, text: str, passphrase: Callable[[], str]) -> None:
+        damaged = f"{path} is damaged: restore it from a copy, or move it away to start with new secrets"
         try:
             content = json.loads(text)
             version = content["version"]
@@ -141,31 +162,29 @@ class State:
                 raise StateError(damaged)
             if version > VERSION:
                 raise StateError(
-                    f"{self.path} is of version {version}, and this Flatline reads up to {VERSION}: it was"
+                    f"{path} is of version {version}, and this Flatline reads up to {VERSION}: it was"
                     " written by a newer Flatline"
                 )
-            self._check_owner(content["project"], content["stack"])
+            self._check_owner(path, content["project"], content["stack"])
             self._salt, self._encrypted_key = content["encryptionsalt"], content["key"]
         except (ValueError, KeyError, TypeError):
             raise StateError(damaged) from None
         try:
             self._crypter = unlock(passphrase(), self._salt)
         except PassphraseError as problem:
-            raise PassphraseError(f"{self.path}: {problem}") from None
+            raise PassphraseError(f"{path}: {problem}") from None
         try:
             self._key = bytes.fromhex(self._crypter.decrypt(self._encrypted_key))
         except (PassphraseError, ValueError, AttributeError):
             raise StateError(damaged) from None
         mac = content.pop("mac", "")
         if not isinstance(mac, str) or not hmac.compare_digest(mac, self._mac(content)):
-            raise StateError(f"{self.path} was changed by something else than Flatline; {damaged}")
+            raise StateError(f"{path} was changed by something else than Flatline; {damaged}")
         self._resources = content["resources"]
 
-    def _check_owner(self, project: str, stack: str) -> None:
+    def _check_owner(self, path: Path, project: str, stack: str) -> None:
         if (project, stack) != (self._project, self._stack):
-            raise StateError(
-                f"{self.path} belongs to the stack {project}/{stack}, not to {self._project}/{self._stack}"
-            )
+            raise StateError(f"{path} belongs to the stack {project}/{stack}, not to {self._project}/{self._stack}")
 
     def _body(self) -> dict[str, Any]:
         return {
@@ -180,12 +199,12 @@ class State:
     def _mac(self, body: dict[str, Any]) -> str:
         return hmac.digest(self.key("mac"), _canonical(body).encode(), hashlib.sha256).hex()
 
-    def _close_to_others(self) -> None:
-        mode = stat.S_IMODE(self.path.stat().st_mode)
+    def _close_to_others(self, path: Path) -> None:
+        mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
-            self.path.chmod(0o600)
+            path.chmod(0o600)
             self.notices.append(
-                f"{self.path} was open to other users (mode {mode:04o}) and is now 0600; its secrets are"
+                f"{path} was open to other users (mode {mode:04o}) and is now 0600; its secrets are"
                 " encrypted, so only the passphrase must have stayed private"
             )
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from render import cloud_provider, kubernetes_provider, random_provider, tls_provider
+from render.checkpoint import Carried
 from render.entropy import Entropy, SeededEntropy, SystemEntropy
 from render.generated import Generated
 from render.recorder import Created, Recorded, RecordingError
@@ -77,7 +78,7 @@ class SeededValues:
         return created._replace(later=cloud_provider.after_creation(resource))
 
     def _generate(self, resource: Recorded, generator: _Generator) -> Generated:
-        label = f"{resource.urn}\0{_replacing_inputs(resource, generator)}"
+        label = f"{resource.urn}\0{_replacing_inputs(resource.inputs, resource.ignore_changes, generator)}"
         entropy = SeededEntropy(hmac.digest(self._key, label.encode(), hashlib.sha256))
         return generator.generate(resource.inputs, entropy, lambda: self._start)
 
@@ -89,36 +90,75 @@ class StateValues:
     input of a random or tls resource but ``earlyRenewalHours``. So a changed keeper, length or subject makes
     one resource anew, and those whose inputs it feeds; a protected one is refused, as the engine would.
     Entries of resources that the program no longer has are kept: a seed that comes back must have its old
-    value.
+    value. What is ``carried`` from an engine comes first, as long as its inputs are those of the program.
     """
 
-    def __init__(self, state: State, now: Clock = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        state: State,
+        now: Clock = lambda: datetime.now(UTC),
+        carried: Mapping[str, Carried] | None = None,
+    ) -> None:
         self._state = state
         self._now = now
+        self._carried = dict(carried or {})
+        self._taken: set[str] = set()
+        self.made: list[str] = []
+        """URNs of what was not there before, in the order of its making."""
 
     def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
         """See ``render.recorder.Values``."""
         return _outputs(resource, self._state.key("names"), self._generate)
 
+    def keep_the_rest(self) -> None:
+        """Keeps what was carried but not asked for: the program may want it again."""
+        for urn in sorted(self._carried.keys() - self._taken):
+            each = self._carried[urn]
+            generator = _GENERATORS.get(each.type)
+            if generator is not None:
+                self._take(each, _replacing_inputs(each.inputs, each.ignore_changes, generator))
+
     def _generate(self, resource: Recorded, generator: _Generator) -> Generated:
-        inputs = _replacing_inputs(resource, generator).encode()
-        digest = hmac.digest(self._state.key("inputs"), inputs, hashlib.sha256).hex()
+        inputs = _replacing_inputs(resource.inputs, resource.ignore_changes, generator)
+        brought = self._carried.get(resource.urn)
+        if brought and _replacing_inputs(brought.inputs, resource.ignore_changes, generator) == inputs:
+            self._take(brought, inputs)
+        digest = self._digest(inputs)
         kept = self._state.get(resource.urn, digest)
         if kept is None:
-            if resource.protect and self._state.knows(resource.urn):
+            if resource.protect and (brought or self._state.knows(resource.urn)):
                 raise ValueError(
                     "is protected, and a changed input would make it anew; take the change back, or raise its epoch, "
                     "which makes a new one beside it"
                 )
+            self._taken.add(resource.urn)
             kept = generator.generate(resource.inputs, SystemEntropy(), self._now)
             self._state.put(resource.urn, resource.type, digest, kept)
+            self.made.append(resource.urn)
         return kept
 
+    def _take(self, brought: Carried, inputs: str) -> None:
+        """Puts a carried value into the state, unless it is there already."""
+        self._taken.add(brought.urn)
+        digest, wanted = self._digest(inputs), brought.generated
+        kept = self._state.get(brought.urn, digest)
+        if kept is None or kept.id != wanted.id or _beside(kept, brought.inputs) != wanted.outputs:
+            self._state.put(brought.urn, brought.type, digest, wanted)
 
-def _replacing_inputs(resource: Recorded, generator: _Generator) -> str:
-    kept = generator.updated_in_place | frozenset(resource.ignore_changes)
-    inputs = {key: v for key, v in resource.inputs.items() if key not in kept}
-    return json.dumps(inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    def _digest(self, inputs: str) -> str:
+        return hmac.digest(self._state.key("inputs"), inputs.encode(), hashlib.sha256).hex()
+
+
+def _beside(generated: Generated, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What a provider keeps of a resource beside its inputs."""
+    return {key: v for key, v in {**generated.defaults, **generated.outputs}.items() if key not in inputs}
+
+
+def _replacing_inputs(inputs: Mapping[str, Any], ignore_changes: Collection[str], generator: _Generator) -> str:
+    """The inputs that make a resource another one when they change, as text."""
+    kept = generator.updated_in_place.union(ignore_changes)
+    replacing = {key: v for key, v in inputs.items() if key not in kept}
+    return json.dumps(replacing, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _outputs(resource: Recorded, name_key: bytes, generate: Callable[[Recorded, _Generator], Generated]) -> Created:
