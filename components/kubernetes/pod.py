@@ -100,13 +100,16 @@ class Probes:
 class Resources:
     """Requests of CPU and memory, the memory limit, and what the container may write besides volumes.
 
-    There is no CPU limit: throttling makes probes fail on a node that has time to spare.
+    There is no CPU limit: throttling makes probes fail on a node that has time to spare. `busy` are the requests of CPU
+    and memory where the number of pods follows their load: each then has much to do, and its load is counted in shares
+    of the CPU request.
     """
 
     cpu: str
     memory: str
     memory_limit: str
     scratch: str = "64Mi"
+    busy: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,6 +277,7 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
         for key, path in sorted(container.fields.items())
     ]
     probes, size = container.probes, container.resources
+    cpu, memory = size.busy if size.busy and args.scale.maximum else (size.cpu, size.memory)
     return ContainerArgs(
         name=container.name,
         image=args.platform.image(container.image),
@@ -287,7 +291,7 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
         ]
         or None,
         resources=ResourceRequirementsArgs(
-            requests={"cpu": size.cpu, "memory": size.memory, "ephemeral-storage": size.scratch},
+            requests={"cpu": cpu, "memory": memory, "ephemeral-storage": size.scratch},
             limits={"memory": size.memory_limit, "ephemeral-storage": _scratch_limit(container)},
         ),
         startup_probe=probes.startup.probe(period=5, failures=-(-probes.startup_budget // 5), timeout=probes.timeout)

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components import java
 from components.base import Component
 from components.capabilities import Access, Endpoint, Pods, Registration
 from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes
 from components.kubernetes.workload import Workload, WorkloadArgs
+from config.services.java import REGISTRATION
 
 GRPC_PORT = 50051
+MAIN = "org.signal.registration.Application"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +52,14 @@ class DevelopmentRegistration(Component):
                         Container(
                             name=name,
                             image="registration",
+                            # what the image does by itself, but for its heap of 75 % of the limit
+                            command=java.command(REGISTRATION, ("-Dmicronaut.environments=dev",), MAIN),
                             ports=(Port(name="grpc", number=GRPC_PORT),),
-                            # libraries unpack native code into the temporary folder
-                            scratch={"/tmp": "512Mi"},
+                            scratch=java.SCRATCH,
                             probes=Probes(
                                 startup=listening, readiness=listening, liveness=listening, startup_budget=120
                             ),
-                            resources=Resources(cpu="100m", memory="256Mi", memory_limit="768Mi"),
+                            resources=java.resources(REGISTRATION, cpu="25m"),
                             stop_delay=5,
                         ),
                     ),

@@ -4,18 +4,20 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components import java
 from components.base import Component
 from components.capabilities import Bigtable, Bucket, Route
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
+from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
 from components.text import merged, nested, yaml_of
+from config.services.java import STORAGE
 from config.services.storage import ADMIN_PORT, CONSTANTS, HTTP_PORT
 
 CONFIG = "/usr/share/signal/dev.yml"
-"""Where the image looks for it."""
+MAIN = "org.signal.storageservice.StorageService"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +70,10 @@ class Storage(Component):
                         Container(
                             name=name,
                             image="storage",
+                            command=java.command(STORAGE, ("-Xss512k",), MAIN, "server", CONFIG),
                             ports=(Port(name="http", number=HTTP_PORT), Port(name="admin", number=ADMIN_PORT)),
                             files=(config,),
-                            # libsignal and netty unpack native code here (103 MiB), and a kill leaves it behind
-                            scratch={"/tmp": "512Mi"},
-                            # the image fixes an 8 GiB heap on its command line; only this variable is read after it
-                            env={"_JAVA_OPTIONS": "-Xmx384m -XX:+ExitOnOutOfMemoryError"},
+                            scratch=java.SCRATCH,
                             probes=Probes(
                                 startup=alive,
                                 # reads a row of each table at first, so it is ready only after the tables exist
@@ -81,7 +81,7 @@ class Storage(Component):
                                 liveness=alive,
                                 startup_budget=120,
                             ),
-                            resources=Resources(cpu="100m", memory="256Mi", memory_limit="768Mi"),
+                            resources=java.resources(STORAGE, cpu="50m", busy_cpu="100m"),
                             stop_delay=5,
                         ),
                     ),

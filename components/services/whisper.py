@@ -9,6 +9,7 @@ import pulumi
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from components import java
 from components.base import Component
 from components.capabilities import (
     Access,
@@ -30,6 +31,7 @@ from components.secrets import Secrets
 from components.text import merged, nested, yaml_of
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES, DYNAMIC_CONFIG_OBJECT
 from config.schema.secrets import PLAIN_VALUES
+from config.services import java as jvm
 from config.services.whisper import ADMIN_PORT, CONSTANTS, HTTP_PORT, UNROUTABLE, WORKER_THREADS
 
 CONFIG = "/usr/share/signal/dev.yml"
@@ -139,8 +141,8 @@ class Whisper(Component):
     def _server(self) -> Workload:
         return self._workload(
             self._name,
-            java=_java(75, "server", CONFIG),
-            resources=Resources(cpu="500m", memory="768Mi", memory_limit="1536Mi"),
+            command=_java(jvm.WHISPER, "server", CONFIG),
+            resources=java.resources(jvm.WHISPER, cpu="250m", busy_cpu="500m"),
             access=(*self._data, self._args.registration.access),
             published=True,
             internet=self._args.internet,
@@ -151,8 +153,8 @@ class Whisper(Component):
     def _persister(self) -> Workload:
         return self._workload(
             f"{self._name}-persister",
-            java=_java(50, "message-persister-service", "--workers", str(WORKER_THREADS), CONFIG),
-            resources=Resources(cpu="100m", memory="512Mi", memory_limit="1Gi"),
+            command=_java(jvm.PERSISTER, "message-persister-service", "--workers", str(WORKER_THREADS), CONFIG),
+            resources=java.resources(jvm.PERSISTER, cpu="50m", busy_cpu="100m"),
             access=self._data,
             published=False,
             internet=(),
@@ -164,7 +166,7 @@ class Whisper(Component):
         self,
         name: str,
         *,
-        java: tuple[str, ...],
+        command: tuple[str, ...],
         resources: Resources,
         access: tuple[Access, ...],
         published: bool,
@@ -190,14 +192,13 @@ class Whisper(Component):
                         Container(
                             name=name,
                             image="whisper",
-                            command=java,
+                            command=command,
                             ports=(
                                 Port(name="http", number=HTTP_PORT, published=published),
                                 Port(name="admin", number=ADMIN_PORT, published=published),
                             ),
                             files=(self._config,),
-                            # libsignal, netty and the AWS runtime unpack native code here (124 MiB)
-                            scratch={"/tmp": "512Mi"},
+                            scratch=java.SCRATCH,
                             probes=Probes(startup=healthy, readiness=healthy, liveness=healthy, startup_budget=180),
                             resources=resources,
                             stop_delay=drain,
@@ -210,8 +211,8 @@ class Whisper(Component):
 
     def _clean_up(self, clean_up: CleanUp) -> Task:
         name = f"{self._name}-{clean_up.command}"
-        java = _java(50, clean_up.command, "--dry-run", "false", CONFIG)
         pre_keys = self._args.objects.pre_keys
+        address = _s3_address(pre_keys.endpoint) if clean_up.lists_pre_keys and pre_keys.endpoint else ""
         return Task(
             name,
             TaskArgs(
@@ -228,12 +229,12 @@ class Whisper(Component):
                         Container(
                             name="command",
                             image="whisper",
-                            command=_with_s3_address(pre_keys.endpoint, java)
-                            if clean_up.lists_pre_keys and pre_keys.endpoint
-                            else java,
+                            command=_java(
+                                jvm.CLEAN_UP, clean_up.command, "--dry-run", "false", CONFIG, prepare=address
+                            ),
                             files=(self._config,),
-                            scratch={"/tmp": "512Mi"},
-                            resources=Resources(cpu="100m", memory="512Mi", memory_limit="1Gi"),
+                            scratch=java.SCRATCH,
+                            resources=java.resources(jvm.CLEAN_UP, cpu="50m"),
                         ),
                     ),
                 ),
@@ -242,37 +243,27 @@ class Whisper(Component):
         )
 
 
-def _java(heap_percentage: int, *command: str) -> tuple[str, ...]:
-    return (
-        "java",
-        "-server",
-        "-Djava.awt.headless=true",
+def _java(size: jvm.Jvm, *command: str, prepare: str = "") -> tuple[str, ...]:
+    flags = (
         "-Djdk.nio.maxCachedBufferSize=262144",
         "-Dlog4j2.formatMsgNoLookups=true",
         f"-Dsecrets.bundle.filename={BUNDLE}",
-        f"-XX:MaxRAMPercentage={heap_percentage}",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-cp",
-        "/app/resources:/app/classes:/app/libs/*",
-        MAIN,
-        *command,
     )
+    return java.command(size, flags, MAIN, *command, prepare=prepare)
 
 
-def _with_s3_address(endpoint: str, java: tuple[str, ...]) -> tuple[str, ...]:
-    """A command with the S3 endpoint as an address.
+def _s3_address(endpoint: str) -> str:
+    """A script that gives a command the S3 endpoint as an address.
 
     This S3 client ignores the endpoint in the YAML and puts the bucket's name before a host name, which no DNS
     server here knows; before an address it does not.
     """
     scheme, _, host_port = endpoint.partition("://")
     host, _, port = host_port.partition(":")
-    script = (
+    return (
         f'address=$(getent ahostsv4 {host} | head -n 1 | cut -d " " -f 1)\n'
         f'export AWS_ENDPOINT_URL_S3="{scheme}://${{address:?{host} has no address}}:{port}"\n'
-        'exec "$@"\n'
     )
-    return ("sh", "-c", script, "with-s3-address", *java)
 
 
 def _wired(args: WhisperArgs) -> dict[str, Any]:

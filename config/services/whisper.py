@@ -32,6 +32,10 @@ def _shared_pair(block: str) -> dict[str, str]:
     return {**_shared(block), key: _secret(f"{block}.{key}")}
 
 
+_REDIS = {"timeout": "PT5S"}
+"""For an answer of Redis and for opening a connection. At start a failure ends the process; with the default of one
+second three of seven starts on a very busy machine ended so."""
+
 UNROUTABLE = "unused.invalid"
 """A host name that never resolves (RFC 2606), for features that have no server here."""
 
@@ -97,7 +101,11 @@ CONSTANTS: dict[str, Any] = {
         "scheduledJobs": {"expiration": "P7D"},
     },
     # Only the persister reads it: a message is moved to DynamoDB when it was not delivered for so many minutes.
-    "messageCache": {"persistDelayMinutes": 1},
+    "messageCache": {"persistDelayMinutes": 1, "cluster": _REDIS},
+    "cacheCluster": _REDIS,
+    "pushSchedulerCluster": _REDIS,
+    "rateLimitersCluster": _REDIS,
+    "pubsub": _REDIS,
     "directoryV2": {"client": _shared_pair("directoryV2.client")},
     "svr2": {"uri": f"https://{UNROUTABLE}", **_shared_pair("svr2")},
     "svrb": {"uri": f"https://{UNROUTABLE}", **_shared_pair("svrb")},

@@ -98,6 +98,14 @@ def test_redis_roles_go_to_the_cluster_and_pubsub_to_the_other(emulated: Stack) 
     assert "notify-keyspace-events K$" in emulated.file("redis-pubsub", "/opt/flatline/redis-pubsub.conf")
 
 
+def test_a_busy_machine_does_not_end_whispers_start(stack: Stack) -> None:
+    """Redis' client gives up after a second by default, the first exchange of a connection included."""
+    config = whisper(stack)
+    clients = [config[key] for key in ("cacheCluster", "pushSchedulerCluster", "rateLimitersCluster", "pubsub")]
+    for client in (*clients, config["messageCache"]["cluster"]):
+        assert client["timeout"] == "PT5S"
+
+
 def test_whisper_believes_the_proxy_about_addresses(stack: Stack) -> None:
     (connector,) = whisper(stack)["server"]["applicationConnectors"]
     assert connector == {"type": "http", "port": 8080, "useForwardedHeaders": True}

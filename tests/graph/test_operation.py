@@ -59,22 +59,6 @@ def test_redis_becomes_fewer_only_after_the_membership_program_agrees() -> None:
     assert [urn for urn in nodes.dependencies if urn.endswith("apps/v1:Deployment::redis-membership")]
 
 
-def test_heaps_fit_into_their_limits(stack: Stack) -> None:
-    """Storage's image asks for 8 GiB, and a JVM without a word takes no notice of what else runs in its container."""
-    checked = 0
-    for pod in stack.pods():
-        for container in pod.spec["containers"]:
-            words = [*container.get("command", ()), *variables(container).get("_JAVA_OPTIONS", "").split()]
-            if container["name"] in {"storage", "whisper", "whisper-persister", "command"}:
-                shares = [int(word.partition("=")[2]) for word in words if word.startswith("-XX:MaxRAMPercentage=")]
-                sizes = [int(word[4:-1]) for word in words if re.fullmatch(r"-Xmx\d+m", word)]
-                (heap,) = [share * memory(container) // 100 for share in shares] + sizes
-                assert 0 < heap <= 0.76 * memory(container), pod.name
-                assert "-XX:+ExitOnOutOfMemoryError" in words
-                checked += 1
-    assert checked >= 9
-
-
 def test_slow_starts_are_waited_for(stack: Stack) -> None:
     for pod in servers(stack):
         for container in pod.spec["containers"]:
