@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from render.entropy import Entropy
-from render.generated import Generated
+from render.generated import Generated, Generator, without_clock
 
 _NUMERIC: Final = "0123456789"
 _LOWER: Final = "abcdefghijklmnopqrstuvwxyz"
@@ -101,3 +101,13 @@ def _text(inputs: Mapping[str, Any], entropy: Entropy) -> str:
         other = entropy.below(last + 1)
         characters[last], characters[other] = characters[other], characters[last]
     return "".join(characters)
+
+
+TYPES: Final[Mapping[str, Generator]] = {
+    "random:index/randomId:RandomId": without_clock(identifier, "hex", "dec", "b64Std", "b64Url"),
+    "random:index/randomInteger:RandomInteger": without_clock(integer, "result"),
+    "random:index/randomPassword:RandomPassword": without_clock(password, "result"),
+    "random:index/randomString:RandomString": without_clock(string, "result"),
+    "random:index/randomUuid:RandomUuid": without_clock(universal_id, "result"),
+}
+"""The resources that are made here, by the provider's types."""

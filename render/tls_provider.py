@@ -12,7 +12,7 @@ import functools
 import hashlib
 import ipaddress
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -22,9 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 from render.entropy import Entropy, SeededEntropy
-from render.generated import Generated
+from render.generated import Clock, Generated, Generator, without_clock
 
-Clock = Callable[[], datetime]
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 
@@ -448,3 +447,23 @@ def _certificate_outputs(
 
 def _rfc3339(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+_CERTIFICATE: Final = frozenset({"certPem", "readyForRenewal", "validityStartTime", "validityEndTime"})
+_RENEWAL: Final = frozenset({"earlyRenewalHours"})
+_PUBLIC: Final = (
+    "publicKeyPem",
+    "publicKeyOpenssh",
+    "publicKeyFingerprintMd5",
+    "publicKeyFingerprintSha256",
+)
+
+TYPES: Final[Mapping[str, Generator]] = {
+    "tls:index/certRequest:CertRequest": without_clock(certificate_request, "certRequestPem", "keyAlgorithm"),
+    "tls:index/locallySignedCert:LocallySignedCert": Generator(
+        locally_signed, _CERTIFICATE | {"caKeyAlgorithm"}, _RENEWAL
+    ),
+    "tls:index/privateKey:PrivateKey": without_clock(private_key, *sorted(_PRIVATE), *_PUBLIC),
+    "tls:index/selfSignedCert:SelfSignedCert": Generator(self_signed, _CERTIFICATE | {"keyAlgorithm"}, _RENEWAL),
+}
+"""The resources that are made here, by the provider's types."""

@@ -11,46 +11,21 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from render import cloud_provider, kubernetes_provider, random_provider, tls_provider
 from render.checkpoint import Carried
-from render.entropy import Entropy, SeededEntropy, SystemEntropy
-from render.generated import Generated
+from render.entropy import SeededEntropy, SystemEntropy
+from render.generated import Clock, Generated, Generator
 from render.recorder import Created, Recorded, RecordingError
 from render.state import State
-from render.tls_provider import Clock
 
 FIXED_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """When seeded certificates begin."""
 
 
-@dataclass(frozen=True)
-class _Generator:
-    """How one type of resource is made, and which inputs may change without making it anew."""
-
-    generate: Callable[[Mapping[str, Any], Entropy, Clock], Generated]
-    updated_in_place: frozenset[str] = frozenset()
-
-
-def _without_clock(generate: Callable[[Mapping[str, Any], Entropy], Generated]) -> _Generator:
-    return _Generator(lambda inputs, entropy, now: generate(inputs, entropy))
-
-
-_RENEWAL: Final = frozenset({"earlyRenewalHours"})
-_GENERATORS: Final[Mapping[str, _Generator]] = {
-    "random:index/randomId:RandomId": _without_clock(random_provider.identifier),
-    "random:index/randomInteger:RandomInteger": _without_clock(random_provider.integer),
-    "random:index/randomPassword:RandomPassword": _without_clock(random_provider.password),
-    "random:index/randomString:RandomString": _without_clock(random_provider.string),
-    "random:index/randomUuid:RandomUuid": _without_clock(random_provider.universal_id),
-    "tls:index/certRequest:CertRequest": _without_clock(tls_provider.certificate_request),
-    "tls:index/locallySignedCert:LocallySignedCert": _Generator(tls_provider.locally_signed, _RENEWAL),
-    "tls:index/privateKey:PrivateKey": _without_clock(tls_provider.private_key),
-    "tls:index/selfSignedCert:SelfSignedCert": _Generator(tls_provider.self_signed, _RENEWAL),
-}
+_GENERATORS: Final[Mapping[str, Generator]] = {**random_provider.TYPES, **tls_provider.TYPES}
 _REFUSED: Final = {
     "random:index/randomBytes:RandomBytes": (
         "keeps its value as its ID, in plain text in every state file; use a RandomPassword and derive bytes from it"
@@ -77,7 +52,7 @@ class SeededValues:
         created = _outputs(resource, self._key, self._generate)
         return created._replace(later=cloud_provider.after_creation(resource))
 
-    def _generate(self, resource: Recorded, generator: _Generator) -> Generated:
+    def _generate(self, resource: Recorded, generator: Generator) -> Generated:
         label = f"{resource.urn}\0{_replacing_inputs(resource.inputs, resource.ignore_changes, generator)}"
         entropy = SeededEntropy(hmac.digest(self._key, label.encode(), hashlib.sha256))
         return generator.generate(resource.inputs, entropy, lambda: self._start)
@@ -118,7 +93,7 @@ class StateValues:
             if generator is not None:
                 self._take(each, _replacing_inputs(each.inputs, each.ignore_changes, generator))
 
-    def _generate(self, resource: Recorded, generator: _Generator) -> Generated:
+    def _generate(self, resource: Recorded, generator: Generator) -> Generated:
         inputs = _replacing_inputs(resource.inputs, resource.ignore_changes, generator)
         brought = self._carried.get(resource.urn)
         if brought and _replacing_inputs(brought.inputs, resource.ignore_changes, generator) == inputs:
@@ -154,14 +129,14 @@ def _beside(generated: Generated, inputs: Mapping[str, Any]) -> dict[str, Any]:
     return {key: v for key, v in {**generated.defaults, **generated.outputs}.items() if key not in inputs}
 
 
-def _replacing_inputs(inputs: Mapping[str, Any], ignore_changes: Collection[str], generator: _Generator) -> str:
+def _replacing_inputs(inputs: Mapping[str, Any], ignore_changes: Collection[str], generator: Generator) -> str:
     """The inputs that make a resource another one when they change, as text."""
     kept = generator.updated_in_place.union(ignore_changes)
     replacing = {key: v for key, v in inputs.items() if key not in kept}
     return json.dumps(replacing, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _outputs(resource: Recorded, name_key: bytes, generate: Callable[[Recorded, _Generator], Generated]) -> Created:
+def _outputs(resource: Recorded, name_key: bytes, generate: Callable[[Recorded, Generator], Generated]) -> Created:
     what = f"{resource.type} {resource.name!r}"
     try:
         if resource.package == "kubernetes":
