@@ -64,7 +64,7 @@ IMAGES: dict[ImageName, Image] = {
     ),
     # Redis Cluster, the stand-alone pub/sub Redis and their tools.
     "redis": _docker_hub("library/redis", "8.10.2-trixie"),
-    "tusd": Image(registry="ghcr.io", repository="tus/tusd", tag="v2.8.0"),
+    "tusd": Image(registry="ghcr.io", repository="tus/tusd", tag="v2.9.1"),
     "otel-collector": _docker_hub("otel/opentelemetry-collector-contrib", "0.155.0"),
     # Runs the programs of our own: gate, hook, expiry, seed, waits.
     "node": _docker_hub("library/node", "24.19.0-alpine"),

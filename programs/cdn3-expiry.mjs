@@ -1,5 +1,5 @@
 /**
- * CDN3's expiry: deletes old uploads from tusd's upload directory, since tusd 2.8.0 deletes nothing by itself.
+ * CDN3's expiry: deletes old uploads from tusd's upload directory, since tusd 2.9.1 deletes nothing by itself.
  *
  * tusd's file store keeps an upload in two files: `<key>`, the data so far, and `<key>.info`, JSON with `Size` and
  * `SizeIsDeferred`. Whisper's keys are 20 characters of base64url; any other name is left alone. An upload is

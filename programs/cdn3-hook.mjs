@@ -1,7 +1,7 @@
 /**
  * CDN3's pre-create hook: decides whether tusd may create an upload, and under which name.
  *
- * tusd 2.8.0 (pkg/hooks/http, pkg/handler) sends each creation as `POST` with the JSON
+ * tusd 2.9.1 (pkg/hooks/http, pkg/handler) sends each creation as `POST` with the JSON
  * `{"Type":"pre-create","Event":{"Upload":{...},"HTTPRequest":{"Header":{name:[values]},...}}}`; the headers are
  * all of the client's, Authorization included. What follows from its protocol:
  * - Any answer but 2xx becomes a 500 for the client, a 5xx or a broken connection is tried three times in all,

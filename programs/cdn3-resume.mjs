@@ -1,7 +1,7 @@
 /**
  * CDN3's front of uploads where tusd keeps them in S3: gives each upload the address under which clients resume it.
  *
- * tusd's S3 store (2.8.0) knows an upload only as `<key>+<id of the multipart upload>`. Signal for Android goes on at
+ * tusd's S3 store (2.9.1) knows an upload only as `<key>+<id of the multipart upload>`. Signal for Android goes on at
  * the Location of the creation, but Signal for iOS (UploadEndpointCDN3) and Signal Desktop (tusProtocol) at the
  * upload's key behind the address where they created it, which tusd answers with a 404. So this program passes every
  * request on to tusd as it is, but for two things: in the path of a request, `<base path><key>` becomes tusd's own id,

@@ -28,11 +28,6 @@ class Expected:
 EXPECTED = (
     Expected("tests/integration/test_engine.py", _ENGINE, "the Pulumi engine and its plugins are in no registry"),
     Expected("tests/integration/test_policy_pack.py", _ENGINE, "the Pulumi engine and its plugins are in no registry"),
-    Expected(
-        "tests/integration/test_cdn3_tus.py",
-        "needs tusd on the PATH, which no package index has",
-        "tusd is in no registry; the same tests run against npm's @tus/server",
-    ),
 )
 """All skips that CI accepts."""
 

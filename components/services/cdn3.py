@@ -31,7 +31,21 @@ UPLOADS = (
     f"(Path(`{BASE_PATH.rstrip('/')}`) || PathPrefix(`{BASE_PATH}`)) "
     "&& !Method(`GET`) && !HeaderRegexp(`Upload-Concat`, `.*`)"
 )
-"""tusd looks up the parts of a concatenation before it asks the hook, so such requests end at the edge."""
+"""tusd offers no concatenation; such requests end at the edge, too."""
+
+LOG_PIPE = "/run/flatline/log"
+WITHOUT_REQUESTS = """\
+[ -p "$0" ] || mkfifo "$0"
+while IFS= read -r line; do
+  case "$line" in
+    *" level=INFO "* | *" level=DEBUG "*) ;;
+    *) printf '%s\\n' "$line" | sed -E 's,([=/])[A-Za-z0-9_-]{20},\\1<key>,g' ;;
+  esac
+done < "$0" &
+exec tusd "$@" > "$0"
+"""
+"""Starts tusd without its log of requests, whose lowest level has the whole key of every upload: all that a download
+needs. Its warnings and errors are passed on without the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +156,7 @@ class Cdn3(Component):
         return Container(
             name="tusd",
             image="tusd",
-            command=("tusd",),
+            command=("sh", "-c", WITHOUT_REQUESTS, LOG_PIPE),
             args=(
                 "--host=0.0.0.0",
                 f"--port={port.number}",
@@ -151,9 +165,9 @@ class Cdn3(Component):
                 f"--max-size={self._args.max_size}",
                 "--behind-proxy",
                 "--disable-termination",
+                "--disable-concatenation",
                 # it locks an upload against a second reader and ends downloads after two minutes
                 "--disable-download",
-                # its log of requests would hold whole keys, which are all that a download needs
                 "--verbose=false",
                 "--expose-metrics=false",
                 "--show-greeting=false",
@@ -164,7 +178,7 @@ class Cdn3(Component):
             ),
             ports=(port,),
             disks=self._args.uploads.mounts,
-            scratch=self._args.uploads.scratch,
+            scratch={**self._args.uploads.scratch, LOG_PIPE.rpartition("/")[0]: "1Mi"},
             probes=Probes(startup=listening, readiness=listening, liveness=listening),
             resources=Resources(cpu="100m", memory="64Mi", memory_limit="256Mi"),
             stop_delay=5,

@@ -1,7 +1,4 @@
-"""CDN3's hook and expiry behind a real tus server: uploads, interruptions, refusals, and old files.
-
-Runs against npm's @tus/server, which asks the hook as tusd does, and against tusd itself where it is installed.
-"""
+"""CDN3's hook and expiry with tusd as it is rendered: uploads, interruptions, refusals, and old files."""
 
 import http.client
 import http.server
@@ -17,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from tests.graph.stack import load
 from tests.lab.fetch import skip_if_missing
 from tests.lab.process import Process, wait_until
-from tests.lab.tus import Kind, LossyProxy, TusServer, upload
+from tests.lab.tus import LossyProxy, TusServer, upload
 from tests.tus.hook import (
     EXPIRY,
     MAX_AGE,
@@ -41,27 +39,28 @@ CONTENT_SIZE = 24 * 1024 * 1024
 TUS = {"Tus-Resumable": "1.0.0"}
 
 
+def rendered_flags() -> list[str]:
+    """Those of tusd in stack dev."""
+    (container,) = (each for each in load("dev").pod("cdn3").containers() if each["name"] == "tusd")
+    flags: list[str] = container["args"]
+    return flags
+
+
 @contextmanager
-def cdn3(kind: Kind, folder: Path, *hook_arguments: str) -> Iterator[TusServer]:
-    """A tus server with the hook, over an empty directory."""
+def cdn3(folder: Path, *hook_arguments: str) -> Iterator[TusServer]:
+    """tusd with the hook, over an empty directory."""
     uploads = folder / "uploads"
     uploads.mkdir()
     with start_hook(folder, uploads, *hook_arguments) as hook:
         with skip_if_missing():
-            server = TusServer(kind, folder, uploads, ports(hook)[0], MAX_SIZE)
+            server = TusServer(folder, uploads, ports(hook)[0], MAX_SIZE, rendered_flags())
         with server:
             yield server
 
 
-@pytest.fixture(params=["stand-in", "tusd"], scope="module")
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TusServer]:
-    with cdn3(request.param, tmp_path_factory.mktemp("cdn3")) as running:
-        yield running
-
-
 @pytest.fixture(scope="module")
-def tusd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TusServer]:
-    with cdn3("tusd", tmp_path_factory.mktemp("cdn3")) as running:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TusServer]:
+    with cdn3(tmp_path_factory.mktemp("cdn3")) as running:
         yield running
 
 
@@ -116,16 +115,14 @@ def append(server: TusServer, key: str, offset: int, body: bytes) -> Response:
     return request(server, "PATCH", f"/attachments/{key}", headers, body)
 
 
-def download(server: TusServer, key: str) -> Response:
-    return request(server, "GET", f"/attachments/{key}", {})
-
-
 def stored(server: TusServer, key: str) -> bytes:
-    """What others get of the upload: downloaded from tusd, read from the stand-in's directory.
+    """What is kept of the upload; downloads are not tusd's (test_stack_cdn3.py has them)."""
+    return (server.uploads / key).read_bytes()
 
-    @tus/server 2.4.5 on Node.js 24 can end with ERR_INVALID_STATE when a client closes as a download ends.
-    """
-    return download(server, key).body if server.kind == "tusd" else (server.uploads / key).read_bytes()
+
+def state(server: TusServer, key: str) -> Response:
+    """What a client that wants to go on is answered."""
+    return request(server, "HEAD", f"/attachments/{key}", TUS)
 
 
 def client_options(port: int, key: str, content: Path) -> Json:
@@ -152,10 +149,9 @@ def test_client_uploads_is_interrupted_and_resumes(server: TusServer, content: P
     assert stored(server, key) == content.read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["stand-in", "tusd"])
-def test_upload_goes_on_after_the_server_crashed(kind: Kind, tmp_path: Path, content: Path) -> None:
+def test_upload_goes_on_after_the_server_crashed(tmp_path: Path, content: Path) -> None:
     key = new_key()
-    with cdn3(kind, tmp_path) as server:
+    with cdn3(tmp_path) as server:
         data = server.uploads / key
         crashed_with: list[int] = []
 
@@ -204,11 +200,10 @@ def test_refusal_reaches_the_client_and_creates_nothing(server: TusServer, case:
     assert set(server.uploads.iterdir()) == before
 
 
-@pytest.mark.parametrize("kind", ["stand-in", "tusd"])
-def test_nothing_is_overwritten(kind: Kind, tmp_path: Path) -> None:
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """Also once the hook no longer remembers that it gave the key away."""
     key = new_key()
-    with cdn3(kind, tmp_path, "--reserve", "0") as server:
+    with cdn3(tmp_path, "--reserve", "0") as server:
         assert create(server, creation(key)).status == 201
         assert append(server, key, 0, b"01234").status == 204
         assert create(server, creation(key)).status == 409
@@ -224,7 +219,7 @@ def test_of_many_creations_at_once_one_succeeds(server: TusServer) -> None:
     assert statuses == [201] + [409] * 23
 
 
-# --- tusd itself ----------------------------------------------------------------------------------------------
+# --- tusd as it is rendered -------------------------------------------------------------------------------------------
 
 
 def shape(value: Any) -> Any:
@@ -251,7 +246,7 @@ def test_recorded_calls_have_the_form_of_tusds_own(tmp_path: Path) -> None:
     threading.Thread(target=recorder.serve_forever, daemon=True).start()
     try:
         with skip_if_missing():
-            server = TusServer("tusd", tmp_path, tmp_path, recorder.server_port, MAX_SIZE)
+            server = TusServer(tmp_path, tmp_path, recorder.server_port, MAX_SIZE, rendered_flags())
         with server:
             create(server, [*creation(new_key()).items(), ("X-Twice", "1"), ("x-twice", "2")])
     finally:
@@ -263,35 +258,33 @@ def test_recorded_calls_have_the_form_of_tusds_own(tmp_path: Path) -> None:
     assert call["Event"]["HTTPRequest"]["Header"]["X-Twice"] == ["1", "2"]
 
 
-def test_tusd_passes_on_the_challenge(tusd: TusServer) -> None:
+def test_tusd_passes_on_the_challenge(server: TusServer) -> None:
     headers = creation(new_key())
     del headers["Authorization"]
-    response = create(tusd, headers)
+    response = create(server, headers)
     assert response.headers["WWW-Authenticate"].startswith("Basic realm=")
     assert response.body == b"credentials are required\n"
 
 
-def test_tusd_names_the_upload_by_the_proxys_scheme_and_host(tusd: TusServer) -> None:
+def test_tusd_names_the_upload_by_the_proxys_scheme_and_host(server: TusServer) -> None:
     key = new_key()
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "cdn3.example.org"}
-    assert create(tusd, {**creation(key), **forwarded}).headers["Location"] == (
+    assert create(server, {**creation(key), **forwarded}).headers["Location"] == (
         f"https://cdn3.example.org/attachments/{key}"
     )
 
 
-def test_tusd_keeps_no_other_metadata(tusd: TusServer) -> None:
+def test_tusd_keeps_no_other_metadata(server: TusServer) -> None:
     key = new_key()
     headers = {**creation(key, 0), "Upload-Metadata": metadata(filetype="text/html", filename=key)}
-    assert create(tusd, headers).status == 201
-    head = request(tusd, "HEAD", f"/attachments/{key}", TUS)
-    assert head.headers["Upload-Metadata"] == metadata(filename=key)
-    assert download(tusd, key).headers["Content-Type"] == "application/octet-stream"
+    assert create(server, headers).status == 201
+    assert state(server, key).headers["Upload-Metadata"] == metadata(filename=key)
 
 
 TUSD_REFUSED: dict[str, tuple[int, list[tuple[str, str]]]] = {
     "size left open": (400, [("Upload-Defer-Length", "1")]),
-    "part": (403, [("Upload-Length", "1"), ("Upload-Concat", "partial")]),
-    "joined parts": (403, [("Upload-Concat", "final;/attachments/{done}")]),
+    "part": (400, [("Upload-Length", "1"), ("Upload-Concat", "partial")]),
+    "joined parts": (400, [("Upload-Concat", "final;/attachments/{done}")]),
     "metadata on two lines": (400, [("Upload-Length", "1"), ("Upload-Metadata", metadata(filename=new_key()))]),
     "credentials on two lines": (401, [("Upload-Length", "1"), ("Authorization", "Basic eA==")]),
     "oversized headers": (431, [("Upload-Length", "1"), ("X-Padding", "<" * 500_000)]),
@@ -299,20 +292,31 @@ TUSD_REFUSED: dict[str, tuple[int, list[tuple[str, str]]]] = {
 
 
 @pytest.mark.parametrize("case", TUSD_REFUSED)
-def test_tusd_creates_nothing_else(tusd: TusServer, case: str) -> None:
+def test_tusd_creates_nothing_else(server: TusServer, case: str) -> None:
     done, key = new_key(), new_key()
-    assert create(tusd, creation(done, 0)).status == 201
-    before = set(tusd.uploads.iterdir())
+    assert create(server, creation(done, 0)).status == 201
+    before = set(server.uploads.iterdir())
     status, added = TUSD_REFUSED[case]
     headers = [pair for pair in creation(key).items() if pair[0] != "Upload-Length"]
     headers += [(name, value.format(done=done)) for name, value in added]
-    assert create(tusd, headers).status == status
-    assert set(tusd.uploads.iterdir()) == before
+    assert create(server, headers).status == status
+    assert set(server.uploads.iterdir()) == before
 
 
-def test_tusd_shows_neither_metrics_nor_a_greeting(tusd: TusServer) -> None:
-    assert request(tusd, "GET", "/metrics", {}).status == 404
-    assert request(tusd, "GET", "/", {}).status == 404
+def test_tusd_offers_neither_downloads_nor_deletion_nor_concatenation(server: TusServer) -> None:
+    key = new_key()
+    assert create(server, creation(key, 0)).status == 201
+    assert request(server, "GET", f"/attachments/{key}", {}).status == 405
+    assert request(server, "DELETE", f"/attachments/{key}", TUS).status == 405
+    assert request(server, "OPTIONS", "/attachments/", TUS).headers["Tus-Extension"] == (
+        "creation,creation-with-upload,creation-defer-length"
+    )
+    assert (server.uploads / key).exists()
+
+
+def test_tusd_shows_neither_metrics_nor_a_greeting(server: TusServer) -> None:
+    assert request(server, "GET", "/metrics", {}).status == 404
+    assert request(server, "GET", "/", {}).status == 404
 
 
 def test_tusd_creates_nothing_without_the_hook(tmp_path: Path) -> None:
@@ -320,7 +324,7 @@ def test_tusd_creates_nothing_without_the_hook(tmp_path: Path) -> None:
     uploads.mkdir()
     with start_hook(tmp_path, uploads) as hook:
         with skip_if_missing():
-            server = TusServer("tusd", tmp_path, uploads, ports(hook)[0], MAX_SIZE)
+            server = TusServer(tmp_path, uploads, ports(hook)[0], MAX_SIZE, rendered_flags())
         with server:
             assert create(server, creation(new_key())).status == 201
             before = set(uploads.iterdir())
@@ -345,7 +349,7 @@ def sweep(folder: Path, uploads: Path, *arguments: str) -> Json:
 
 def test_expiry_removes_tusds_old_uploads(tmp_path: Path) -> None:
     keys = {"complete": new_key(), "incomplete": new_key(), "old": new_key(), "idle": new_key()}
-    with cdn3("tusd", tmp_path) as server:
+    with cdn3(tmp_path) as server:
         for name, key in keys.items():
             assert create(server, creation(key)).status == 201
             data = b"0123456789" if name in ("complete", "old") else b"01234"
@@ -355,20 +359,20 @@ def test_expiry_removes_tusds_old_uploads(tmp_path: Path) -> None:
                 os.utime(path, (time.time() - age,) * 2)
         swept = sweep(tmp_path, server.uploads)
         assert (swept["completed"], swept["incomplete"], swept["kept"]) == (1, 1, 2)
-        assert download(server, keys["complete"]).body == b"0123456789"
+        assert stored(server, keys["complete"]) == b"0123456789"
         assert append(server, keys["incomplete"], 5, b"56789").status == 204
-        assert download(server, keys["old"]).status == 404
+        assert state(server, keys["old"]).status == 404
         assert append(server, keys["idle"], 5, b"56789").status == 404
 
 
 def test_expiry_frees_an_upload_from_a_dead_tusds_lock(tmp_path: Path) -> None:
     """In a container tusd has the same process id after a restart, so it takes the lock for a living one's."""
     key = new_key()
-    with cdn3("tusd", tmp_path) as server:
+    with cdn3(tmp_path) as server:
         assert create(server, creation(key, 0)).status == 201
         lock = server.uploads / f"{key}.lock"
         lock.write_text(f"{server.process.pid}\n")
         for path in server.uploads.iterdir():
             os.utime(path, (time.time() - 60,) * 2)
         assert sweep(tmp_path, server.uploads, "--lock-max-age", "30")["locks"] == 1
-        assert download(server, key).status == 200
+        assert state(server, key).status == 200

@@ -1,7 +1,6 @@
-"""CDN3 as it is rendered, without tusd: its hook, its expiry and its downloads, over one volume and with one key.
+"""CDN3 as it is rendered: tusd, its hook, its expiry and its downloads, over one volume and with one key.
 
-The keys and forms are Whisper's; what tusd sends to the hook is recorded (tests/tus). An upload through a real tus
-server is in test_cdn3_tus.py.
+The keys and forms are Whisper's. What tusd alone does, and what it sends to the hook, is in test_cdn3_tus.py.
 """
 
 import base64
@@ -22,12 +21,13 @@ from tests.graph.stack import load
 from tests.integration.rendered_pod import Pods, RenderedPod
 from tests.lab.fetch import skip_if_missing
 from tests.lab.process import listening, wait_until
+from tests.lab.tus import upload
 from tests.tus.hook import Answer, call_for, credentials, new_key
 
 pytestmark = pytest.mark.integration
 
 SECRETS = "/usr/share/signal/secrets-bundle.yml"
-OURS = ("hook", "expiry", "download")
+CONTAINERS = ("tusd", "hook", "expiry", "download")
 DAY = 86_400
 ASK = """
 const [url, body] = process.argv.slice(1);
@@ -38,7 +38,7 @@ console.log(JSON.stringify([answer.status, await answer.text()]));
 
 @dataclass
 class Cdn3:
-    """The pod without tusd, its volume, and the key that Whisper signs with."""
+    """The pod, its volume, and the key that Whisper signs with."""
 
     pod: RenderedPod
     uploads: Path
@@ -93,13 +93,13 @@ def cdn3(tmp_path_factory: pytest.TempPathFactory, worker_number: int) -> Iterat
         uploads = pod.disk("attachments")
         user = pod.template.spec["securityContext"]["runAsUser"]
         old = put(uploads, b"forgotten", age=46 * DAY, group=user)
-        running = Cdn3(pod.start(*OURS), uploads, base64.b64decode(secret, validate=True), old)
-        pod.wait_ready(*OURS, seconds=20)
+        running = Cdn3(pod.start(*CONTAINERS), uploads, base64.b64decode(secret, validate=True), old)
+        pod.wait_ready(*CONTAINERS, seconds=20)
         yield running
 
 
-def test_all_three_are_healthy_and_the_hook_is_the_pods_own(cdn3: Cdn3) -> None:
-    for container in OURS:
+def test_all_are_healthy_and_the_hook_is_the_pods_own(cdn3: Cdn3) -> None:
+    for container in CONTAINERS:
         assert cdn3.pod.ready(container)
         assert cdn3.pod.ready(container, "livenessProbe")
     assert not listening(cdn3.pod.address, 8081)
@@ -118,6 +118,35 @@ def test_an_upload_that_whisper_signed_is_accepted_and_a_forged_one_is_not(cdn3:
     assert base64.b64encode(cdn3.secret).decode() not in cdn3.pod.text("hook")
 
 
+def test_what_a_client_uploads_is_what_others_download(cdn3: Cdn3, tmp_path: Path) -> None:
+    key, content = new_key(), tmp_path / "content"
+    content.write_bytes(os.urandom(3_000_000))
+    report = upload(
+        endpoint=f"http://{cdn3.pod.address}:8080/attachments",
+        file=str(content),
+        headers={"Authorization": credentials(key, secret=cdn3.secret)},
+        metadata={"filename": key},
+        retryDelays=[],
+    )
+    assert [(one["method"], one["status"]) for one in report["requests"]] == [("POST", 201), ("PATCH", 204)]
+    assert cdn3.get(key) == (200, content.read_bytes())
+    assert key not in cdn3.pod.text("tusd")
+
+
+def test_tusd_logs_errors_without_the_key(cdn3: Cdn3) -> None:
+    key = put(cdn3.uploads, b"", group=cdn3.pod.template.spec["securityContext"]["runAsUser"])
+    (cdn3.uploads / f"{key}.info").write_text("no JSON")
+    ask = urllib.request.Request(
+        f"http://{cdn3.pod.address}:8080/attachments/{key}", method="HEAD", headers={"Tus-Resumable": "1.0.0"}
+    )
+    with pytest.raises(urllib.error.HTTPError, match="500"):
+        urllib.request.urlopen(ask, timeout=60)
+    wait_until(lambda: "InternalServerError" in cdn3.pod.text("tusd"), 10, "the error")
+    assert "level=ERROR" in cdn3.pod.text("tusd")
+    assert "path=<key>" in cdn3.pod.text("tusd")
+    assert key not in cdn3.pod.text("tusd")
+
+
 def test_what_is_on_the_volume_comes_out_and_its_key_is_taken(cdn3: Cdn3) -> None:
     content = os.urandom(300_000)
     key = put(cdn3.uploads, content, group=cdn3.pod.template.spec["securityContext"]["runAsUser"])
@@ -134,8 +163,8 @@ def test_the_first_sweep_removes_what_is_older_than_45_days(cdn3: Cdn3) -> None:
     assert cdn3.get(cdn3.old)[0] == 404
 
 
-def test_only_the_expiry_may_write_to_the_volume(cdn3: Cdn3) -> None:
-    for container, allowed in (("hook", False), ("download", False), ("expiry", True)):
+def test_only_tusd_and_the_expiry_may_write_to_the_volume(cdn3: Cdn3) -> None:
+    for container, allowed in (("hook", False), ("download", False), ("expiry", True), ("tusd", True)):
         done = cdn3.pod.containers[container].execute(
             ["sh", "-c", "touch /srv/tusd-data/data/x && rm /srv/tusd-data/data/x"]
         )

@@ -1,27 +1,27 @@
-"""Real tus servers and a real tus client: npm's @tus/server and tus-js-client, and tusd where it is installed."""
+"""The tus server that CDN3 runs, tusd, and a tus client, npm's tus-js-client."""
 
 import json
 import re
-import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from tests.lab.fetch import Missing
+from tests.lab.go import go_build, required_version
 from tests.lab.node import NODE, npm_install
 from tests.lab.process import Process
 
 FOLDER = Path(__file__).resolve().parent.parent / "tus"
-# Both name their port: the stand-in in JSON, tusd in the last line of its start.
-PORT = re.compile(r'"port":(\d+)|upload files to: http://127\.0\.0\.1:(\d+)/')
+SOURCES = Path(__file__).resolve().parent / "tusd"
+MODULE = "github.com/tus/tusd/v2"
+PORT = re.compile(r"upload files to: http://127\.0\.0\.1:(\d+)/")
+"""In the last line of its start."""
 CLIENT_SECONDS = 300
-
-Kind = Literal["stand-in", "tusd"]
 
 
 def packages() -> Path:
@@ -32,31 +32,38 @@ def packages() -> Path:
         raise Missing(f"needs the npm packages of tests/tus/package-lock.json: {error}") from error
 
 
-def tusd() -> Path:
-    """The tusd of the PATH, which no package index has. Raises `Missing`."""
-    found = shutil.which("tusd")
-    if found is None:
-        raise Missing("needs tusd on the PATH, which no package index has")
-    return Path(found)
+def tusd_version() -> str:
+    """The release of tusd, such as "v2.9.1"."""
+    return required_version(SOURCES, MODULE)
+
+
+def tusd_binary() -> Path:
+    """tusd, built once (about 2 minutes of processor time). Raises `Missing`."""
+    program = f"{MODULE}/cmd/tusd"
+    return go_build("tusd", SOURCES, package=program, variables={f"{program}/cli.VersionName": tusd_version()})
 
 
 def prepare() -> None:
-    """Installs the npm packages, before there is no network."""
+    """Builds the server and installs the client, before there is no network."""
+    tusd_binary()
     packages()
 
 
 class TusServer:
-    """A tus server over `uploads` that asks the hook on `hook_port`; `with TusServer(...):` runs it.
+    """tusd over `uploads` with the flags that are `rendered`; `with TusServer(...):` runs it.
 
-    The stand-in is @tus/server: it calls the hook as tusd does, but keeps its own records and knows neither
-    concatenation nor a refusal's headers. Raises `Missing` where the server can't be had.
+    Only its address, the hook's (on `hook_port`), the folder and the largest size are others. Raises `Missing`.
     """
 
-    def __init__(self, kind: Kind, folder: Path, uploads: Path, hook_port: int, max_size: int) -> None:
-        self.kind, self.folder, self.uploads = kind, folder, uploads
-        self._program = packages() if kind == "stand-in" else tusd()
-        self._hook = f"http://127.0.0.1:{hook_port}/hooks"
-        self._max_size = max_size
+    def __init__(self, folder: Path, uploads: Path, hook_port: int, max_size: int, rendered: Sequence[str]) -> None:
+        self.folder, self.uploads, self._rendered = folder, uploads, rendered
+        self._program = tusd_binary()
+        self._changed = {
+            "--host": "127.0.0.1",
+            "--upload-dir": str(uploads),
+            "--max-size": str(max_size),
+            "--hooks-http": f"http://127.0.0.1:{hook_port}/hooks",
+        }
         self._process: Process | None = None
         self.port = 0
 
@@ -67,37 +74,22 @@ class TusServer:
 
     def start(self) -> None:
         """Starts it, on the same port as before; returns when it listens."""
-        command = self._tusd() if self.kind == "tusd" else self._stand_in()
-        process = Process("tus", command, self.folder)
+        process = Process("tus", [self._program, *self._flags()], self.folder)
         begun = len(process.text())
         process.wait_ready(lambda: PORT.search(process.text(), begun) is not None)
         [found] = PORT.finditer(process.text(), begun)
-        self.port = int(found[1] or found[2])
+        self.port = int(found[1])
         self._process = process
 
     def crash(self) -> None:
         """Ends it as a power failure would."""
         self.process.kill()
 
-    def _stand_in(self) -> list[str | Path]:
-        options = {
-            "host": "127.0.0.1",
-            "port": self.port,
-            "hook": self._hook,
-            "directory": str(self.uploads),
-            "maxSize": self._max_size,
-        }
-        return [NODE, FOLDER / "server.mjs", self._program, json.dumps(options)]
-
-    def _tusd(self) -> list[str | Path]:
-        """tusd with the flags of the cluster."""
-        return [
-            self._program,
-            *("-host", "127.0.0.1", "-port", str(self.port), "-base-path", "/attachments/"),
-            *("-upload-dir", self.uploads, "-max-size", str(self._max_size)),
-            *("-hooks-http", self._hook, "-hooks-enabled-events", "pre-create"),
-            *("-behind-proxy", "-expose-metrics=false", "-show-greeting=false", "-disable-termination"),
-        ]
+    def _flags(self) -> list[str]:
+        flags = dict(word.partition("=")[::2] for word in self._rendered)
+        changed = {**self._changed, "--port": str(self.port)}
+        assert changed.keys() <= flags.keys()
+        return [f"{name}={value}" if value else name for name, value in {**flags, **changed}.items()]
 
     def __enter__(self) -> Self:
         self.start()

@@ -21,7 +21,7 @@ EXPIRY = FOLDER / CDN3_EXPIRY.name
 SECRET = bytes(range(100, 132))
 MAX_SIZE = 64 * 1024 * 1024
 MAX_AGE = 24 * 3600
-# In the form of tusd 2.8.0's pkg/hooks/http; `{credentials}` stands for what a client would send at that moment.
+# In the form of tusd 2.9.1's pkg/hooks/http; `{credentials}` stands for what a client would send at that moment.
 RECORDED: list[dict[str, Any]] = json.loads(Path(__file__).with_name("calls.json").read_text())
 
 Json = dict[str, Any]

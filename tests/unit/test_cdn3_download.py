@@ -153,7 +153,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def info(size: int, **changes: Any) -> bytes:
-    """The info that tusd 2.8.0's file store writes."""
+    """The info that tusd 2.9.1's file store writes."""
     storage = {"InfoPath": "k.info", "Path": "k", "Type": "filestore"}
     fields = {"ID": "k", "Size": size, "SizeIsDeferred": False, "Offset": 0, "MetaData": {}, "Storage": storage}
     return json.dumps({**fields, **changes}).encode()

@@ -57,7 +57,7 @@ def put(path: Path, content: bytes, age: float) -> Path:
 
 
 def info(size: int, **changes: Any) -> bytes:
-    """The info that tusd 2.8.0's file store writes."""
+    """The info that tusd 2.9.1's file store writes."""
     fields = {
         "ID": "k",
         "Size": size,

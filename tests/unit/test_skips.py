@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from cli.commands.test import pytest_command
-from tests.skips import EXPECTED, OPTION
+from tests import skips
+from tests.skips import EXPECTED, OPTION, Expected
 
 pytest_plugins = ("pytester",)
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_ENGINE = "needs pulumi, pulumi-resource-random on the PATH: no package registry carries them"
+NO_ENGINE = "needs pulumi, pulumi-resource-random on the PATH"
+EXAMPLE = Expected("tests/integration/test_engine.py", r"needs pulumi[\w-]*(, pulumi[\w-]*)* on the PATH", "an example")
 NO_NAMESPACE = "needs a private network namespace (unshare --net); up here: eth0"
 
 
@@ -23,11 +25,13 @@ WORKERS = ("-n", "2")
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """Runs pytest with the plugin, as if this were no worker of xdist."""
+    """Runs pytest with the plugin, which expects EXAMPLE alone, as if this were no worker of xdist."""
     for variable in ("PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTEST_ADDOPTS", "-p tests.skips -p no:cacheprovider")
+    monkeypatch.setattr(skips, "EXPECTED", (EXAMPLE,))
+    pytester.makeconftest(f"from tests import skips\nskips.EXPECTED = (skips.{EXAMPLE!r},)\n")
     return pytester
 
 
@@ -57,7 +61,7 @@ def test_two():
         ("test_other.py", NO_ENGINE, WORKERS),
         ("tests/integration/test_engine.py", NO_NAMESPACE, ()),
         ("tests/integration/test_engine.py", f"{NO_ENGINE}; {NO_NAMESPACE}", ()),
-        ("tests/integration/test_cdn3_tus.py", "needs npm", ()),
+        ("tests/integration/test_engine.py", "needs npm", ()),
     ],
 )
 def test_an_unexpected_skip_fails_the_run_and_is_named(
@@ -72,16 +76,9 @@ def test_an_unexpected_skip_fails_the_run_and_is_named(
     assert f"{file}::test_one: {reason}" in text
 
 
-@pytest.mark.parametrize(
-    ("file", "reason", "options"),
-    [
-        ("tests/integration/test_engine.py", NO_ENGINE, ()),
-        ("tests/integration/test_policy_pack.py", NO_ENGINE, WORKERS),
-        ("tests/integration/test_cdn3_tus.py", "needs tusd on the PATH, which no package index has", ()),
-    ],
-)
-def test_an_expected_skip_does_not(run: pytest.Pytester, file: str, reason: str, options: tuple[str, ...]) -> None:
-    skipping(run, file, reason)
+@pytest.mark.parametrize("options", [(), WORKERS])
+def test_an_expected_skip_does_not(run: pytest.Pytester, options: tuple[str, ...]) -> None:
+    skipping(run, EXAMPLE.file, NO_ENGINE)
     result = (run.runpytest_subprocess if options else run.runpytest)(OPTION, *options)
     assert result.ret == pytest.ExitCode.OK
     assert "unexpected" not in result.stdout.str()
