@@ -3,24 +3,25 @@
 import gc
 import importlib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from cli import arguments as known  # noqa: E402 - the path comes first
-from cli.failure import MANDATORY, Failure  # noqa: E402
+from cli.failure import MANDATORY, Failure, Interrupted  # noqa: E402
 
 if TYPE_CHECKING:
     from cli.terminal import Terminal
 
 DEBUG = "FLATLINE_DEBUG"
-INTERRUPTED = 130
 
 
 def main(argv: Sequence[str]) -> int:
@@ -33,13 +34,15 @@ def main(argv: Sequence[str]) -> int:
     from cli.terminal import Terminal
 
     terminal = Terminal()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     try:
         command = importlib.import_module(f"cli.commands.{arguments.command.replace('-', '_')}")
         status: int = command.run(arguments, terminal)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        terminal.note("interrupted")
-        return INTERRUPTED
+    except Interrupted as stopped:
+        terminal.note(str(stopped))
+        return stopped.status
     except BrokenPipeError:
         # The reader has gone (`| head`); the interpreter shall not complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,12 +55,17 @@ def main(argv: Sequence[str]) -> int:
     return status
 
 
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the command as an exception does, so that locks are given back and temporary files go."""
+    raise Interrupted(number)
+
+
 def _tell(problem: Exception, terminal: "Terminal") -> None:
     """What is expected speaks for itself; anything else is a defect, and says how to see more."""
     from config.settings import SettingsError
 
     if isinstance(problem, Failure):
-        terminal.fail(problem.problem, problem.remedies)
+        terminal.fail(problem.problem, problem.remedies, problem.commands)
     elif isinstance(problem, SettingsError):
         _tell_each(problem.problems, terminal)
     elif isinstance(problem, OSError):

@@ -56,12 +56,7 @@ class Terminal:
 
     def command(self, words: Sequence[str]) -> None:
         """A command to copy: on a terminal continued with backslashes, elsewhere on one line."""
-        lines, room = [""], self._out.width - len("  ") - len("  ") - len(" \\")
-        for word in map(shlex.quote, words):
-            if self._out.is_terminal and lines[-1] and len(lines[-1]) + 1 + len(word) > room:
-                lines.append("")
-            lines[-1] += f" {word}" if lines[-1] else word
-        self._out.print(Text("  " + " \\\n    ".join(lines), "cyan"), soft_wrap=True)
+        self._command(self._out, words)
 
     def verbatim(self, text: str) -> None:
         """Text as it is, for machines and for the output of other programs."""
@@ -97,11 +92,13 @@ class Terminal:
         """Something that needs attention, on standard error."""
         self._err.print(self._point("warning: ", text, "yellow"))
 
-    def fail(self, problem: str, remedies: Iterable[str] = ()) -> None:
+    def fail(self, problem: str, remedies: Iterable[str] = (), commands: Iterable[Sequence[str]] = ()) -> None:
         """What went wrong and what helps, on standard error."""
         self._err.print(self._point("error: ", problem, "bold red"))
         for remedy in remedies:
             self._err.print(self._point("  ", remedy, ""))
+        for command in commands:
+            self._command(self._err, command)
 
     def ask(self, question: str) -> str:
         """The answer to a question; empty if there is nobody to answer."""
@@ -142,6 +139,15 @@ class Terminal:
         finally:
             ended.set()
             teller.join()
+
+    @staticmethod
+    def _command(console: Console, words: Sequence[str]) -> None:
+        lines, room = [""], console.width - len("  ") - len("  ") - len(" \\")
+        for word in map(shlex.quote, words):
+            if console.is_terminal and lines[-1] and len(lines[-1]) + 1 + len(word) > room:
+                lines.append("")
+            lines[-1] += f" {word}" if lines[-1] else word
+        console.print(Text("  " + " \\\n    ".join(lines), "cyan"), soft_wrap=True)
 
     def _tell(self, doing: str, ended: threading.Event) -> None:
         began, pause = time.monotonic(), PROGRESS_AFTER_SECONDS
