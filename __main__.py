@@ -2,11 +2,14 @@
 
 import pulumi
 
+from cli import under_engine
 from components.backend import providers
 from components.flatline import Flatline, FlatlineArgs
 from config.settings import Settings
 
-settings = Settings.of_stack()
-flatline = Flatline("flatline", FlatlineArgs(settings=settings), providers(settings))
+with under_engine.mistakes_as_lines():
+    settings = Settings.of_stack()
+    under_engine.check_cluster(settings.target.context)
+    flatline = Flatline("flatline", FlatlineArgs(settings=settings), providers(settings))
 for name, value in flatline.outputs.items():
     pulumi.export(name, value)

@@ -171,6 +171,11 @@ def _up(commands: _Subparsers) -> None:
         action="store_true",
         help="with --engine pulumi: leave the secrets of an engine-less stack behind and make new ones",
     )
+    command.add_argument(
+        "--empty-volumes",
+        action="store_true",
+        help="where volume claims of the stack were deleted in the cluster: make them again, empty",
+    )
 
 
 def _render(commands: _Subparsers) -> None:

@@ -13,16 +13,17 @@ import shutil
 import socket
 import subprocess
 import urllib.error
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from cli import engine_state
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
 from cli.stacks import CACHE, LOCAL_BACKEND, ROOT, Loaded, Stack, shown
@@ -54,11 +55,12 @@ def installed() -> tuple[Cli | None, str]:
     on_path = shutil.which("pulumi") is not None
     if not on_path and not (_own_folder() / "bin" / "pulumi").is_file():
         return None, "there is no Pulumi CLI on the PATH"
-    from pulumi import automation
     from pulumi.automation.errors import InvalidVersionError
 
+    from cli.engine_command import Command
+
     try:
-        return Cli(automation.PulumiCommand(root=None if on_path else str(_own_folder()))), ""
+        return Cli(Command(root=None if on_path else str(_own_folder()))), ""
     except InvalidVersionError as problem:
         return None, f"the Pulumi CLI cannot be used: {problem}"
     except (OSError, subprocess.CalledProcessError) as problem:
@@ -67,15 +69,17 @@ def installed() -> tuple[Cli | None, str]:
 
 def install(terminal: Terminal) -> tuple[Cli | None, str]:
     """Fetches the CLI of the SDK's version into the cache folder; without success, why not."""
-    from pulumi import automation
     from pulumi._version import version as wanted
     from pulumi.automation.errors import InvalidVersionError
+
+    from cli.engine_command import Command
 
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_PATIENCE_SECONDS)
     try:
         with terminal.step(f"Fetching Pulumi {wanted} from get.pulumi.com"):
-            return Cli(automation.PulumiCommand.install(root=str(_own_folder()), version=wanted)), ""
+            Command.install(root=str(_own_folder()), version=wanted)
+        return Cli(Command(root=str(_own_folder()))), ""
     except urllib.error.URLError as problem:
         return None, f"Pulumi could not be fetched: {problem.reason}"
     except subprocess.CalledProcessError as problem:
@@ -120,13 +124,30 @@ def backend() -> str:
     return _chosen_backend() or _LOCAL_URL
 
 
+def plain(loaded: Loaded, *words: str) -> list[str]:
+    """A command of plain `pulumi` on a stack of ours, with the variables that it needs here."""
+    return [*(["env", *_needed(loaded)] if _needed(loaded) else []), *_program(), *words, "--stack", loaded.stack.name]
+
+
 def environment_hint(loaded: Loaded) -> list[list[str]]:
-    """The commands after which plain `pulumi` goes on with a stack of ours."""
-    hint = [] if _chosen_backend() else [["export", f"{BACKEND_VARIABLE}={_LOCAL_URL}"]]
+    """The commands after which plain `pulumi` goes on with a stack of ours, and the first one to go on with."""
+    exports = [["export", variable] for variable in _needed(loaded)]
+    return [*exports, [*_program(), "preview", "--stack", loaded.stack.name]]
+
+
+def _needed(loaded: Loaded) -> list[str]:
+    """Variables that plain `pulumi` needs and this environment does not have."""
+    needed = [] if _chosen_backend() else [f"{BACKEND_VARIABLE}={_LOCAL_URL}"]
     source = generated_file(PROJECT, loaded.stack.name)
     if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ and source.exists():
-        hint.append(["export", f"{FILE_VARIABLE}={source}"])
-    return hint
+        needed.append(f"{FILE_VARIABLE}={source}")
+    return needed
+
+
+def _program() -> list[str]:
+    """The CLI as it is typed in the current folder."""
+    program = "pulumi" if shutil.which("pulumi") else str(_own_folder() / "bin" / "pulumi")
+    return [program] if Path.cwd() == ROOT else [program, "--cwd", str(ROOT)]
 
 
 @contextmanager
@@ -169,11 +190,46 @@ def engine_errors(what: str, *, shown_already: bool = False) -> Iterator[None]:
         raise Failure(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
 
 
+def run(cli: Cli, stack: automation.Stack, *words: str) -> str:
+    """Standard output of a command on an open stack that the Automation API does not have. Raises CommandError."""
+    workspace = stack.workspace
+    return cli.command.run([*words, "--stack", stack.name], workspace.work_dir, workspace.env_vars).stdout
+
+
+def deployment(stack: automation.Stack) -> Mapping[str, Any]:
+    """The state of a stack with its secrets, which stay in this process."""
+    with engine_errors("pulumi cannot read the stack"):
+        return stack.export_stack().deployment or {}
+
+
+def settle(cli: Cli, stack: automation.Stack, there: Collection[str]) -> list[str]:
+    """Ends the operations that an earlier run left under way; the URNs of objects that were taken over.
+
+    `there` are the URNs of objects that were being made and that the cluster has. Secrets stay encrypted meanwhile.
+    """
+    with (
+        engine_errors("pulumi cannot settle what an earlier run left"),
+        TemporaryDirectory(prefix="flatline-") as folder,
+    ):
+        exported = json.loads(run(cli, stack, "stack", "export"))
+        exported["deployment"], adopted = engine_state.settled(exported["deployment"], there)
+        file = Path(folder) / "state.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(exported))
+        run(cli, stack, "stack", "import", "--file", str(file))
+    return adopted
+
+
+def refresh(stack: automation.Stack, urns: Sequence[str], terminal: Terminal) -> None:
+    """Lets the engine read some resources of the state again."""
+    colour = "always" if terminal.colours else "never"
+    with engine_errors("pulumi refresh failed", shown_already=True):
+        stack.refresh(target=[*urns], color=colour, on_output=terminal.verbatim, on_error=terminal.note)
+
+
 def protected(stack: automation.Stack) -> list[str]:
     """What `pulumi destroy --exclude-protected` keeps, a line each: secrets by their number, the rest by name."""
-    with engine_errors("pulumi cannot read the stack"):
-        deployment = stack.export_stack().deployment or {}
-    kept = [each for each in deployment.get("resources", ()) if each.get("protect")]
+    kept = [each for each in deployment(stack).get("resources", ()) if each.get("protect")]
     objects = [each for each in kept if not each["type"].startswith(("random:", "tls:"))]
     lines = [f"{each['type'].rsplit(':', 1)[-1]} {each.get('id', '')}" for each in objects]
     others = len(kept) - len(objects)
@@ -183,11 +239,7 @@ def protected(stack: automation.Stack) -> list[str]:
 def unprotect(stack: automation.Stack, cli: Cli) -> None:
     """Takes the protection of every resource away."""
     with engine_errors("pulumi cannot take the protection away"):
-        cli.command.run(
-            ["state", "unprotect", "--all", "--yes", "--stack", stack.name],
-            stack.workspace.work_dir,
-            stack.workspace.env_vars,
-        )
+        run(cli, stack, "state", "unprotect", "--all", "--yes")
 
 
 def forget(stack: automation.Stack) -> None:

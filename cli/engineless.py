@@ -112,9 +112,9 @@ def _next(loaded: Loaded, context: str | None, rendered: list[Object], terminal:
 
 def _gone(before: list[Object], rendered: list[Object], context: str | None, terminal: Terminal) -> None:
     """Commands that delete what an earlier run had and this one has not."""
-    now = {(each.resource, each.namespace, each.name) for each in rendered}
+    now = {each.key for each in rendered}
     keep = {"Namespace", "PersistentVolumeClaim"}
-    gone = [each for each in before if (each.resource, each.namespace, each.name) not in now and each.kind not in keep]
+    gone = [each for each in before if each.key not in now and each.kind not in keep]
     for namespace in sorted({each.namespace for each in gone}):
         names = [f"{each.resource}/{each.name}" for each in gone if each.namespace == namespace]
         where = ["-n", namespace] if namespace else []

@@ -1,6 +1,6 @@
 """The contexts of kubeconfig, and the one that somebody named.
 
-Reads the files as client-go does (the first definition of a name wins, paths are relative to their file), but never
+Reads the files as client-go does (the first definition of a name wins, paths are relative to their file). No command
 looks at `current-context`: a cluster is used because it was named, not because it was used last.
 """
 
@@ -83,6 +83,21 @@ def files() -> list[Path]:
 def contexts() -> list[str]:
     """The names of the contexts that there are, sorted. Raises Failure for a file that cannot be read."""
     return sorted(_merged()["contexts"])
+
+
+def current() -> str | None:
+    """The current context, which plain `pulumi` uses where none is named. Raises Failure for a broken kubeconfig."""
+    named = (_content(path).get("current-context") for path in files())
+    return next((str(name) for name in named if name), None)
+
+
+def check_answers(cluster: Cluster) -> None:
+    """Raises Failure if a cluster does not answer."""
+    problem = cluster.problem()
+    if problem:
+        raise Failure(
+            f"cluster {cluster.context} ({cluster.server}) does not answer: {problem}", "Nothing was changed."
+        )
 
 
 def cluster(context: str) -> Cluster | None:

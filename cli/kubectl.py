@@ -3,7 +3,7 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cli.failure import Failure
@@ -36,6 +36,22 @@ def read(context: str, *words: str) -> Any:
         said = answer.stderr.strip().splitlines()
         raise Failure(f"kubectl could not read from context {context}", *said[-3:])
     return json.loads(answer.stdout)
+
+
+def apply(context: str, content: Mapping[str, Any], *, manager: str) -> None:
+    """Applies an object, which may be a Secret, by standard input. Raises Failure with kubectl's own words."""
+    words = command(context, "apply", "--server-side", "--force-conflicts", "--field-manager", manager, "-f", "-")
+    answer = subprocess.run(
+        [_program(), *words[1:]], check=False, capture_output=True, text=True, input=json.dumps(content)
+    )
+    if answer.returncode != 0:
+        title = f"{content['kind']} {content['metadata'].get('name')}"
+        raise Failure(f"kubectl could not apply {title} on context {context}", *answer.stderr.strip().splitlines()[-3:])
+
+
+def is_installed() -> bool:
+    """Whether it is on the PATH."""
+    return shutil.which("kubectl") is not None
 
 
 def _program() -> str:

@@ -55,6 +55,11 @@ class Object:
         match = _CONTENT_NAME.fullmatch(self.name)
         return match["role"] if match else self.name
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it one object in a cluster: its type, namespace and name."""
+        return self.resource, self.namespace, self.name
+
     def __str__(self) -> str:
         where = f"{self.namespace}/" if self.namespace else ""
         return f"{self.kind} {where}{self.name}"

@@ -3,7 +3,7 @@
 import shutil
 from argparse import Namespace
 
-from cli import engine, kubectl, objects, stacks
+from cli import before_update, engine, kubeconfig, kubectl, objects, stacks
 from cli.choice import named_cluster, named_context
 from cli.failure import Failure
 from cli.objects import SELECTOR, Object
@@ -143,7 +143,13 @@ def _by_engine(
     name = loaded.stack.name
     terminal.say(f"Stack {name} on context {context} ({cluster.server}), by {cli}", "bold")
     colour = "always" if terminal.colours else "never"
+    kubeconfig.check_answers(cluster)
     with engine.opened(loaded, cli, cluster) as stack:
+        before = before_update.BeforeUpdate(loaded, cli, cluster, stack, terminal, agreed)
+        before.unlock()
+        if before_update.can_look(terminal):
+            kubectl.read(context, "get", "namespaces")  # with credentials, before protection is taken away
+            before.deployment()
         protected = engine.protected(stack)
         if delete_data:
             terminal.warn(f"Deleting stack {name} for ever: every account, group and upload, and every pin.")

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from cli import difference, engine, objects, stacks
+from cli import before_update, difference, engine, kubeconfig, objects, stacks
 from cli.choice import named_cluster, named_context
 from cli.difference import Difference
 from cli.failure import Failure
@@ -47,16 +47,20 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> None:
     cluster = named_cluster(context)
+    kubeconfig.check_answers(cluster)
     terminal.say(f"Stack {loaded.stack.name} on context {context} ({cluster.server}), by {cli}")
-    with (
-        engine.opened(loaded, cli, cluster) as stack,
-        engine.engine_errors("pulumi preview failed", shown_already=True),
-    ):
-        stack.preview(
-            color="always" if terminal.colours else "never",
-            on_output=terminal.verbatim,
-            on_error=terminal.note,
-        )
+    with engine.opened(loaded, cli, cluster) as stack:
+        before = before_update.BeforeUpdate(loaded, cli, cluster, stack, terminal, agreed=False)
+        if before_update.can_look(terminal):
+            state = engine.deployment(stack)
+            before.check_namespaces(state)
+            before.drift(state)
+        with engine.engine_errors("pulumi preview failed", shown_already=True):
+            stack.preview(
+                color="always" if terminal.colours else "never",
+                on_output=terminal.verbatim,
+                on_error=terminal.note,
+            )
 
 
 def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cli import engineless, rollout, stacks
+from cli import drift, engineless, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
+from cli.drift import Drift
 from cli.failure import Failure
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
@@ -22,23 +23,33 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     terminal.say(f"Stack {loaded.stack.name}, {loaded.settings.domain}", "bold")
     terminal.points(choice.reasons)
     if isinstance(choice, ByEngine):
-        return _deploy(loaded, choice, terminal)
+        return _deploy(loaded, choice, arguments.empty_volumes, terminal)
     return engineless.up(loaded, choice, terminal)
 
 
-def _deploy(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> int:
-    from cli import engine
+def _deploy(loaded: Loaded, choice: ByEngine, empty_volumes: bool, terminal: Terminal) -> int:
+    from cli import before_update, engine
 
     engineless.warn_of_moving_images(loaded, terminal)
     if loaded.stack.state.exists():
         _agree_to_new_secrets(loaded, choice, terminal)
     colour = "always" if terminal.colours else "never"
     with engine.opened(loaded, choice.cli, choice.cluster) as stack:
+        before = before_update.BeforeUpdate(loaded, choice.cli, choice.cluster, stack, terminal, choice.agreed)
+        before.unlock()
+        found = Drift()
+        if before_update.can_look(terminal):
+            state = before.deployment()
+            before.check_namespaces(state)
+            found = before.drift(state)
+            again = ["./flatline", "up", "--stack", loaded.stack.name, "--context", choice.cluster.context]
+            drift.refuse_lost_claims(found, empty_volumes, again)
         if not choice.agreed:
             with engine.engine_errors("pulumi preview failed", shown_already=True):
                 stack.preview(color=colour, on_output=terminal.verbatim, on_error=terminal.note)
             if not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
                 raise Failure("nothing was deployed: no agreement")
+        before.put_back(found)
         if loaded.stack.state.exists():
             aside = loaded.stack.state.with_suffix(".json.before-pulumi")
             loaded.stack.state.rename(aside)
@@ -69,8 +80,11 @@ def _summary(loaded: Loaded, outputs: Mapping[str, Any], terminal: Terminal) -> 
     option = [] if loaded.stack.name == "dev" else ["--stack", loaded.stack.name]
     terminal.command(["./flatline", "pins", *option])
     engineless.points_to_know(loaded, outputs.get("lostOnRestart", ()), terminal)
-    hint = engine.environment_hint(loaded)
-    if hint:
-        terminal.heading("To go on with plain pulumi")
-        for line in hint:
-            terminal.command(line)
+    terminal.heading("To go on with plain pulumi")
+    if loaded.settings.target.context is None:
+        terminal.say(
+            f"First write flatline:target.context into {loaded.stack.file.name}: without it pulumi uses the context "
+            "that is current in kubeconfig."
+        )
+    for line in engine.environment_hint(loaded):
+        terminal.command(line)

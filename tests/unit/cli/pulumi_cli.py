@@ -23,23 +23,72 @@ record(
 )
 backend = environ.get("PULUMI_BACKEND_URL", "file://" + environ["HOME"])
 stacks = Path(backend.removeprefix("file://"), ".pulumi", "stacks", "flatline")
+
+
+def an_object(kind, name, api="v1", namespace="flatline", protect=False, **content):
+    # a resource of the state, as the Kubernetes provider keeps it, with what the API server answered
+    where = {"namespace": namespace} if kind != "Namespace" else {}
+    metadata = {"name": name, "labels": {"app.kubernetes.io/part-of": "flatline"}, **where}
+    applied = {"apiVersion": api, "kind": kind, "metadata": metadata, **content}
+    token = f"kubernetes:{api if '/' in api else 'core/' + api}:{kind}"
+    answered = {**applied, "metadata": {**metadata, "uid": f"first {name}"}, "__fieldManager": f"pulumi-{name}"}
+    return {"urn": f"urn:pulumi:dev::flatline::{token}::{name}", "custom": True, "type": token, "protect": protect,
+            "id": "/".join([*where.values(), name]), "inputs": applied, "outputs": answered}
+
+
+SIGNATURE = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270"}
+NAMES = [environ.get("FAKE_NAMESPACE", "flatline"), environ.get("FAKE_NAMESPACE", "flatline") + "-emulators"]
 RESOURCES = [
-    {"type": "kubernetes:core/v1:Namespace", "id": "flatline", "protect": True},
-    {"type": "kubernetes:core/v1:PersistentVolumeClaim", "id": "flatline/attachments", "protect": True},
-    {"type": "random:index/randomPassword:RandomPassword", "id": "none", "protect": True},
-    {"type": "kubernetes:apps/v1:Deployment", "id": "flatline/whisper"},
+    *(an_object("Namespace", each, protect=True) for each in NAMES),
+    an_object("PersistentVolumeClaim", "attachments", protect=True,
+              spec={"resources": {"requests": {"storage": "20Gi"}}}),
+    {"urn": "urn:pulumi:dev::flatline::random:index/randomPassword:RandomPassword::turn-1", "custom": True,
+     "type": "random:index/randomPassword:RandomPassword", "id": "none", "protect": True, "inputs": {"length": 40}},
+    an_object("Deployment", "whisper", "apps/v1", spec={"replicas": 1, "template": {"spec": {"containers": [
+        {"name": "whisper", "image": "whisper:1"}]}}}),
+    an_object("Secret", "keys-1a2b3c4d", data={"key": SIGNATURE | {"plaintext": json.dumps("c2VjcmV0")}}),
+    an_object("ConfigMap", "config-5e6f7a8b", data={"domain": "flatline.internal"}),
 ]
 OUTPUTS = {"urls": {"whisper": "https://whisper.flatline.internal"}, "lostOnRestart": ["pictures"], "hidden": "s3cret"}
 
 
-def save(name, resources):
+def save(name, resources, pending=()):
     stacks.mkdir(parents=True, exist_ok=True)
-    (stacks / f"{name}.json").write_text(json.dumps({"checkpoint": {"latest": {"resources": resources}}}))
+    latest = {"resources": resources, "pending_operations": list(pending)}
+    (stacks / f"{name}.json").write_text(json.dumps({"checkpoint": {"latest": latest}}))
+
+
+def locks(name):
+    return Path(backend.removeprefix("file://"), ".pulumi", "locks", "organization", "flatline", name)
 
 
 def there(name):
     path = stacks / f"{name}.json"
     return json.loads(path.read_text())["checkpoint"]["latest"]["resources"] if path.exists() else None
+
+
+def without_secrets(value):
+    if isinstance(value, dict):
+        if SIGNATURE.items() <= value.items():
+            return SIGNATURE | {"ciphertext": "v1:encrypted"}
+        return {key: without_secrets(item) for key, item in value.items()}
+    return [without_secrets(item) for item in value] if isinstance(value, list) else value
+
+
+def create(resources):
+    # as an update does: makes in the cluster what the state does not have, and believes the state for the rest
+    cluster = Path(sys.argv[0]).with_name("cluster.json")
+    if cluster.exists():
+        known = {each["urn"] for each in there(name) or ()}
+        objects = json.loads(cluster.read_text())
+        objects += [{key: value for key, value in each["outputs"].items() if key != "__fieldManager"}
+                    for each in resources if "kind" in each["inputs"] and each["urn"] not in known]
+        cluster.write_text(json.dumps(objects).replace(json.dumps(SIGNATURE | {"plaintext": json.dumps("c2VjcmV0")}),
+                                                       json.dumps("c2VjcmV0")))
+
+
+if words[0] in {"up", "destroy", "refresh", "state"} and any(locks(name).glob("*.json")):
+    sys.exit("error: the stack is currently locked by 1 lock(s)")
 
 
 if words == ["version"]:
@@ -60,7 +109,18 @@ elif words[:2] == ["stack", "history"]:
     print(json.dumps([{"kind": "update", "startTime": moment, "endTime": moment, "message": "", "environment": {},
                        "config": {}, "result": "succeeded", "version": 1, "resourceChanges": {"create": 3}}]))
 elif words[:2] == ["stack", "export"]:
-    print(json.dumps({"version": 3, "deployment": {"resources": there(name)}}))
+    latest = json.loads((stacks / f"{name}.json").read_text())["checkpoint"]["latest"]
+    deployment = latest if "--show-secrets" in words else without_secrets(latest)
+    print(json.dumps({"version": 3, "deployment": deployment}))
+elif words[:2] == ["stack", "import"]:
+    deployment = json.loads(Path(words[words.index("--file") + 1]).read_text())["deployment"]
+    record(imported=deployment)
+    save(name, deployment["resources"])
+elif words[:2] == ["cancel", "--yes"]:
+    for each in locks(name).glob("*.json"):
+        each.unlink()
+elif words[0] == "refresh":
+    print("~ refreshed")
 elif words[:2] == ["stack", "rm"]:
     (stacks / f"{words[-1]}.json").unlink()
 elif words[:2] == ["state", "unprotect"]:
@@ -74,12 +134,35 @@ elif words[0] == "preview":
     with grpc.insecure_channel(words[words.index("--event-log") + 1].removeprefix("tcp://")) as channel:
         events_pb2_grpc.EventsStub(channel).StreamEvents(iter([events_pb2.EventRequest(event=json.dumps(summary))]))
     print("+ 4 to create")
+elif words[0] == "up" and environ.get("FAKE_PULUMI_WAITS"):
+    import signal, socket, subprocess, time
+
+    # As the engine does: a lock, a plugin in a group of its own; the first signal ends all of it in order.
+    lock = locks(name) / "0123.json"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    lock.write_text(json.dumps({"pid": os.getpid(), "username": "me", "hostname": socket.gethostname(),
+                                "timestamp": moment}))
+    plugin = subprocess.Popen(["/bin/sleep", "300"], process_group=0)
+
+    def stop(number, frame):
+        os.write(1, b"cancelling\\n")  # a signal may come while the main program prints
+        if environ["FAKE_PULUMI_WAITS"] != "for ever":
+            plugin.terminate()
+            lock.unlink()
+            sys.exit("error: update canceled")
+
+    signal.signal(signal.SIGINT, stop)
+    print(f"waiting {os.getpid()} {plugin.pid}", flush=True)
+    while True:
+        time.sleep(60)
 elif words[0] == "up":
     while "FAKE_PULUMI_WAITS_FOR" in environ and not Path(environ["FAKE_PULUMI_WAITS_FOR"]).exists():
         time.sleep(0.1)
     if environ.get("FAKE_PULUMI_FAILS"):
         print("Diagnostics: the cluster said no")
         sys.exit(255)
+    create(RESOURCES)
     save(name, RESOURCES)
     print("+ 4 created")
 elif words[0] == "destroy":

@@ -1,0 +1,134 @@
+"""What is looked at before the engine changes a stack, or says what it would change.
+
+The engine trusts its state, and its Kubernetes provider takes a cluster that does not answer for one that has not
+changed. So locks, work that was cut off, the cluster, its namespaces and its objects are looked at here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cli import drift, engine, engine_lock, engine_state, kubectl, objects
+from cli.drift import Drift
+from cli.failure import Failure
+from cli.kubeconfig import Cluster
+from cli.objects import SELECTOR
+from cli.stacks import ROOT, Loaded
+from cli.terminal import Terminal
+from config.settings import PROJECT
+
+if TYPE_CHECKING:
+    from pulumi import automation
+
+
+@dataclass(frozen=True)
+class BeforeUpdate:
+    """A stack that is open in the engine, and somebody who may have agreed to everything beforehand."""
+
+    loaded: Loaded
+    cli: engine.Cli
+    cluster: Cluster
+    stack: "automation.Stack"
+    terminal: Terminal
+    agreed: bool
+
+    def unlock(self) -> None:
+        """Clears locks whose processes have ended. Raises Failure for a lock of a process that may be at work."""
+        locks = engine_lock.of(engine.backend(), PROJECT, self.stack.name, ROOT)
+        at_work = [lock for lock in locks if not lock.dead]
+        clear = engine.plain(self.loaded, "cancel", "--yes")
+        if at_work:
+            raise Failure(
+                f"stack {self.stack.name} is locked: Pulumi is at work on it",
+                *(f"By {lock}." for lock in at_work),
+                "Wait until it has ended. If it cannot end any more, because its machine is gone, clear its lock:",
+                commands=[clear],
+            )
+        if not locks:
+            return
+        self.terminal.warn(f"An earlier run was killed and left its lock: {', '.join(map(str, locks))}.")
+        if not self.agreed and not self.terminal.agrees("That process has ended. Clear its lock?"):
+            raise Failure("nothing was changed: the stack is locked. To clear the lock yourself:", commands=[clear])
+        with engine.engine_errors("pulumi cannot clear the lock"):
+            engine.run(self.cli, self.stack, "cancel", "--yes")
+
+    def deployment(self) -> Mapping[str, Any]:
+        """The state, in which nothing is under way any more. Raises Failure where nobody here can tell what came."""
+        state = engine.deployment(self.stack)
+        unfinished = engine_state.unfinished(state)
+        if not unfinished.count:
+            return state
+        self.terminal.warn(f"An earlier run was cut off in the middle of {unfinished.count} operations.")
+        if unfinished.unknown:
+            raise Failure(
+                f"Pulumi does not know whether it has made {', '.join(unfinished.unknown)}",
+                "Look for them. What is there must go, or be taken over with `pulumi import`. Then:",
+                commands=[engine.plain(self.loaded, "refresh", "--clear-pending-creates", "--yes")],
+            )
+        there: list[str] = []
+        if unfinished.objects:
+            answers = drift.live(self.cluster.context, unfinished.objects)
+            there = [each.urn for each in unfinished.objects if each.applied.key in answers]
+        adopted = engine.settle(self.cli, self.stack, there)
+        if adopted:
+            engine.refresh(self.stack, adopted, self.terminal)
+        return engine.deployment(self.stack)
+
+    def check_namespaces(self, state: Mapping[str, Any]) -> None:
+        """Raises Failure if a namespace was renamed, or if one that would be made is there and not this stack's."""
+        settings, name = self.loaded.settings, self.stack.name
+        ours = engine_state.namespaces(state)
+        if ours and settings.namespace not in ours:
+            before = [each for each in sorted(ours) if f"{each}-emulators" in ours] or sorted(ours)
+            raise Failure(
+                f"flatline:namespace is {settings.namespace}, but stack {name} runs in {' and '.join(sorted(ours))}",
+                "A namespace cannot be renamed, because volumes and secrets belong to it. "
+                f"Write flatline:namespace: {before[0]} into {self.loaded.stack.file.name}.",
+                "To live in another namespace, make a second stack and move the accounts (docs/migration.md).",
+            )
+        wanted = [settings.namespace, *([] if self.loaded.in_cloud else [settings.emulator_namespace])]
+        rendered = objects.namespaces(objects.read(self.loaded.stack.build))
+        new = {each for each in wanted if each not in ours and each not in rendered}
+        there = {
+            each["metadata"]["name"]: each["metadata"].get("labels", {})
+            for each in (kubectl.read(self.cluster.context, "get", "namespaces")["items"] if new else ())
+        }
+        key, _, value = SELECTOR.partition("=")
+        for each in sorted(new & there.keys()):
+            whose = "another stack of Flatline" if there[each].get(key) == value else "somebody else"
+            raise Failure(
+                f"namespace {each} is on context {self.cluster.context} already, and stack {name} has not made it",
+                f"It belongs to {whose}: write another flatline:namespace into {self.loaded.stack.file.name}.",
+                "If this stack was deployed here before, its state is missing: restore it first (docs/operations.md).",
+            )
+
+    def drift(self, state: Mapping[str, Any]) -> Drift:
+        """What the cluster has lost or holds otherwise, told to people."""
+        kept = engine_state.kubernetes_objects(state)
+        with self.terminal.step("Comparing the cluster with Pulumi's state"):
+            found = drift.found(self.cluster.context, kept)
+        if found.gone:
+            self.terminal.heading("Gone from the cluster, and put back under the same names by `up`")
+            self.terminal.points(engine_state.titles(found.gone), "yellow")
+        if found.changed:
+            self.terminal.heading("Changed in the cluster by others, and put back by `up`")
+            self.terminal.points(engine_state.titles(found.changed), "yellow")
+        return found
+
+    def put_back(self, found: Drift) -> None:
+        """Applies what was lost or changed as the state has it, and lets the engine read it."""
+        if found:
+            with self.terminal.step("Putting back what the cluster has lost"):
+                drift.put_back(self.cluster.context, found)
+            engine.refresh(self.stack, found.urns, self.terminal)
+
+
+def can_look(terminal: Terminal) -> bool:
+    """Whether the cluster can be asked; it takes kubectl, as the engine tells nobody what it sees."""
+    if kubectl.is_installed():
+        return True
+    terminal.warn(
+        "kubectl is not on the PATH, so nobody looks whether objects were deleted in the cluster, or whether its "
+        "namespaces belong to somebody else. Install it (https://kubernetes.io/docs/tasks/tools/)."
+    )
+    return False

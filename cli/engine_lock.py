@@ -1,0 +1,78 @@
+"""Locks of Pulumi's file backend: who took one, and whether that process has ended for certain."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cli.failure import Failure
+
+SCHEME = "file://"
+_CLOCK_TOLERANCE = timedelta(seconds=2)
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock file, and what it says about the process that made it."""
+
+    file: Path
+    process: int
+    user: str
+    host: str
+    since: datetime
+
+    def __str__(self) -> str:
+        return f"process {self.process} of {self.user} on {self.host}, since {self.since:%Y-%m-%d %H:%M:%S %Z}"
+
+    @property
+    def dead(self) -> bool:
+        """Whether its process has ended. Only this host's processes can be known, so another host's never count."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            pass  # somebody else's process
+        started = _started(self.process)
+        return started is not None and started > self.since + _CLOCK_TOLERANCE  # the number was given out again
+
+
+def of(backend: str, project: str, stack: str, working_folder: Path) -> list[Lock]:
+    """The locks of a stack in a file backend; none for other backends, whose locks are not files here.
+
+    Raises Failure for a lock file that cannot be understood. The layout is pkg/backend/diy of pulumi/pulumi.
+    """
+    if not backend.startswith(SCHEME):
+        return []
+    folder = working_folder / Path(backend.removeprefix(SCHEME).partition("?")[0]).expanduser()
+    locks = folder / ".pulumi" / "locks"
+    return [lock for part in (f"organization/{project}/{stack}", stack) for lock in _in(locks / part)]
+
+
+def _in(folder: Path) -> Iterator[Lock]:
+    for file in sorted(folder.glob("*.json")):
+        try:
+            content = json.loads(file.read_text())
+            moment = datetime.fromisoformat(content["timestamp"])
+            yield Lock(file, int(content["pid"]), content["username"], content["hostname"], moment)
+        except FileNotFoundError:
+            continue  # its process has just ended
+        except (ValueError, KeyError, TypeError):
+            raise Failure(f"{file} is no lock that Pulumi could have written", "Look who wrote it.") from None
+
+
+def _started(process: int) -> datetime | None:
+    """When a process began, where the system tells."""
+    with suppress(OSError, ValueError, IndexError):
+        ticks = int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19])
+        booted = next(
+            int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime ")
+        )
+        return datetime.fromtimestamp(booted + ticks / os.sysconf("SC_CLK_TCK"), UTC)
+    return None

@@ -1,0 +1,55 @@
+"""What the program does only where an engine runs it: mistakes become one line, and the cluster is looked at first.
+
+`./flatline` has done both before it starts the engine; plain `pulumi` starts here.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pulumi
+from pulumi.runtime.mocks import MockMonitor
+from pulumi.runtime.settings import get_monitor
+
+from cli import kubeconfig
+from cli.failure import Failure
+from components.cloud.drift import SchemaDriftError
+from config.settings import SettingsError
+
+
+@contextmanager
+def mistakes_as_lines() -> Iterator[None]:
+    """Ends the program with the engine's own error message, and without a traceback, where people made a mistake."""
+    try:
+        yield
+    except (SettingsError, SchemaDriftError, Failure) as problem:
+        if not _by_engine():
+            raise
+        remedies = problem.remedies if isinstance(problem, Failure) else ()
+        raise pulumi.RunError("\n".join((str(problem), *remedies))) from problem
+
+
+def check_cluster(context: str | None) -> None:
+    """Raises Failure if the cluster of a context, or of the current one, does not answer.
+
+    The Kubernetes provider takes such a cluster for one without changes: `pulumi up` would say "unchanged" and end
+    with 0. A recording, which has no cluster, looks at none.
+    """
+    if not _by_engine():
+        return
+    name = context or kubeconfig.current()
+    if name is None:
+        if "KUBERNETES_SERVICE_HOST" in os.environ:  # a pod, whose cluster is the one it runs on
+            return
+        raise Failure(
+            f"no cluster is named: kubeconfig ({kubeconfig.where()}) has no current context",
+            "Write flatline:target.context into the stack's file.",
+        )
+    cluster = kubeconfig.cluster(name)
+    if cluster is None:
+        raise Failure(f"there is no context {name} in kubeconfig ({kubeconfig.where()})")
+    kubeconfig.check_answers(cluster)
+
+
+def _by_engine() -> bool:
+    return not isinstance(get_monitor(), MockMonitor)
