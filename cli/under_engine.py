@@ -4,8 +4,12 @@
 """
 
 import os
+import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 import pulumi
 from pulumi.runtime.mocks import MockMonitor
@@ -16,17 +20,27 @@ from cli.failure import Failure
 from components.cloud.drift import SchemaDriftError
 from config.settings import SettingsError
 
+SAID = 32
+"""Tells the engine that the program has said what is wrong; after any other status, RunError's too, it adds an error.
+(pulumi/pulumi, sdk/python/cmd/pulumi-language-python-exec)"""
+
 
 @contextmanager
 def mistakes_as_lines() -> Iterator[None]:
-    """Ends the program with the engine's own error message, and without a traceback, where people made a mistake."""
+    """Ends the program with one error of the engine's, and without a traceback, where people made a mistake.
+
+    An interruption ends it without a traceback too, also after this block.
+    """
+    if _by_engine():
+        signal.signal(signal.SIGINT, _end)
     try:
         yield
     except (SettingsError, SchemaDriftError, Failure) as problem:
         if not _by_engine():
             raise
         remedies = problem.remedies if isinstance(problem, Failure) else ()
-        raise pulumi.RunError("\n".join((str(problem), *remedies))) from problem
+        pulumi.log.error("\n".join((str(problem), *remedies)))
+        sys.exit(SAID)
 
 
 def check_cluster(context: str | None) -> None:
@@ -49,6 +63,11 @@ def check_cluster(context: str | None) -> None:
     if cluster is None:
         raise Failure(f"there is no context {name} in kubeconfig ({kubeconfig.where()})")
     kubeconfig.check_answers(cluster)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Ends the program when the engine was interrupted: what it waits for never comes; a traceback tells nothing."""
+    os._exit(128 + number)
 
 
 def _by_engine() -> bool:

@@ -62,11 +62,16 @@ def deploying(checkout: Checkout, waits: str) -> Iterator[Deployment]:
         text=True,
         start_new_session=True,
     )
+    started: list[int] = []
     try:
-        yield Deployment(process)
+        deployment = Deployment(process)
+        started += [deployment.cli, deployment.plugin]
+        yield deployment
     finally:
         process.kill()
         process.communicate()
+        for pid in filter(alive, started):
+            os.kill(pid, signal.SIGKILL)
 
 
 def alive(pid: int) -> bool:
