@@ -1,6 +1,6 @@
 """Brings a stack up without an engine: renders it and says what that was, and what comes next."""
 
-from cli import kubectl, objects
+from cli import edge, kubeconfig, kubectl, objects
 from cli.choice import ByFiles
 from cli.objects import Object
 from cli.recording import with_own_secrets
@@ -29,7 +29,20 @@ def up(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> int:
     rendered = [Object(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
     _next(loaded, choice.context, rendered, terminal)
     _gone(before, rendered, choice.context, terminal)
+    _look_at_cluster(loaded, choice.context, terminal)
     return 0
+
+
+def _look_at_cluster(loaded: Loaded, context: str | None, terminal: Terminal) -> None:
+    """Looks at the cluster that was named, if it is there; rendered files are for later, so it need not be."""
+    cluster = kubeconfig.cluster(context) if context else None
+    if cluster is None:
+        return
+    problem = cluster.problem() if kubectl.is_installed() else None
+    if problem:
+        edge.unknown(f"cluster {cluster.context} does not answer: {problem}", terminal)
+    else:
+        edge.look(loaded, cluster.context, terminal)
 
 
 def points_to_know(loaded: Loaded, losses: object, terminal: Terminal) -> None:

@@ -242,7 +242,9 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
         bigtable=groups.bigtable,
         redis=redis.cluster,
         pubsub=redis.pubsub,
-        uploads=on_disk(Disk(name="attachments", size=volumes.attachments)),
+        uploads=on_disk(
+            Disk(name="attachments", size=volumes.attachments), quantity_bytes(args.settings.cdn.min_free_space)
+        ),
         platforms=(platform,),
         members=(*redis.members, *localstack.members, *cdn0.members, *groups.members),
         routes=cdn0.routes,

@@ -172,6 +172,7 @@ class Uploads:
 
     A `remote` store is reached over the network: downloads have pods of their own (`reading`), the store deletes what
     is old by itself, and knows an upload by an id of its own, not by its key. `scratch` is what tusd writes besides.
+    `locks` is the folder where tusd keeps lock files, if it does.
     """
 
     access: Access
@@ -183,6 +184,7 @@ class Uploads:
     mounts: "tuple[DiskMount, ...]" = ()
     scratch: Mapping[str, str] = field(default_factory=dict)
     remote: bool = False
+    locks: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +244,8 @@ class Route:
     """A public route: requests for `<host>.<domain>` that match go to an endpoint.
 
     `match` narrows the host rule in Traefik's rule language; `prefix` is put before the path; with `no_query` a
-    request with a query string is redirected to itself without.
+    request with a query string is redirected to itself without. `web_sockets` are connections that a client keeps open
+    for as long as it is online, so a client address may have more of them than of requests.
     """
 
     name: str
@@ -251,6 +254,7 @@ class Route:
     match: str = ""
     prefix: pulumi.Input[str] | None = None
     no_query: bool = False
+    web_sockets: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

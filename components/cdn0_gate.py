@@ -10,7 +10,7 @@ from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.programs import AWS_CLIENT, CDN0_GATE
+from components.programs import AWS_CLIENT, CDN0_GATE, CLIENTS
 from components.secrets import Secrets
 from components.text import json_of, nested
 from config.schema.objects import CDN0_KEYS
@@ -61,6 +61,7 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
             files={
                 CDN0_GATE.path: CDN0_GATE.text,
                 AWS_CLIENT.path: AWS_CLIENT.text,
+                CLIENTS.path: CLIENTS.text,
                 CONFIG: json_of(configuration),
             },
         ),

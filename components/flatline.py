@@ -132,7 +132,7 @@ class Flatline(Component):
                 domain=settings.domain,
                 tls=certificates.tls,
                 routes=(
-                    whisper.route,
+                    *whisper.routes,
                     storage.route,
                     *cdn3.routes,
                     *stores.routes,
@@ -143,6 +143,8 @@ class Flatline(Component):
                 tls_entry_point=settings.ingress.tls_entry_point,
                 average=settings.ingress.rate_limit.average,
                 burst=settings.ingress.rate_limit.burst,
+                requests=settings.ingress.in_flight.requests,
+                web_sockets=settings.ingress.in_flight.web_sockets,
                 after=traefik,
             ),
             self.child,

@@ -21,11 +21,21 @@ FORGEABLE = ("Forwarded", "Proxy-Auth-Cert", "Proxy-Ssl-Id", "X-Proxied-Https")
 overwrites only X-Forwarded-* and X-Real-Ip, so these are taken away."""
 
 
+PER_CLIENT = {"sourceCriterion": {"ipStrategy": {"ipv6Subnet": 64}}}
+"""By the address that the connection comes from. A home has a /64 network of IPv6 addresses, and may use all of them.
+
+Traefik knows `ipv6Subnet` from 3.2 on. Definitions of an earlier one do not have it, and `kubectl apply` refuses it."""
+
+IN_FLIGHT, WEB_SOCKETS = "in-flight", "in-flight-web-sockets"
+"""Traefik counts for each route apart."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class IngressArgs:
     """`proxy` are Traefik's pods; the entry points' names are those of its static configuration.
 
-    `average` and `burst` limit requests a second for each client address.
+    For each client address, `average` and `burst` limit requests a second; `requests` and `web_sockets` limit what is
+    under way at once on a route.
     """
 
     platform: Platform
@@ -37,12 +47,14 @@ class IngressArgs:
     tls_entry_point: str
     average: int
     burst: int
+    requests: int
+    web_sockets: int
     after: tuple[pulumi.Resource, ...]
     """What defines Traefik's kinds of objects, where that is part of the stack."""
 
 
 class Ingress(Component):
-    """IngressRoutes by host, with TLS 1.2 or later, a redirect from http, and a rate limit."""
+    """IngressRoutes by host, with TLS 1.2 or later, a redirect from http, and limits for each client address."""
 
     TYPE = "flatline:ingress:Ingress"
 
@@ -50,7 +62,11 @@ class Ingress(Component):
         super().__init__(name, opts)
         self._args = args
         self._object("TLSOption", "tls", {"minVersion": "VersionTLS12", "sniStrict": True, "cipherSuites": CIPHERS})
-        self._object("Middleware", "rate-limit", {"rateLimit": {"average": args.average, "burst": args.burst}})
+        self._object("Middleware", IN_FLIGHT, {"inFlightReq": {"amount": args.requests, **PER_CLIENT}})
+        if any(route.web_sockets for route in args.routes):
+            self._object("Middleware", WEB_SOCKETS, {"inFlightReq": {"amount": args.web_sockets, **PER_CLIENT}})
+        rate = {"average": args.average, "burst": args.burst, **PER_CLIENT}
+        self._object("Middleware", "rate-limit", {"rateLimit": rate})
         self._object("Middleware", "headers", {"headers": HEADERS})
         self._object("Middleware", "https", {"redirectScheme": {"scheme": "https", "permanent": True}})
         self._object("Middleware", "no-query", {"redirectRegex": NO_QUERY})
@@ -85,7 +101,8 @@ class Ingress(Component):
         return f"Host(`{route.host}.{self._args.domain}`)"
 
     def _route(self, route: Route) -> None:
-        middlewares = ["headers", "rate-limit"]
+        # The limits come first: what they refuse costs nothing else.
+        middlewares = [WEB_SOCKETS if route.web_sockets else IN_FLIGHT, "rate-limit", "headers"]
         if route.no_query:
             middlewares.append("no-query")
         if route.prefix is not None:

@@ -31,6 +31,7 @@ def _text(name: str) -> str:
 
 WAIT = Program("wait.mjs")
 AWS_CLIENT = Program("aws.mjs")
+CLIENTS = Program("clients.mjs")
 CDN0_GATE = Program("cdn0-gate.mjs")
 CDN3_HOOK = Program("cdn3-hook.mjs")
 CDN3_DOWNLOAD = Program("cdn3-download.mjs")

@@ -6,13 +6,15 @@ from components.kubernetes.pod import Disk, DiskMount
 FOLDER = "/srv/tusd-data/data"
 
 
-def on_disk(disk: Disk) -> Uploads:
-    """tusd's file store, and the same folder for the programs beside it."""
+def on_disk(disk: Disk, min_free: int) -> Uploads:
+    """tusd's file store, and the same folder for the programs beside it. The disk keeps `min_free` bytes."""
     return Uploads(
         access=Access(),
         reading=Access(),
         tusd=(f"--upload-dir={FOLDER}",),
         programs=(f"--upload-dir={FOLDER}",),
+        hook=(f"--min-free={min_free}",),
+        locks=FOLDER,
         disks=(disk,),
         mounts=(DiskMount(disk=disk.name, path=FOLDER),),
     )

@@ -123,6 +123,8 @@ class Cdn(Strict):
     """An upload that nobody went on with is deleted after so many hours."""
     credential_max_age_hours: Annotated[int, Field(ge=1, le=24)] = 24
     """How long an upload credential of Whisper's is good for."""
+    min_free_space: Quantity = "1Gi"
+    """What uploads leave free on their volume's file system. An upload for which there is less is answered 507."""
 
 
 class CertificateAuthority(Strict):
@@ -290,6 +292,19 @@ class RateLimit(Strict):
     """Requests that it may make at once."""
 
 
+class InFlight(Strict):
+    """Requests that a client address may have under way at once. What is more is answered 429.
+
+    The limit holds for each route (CDN0's downloads, CDN0's uploads, Whisper, ...) and for each of Traefik's pods. An
+    IPv6 client is its /64 network.
+    """
+
+    requests: Annotated[int, Field(ge=1, le=100_000)] = 64
+    """On each route."""
+    web_sockets: Annotated[int, Field(ge=2, le=100_000)] = 1000
+    """WebSockets to Whisper. A device keeps two open for as long as it is online."""
+
+
 class LoadBalancer(Strict):
     """A Service of type LoadBalancer in front of Traefik's pods. It keeps the addresses of clients."""
 
@@ -320,6 +335,7 @@ class Ingress(Strict):
     tls_entry_point: str = "websecure"
     """Its entry point for https."""
     rate_limit: RateLimit = RateLimit()
+    in_flight: InFlight = InFlight()
     load_balancer: LoadBalancer | None = None
     """Makes one for Traefik's pods, where the cluster's Traefik has none of its own."""
     install: TraefikInstall | None = None
@@ -473,6 +489,12 @@ class Settings(Strict):
             raise ValueError(
                 f"target.volumes.attachments: {volume} holds fewer than four uploads of cdn.maxAttachmentSize "
                 f"{upload}; write a larger volume or a smaller upload"
+            )
+        floor = self.cdn.min_free_space
+        if quantity_bytes(upload) * 4 + quantity_bytes(floor) > quantity_bytes(volume):
+            raise ValueError(
+                f"target.volumes.attachments: {volume} holds fewer than four uploads of cdn.maxAttachmentSize {upload} "
+                f"beside cdn.minFreeSpace {floor}; write a larger volume, or less free space"
             )
         if self.scale("cdn3") != Scale():
             raise ValueError("scaling.cdn3: one pod at a time can mount the volume of uploads; remove it")

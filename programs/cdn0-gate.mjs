@@ -30,17 +30,23 @@ import { parseArgs, TextDecoder } from 'node:util';
 import { urlToHttpOptions } from 'node:url';
 
 import { Bucket, codeOf, Credentials, CredentialsError, endpointOf } from './aws.mjs';
+import { clientOf, Concurrency, Progress } from './clients.mjs';
 
 // ---- configuration ------------------------------------------------------------------------------------------
 
 // What `limits` of the configuration may override. Times are in seconds.
 const LIMITS = {
   connections: 384, // at once; one with a stuck upload holds up to 0.8 MiB
+  clientRequests: 64, // of one client at once
+  forms: 128, // at once that are not authorized yet
+  clientForms: 16, // the same of one client
   headerBytes: 8192,
-  headerSeconds: 20, // for all request headers
+  headerSeconds: 5, // for all request headers, which a proxy sends at once
+  formSeconds: 10, // for a form's fields, which authorize it
   requestSeconds: 900, // for a whole request: 10 MiB at 12 KB/s
-  progressBytes: 4096, // a client that moves fewer bytes than this
-  progressSeconds: 30, // in this time is dropped
+  bytesPerSecond: 2048, // the least that a client must send or take
+  progressSeconds: 30, // in which it may do nothing
+  readingSeconds: 300, // the same for one that reads: the kernel takes its bytes in steps of up to 2 MiB
   idleSeconds: 120, // between two requests; longer than the proxy in front keeps idle connections (Traefik: 90)
   upstreamSeconds: 30, // without a sign of life from the upstream
   lingerSeconds: 3, // for reading on after a refusal, so that the answer is not lost in a connection reset
@@ -168,7 +174,7 @@ const STATUS = { // codes of S3's error responses
   AccessDenied: 403, InvalidAccessKeyId: 403, RequestTimeTooSkewed: 403, SignatureDoesNotMatch: 403,
   NoSuchKey: 404, MethodNotAllowed: 405, RequestTimeout: 408, MissingContentLength: 411,
   PreconditionFailed: 412, EntityTooLarge: 413, InvalidRange: 416,
-  InternalError: 500, ServiceUnavailable: 502,
+  InternalError: 500, ServiceUnavailable: 502, SlowDown: 503,
 };
 
 // An answer other than success. The message holds nothing that came from the client or from the upstream.
@@ -395,9 +401,16 @@ function authorize(config, form, size, now) {
 
 // ---- one request and its answer -----------------------------------------------------------------------------
 
+const movedOn = ({ bytesRead, bytesWritten, writableLength }) => bytesRead + bytesWritten - writableLength;
+
 class Exchange {
-  constructor(req, res) {
-    Object.assign(this, { req, res, started: Date.now(), since: Date.now(), moved: 0, waiting: false, bytes: 0 });
+  constructor(gate, req, res) {
+    const { bytesPerSecond: rate, progressSeconds, readingSeconds } = gate.config.limits;
+    const grace = progressSeconds * 1000;
+    const most = req.method === 'POST' ? grace : Math.max(grace, readingSeconds * 1000);
+    const started = Date.now();
+    const progress = new Progress({ rate, grace, most }, started);
+    Object.assign(this, { req, res, started, progress, moved: movedOn(req.socket), deadline: Infinity, bytes: 0 });
     this.controller = new AbortController();
     this.signal = this.controller.signal;
     const gone = () => this.abort(new Refusal('RequestTimeout', 'The client has gone.'));
@@ -429,22 +442,24 @@ class Exchange {
 
   // The same for whatever the upstream does.
   async patiently(promise) {
-    [this.waiting, this.since] = [true, Date.now()];
+    this.waitingSince = Date.now();
     const value = await promise;
-    [this.waiting, this.since] = [false, Date.now()];
+    this.progress.pause(Date.now() - this.waitingSince);
+    this.waitingSince = undefined;
     return value;
   }
 
   // Called every second: aborts when the one whose turn it is has done too little for too long.
   check(limits, now) {
-    const { socket } = this.req;
-    const moved = socket.bytesRead + socket.bytesWritten - socket.writableLength;
-    if (this.waiting) {
-      const silent = now - this.since > limits.upstreamSeconds * 1000;
+    const moved = movedOn(this.req.socket);
+    this.progress.moved(moved - this.moved, now);
+    this.moved = moved;
+    if (this.waitingSince) {
+      const silent = now - this.waitingSince > limits.upstreamSeconds * 1000;
       if (silent) this.abort(new Refusal('ServiceUnavailable', 'The upstream is silent.'));
-    } else if (moved - this.moved >= limits.progressBytes) {
-      [this.moved, this.since] = [moved, now];
-    } else if (now - this.since > limits.progressSeconds * 1000) {
+    } else if (now > this.deadline) {
+      this.abort(new Refusal('RequestTimeout', 'The fields of the form took too long.'));
+    } else if (this.progress.late(now)) {
       this.abort(new Refusal('RequestTimeout', 'The client is too slow.'));
     }
   }
@@ -533,6 +548,25 @@ async function download(gate, exchange) {
 
 // ---- uploads ------------------------------------------------------------------------------------------------
 
+// Everything of a form up to its file. A stranger can send this much, so it has a deadline, and few may be under way.
+async function headOf(gate, exchange, boundary, length) {
+  const leave = gate.forms.enter(exchange.client);
+  insist(leave, 'SlowDown', 'Too many forms are not complete up to their file.');
+  exchange.deadline = exchange.started + gate.config.limits.formSeconds * 1000;
+  try {
+    const head = new FormHead(boundary);
+    for (let got = 0; !head.rest && got < length;) {
+      const chunk = await exchange.read();
+      got += chunk.length;
+      head.push(chunk);
+    }
+    return head;
+  } finally {
+    exchange.deadline = Infinity;
+    leave();
+  }
+}
+
 async function upload(gate, exchange) {
   const { req, res } = exchange;
   const { headers } = req;
@@ -545,12 +579,7 @@ async function upload(gate, exchange) {
   const trailer = Buffer.from(`\r\n--${boundary}--\r\n`);
   if (exchange.expects === 'continue') res.writeContinue();
 
-  const head = new FormHead(boundary);
-  for (let got = 0; !head.rest && got < length;) {
-    const chunk = await exchange.read();
-    got += chunk.length;
-    head.push(chunk);
-  }
+  const head = await headOf(gate, exchange, boundary, length);
   wellFormed(head.rest, 'The form has no file.');
   const size = length - head.size - trailer.length;
   wellFormed(size >= 0 && [undefined, `${size}`].includes(head.declared), 'The form does not end after its file.');
@@ -718,14 +747,18 @@ async function serve(gate, req, res, expects) {
   const { promise, resolve } = Promise.withResolvers();
   line.turn = promise;
   await before;
-  const exchange = Object.assign(new Exchange(req, res), { expects });
+  const client = clientOf(req);
+  const exchange = Object.assign(new Exchange(gate, req, res), { expects, client });
+  const leave = gate.requests.enter(client);
   gate.exchanges.add(exchange);
   if (gate.draining) res.setHeader('Connection', 'close');
   try {
+    insist(leave, 'SlowDown', 'Too many requests of this client are under way.');
     await dispatch(gate, exchange);
   } catch (error) {
     await refuse(gate, exchange, error);
   } finally {
+    leave?.();
     gate.exchanges.delete(exchange);
     line.waiting -= 1;
     resolve();
@@ -749,6 +782,8 @@ const metrics = (gate) => [
   ...[...gate.counts].map(([label, n]) => `cdn0_gate_requests_total{${label}} ${n}`),
   '# TYPE cdn0_gate_requests_active gauge',
   `cdn0_gate_requests_active ${gate.exchanges.size}`,
+  '# TYPE cdn0_gate_forms_unauthorized gauge',
+  `cdn0_gate_forms_unauthorized ${gate.forms.active}`,
   '# TYPE cdn0_gate_connections_refused_total counter',
   `cdn0_gate_connections_refused_total ${gate.dropped}\n`,
 ].join('\n');
@@ -774,7 +809,9 @@ async function main() {
   const config = load(values);
   const { limits } = config;
   const counters = { counts: new Map(), dropped: 0 };
-  const gate = { config, exchanges: new Set(), lines: new WeakMap(), draining: false, ...counters };
+  const requests = new Concurrency({ total: limits.connections, perClient: limits.clientRequests });
+  const forms = new Concurrency({ total: limits.forms, perClient: limits.clientForms });
+  const gate = { config, requests, forms, exchanges: new Set(), lines: new WeakMap(), draining: false, ...counters };
   const server = createServer({
     maxHeaderSize: limits.headerBytes,
     headersTimeout: limits.headerSeconds * 1000,

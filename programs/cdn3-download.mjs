@@ -13,9 +13,11 @@
  * s3:ListBucket for the bucket: without the latter, S3 answers 403 for what is missing, and that is a 503 here.
  *
  * Serves GET and HEAD of `<base path><key>` on --listen, with RFC 9110's preconditions and single ranges (to others
- * it sends the whole), and `GET /healthz` on --health-listen. A download may take any time, but a client is dropped
- * when the kernel took no byte for it between two looks, --idle-seconds apart. The kernel takes them in steps of up
- * to 2 MiB (measured; a third of its send buffer and more), so 120 s suit clients of 17 KB/s even in the worst case.
+ * it sends the whole), and `GET /healthz` on --health-listen. Of one client (clients.mjs), --max-per-client requests
+ * may be under way, and the next is answered 429. A download may take any time, but not stand still: a client that
+ * takes less than --min-rate bytes a second is dropped, at the earliest after --grace-seconds. The kernel takes bytes
+ * in steps of up to 2 MiB (measured; a third of its send buffer and more), and such a step may take --idle-seconds: 300
+ * suit clients of 7 KB/s.
  * Logs one JSON line per error and a summary of all since the start every --summary-seconds; of a key only its first
  * characters, since the whole of it is what permits a download.
  */
@@ -28,15 +30,18 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { codeOf, CredentialsError, FlagError, S3_FLAGS, S3_USAGE, storeOf } from './aws.mjs';
+import { clientOf, Concurrency, Progress } from './clients.mjs';
 
 const USAGE = `usage: cdn3-download.mjs --listen ADDRESS:PORT --health-listen ADDRESS:PORT --upload-dir DIR
-  [--base-path /PATH/] [--max-connections NUMBER] [--header-seconds SECONDS] [--idle-seconds SECONDS]
-  [--drain-seconds SECONDS] [--summary-seconds SECONDS]
+  [--base-path /PATH/] [--max-connections NUMBER] [--max-per-client NUMBER] [--header-seconds SECONDS]
+  [--min-rate BYTES] [--grace-seconds SECONDS] [--idle-seconds SECONDS] [--drain-seconds SECONDS]
+  [--summary-seconds SECONDS]
   or, in place of --upload-dir: ${S3_USAGE}`;
 const DEFAULTS = {
   listen: '', 'health-listen': '', 'upload-dir': '', 'base-path': '/attachments/',
-  'max-connections': '512', 'header-seconds': '20', 'idle-seconds': '120', 'drain-seconds': '50',
-  'summary-seconds': '60',
+  'max-connections': '512', 'max-per-client': '64', 'header-seconds': '5',
+  'min-rate': '4096', 'grace-seconds': '60', 'idle-seconds': '300',
+  'drain-seconds': '50', 'summary-seconds': '60',
 };
 
 const KEY = /^[A-Za-z0-9_-]{20}$/;
@@ -65,8 +70,8 @@ class Gone extends Error {}
 /** There is no such object. */
 class Missing extends Error {}
 
-/** Answers by status, bytes of content, clients that left early, connections refused for their number. */
-const totals = { answers: {}, bytes: 0, gone: 0, dropped: 0 };
+/** Answers by status, bytes of content, clients that left early, that were too slow, connections over their number. */
+const totals = { answers: {}, bytes: 0, gone: 0, slow: 0, dropped: 0 };
 
 function log(event, fields = {}) {
   console.log(JSON.stringify({ time: new Date().toISOString(), event, ...fields }));
@@ -142,8 +147,13 @@ function configure() {
     storage,
     basePath,
     maxConnections: whole('max-connections'),
+    maxPerClient: whole('max-per-client'),
     headerMs: whole('header-seconds') * 1000,
-    idleMs: whole('idle-seconds') * 1000,
+    floor: {
+      rate: whole('min-rate'),
+      grace: whole('grace-seconds') * 1000,
+      most: Math.max(whole('grace-seconds'), whole('idle-seconds')) * 1000,
+    },
     drainMs: whole('drain-seconds') * 1000,
     summaryMs: whole('summary-seconds') * 1000,
   };
@@ -317,22 +327,42 @@ function refuse(response, status, fields = {}) {
   response.end();
 }
 
+/** Downloads under way. */
+const readers = new Set();
+
+function dropSlow() {
+  for (const { socket, progress, writing } of readers) {
+    if (!writing || !progress.late(Date.now())) continue;
+    totals.slow += 1;
+    socket.destroy();
+  }
+}
+
 /** Sends piece after piece, each once the kernel took the one before. Throws Gone. */
 async function send(pieces, response) {
   const { socket } = response.req;
+  const reader = { socket, progress: new Progress(config.floor, Date.now()), writing: false };
+  readers.add(reader);
+  let idleSince = Date.now();
   let fail;
   const leave = () => fail?.(new Gone());
   socket.once('close', leave);
   try {
     for await (const piece of pieces) {
       if (socket.destroyed) throw new Gone();
+      reader.progress.pause(Date.now() - idleSince);
+      reader.writing = true;
       await new Promise((resolve, reject) => {
         fail = reject;
         response.write(piece, (error) => (error ? reject(new Gone()) : resolve()));
       });
+      reader.writing = false;
+      idleSince = Date.now();
+      reader.progress.moved(piece.length, idleSince);
       totals.bytes += piece.length;
     }
   } finally {
+    readers.delete(reader);
     socket.off('close', leave);
   }
 }
@@ -340,8 +370,11 @@ async function send(pieces, response) {
 async function handle(request, response) {
   const { method, socket, url } = request;
   const key = url.startsWith(config.basePath) ? url.slice(config.basePath.length) : '';
+  const leave = requests.enter(clientOf(request));
+  response.once('close', () => leave?.());
   try {
-    if (!KEY.test(key)) refuse(response, 404);
+    if (!leave) refuse(response, 429, { 'Retry-After': '5' });
+    else if (!KEY.test(key)) refuse(response, 404);
     else if (method !== 'GET' && method !== 'HEAD') refuse(response, 405, { Allow: 'GET, HEAD' });
     else await config.storage.download(request, response, key);
   } catch (error) {
@@ -359,6 +392,7 @@ async function handle(request, response) {
 
 /** How many answers each connection waits for. */
 const connections = new Map();
+const requests = new Concurrency({ total: config.maxConnections, perClient: config.maxPerClient });
 let stopping = false;
 
 function accept(socket) {
@@ -405,12 +439,13 @@ const server = http.createServer({
   keepAliveTimeout: KEEP_ALIVE_MS,
 });
 const probes = http.createServer(health);
-server.timeout = config.idleMs;
+server.timeout = config.floor.most;
 server.maxConnections = config.maxConnections;
 server.on('connection', accept).on('request', take).on('drop', () => { totals.dropped += 1; });
 serve(config.listen, server);
 serve(config.healthListen, probes);
 setInterval(summary, config.summaryMs).unref();
+setInterval(dropSlow, 1000).unref();
 config.storage.start();
 
 for (const signal of ['SIGTERM', 'SIGINT']) {

@@ -24,22 +24,29 @@
  * s3:ListBucket for the bucket: without the latter, S3 answers 403 for what is missing, which proves nothing, so every
  * upload is refused with a 503.
  *
+ * In a directory an upload must fit: the file system keeps --min-free bytes, and what other uploads still lack of their
+ * declared sizes is counted as used, for as long as they go on. Half of what is then left is the most that one client
+ * may have under way, so that nobody takes all the space by announcing uploads. 507 otherwise (RFC 4918, 11.5).
+ *
+ * A call is answered within some seconds, whatever the storage does: tusd would wait for ever, and the client with it.
+ *
  * Serves `POST /hooks` and `GET /healthz` on --listen (loopback only), and `GET /healthz` alone on
  * --health-listen, which a kubelet can reach. Logs one JSON line per event, without keys or credentials.
  */
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
-import { lstat, stat } from 'node:fs/promises';
+import { lstat, readdir, readFile, stat, statfs } from 'node:fs/promises';
 import http from 'node:http';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { CredentialsError, FlagError, S3_FLAGS, S3_USAGE, storeOf } from './aws.mjs';
+import { clientOf } from './clients.mjs';
 
 const USAGE = `usage: cdn3-hook.mjs --listen 127.0.0.1:PORT --upload-dir DIR --secret-file FILE --max-size BYTES
-  [--health-listen ADDRESS:PORT] [--max-age SECONDS] [--clock-skew SECONDS] [--reserve SECONDS]
-  or, in place of --upload-dir: ${S3_USAGE}`;
+  [--health-listen ADDRESS:PORT] [--max-age SECONDS] [--clock-skew SECONDS] [--reserve SECONDS] [--min-free BYTES]
+  or, in place of --upload-dir and --min-free: ${S3_USAGE}`;
 
 /** A call with more than this was made of a client's oversized headers: it is refused unread. */
 const CALL_LIMIT = 64 * 1024;
@@ -47,13 +54,20 @@ const CALL_LIMIT = 64 * 1024;
 const DRAIN_LIMIT = 16 * 1024 * 1024;
 /** Longer than the 90 s after which Go's client drops an idle connection, so that it never meets a closed one. */
 const KEEP_ALIVE_MS = 120_000;
+/** For one call. */
+const DEADLINE_MS = 5_000;
 /** For the answers of S3 about one key. */
-const S3_MS = 10_000;
+const S3_MS = 4_000;
+/** An upload that got no byte for so long is no longer expected to go on. */
+const EXPECTED_MS = 600_000;
+/** What uploads still lack is looked up this often at most. */
+const LOOK_MS = 2_000;
 
 const KEY = /^[A-Za-z0-9_-]{20}$/;
 const BASIC = /^Basic +([A-Za-z0-9+/]+={0,2})$/i;
 const PASSWORD = /^(0|[1-9][0-9]{0,11}):([0-9a-f]{20})$/;
 const METADATA_PAIR = /^([!-+\--~]+)(?: ([A-Za-z0-9+/]*={0,2}))?$/;
+const RETRY_LATER = { 'Retry-After': '60' };
 const CHALLENGE = { 'WWW-Authenticate': 'Basic realm="attachments", charset="UTF-8"' };
 
 /** A refusal for tusd's client: the status, a fixed sentence that repeats nothing of the request, and headers. */
@@ -112,23 +126,101 @@ function readSecret(file) {
   return secret;
 }
 
+/** What is at the name itself (a link is not followed), or undefined. */
+async function look(name) {
+  try {
+    return await lstat(name);
+  } catch (error) {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/** The space of a directory that nobody has been promised yet. */
+class Space {
+  #path;
+  #minFree;
+  /** key → {size, client}; of those that were there at the start, the client is not known. */
+  #promised = new Map();
+  #found;
+  #lacking = new Map();
+  #lookedAt = -Infinity;
+  #turn = Promise.resolve();
+
+  constructor(path, minFree) {
+    this.#path = path;
+    this.#minFree = minFree;
+  }
+
+  /** Promises an upload of `size` bytes to a client, one after the other; throws the Refusal when it does not fit. */
+  take(key, size, client) {
+    const taken = this.#turn.then(() => this.#take(key, size, client));
+    this.#turn = taken.catch(() => {});
+    return taken;
+  }
+
+  async #take(key, size, client) {
+    this.#found ??= this.#find().catch((error) => {
+      this.#found = undefined;
+      throw error;
+    });
+    await this.#found;
+    if (performance.now() - this.#lookedAt > LOOK_MS) await this.#measure();
+    const { bavail, bsize } = await statfs(this.#path);
+    const room = bavail * bsize - this.#minFree;
+    const all = [...this.#lacking.values()].reduce((sum, bytes) => sum + bytes, 0);
+    if (size > 0 && size > room - all) throw new Refusal(507, 'there is not enough space', RETRY_LATER);
+    const own = (this.#lacking.get(client) ?? 0) + size;
+    if (size > 0 && own > room / 2) throw new Refusal(507, 'too much of this client is under way', RETRY_LATER);
+    this.#promised.set(key, { size, client });
+    this.#lacking.set(client, own);
+  }
+
+  /** The uploads of an earlier life. */
+  async #find() {
+    for (const name of await readdir(this.#path)) {
+      if (!name.endsWith('.info') || !KEY.test(name.slice(0, -5))) continue;
+      const size = sizeIn(await readFile(join(this.#path, name), 'utf8').catch(() => ''));
+      if (size !== undefined) this.#promised.set(name.slice(0, -5), { size, client: undefined });
+    }
+  }
+
+  /** What uploads lack by client. Forgets those that are complete, that were deleted, and that do not go on. */
+  async #measure() {
+    const lacking = new Map();
+    const now = Date.now();
+    for (const [key, { size, client }] of this.#promised) {
+      const data = await look(join(this.#path, key));
+      const bytes = size - (data?.size ?? 0);
+      const expected = data ? now - data.mtimeMs < EXPECTED_MS : reserved.has(key);
+      if (bytes > 0 && expected) lacking.set(client, (lacking.get(client) ?? 0) + bytes);
+      else this.#promised.delete(key);
+    }
+    this.#lacking = lacking;
+    this.#lookedAt = performance.now();
+  }
+}
+
+function sizeIn(info) {
+  try {
+    const { Size: size } = JSON.parse(info);
+    return Number.isInteger(size) ? size : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
 /**
  * A storage has `used(key)`, whether there are data or info of a key, which throws where that cannot be told,
- * `ready()`, and `start()`.
+ * `take(key, size, client)`, which throws where the upload does not fit, `ready()`, and `start()`.
  */
-function directoryOf(path) {
+function directoryOf(path, minFree) {
   if (!statSync(path, { throwIfNoEntry: false })?.isDirectory()) stop('--upload-dir is not a directory');
-  const exists = async (name) => {
-    try {
-      await lstat(join(path, name));
-      return true;
-    } catch (error) {
-      if (error.code === 'ENOENT') return false;
-      throw error;
-    }
-  };
+  const exists = async (name) => (await look(join(path, name))) !== undefined;
+  const space = new Space(path, minFree);
   return {
     start: () => {},
+    take: (key, size, client) => space.take(key, size, client),
     ready: () => stat(path).then((found) => found.isDirectory(), () => false),
     used: async (key) => {
       if (!(await stat(path)).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' });
@@ -155,6 +247,7 @@ function bucketOf(flags) {
   };
   return {
     start: () => store.credentials.obtain(),
+    take: async () => {},
     ready: async () => store.credentials.obtained,
     used: async (key) => {
       const signal = AbortSignal.timeout(S3_MS);
@@ -177,6 +270,7 @@ function configure() {
         'max-age': { type: 'string', default: '86400' },
         'clock-skew': { type: 'string', default: '60' },
         reserve: { type: 'string', default: '30' },
+        'min-free': text,
         ...S3_FLAGS,
       },
     }));
@@ -185,16 +279,19 @@ function configure() {
   }
   const inS3 = Object.keys(S3_FLAGS).some((name) => values[name] !== undefined);
   if (inS3 && values['upload-dir']) stop('--upload-dir and --s3-bucket exclude each other');
+  if (inS3 && values['min-free']) stop('--min-free and --s3-bucket exclude each other');
   for (const name of ['listen', inS3 ? 's3-bucket' : 'upload-dir', 'secret-file', 'max-size']) {
     if (!values[name]) stop(`--${name} is missing`);
   }
   const listen = address('listen', values.listen);
   if (listen.host !== '::1' && !listen.host.startsWith('127.')) stop('--listen must be a loopback address');
   if (!/^[1-9][0-9]{0,14}$/.test(values['max-size'])) stop('--max-size must be a number of bytes, at least 1');
+  const minFree = values['min-free'] ?? '0';
+  if (!/^(0|[1-9][0-9]{0,14})$/.test(minFree)) stop('--min-free must be a number of bytes');
   return {
     listen,
     healthListen: values['health-listen'] && address('health-listen', values['health-listen']),
-    storage: inS3 ? bucketOf(values) : directoryOf(values['upload-dir']),
+    storage: inS3 ? bucketOf(values) : directoryOf(values['upload-dir'], Number(minFree)),
     secret: readSecret(values['secret-file']),
     maxSize: Number(values['max-size']),
     maxAge: seconds('max-age', values['max-age']),
@@ -339,20 +436,27 @@ function reserve(key, call) {
   reserved.set(key, { until: now + config.reserveMs, call });
 }
 
-/** Refuses a key that has data or info. A storage that cannot be looked into refuses all: it proves no absence. */
-async function checkUnused(key) {
-  let used;
+/**
+ * Takes a key that has neither data nor info, and the space for it. A storage that cannot be looked into refuses all:
+ * it proves no absence.
+ */
+async function take(key, size, client) {
   try {
-    used = await config.storage.used(key);
+    if (await config.storage.used(key)) throw new Refusal(409, 'the upload exists already');
+    await config.storage.take(key, size, client);
   } catch (error) {
+    if (error instanceof Refusal) throw error;
     log('storage-error', { code: typeof error.code === 'string' ? error.code : error.message });
     throw new Refusal(503, 'the storage is not available', { 'Retry-After': '10' });
   }
-  if (used) throw new Refusal(409, 'the upload exists already');
 }
 
+/** The client as Traefik named it to tusd; nothing where no proxy is in front. */
+const uploader = (header) =>
+  clientOf({ headers: { 'x-forwarded-for': valuesOf(header, 'x-forwarded-for').join(',') }, socket: {} });
+
 /** tusd's answer for a creation that is allowed; throws Refusal for one that is not. */
-async function decide(body) {
+async function decide(body, deadline) {
   const { upload, header } = parseCall(body);
   const username = authenticate(header);
   checkKind(upload, header);
@@ -361,7 +465,7 @@ async function decide(body) {
   if (username !== `attachments/${key}`) throw new Refusal(403, 'the credentials are for another upload');
   reserve(key, createHash('sha256').update(body).digest('base64'));
   try {
-    await checkUnused(key);
+    await Promise.race([take(key, upload.Size, uploader(header)), deadline]);
   } catch (refusal) {
     reserved.delete(key);
     throw refusal;
@@ -402,12 +506,17 @@ function readBody(request) {
 
 async function answer(request) {
   const body = await readBody(request);
+  const { promise: deadline, reject } = Promise.withResolvers();
+  const tooLate = () => reject(new Refusal(503, 'the check took too long', { 'Retry-After': '10' }));
+  const timer = setTimeout(tooLate, DEADLINE_MS);
   try {
     if (body === undefined) throw new Refusal(431, 'the header fields are too large');
-    return await decide(body);
+    return await decide(body, deadline);
   } catch (error) {
     if (error instanceof Refusal) return rejection(error);
     throw error;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -441,7 +550,12 @@ async function handle(request, response, hooks) {
 }
 
 function serve({ host, port }, hooks) {
-  const server = http.createServer({ keepAliveTimeout: KEEP_ALIVE_MS, requestTimeout: 10_000, headersTimeout: 10_000 });
+  const server = http.createServer({
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    headersTimeout: DEADLINE_MS,
+    requestTimeout: DEADLINE_MS,
+    connectionsCheckingInterval: 1000,
+  });
   server.on('request', (request, response) => handle(request, response, hooks));
   server.on('error', (error) => stop(`cannot listen on ${host}:${port} (${error.code})`));
   server.listen(port, host, () => log('listening', { hooks, host, port: server.address().port }));

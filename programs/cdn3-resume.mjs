@@ -8,8 +8,10 @@
  * read from `<prefix><key>.info` in S3 in the pod's own name (aws.mjs; s3:GetObject for the prefix, s3:ListBucket for
  * the bucket); and in the Location of an answer, the id becomes the key.
  *
- * Bodies stream both ways. A client that leaves ends the request to tusd, which then keeps what has arrived. A client
- * that moves no byte for --idle-seconds is dropped; tusd has a shorter limit of its own (--network-timeout).
+ * Bodies stream both ways. A client that leaves ends the request to tusd, which then keeps what has arrived. Of one
+ * client (clients.mjs), --max-per-client requests may be under way, and the next is answered 429. A client that sends
+ * less than --min-rate bytes a second of a body is dropped, at the earliest after --progress-seconds; one that moves no
+ * byte for --idle-seconds is dropped in any case. tusd has a shorter limit of its own for that (--network-timeout).
  * Logs one JSON line per error, and of a key only its first characters.
  */
 import { once } from 'node:events';
@@ -19,14 +21,16 @@ import { pipeline } from 'node:stream/promises';
 import { parseArgs } from 'node:util';
 
 import { codeOf, CredentialsError, FlagError, S3_FLAGS, S3_USAGE, storeOf } from './aws.mjs';
+import { clientOf, Concurrency, Progress } from './clients.mjs';
 
 const USAGE = `usage: cdn3-resume.mjs --listen ADDRESS:PORT --health-listen ADDRESS:PORT --tusd ADDRESS:PORT
   ${S3_USAGE}
-  [--base-path /PATH/] [--max-connections NUMBER] [--header-seconds SECONDS] [--idle-seconds SECONDS]
-  [--drain-seconds SECONDS]`;
+  [--base-path /PATH/] [--max-connections NUMBER] [--max-per-client NUMBER] [--header-seconds SECONDS]
+  [--min-rate BYTES] [--progress-seconds SECONDS] [--idle-seconds SECONDS] [--drain-seconds SECONDS]`;
 const DEFAULTS = {
   listen: '', 'health-listen': '', tusd: '', 'base-path': '/attachments/',
-  'max-connections': '512', 'header-seconds': '20', 'idle-seconds': '120', 'drain-seconds': '30',
+  'max-connections': '512', 'max-per-client': '64', 'header-seconds': '5',
+  'min-rate': '2048', 'progress-seconds': '60', 'idle-seconds': '120', 'drain-seconds': '30',
 };
 
 const KEY = '[A-Za-z0-9_-]{20}';
@@ -41,6 +45,8 @@ const S3_MS = 10_000;
 const KEEP_ALIVE_MS = 120_000;
 /** For reading on after an answer that came early, so that it is not lost in a connection reset. */
 const LINGER_MS = 3000;
+/** Between two looks at how fast bodies come. */
+const LOOK_MS = 1000;
 
 /** An answer of this program's own. */
 class Refusal extends Error {
@@ -99,6 +105,12 @@ function configure() {
     tusd: address('tusd', values.tusd),
     basePath,
     maxConnections: whole('max-connections'),
+    maxPerClient: whole('max-per-client'),
+    floor: {
+      rate: whole('min-rate'),
+      grace: whole('progress-seconds') * 1000,
+      most: whole('progress-seconds') * 1000,
+    },
     headerMs: whole('header-seconds') * 1000,
     idleMs: whole('idle-seconds') * 1000,
     drainMs: whole('drain-seconds') * 1000,
@@ -147,6 +159,12 @@ async function pathFor({ url, method }, signal) {
 
 // --- one request -----------------------------------------------------------------------------------------------
 
+/**
+ * How the body is told apart from what follows: Node frames only the bodies of methods that usually have one, and any
+ * other client would take an unframed body for its next request.
+ */
+const framing = ({ headers }) => (headers['transfer-encoding'] ? ['Transfer-Encoding', 'chunked'] : []);
+
 /** The header lines to pass on, as name, value, name, value. */
 function passed(rawHeaders, listed = '') {
   const dropped = new Set([...HOP_BY_HOP, ...listed.toLowerCase().split(',').map((name) => name.trim())]);
@@ -158,6 +176,29 @@ function answered({ headers, rawHeaders }) {
   const lines = passed(rawHeaders, headers.connection);
   const located = (i) => i % 2 === 1 && lines[i - 1].toLowerCase() === 'location';
   return lines.map((text, i) => (located(i) ? text.replace(LOCATED, '$1') : text));
+}
+
+/** Bodies under way: the client's request, and the one to tusd. */
+const bodies = new Set();
+
+function dropSlow() {
+  for (const body of bodies) {
+    const { request, outgoing, progress } = body;
+    const read = request.socket.bytesRead;
+    progress.moved(read - body.read, Date.now());
+    body.read = read;
+    if (outgoing.writableNeedDrain) progress.pause(LOOK_MS); // it is tusd that takes no more
+    else if (progress.late(Date.now())) request.socket.destroy();
+  }
+}
+
+/** Sends the client's body on to tusd, for as long as it comes fast enough. */
+function forward(request, outgoing) {
+  const { bytesRead } = request.socket;
+  const body = { request, outgoing, read: bytesRead, progress: new Progress(config.floor, Date.now()) };
+  bodies.add(body);
+  const done = () => bodies.delete(body);
+  request.once('end', done).once('close', done).pipe(outgoing);
 }
 
 /** Ends an answer whose request may still be on its way. */
@@ -172,11 +213,11 @@ async function pass(request, response, controller) {
   const path = await pathFor(request, signal);
   const { host, port } = config.tusd;
   const { method } = request;
-  const headers = passed(request.rawHeaders, request.headers.connection);
+  const headers = [...passed(request.rawHeaders, request.headers.connection), ...framing(request)];
   const outgoing = http.request({ host, port, path, method, headers, setHost: false, agent: false, signal });
   const answer = await new Promise((resolve, reject) => {
     outgoing.once('response', resolve).on('error', reject);
-    request.pipe(outgoing); // tusd may answer before it has the whole body
+    forward(request, outgoing); // tusd may answer before it has the whole body
   });
   const fields = answered(answer);
   if (!request.complete) fields.push('Connection', 'close');
@@ -188,8 +229,13 @@ async function pass(request, response, controller) {
 
 async function handle(request, response) {
   const controller = new AbortController();
-  response.once('close', () => controller.abort());
+  const leave = requests.enter(clientOf(request));
+  response.once('close', () => {
+    leave?.();
+    controller.abort();
+  });
   try {
+    if (!leave) throw new Refusal(429, { 'Retry-After': '5' });
     await pass(request, response, controller);
   } catch (error) {
     if (controller.signal.aborted) return; // the client has gone
@@ -221,6 +267,7 @@ function serve({ host, port }, server) {
   server.listen(port, host, () => log('listening', { host, port: server.address().port }));
 }
 
+const requests = new Concurrency({ total: config.maxConnections, perClient: config.maxPerClient });
 const server = http.createServer({
   headersTimeout: config.headerMs,
   requestTimeout: 0, // an upload may take any time
@@ -230,6 +277,7 @@ const server = http.createServer({
 const probes = http.createServer(health);
 server.timeout = config.idleMs;
 server.maxConnections = config.maxConnections;
+setInterval(dropSlow, LOOK_MS).unref();
 serve(config.listen, server);
 serve(config.healthListen, probes);
 config.store.credentials.obtain();

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography import x509
 
-from cli import engine, kubectl, objects, stacks
+from cli import edge, engine, kubectl, objects, stacks
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.failure import Failure
@@ -45,6 +45,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     context = named_context(loaded, arguments.context)
     if context is not None:
         _readiness(loaded, context, terminal)
+        edge.look(loaded, context, terminal)
     return 1 if expired else 0
 
 

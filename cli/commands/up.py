@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from cli import drift, engineless, rollout, stacks
+from cli import drift, edge, engineless, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
 from cli.drift import Drift
 from cli.failure import Failure
@@ -60,6 +60,7 @@ def _deploy(loaded: Loaded, choice: ByEngine, empty_volumes: bool, terminal: Ter
         with engine.engine_errors("pulumi up failed", shown_already=True), pods:
             result = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
     _summary(loaded, {name: output.value for name, output in result.outputs.items()}, terminal)
+    edge.look(loaded, choice.cluster.context, terminal)
     return 0
 
 

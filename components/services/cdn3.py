@@ -13,7 +13,7 @@ from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, DiskMount, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.programs import AWS_CLIENT, CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
+from components.programs import AWS_CLIENT, CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, CLIENTS, Program
 from components.secrets import Secrets
 
 PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
@@ -21,6 +21,15 @@ DOWNLOAD_PORT, DOWNLOAD_HEALTH_PORT = 8084, 8085
 TUSD_PORT, RESUME_HEALTH_PORT = 8079, 8086
 BASE_PATH = "/attachments/"
 KEY_FILE = "/etc/flatline/attachments.key"
+WITHOUT_LOCKS = """\
+for each in {0}/*.lock {0}/*.stop; do
+  [ ! -f "$each" ] || rm "$each"
+done
+"""
+"""Deletes the lock files of the tusd before. Such a file holds the number of the process that has the lock. In a
+container that is always 1, so a tusd that was killed leaves locks that the next one takes for its own, and answers 500
+for these uploads for 10 to 20 minutes. No other tusd uses the folder, and the names of uploads have no dot."""
+
 SWEEP_SECONDS = 600
 LOCK_SECONDS = 600
 """tusd ends a request that moves no byte after two minutes at most; a lock of this age is a crash's."""
@@ -83,10 +92,10 @@ class Cdn3(Component):
             ),
             self.child,
         )
-        hook = self._hook(self._files("hook", CDN3_HOOK, AWS_CLIENT), key)
-        download = self._download(self._files("download", CDN3_DOWNLOAD, AWS_CLIENT))
+        hook = self._hook(self._files("hook", CDN3_HOOK, AWS_CLIENT, CLIENTS), key)
+        download = self._download(self._files("download", CDN3_DOWNLOAD, AWS_CLIENT, CLIENTS))
         if args.uploads.remote:
-            resume = self._resume(self._files("resume", CDN3_RESUME, AWS_CLIENT))
+            resume = self._resume(self._files("resume", CDN3_RESUME, AWS_CLIENT, CLIENTS))
             uploads = self._workload(
                 name, (self._tusd(Port(name="tusd", number=TUSD_PORT, published=False)), resume, hook)
             )
@@ -153,10 +162,11 @@ class Cdn3(Component):
 
     def _tusd(self, port: Port) -> Container:
         listening = Check(port=port.name)
+        locks = self._args.uploads.locks
         return Container(
             name="tusd",
             image="tusd",
-            command=("sh", "-c", WITHOUT_REQUESTS, LOG_PIPE),
+            command=("sh", "-c", (WITHOUT_LOCKS.format(locks) if locks else "") + WITHOUT_REQUESTS, LOG_PIPE),
             args=(
                 "--host=0.0.0.0",
                 f"--port={port.number}",
@@ -280,9 +290,6 @@ class Cdn3(Component):
                 *self._args.uploads.programs,
                 "--base-path",
                 BASE_PATH,
-                # a client that takes 7 KB a second or more is served to the end
-                "--idle-seconds",
-                "300",
             ),
             ports=(
                 Port(name="download", number=DOWNLOAD_PORT),

@@ -38,6 +38,8 @@ CONFIG = "/usr/share/signal/dev.yml"
 BUNDLE = "/usr/share/signal/secrets-bundle.yml"
 MAIN = "org.whispersystems.textsecuregcm.WhisperServerService"
 ENVIRONMENT = "flatline"
+WEB_SOCKETS = "Method(`GET`) && PathPrefix(`/v1/websocket`) && HeaderRegexp(`Upgrade`, `(?i)^websocket$`)"
+"""Those of devices and, below it, those by which a new device is linked."""
 """Tag of the metrics."""
 
 PERSISTER_DRAIN_SECONDS = 10
@@ -119,7 +121,11 @@ class Whisper(Component):
         persister = self._persister()
         clean_ups = [self._clean_up(clean_up) for clean_up in CLEAN_UPS]
         self.members = (server.member, persister.member, *(task.member for task in clean_ups))
-        self.route = Route(name=name, host="whisper", endpoint=server.endpoint("http"))
+        endpoint = server.endpoint("http")
+        self.routes = (
+            Route(name=name, host="whisper", endpoint=endpoint),
+            Route(name=f"{name}-websocket", host="whisper", endpoint=endpoint, match=WEB_SOCKETS, web_sockets=True),
+        )
         self.admin_route = Route(name=f"{name}-admin", host="whisper-admin", endpoint=server.endpoint("admin"))
         self.register_outputs({})
 

@@ -67,8 +67,53 @@ def test_every_route_but_the_redirect_is_tls_with_our_options(stack: Stack) -> N
         else:
             assert spec["entryPoints"] == ["websecure"]
             assert spec["tls"]["options"] == {"name": "tls", "namespace": "flatline"}
-            names = [middleware["name"] for middleware in spec["routes"][0]["middlewares"]]
-            assert names[:2] == ["headers", "rate-limit"]
+            assert "headers" in [middleware["name"] for middleware in spec["routes"][0]["middlewares"]]
+
+
+def middlewares(stack: Stack) -> dict[str, Object]:
+    return {o["metadata"]["name"]: o["spec"] for o in stack.of("Middleware")}
+
+
+PUBLIC_MATCHES = {"redirect": "redirectScheme"}
+"""Routes that lead to no pod, and what answers there."""
+
+
+def test_every_public_route_first_limits_what_a_client_has_under_way_then_its_rate(stack: Stack) -> None:
+    specs = middlewares(stack)
+    for name, spec in rules(stack).items():
+        for route in spec["routes"]:
+            kinds = [next(iter(specs[each["name"]])) for each in route["middlewares"]]
+            if any(service.get("kind") == "TraefikService" for service in route["services"]):
+                assert kinds == [PUBLIC_MATCHES[name]]
+            else:
+                assert kinds[:2] == ["inFlightReq", "rateLimit"], name
+                assert kinds.count("inFlightReq") == kinds.count("rateLimit") == 1
+
+
+def test_every_limit_is_by_client_address_and_an_ipv6_client_is_its_network(stack: Stack) -> None:
+    limits = [
+        spec[kind]
+        for spec in middlewares(stack).values()
+        for kind in ("inFlightReq", "rateLimit", "inFlightConn")
+        if kind in spec
+    ]
+    assert len(limits) == 3
+    for limit in limits:
+        assert limit["sourceCriterion"] == {"ipStrategy": {"ipv6Subnet": 64}}
+
+
+def test_only_websockets_have_the_limit_of_what_stays_open() -> None:
+    """A slow request holds a thread of Whisper's, a WebSocket that waits does not."""
+    loose = {
+        name: spec["routes"][0]["match"]
+        for name, spec in rules(load("dev")).items()
+        if {"name": "in-flight-web-sockets"} in spec["routes"][0]["middlewares"]
+    }
+    assert list(loose) == ["whisper-websocket"]
+    assert "HeaderRegexp(`Upgrade`" in loose["whisper-websocket"]
+    specs = middlewares(load("dev"))
+    assert specs["in-flight"]["inFlightReq"]["amount"] == 64
+    assert specs["in-flight-web-sockets"]["inFlightReq"]["amount"] == 1000
 
 
 def test_the_redirect_covers_every_host(stack: Stack) -> None:
@@ -126,4 +171,4 @@ def test_uploads_to_the_public_bucket_are_forms_to_its_root(stack: Stack) -> Non
     for name in ("cdn0-read", "cdn0-upload"):
         spec = rules(stack)[name]["routes"][0]
         assert "!HeaderRegexp(`Upgrade`" in spec["match"]
-        assert [m["name"] for m in spec["middlewares"]][2:] == ["no-query", "cdn0-gate-prefix"]
+        assert [m["name"] for m in spec["middlewares"]][3:] == ["no-query", "cdn0-gate-prefix"]

@@ -4,8 +4,10 @@ The keys and forms are Whisper's. What tusd alone does, and what it sends to the
 """
 
 import base64
+import http.client
 import json
 import os
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -22,7 +24,7 @@ from tests.integration.rendered_pod import Pods, RenderedPod
 from tests.lab.fetch import skip_if_missing
 from tests.lab.process import listening, wait_until
 from tests.lab.tus import upload
-from tests.tus.hook import Answer, call_for, credentials, new_key
+from tests.tus.hook import Answer, call_for, credentials, metadata, new_key
 
 pytestmark = pytest.mark.integration
 
@@ -60,6 +62,15 @@ class Cdn3:
         call = call_for(key)
         call["Event"]["HTTPRequest"]["Header"]["Authorization"] = [credentials(key, secret=self.secret)]
         return call
+
+    def tus(self, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> http.client.HTTPResponse:
+        """tusd's answer, as it reaches the client."""
+        connection = http.client.HTTPConnection(self.pod.address, 8080, timeout=60)
+        connection.request(method, f"/attachments{path}", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        return answer
 
     def get(self, key: str) -> tuple[int, bytes]:
         try:
@@ -145,6 +156,36 @@ def test_tusd_logs_errors_without_the_key(cdn3: Cdn3) -> None:
     assert "level=ERROR" in cdn3.pod.text("tusd")
     assert "path=<key>" in cdn3.pod.text("tusd")
     assert key not in cdn3.pod.text("tusd")
+
+
+def test_an_upload_goes_on_at_once_after_tusd_was_killed(cdn3: Cdn3) -> None:
+    """tusd is always process 1, so it takes a lock that it left for one of its own, and waits for it in vain."""
+    key, content = new_key(), os.urandom(3_000_000)
+    tus = {"Tus-Resumable": "1.0.0"}
+    creation = {
+        "Upload-Length": str(len(content)),
+        "Upload-Metadata": metadata(filename=key),
+        "Authorization": credentials(key, secret=cdn3.secret),
+    }
+    assert cdn3.tus("POST", "", {**tus, **creation}).status == 201
+    with socket.create_connection((cdn3.pod.address, 8080), 30) as broken:
+        head = (
+            f"PATCH /attachments/{key} HTTP/1.1\r\nHost: cdn3\r\nTus-Resumable: 1.0.0\r\nUpload-Offset: 0\r\n"
+            f"Content-Type: application/offset+octet-stream\r\nContent-Length: {len(content)}\r\n\r\n"
+        )
+        broken.sendall(head.encode() + content[:1_000_000])
+        wait_until(lambda: (cdn3.uploads / key).stat().st_size > 0, 20, "some of it stored")
+        cdn3.pod.containers["tusd"].kill()
+    assert (cdn3.uploads / f"{key}.lock").exists()
+    cdn3.pod.start("tusd").wait_ready("tusd")
+    found = cdn3.tus("HEAD", f"/{key}", tus)
+    assert found.status == 200
+    offset = int(found.headers["Upload-Offset"])
+    assert 0 < offset <= 1_000_000
+    more = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+    assert cdn3.tus("PATCH", f"/{key}", {**tus, **more}, content[offset:]).status == 204
+    assert cdn3.get(key) == (200, content)
+    assert not list(cdn3.uploads.glob("*.lock"))
 
 
 def test_what_is_on_the_volume_comes_out_and_its_key_is_taken(cdn3: Cdn3) -> None:

@@ -15,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -193,10 +193,13 @@ def hasty(upstream_server: RecordingS3, tmp_path_factory: pytest.TempPathFactory
     """A gate with little patience and few connections."""
     limits = {
         "connections": 20,
+        "clientForms": 3,
         "headerSeconds": 1,
+        "formSeconds": 2,
         "requestSeconds": 3,
+        "bytesPerSecond": 1000,
         "progressSeconds": 1,
-        "progressBytes": 1000,
+        "readingSeconds": 1,
         "upstreamSeconds": 1,
         "lingerSeconds": 1,
         "idleSeconds": 30,
@@ -678,6 +681,71 @@ def test_a_slow_form_is_cut_off(hasty: Gate, upstream: RecordingS3) -> None:
     assert STORED.items() == {key: body for key, (body, _) in upstream.objects.items()}.items()
 
 
+def trickle(connection: socket.socket, wire: bytes, every: float) -> None:
+    """Sends some bytes at a time until somebody ends it."""
+    for at in range(0, len(wire), 200):
+        try:
+            connection.sendall(wire[at : at + 200])
+        except OSError:
+            return
+        time.sleep(every)
+
+
+def test_the_fields_of_a_form_have_a_deadline_however_fast_they_come(hasty: Gate, upstream: RecordingS3) -> None:
+    """Nothing of it is authorized yet, so anybody may send it."""
+    fields = multipart({"key": PROFILE, "acl": "x" * 19_000}, FILE)
+    with hasty.connect() as steady:
+        feeder = threading.Thread(target=trickle, args=(steady, post(SITE, fields).wire(), 0.1))
+        feeder.start()
+        reply = receive(steady, "POST")
+        assert reply.status == 408
+        assert b"fields" in reply.body
+        feeder.join()
+    assert upstream.requests == []
+
+
+def test_no_client_takes_all_forms(hasty: Gate, upstream: RecordingS3) -> None:
+    """Also one that names others as the clients: the last address is the one that the proxy writes."""
+    begun = post(SITE, multipart({"key": PROFILE}, FILE))
+    mine = ("2001:db8::1", "2001:db8::ffff:2", "203.0.113.9, 2001:db8:0:0:9::")
+
+    def forwarded(request: Request, address: str) -> Request:
+        return replace(request, headers=(*request.headers, ("X-Forwarded-For", address)))
+
+    with ExitStack() as held:
+        for address in mine:
+            connection = held.enter_context(hasty.connect())
+            connection.sendall(forwarded(begun, address).wire().partition(b'name="file"')[0])
+        until(lambda: "cdn0_gate_forms_unauthorized 3" in hasty.probe("/metrics")[1])
+        assert hasty.send(forwarded(good(), "203.0.113.9, 2001:db8::3")).status == 503
+        assert hasty.send(forwarded(good(), "203.0.113.9")).status == 204
+        assert hasty.send(forwarded(good(), "2001:db8:0:1::1")).status == 204
+        assert hasty.send(forwarded(read(), mine[0])).status == 200
+    until(lambda: hasty.send(forwarded(good(), mine[0])).status == 204)
+
+
+def test_an_authorized_form_is_no_longer_counted_as_one_that_is_not(hasty: Gate, upstream: RecordingS3) -> None:
+    wire = good(os.urandom(20_000)).wire()
+    with ExitStack() as held:
+        for _ in range(4):
+            held.enter_context(hasty.connect()).sendall(wire[:15_000])
+            until(lambda: "cdn0_gate_forms_unauthorized 0" in hasty.probe("/metrics")[1])
+        assert hasty.send(good()).status == 204
+
+
+def test_no_client_takes_all_requests(upstream: RecordingS3, tmp_path: Path) -> None:
+    upstream.silent = True
+    with running(tmp_path, configuration(upstream.port, limits={"clientRequests": 2})) as gate, ExitStack() as held:
+        for _ in range(2):
+            held.enter_context(gate.connect()).sendall(read().wire())
+        until(lambda: "cdn0_gate_requests_active 2" in gate.probe("/metrics")[1])
+        refused = gate.send(read())
+        assert refused.status == 503
+        assert b"SlowDown" in refused.body
+        upstream.silent = False
+        assert gate.send(replace(read(), headers=(("X-Forwarded-For", "203.0.113.9"),))).status == 200
+
+
 def test_a_form_that_takes_too_long_altogether_is_cut_off(hasty: Gate, upstream: RecordingS3) -> None:
     wire = good(os.urandom(300_000)).wire()
     start = time.monotonic()
@@ -1005,7 +1073,7 @@ def _credential(**changes: Any) -> Callable[[], tuple[object, object]]:
         (_changed(uploads={"a": {"pattern": "a", "maxBytes": 0}}), "config.uploads.a.maxBytes must be a whole"),
         (_changed(uploads=[]), "config.uploads must be an object"),
         (_changed(limits={"connection": 5}), "config.limits.connection is not a known setting"),
-        (_changed(limits={"requestSeconds": 5}), "config.limits.headerSeconds must not exceed requestSeconds"),
+        (_changed(limits={"requestSeconds": 4}), "config.limits.headerSeconds must not exceed requestSeconds"),
         (_changed(limits={"connections": 0.5}), "config.limits.connections must be a whole number"),
         (lambda: (configuration(1), "{"), "credentials: not valid JSON"),
         (lambda: (configuration(1), []), "credentials must be a list"),
@@ -1055,5 +1123,6 @@ def test_the_program_fits_a_config_map_and_names_no_deployment() -> None:
         assert fact not in source
     assert set(re.findall(r"^import .* from '([^']+)'", source, re.M)) <= {
         "./aws.mjs",
+        "./clients.mjs",
         *(f"node:{name}" for name in ("crypto", "events", "fs", "http", "https", "stream/promises", "util", "url")),
     }

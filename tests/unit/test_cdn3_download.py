@@ -33,6 +33,8 @@ MIB = 1024 * 1024
 MEMORY_LIMIT = 192 * MIB
 CONTENT = random.Random(3).randbytes(200_000)
 Headers = dict[str, str]
+ONE_MACHINE = ("--max-per-client", "512")
+"""Here all clients have one address."""
 PARSER_REFUSALS = (400, 408, 431)
 NOT_FOUND = (404, 400)
 """The second where Node's parser refuses the target itself."""
@@ -640,7 +642,7 @@ def peak_memory(process: Process) -> int:
 def test_two_hundred_downloads_of_one_file_at_a_time_in_bounded_memory(tmp_path: Path) -> None:
     content = random.Random(8).randbytes(8 * MIB)
     together = threading.Barrier(200, timeout=30)
-    with serving(tmp_path) as server:
+    with serving(tmp_path, *ONE_MACHINE) as server:
         key = put(server.uploads, content)
 
         def fetch(_: int) -> bool:
@@ -658,7 +660,7 @@ def test_two_hundred_downloads_of_one_file_at_a_time_in_bounded_memory(tmp_path:
 
 
 def test_clients_that_leave_early_leave_nothing_open(tmp_path: Path) -> None:
-    with serving(tmp_path) as server:
+    with serving(tmp_path, *ONE_MACHINE) as server:
         key = put(server.uploads, bytes(16 * MIB))
         for _ in range(30):
             with under_way(server, key):
@@ -690,10 +692,13 @@ def test_clients_that_leave_early_leave_nothing_open(tmp_path: Path) -> None:
         assert not [event for event in events(server.process) if event["event"] == "error"]
 
 
+FLOOR = ("--min-rate", "999999", "--grace-seconds", "1", "--idle-seconds", "1")
+
+
 def test_slow_clients_are_served_and_stalled_ones_dropped(tmp_path: Path) -> None:
     """The kernel takes up to 2 MiB at a time; here one comes every 0.6 s, and all take longer than twice the limit."""
     content = random.Random(5).randbytes(8 * MIB)
-    with serving(tmp_path, "--idle-seconds", "1") as server, server.client() as slow, server.client() as stalled:
+    with serving(tmp_path, *FLOOR) as server, server.client() as slow, server.client() as stalled:
         key = put(server.uploads, content)
         stalled.send(BASE + key)
         stalled.head()
@@ -705,10 +710,47 @@ def test_slow_clients_are_served_and_stalled_ones_dropped(tmp_path: Path) -> Non
             received += slow.body(len(content) // 64)
             time.sleep(max(0, started + step / 25 - time.monotonic()))
         assert bytes(received) == content
-        # Node drops it at the first check that finds nothing changed since the last: after two intervals at most.
         wait_until(lambda: server.open_files() == [], 5, "the stalled client dropped")
         stalled.wait_end()
         assert slow.ask(BASE + key, method="HEAD").status == 200
+
+
+def test_a_client_that_goes_on_below_the_floor_is_dropped(tmp_path: Path) -> None:
+    """It takes bytes all the time, and has begun fast."""
+    with serving(tmp_path, *FLOOR) as server, server.client(receive_buffer=4096) as dripping:
+        key = put(server.uploads, bytes(64 * MIB))
+        dripping.send(BASE + key)
+        dripping.head()
+        dripping.body(16 * MIB)
+
+        def dropped() -> bool:
+            dripping.body(8 * 1024)
+            return not server.open_files()
+
+        wait_until(dropped, 10, "dropped")
+        server.process.terminate()
+        assert server.process.wait(10) == 0
+        assert events(server.process)[-1]["slow"] == 1
+
+
+def test_no_client_takes_all_downloads(tmp_path: Path) -> None:
+    """512 stalled downloads of one client once left none for others. Traefik writes the last address."""
+    mine = ("2001:db8::1", "2001:db8::ffff:2", "203.0.113.9, 2001:db8:0:0:9::")
+    with serving(tmp_path, "--max-per-client", "3") as server, ExitStack() as held:
+        key = put(server.uploads, bytes(16 * MIB))
+
+        def ask(forwarded: str) -> Client:
+            client = held.enter_context(server.client(receive_buffer=4096))
+            client.send(BASE + key, {"X-Forwarded-For": forwarded})
+            return client
+
+        stalled = [ask(address) for address in mine]
+        assert [client.head().status for client in stalled] == [200] * 3
+        refused = ask("203.0.113.9, 2001:db8::3").reply()
+        assert (refused.status, refused.headers["retry-after"]) == (429, "5")
+        assert [ask(address).head().status for address in ("203.0.113.9", "2001:db8:0:1::1")] == [200, 200]
+        stalled[0].close()
+        wait_until(lambda: ask("2001:db8::4").head().status == 200, 10, "a place that was left is free")
 
 
 def test_an_unfinished_request_is_dropped_and_nothing_else(tmp_path: Path) -> None:
@@ -788,7 +830,7 @@ def test_a_directory_that_is_away_is_no_proof_of_absence(tmp_path: Path) -> None
 
 def test_runs_confined_to_reading(tmp_path: Path) -> None:
     """Node's permission model allows it nothing but reading its program and the uploads."""
-    readable = (DOWNLOAD, DOWNLOAD.with_name("aws.mjs"), tmp_path / "uploads")
+    readable = (DOWNLOAD, DOWNLOAD.with_name("aws.mjs"), DOWNLOAD.with_name("clients.mjs"), tmp_path / "uploads")
     node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
     (tmp_path / "uploads").mkdir()
     with serving(tmp_path, node=node) as server:

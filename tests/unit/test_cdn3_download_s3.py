@@ -27,6 +27,7 @@ from tests.unit.test_cdn3_download import (
     BASE,
     CONTENT,
     DOWNLOAD,
+    FLOOR,
     FUTURE,
     LONG_AGO,
     MEMORY_LIMIT,
@@ -332,7 +333,7 @@ def test_many_downloads_at_a_time_in_bounded_memory(s3: PrivateS3, tmp_path: Pat
 def test_stalled_clients_are_dropped_and_s3_s_answer_with_them(s3: PrivateS3, tmp_path: Path) -> None:
     key = put(s3, bytes(64 * MIB))
     with (
-        serving(tmp_path, pod_file(tmp_path), *s3_flags(s3.port), "--idle-seconds", "1") as server,
+        serving(tmp_path, pod_file(tmp_path), *s3_flags(s3.port), *FLOOR) as server,
         server.client(receive_buffer=4096) as client,
     ):
         client.send(BASE + key)
@@ -348,7 +349,12 @@ def test_stalled_clients_are_dropped_and_s3_s_answer_with_them(s3: PrivateS3, tm
 def test_runs_confined_and_lets_downloads_end(s3: PrivateS3, tmp_path: Path) -> None:
     content = random.Random(5).randbytes(3 * MIB)
     key = put(s3, content)
-    readable = (DOWNLOAD, DOWNLOAD.with_name("aws.mjs"), tmp_path / "aws-credentials")
+    readable = (
+        DOWNLOAD,
+        DOWNLOAD.with_name("aws.mjs"),
+        DOWNLOAD.with_name("clients.mjs"),
+        tmp_path / "aws-credentials",
+    )
     node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
     environment = pod_file(tmp_path)
     s3.pieces = 0.02

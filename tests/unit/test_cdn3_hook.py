@@ -5,6 +5,7 @@ import copy
 import hashlib
 import hmac
 import json
+import os
 import random
 import re
 import resource
@@ -22,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.lab.process import Process
+from tests.lab.process import Process, wait_until
 from tests.tus.hook import (
     HOOK,
     MAX_AGE,
@@ -45,7 +46,8 @@ from tests.tus.hook import (
 )
 
 OTHER_SECRET = bytes(32)
-AWS = HOOK.with_name("aws.mjs")
+MODULES = (HOOK.with_name("aws.mjs"), HOOK.with_name("clients.mjs"))
+MIB = 1024 * 1024
 
 
 class Hook:
@@ -140,6 +142,109 @@ def upper_signature(name: str, now: int) -> str:
         if (upper := signature(name, moment).upper()) != signature(name, moment):
             return f"{moment}:{upper}"
     raise AssertionError("no signature of a minute has a letter in it")
+
+
+# --- space ----------------------------------------------------------------------------------------------------
+
+FILE_SYSTEM = """
+import { readFileSync } from 'node:fs';
+import promises from 'node:fs/promises';
+import { syncBuiltinESMExports } from 'node:module';
+const answer = () => readFileSync(%s, 'utf8');
+promises.statfs = async () => (answer() === 'hangs' ? new Promise(() => {}) : { bavail: Number(answer()), bsize: 1 });
+syncBuiltinESMExports();
+"""
+"""A file system that has as much space as a file says, or does not answer."""
+
+
+class Disk:
+    """A hook over a file system of a size that the test chooses, of which it keeps 4 MiB."""
+
+    def __init__(self, folder: Path, free: int | str) -> None:
+        self.uploads = folder / "uploads"
+        self.uploads.mkdir(exist_ok=True)
+        self._free = folder / "free"
+        self.have(free)
+        (folder / "disk.mjs").write_text(FILE_SYSTEM % json.dumps(str(self._free)))
+        node = ("--import", str(folder / "disk.mjs"))
+        self.process = start_hook(folder, self.uploads, "--min-free", str(4 * MIB), node=node)
+        self._connection = Connection(ports(self.process)[0])
+
+    def have(self, free: int | str) -> None:
+        self._free.write_text(str(free))
+
+    def ask(self, size: int, client: str = "203.0.113.1", key: str = "") -> int:
+        """The status for a client that creates an upload of that size."""
+        call = call_for(key or new_key())
+        call["Event"]["Upload"]["Size"] = size
+        header_of(call)["X-Forwarded-For"] = [f"192.0.2.1, {client}"]
+        return self._connection.ask(call).for_client
+
+    def put(self, key: str, size: int, have: int, age: float = 0) -> None:
+        """An upload as tusd has it."""
+        (self.uploads / f"{key}.info").write_text(json.dumps({"ID": key, "Size": size}))
+        (self.uploads / key).write_bytes(bytes(have))
+        os.utime(self.uploads / key, (time.time() - age,) * 2)
+
+    def __enter__(self) -> "Disk":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self.process.stop()
+
+
+def test_the_last_space_of_the_file_system_is_left_free(tmp_path: Path) -> None:
+    with Disk(tmp_path, 10 * MIB) as disk:
+        assert disk.ask(6 * MIB + 1) == 507
+        assert disk.ask(0) == 201
+        assert disk.ask(3 * MIB) == 201
+        disk.have(4 * MIB)
+        assert disk.ask(1, "203.0.113.2") == 507
+        disk.have(100 * MIB)
+        assert disk.ask(10 * MIB, "203.0.113.2") == 201
+        refused = [event for event in events(disk.process) if event["event"] == "refused"]
+        assert {(event["status"], event["reason"]) for event in refused} == {(507, "there is not enough space")}
+
+
+def test_space_that_others_were_promised_is_not_promised_again(tmp_path: Path) -> None:
+    first, second = new_key(), new_key()
+    with Disk(tmp_path, 10 * MIB) as disk:
+        assert disk.ask(3 * MIB, "203.0.113.1", first) == 201
+        assert disk.ask(3 * MIB, "203.0.113.2", second) == 201
+        assert disk.ask(1 * MIB, "203.0.113.3") == 507
+        disk.put(first, 3 * MIB, 3 * MIB)
+        disk.put(second, 3 * MIB, 1 * MIB)
+        disk.have(6 * MIB)
+        time.sleep(2.1)  # the hook looks again after 2 s
+        assert disk.ask(1, "203.0.113.3") == 507
+        disk.put(second, 3 * MIB, 1 * MIB, age=700)  # its client has gone
+        wait_until(lambda: disk.ask(1 * MIB, "203.0.113.3") == 201, 10, "space that nobody waits for is free")
+
+
+def test_one_client_is_not_promised_all_space(tmp_path: Path) -> None:
+    """A declared size costs a client nothing, so it could keep others from uploading for days."""
+    with Disk(tmp_path, 104 * MIB) as disk:
+        mine = [disk.ask(10 * MIB, f"2001:db8::{number}") for number in range(1, 9)]
+        assert mine == [201] * 5 + [507] * 3
+        assert disk.ask(10 * MIB, "203.0.113.2") == 201
+
+
+def test_uploads_of_an_earlier_life_count(tmp_path: Path) -> None:
+    (tmp_path / "uploads").mkdir()
+    with Disk(tmp_path, 10 * MIB) as disk:
+        disk.put(new_key(), 5 * MIB, 1 * MIB)
+        disk.put(new_key(), 5 * MIB, 5 * MIB)
+        disk.put(new_key(), 5 * MIB, 1 * MIB, age=700)
+        (disk.uploads / f"{new_key()}.info").write_text("no JSON")
+        assert disk.ask(2 * MIB + 1) == 507
+        assert disk.ask(2 * MIB) == 201
+
+
+def test_a_storage_that_does_not_answer_costs_seconds(tmp_path: Path) -> None:
+    """tusd waits for ever, and so would the client."""
+    with Disk(tmp_path, "hangs") as disk:
+        assert [disk.ask(1), disk.ask(1)] == [503, 503]
 
 
 # --- what tusd sends ------------------------------------------------------------------------------------------
@@ -701,6 +806,7 @@ def start_with(folder: Path, **changes: str | None) -> tuple[int, str]:
         ({"max_size": "128Mi"}, "--max-size must be a number of bytes"),
         ({"max_age": "1d"}, "--max-age must be a whole number of seconds"),
         ({"clock_skew": "-1"}, "clock-skew"),
+        ({"min_free": "1Gi"}, "--min-free must be a number of bytes"),
         ({"unknown": "x"}, "--unknown"),
     ],
 )
@@ -736,7 +842,8 @@ def test_runs_confined_answers_probes_and_ends_on_sigterm(tmp_path: Path) -> Non
     """Node's permission model allows it nothing but reading its program, its secret and the uploads."""
     uploads = tmp_path / "uploads"
     uploads.mkdir()
-    node = ("--permission", *(f"--allow-fs-read={path}" for path in (HOOK, AWS, tmp_path / "attachments.key", uploads)))
+    readable = (HOOK, *MODULES, tmp_path / "attachments.key", uploads)
+    node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
     with start_hook(tmp_path, uploads, "--health-listen", "127.0.0.1:0", node=node) as process:
         hooks, health = ports(process, 2)
         tusd, kubelet = Connection(hooks), Connection(health)

@@ -224,7 +224,13 @@ def test_nothing_secret_and_no_key_is_told(hook: Hook, s3: PrivateS3) -> None:
 
 def test_runs_confined_and_ends_on_sigterm(s3: PrivateS3, tmp_path: Path) -> None:
     environment = pod_file(tmp_path)
-    readable = (HOOK, HOOK.with_name("aws.mjs"), tmp_path / "attachments.key", tmp_path / "aws-credentials")
+    readable = (
+        HOOK,
+        HOOK.with_name("aws.mjs"),
+        HOOK.with_name("clients.mjs"),
+        tmp_path / "attachments.key",
+        tmp_path / "aws-credentials",
+    )
     node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
     with hooking(tmp_path, environment, *s3_flags(s3.port), node=node) as hook:
         assert hook.ask(call_for(new_key())).for_client == 201

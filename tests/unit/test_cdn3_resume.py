@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -303,6 +303,32 @@ def test_a_client_that_leaves_leaves_what_it_sent(front: Front, tusd: Tusd, s3: 
     wait_until(lambda: tusd.broken == [3 * MIB], 5, f"passed on, and ended: {tusd.broken}")
 
 
+@pytest.mark.parametrize("method", ["DELETE", "HEAD", "OPTIONS", "PATCH", "POST"])
+def test_a_body_never_becomes_another_request(s3: PrivateS3, tmp_path: Path, method: str) -> None:
+    """Chunks without a frame are what the server behind takes for the next request on the connection."""
+    hidden = b"POST /attachments HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    with (
+        socket.create_server(("127.0.0.1", 0)) as tusd,
+        fronting(tmp_path, tusd.getsockname()[1], s3.port) as front,
+        socket.create_connection(("127.0.0.1", front.port)) as client,
+    ):
+        head = f"{method} /attachments HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        client.sendall(head.encode() + b"%x\r\n%s\r\n0\r\n\r\n" % (len(hidden), hidden))
+        tusd.settimeout(10)
+        connection, _ = tusd.accept()
+        with connection:
+            connection.settimeout(10)
+            received = b""
+            while hidden not in received or not received.endswith(b"0\r\n\r\n"):
+                chunk = connection.recv(65536)
+                assert chunk, received
+                received += chunk
+    fields, _, body = received.partition(b"\r\n\r\n")
+    assert fields.lower().count(b"transfer-encoding: chunked") == 1
+    assert b"content-length" not in fields.lower()
+    assert body == b"%x\r\n%s\r\n0\r\n\r\n" % (len(hidden), hidden)
+
+
 @pytest.mark.parametrize("size", [10, 40 * MIB])
 def test_an_answer_that_comes_early_is_not_lost(front: Front, tusd: Tusd, s3: PrivateS3, size: int) -> None:
     key = created(s3)
@@ -362,6 +388,42 @@ def test_a_client_that_sends_nothing_is_dropped(tusd: Tusd, s3: PrivateS3, tmp_p
         while client.recv(1000):
             pass
     wait_until(lambda: tusd.broken == [4], 5, "ended")
+
+
+def dropped(client: socket.socket) -> bool:
+    """Whether the server has ended a connection on which some more bytes are sent."""
+    try:
+        client.sendall(bytes(100))
+    except (BrokenPipeError, ConnectionResetError):
+        return True
+    return False
+
+
+def test_a_client_that_goes_on_below_the_floor_is_dropped(tusd: Tusd, s3: PrivateS3, tmp_path: Path) -> None:
+    key = created(s3)
+    with (
+        fronting(tmp_path, tusd.port, s3.port, "--min-rate", "100000", "--progress-seconds", "1") as front,
+        socket.create_connection(("127.0.0.1", front.port)) as client,
+    ):
+        client.sendall(f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n".encode())
+        client.sendall(bytes(3 * MIB))
+        wait_until(lambda: dropped(client), 15, "dropped")
+    wait_until(lambda: bool(tusd.broken), 5, "ended")
+    assert tusd.broken[0] >= 3 * MIB
+
+
+def test_no_client_takes_all_requests(tusd: Tusd, s3: PrivateS3, tmp_path: Path) -> None:
+    """The last address is the one that Traefik writes."""
+    key = created(s3)
+    with fronting(tmp_path, tusd.port, s3.port, "--max-per-client", "2") as front, ExitStack() as held:
+        for address in ("2001:db8::1", "203.0.113.9, 2001:db8::ffff:2"):
+            client = held.enter_context(socket.create_connection(("127.0.0.1", front.port)))
+            head = f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\nContent-Length: 9\r\n\r\n"
+            client.sendall(head.encode() + b"1")
+        wait_until(lambda: len(tusd.asked) == 2, 5, "two under way")
+        refused = front.ask("HEAD", BASE + key, {"X-Forwarded-For": "203.0.113.9, 2001:db8::3"})
+        assert (refused.status, refused.headers["retry-after"]) == (429, "5")
+        assert front.ask("HEAD", BASE + key, {"X-Forwarded-For": "203.0.113.9"}).status == 204
 
 
 # --- the process ----------------------------------------------------------------------------------------------

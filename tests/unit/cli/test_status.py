@@ -2,8 +2,12 @@
 
 import json
 import re
+import shlex
+import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -88,6 +92,113 @@ def test_readiness_of_a_named_cluster(brought_up: Checkout, clusters: Clusters) 
 def test_without_kubectl_readiness_says_so(brought_up: Checkout, clusters: Clusters) -> None:
     (brought_up.home / "kubeconfig").write_text(clusters.text)
     assert "kubectl is not on the PATH" in brought_up.fail("status", "--context", "mine")
+
+
+HELM = {"meta.helm.sh/release-name": "traefik"}
+POD = {"kind": "Pod", "metadata": {"name": "traefik-1", "labels": {"app.kubernetes.io/name": "traefik", "x": "y"}}}
+
+
+def service(policy: str | None, kind: str = "LoadBalancer", namespace: str = "kube-system") -> dict[str, Any]:
+    """Traefik's Service, as k3s' chart makes it but for the policy."""
+    selector = {"app.kubernetes.io/name": "traefik"}
+    spec = {"type": kind, "selector": selector, **({"externalTrafficPolicy": policy} if policy else {})}
+    metadata = {"name": "traefik", "namespace": namespace, "annotations": HELM}
+    return {"kind": "Service", "metadata": metadata, "spec": spec}
+
+
+KUBECTL = """
+import pathlib
+record(arguments=sys.argv[1:])
+if "services,pods" in sys.argv and os.environ.get("FORBID"):
+    sys.exit("Error from server (Forbidden): services is forbidden")
+if "apply" in sys.argv:
+    record(applied=sys.stdin.read())
+answers = json.loads(pathlib.Path(__file__).with_name("answers").read_text())
+print(json.dumps({"items": next((found for word, found in answers.items() if word in sys.argv), [])}))
+"""
+CLUSTER = {"services,pods": [POD, service("Cluster")], "customresourcedefinitions": [{"kind": "any"}]}
+HIDDEN = "Traefik does not see the addresses of clients"
+
+
+@pytest.fixture
+def on_cluster(brought_up: Checkout, clusters: Clusters) -> Callable[[dict[str, Any]], Checkout]:
+    """A checkout whose kubectl answers `get <word>` with the items of that word."""
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    brought_up.program("kubectl", KUBECTL)
+
+    def answering(answers: dict[str, Any]) -> Checkout:
+        (brought_up.programs / "answers").write_text(json.dumps(answers))
+        return brought_up
+
+    return answering
+
+
+@pytest.mark.parametrize("command", ["status", "up"])
+def test_a_service_that_hides_clients_is_told_with_the_cure(
+    on_cluster: Callable[[dict[str, Any]], Checkout], command: str
+) -> None:
+    checkout = on_cluster(CLUSTER)
+    said = checkout.succeed(command, "--context", "mine")
+    assert HIDDEN in said
+    assert "kube-system/traefik has externalTrafficPolicy: Cluster" in said
+    script = (
+        "kubectl --context mine apply -f - <<'END'\n" + said.partition("apply -f - <<'END'\n")[2].partition("END")[0]
+    )
+    subprocess.run(["/bin/sh", "-c", script + "END\n"], check=True, env=checkout.environment())
+    (applied,) = (call["applied"] for call in calls(checkout.programs / "kubectl.calls") if "applied" in call)
+    written = yaml.safe_load(applied)
+    assert written["kind"] == "HelmChartConfig"
+    assert written["metadata"] == {"name": "traefik", "namespace": "kube-system"}
+    values = yaml.safe_load(written["spec"]["valuesContent"])
+    assert values == {"service": {"spec": {"externalTrafficPolicy": "Local"}}}
+
+
+def test_a_helm_chart_config_of_the_operator_is_not_overwritten(
+    on_cluster: Callable[[dict[str, Any]], Checkout],
+) -> None:
+    said = on_cluster({**CLUSTER, "helmchartconfigs.helm.cattle.io": [{"kind": "any"}]}).succeed(
+        "status", "--context", "mine"
+    )
+    assert HIDDEN in said
+    assert "apply -f" not in said
+    assert "kubectl --context mine -n kube-system edit helmchartconfigs.helm.cattle.io/traefik" in said
+
+
+def test_another_traefik_is_patched(on_cluster: Callable[[dict[str, Any]], Checkout]) -> None:
+    said = on_cluster({"services,pods": [POD, service("Cluster")]}).succeed("status", "--context", "mine")
+    command = next(line for line in said.splitlines() if "patch service" in line)
+    words = shlex.split(command)
+    assert words[:5] == ["kubectl", "--context", "mine", "-n", "kube-system"]
+    assert json.loads(words[-1]) == {"spec": {"externalTrafficPolicy": "Local"}}
+
+
+@pytest.mark.parametrize(
+    ("services", "hides"),
+    [
+        ([service(None)], True),
+        ([service("Cluster", "NodePort")], True),
+        ([service("Local")], False),
+        ([service("Cluster", "ClusterIP")], False),
+        ([{**service("Cluster"), "spec": {**service("Cluster")["spec"], "selector": {"app": "other"}}}], False),
+        ([{**service("Cluster"), "spec": {"type": "LoadBalancer"}}], False),
+        ([], False),
+        ([service("Local"), service("Cluster", namespace="kube-system")], True),
+    ],
+)
+def test_only_what_hides_clients_is_told(
+    on_cluster: Callable[[dict[str, Any]], Checkout], services: list[dict[str, Any]], hides: bool
+) -> None:
+    assert (HIDDEN in on_cluster({"services,pods": [POD, *services]}).succeed("status", "--context", "mine")) == hides
+
+
+@pytest.mark.parametrize("command", ["status", "up"])
+def test_a_cluster_that_may_not_be_read_is_no_cluster_that_is_well(
+    on_cluster: Callable[[dict[str, Any]], Checkout], command: str
+) -> None:
+    result = on_cluster(CLUSTER).run(command, "--context", "mine", FORBID="1")
+    assert result.returncode == 0
+    assert "whether Traefik sees the addresses of clients is not known" in result.stderr
+    assert "services is forbidden" in result.stderr
 
 
 def test_outputs_are_those_of_the_last_run(brought_up: Checkout) -> None:

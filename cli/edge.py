@@ -1,0 +1,145 @@
+"""Whether the cluster's Traefik sees the addresses of clients, by which every limit at the edge counts.
+
+A Service of type LoadBalancer or NodePort with `externalTrafficPolicy: Cluster`, which is what Kubernetes sets and what
+k3s leaves, replaces the address of each client by that of a node.
+"""
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from cli import kubectl
+from cli.failure import Failure
+from cli.stacks import Loaded
+from cli.terminal import Terminal
+
+OUTSIDE = {"LoadBalancer", "NodePort"}
+K3S_NAMESPACE, K3S_RELEASE = "kube-system", "traefik"
+HELM_CHART_CONFIGS = "helmchartconfigs.helm.cattle.io"
+VALUES = {"service": {"spec": {"externalTrafficPolicy": "Local"}}}
+PATCH = '{"spec":{"externalTrafficPolicy":"Local"}}'
+
+
+@dataclass(frozen=True)
+class Hiding:
+    """A Service that hides clients' addresses from Traefik.
+
+    `configured` tells of k3s' Traefik whether its HelmChartConfig exists already; it is None for any other Traefik.
+    """
+
+    namespace: str
+    name: str
+    configured: bool | None
+
+
+def look(loaded: Loaded, context: str, terminal: Terminal) -> None:
+    """Says which Service of Traefik hides clients, what that means, and the command that ends it; nothing if none does.
+
+    What the cluster does not let this user read is said as well: silence means that Traefik sees its clients.
+    """
+    try:
+        with terminal.step("Looking at Traefik's Service"):
+            found = hiding(loaded, context)
+    except Failure as problem:
+        unknown(". ".join((problem.problem, *problem.remedies)), terminal)
+        return
+    for service in found:
+        _explain(service, loaded, context, terminal)
+
+
+def unknown(reason: str, terminal: Terminal) -> None:
+    """Says that nobody looked."""
+    terminal.warn(f"whether Traefik sees the addresses of clients is not known: {reason}")
+
+
+def hiding(loaded: Loaded, context: str) -> list[Hiding]:
+    """The Services that hide clients from Traefik. Raises Failure when the cluster cannot be read."""
+    ingress = loaded.settings.ingress
+    there = _items(kubectl.read(context, "-n", ingress.namespace, "get", "services,pods"))
+    pods = [
+        _labels(each)
+        for each in there
+        if each.get("kind") == "Pod" and ingress.pod_labels.items() <= _labels(each).items()
+    ]
+    found = [each for each in there if each.get("kind") == "Service" and _hides(each, pods)]
+    return [_told(each, context) for each in found]
+
+
+def _items(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return list(answer.get("items", ()))
+
+
+def _labels(item: Mapping[str, Any]) -> Mapping[str, str]:
+    labels: Mapping[str, str] = item["metadata"].get("labels") or {}
+    return labels
+
+
+def _hides(service: Mapping[str, Any], pods: list[Mapping[str, str]]) -> bool:
+    spec = service.get("spec", {})
+    selector = spec.get("selector") or {}
+    selects = bool(selector) and any(selector.items() <= labels.items() for labels in pods)
+    return selects and spec.get("type") in OUTSIDE and spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
+
+
+def _told(service: Mapping[str, Any], context: str) -> Hiding:
+    metadata = service["metadata"]
+    release = (metadata.get("annotations") or {}).get("meta.helm.sh/release-name")
+    namespace, name = metadata["namespace"], metadata["name"]
+    configured = None
+    if (namespace, release) == (K3S_NAMESPACE, K3S_RELEASE) and _exists(context, "customresourcedefinitions"):
+        configured = _exists(context, HELM_CHART_CONFIGS, K3S_RELEASE, "-n", K3S_NAMESPACE)
+    return Hiding(namespace, name, configured)
+
+
+def _exists(context: str, kind: str, name: str = HELM_CHART_CONFIGS, *where: str) -> bool:
+    """Whether there is an object of that name; a list that is empty is no error, as a single object would be."""
+    return bool(_items(kubectl.read(context, *where, "get", kind, "--field-selector", f"metadata.name={name}")))
+
+
+def _explain(service: Hiding, loaded: Loaded, context: str, terminal: Terminal) -> None:
+    in_flight = loaded.settings.ingress.in_flight
+    terminal.heading("Traefik does not see the addresses of clients")
+    terminal.say(
+        f"Its Service {service.namespace}/{service.name} has externalTrafficPolicy: Cluster, so every client has the "
+        "address of a node. Each limit for a client address is then one limit for everybody: one client can use up "
+        f"{in_flight.requests} requests on each route, and all clients together have at most {in_flight.web_sockets} "
+        "WebSockets. Whisper's own limits by address are shared, too."
+    )
+    if service.configured is None:
+        _patch(service, context, terminal)
+    elif service.configured:
+        terminal.say("k3s' Traefik has a HelmChartConfig of yours. Add this to its spec.valuesContent:")
+        terminal.verbatim(_indented(yaml.safe_dump(VALUES), "  "))
+        terminal.command(kubectl.command(context, "-n", K3S_NAMESPACE, "edit", f"{HELM_CHART_CONFIGS}/{K3S_RELEASE}"))
+    else:
+        terminal.say("To mend it on k3s:")
+        command = shlex.join(kubectl.command(context, "apply", "-f", "-"))
+        terminal.verbatim(f"{command} <<'END'\n{helm_chart_config()}END")
+    terminal.say("Then only nodes on which Traefik runs answer clients; a single node is always one.")
+
+
+def _patch(service: Hiding, context: str, terminal: Terminal) -> None:
+    terminal.say("To mend it, and if Helm keeps it, set service.spec.externalTrafficPolicy in its values as well:")
+    words = ("-n", service.namespace, "patch", "service", service.name, "--type", "merge", "--patch", PATCH)
+    terminal.command(kubectl.command(context, *words))
+
+
+def helm_chart_config() -> str:
+    """The object with which k3s' Traefik keeps the addresses of clients, as YAML."""
+    values = _indented(yaml.safe_dump(VALUES), "    ")
+    return (
+        "apiVersion: helm.cattle.io/v1\n"
+        "kind: HelmChartConfig\n"
+        "metadata:\n"
+        f"  name: {K3S_RELEASE}\n"
+        f"  namespace: {K3S_NAMESPACE}\n"
+        "spec:\n"
+        f"  valuesContent: |\n{values}"
+    )
+
+
+def _indented(text: str, by: str) -> str:
+    return "".join(f"{by}{line}\n" for line in text.splitlines())

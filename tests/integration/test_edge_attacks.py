@@ -1,0 +1,240 @@
+"""One stranger does not stop everybody: slow clients against the rendered edge, while somebody else is served.
+
+The proxy is the real Traefik with the rendered routes; the gate and the downloads are the rendered containers. Only the
+store behind the gate stands in: a slow client never reaches it.
+"""
+
+import http.client
+import json
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from render.recorder import Recording
+from tests.graph.stack import Stack
+from tests.integration.deployed import deploy, labels, rendered
+from tests.integration.rendered_pod import Pods, RenderedPod
+from tests.integration.test_stack_cdn0 import signers
+from tests.integration.test_stack_cdn3 import put
+from tests.lab.fetch import skip_if_missing
+from tests.lab.kubernetes import Kubernetes
+from tests.lab.node import NODE
+from tests.lab.process import Process
+from tests.lab.traefik import Traefik
+from tests.unit.cdn0_forms import Site, form, multipart, post
+from tests.unit.cdn0_vectors import PROFILE
+
+pytestmark = pytest.mark.integration
+
+ATTACKER, CLIENT = "203.0.113.210", "203.0.113.211"
+REQUESTS = 84
+"""As many as were tried when the edge was first attacked: then two were served."""
+SERVED = 0.95
+PATIENCE_SECONDS = 20
+AVATAR = os.urandom(20_000)
+FORMS = 440
+"""More than the gate has connections."""
+DOWNLOADS = 513
+"""More than all that the downloads take."""
+
+
+class Store(BaseHTTPRequestHandler):
+    """A store that has every object, and takes every one."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:
+        self._answer(AVATAR)
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(b"")
+
+    def _answer(self, body: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", '"x"')
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@dataclass
+class Edge:
+    """The proxy in front of the stack, and the stack's own files."""
+
+    address: str
+    recording: Recording
+    pods: Pods
+    folder: Path
+    kubernetes: Kubernetes
+
+    @property
+    def authority(self) -> str:
+        return str(self.recording.outputs["caCertificates"])
+
+    def ask(self, host: str, method: str, path: str, body: bytes = b"", **headers: str) -> int:
+        """The status for somebody else than the attacker, on a connection of its own; 0 for a broken one."""
+        connection = http.client.HTTPSConnection(host, timeout=PATIENCE_SECONDS)
+        plain = socket.create_connection((self.address, 443), PATIENCE_SECONDS, source_address=(CLIENT, 0))
+        try:
+            context = ssl.create_default_context(cadata=self.authority)
+            connection.sock = context.wrap_socket(plain, server_hostname=host)
+            connection.request(
+                method, path, body or None, {name.replace("_", "-"): text for name, text in headers.items()}
+            )
+            answer = connection.getresponse()
+            answer.read()
+            return answer.status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()
+
+    @contextmanager
+    def attacked(self, host: str, **attack: Any) -> Iterator[Process]:
+        """While the block runs, one client holds requests open; it has begun all of them when the block begins."""
+        options = {"address": self.address, "host": host, "source": ATTACKER, "authority": self.authority, **attack}
+        command = [NODE, str(Path(__file__).with_name("slow_client.mjs")), json.dumps(options)]
+        with Process("slow-client", command, self.folder) as process:
+            process.wait_ready(lambda: '"all"' in process.text())
+            yield process
+
+    def pod(self, name: str) -> RenderedPod:
+        (address,) = self.kubernetes.pod_ips("flatline", labels(name))
+        return self.pods.pod(name, address=address)
+
+
+@pytest.fixture(scope="module")
+def edge(
+    kubernetes: Kubernetes,
+    traefik: Traefik,
+    ingress_address: str,
+    worker_number: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Edge]:
+    folder, recording = rendered(tmp_path_factory.mktemp("dev") / "dev")
+    deploy(kubernetes, folder)
+    with skip_if_missing():
+        running = Pods(tmp_path_factory.mktemp("pods") / "pods", Stack(recording), worker_number)
+    with running as pods:
+        yield Edge(ingress_address, recording, pods, tmp_path_factory.mktemp("attacks"), kubernetes)
+
+
+def served(ask: Callable[[int], bool]) -> float:
+    """The share of requests that are answered; ends early once too few can be."""
+    refused = 0
+    for number in range(REQUESTS):
+        refused += not ask(number)
+        if refused > REQUESTS * (1 - SERVED):
+            return (number + 1 - refused) / (number + 1)
+    return 1 - refused / REQUESTS
+
+
+def report(process: Process) -> dict[str, Any]:
+    """What the attacker met."""
+    process.terminate()
+    process.wait(10)
+    told: dict[str, Any] = json.loads(process.text().splitlines()[-1])
+    return told
+
+
+@contextmanager
+def store(pods: Pods, url: str) -> Iterator[None]:
+    """The stand-in under the name that the gate calls."""
+    parts = urlsplit(url)
+    assert parts.hostname
+    address = pods.new_address()
+    pods.names.add(address, [parts.hostname])
+    with ThreadingHTTPServer((address, parts.port or 80), Store) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield
+        server.shutdown()
+
+
+def test_unfinished_forms_of_one_client_do_not_stop_avatars(edge: Edge, traefik: Traefik) -> None:
+    """Two TLS connections and 65 KiB a second were enough."""
+    stack = edge.pods.stack
+    config = json.loads(stack.file("cdn0-gate", "/opt/flatline/cdn0-gate.json"))
+    host = "cdn0.flatline.internal"
+    site = Site(config["bucket"], config["region"], *signers(stack), prefix="", host=host)
+    begun = f'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\n{PROFILE}'
+    attack = {
+        "sessions": 2,
+        "streams": FORMS // 2,
+        "window": 65_535,
+        "headers": {
+            ":method": "POST",
+            ":path": "/",
+            "content-type": "multipart/form-data; boundary=x",
+            "content-length": "1000000",
+        },
+        "head": begun,
+        "drip": "x" * 15,
+        "every": 100,
+    }
+
+    def ask(number: int) -> bool:
+        if number % 4:
+            return edge.ask(host, "GET", f"/{PROFILE}") == 200
+        request = post(site, multipart(form(site, PROFILE, len(AVATAR)).signed(), AVATAR))
+        headers = {name.replace("-", "_"): text for name, text in request.headers}
+        return edge.ask(host, "POST", "/", request.body, **headers) == 204
+
+    with store(edge.pods, config["upstream"]):
+        gate = edge.pod("cdn0-gate").start("gate")
+        gate.wait_ready()
+        traefik.wait_hosts(host)
+        traefik.wait_backends(f"{gate.address}:8080")
+        assert all(ask(number) for number in range(4))
+        with edge.attacked(host, **attack) as attacker:
+            share = served(ask)
+            met = report(attacker)
+        gate.kill()
+    assert met["begun"] >= FORMS
+    assert met["answers"]["429"] > 0, met
+    assert share >= SERVED
+
+
+def test_stalled_downloads_of_one_client_do_not_stop_downloads(edge: Edge, traefik: Traefik) -> None:
+    """512 of one key were enough."""
+    host = "cdn3.flatline.internal"
+    pod = edge.pod("cdn3")
+    uploads = pod.disk("attachments")
+    user = pod.template.spec["securityContext"]["runAsUser"]
+    wanted = put(uploads, AVATAR, group=user)
+    large = put(uploads, bytes(16_000_000), group=user)
+    attack = {
+        "sessions": 3,
+        "streams": DOWNLOADS // 3,
+        "window": 0,
+        "headers": {":method": "GET", ":path": f"/attachments/{large}"},
+        "head": "",
+    }
+
+    def ask(_: int) -> bool:
+        return edge.ask(host, "GET", f"/attachments/{wanted}") == 200
+
+    pod.start("download").wait_ready()
+    traefik.wait_hosts(host)
+    traefik.wait_backends(f"{pod.address}:8084")
+    assert all(ask(number) for number in range(4))
+    with edge.attacked(host, **attack) as attacker:
+        share = served(ask)
+        met = report(attacker)
+    pod.kill()
+    assert met["begun"] >= DOWNLOADS
+    assert met["answers"]["429"] > 0, met
+    assert share >= SERVED
