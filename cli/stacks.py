@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cli.failure import Failure
-from config.settings import PROJECT, Settings, load
+from config.settings import PROJECT, Settings, SettingsError, load
 from render import passphrase, stack_file
 from render.stack_file import StackConfig
 
@@ -122,7 +122,20 @@ def read(name: str) -> Loaded:
     """A stack, its file read and its settings checked. Raises Failure, StackFileError, SettingsError."""
     stack = find(name)
     config = stack_file.read(stack.file, Passphrase(stack, may_be_made=False))
-    return Loaded(stack, config, load(config.config))
+    try:
+        return Loaded(stack, config, load(config.config))
+    except SettingsError as error:
+        raise SettingsError([f"{_place(stack, config, problem)}: {problem}" for problem in error.problems]) from None
+
+
+def _place(stack: Stack, config: StackConfig, problem: str) -> str:
+    """The file, and the line of the longest key that both it and the problem name."""
+    path = problem.split(" ", 1)[0].rstrip(":")
+    while path not in config.lines:
+        path, _, rest = path.rpartition(".")
+        if not rest:
+            return stack.file.name
+    return f"{stack.file.name}:{config.lines[path]}"
 
 
 def shown(path: Path) -> str:

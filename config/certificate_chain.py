@@ -109,19 +109,19 @@ def _check_strength(position: int, certificate: x509.Certificate) -> None:
 
 
 def _check_usage(leaf: x509.Certificate) -> None:
-    try:
-        usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]) if is_authority(leaf) else None
-    if usages is None or ExtendedKeyUsageOID.SERVER_AUTH not in usages:
-        raise ValueError(
-            "certificate: the first certificate is not for servers (extended key usage serverAuth is missing); write "
-            "the server's own certificate first, made for TLS servers"
-        )
     if is_authority(leaf):
         raise ValueError(
             "certificate: the first certificate is an authority; write the server's own certificate first, then its "
             "intermediates"
+        )
+    try:
+        usages = list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except x509.ExtensionNotFound:
+        usages = []
+    if ExtendedKeyUsageOID.SERVER_AUTH not in usages:
+        raise ValueError(
+            "certificate: the first certificate is not for servers (extended key usage serverAuth is missing); write "
+            "the server's own certificate first, made for TLS servers"
         )
 
 
@@ -195,7 +195,7 @@ def _verify_as_client(
     server = ExtensionPolicy.webpki_defaults_ee().may_be_present(
         x509.AuthorityKeyIdentifier, Criticality.AGNOSTIC, None
     )
-    policy = PolicyBuilder().store(Store(authorities)).time(now)
+    policy = PolicyBuilder().store(Store(list(authorities))).time(now)
     policy = policy.extension_policies(ca_policy=signer, ee_policy=server)
     for host in hosts:
         try:

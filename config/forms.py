@@ -121,9 +121,9 @@ def matching(pattern: str, what: str) -> AfterValidator:
 AwsRegion = Annotated[
     str,
     matching(
-        # the partition of China has other addresses for its services
-        r"(?!cn-)[a-z]{2}(-[a-z]+)+-[1-9]",
-        "is no AWS region that Flatline knows; write one such as eu-central-1 (not one of China)",
+        # ARNs are made for the partitions aws and aws-us-gov; China's, the isolated and the sovereign ones are others
+        r"(?!cn-|us-iso|eu-iso|eusc-)[a-z]{2}(-[a-z]+)+-[1-9]",
+        "is not an AWS region that Flatline can use; write one of aws or aws-us-gov, such as eu-central-1",
     ),
 ]
 AwsAccount = Annotated[str, matching(r"[0-9]{12}", "is no AWS account; write its 12 digits in quotes")]

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from config.settings import OTHER_NAMESPACES, PROJECT, Settings
+from config.settings import ENGINE_NAMESPACE, PROJECT, Settings
 
 _ENCRYPTED: dict[str, Any] = {
     "type": "object",
@@ -19,7 +19,7 @@ _ENGINE: dict[str, Any] = {
 
 
 def schema() -> dict[str, Any]:
-    """The schema as JSON's types. Keys of other namespaces are free, as `config.settings.load` leaves them."""
+    """The schema as JSON's types. Keys of the engine are free, as `config.settings.load` leaves them."""
     models = _tidy(Settings.model_json_schema())
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
             "config": {
                 "type": ["object", "null"],
                 "properties": {f"{PROJECT}:{name}": each for name, each in models["properties"].items()},
-                "patternProperties": {f"^({'|'.join(OTHER_NAMESPACES)}):": {}},
+                "patternProperties": {f"^{ENGINE_NAMESPACE}:": {}},
                 "additionalProperties": False,
             },
             **_ENGINE,

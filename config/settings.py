@@ -43,12 +43,31 @@ from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
 from config.services.whisper import MESSAGE_RETENTION_DAYS
 from config.strict import Strict
-from config.target import Cloud, Local, kind_of_target
+from config.target import Cloud, InClusterRedis, Local, kind_of_target
 from config.whisper_dynamic import DynamicConfiguration
 
 PROJECT = "flatline"
-OTHER_NAMESPACES = ("aws", "gcp", "kubernetes", "pulumi", "random", "tls")
-"""Keys of the engine and of the providers, which are theirs to read."""
+ENGINE_NAMESPACE = "pulumi"
+"""Keys of the engine, which are its own to read."""
+
+PROVIDER_NAMESPACES = ("aws", "gcp", "kubernetes", "random", "tls")
+"""Keys of default providers, which a stack does not have: nothing would read them."""
+
+_INSTEAD = {
+    "aws:accessKey": "set the variable AWS_ACCESS_KEY_ID",
+    "aws:allowedAccountIds": f"write {PROJECT}:target.aws.account",
+    "aws:profile": "set the variable AWS_PROFILE",
+    "aws:region": f"write {PROJECT}:target.aws.region",
+    "aws:secretKey": "set the variable AWS_SECRET_ACCESS_KEY",
+    "gcp:credentials": "set the variable GOOGLE_APPLICATION_CREDENTIALS",
+    "gcp:project": f"write {PROJECT}:target.gcp.project",
+    "gcp:region": f"write {PROJECT}:target.gcp.clusters",
+    "gcp:zone": f"write {PROJECT}:target.gcp.clusters",
+    "kubernetes:context": f"write {PROJECT}:target.context",
+    "kubernetes:kubeconfig": "set the variable KUBECONFIG",
+    "kubernetes:namespace": f"write {PROJECT}:namespace",
+}
+"""What to do in place of a setting of a default provider."""
 
 CA_MAX_DAYS, LEAF_MAX_DAYS = 7300, 397
 """A leaf of more than 397 days is refused by platforms that follow the CA/Browser Forum's ballot SC31."""
@@ -479,9 +498,23 @@ class Settings(Strict):
     def _fits_its_target(self) -> Self:
         if isinstance(self.target, Local):
             self._fits_volumes(self.target)
+            self._redis_fits("target.volumes.redis", self.target.volumes.redis)
         else:
             self._fits_accounts()
+            if isinstance(self.target.aws.redis, InClusterRedis):
+                self._redis_fits("target.aws.redis.volume", self.target.aws.redis.volume)
         return self
+
+    def _redis_fits(self, key: str, volume: str) -> None:
+        """Room for the append-only file, which a rewrite starts at twice the size of the data and then copies.
+
+        The data may take half of a node's memory. Source: Redis' auto-aof-rewrite-percentage (100 by default).
+        """
+        if quantity_bytes(volume) < 2 * quantity_bytes(self.redis.memory):
+            raise ValueError(
+                f"redis.memory: {self.redis.memory} needs a volume of twice its size for the append-only file, and "
+                f"{key} is {volume}; write a larger volume or less memory"
+            )
 
     def _fits_volumes(self, target: Local) -> None:
         volume, upload = target.volumes.attachments, self.cdn.max_attachment_size
@@ -535,20 +568,21 @@ class Settings(Strict):
 def load(config: Mapping[str, str]) -> Settings:
     """The settings in a stack's configuration: full keys (`flatline:domain`) and texts, objects as JSON.
 
-    Raises SettingsError. Keys of other namespaces (`pulumi:`, a provider's) belong to others, except that a
-    misspelt namespace is as silent as a misspelt key, so an unknown one is an error too.
+    Raises SettingsError, also for a key that nothing would read: of a misspelt namespace, or of a default provider.
     """
     known = {field.alias or name: field for name, field in Settings.model_fields.items()}
-    problems = [
-        f"{key}: namespace is unknown; write {PROJECT}:{key.split(':', 1)[-1]}"
-        for key in config
-        if key.split(":", 1)[0] not in {PROJECT, *OTHER_NAMESPACES}
-    ]
+    problems: list[str] = []
     raw: dict[str, Any] = {}
     for key, text in config.items():
         namespace, _, name = key.partition(":")
-        if namespace == PROJECT:
+        if namespace == PROJECT and "." in name:
+            problems.append(f"{key}: {_as_blocks(name)}")
+        elif namespace == PROJECT:
             raw[name] = text if name in known and known[name].annotation is str else _decode(text)
+        elif namespace in PROVIDER_NAMESPACES:
+            problems.append(f"{key}: nothing reads it; {_INSTEAD.get(key, 'remove it')}")
+        elif namespace != ENGINE_NAMESPACE:
+            problems.append(f"{key}: namespace is unknown; write {PROJECT}:{name}")
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
@@ -556,6 +590,13 @@ def load(config: Mapping[str, str]) -> Settings:
     if problems:
         raise SettingsError(problems)
     return settings
+
+
+def _as_blocks(name: str) -> str:
+    """How a key with dots, as the documents write it, is written in a stack's file."""
+    first, *inner = name.split(".")
+    blocks = "".join(f"{{{part}: " for part in inner) + "<value>" + "}" * len(inner)
+    return f"the file has blocks where the documents have dots; write {PROJECT}:{first}: {blocks}"
 
 
 def _decode(text: str) -> Any:

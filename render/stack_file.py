@@ -33,6 +33,8 @@ _INTEGER: Final = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0[
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE: Final = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _DATE: Final = re.compile(r"\d{4}-\d{1,2}-\d{1,2}([Tt ].*)?")
+_DEEPEST: Final = 50
+_MOST_VALUES: Final = 20_000
 _PATH_CHARACTERS: Final = re.compile(r'[.\[\]"]')
 
 
@@ -45,7 +47,8 @@ class StackConfig:
     """The configuration of one stack, as the engine hands it to the program.
 
     ``config`` maps full keys (``flatline:domain``) to text; ``secret_keys`` are those that hold a secret,
-    sorted; ``encryption_salt`` is that of the passphrase provider, if the file has one.
+    sorted; ``encryption_salt`` is that of the passphrase provider, if the file has one; ``lines`` has the line of each
+    key that the file holds, by its path (``flatline:redis.masters``).
     """
 
     project: str
@@ -53,6 +56,7 @@ class StackConfig:
     config: Mapping[str, str] = field(repr=False)
     secret_keys: tuple[str, ...] = ()
     encryption_salt: str | None = None
+    lines: Mapping[str, int] = field(default_factory=dict, repr=False)
 
 
 def read(path: Path, passphrase: Callable[[], str]) -> StackConfig:
@@ -77,7 +81,11 @@ def read(path: Path, passphrase: Callable[[], str]) -> StackConfig:
     config = {key: entry.text(document, key, crypter) for key, entry in sorted(entries.items())}
     secret = tuple(sorted(key for key, entry in entries.items() if _has_secure(entry.value)))
     salt = document.top.get("encryptionsalt")
-    return StackConfig(name, match["stack"], config, secret, salt if isinstance(salt, str) else None)
+    lines = {
+        ".".join((_full_key(first, name) or first, *inner)): line
+        for (first, *inner), line in document.lines("config").items()
+    }
+    return StackConfig(name, match["stack"], config, secret, salt if isinstance(salt, str) else None, lines)
 
 
 def encrypt(value: str, passphrase: str, salt: str | None) -> tuple[str, str]:
@@ -95,6 +103,14 @@ class _Loader(yaml.SafeLoader):
     """Composes nodes without resolving scalars: whether one was plain decides what it is."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own class attribute
+    anchors: dict[str, yaml.Node]
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """An anchor's name may be given again: an alias means the last one (YAML 1.2, 7.1)."""
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if not isinstance(event, yaml.AliasEvent):
+            self.anchors.pop(event.anchor, None)
+        return super().compose_node(parent, index)
 
     def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
@@ -112,6 +128,8 @@ class _Document:
     def __init__(self, path: Path, known: tuple[str, ...] | None = None) -> None:
         self.path = path
         self._lines: dict[tuple[str, ...], int] = {}
+        self._open: list[yaml.Node] = []
+        self._values = 0
         node = self._compose()
         value = {} if node is None else self._value(node, ())
         if value is None:
@@ -122,6 +140,10 @@ class _Document:
         for key in value if known is not None else ():
             if known is not None and key not in known:
                 raise self.error(key, f"unknown key; this file may have {', '.join(known)}")
+
+    def lines(self, *above: str) -> dict[tuple[str, ...], int]:
+        """The line of each key below `above`, by its path."""
+        return {path[len(above) :]: line for path, line in self._lines.items() if path[: len(above)] == above != path}
 
     def line(self, *keys: str) -> int:
         """The line of a key, counted from 1."""
@@ -164,6 +186,8 @@ class _Document:
             raise StackFileError(f"{self.path.name}:{line}: malformed YAML: {problem.problem}") from None
         except yaml.YAMLError:
             raise StackFileError(f"{self.path.name}: malformed YAML: a character that YAML forbids") from None
+        except RecursionError:
+            raise StackFileError(f"{self.path.name}: is nested too deeply; write at most {_DEEPEST} levels") from None
 
     def _absent(self) -> str:
         names = sorted(path.name for path in self.path.parent.glob("Pulumi.*.yaml"))
@@ -171,11 +195,27 @@ class _Document:
         return f"{self.path.name}: no such file in {self.path.parent.resolve()}{there}"
 
     def _value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            return [self._value(item, (*path, str(i))) for i, item in enumerate(node.value)]
-        return self._scalar(node, ".".join(path))
+        self._values += 1
+        problem = (
+            "an alias is inside of what it names; remove it"
+            if any(node is each for each in self._open)
+            else f"is nested too deeply; write at most {_DEEPEST} levels"
+            if len(self._open) > _DEEPEST
+            else f"its aliases make more than {_MOST_VALUES} values; write fewer"
+            if self._values > _MOST_VALUES
+            else ""
+        )
+        if problem:
+            raise StackFileError(f"{self.path.name}:{node.start_mark.line + 1}: {problem}")
+        self._open.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                return [self._value(item, (*path, str(i))) for i, item in enumerate(node.value)]
+            return self._scalar(node, ".".join(path))
+        finally:
+            self._open.pop()
 
     def _mapping(self, node: yaml.MappingNode, path: tuple[str, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}

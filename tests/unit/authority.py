@@ -47,7 +47,6 @@ def issue(
     begins: datetime = NOW - DAY,
     ends: datetime = NOW + 300 * DAY,
     key: Key | None = None,
-    algorithm: hashes.HashAlgorithm | None = None,
     extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
 ) -> Issued:
     """A certificate, signed by `issuer` or by itself."""
@@ -64,7 +63,7 @@ def issue(
         builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical=critical)
-    return Issued(builder.sign(issuer.key if issuer else key, algorithm or hashes.SHA256()), key)
+    return Issued(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
 
 
 def leaf(issuer: Issued, domain: str, **options: Any) -> Issued:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from config.settings import Settings, SettingsError, load
 
-LEGAL_DURATIONS = ("PT1S", "P1D", "PT0.001S", "P1DT2H3M4.5S", "PT36H", "P10000D", "PT1M0S")
+LEGAL_DURATIONS: tuple[str, ...] = ("PT1S", "P1D", "PT0.001S", "P1DT2H3M4.5S", "PT36H", "P10000D", "PT1M0S")
 
 DURATIONS = ("P1DT", "P", "PT", "PT0S", "P0D", "P0DT0H0M0S", "pt1s", "PT1", "PT-1S", "-PT1S", "1D", "P1W", "P1M", "P1Y")
 DURATIONS += (
@@ -43,7 +43,7 @@ VERSIONS = (
     "7.-1.0",
     "07.1.0",
 )
-UUIDS = (
+UUIDS: tuple[str, ...] = (
     "nope",
     "",
     "9d0652a3dcc34d11975f74d61598733f",

@@ -6,13 +6,15 @@ import secrets
 import string
 from typing import Any
 
+import boto3
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from config import provided
-from config.forms import quantity_bytes
+from config.forms import AwsRegion, quantity_bytes
 from config.images import IMAGES
 from config.schema.secrets import BY_NAME
 from config.settings import Settings, SettingsError, load
@@ -45,6 +47,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("a size without unit", {"target": {"volumes": {"redis": "2"}}}, "target.volumes.redis", "such as 2Gi"),
     ("a decimal size", {"target": {"volumes": {"redis": "2G"}}}, "target.volumes.redis", "Ki, Mi, Gi or Ti"),
     ("too few masters", {"redis": {"masters": 2}}, "flatline:redis.masters", "write 3 or more"),
+    ("memory beyond the volume", {"redis": {"memory": "16Gi"}}, "redis.memory", "target.volumes.redis is 2Gi"),
     ("text for a number", {"redis": {"masters": "3"}}, "flatline:redis.masters", "write a whole number"),
     ("a fraction", {"redis": {"masters": 3.5}}, "flatline:redis.masters", "whole number"),
     ("a word for a switch", {"exposeAdmin": "yes"}, "flatline:exposeAdmin", "write true or false"),
@@ -125,8 +128,77 @@ def test_a_misspelt_namespace_is_not_silent() -> None:
         load({"flatlin:domain": "chat.example.org"})
 
 
-def test_keys_of_the_engine_and_of_providers_are_left_to_them() -> None:
-    assert load({"pulumi:disable-default-providers": '["*"]', "kubernetes:context": "x"}) == Settings()
+def test_keys_of_the_engine_are_left_to_it() -> None:
+    assert load({"pulumi:disable-default-providers": '["*"]'}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("key", "remedy"),
+    [
+        ("kubernetes:context", "write flatline:target.context"),
+        ("kubernetes:kubeconfig", "set the variable KUBECONFIG"),
+        ("aws:profile", "set the variable AWS_PROFILE"),
+        ("aws:region", "write flatline:target.aws.region"),
+        ("gcp:project", "write flatline:target.gcp.project"),
+        ("aws:skipMetadataApiCheck", "remove it"),
+        ("kubernetes:enableServerSideApply", "remove it"),
+        ("random:x", "remove it"),
+        ("tls:proxy", "remove it"),
+    ],
+)
+def test_a_key_of_a_default_provider_is_not_silent(key: str, remedy: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({key: "hidden"})
+    (line,) = caught.value.problems
+    assert line.startswith(f"{key}: ")
+    assert line.endswith(remedy)
+    assert "hidden" not in line
+
+
+@pytest.mark.parametrize(
+    ("key", "blocks"),
+    [
+        ("target.context", "flatline:target: {context: <value>}"),
+        ("redis.masters", "flatline:redis: {masters: <value>}"),
+        ("certificates.leaf.epoch", "flatline:certificates: {leaf: {epoch: <value>}}"),
+        (
+            "whisper.dynamicConfig.captcha.scoreFloor",
+            "flatline:whisper: {dynamicConfig: {captcha: {scoreFloor: <value>}}}",
+        ),
+    ],
+)
+def test_a_key_with_dots_is_shown_as_blocks(key: str, blocks: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load({f"flatline:{key}": "hidden"})
+    (line,) = caught.value.problems
+    assert line.startswith(f"flatline:{key}: ")
+    assert line.endswith(f"write {blocks}")
+    assert "hidden" not in line
+
+
+REGIONS = [
+    (region, partition)
+    for partition in boto3.Session().get_available_partitions()
+    for region in boto3.Session().get_available_regions("dynamodb", partition_name=partition)
+]
+
+
+@pytest.mark.parametrize(("region", "partition"), REGIONS)
+def test_regions_are_those_that_resource_names_are_made_for(region: str, partition: str) -> None:
+    good = True
+    try:
+        TypeAdapter(AwsRegion).validate_python(region)
+    except ValidationError:
+        good = False
+    assert good is (partition in {"aws", "aws-us-gov"})
+
+
+@pytest.mark.parametrize(
+    "region", ["us-isob-east-1", "us-iso-west-1", "us-isof-south-1", "eu-isoe-west-1", "eusc-de-east-1"]
+)
+def test_regions_of_other_partitions_are_refused(region: str) -> None:
+    with pytest.raises(ValidationError, match="not an AWS region that Flatline can use"):
+        TypeAdapter(AwsRegion).validate_python(region)
 
 
 def test_an_empty_configuration_is_complete() -> None:

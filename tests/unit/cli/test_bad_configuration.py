@@ -66,6 +66,9 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("flatline:egress.whisper", "CIDR"),
     ),
     "no exporter": ("flatline:telemetry: {exporters: {}}", ("flatline:telemetry", "at least one")),
+    "a key with dots": ("flatline:target.context: k3s", ("flatline:target.context", "{context: <value>}")),
+    "a provider's key": ("kubernetes:context: my-k3s", ("kubernetes:context", "write flatline:target.context")),
+    "memory without room": ("flatline:redis: { memory: 16Gi }", ("redis.memory", "twice its size")),
     "a dynamic configuration key": (
         "flatline:whisper: {dynamicConfig: {captchas: {}}}",
         ("flatline:whisper.dynamicConfig.captchas", "did you mean captcha?"),
@@ -100,7 +103,7 @@ def test_it_says_which_key_and_what_to_write(folder: Path, capsys: pytest.Captur
     line, expected = CASES[name]
     (folder / "Pulumi.dev.yaml").write_text(f"config:\n  {line}\n")
     said = fail(capsys, "up")
-    assert said.startswith("error: ")
+    assert said.startswith("error: Pulumi.dev.yaml")
     for part in expected:
         assert part in said
     assert WEAK not in said
@@ -125,6 +128,15 @@ def test_a_file_that_cannot_be_read(folder: Path, capsys: pytest.CaptureFixture[
     said = fail(capsys, "up")
     assert "Pulumi.dev.yaml" in said
     assert expected in said
+
+
+def test_a_mistake_names_its_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "Pulumi.dev.yaml").write_text(
+        "config:\n  domain: chat.example.org\n  flatline:redis:\n    masters: 2\n  flatline:redi: {}\n"
+    )
+    said = fail(capsys, "up")
+    assert "Pulumi.dev.yaml:4: flatline:redis.masters is 2; write 3 or more" in said
+    assert "Pulumi.dev.yaml:5: flatline:redi is no known key; did you mean redis?" in said
 
 
 def test_several_mistakes_have_a_line_each(checkout: Checkout) -> None:

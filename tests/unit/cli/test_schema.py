@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from config import json_schema
-from config.settings import OTHER_NAMESPACES, SettingsError, load
+from config.settings import ENGINE_NAMESPACE, PROVIDER_NAMESPACES, SettingsError, load
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 
 
@@ -51,10 +51,16 @@ def test_editors_find_the_mistakes_that_the_program_finds(config: dict[str, Any]
         load({key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()})
 
 
-@pytest.mark.parametrize("namespace", OTHER_NAMESPACES)
-def test_other_namespaces_are_free(namespace: str) -> None:
-    assert problems({"config": {f"{namespace}:anything": {"a": 1}}}) == []
-    load({f"{namespace}:anything": "x"})
+def test_keys_of_the_engine_are_free() -> None:
+    assert problems({"config": {f"{ENGINE_NAMESPACE}:anything": {"a": 1}}}) == []
+    load({f"{ENGINE_NAMESPACE}:anything": "x"})
+
+
+@pytest.mark.parametrize("namespace", PROVIDER_NAMESPACES)
+def test_keys_of_default_providers_are_mistakes(namespace: str) -> None:
+    assert problems({"config": {f"{namespace}:anything": {"a": 1}}})
+    with pytest.raises(SettingsError):
+        load({f"{namespace}:anything": "x"})
 
 
 def test_a_secret_may_be_plain_or_encrypted_and_nothing_else() -> None:

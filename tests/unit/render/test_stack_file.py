@@ -88,6 +88,21 @@ class TestScalars:
         config = read(stack(tmp_path, "config:\n  a: &x [1, 2]\n  b: *x\n"), no_passphrase)
         assert config.config == {"flatline:a": "[1,2]", "flatline:b": "[1,2]"}
 
+    def test_an_anchor_s_name_may_be_used_again(self, tmp_path: Path) -> None:
+        content = "config:\n  a: &n {x: 2}\n  b: &n {x: 3}\n  c: *n\n  d: &n 5\n  e: [*n, &n 6, *n]\n"
+        config = read(stack(tmp_path, content), no_passphrase)
+        assert config.config == {
+            "flatline:a": '{"x":2}',
+            "flatline:b": '{"x":3}',
+            "flatline:c": '{"x":3}',
+            "flatline:d": "5",
+            "flatline:e": "[5,6,6]",
+        }
+
+    def test_lines_are_those_of_the_file(self, tmp_path: Path) -> None:
+        config = read(stack(tmp_path, "config:\n  a:\n    b: 1\n  flatline:c:\n    - d: 2\n"), no_passphrase)
+        assert config.lines == {"flatline:a": 2, "flatline:a.b": 3, "flatline:c": 4, "flatline:c.0.d": 5}
+
     @pytest.mark.parametrize("written", ["2024-01-01", "2024-01-01T00:00:00Z", ".inf", "-.Inf", ".nan", "[2024-1-2]"])
     def test_dates_and_what_is_not_a_number_must_be_quoted(self, tmp_path: Path, written: str) -> None:
         with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml:2: config\.it.*quote it"):
@@ -190,6 +205,15 @@ class TestMistakes:
             ("config:\n  'a:': 1\n", r":2: a:: a key has the form"),
             ("config:\n  a: !custom 1\n", r":2: malformed YAML: the tag !custom is not supported"),
             ("x: &x {a: 1}\nconfig:\n  <<: *x\n", r":3: merge keys"),
+            ("config:\n  a: &x [1, *x]\n", r":2: an alias is inside of what it names"),
+            ("config:\n  a: &x {b: {c: *x}}\n", r":2: an alias is inside of what it names"),
+            ("config:\n  a: " + "[" * 60 + "]" * 60 + "\n", r":2: is nested too deeply"),
+            ("config:\n  a: " + "[" * 6000 + "]" * 6000 + "\n", r": is nested too deeply"),
+            (
+                "config:\n  a: &a [1,1,1,1,1,1,1,1,1,1]\n"
+                + "".join(f"  {n}: &{n} [{','.join([f'*{chr(ord(n) - 1)}'] * 10)}]\n" for n in "bcdefghi"),
+                r"its aliases make more than 20000 values",
+            ),
             ("environment: [dev]\n", r":1: environment: Pulumi ESC"),
         ],
     )
