@@ -101,6 +101,7 @@ def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", termin
         terminal.say(
             f"{shown(loaded.stack.build)}/ holds secrets in plain text, and Pulumi does not use it: delete it."
         )
+    if rendered and not loaded.in_cloud:  # what is in a cloud now has run on another cluster before
         engineless.gone(rendered, transfer.applied(stack), choice.cluster.context, terminal)
 
 

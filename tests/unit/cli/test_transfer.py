@@ -130,6 +130,10 @@ class TestThere:
         assert kept == rendered
         assert "no longer part of the stack" not in said
 
+    def test_kubectl_and_the_engine_own_fields_under_one_name(self, stack: Checkout) -> None:
+        said = stack.succeed("up", "--engine", "none")
+        assert f"--force-conflicts --field-manager {checkpoint.FIELD_MANAGER} " in said
+
     def test_what_the_engine_does_not_have_is_listed_for_deletion(self, stack: Checkout) -> None:
         domain = {"domain": "chat.example.org"}
         old = next(name for name in stack.contents() if "web-config" in name).rpartition("_")[2].removesuffix(".yaml")
