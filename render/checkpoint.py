@@ -238,7 +238,7 @@ def _state(resource: Recorded) -> tuple[Mapping[str, Any], Mapping[str, Any], fr
         version = _SCHEMA_VERSIONS.get(resource.type)
         meta = {"__meta": json.dumps({"schema_version": str(version)}, separators=(",", ":"))} if version else {}
         outputs = {**resource.outputs, "id": resource.id, **meta}
-        return {"__defaults": [], **resource.inputs}, outputs, resource.secret_paths
+        return resource.inputs, outputs, resource.secret_paths
     if resource.type.startswith(PROVIDER_PREFIX) and resource.version:
         inputs = {**resource.inputs, "version": resource.version}
         return inputs, inputs, resource.secret_paths
