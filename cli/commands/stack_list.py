@@ -21,10 +21,9 @@ def run(_: Namespace, terminal: Terminal) -> int:
 
 
 def _keeper(stack: stacks.Stack, cli: engine.Cli | None) -> str:
-    backend = engine.keeps(stack, cli)
-    if backend is None and stack.state.exists():
+    if stack.state.exists():
         return stacks.shown(stack.state)
-    return backend or "none yet"
+    return engine.keeps(stack, cli) or "none yet"
 
 
 def _domain(stack: stacks.Stack) -> str:
