@@ -10,6 +10,7 @@ from config.settings import Settings
 with under_engine.mistakes_as_lines():
     settings = Settings.of_stack()
     under_engine.check_cluster(settings.target.context)
+    under_engine.check_secrets()
     flatline = Flatline("flatline", FlatlineArgs(settings=settings), providers(settings))
 for name, value in flatline.outputs.items():
     pulumi.export(name, value)

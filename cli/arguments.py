@@ -185,14 +185,15 @@ def _render(commands: _Subparsers) -> None:
         "write the Kubernetes objects of a stack as files",
         """
         Writes one file per object, a kustomization and the stack's outputs, for review or for `kubectl apply -k`.
-        The files hold secrets (mode 0600) unless --redact is given.
+        The files hold secrets (mode 0600) unless --redact is given: that tree is for review, with throw-away secrets
+        that nobody sees, and needs no passphrase and makes no state.
 
         A stack in a cloud is written for review alone, without credentials: always without secrets, its cloud
         resources as a plan in cloud-plan.yaml, and what only the cloud can tell as "(known after creation: ...)".
 
         examples:
           ./flatline render
-          ./flatline render --redact --output review    the same tree without secrets""",
+          ./flatline render --redact --output review    without secrets""",
     )
     command.add_argument("--redact", action="store_true", help="write REDACTED in place of every secret")
     command.add_argument(

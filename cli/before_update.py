@@ -21,6 +21,27 @@ if TYPE_CHECKING:
     from pulumi import automation
 
 
+def unlock(loaded: Loaded, cli: engine.Cli, stack: "automation.Stack", terminal: Terminal, agreed: bool) -> None:
+    """Clears locks whose processes have ended. Raises Failure for a lock of a process that may be at work."""
+    locks = engine_lock.of(engine.backend(), PROJECT, stack.name, ROOT)
+    at_work = [lock for lock in locks if not lock.dead]
+    clear = engine.plain(loaded, "cancel", "--yes")
+    if at_work:
+        raise Failure(
+            f"stack {stack.name} is locked: Pulumi is at work on it",
+            *(f"By {lock}." for lock in at_work),
+            "Wait until it has ended. If it cannot end any more, because its machine is gone, clear its lock:",
+            commands=[clear],
+        )
+    if not locks:
+        return
+    terminal.warn(f"An earlier run was killed and left its lock: {', '.join(map(str, locks))}.")
+    if not agreed and not terminal.agrees("That process has ended. Clear its lock?"):
+        raise Failure("nothing was changed: the stack is locked. To clear the lock yourself:", commands=[clear])
+    with engine.engine_errors("pulumi cannot clear the lock"):
+        engine.run(cli, stack, "cancel", "--yes")
+
+
 @dataclass(frozen=True)
 class BeforeUpdate:
     """A stack that is open in the engine, and somebody who may have agreed to everything beforehand."""
@@ -33,24 +54,8 @@ class BeforeUpdate:
     agreed: bool
 
     def unlock(self) -> None:
-        """Clears locks whose processes have ended. Raises Failure for a lock of a process that may be at work."""
-        locks = engine_lock.of(engine.backend(), PROJECT, self.stack.name, ROOT)
-        at_work = [lock for lock in locks if not lock.dead]
-        clear = engine.plain(self.loaded, "cancel", "--yes")
-        if at_work:
-            raise Failure(
-                f"stack {self.stack.name} is locked: Pulumi is at work on it",
-                *(f"By {lock}." for lock in at_work),
-                "Wait until it has ended. If it cannot end any more, because its machine is gone, clear its lock:",
-                commands=[clear],
-            )
-        if not locks:
-            return
-        self.terminal.warn(f"An earlier run was killed and left its lock: {', '.join(map(str, locks))}.")
-        if not self.agreed and not self.terminal.agrees("That process has ended. Clear its lock?"):
-            raise Failure("nothing was changed: the stack is locked. To clear the lock yourself:", commands=[clear])
-        with engine.engine_errors("pulumi cannot clear the lock"):
-            engine.run(self.cli, self.stack, "cancel", "--yes")
+        """See the function."""
+        unlock(self.loaded, self.cli, self.stack, self.terminal, self.agreed)
 
     def deployment(self) -> Mapping[str, Any]:
         """The state, in which nothing is under way any more. Raises Failure where nobody here can tell what came."""

@@ -1,7 +1,7 @@
 """Chooses between the Pulumi engine and files, and says why.
 
-A stack has one set of secrets: in `state/<stack>.json` (engine-less) or in a Pulumi backend. Whoever has it stays in
-charge, because a second set would lock every client out.
+A stack has one set of secrets: in `state/<stack>.json` (engine-less) or in a Pulumi backend. Whoever deploys it gets
+them from the other (cli/transfer.py), because a second set would lock every client out.
 """
 
 from dataclasses import dataclass, replace
@@ -16,6 +16,8 @@ from cli.terminal import Terminal
 
 Wish = Literal["auto", "pulumi", "none"]
 
+_NO_CLUSTER = "no cluster is named (--context, or flatline:target.context)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
@@ -29,20 +31,28 @@ class Wishes:
 
 @dataclass(frozen=True)
 class ByEngine:
-    """`pulumi up` with this CLI on this cluster. `agreed`: nobody needs to be asked any more."""
+    """`pulumi up` with this CLI on this cluster. `agreed`: nobody needs to be asked any more.
+
+    `new_secrets`: those in the state file are left behind.
+    """
 
     cli: Cli
     cluster: Cluster
     reasons: tuple[str, ...]
     agreed: bool
+    new_secrets: bool = False
 
 
 @dataclass(frozen=True)
 class ByFiles:
-    """Rendering. `context` is the one that was named, if any, for the commands to show."""
+    """Rendering. `context` is the one that was named, if any, for the commands to show.
+
+    `kept_by` is the CLI of the engine that keeps the secrets until now, if one does.
+    """
 
     context: str | None
     reasons: tuple[str, ...]
+    kept_by: Cli | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +66,7 @@ class _Unusable:
 def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByFiles:
     """How to bring a stack up. Asks for a context only where nothing else decides, and only on a terminal.
 
-    Raises Failure where what was asked for cannot be had, or would make a second set of secrets. A stack in a cloud
-    is brought up by the engine or not at all.
+    Raises Failure where what was asked for cannot be had. A stack in a cloud is brought up by the engine or not at all.
     """
     stack = loaded.stack
     context = named_context(loaded, wishes.context)
@@ -67,37 +76,33 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
         raise needs_engine(stack, "--engine none says to do without")
     cli, no_cli = engine.installed()
     if wishes.engine == "none":
-        refuse_if_engine_keeps(stack, _kept_by_engine(stack, cli, certain=False))
-        return ByFiles(context, ("rendering: asked for by --engine none",))
-    if stack.state.exists() and not wishes.new_secrets:
-        if wishes.engine == "pulumi":
-            raise _would_need_new_secrets(stack)
-        if _kept_by_engine(stack, cli, certain=False):
-            raise _two_sets(stack)
-        if loaded.in_cloud:
-            raise _moved_to_cloud(stack)
-        return ByFiles(
-            context,
-            (
-                f"rendering: the stack's secrets are in {shown(stack.state)}, which an engine does not read",
-                "docs/commands.md tells how a stack moves to Pulumi",
-            ),
-        )
+        return _files(loaded, wishes, context, cli, no_cli, terminal)
     kept = _kept_by_engine(stack, cli, certain=True)
+    in_file = stack.state.exists() and kept is None
     reasons: list[str] = []
-    chosen = _cluster(loaded, wishes, terminal)
+    chosen: Cluster | _Unusable
+    if in_file and context is None and wishes.engine == "auto":
+        chosen = _Unusable(_NO_CLUSTER)
+    else:
+        chosen = _cluster(loaded, wishes, terminal)
     if isinstance(chosen, Cluster):
         reasons.append(f"cluster: context {chosen.context} ({chosen.server}) answers")
-        found = _cli(cli, no_cli, wishes, terminal)
+        # A stack that lives from files goes on so, unless there is an engine already or one is asked for.
+        unasked = in_file and cli is None and wishes.engine == "auto"
+        found = _Unusable(no_cli) if unasked else _cli(cli, no_cli, wishes, terminal)
         if isinstance(found, Cli):
             reasons += [f"engine: {found}", f"backend: {kept or engine.backend()}"]
-            return ByEngine(found, chosen, tuple(reasons), wishes.yes)
+            if in_file and not wishes.new_secrets:
+                reasons.append(f"secrets: carried over from {shown(stack.state)}; none is made again")
+            return ByEngine(found, chosen, tuple(reasons), wishes.yes, wishes.new_secrets)
         chosen = replace(found, context=chosen.context)
     if kept:
         raise Failure(
             f"stack {stack.name} is kept by Pulumi ({kept}), and Pulumi cannot be used: {chosen.reason}",
-            "Rendering would make a second set of secrets, which no client knows.",
-            "For files to review, without secrets: ./flatline render --redact",
+            "Files made without it would hold a second set of secrets, which no client knows.",
+            f"To go on without the engine, with the same secrets: ./flatline up --stack {stack.name} --engine none "
+            "(needs the Pulumi CLI once)",
+            f"For files to review, without secrets: ./flatline render --redact --stack {stack.name}",
         )
     if wishes.engine == "pulumi":
         raise Failure(f"--engine pulumi cannot be had: {chosen.reason}", *reasons)
@@ -122,8 +127,9 @@ def refuse_if_engine_keeps(stack: Stack, backend: str | None) -> None:
     if backend is not None:
         raise Failure(
             f"stack {stack.name} is kept by Pulumi ({backend}): files of it would hold a second set of secrets",
-            "Deploy it with ./flatline up, or render files for review without secrets: "
-            f"./flatline render --redact --stack {stack.name}",
+            f"Deploy it: ./flatline up --stack {stack.name}",
+            f"Or bring its secrets back from Pulumi, and render: ./flatline up --stack {stack.name} --engine none",
+            f"Or render files for review without secrets: ./flatline render --redact --stack {stack.name}",
         )
 
 
@@ -160,30 +166,23 @@ def _kept_by_engine(stack: Stack, cli: Cli | None, *, certain: bool) -> str | No
         return None
 
 
-def _would_need_new_secrets(stack: Stack) -> Failure:
-    return Failure(
-        f"stack {stack.name} has its secrets in {shown(stack.state)}; Pulumi would make new ones",
-        "New secrets mean: every client must be built anew with the new pins, existing groups and profiles become "
-        "unreadable, and everybody is logged out of calls, storage and uploads.",
-        f"To stay with the secrets: ./flatline up --stack {stack.name}",
-        f"To begin again with Pulumi: ./flatline up --stack {stack.name} --engine pulumi --new-secrets",
-    )
-
-
-def _moved_to_cloud(stack: Stack) -> Failure:
-    return needs_engine(
-        stack,
-        f"its secrets are in {shown(stack.state)}, which the engine does not read; "
-        "with --engine pulumi --new-secrets it makes new ones, which no client knows yet",
-    )
-
-
-def _two_sets(stack: Stack) -> Failure:
-    return Failure(
-        f"stack {stack.name} has two sets of secrets: {shown(stack.state)}, and one that Pulumi keeps",
-        "Only one can be the one that clients know. Move the other away: rename the file, or empty Pulumi's stack "
-        f"(pulumi destroy --stack {stack.name}).",
-    )
+def _files(
+    loaded: Loaded, wishes: Wishes, context: str | None, cli: Cli | None, no_cli: str, terminal: Terminal
+) -> ByFiles:
+    """Rendering because it was asked for; a stack that Pulumi keeps gives its secrets back."""
+    asked = "rendering: asked for by --engine none"
+    kept = _kept_by_engine(loaded.stack, cli, certain=False)
+    if kept is None:
+        return ByFiles(context, (asked,))
+    found = _cli(cli, no_cli, wishes, terminal)
+    if isinstance(found, _Unusable):
+        raise Failure(
+            f"stack {loaded.stack.name} is kept by Pulumi ({kept}), and its secrets cannot be brought back: "
+            f"{found.reason}",
+            "Files made without them would hold a second set of secrets, which no client knows.",
+            f"For files to review, without secrets: ./flatline render --redact --stack {loaded.stack.name}",
+        )
+    return ByFiles(context, (asked, f"secrets: brought back from Pulumi ({kept}); none is made again"), found)
 
 
 def _cluster(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> Cluster | _Unusable:
@@ -192,7 +191,7 @@ def _cluster(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> Cluster | _U
     if context is None:
         context = _typed_context(terminal)
         if context is None:
-            return _Unusable("no cluster is named (--context, or flatline:target.context)" + _k3s_hint())
+            return _Unusable(_NO_CLUSTER + _k3s_hint())
     elif not wishes.yes and not terminal.interactive:
         return _Unusable(f"context {context} is named, but there is no terminal to agree on and no --yes", context)
     found = kubeconfig.cluster(context)

@@ -1,9 +1,10 @@
-"""Whether the cluster's Traefik sees the addresses of clients, by which every limit at the edge counts.
+"""Whether the limits at the edge work on a cluster: its Traefik knows them, and sees the addresses that they count by.
 
 A Service of type LoadBalancer or NodePort with `externalTrafficPolicy: Cluster`, which is what Kubernetes sets and what
 k3s leaves, replaces the address of each client by that of a node.
 """
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cli.terminal import Terminal
 OUTSIDE = {"LoadBalancer", "NodePort"}
 K3S_NAMESPACE, K3S_RELEASE = "kube-system", "traefik"
 HELM_CHART_CONFIGS = "helmchartconfigs.helm.cattle.io"
+MIDDLEWARES = "middlewares.traefik.io"
 VALUES = {"service": {"spec": {"externalTrafficPolicy": "Local"}}}
 PATCH = '{"spec":{"externalTrafficPolicy":"Local"}}'
 
@@ -38,14 +40,20 @@ class Hiding:
 def look(loaded: Loaded, context: str, terminal: Terminal) -> None:
     """Says which Service of Traefik hides clients, what that means, and the command that ends it; nothing if none does.
 
-    What the cluster does not let this user read is said as well: silence means that Traefik sees its clients.
+    Says as well if Traefik is too old, and what the cluster does not let this user read: silence means all is well.
     """
     try:
         with terminal.step("Looking at Traefik's Service"):
             found = hiding(loaded, context)
+            known = knows_limits(context)
     except Failure as problem:
         unknown(". ".join((problem.problem, *problem.remedies)), terminal)
         return
+    if not known:
+        terminal.warn(
+            "the definitions of the cluster's Traefik lack ipv6Subnet: it is older than 3.2, and `kubectl apply` will "
+            "refuse the limits for clients. Upgrade Traefik (on k3s: upgrade k3s)."
+        )
     for service in found:
         _explain(service, loaded, context, terminal)
 
@@ -66,6 +74,15 @@ def hiding(loaded: Loaded, context: str) -> list[Hiding]:
     ]
     found = [each for each in there if each.get("kind") == "Service" and _hides(each, pods)]
     return [_told(each, context) for each in found]
+
+
+def knows_limits(context: str) -> bool:
+    """Whether Traefik's definitions have what the limits are written with; also true where there are none yet.
+
+    Raises Failure when the cluster cannot be read.
+    """
+    found = _named(context, "customresourcedefinitions", MIDDLEWARES)
+    return all("ipv6Subnet" in json.dumps(each) for each in found)
 
 
 def _items(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -89,14 +106,15 @@ def _told(service: Mapping[str, Any], context: str) -> Hiding:
     release = (metadata.get("annotations") or {}).get("meta.helm.sh/release-name")
     namespace, name = metadata["namespace"], metadata["name"]
     configured = None
-    if (namespace, release) == (K3S_NAMESPACE, K3S_RELEASE) and _exists(context, "customresourcedefinitions"):
-        configured = _exists(context, HELM_CHART_CONFIGS, K3S_RELEASE, "-n", K3S_NAMESPACE)
+    by_k3s = (namespace, release) == (K3S_NAMESPACE, K3S_RELEASE)
+    if by_k3s and _named(context, "customresourcedefinitions", HELM_CHART_CONFIGS):
+        configured = bool(_named(context, HELM_CHART_CONFIGS, K3S_RELEASE, "-n", K3S_NAMESPACE))
     return Hiding(namespace, name, configured)
 
 
-def _exists(context: str, kind: str, name: str = HELM_CHART_CONFIGS, *where: str) -> bool:
-    """Whether there is an object of that name; a list that is empty is no error, as a single object would be."""
-    return bool(_items(kubectl.read(context, *where, "get", kind, "--field-selector", f"metadata.name={name}")))
+def _named(context: str, kind: str, name: str, *where: str) -> list[Mapping[str, Any]]:
+    """The object of that name, or none: that an object is missing is an error of kubectl's, an empty list is not."""
+    return _items(kubectl.read(context, *where, "get", kind, "--field-selector", f"metadata.name={name}"))
 
 
 def _explain(service: Hiding, loaded: Loaded, context: str, terminal: Terminal) -> None:

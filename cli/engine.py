@@ -94,7 +94,8 @@ def install(terminal: Terminal) -> tuple[Cli | None, str]:
 def keeps(stack: Stack, cli: Cli | None) -> str | None:
     """The backend in which Pulumi has resources of this stack, None if it has none.
 
-    Looks into our own backend's files; for another backend there is a note of ours, or the CLI is asked.
+    Looks into our own backend's files; for another backend there is a note of ours, or the CLI is asked. A stack with
+    a state file has such a note from the moment that Pulumi gets its secrets (cli/transfer.py), so nobody is asked.
     Raises Failure if it cannot tell.
     """
     if _local_resources(stack):
@@ -102,7 +103,7 @@ def keeps(stack: Stack, cli: Cli | None) -> str | None:
     if stack.backend.is_file():
         return stack.backend.read_text().strip()
     url = _chosen_backend()
-    if cli is None or url is None:
+    if cli is None or url is None or stack.state.exists():
         return None
     from pulumi import automation
     from pulumi.automation.errors import CommandError
@@ -117,6 +118,17 @@ def keeps(stack: Stack, cli: Cli | None) -> str | None:
         ) from None
     names = {each.name.rsplit("/", 1)[-1]: each.resource_count or 0 for each in there}
     return url if names.get(stack.name) else None
+
+
+def keeper(stack: Stack) -> tuple[str | None, Cli | None, str]:
+    """The backend that keeps the stack, the CLI that reads it, and without one why not.
+
+    A CLI is looked for only where a stack is not kept in its state file, because that takes a second.
+    """
+    if stack.state.exists() and keeps(stack, None) is None:
+        return None, None, ""
+    cli, no_cli = installed()
+    return keeps(stack, cli), cli, no_cli
 
 
 def backend() -> str:
@@ -151,10 +163,13 @@ def _program() -> list[str]:
 
 
 @contextmanager
-def opened(loaded: Loaded, cli: Cli, cluster: Cluster | None) -> Iterator[automation.Stack]:
+def opened(
+    loaded: Loaded, cli: Cli, cluster: Cluster | None, project: Path = ROOT, url: str | None = None
+) -> Iterator[automation.Stack]:
     """The stack in the engine, made if it is not there; it can reach one cluster or, without one, none at all.
 
-    Raises Failure if the engine refuses.
+    `project` is the folder of its configuration; `url` is a backend other than the stack's own. Raises Failure if the
+    engine refuses.
     """
     from pulumi import automation
 
@@ -163,16 +178,17 @@ def opened(loaded: Loaded, cli: Cli, cluster: Cluster | None) -> Iterator[automa
             "Pulumi runs the program with .venv, which is not there",
             "Unset FLATLINE_PYTHON and run again, or make .venv with requirements.txt yourself.",
         )
-    if _chosen_backend() is None:
+    if url is None and _chosen_backend() is None:
         LOCAL_BACKEND.mkdir(mode=0o700, parents=True, exist_ok=True)
+    own = {} if url is None else {BACKEND_VARIABLE: url}
     with TemporaryDirectory(prefix="flatline-") as folder:
         kubeconfig = Path(folder) / "kubeconfig"
         kubeconfig.touch(mode=0o600)
         kubeconfig.write_text(cluster.kubeconfig() if cluster else "")
         workspace = automation.LocalWorkspace(
-            work_dir=str(ROOT),
+            work_dir=str(project),
             pulumi_command=cli.command,
-            env_vars={**_environment(loaded), "KUBECONFIG": str(kubeconfig)},
+            env_vars={**_environment(loaded), **own, "KUBECONFIG": str(kubeconfig)},
         )
         with engine_errors("pulumi cannot open the stack"):
             stack = automation.Stack.create_or_select(loaded.stack.name, workspace)
@@ -260,10 +276,13 @@ def _environment(loaded: Loaded) -> dict[str, str]:
     variables = {
         "PULUMI_ERROR_OUTPUT_STRING": "1",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "FLATLINE_SECRETS_CARRIED": "true",  # cli/under_engine.py, which loads the SDK
+        # Objects that `kubectl apply` made have owners of their fields; the program is what counts.
+        "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
     }
     if _chosen_backend() is None:
         variables[BACKEND_VARIABLE] = _LOCAL_URL
-    if _by_passphrase(loaded.stack):
+    if _by_passphrase(loaded.stack) or loaded.stack.state.exists():
         loaded.passphrase.find()  # refuses an empty one, and a file that others can read
         if VARIABLE not in os.environ and FILE_VARIABLE not in os.environ:
             variables[FILE_VARIABLE] = str(generated_file(PROJECT, loaded.stack.name))

@@ -1,9 +1,11 @@
 """Brings a stack up without an engine: renders it and says what that was, and what comes next."""
 
+from contextlib import AbstractContextManager
+
 from cli import edge, kubeconfig, kubectl, objects
 from cli.choice import ByFiles
 from cli.objects import Object
-from cli.recording import with_own_secrets
+from cli.recording import Kept, with_own_secrets
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
 from config.images import IMAGES
@@ -16,7 +18,7 @@ _COLUMNS = 3
 def up(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> int:
     """Renders into build/<stack>/ and prints a summary."""
     before = objects.read(loaded.stack.build)
-    with with_own_secrets(loaded, terminal) as kept:
+    with _secrets_of(loaded, choice, terminal) as kept:
         kept.save()
         written = manifests.write(kept.recording, loaded.stack.build)
         recording, notices = kept.recording, kept.notices
@@ -28,9 +30,18 @@ def up(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> int:
     points_to_know(loaded, recording.outputs.get("lostOnRestart", ()), terminal)
     rendered = [Object(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
     _next(loaded, choice.context, rendered, terminal)
-    _gone(before, rendered, choice.context, terminal)
+    gone([*before, *kept.applied], rendered, choice.context, terminal)
     _look_at_cluster(loaded, choice.context, terminal)
     return 0
+
+
+def _secrets_of(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> AbstractContextManager[Kept]:
+    """The program with the stack's secrets, from the engine where that keeps them."""
+    if choice.kept_by is None:
+        return with_own_secrets(loaded, terminal)
+    from cli import transfer
+
+    return transfer.brought_back(loaded, choice.kept_by, terminal)
 
 
 def _look_at_cluster(loaded: Loaded, context: str | None, terminal: Terminal) -> None:
@@ -123,13 +134,13 @@ def _next(loaded: Loaded, context: str | None, rendered: list[Object], terminal:
         terminal.command(command)
 
 
-def _gone(before: list[Object], rendered: list[Object], context: str | None, terminal: Terminal) -> None:
-    """Commands that delete what an earlier run had and this one has not."""
-    now = {each.key for each in rendered}
+def gone(before: list[Object], after: list[Object], context: str | None, terminal: Terminal) -> None:
+    """Commands that delete what an earlier run had and this one has not, but for namespaces and volumes."""
+    now = {each.key for each in after}
     keep = {"Namespace", "PersistentVolumeClaim"}
-    gone = [each for each in before if each.key not in now and each.kind not in keep]
-    for namespace in sorted({each.namespace for each in gone}):
-        names = [f"{each.resource}/{each.name}" for each in gone if each.namespace == namespace]
+    left = [each for each in before if each.key not in now and each.kind not in keep]
+    for namespace in sorted({each.namespace for each in left}):
+        names = sorted({f"{each.resource}/{each.name}" for each in left if each.namespace == namespace})
         where = ["-n", namespace] if namespace else []
         terminal.say("Then, once that is done, what is no longer part of the stack:")
         terminal.command(kubectl.command(context, *where, "delete", "--ignore-not-found", *names))

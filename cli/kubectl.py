@@ -8,6 +8,9 @@ from typing import Any
 
 from cli.failure import Failure
 
+FIELD_MANAGER = "flatline"
+"""Who owns the fields of what is applied; render/checkpoint.py hands the same name to an engine."""
+
 NOBODY = "YOUR-CONTEXT"
 """Stands for the context in a command that is shown while none is named."""
 
@@ -18,8 +21,12 @@ def command(context: str | None, *words: str) -> list[str]:
 
 
 def apply_commands(context: str | None, folder: str, waits: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Applies a rendered folder, then waits until everything is ready."""
-    apply = command(context, "apply", "--server-side", "--field-manager", "flatline", "-k", folder)
+    """Applies a rendered folder, then waits until everything is ready.
+
+    Fields that an engine owns by now are taken from it (cli/transfer.py).
+    """
+    owned = ("--server-side", "--force-conflicts", "--field-manager", FIELD_MANAGER)
+    apply = command(context, "apply", *owned, "-k", folder)
     return [apply, *(command(context, *wait) for wait in waits)]
 
 

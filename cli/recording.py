@@ -4,8 +4,10 @@ import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cli.failure import Failure
+from cli.objects import Object
 from cli.stacks import ROOT, Loaded
 from cli.terminal import Terminal
 from config.settings import PROJECT
@@ -18,11 +20,16 @@ PROGRAM = ROOT / "__main__.py"
 
 @dataclass
 class Kept:
-    """A recording with the stack's own secrets. They are saved by `save`, before anything is written from them."""
+    """A recording with the stack's own secrets. They are saved by `save`, before anything is written from them.
+
+    `made` are the URNs of what was not there before; `applied` is what is in a cluster beside the last rendering.
+    """
 
     recording: Recording
     state: State
+    made: list[str]
     notices: list[str] = field(default_factory=list)
+    applied: list[Object] = field(default_factory=list)
 
     def save(self) -> None:
         """Keeps what this recording made new."""
@@ -37,18 +44,29 @@ def with_own_secrets(loaded: Loaded, terminal: Terminal) -> Iterator[Kept]:
     """
     if loaded.in_cloud:
         raise Failure(f"stack {loaded.stack.name} is in a cloud: its secrets are kept by the Pulumi engine alone")
-    new = not loaded.stack.state.exists()
-    state = State(
+    doing = "Recording the program" if loaded.stack.state.exists() else "Making the secrets and recording the program"
+    with opened_state(loaded) as state:
+        yield recorded(loaded, state, StateValues(state), terminal, doing)
+
+
+def opened_state(loaded: Loaded, earlier: Path | None = None) -> State:
+    """The stack's state, locked until it is closed."""
+    return State(
         loaded.stack.state,
         project=PROJECT,
         stack=loaded.stack.name,
         passphrase=loaded.passphrase,
         salt=loaded.config.encryption_salt,
+        earlier=earlier,
     )
-    with state:
-        doing = "Making the secrets and recording the program" if new else "Recording the program"
-        recording = _record(loaded, StateValues(state), terminal, doing)
-        yield Kept(recording, state, list(state.notices))
+
+
+def recorded(
+    loaded: Loaded, state: State, values: StateValues, terminal: Terminal, doing: str = "Recording the program"
+) -> Kept:
+    """The program with values of a state that is open."""
+    recording = _record(loaded, values, terminal, doing)
+    return Kept(recording, state, values.made, list(state.notices))
 
 
 def with_passing_secrets(loaded: Loaded, terminal: Terminal) -> Recording:

@@ -44,6 +44,11 @@ class Stack:
         return STATE / f"{self.name}.json"
 
     @property
+    def carried(self) -> Path:
+        """What `state` held when the engine took the secrets over: its key of names, and values no longer in use."""
+        return self.state.with_name(self.state.name + ".before-pulumi")
+
+    @property
     def backend(self) -> Path:
         """Says which Pulumi backend keeps it, if that is another than `LOCAL_BACKEND`."""
         return STATE / f"{self.name}.backend"

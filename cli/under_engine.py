@@ -17,12 +17,16 @@ from pulumi.runtime.settings import get_monitor
 
 from cli import kubeconfig
 from cli.failure import Failure
+from cli.stacks import Stack, shown
 from components.cloud.drift import SchemaDriftError
 from config.settings import SettingsError
 
 SAID = 32
 """Tells the engine that the program has said what is wrong; after any other status, RunError's too, it adds an error.
 (pulumi/pulumi, sdk/python/cmd/pulumi-language-python-exec)"""
+
+CARRIED = "FLATLINE_SECRETS_CARRIED"
+"""A variable of an engine whose stack has been given the secrets of the state file (cli/transfer.py)."""
 
 
 @contextmanager
@@ -63,6 +67,17 @@ def check_cluster(context: str | None) -> None:
     if cluster is None:
         raise Failure(f"there is no context {name} in kubeconfig ({kubeconfig.where()})")
     kubeconfig.check_answers(cluster)
+
+
+def check_secrets() -> None:
+    """Raises Failure if the stack's secrets are in its state file, and plain `pulumi` would make other ones."""
+    stack = Stack(pulumi.get_stack())
+    if _by_engine() and CARRIED not in os.environ and stack.state.exists():
+        raise Failure(
+            f"the secrets of stack {stack.name} are in {shown(stack.state)}, and Pulumi would make others, which no "
+            "client knows",
+            f"Carry them into Pulumi, once: ./flatline up --stack {stack.name} --context <context>",
+        )
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

@@ -112,7 +112,7 @@ def carried(exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = 
     """
     found = {}
     for resource in resources(exported):
-        if resource["type"].partition(":")[0] not in _GENERATED:
+        if resource["type"].partition(":")[0] not in _GENERATED or resource.get("delete"):
             continue
         secrets: set[str] = set()
         inputs = _without_defaults(_plain(resource.get("inputs", {}), decrypt))
@@ -135,7 +135,7 @@ def carried(exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = 
 
 
 def objects(exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = None) -> list[dict[str, Any]]:
-    """The Kubernetes objects of an exported stack, as its program declares them."""
+    """The Kubernetes objects of an exported stack, as its program declares them; those that shall go, too."""
     return [
         _plain(resource["inputs"], decrypt)
         for resource in resources(exported)
@@ -144,9 +144,9 @@ def objects(exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = 
 
 
 def resources(exported: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What providers keep in an exported stack, without what waits for its deletion."""
+    """What providers keep in an exported stack."""
     for resource in exported["deployment"].get("resources") or ():
-        if resource["custom"] and not resource.get("delete") and not resource["type"].startswith(PROVIDER_PREFIX):
+        if resource["custom"] and not resource["type"].startswith(PROVIDER_PREFIX):
             yield resource
 
 
@@ -238,7 +238,7 @@ def _state(resource: Recorded) -> tuple[Mapping[str, Any], Mapping[str, Any], fr
         version = _SCHEMA_VERSIONS.get(resource.type)
         meta = {"__meta": json.dumps({"schema_version": str(version)}, separators=(",", ":"))} if version else {}
         outputs = {**resource.outputs, "id": resource.id, **meta}
-        return {"__defaults": [], **resource.inputs}, outputs, resource.secret_paths
+        return resource.inputs, outputs, resource.secret_paths
     if resource.type.startswith(PROVIDER_PREFIX) and resource.version:
         inputs = {**resource.inputs, "version": resource.version}
         return inputs, inputs, resource.secret_paths

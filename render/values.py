@@ -124,6 +124,16 @@ class StateValues:
         return hmac.digest(self._state.key("inputs"), inputs.encode(), hashlib.sha256).hex()
 
 
+class CarryingValues(StateValues):
+    """The values of a state for a stack that has moved to a cloud, whose own resources have stand-ins."""
+
+    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
+        """See ``render.recorder.Values``."""
+        if resource.type in cloud_provider.TYPES:
+            return cloud_provider.created(resource, provider)
+        return super().outputs(resource, provider)._replace(later=cloud_provider.after_creation(resource))
+
+
 def _beside(generated: Generated, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What a provider keeps of a resource beside its inputs."""
     return {key: v for key, v in {**generated.defaults, **generated.outputs}.items() if key not in inputs}

@@ -2,6 +2,7 @@
 
 import shutil
 from argparse import Namespace
+from pathlib import Path
 
 from cli import before_update, engine, kubeconfig, kubectl, objects, stacks
 from cli.choice import named_cluster, named_context
@@ -23,8 +24,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if arguments.confirm is not None and not arguments.delete_data:
         raise Failure("--confirm goes with --delete-data only")
     agreed = arguments.yes and context is not None
-    cli, no_cli = engine.installed()
-    backend = None if loaded.stack.state.exists() else engine.keeps(loaded.stack, cli)
+    backend, cli, no_cli = engine.keeper(loaded.stack)
     if backend is None:
         return _engineless(loaded, context, agreed, arguments.delete_data, arguments.confirm, terminal)
     if cli is None:
@@ -106,7 +106,7 @@ def _list_lost(loaded: Loaded, rendered: list[Object], terminal: Terminal) -> No
     terminal.warn(f"Deleting stack {loaded.stack.name} for ever: every account, group and upload, and every pin.")
     terminal.points(f"volume {claim}" for claim in objects.claims(rendered))
     terminal.points(f"namespace {name}" for name in objects.namespaces(rendered))
-    for path in (loaded.stack.state, loaded.stack.build):
+    for path in (loaded.stack.state, *_carried(loaded), loaded.stack.build):
         if path.exists():
             terminal.points([shown(path)])
 
@@ -121,11 +121,17 @@ def _confirm(loaded: Loaded, confirm: str | None, terminal: Terminal) -> None:
         )
 
 
+def _carried(loaded: Loaded) -> list[Path]:
+    """State files that were moved aside."""
+    aside = loaded.stack.carried
+    return sorted(aside.parent.glob(f"{aside.name}*"))
+
+
 def _forget(loaded: Loaded, terminal: Terminal) -> None:
     stack = loaded.stack
     if stack.build.exists():
         shutil.rmtree(stack.build)
-    for path in (stack.state, stack.state.with_name(stack.state.name + ".lock"), stack.backend):
+    for path in (stack.state, *_carried(loaded), stack.state.with_name(stack.state.name + ".lock"), stack.backend):
         path.unlink(missing_ok=True)
     terminal.say(f"Deleted the secrets and the files of stack {stack.name}; {stack.file.name} stays.")
 

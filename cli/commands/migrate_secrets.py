@@ -93,7 +93,7 @@ def _refuse_if_in_use(target: Loaded, material: KeyMaterial, terminal: Terminal)
     if target.stack.state.exists():
         if key_material.of(target, target.settings.domain, terminal).values != material.values:
             raise problem
-    elif engine.keeps(target.stack, engine.installed()[0]) is not None:
+    elif engine.keeper(target.stack)[0] is not None:
         raise problem
 
 

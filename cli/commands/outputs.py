@@ -21,15 +21,13 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 def of(loaded: Loaded) -> dict[str, Any]:
     """The outputs of the last `up`; the value of a secret one is hidden. Raises Failure before the first."""
     stack = loaded.stack
-    if not stack.state.exists():
-        cli, no_cli = engine.installed()
-        backend = engine.keeps(stack, cli)
-        if backend is not None and cli is None:
-            raise Failure(f"Pulumi keeps stack {stack.name} ({backend}), and {no_cli}")
-        if backend is not None and cli is not None:
-            with engine.opened(loaded, cli, None) as opened, engine.engine_errors("pulumi cannot read the outputs"):
-                found = opened.outputs()
-            return {name: REDACTED if output.secret else output.value for name, output in sorted(found.items())}
+    backend, cli, no_cli = engine.keeper(stack)
+    if backend is not None and cli is None:
+        raise Failure(f"Pulumi keeps stack {stack.name} ({backend}), and {no_cli}")
+    if backend is not None and cli is not None:
+        with engine.opened(loaded, cli, None) as opened, engine.engine_errors("pulumi cannot read the outputs"):
+            found = opened.outputs()
+        return {name: REDACTED if output.secret else output.value for name, output in sorted(found.items())}
     written = objects.outputs(stack.build)
     if written is None:
         raise Failure(

@@ -17,16 +17,18 @@ from render.recorder import Recording
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """By the engine for a stack that it keeps or that is in a cloud, else by comparing with the last run's files."""
     loaded = stacks.read(arguments.stack)
-    if loaded.stack.state.exists() and not loaded.in_cloud:
+    context = named_context(loaded, arguments.context)
+    cli, no_cli = engine.installed()
+    backend = engine.keeps(loaded.stack, cli)
+    if backend is None and loaded.stack.state.exists() and (cli is None or context is None) and not loaded.in_cloud:
         with with_own_secrets(loaded, terminal) as kept:
             _compare(loaded, kept.recording, terminal)
         return 0
-    cli, no_cli = engine.installed()
-    backend = engine.keeps(loaded.stack, cli)
-    context = named_context(loaded, arguments.context)
     if backend is not None and cli is None:
         raise Failure(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
-    if cli is not None and context is not None:
+    if cli is not None and context is not None and backend is None and loaded.stack.state.exists():
+        _carried(loaded, cli, context, terminal)
+    elif cli is not None and context is not None:
         _by_engine(loaded, cli, context, terminal)
     elif backend is not None:
         raise Failure(
@@ -43,6 +45,18 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     else:
         _compare(loaded, with_passing_secrets(loaded, terminal), terminal)
     return 0
+
+
+def _carried(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> None:
+    """What the engine would do once it has the secrets of the state file; on a copy, so that it does not get them."""
+    from cli import transfer
+
+    cluster = named_cluster(context)
+    kubeconfig.check_answers(cluster)
+    terminal.say(f"Stack {loaded.stack.name} on context {context} ({cluster.server}), by {cli}")
+    terminal.say(f"Its secrets are in {shown(loaded.stack.state)}; `up` carries them over, and makes none again.")
+    with transfer.prepared(loaded, terminal) as made:
+        transfer.rehearse(loaded, cli, cluster, made, terminal, show=True)
 
 
 def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> None:

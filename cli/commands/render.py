@@ -24,18 +24,16 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         )
         _report(manifests.write(with_passing_secrets(loaded, terminal), folder, redact=True), redact, terminal)
         return 0
-    backend = engine.keeps(loaded.stack, engine.installed()[0]) if not loaded.stack.state.exists() else None
-    if backend is not None and not redact:
-        refuse_if_engine_keeps(loaded.stack, backend)
-    if backend is not None:
+    if redact:
         terminal.note(
-            f"Pulumi keeps this stack's secrets ({backend}): names made from secrets differ from the cluster's."
+            "For review: every secret is a throw-away one, so names made from secrets differ from a cluster's."
         )
         written = manifests.write(with_passing_secrets(loaded, terminal), folder, redact=True)
     else:
+        refuse_if_engine_keeps(loaded.stack, engine.keeper(loaded.stack)[0])
         with with_own_secrets(loaded, terminal) as kept:
             kept.save()
-            written = manifests.write(kept.recording, folder, redact=redact)
+            written = manifests.write(kept.recording, folder)
     _report(written, redact, terminal)
     return 0
 

@@ -21,9 +21,10 @@ def run(_: Namespace, terminal: Terminal) -> int:
 
 
 def _keeper(stack: stacks.Stack, cli: engine.Cli | None) -> str:
-    if stack.state.exists():
+    backend = engine.keeps(stack, cli)
+    if backend is None and stack.state.exists():
         return stacks.shown(stack.state)
-    return engine.keeps(stack, cli) or "none yet"
+    return backend or "none yet"
 
 
 def _domain(stack: stacks.Stack) -> str:

@@ -50,10 +50,12 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _keeper(loaded: Loaded) -> str:
+    backend, _, _ = engine.keeper(loaded.stack)
+    if backend is not None:
+        return f"Secrets: Pulumi, {backend}"
     if loaded.stack.state.exists():
         return f"Secrets: {shown(loaded.stack.state)} (engine-less)"
-    backend = engine.keeps(loaded.stack, engine.installed()[0])
-    return f"Secrets: Pulumi, {backend}" if backend else "Secrets: none yet; `./flatline up` makes them"
+    return "Secrets: none yet; `./flatline up` makes them"
 
 
 def in_use(loaded: Loaded) -> list[Certificate]:

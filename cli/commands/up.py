@@ -2,15 +2,19 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cli import drift, edge, engineless, rollout, stacks
+from cli import drift, edge, engineless, objects, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
 from cli.drift import Drift
 from cli.failure import Failure
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pulumi.automation import Stack
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
@@ -31,8 +35,10 @@ def _deploy(loaded: Loaded, choice: ByEngine, empty_volumes: bool, terminal: Ter
     from cli import before_update, engine
 
     engineless.warn_of_moving_images(loaded, terminal)
-    if loaded.stack.state.exists():
+    if choice.new_secrets and loaded.stack.state.exists():
         _agree_to_new_secrets(loaded, choice, terminal)
+    elif loaded.stack.state.exists():
+        choice = _carry(loaded, choice, terminal)
     colour = "always" if terminal.colours else "never"
     with engine.opened(loaded, choice.cli, choice.cluster) as stack:
         before = before_update.BeforeUpdate(loaded, choice.cli, choice.cluster, stack, terminal, choice.agreed)
@@ -50,18 +56,53 @@ def _deploy(loaded: Loaded, choice: ByEngine, empty_volumes: bool, terminal: Ter
             if not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
                 raise Failure("nothing was deployed: no agreement")
         before.put_back(found)
-        if loaded.stack.state.exists():
-            aside = loaded.stack.state.with_suffix(".json.before-pulumi")
-            loaded.stack.state.rename(aside)
-            terminal.say(f"The earlier secrets are now in {shown(aside)}.")
         engine.note_backend(loaded.stack)
         namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
         pods = rollout.watched(choice.cluster.context, namespaces, datetime.now(UTC), terminal)
         with engine.engine_errors("pulumi up failed", shown_already=True), pods:
             result = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
+        if loaded.stack.state.exists():
+            _leave_files_behind(loaded, choice, stack, terminal)
     _summary(loaded, {name: output.value for name, output in result.outputs.items()}, terminal)
     edge.look(loaded, choice.cluster.context, terminal)
     return 0
+
+
+def _carry(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> ByEngine:
+    """Gives the engine the secrets of the state file, once people have seen what it would do with them and agreed.
+
+    Where an earlier run was interrupted, the engine has them already.
+    """
+    from cli import engine, transfer
+
+    if engine.keeps(loaded.stack, choice.cli) is not None:
+        transfer.check_one_set(loaded, choice.cli)
+        return choice
+    with transfer.prepared(loaded, terminal) as made:
+        transfer.rehearse(loaded, choice.cli, choice.cluster, made, terminal, show=not choice.agreed)
+        if not choice.agreed and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
+            raise Failure("nothing was deployed: no agreement", "The stack is as it was.")
+        transfer.take_charge(loaded, choice.cli, choice.cluster, made, terminal, agreed=True)
+    return replace(choice, agreed=True)
+
+
+def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", terminal: Terminal) -> None:
+    """What is said and done with the state file and the rendered objects, once the engine has deployed the stack."""
+    from cli import transfer
+
+    aside = transfer.retire(loaded.stack)
+    terminal.heading("From files to Pulumi")
+    terminal.say(
+        f"{shown(loaded.stack.state)} is now {shown(aside)}"
+        + (": its secrets are not used any more." if choice.new_secrets else ": Pulumi keeps the same secrets.")
+    )
+    rendered = objects.read(loaded.stack.build)
+    if rendered:
+        terminal.say(
+            f"{shown(loaded.stack.build)}/ holds secrets in plain text, and Pulumi does not use it: delete it."
+        )
+    if rendered and not loaded.in_cloud:  # what is in a cloud now has run on another cluster before
+        engineless.gone(rendered, transfer.applied(stack), choice.cluster.context, terminal)
 
 
 def _agree_to_new_secrets(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> None:

@@ -200,6 +200,13 @@ def test_refusal_reaches_the_client_and_creates_nothing(server: TusServer, case:
     assert set(server.uploads.iterdir()) == before
 
 
+def test_a_client_hears_that_there_is_no_space(tmp_path: Path) -> None:
+    with cdn3(tmp_path, "--min-free", "999999999999999") as server:
+        refused = create(server, creation(new_key()))
+        assert (refused.status, refused.headers["Retry-After"]) == (507, "60")
+        assert list(server.uploads.iterdir()) == []
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """Also once the hook no longer remembers that it gave the key away."""
     key = new_key()

@@ -204,8 +204,8 @@ def test_unfinished_forms_of_one_client_do_not_stop_avatars(edge: Edge, traefik:
             met = report(attacker)
         gate.kill()
     assert met["begun"] >= FORMS
-    assert met["answers"]["429"] > 0, met
-    assert share >= SERVED
+    assert share >= SERVED, met
+    assert met["answers"].get("429"), met
 
 
 def test_stalled_downloads_of_one_client_do_not_stop_downloads(edge: Edge, traefik: Traefik) -> None:
@@ -236,5 +236,5 @@ def test_stalled_downloads_of_one_client_do_not_stop_downloads(edge: Edge, traef
         met = report(attacker)
     pod.kill()
     assert met["begun"] >= DOWNLOADS
-    assert met["answers"]["429"] > 0, met
-    assert share >= SERVED
+    assert share >= SERVED, met
+    assert met["answers"].get("429"), met

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cli import engine, objects
-from tests.unit.cli import pulumi_cli
+from tests.unit.cli import pulumi_backend, pulumi_cli
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
 
@@ -133,7 +133,7 @@ class TestUp:
         assert any(call["arguments"][0] == "up" for call in calls(cli))
         assert not prod.state("prod").exists()
 
-    def test_a_stack_that_was_local_keeps_its_secrets_where_they_are(self, prod: Checkout) -> None:
+    def test_a_stack_that_was_local_keeps_its_secrets(self, prod: Checkout, clusters: Clusters) -> None:
         small = PROGRAM.with_name("small_program.py")
         shutil.copy(small, prod.root / "__main__.py")
         prod.configure({"domain": "chat.example.org"}, "prod")
@@ -141,10 +141,17 @@ class TestUp:
         before, built = prod.state("prod").read_bytes(), prod.contents(prod.build("prod"))
         shutil.copy(PROGRAM, prod.root / "__main__.py")
         prod.configure({"domain": "chat.example.org", "target": TARGET}, "prod")
-        said = prod.fail("up", *PROD)
-        assert "its secrets are in state/prod.json" in said
-        assert "--engine pulumi --new-secrets" in said
+        assert "only the Pulumi engine can bring up" in prod.fail("up", *PROD)
         assert (prod.state("prod").read_bytes(), prod.contents(prod.build("prod"))) == (before, built)
+        (prod.home / "kubeconfig").write_text(clusters.text)
+        calls_made = pulumi_backend.put(prod)
+        said = prod.succeed("up", *PROD, "--context", "mine", "--yes")
+        assert "secrets: carried over from state/prod.json" in said
+        backend = prod.root / "state" / "pulumi" / ".pulumi" / "stacks" / "flatline" / "prod.json"
+        kinds = [each["type"] for each in json.loads(backend.read_text())["checkpoint"]["latest"]["resources"]]
+        assert "random:index/randomPassword:RandomPassword" in kinds
+        assert not [kind for kind in kinds if kind.startswith(("kubernetes:", "aws:"))]
+        assert "refresh" not in [call["verb"] for call in calls(calls_made)]
 
 
 def test_preview_without_an_engine_says_why_it_cannot(prod: Checkout) -> None:

@@ -116,22 +116,6 @@ def test_an_old_cli_is_not_used(checkout: Checkout, clusters: Clusters) -> None:
     assert checkout.build().is_dir()
 
 
-def test_secrets_of_an_engineless_stack_are_not_made_twice(
-    brought_up: Checkout, clusters: Clusters, tmp_path: Path
-) -> None:
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
-    engine = pulumi_cli.put(brought_up)
-    before = brought_up.contents()
-    said = brought_up.succeed("up", *ON_MINE)
-    assert "the stack's secrets are in state/dev.json" in said
-    assert "kubectl --context mine apply" in said
-    refused = brought_up.fail("up", *ON_MINE, "--engine", "pulumi")
-    assert "--new-secrets" in refused
-    assert "every client must be built anew" in refused
-    assert brought_up.contents() == before
-    assert verbs(engine) == []
-
-
 def test_new_secrets_are_made_when_they_are_asked_for(brought_up: Checkout, clusters: Clusters) -> None:
     (brought_up.home / "kubeconfig").write_text(clusters.text)
     engine = pulumi_cli.put(brought_up)
@@ -173,12 +157,6 @@ def test_a_stack_of_pulumi_s_can_be_reviewed(checkout: Checkout, engine: Path) -
     text = b"".join(checkout.contents(checkout.root / "build" / "dev.redacted").values())
     assert b"REDACTED" in text
     assert not checkout.state().exists()
-
-
-def test_two_sets_of_secrets_are_an_error(checkout: Checkout, engine: Path) -> None:
-    checkout.succeed("up", *ON_MINE)
-    (checkout.root / "state" / "dev.json").write_text("{}")
-    assert "two sets of secrets" in checkout.fail("up", *ON_MINE)
 
 
 def test_outputs_and_pins_come_from_the_engine_without_secrets(checkout: Checkout, engine: Path) -> None:

@@ -114,9 +114,11 @@ if "services,pods" in sys.argv and os.environ.get("FORBID"):
 if "apply" in sys.argv:
     record(applied=sys.stdin.read())
 answers = json.loads(pathlib.Path(__file__).with_name("answers").read_text())
-print(json.dumps({"items": next((found for word, found in answers.items() if word in sys.argv), [])}))
+names = [word.removeprefix("metadata.name=") for word in sys.argv if word.startswith("metadata.name=")]
+print(json.dumps({"items": next((found for word, found in answers.items() if word in (names or sys.argv)), [])}))
 """
-CLUSTER = {"services,pods": [POD, service("Cluster")], "customresourcedefinitions": [{"kind": "any"}]}
+CHART_CONFIGS = "helmchartconfigs.helm.cattle.io"
+CLUSTER = {"services,pods": [POD, service("Cluster")], CHART_CONFIGS: [{"kind": "CustomResourceDefinition"}]}
 HIDDEN = "Traefik does not see the addresses of clients"
 
 
@@ -156,12 +158,21 @@ def test_a_service_that_hides_clients_is_told_with_the_cure(
 def test_a_helm_chart_config_of_the_operator_is_not_overwritten(
     on_cluster: Callable[[dict[str, Any]], Checkout],
 ) -> None:
-    said = on_cluster({**CLUSTER, "helmchartconfigs.helm.cattle.io": [{"kind": "any"}]}).succeed(
-        "status", "--context", "mine"
-    )
+    said = on_cluster({"traefik": [{"kind": "HelmChartConfig"}], **CLUSTER}).succeed("status", "--context", "mine")
     assert HIDDEN in said
     assert "apply -f" not in said
     assert "kubectl --context mine -n kube-system edit helmchartconfigs.helm.cattle.io/traefik" in said
+
+
+@pytest.mark.parametrize(("schema", "old"), [({"ipv6Subnet": {"type": "integer"}}, False), ({}, True)])
+def test_definitions_that_are_too_old_are_told(
+    on_cluster: Callable[[dict[str, Any]], Checkout], schema: dict[str, Any], old: bool
+) -> None:
+    definition = {"kind": "CustomResourceDefinition", "spec": {"ipStrategy": {"properties": {"depth": {}, **schema}}}}
+    answers = {"services,pods": [POD, service("Local")], "middlewares.traefik.io": [definition]}
+    result = on_cluster(answers).run("status", "--context", "mine")
+    assert result.returncode == 0
+    assert ("older than 3.2" in result.stderr) == old
 
 
 def test_another_traefik_is_patched(on_cluster: Callable[[dict[str, Any]], Checkout]) -> None:

@@ -62,6 +62,20 @@ def test_a_cluster_that_does_not_answer(program: Program) -> None:
     assert program.said()[0] == f"cluster other ({DEAD}) does not answer: Connection refused"
 
 
+def test_secrets_that_were_not_carried(
+    program: Program, api_servers: tuple[ApiServer, ApiServer], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program.kubeconfig.write_text(kubeconfig({"mine": api_servers[0].url}, current="mine"))
+    monkeypatch.setattr("cli.stacks.STATE", tmp_path)
+    monkeypatch.delenv("FLATLINE_SECRETS_CARRIED", raising=False)
+    monkeypatch.setattr(pulumi, "get_stack", lambda: "home")
+    under_engine.check_secrets()
+    (tmp_path / "home.json").write_text("{}")
+    assert program.said()[0].startswith("the secrets of stack home are in ")
+    monkeypatch.setenv("FLATLINE_SECRETS_CARRIED", "true")
+    under_engine.check_secrets()
+
+
 def test_a_cluster_that_nobody_names(program: Program) -> None:
     assert program.said()[0].startswith("no cluster is named: kubeconfig (")
     program.kubeconfig.write_text(kubeconfig({"mine": DEAD}, current="gone"))

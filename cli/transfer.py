@@ -1,0 +1,309 @@
+"""Carries a stack's secrets from its state file into the Pulumi engine, and back: both ways are the same stack.
+
+Each way has one step after which the other side is in charge, and which happens whole or not at all: `pulumi stack
+import` of a checkpoint with every secret, or of one without any resource. Until then nothing but copies is touched.
+Whoever is interrupted between that step and the end finds the same secrets on both sides; Pulumi's count then.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from cli import engine, recording
+from cli.before_update import unlock
+from cli.engine import Cli
+from cli.failure import Failure
+from cli.kubeconfig import Cluster
+from cli.objects import Object
+from cli.recording import Kept
+from cli.stacks import ROOT, Loaded, Stack, shown
+from cli.terminal import Terminal
+from render import checkpoint
+from render.checkpoint import Carried
+from render.state import State
+from render.values import CarryingValues, StateValues
+
+if TYPE_CHECKING:
+    from pulumi import automation
+
+_STAYS = frozenset({"same", "update", "refresh", "read"})
+"""What may happen to a secret that was carried: nothing, or a change of what it is not made from."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checkpoint that is ready to be imported, the state that it is from, and the URNs of the secrets in it."""
+
+    state: State
+    content: Mapping[str, Any] = field(repr=False)
+    secrets: frozenset[str]
+
+
+@contextmanager
+def prepared(loaded: Loaded, terminal: Terminal) -> Iterator[Prepared]:
+    """The checkpoint of a stack whose secrets are in its state, which stays locked and as it is."""
+    from pulumi._version import version
+
+    with recording.opened_state(loaded) as state:
+        values = CarryingValues(state) if loaded.in_cloud else StateValues(state)
+        kept = recording.recorded(loaded, state, values, terminal)
+        content = checkpoint.deployment(
+            kept.recording,
+            state.crypter,
+            state.salt,
+            now=datetime.now(UTC),
+            engine=str(version),
+            left_out=kept.made,  # the engine makes them: they are new with this configuration
+            objects=not loaded.in_cloud,
+        )
+        secrets = {
+            each["urn"] for each in checkpoint.resources(content) if each["type"].startswith(("random:", "tls:"))
+        }
+        yield Prepared(state, content, frozenset(secrets))
+
+
+def rehearse(loaded: Loaded, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, show: bool) -> None:
+    """Lets the engine say what it would do, on a copy of the stack. With `show` people see it.
+
+    Raises Failure if the engine refuses, or would make a secret again.
+    """
+    steps: list[tuple[str, str]] = []
+
+    def take(event: automation.EngineEvent) -> None:
+        if event.resource_pre_event is not None:
+            steps.append((event.resource_pre_event.metadata.urn, str(event.resource_pre_event.metadata.op.value)))
+
+    said: list[str] = []
+    with _copy(loaded, cli, cluster) as stack:
+        _import(cli, stack, made.content, "pulumi does not accept the stack's secrets")
+        if not loaded.in_cloud:
+            _read_cluster(stack, terminal)
+        colour = "always" if terminal.colours else "never"
+        try:
+            with engine.engine_errors("pulumi preview failed", shown_already=True):
+                if show:
+                    stack.preview(color=colour, on_output=terminal.verbatim, on_error=terminal.note, on_event=take)
+                else:
+                    with terminal.step("Trying it on a copy of the stack"):
+                        stack.preview(color=colour, on_output=said.append, on_error=said.append, on_event=take)
+        except Failure:
+            for line in said:
+                terminal.note(line)
+            raise
+    lost = sorted({urn.rpartition("::")[2] for urn, step in steps if urn in made.secrets and step not in _STAYS})
+    if lost:
+        raise Failure(
+            f"Pulumi would make {len(lost)} secrets of stack {loaded.stack.name} again: {', '.join(lost)}",
+            "Nothing was changed: the stack is as it was. This is a defect of Flatline, or of a provider's version.",
+            f"To go on without the engine: ./flatline up --stack {loaded.stack.name} --engine none",
+        )
+
+
+def take_charge(
+    loaded: Loaded, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, agreed: bool
+) -> None:
+    """Gives the secrets to the engine, and lets it read which of the stack's objects the cluster has.
+
+    Raises Failure; before the engine has the secrets, everything is as it was.
+    """
+    noted, file = loaded.stack.backend.exists(), loaded.stack.file.read_bytes()
+    try:
+        with engine.opened(loaded, cli, cluster) as stack:
+            unlock(loaded, cli, stack, terminal, agreed)
+            there = checkpoint.carried(_exported(stack))
+            _refuse_two_sets(loaded.stack, _differing(made.state, there))
+            if made.secrets <= there.keys():
+                return  # an earlier run was interrupted when the engine had them
+            engine.note_backend(loaded.stack)
+            _import(cli, stack, made.content, "pulumi does not accept the stack's secrets")
+    except BaseException:
+        if not noted:
+            loaded.stack.backend.unlink(missing_ok=True)
+        _put_back(loaded.stack.file, file)
+        raise
+    if not loaded.in_cloud:
+        with engine.opened(loaded, cli, cluster) as stack:
+            _read_cluster(stack, terminal)
+
+
+def applied(stack: automation.Stack) -> list[Object]:
+    """The Kubernetes objects that the engine keeps."""
+    return [Object(content) for content in checkpoint.objects(_exported(stack))]
+
+
+def retire(stack: Stack) -> Path:
+    """Moves the state file aside, once the engine has deployed with its secrets. Overwrites nothing."""
+    aside, number = stack.carried, 1
+    while aside.exists():
+        number += 1
+        aside = stack.carried.with_name(f"{stack.carried.name}.{number}")
+    stack.state.rename(aside)
+    return aside
+
+
+def check_one_set(loaded: Loaded, cli: Cli) -> None:
+    """Raises Failure if the state file and the engine hold different values for what may never change."""
+    with engine.opened(loaded, cli, None) as stack:
+        found = _exported(stack)
+    with recording.opened_state(loaded) as state:
+        _refuse_two_sets(loaded.stack, _differing(state, checkpoint.carried(found)))
+
+
+@contextmanager
+def brought_back(loaded: Loaded, cli: Cli, terminal: Terminal) -> Iterator[Kept]:
+    """The program with the secrets that the engine keeps. Its `save` makes them the state file's, and empties Pulumi's
+    stack. Until then nothing is changed. Raises Failure.
+    """
+    with engine.opened(loaded, cli, None) as stack:
+        unlock(loaded, cli, stack, terminal, agreed=False)
+        with terminal.step("Reading the secrets from Pulumi"):
+            exported = _exported(stack)
+        carried = checkpoint.carried(exported)
+        with _state_for(loaded, carried) as (state, merged):
+            values = StateValues(state, carried=carried)
+            kept = recording.recorded(loaded, state, values, terminal)
+            values.keep_the_rest()
+            again = [urn.rpartition("::")[2] for urn in values.made if urn in carried]
+            notices = [f"made again, because the configuration has changed: {', '.join(again)}"] if again else []
+            yield _BroughtBack(
+                kept.recording,
+                state,
+                kept.made,
+                [*kept.notices, *notices],
+                [Object(content) for content in checkpoint.objects(exported)],
+                give=lambda: _import(cli, stack, checkpoint.empty(exported), "pulumi does not let the stack go"),
+                stack=loaded.stack,
+                merged=merged,
+            )
+
+
+@dataclass
+class _BroughtBack(Kept):
+    """A recording with secrets that the engine keeps until `save`."""
+
+    give: Callable[[], None] = field(kw_only=True)
+    stack: Stack = field(kw_only=True)
+    merged: bool = field(kw_only=True)
+
+    def save(self) -> None:
+        """Writes the state file, then takes everything from the engine; leaves both as they were if that fails."""
+        before = self.state.path.read_bytes() if self.state.path.exists() else None
+        self.state.save()
+        try:
+            self.give()
+        except BaseException:
+            if before is None:
+                self.state.path.unlink()
+            else:
+                _put_back(self.state.path, before)
+            raise
+        self.stack.backend.unlink(missing_ok=True)
+        if self.merged:
+            self.stack.carried.unlink()
+
+
+@contextmanager
+def _state_for(loaded: Loaded, carried: Mapping[str, Carried]) -> Iterator[tuple[State, bool]]:
+    """The state file to bring secrets back into: the one that is there, or that was, if it is of the same secrets.
+
+    Whether it is the one that was.
+    """
+    earlier = loaded.stack.carried if loaded.stack.carried.exists() and not loaded.stack.state.exists() else None
+    with recording.opened_state(loaded, earlier) as state:
+        differing = _differing(state, carried)
+        if earlier is None:
+            _refuse_two_sets(loaded.stack, differing)
+        if not differing:
+            yield state, earlier is not None
+            return
+    with recording.opened_state(loaded) as state:
+        yield state, False
+
+
+def _differing(state: State, carried: Mapping[str, Carried]) -> list[str]:
+    """The names of protected secrets that both have, with different values."""
+    kept = state.values()
+    return sorted(
+        urn.rpartition("::")[2]
+        for urn, each in carried.items()
+        if each.protect and urn in kept and _clash(kept[urn].outputs, each.generated.outputs)
+    )
+
+
+def _clash(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return any(one[name] != other[name] for name in one.keys() & other.keys())
+
+
+def _refuse_two_sets(stack: Stack, differing: Sequence[str]) -> None:
+    """Raises Failure if anything differs."""
+    if not differing:
+        return
+    some = ", ".join(differing[:3])
+    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    raise Failure(
+        f"stack {stack.name} has two sets of secrets: {shown(stack.state)}, and one that Pulumi keeps "
+        f"({some}{more} differ)",
+        "Clients know one of them: compare `./flatline pins` with what they were built with. Nothing was changed.",
+        f"To go on with Pulumi's, move the file away: mv {shown(stack.state)} {shown(stack.state)}.other",
+        f"To go on with the file's, remove Pulumi's stack from its backend: pulumi stack rm --force --preserve-config "
+        f"{stack.name}",
+    )
+
+
+@contextmanager
+def _copy(loaded: Loaded, cli: Cli, cluster: Cluster) -> Iterator[automation.Stack]:
+    """The same stack without any resource, in a backend and with a stack file that nobody else sees."""
+    with TemporaryDirectory(prefix="flatline-") as name:
+        folder = Path(name)
+        (folder / "program").symlink_to(ROOT)
+        (folder / "backend").mkdir()
+        project = yaml.safe_load((ROOT / "Pulumi.yaml").read_text())
+        project.pop("backend", None)
+        project["main"] = "program"
+        project["runtime"]["options"]["virtualenv"] = str(ROOT / ".venv")
+        (folder / "Pulumi.yaml").write_text(yaml.safe_dump(project))
+        (folder / loaded.stack.file.name).write_text(loaded.stack.file.read_text())
+        with engine.opened(loaded, cli, cluster, folder, f"file://{folder / 'backend'}") as stack:
+            yield stack
+
+
+def _exported(stack: automation.Stack) -> dict[str, Any]:
+    """`pulumi stack export` with the secrets shown, which stay in this process."""
+    with engine.engine_errors("pulumi cannot read the stack"):
+        found = stack.export_stack()
+    return {"version": found.version or checkpoint.VERSION, "deployment": found.deployment or {}}
+
+
+def _read_cluster(stack: automation.Stack, terminal: Terminal) -> None:
+    """Lets the engine see which of the objects that it believes in are there, and how."""
+    with terminal.step("Looking for the stack's objects"), engine.engine_errors("pulumi cannot read the cluster"):
+        stack.refresh()
+
+
+def _import(cli: Cli, stack: automation.Stack, content: Mapping[str, Any], problem: str) -> None:
+    """Makes a checkpoint the state of a stack."""
+    with engine.engine_errors(problem), TemporaryDirectory(prefix="flatline-") as folder:
+        file = Path(folder) / "checkpoint.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(content))
+        engine.run(cli, stack, "stack", "import", "--file", str(file))
+
+
+def _put_back(path: Path, content: bytes) -> None:
+    """Makes a file what it was, whole or not at all."""
+    if path.read_bytes() != content:
+        fresh = path.with_name(f".{path.name}.fresh")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, path.stat().st_mode & 0o777)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+        fresh.replace(path)

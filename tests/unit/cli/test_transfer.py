@@ -1,0 +1,330 @@
+"""One stack, two ways: its secrets go from its state file to the engine and back, and are the same all the way."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from render import checkpoint, passphrase
+from render.checkpoint import Carried
+from render.state import State
+from tests.unit.cli import pulumi_backend
+from tests.unit.cli.checkout import Checkout, calls
+from tests.unit.cli.conftest import Clusters
+
+ON_MINE = ("--context", "mine", "--yes")
+COPY, OWN = "/flatline-", "/state/pulumi"
+"""Parts of the addresses of the backend in which the engine rehearses, and of the stack's own."""
+
+ECHOED = {"special", "isCaCertificate", "ecdsaCurve"}
+"""Inputs that the small program gives."""
+
+STEPS_THERE = [
+    ("stack init", COPY),
+    ("stack import", COPY),
+    ("refresh", COPY),
+    ("preview", COPY),
+    ("stack import", OWN),
+]
+"""What the engine does before it is in charge."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few iterations of the key derivation, here as in the checkouts."""
+    monkeypatch.setattr(passphrase, "ITERATIONS", 10)
+
+
+def fresh(folder: Path) -> Checkout:
+    """A checkout that derives keys with few iterations: these tests derive many."""
+    checkout = Checkout.make(folder)
+    module = checkout.root / "render" / "passphrase.py"
+    module.write_text(module.read_text().replace("ITERATIONS: Final = 1_000_000", "ITERATIONS: Final = 10"))
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    made = fresh(tmp_path_factory.mktemp("rendered"))
+    made.succeed("up")
+    return made
+
+
+@pytest.fixture
+def stack(rendered: Checkout, clusters: Clusters, tmp_path: Path) -> Checkout:
+    """A stack that was rendered, and then an engine and a cluster that answers."""
+    copy = rendered.copy(tmp_path / "copy")
+    (copy.home / "kubeconfig").write_text(clusters.text)
+    pulumi_backend.put(copy)
+    return copy
+
+
+def verbs(stack: Checkout) -> list[str]:
+    """What the CLI did in the stack's own backend."""
+    return [
+        call["verb"] for call in calls(stack.programs / "pulumi.calls") if call["own"] and call["verb"] != "version"
+    ]
+
+
+def secret_text(stack: Checkout) -> str:
+    (file,) = stack.home.rglob("*.passphrase")
+    return file.read_text().strip()
+
+
+def in_file(stack: Checkout, path: Path | None = None) -> dict[str, Any]:
+    """Every value in the state file."""
+    state = State(path or stack.state(), project="flatline", stack="dev", passphrase=lambda: secret_text(stack))
+    with state:
+        return {urn: (each.id, {**each.defaults, **each.outputs}) for urn, each in state.values().items()}
+
+
+def in_engine(stack: Checkout) -> dict[str, Carried]:
+    """Every value in the engine's backend, read by the passphrase alone."""
+    path = stack.root / "state" / "pulumi" / ".pulumi" / "stacks" / "flatline" / "dev.json"
+    if not path.exists():
+        return {}
+    deployment = json.loads(path.read_text())["checkpoint"]["latest"]
+    if not deployment.get("resources"):
+        return {}
+    crypter = passphrase.unlock(secret_text(stack), deployment["secrets_providers"]["state"]["salt"])
+    return checkpoint.carried({"version": 3, "deployment": deployment}, crypter.decrypt)
+
+
+def same(kept: dict[str, Any], carried: dict[str, Carried]) -> bool:
+    there = {urn: each.generated for urn, each in carried.items()}
+    return kept.keys() == there.keys() and all(
+        kept[urn][0] == each.id and each.outputs.items() <= kept[urn][1].items() for urn, each in there.items()
+    )
+
+
+def everything(stack: Checkout) -> dict[str, bytes]:
+    """What must be as it was after a step that failed."""
+    found = {path.name: path.read_bytes() for path in (stack.root / "state").glob("dev*") if path.suffix != ".lock"}
+    return {**found, **stack.contents(), stack.file().name: stack.file().read_bytes()}
+
+
+class TestThere:
+    def test_the_secrets_are_carried(self, stack: Checkout) -> None:
+        kept, state = in_file(stack), stack.state().read_bytes()
+        said = stack.succeed("up", *ON_MINE)
+        assert "secrets: carried over from state/dev.json; none is made again" in said
+        assert "state/dev.json is now state/dev.json.before-pulumi" in said
+        assert same(kept, in_engine(stack))
+        assert not stack.state().exists()
+        assert (stack.root / "state" / "dev.json.before-pulumi").read_bytes() == state
+        assert verbs(stack).index("stack import") < verbs(stack).index("refresh") < verbs(stack).index("up")
+
+    def test_the_objects_keep_their_names(self, stack: Checkout) -> None:
+        rendered = {
+            (each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"])
+            for name, text in stack.contents().items()
+            if name.endswith(".yaml") and "kind" in (each := yaml.safe_load(text)) and each["kind"] != "Kustomization"
+        }
+        said = stack.succeed("up", *ON_MINE)
+        path = stack.root / "state" / "pulumi" / ".pulumi" / "stacks" / "flatline" / "dev.json"
+        resources = json.loads(path.read_text())["checkpoint"]["latest"]["resources"]
+        inputs = [each["inputs"] for each in resources if each["type"].startswith("kubernetes:")]
+        kept = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in inputs}
+        assert kept == rendered
+        assert "no longer part of the stack" not in said
+
+    def test_kubectl_and_the_engine_own_fields_under_one_name(self, stack: Checkout) -> None:
+        said = stack.succeed("up", "--engine", "none")
+        assert f"--force-conflicts --field-manager {checkpoint.FIELD_MANAGER} " in said
+
+    def test_what_the_engine_does_not_have_is_listed_for_deletion(self, stack: Checkout) -> None:
+        domain = {"domain": "chat.example.org"}
+        old = next(name for name in stack.contents() if "web-config" in name).rpartition("_")[2].removesuffix(".yaml")
+        stack.configure(domain)
+        said = stack.succeed("up", *ON_MINE)
+        assert f"kubectl --context mine -n flatline delete --ignore-not-found configmap/{old}" in said
+
+    @pytest.mark.parametrize(("verb", "where"), STEPS_THERE)
+    def test_a_step_that_fails_leaves_the_stack_as_it_was(self, stack: Checkout, verb: str, where: str) -> None:
+        before = everything(stack)
+        said = stack.fail("up", *ON_MINE, FAKE_PULUMI_FAILS=verb, FAKE_PULUMI_FAILS_IN=where)
+        assert "it was not to be" in said
+        assert everything(stack) == before
+        assert in_engine(stack) == {}
+        assert "Nothing has changed" in stack.succeed("up", "--engine", "none")
+        kept = in_file(stack)
+        stack.succeed("up", *ON_MINE)
+        assert same(kept, in_engine(stack))
+
+    @pytest.mark.parametrize(
+        ("verb", "where"), [*STEPS_THERE, ("stack select", OWN), ("stack export", OWN), ("refresh", OWN), ("up", OWN)]
+    )
+    def test_an_interruption_anywhere_loses_nothing(self, stack: Checkout, verb: str, where: str) -> None:
+        kept = in_file(stack)
+        stack.run("up", *ON_MINE, FAKE_PULUMI_KILLS=verb, FAKE_PULUMI_FAILS_IN=where)
+        assert in_file(stack) == kept
+        assert in_engine(stack) == {} or same(kept, in_engine(stack))
+        stack.succeed("up", *ON_MINE)
+        assert same(kept, in_engine(stack))
+        assert not stack.state().exists()
+
+    @pytest.mark.parametrize("how", [{"FAKE_PULUMI_KILLS": "up"}, {"FAKE_PULUMI_FAILS": "up"}])
+    def test_an_update_that_fails_leaves_both_ways_open(self, stack: Checkout, how: dict[str, str]) -> None:
+        kept, rendered = in_file(stack), stack.contents()
+        assert stack.run("up", *ON_MINE, **how, FAKE_PULUMI_FAILS_IN=OWN).returncode != 0
+        assert "kept by Pulumi" in stack.fail("render")
+        assert "brought back from Pulumi" in stack.succeed("up", "--engine", "none")
+        assert in_file(stack) == kept
+        assert stack.contents() == rendered
+        assert in_engine(stack) == {}
+
+    def test_an_engine_that_would_replace_a_secret_does_not_get_it(self, stack: Checkout) -> None:
+        before = everything(stack)
+        said = stack.fail("up", *ON_MINE, FAKE_PULUMI_REPLACES="turn-1")
+        assert "Pulumi would make 1 secrets of stack dev again: turn-1" in said
+        assert everything(stack) == before
+        assert "up" not in verbs(stack)
+
+    def test_a_preview_is_made_on_a_copy(self, stack: Checkout) -> None:
+        before = everything(stack)
+        assert "the preview" in stack.succeed("preview", "--context", "mine")
+        assert everything(stack) == before
+        assert verbs(stack) == []
+        assert "Nothing." in stack.succeed("preview")
+
+    def test_without_agreement_nothing_is_carried(self, stack: Checkout) -> None:
+        before = everything(stack)
+        assert "there is no terminal to agree on" in stack.succeed("up", "--context", "mine")
+        assert everything(stack) == before
+        assert verbs(stack) == []
+
+    def test_what_a_changed_configuration_makes_new_is_the_engine_s_to_make(self, stack: Checkout) -> None:
+        kept = in_file(stack)
+        stack.configure({"certificates": {"leaf": {"validityDays": 30}}})
+        stack.succeed("up", *ON_MINE)
+        missing = kept.keys() - in_engine(stack).keys()
+        assert {urn.rpartition("$")[2].rpartition("::")[0] for urn in missing} == {
+            urn.rpartition("$")[2].rpartition("::")[0] for urn in kept if "SelfSignedCert" in urn
+        }
+
+    def test_without_a_cli_a_stack_goes_on_with_files(self, stack: Checkout) -> None:
+        (stack.programs / "pulumi").unlink()
+        said = stack.succeed("up", *ON_MINE)
+        assert "rendering: there is no Pulumi CLI on the PATH" in said
+        assert stack.state().exists()
+
+
+class TestBack:
+    @pytest.fixture
+    def carried(self, stack: Checkout) -> Checkout:
+        """The same stack, deployed by the engine."""
+        stack.succeed("up", *ON_MINE)
+        return stack
+
+    def test_there_and_back_is_byte_for_byte(self, stack: Checkout) -> None:
+        state, rendered = stack.state().read_bytes(), stack.contents()
+        pins = stack.succeed("pins", "--format", "json")
+        for _ in range(2):
+            stack.succeed("up", *ON_MINE)
+            said = stack.succeed("up", "--engine", "none")
+            assert "secrets: brought back from Pulumi" in said
+            assert stack.state().read_bytes() == state
+            assert stack.contents() == rendered
+            assert stack.succeed("pins", "--format", "json") == pins
+            assert in_engine(stack) == {}
+            assert [path.name for path in (stack.root / "state").glob("dev*")] in (
+                ["dev.json", "dev.json.lock"],
+                ["dev.json.lock", "dev.json"],
+            )
+
+    def test_what_the_engine_changed_counts(self, carried: Checkout) -> None:
+        carried.succeed("up", *ON_MINE, FAKE_PULUMI_CHANGES="turn-1")
+        carried.succeed("up", "--engine", "none")
+        assert "another" in [each["result"] for _, each in in_file(carried).values() if "result" in each]
+
+    def test_without_the_earlier_file_the_values_are_the_same(self, carried: Checkout) -> None:
+        earlier = carried.root / "state" / "dev.json.before-pulumi"
+        kept = in_file(carried, earlier)
+        earlier.unlink()
+        said = carried.succeed("up", "--engine", "none")
+        back = in_file(carried)
+        assert back.keys() == kept.keys()
+        # what a provider fills in for inputs that were given is not noted again
+        assert all(each.items() <= kept[urn][1].items() for urn, (_, each) in back.items())
+        assert all(set(kept[urn][1]) - set(each) <= ECHOED for urn, (_, each) in back.items())
+        # names of Secrets come from a key that is new: what had the earlier names is listed
+        assert "secret/turn-key-" in said.partition("what is no longer part of the stack")[2]
+
+    def test_a_file_of_other_secrets_is_left_alone(self, carried: Checkout) -> None:
+        other = carried.root / "state" / "dev.json.before-pulumi"
+        kept = in_file(carried, other)
+        carried.succeed("up", *ON_MINE, FAKE_PULUMI_CHANGES="turn-1")
+        content = other.read_bytes()
+        carried.succeed("up", "--engine", "none")
+        assert in_file(carried) != kept
+        assert other.read_bytes() == content
+        carried.succeed("up", *ON_MINE)
+        assert other.read_bytes() == content
+        assert (carried.root / "state" / "dev.json.before-pulumi.2").exists()
+
+    @pytest.mark.parametrize("verb", ["stack select", "stack export", "stack import"])
+    def test_a_step_that_fails_leaves_the_stack_as_it_was(self, carried: Checkout, verb: str) -> None:
+        before, kept = everything(carried), in_engine(carried)
+        carried.fail("up", "--engine", "none", FAKE_PULUMI_FAILS=verb)
+        assert everything(carried) == before
+        assert in_engine(carried) == kept
+        carried.succeed("up", "--engine", "none")
+
+    @pytest.mark.parametrize("verb", ["stack select", "stack export", "stack import"])
+    def test_an_interruption_anywhere_loses_nothing(self, carried: Checkout, verb: str) -> None:
+        kept = in_file(carried, carried.root / "state" / "dev.json.before-pulumi")
+        carried.run("up", "--engine", "none", FAKE_PULUMI_KILLS=verb)
+        carried.succeed("up", "--engine", "none")
+        assert in_file(carried) == kept
+
+    def test_a_protected_secret_of_another_form_is_an_error(self, carried: Checkout) -> None:
+        program = carried.root / "__main__.py"
+        program.write_text(program.read_text().replace("length=40", "length=50"))
+        before, kept = everything(carried), in_engine(carried)
+        assert "is protected" in carried.fail("up", "--engine", "none")
+        assert everything(carried) == before
+        assert in_engine(carried) == kept
+
+    def test_it_needs_the_cli(self, carried: Checkout) -> None:
+        (carried.programs / "pulumi").unlink()
+        said = carried.fail("up", "--engine", "none")
+        assert "its secrets cannot be brought back: there is no Pulumi CLI on the PATH" in said
+        assert not carried.state().exists()
+
+
+class TestTwoSets:
+    def test_are_named_and_can_be_left(self, stack: Checkout, tmp_path: Path) -> None:
+        checkout = fresh(tmp_path / "other")
+        stack.succeed("up", *ON_MINE)
+        (file,) = stack.home.rglob("*.passphrase")
+        copy = checkout.home / file.relative_to(stack.home)
+        copy.parent.mkdir(parents=True)
+        copy.write_text(file.read_text())
+        copy.chmod(0o600)
+        checkout.succeed("render")
+        stack.state().write_bytes(checkout.state().read_bytes())
+        before = everything(stack)
+        for words in (("up", *ON_MINE), ("up", "--engine", "none")):
+            said = stack.fail(*words)
+            assert "two sets of secrets: state/dev.json, and one that Pulumi keeps (turn-1 differ)" in said
+            assert "mv state/dev.json state/dev.json.other" in said
+            assert everything(stack) == before
+        stack.state().rename(stack.root / "state" / "dev.json.other")
+        stack.succeed("up", *ON_MINE)
+
+
+class TestReview:
+    def test_a_redacted_rendering_leaves_nothing_but_the_tree(self, checkout: Checkout) -> None:
+        checkout.succeed("render", "--redact")
+        assert not (checkout.root / "state").exists()
+        assert not list(checkout.home.rglob("*.passphrase"))
+        assert checkout.build("dev.redacted").is_dir()
+
+    def test_it_needs_no_passphrase(self, stack: Checkout) -> None:
+        state = stack.state().read_bytes()
+        for path in stack.home.rglob("*.passphrase"):
+            path.unlink()
+        stack.succeed("render", "--redact")
+        assert stack.state().read_bytes() == state
