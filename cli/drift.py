@@ -64,7 +64,7 @@ def differs(kept: Kept, answer: Mapping[str, Any]) -> bool:
     """Whether something that was applied is not as the API server had it then. What others added does not count."""
     applied, before = kept.applied.content, kept.answered
     if kept.applied.kind == "Secret":  # applied as `stringData`, which is never read back
-        return bool(before.get("data") != answer.get("data"))
+        return "data" in before and bool(before["data"] != answer.get("data"))
     sections = [key for key in applied if key not in {"apiVersion", "kind", "metadata", "status"}]
     labels = {key: applied["metadata"][key] for key in ("labels", "annotations") if key in applied["metadata"]}
     return any(_differ(applied[key], before.get(key), answer.get(key)) for key in sections) or _differ(

@@ -196,12 +196,22 @@ def opened(
 
 
 @contextmanager
-def engine_errors(what: str, *, shown_already: bool = False) -> Iterator[None]:
-    """Turns what the engine reports into a Failure; with `shown_already` its output is not repeated."""
-    from pulumi.automation.errors import CommandError
+def engine_errors(what: str, *, shown_already: bool = False, unlock: Sequence[str] = ()) -> Iterator[None]:
+    """Turns what the engine reports into a Failure; with `shown_already` its output is not repeated.
+
+    `unlock` is the command that clears a lock, for backends whose locks nobody here can look at.
+    """
+    from pulumi.automation.errors import CommandError, ConcurrentUpdateError
 
     try:
         yield
+    except ConcurrentUpdateError as problem:
+        raise Failure(
+            f"{what}: another run of Pulumi has locked the stack",
+            *([] if shown_already else _said(problem)),
+            "Wait until it has ended. If it was killed, clear its lock:",
+            commands=[unlock] if unlock else (),
+        ) from None
     except CommandError as problem:
         raise Failure(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
 

@@ -37,12 +37,13 @@ def run(words: Sequence[str]) -> int:
 
 def read(context: str, *words: str) -> Any:
     """What `kubectl get` answers, parsed. Raises Failure with kubectl's own words."""
-    words = (*command(context, *words, "--output", "json", "--request-timeout", "10s"),)
-    answer = subprocess.run([_program(), *words[1:]], check=False, capture_output=True, text=True)
-    if answer.returncode != 0:
-        said = answer.stderr.strip().splitlines()
-        raise Failure(f"kubectl could not read from context {context}", *said[-3:])
-    return json.loads(answer.stdout)
+    return json.loads(_answer(context, *words, "--output", "json"))
+
+
+def check_credentials(context: str) -> None:
+    """Raises Failure if the cluster does not take what kubeconfig has for a context. Only kubectl can tell."""
+    if is_installed():
+        _answer(context, "get", "--raw", "/version")
 
 
 def apply(context: str, content: Mapping[str, Any], *, manager: str) -> None:
@@ -59,6 +60,15 @@ def apply(context: str, content: Mapping[str, Any], *, manager: str) -> None:
 def is_installed() -> bool:
     """Whether it is on the PATH."""
     return shutil.which("kubectl") is not None
+
+
+def _answer(context: str, *words: str) -> str:
+    words = (*command(context, *words, "--request-timeout", "10s"),)
+    answer = subprocess.run([_program(), *words[1:]], check=False, capture_output=True, text=True)
+    if answer.returncode != 0:
+        said = answer.stderr.strip().splitlines()
+        raise Failure(f"kubectl could not read from context {context}", *said[-3:])
+    return answer.stdout
 
 
 def _program() -> str:

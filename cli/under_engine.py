@@ -15,7 +15,7 @@ import pulumi
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.settings import get_monitor
 
-from cli import kubeconfig
+from cli import kubeconfig, kubectl
 from cli.failure import Failure
 from cli.stacks import Stack, shown
 from components.cloud.drift import SchemaDriftError
@@ -48,7 +48,7 @@ def mistakes_as_lines() -> Iterator[None]:
 
 
 def check_cluster(context: str | None) -> None:
-    """Raises Failure if the cluster of a context, or of the current one, does not answer.
+    """Raises Failure if the cluster of a context, or of the current one, does not answer or take the credentials.
 
     The Kubernetes provider takes such a cluster for one without changes: `pulumi up` would say "unchanged" and end
     with 0. A recording, which has no cluster, looks at none.
@@ -67,6 +67,7 @@ def check_cluster(context: str | None) -> None:
     if cluster is None:
         raise Failure(f"there is no context {name} in kubeconfig ({kubeconfig.where()})")
     kubeconfig.check_answers(cluster)
+    kubectl.check_credentials(name)
 
 
 def check_secrets() -> None:

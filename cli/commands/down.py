@@ -150,11 +150,11 @@ def _by_engine(
     terminal.say(f"Stack {name} on context {context} ({cluster.server}), by {cli}", "bold")
     colour = "always" if terminal.colours else "never"
     kubeconfig.check_answers(cluster)
+    kubectl.check_credentials(context)
     with engine.opened(loaded, cli, cluster) as stack:
         before = before_update.BeforeUpdate(loaded, cli, cluster, stack, terminal, agreed)
         before.unlock()
         if before_update.can_look(terminal):
-            kubectl.read(context, "get", "namespaces")  # with credentials, before protection is taken away
             before.deployment()
         protected = engine.protected(stack)
         if delete_data:
@@ -168,7 +168,8 @@ def _by_engine(
         elif not agreed and not terminal.agrees("Take the rest down?"):
             terminal.say("Nothing was deleted.")
             return 0
-        with engine.engine_errors("pulumi destroy failed", shown_already=True):
+        clear = engine.plain(loaded, "cancel", "--yes")
+        with engine.engine_errors("pulumi destroy failed", shown_already=True, unlock=clear):
             stack.destroy(
                 color=colour,
                 on_output=terminal.verbatim,

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from cli import before_update, difference, engine, kubeconfig, objects, stacks
+from cli import before_update, difference, engine, kubeconfig, kubectl, objects, stacks
 from cli.choice import named_cluster, named_context
 from cli.difference import Difference
 from cli.failure import Failure
@@ -62,6 +62,7 @@ def _carried(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) 
 def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> None:
     cluster = named_cluster(context)
     kubeconfig.check_answers(cluster)
+    kubectl.check_credentials(context)
     terminal.say(f"Stack {loaded.stack.name} on context {context} ({cluster.server}), by {cli}")
     with engine.opened(loaded, cli, cluster) as stack:
         before = before_update.BeforeUpdate(loaded, cli, cluster, stack, terminal, agreed=False)

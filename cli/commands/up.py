@@ -59,7 +59,8 @@ def _deploy(loaded: Loaded, choice: ByEngine, empty_volumes: bool, terminal: Ter
         engine.note_backend(loaded.stack)
         namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
         pods = rollout.watched(choice.cluster.context, namespaces, datetime.now(UTC), terminal)
-        with engine.engine_errors("pulumi up failed", shown_already=True), pods:
+        clear = engine.plain(loaded, "cancel", "--yes")
+        with engine.engine_errors("pulumi up failed", shown_already=True, unlock=clear), pods:
             result = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
         if loaded.stack.state.exists():
             _leave_files_behind(loaded, choice, stack, terminal)

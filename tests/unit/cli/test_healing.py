@@ -103,9 +103,8 @@ def test_a_cluster_that_is_as_it_should_be_costs_one_list(checkout: Checkout, pu
     asked = checkout.programs / "kubectl.calls"
     asked.unlink()
     checkout.succeed("up", *ON_MINE)
-    assert [" ".join(call["arguments"][2:4]) for call in calls(asked)] == [
-        "get configmap,deployment.apps,namespace,persistentvolumeclaim,secret"
-    ]
+    lists = [call["arguments"][3] for call in calls(asked) if "--all-namespaces" in call["arguments"]]
+    assert lists == ["configmap,deployment.apps,namespace,persistentvolumeclaim,secret"]
     assert verbs(pulumi) == ["up"]
 
 
@@ -201,6 +200,13 @@ def test_any_other_lock_stays(
     typed = said.splitlines()[-1]
     type_in(checkout, typed)
     assert not file.exists()
+
+
+def test_a_lock_in_another_backend_is_explained_once_the_engine_has_met_it(checkout: Checkout, pulumi: Path) -> None:
+    url = f"file://{checkout.root}/state/pulumi"
+    said = checkout.fail("up", *ON_MINE, FAKE_LOCKED="1", PULUMI_BACKEND_URL=url, PULUMI_CONFIG_PASSPHRASE="p")
+    assert "pulumi up failed: another run of Pulumi has locked the stack" in said
+    assert said.splitlines()[-1] == "  pulumi cancel --yes --stack dev"
 
 
 def test_without_agreement_the_lock_stays(checkout: Checkout, pulumi: Path) -> None:

@@ -38,6 +38,9 @@ class Deployment:
     def send(self, number: int) -> None:
         self._process.send_signal(number)
 
+    def ctrl_c(self) -> None:
+        os.killpg(self._process.pid, signal.SIGINT)
+
     def line(self) -> str:
         assert self._process.stdout is not None
         line = self._process.stdout.readline().strip()
@@ -102,11 +105,13 @@ def test_a_signal_ends_the_engine_in_order(checkout: Checkout, engine: Path, num
 def test_ctrl_c_at_a_terminal_reaches_the_engine_once(checkout: Checkout, engine: Path) -> None:
     """The terminal sends it to the whole group; the engine takes a second one for the wish to stop at once."""
     with deploying(checkout, "for ever") as deployment:
-        os.killpg(deployment._process.pid, signal.SIGINT)
+        deployment.ctrl_c()
         assert deployment.line() == "cancelling"
         assert alive(deployment.cli)
         deployment.send(signal.SIGINT)
         assert deployment.line() == "cancelling"
+        deployment.send(signal.SIGINT)
+        assert "cancelling" not in deployment.end()[1], "three arrived"
 
 
 def test_the_third_signal_kills_an_engine_that_hangs_and_its_plugins(checkout: Checkout, engine: Path) -> None:

@@ -23,6 +23,8 @@ class Program:
 
     def __init__(self, folder: Path) -> None:
         self.kubeconfig = folder / "kubeconfig"
+        self.programs = folder / "bin"
+        self.programs.mkdir()
         self.errors: list[str] = []
 
     def said(self, **config: str) -> list[str]:
@@ -40,6 +42,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Program
     monkeypatch.setattr(under_engine, "_by_engine", lambda: True)
     monkeypatch.setattr(pulumi.log, "error", program.errors.append)
     monkeypatch.setenv("KUBECONFIG", str(program.kubeconfig))
+    monkeypatch.setenv("PATH", str(program.programs))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     before = signal.getsignal(signal.SIGINT)
     yield program
@@ -90,6 +93,20 @@ def test_one_that_answers_and_the_one_around_a_pod(
     assert api_servers[0].requests == [("/version", None)]
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.43.0.1")
     under_engine.check_cluster(None)
+
+
+def test_a_cluster_that_refuses_the_credentials(
+    program: Program, api_servers: tuple[ApiServer, ApiServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Kubernetes provider takes it, too, for one that has not changed. kubectl can tell, where it is installed."""
+    program.kubeconfig.write_text(kubeconfig({"mine": api_servers[0].url}, current="mine"))
+    kubectl = program.programs / "kubectl"
+    kubectl.write_text('#!/bin/sh\necho "error: You must be logged in to the server" >&2\nexit 1\n')
+    kubectl.chmod(0o755)
+    assert program.said() == [
+        "kubectl could not read from context mine",
+        "error: You must be logged in to the server",
+    ]
 
 
 def test_a_recording_looks_at_no_cluster(tmp_path: Path) -> None:
