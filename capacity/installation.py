@@ -57,7 +57,7 @@ class Installation:
             persister_threads=WORKER_THREADS,
             largest_group=STORAGE["group"]["maxGroupSize"],
             masters=settings.redis.masters,
-            replicas_per_master=settings.redis.replicas_per_master,
+            replicas_per_master=settings.redis_replicas,
             redis_memory=quantity_bytes(settings.redis.memory),
             shard_replicas=cache.replicas_per_shard if isinstance(cache, ElastiCache) else 1,
             volumes=volumes,

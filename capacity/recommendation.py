@@ -105,9 +105,10 @@ def _in_cluster(plan: Plan) -> InCluster | None:
         needed = shards(plan.redis, memory * USABLE_IN_CLUSTER, plan.workload.redis_shard_commands)
         # half of the bound leaves room to grow before nodes must become larger
         if needed <= (MOST_MASTERS if memory == MEMORIES[-1] else MOST_MASTERS // 2):
+            least = int(plan.installation.target != "local")  # nodes on one machine go together
             return InCluster(
                 masters=max(LEAST_MASTERS, needed),
-                replicas_per_master=max(1, plan.installation.replicas_per_master),
+                replicas_per_master=max(least, plan.installation.replicas_per_master),
                 memory=memory,
             )
     return None

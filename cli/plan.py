@@ -185,9 +185,8 @@ def _redis(report: Report, terminal: Terminal) -> None:
     if own is None:
         terminal.say("On Kubernetes: not any more.")
     else:
-        terminal.say(
-            f"On Kubernetes: {own.masters} masters of {size(own.memory)}, {own.replicas_per_master} replica each."
-        )
+        replicas = f"{own.replicas_per_master or 'no'} replica{'s' if own.replicas_per_master > 1 else ''} each"
+        terminal.say(f"On Kubernetes: {own.masters} masters of {size(own.memory)}, {replicas}.")
 
 
 def _bigtable(plan: Plan, terminal: Terminal) -> None:

@@ -223,7 +223,7 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
         group.child,
     )
     group.register_outputs({})
-    redis = Redis("redis", _redis(args, volumes.redis), opts)
+    redis = Redis("redis", _redis(args, volumes.redis, cpu="25m", memory_share=16), opts)
     access = Access(
         egress=localstack.access.egress,
         wait_for=localstack.access.wait_for,
@@ -256,15 +256,18 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
     )
 
 
-def _redis(args: BackendArgs, volume: str) -> RedisArgs:
+def _redis(args: BackendArgs, volume: str, *, cpu: str, memory_share: int) -> RedisArgs:
+    """Each node requests a part of its memory limit: what it takes when it is empty, or what its data may take."""
     wanted = args.settings.redis
+    memory = quantity_bytes(wanted.memory)
     return RedisArgs(
         platform=args.services,
         secrets=args.secrets,
         disk=Disk(name="data", size=volume),
         masters=wanted.masters,
-        replicas_per_master=wanted.replicas_per_master,
-        memory_bytes=quantity_bytes(wanted.memory),
+        replicas_per_master=args.settings.redis_replicas,
+        memory_bytes=memory,
+        request=(cpu, memory // memory_share),
     )
 
 
@@ -304,7 +307,7 @@ def _cloud_redis(
 ) -> tuple[RedisCluster, PubSub, tuple[Member, ...]]:
     match target.aws.redis:
         case InClusterRedis(volume=volume):
-            redis = Redis("redis", _redis(args, volume), opts)
+            redis = Redis("redis", _redis(args, volume, cpu="100m", memory_share=2), opts)
             return redis.cluster, redis.pubsub, redis.members
         case ElastiCache() as wanted:
             caches = accounts.elasticache(wanted, args.secrets.of("redis")["password"], opts)

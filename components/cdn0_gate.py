@@ -116,7 +116,7 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
                         ),
                         files=(files, credentials),
                         probes=Probes(startup=alive, readiness=ready, liveness=alive),
-                        resources=Resources(cpu="50m", memory="96Mi", memory_limit="384Mi"),
+                        resources=Resources(cpu="25m", memory="64Mi", memory_limit="384Mi", busy=("50m", "96Mi")),
                         stop_delay=5,
                     ),
                 ),

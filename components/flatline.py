@@ -21,6 +21,7 @@ from components.services.storage import Storage, StorageArgs
 from components.services.telemetry import Collector, CollectorArgs
 from components.services.whisper import Whisper, WhisperArgs
 from components.traefik import LoadBalancer, LoadBalancerArgs, Traefik, TraefikArgs
+from config.exporters import scraped_ports
 from config.forms import quantity_bytes
 from config.images import IMAGES
 from config.schema.hosts import PUBLIC_HOSTS
@@ -28,6 +29,10 @@ from config.settings import DevelopmentRegistration as DevelopmentSettings
 from config.settings import EgressName, Settings
 
 HOUR, DAY = 3600, 86400
+LOGS_REQUESTS = (
+    "flatline:logRequests is true: the logs of Whisper and Storage hold the addresses of clients and, for each "
+    "message, the account that it goes to. Remove it when you have found what you look for, and delete the logs."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,8 @@ class Flatline(Component):
         super().__init__(name, opts)
         settings = args.settings
         images = {image: settings.images.reference(image) for image in IMAGES}
+        if settings.log_requests:
+            pulumi.log.warn(LOGS_REQUESTS)
 
         foundation = ground(settings, self.child)
         secrets = Secrets("secrets", _secrets(settings, foundation.issued), self.child)
@@ -71,6 +78,7 @@ class Flatline(Component):
             CollectorArgs(
                 platform=platform,
                 exporters=settings.telemetry.exporters,
+                ports=scraped_ports(settings.telemetry.exporters),
                 internet=_internet(settings, "otel-collector"),
             ),
             self.child,
@@ -84,6 +92,7 @@ class Flatline(Component):
                 bigtable=stores.bigtable,
                 cdn0=stores.objects.cdn0,
                 scale=scale(settings, "storage"),
+                log_requests=settings.log_requests,
             ),
             self.child,
         )
@@ -121,6 +130,7 @@ class Flatline(Component):
                 scale=scale(settings, "whisper"),
                 persister_scale=scale(settings, "whisper-persister"),
                 drain_seconds=settings.whisper.drain_seconds,
+                log_requests=settings.log_requests,
             ),
             self.child,
         )
@@ -158,7 +168,11 @@ class Flatline(Component):
             *collector.members,
             *stores.members,
         )
-        self.outsiders = (ingress.outsider,)
+        scrapers = (
+            Member(name="scraper", pods=Pods.of(each.namespace, each.pod_labels), egress=collector.scraped)
+            for each in settings.telemetry.scrapers
+        )
+        self.outsiders = (ingress.outsider, *scrapers)
         NetworkPolicies(
             "network-policies",
             NetworkPoliciesArgs(

@@ -1,5 +1,7 @@
 """How a Java service runs in a container."""
 
+from typing import Any
+
 from components.kubernetes.pod import Resources
 from config.services.java import Jvm
 
@@ -30,3 +32,8 @@ def resources(jvm: Jvm, *, cpu: str, busy_cpu: str = "") -> Resources:
         memory_limit=f"{jvm.limit}Mi",
         busy=(busy_cpu, f"{jvm.busy_request}Mi") if busy_cpu else None,
     )
+
+
+def request_log(shown: bool) -> dict[str, Any]:
+    """Settings of Dropwizard's request log, which has the client's address and the path of every request."""
+    return {"requestLog": {"appenders": [{"type": "console"}] if shown else []}}

@@ -44,7 +44,7 @@ STOP_SECONDS, STOP_PATIENCE_SECONDS = 240, 20
 
 @dataclass(frozen=True, kw_only=True)
 class RedisArgs:
-    """`memory_bytes` is the memory limit of a node; `disk` is each node's own."""
+    """`memory_bytes` is the memory limit of a node, `request` its CPU and bytes of memory; `disk` is its own."""
 
     platform: Platform
     secrets: Secrets
@@ -52,6 +52,7 @@ class RedisArgs:
     masters: int
     replicas_per_master: int
     memory_bytes: int
+    request: tuple[str, int]
 
 
 class Redis(Component):
@@ -174,7 +175,7 @@ class Redis(Component):
                             ports=(Port(name="http", number=MEMBERSHIP_PORT, published=False),),
                             files=(programs, self._password_file),
                             probes=Probes(startup=alive, readiness=ready, liveness=alive),
-                            resources=Resources(cpu="20m", memory="64Mi", memory_limit="192Mi"),
+                            resources=Resources(cpu="10m", memory="112Mi", memory_limit="192Mi"),
                         ),
                     ),
                 ),
@@ -206,6 +207,7 @@ class Redis(Component):
 
     def _server(self, name: str, mode: str, conf: Program, files: Files, disks: tuple[DiskMount, ...]) -> Container:
         alive = Check(command=("sh", REDIS_PROBE.path, "alive"))
+        cpu, memory = self._args.request
         # half of the limit is left for rewriting the append-only file and for replication buffers
         environment = {
             **self._environment,
@@ -232,8 +234,8 @@ class Redis(Component):
                 timeout=5,
             ),
             resources=Resources(
-                cpu="100m",
-                memory=f"{self._args.memory_bytes // 2**21}Mi",
+                cpu=cpu,
+                memory=f"{max(1, memory // 2**20)}Mi",
                 memory_limit=f"{self._args.memory_bytes // 2**20}Mi",
             ),
             stop_command=("sh", REDIS_STOP.path) if disks else (),

@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from config import certificate_chain, provided
+from config.exporters import DEFAULT_EXPORTERS, EXPORTERS, WITHOUT_METRICS, scraped_ports
 from config.forms import (
     Cidr,
     Digest,
@@ -120,15 +121,11 @@ class Redis(Strict):
 
     masters: Annotated[int, Field(ge=3, le=50)] = 3
     """Masters share the 16384 slots; a cluster needs three to agree on a failure."""
-    replicas_per_master: Annotated[int, Field(ge=0, le=3)] = 1
-    """With 0 the loss of a node stops a part of the keys until it is back."""
+    replicas_per_master: Annotated[int, Field(ge=0, le=3)] | None = None
+    """With 0 the loss of a node stops a part of the keys until it is back. Without it 0 on a local target, whose nodes
+    share a machine and go together, and 1 in the cloud."""
     memory: Quantity = "512Mi"
     """Memory limit of each node; the data may take half of it, the rest is for its work."""
-
-    @property
-    def nodes(self) -> int:
-        """Pods of the cluster."""
-        return self.masters * (1 + self.replicas_per_master)
 
 
 class Cdn(Strict):
@@ -255,18 +252,38 @@ class Turn(Strict):
     """Adds a `turns:` address."""
 
 
-class Telemetry(Strict):
-    """Where the OpenTelemetry Collector sends metrics."""
+class Scraper(Strict):
+    """Pods that read metrics from the collector, such as those of Prometheus."""
 
-    exporters: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+(/[A-Za-z0-9_.-]+)?$")], dict[str, Any] | None] = {
-        "debug": {"verbosity": "normal", "sampling_initial": 5, "sampling_thereafter": 20}
-    }
-    """Exporters as in the collector's own configuration, by component id."""
+    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+    """Their namespace."""
+    pod_labels: Annotated[dict[str, str], Field(min_length=1)]
+    """Their labels."""
+
+
+class Telemetry(Strict):
+    """Where the OpenTelemetry Collector's metrics go."""
+
+    exporters: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+(/[A-Za-z0-9_.-]+)?$")], dict[str, Any] | None] = (
+        DEFAULT_EXPORTERS
+    )
+    """Exporters as in the collector's own configuration, by component id. Each `prometheus` gets its port on the
+    Service `otel-collector`; `debug` writes every metric to the log, gigabytes a day."""
+    scrapers: list[Scraper] = []
+    """Pods that the network policy lets read the `prometheus` exporters; none without it."""
+
+    @field_validator("exporters")
+    @classmethod
+    def _can_be_reached(cls, value: dict[str, dict[str, Any] | None]) -> dict[str, dict[str, Any] | None]:
+        if not value:
+            raise ValueError("is empty; write at least one, such as {prometheus: {endpoint: 0.0.0.0:8889}}")
+        scraped_ports(value)
+        return value
 
     @model_validator(mode="after")
-    def _some_exporter(self) -> Self:
-        if not self.exporters:
-            raise ValueError("exporters is empty; write at least one, such as {debug: {}}")
+    def _scrapers_find_something(self) -> Self:
+        if self.scrapers and not scraped_ports(self.exporters):
+            raise ValueError("scrapers: no exporter is prometheus; write exporters.prometheus or remove it")
         return self
 
 
@@ -440,6 +457,9 @@ class Settings(Strict):
     ] = Local()
     expose_admin: bool = False
     """Routes whisper-admin. and storage-admin.: tasks, threads and metrics without any authentication."""
+    log_requests: bool = False
+    """Whisper and Storage log each request: the client's address, and with each message the recipient's account id. For
+    debugging alone: who reads these logs, or their backups, learns who writes to whom."""
     images: Images = Images()
     redis: Redis = Redis()
     scaling: dict[ScaledName, Scale] = {}
@@ -449,7 +469,7 @@ class Settings(Strict):
     secrets: dict[str, SecretSetting] = {}
     """By the secret's name (docs/configuration.md)."""
     turn: Turn | None = None
-    """Without it calls get no relay."""
+    """Without it calls have no relay: they connect where the two devices reach each other directly."""
     telemetry: Telemetry = Telemetry()
     registration: Annotated[DevelopmentRegistration | ExternalRegistration, Field(discriminator="kind")] = (
         DevelopmentRegistration()
@@ -479,6 +499,17 @@ class Settings(Strict):
     def scale(self, name: ScaledName) -> Scale:
         """How many pods a service has."""
         return self.scaling.get(name, Scale())
+
+    @property
+    def redis_replicas(self) -> int:
+        """How many replicas each master of the Redis Cluster has."""
+        wanted = self.redis.replicas_per_master
+        return int(isinstance(self.target, Cloud)) if wanted is None else wanted
+
+    @property
+    def redis_nodes(self) -> int:
+        """Pods of the Redis Cluster."""
+        return self.redis.masters * (1 + self.redis_replicas)
 
     def secret(self, name: str) -> SecretSetting:
         """What is set about a secret."""
@@ -543,6 +574,19 @@ class Settings(Strict):
                 raise ValueError(
                     f"secrets.cdn0-{signer}-secret-key.activeEpoch: AWS keeps two keys; write {made.epoch - 1} or more"
                 )
+
+    @model_validator(mode="after")
+    def _collector_has_exporters(self) -> Self:
+        """Another image of the collector may have others."""
+        for name in self.telemetry.exporters if "otel-collector" not in self.images.overrides else ():
+            kind = name.partition("/")[0]
+            if kind in WITHOUT_METRICS:
+                raise ValueError(f"telemetry.exporters.{name}: takes no metrics; remove it")
+            if kind not in EXPORTERS:
+                raise ValueError(
+                    f"telemetry.exporters.{name}: the collector has no such exporter;{_suggest(kind, EXPORTERS)}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _registration_is_not_ours(self) -> Self:

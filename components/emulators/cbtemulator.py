@@ -59,7 +59,7 @@ class Cbtemulator(Component):
                             ports=(Port(name="grpc", number=PORT),),
                             disks=(DiskMount(disk=args.disk.name, path=FOLDER),),
                             probes=Probes(startup=listening, readiness=listening, liveness=listening),
-                            resources=Resources(cpu="50m", memory="128Mi", memory_limit="512Mi"),
+                            resources=Resources(cpu="20m", memory="64Mi", memory_limit="512Mi"),
                         ),
                     ),
                 ),

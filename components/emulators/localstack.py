@@ -48,7 +48,7 @@ class LocalStackArgs:
     seed: dict[str, Any]
     disk: Disk | None = None
     objects: str = "2Gi"
-    memory: tuple[str, str] = field(default=("512Mi", "2Gi"))
+    memory: tuple[str, str] = field(default=("736Mi", "2Gi"))
 
 
 class LocalStack(Component):
@@ -108,7 +108,7 @@ class LocalStack(Component):
                                 startup_budget=300,
                                 timeout=10,
                             ),
-                            resources=Resources(cpu="250m", memory=args.memory[0], memory_limit=args.memory[1]),
+                            resources=Resources(cpu="150m", memory=args.memory[0], memory_limit=args.memory[1]),
                         ),
                     ),
                 ),

@@ -190,7 +190,7 @@ class Cdn3(Component):
             disks=self._args.uploads.mounts,
             scratch={**self._args.uploads.scratch, LOG_PIPE.rpartition("/")[0]: "1Mi"},
             probes=Probes(startup=listening, readiness=listening, liveness=listening),
-            resources=Resources(cpu="100m", memory="64Mi", memory_limit="256Mi"),
+            resources=Resources(cpu="50m", memory="48Mi", memory_limit="256Mi"),
             stop_delay=5,
         )
 
@@ -218,7 +218,7 @@ class Cdn3(Component):
             files=(program, key),
             disks=self._reading(),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
-            resources=Resources(cpu="20m", memory="64Mi", memory_limit="192Mi"),
+            resources=Resources(cpu="20m", memory="48Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
             stop_delay=10,
         )
@@ -246,7 +246,7 @@ class Cdn3(Component):
             ),
             files=(program,),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
-            resources=Resources(cpu="50m", memory="96Mi", memory_limit="256Mi"),
+            resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi"),
             stop_delay=5,
         )
 
@@ -273,7 +273,7 @@ class Cdn3(Component):
             files=(program,),
             disks=self._args.uploads.mounts,
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
-            resources=Resources(cpu="10m", memory="64Mi", memory_limit="192Mi"),
+            resources=Resources(cpu="10m", memory="48Mi", memory_limit="192Mi"),
         )
 
     def _download(self, program: Files) -> Container:
@@ -298,6 +298,6 @@ class Cdn3(Component):
             files=(program,),
             disks=self._reading(),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
-            resources=Resources(cpu="50m", memory="96Mi", memory_limit="256Mi"),
+            resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi", busy=("50m", "96Mi")),
             stop_delay=5,
         )

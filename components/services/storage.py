@@ -29,6 +29,7 @@ class StorageArgs:
     bigtable: Bigtable
     cdn0: Bucket
     scale: Scale
+    log_requests: bool
 
 
 class Storage(Component):
@@ -45,6 +46,7 @@ class Storage(Component):
                 **args.bigtable.tables,
             },
             "cdn": {"bucket": args.cdn0.name, "region": args.cdn0.region},
+            "server": java.request_log(args.log_requests),
         }
         config = Files(
             f"{name}-config",

@@ -1,4 +1,4 @@
-"""The OpenTelemetry Collector: StatsD and OTLP in, metrics out to where the operator says."""
+"""The OpenTelemetry Collector: StatsD and OTLP in; metrics out to who scrapes them, or to where the operator says."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +20,14 @@ STATSD_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, HEALTH_PORT = 8125, 4317, 4318, 131
 
 @dataclass(frozen=True, kw_only=True)
 class CollectorArgs:
-    """`exporters` as in the collector's configuration; they may hold credentials, so the file is a Secret."""
+    """`exporters` as in the collector's configuration; they may hold credentials, so the file is a Secret.
+
+    `ports` are those of the exporters that are scraped.
+    """
 
     platform: Platform
     exporters: Mapping[str, Any]
+    ports: Mapping[str, int]
     internet: tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -44,6 +48,7 @@ class Collector(Component):
             self.child,
         )
         health = Check(port="health", path="/")
+        scraped = [Port(name=f"metrics-{number}", number=number) for _, number in sorted(args.ports.items())]
         self._workload = Workload(
             name,
             WorkloadArgs(
@@ -60,11 +65,12 @@ class Collector(Component):
                                 Port(name="statsd", number=STATSD_PORT, protocol="UDP"),
                                 Port(name="otlp-grpc", number=OTLP_GRPC_PORT),
                                 Port(name="otlp-http", number=OTLP_HTTP_PORT),
+                                *scraped,
                                 Port(name="health", number=HEALTH_PORT, published=False),
                             ),
                             files=(config,),
                             probes=Probes(startup=health, readiness=health, liveness=health),
-                            resources=Resources(cpu="50m", memory="128Mi", memory_limit="512Mi"),
+                            resources=Resources(cpu="25m", memory="128Mi", memory_limit="512Mi"),
                         ),
                     ),
                 ),
@@ -73,6 +79,8 @@ class Collector(Component):
             self.child,
         )
         self.members = (self._workload.member,)
+        self.scraped = tuple(self._workload.endpoint(port.name) for port in scraped)
+        """Where the metrics are to be read."""
         statsd = self._workload.endpoint("statsd")
         self.telemetry = Telemetry(access=Access(egress=(statsd,)), host=statsd.host, port=statsd.port)
         self.register_outputs({})

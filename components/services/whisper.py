@@ -32,7 +32,7 @@ from components.text import merged, nested, yaml_of
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES, DYNAMIC_CONFIG_OBJECT
 from config.schema.secrets import PLAIN_VALUES
 from config.services import java as jvm
-from config.services.whisper import ADMIN_PORT, CONSTANTS, HTTP_PORT, UNROUTABLE, WORKER_THREADS
+from config.services.whisper import ADMIN_PORT, CONSTANTS, HTTP_PORT, NO_RELAY, WORKER_THREADS
 
 CONFIG = "/usr/share/signal/dev.yml"
 BUNDLE = "/usr/share/signal/secrets-bundle.yml"
@@ -92,6 +92,7 @@ class WhisperArgs:
     scale: Scale
     persister_scale: Scale
     drain_seconds: int
+    log_requests: bool
 
 
 class Whisper(Component):
@@ -276,6 +277,7 @@ def _wired(args: WhisperArgs) -> dict[str, Any]:
     objects, cluster = args.objects, {"configurationUri": args.redis.uri}
     return {
         **_metrics(args.telemetry),
+        "server": java.request_log(args.log_requests),
         "dynamoDbClient": {"region": args.dynamodb.region},
         "dynamoDbTables": nested(args.dynamodb.tables),
         "pagedSingleUseKEMPreKeyStore": {
@@ -328,8 +330,8 @@ def _metrics(telemetry: Telemetry) -> dict[str, Any]:
 
 
 def _turn(server: tuple[str, int, int] | None) -> dict[str, Any]:
-    """Addresses of a TURN server; without one, of none: the name is resolved when a client asks, not before."""
-    host, port, tls_port = server or (UNROUTABLE, 3478, 0)
+    """Addresses of a TURN server."""
+    host, port, tls_port = server or (NO_RELAY, 3478, 0)
     plain = ["turn:{}:%d" % port, "turn:{}:%d?transport=tcp" % port]  # noqa: UP031 - {} is the address
     urls = [*plain, *(["turns:{}:%d?transport=tcp" % tls_port] if tls_port else [])]  # noqa: UP031
     return {

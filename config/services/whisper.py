@@ -39,6 +39,11 @@ second three of seven starts on a very busy machine ended so."""
 UNROUTABLE = "unused.invalid"
 """A host name that never resolves (RFC 2606), for features that have no server here."""
 
+NO_RELAY = "localhost"
+"""The TURN server where there is none. Whisper resolves the name for each client that asks, and answers 503 when it
+does not resolve; without an answer a client cannot call. This one is in every pod's hosts file and leads a client to
+itself: no credential leaves the device, nothing answers, and the call goes on without a relay."""
+
 CONSTANTS: dict[str, Any] = {
     "logging": {
         "level": "INFO",

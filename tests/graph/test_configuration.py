@@ -115,10 +115,12 @@ def test_upload_urls_are_public(stack: Stack) -> None:
     assert whisper(stack)["tus"]["uploadUri"] == stack.recording.outputs["urls"]["cdn3"]
 
 
-def test_without_a_turn_server_no_address_is_given_out(stack: Stack) -> None:
+def test_without_a_turn_server_clients_get_an_answer_that_leads_nowhere(stack: Stack) -> None:
+    """A name that Whisper cannot resolve makes /v2/calling/relays answer 503, and clients then end the call."""
     turn = whisper(stack)["turn"]["coturn"]
-    assert turn["hostname"].endswith(".invalid")
-    assert "svc" not in json.dumps(turn)
+    assert turn["hostname"] == "localhost"
+    assert turn["urls"] == [url % "localhost" for url in turn["urlsWithIps"]]
+    assert "turn:%s:3478" in turn["urlsWithIps"]
 
 
 def test_a_turn_server_of_the_operators_is_named_consistently() -> None:
@@ -133,6 +135,36 @@ def test_a_turn_server_of_the_operators_is_named_consistently() -> None:
     assert [url % "192.0.2.1" for url in turn["urlsWithIps"]] == [
         url.replace("turn.example.org", "192.0.2.1") for url in turn["urls"]
     ]
+
+
+def request_logs(stack: Stack) -> list[dict[str, Any]]:
+    """The appenders of every file of Dropwizard's that some pod reads; without a word it has one."""
+    servers = []
+    for mounted in stack.files():
+        loaded = yaml.safe_load(mounted.text) if mounted.path.endswith((".yml", ".yaml")) else None
+        if isinstance(loaded, dict) and "applicationConnectors" in loaded.get("server", {}):
+            servers.append(loaded["server"].get("requestLog", {"appenders": ["the default"]})["appenders"])
+    return servers
+
+
+def test_no_service_logs_who_writes_to_whom(stack: Stack) -> None:
+    """A request log has the client's address, and the recipient's account id in the path of each message."""
+    logs = request_logs(stack)
+    assert len(logs) >= 9
+    assert all(appenders == [] for appenders in logs)
+    assert not whisper(stack).get("logMessageDeliveryLoops")
+    assert [message.text for message in stack.recording.messages] == []
+    collector = yaml.safe_load(stack.file("otel-collector", "/etc/otelcol-contrib/config.yaml"))
+    assert set(collector["service"]["pipelines"]["metrics"]["exporters"]) == {"prometheus"}
+
+
+def test_requests_are_logged_when_asked_for_and_a_warning_says_what_that_shows() -> None:
+    stack = Stack(recorded({**configuration("dev"), "flatline:logRequests": "true"}))
+    assert all(appenders == [{"type": "console"}] for appenders in request_logs(stack))
+    (message,) = stack.recording.messages
+    assert message.severity == "warning"
+    assert "flatline:logRequests" in message.text
+    assert "addresses of clients" in message.text
 
 
 def certificates(stack: Stack) -> tuple[x509.Certificate, x509.Certificate]:

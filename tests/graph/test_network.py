@@ -143,6 +143,40 @@ def test_a_way_out_is_opened_only_for_whom_it_was_asked(name: str) -> None:
     assert with_way == {name}
 
 
+def metrics(**telemetry: object) -> Stack:
+    return Stack(recorded({**configuration("dev"), "flatline:telemetry": json.dumps(telemetry)}))
+
+
+def test_metrics_are_open_to_the_scrapers_that_are_named_and_to_nobody_else(stack: Stack) -> None:
+    callers = {caller for caller, callee, port in edges(stack, "ingress") if (callee, port) == ("otel-collector", 8889)}
+    assert callers == set()
+    prometheus = {"namespace": "monitoring", "podLabels": {"app.kubernetes.io/name": "prometheus"}}
+    named = metrics(scrapers=[prometheus, {"namespace": "other", "podLabels": {"app": "agent"}}])
+    assert {edge for edge in edges(named, "ingress") if edge[2] == 8889} == {
+        ("monitoring", "otel-collector", 8889),
+        ("other", "otel-collector", 8889),
+    }
+    assert "otel-collector" not in {caller for caller, _, _ in edges(named, "egress")}
+
+
+@pytest.mark.parametrize(
+    "exporters",
+    [
+        {"prometheus": {"endpoint": "0.0.0.0:8889"}},
+        {"debug": None, "prometheus/own": {"endpoint": ":9464"}, "prometheus": {"endpoint": "[::]:9465"}},
+    ],
+)
+def test_an_exporter_that_is_scraped_has_its_port_everywhere(exporters: dict[str, dict[str, str] | None]) -> None:
+    ports = {int(each["endpoint"].rpartition(":")[2]) for each in exporters.values() if each}
+    stack = metrics(exporters=exporters, scrapers=[{"namespace": "monitoring", "podLabels": {"app": "prometheus"}}])
+    (container,) = stack.pod("otel-collector").spec["containers"]
+    service = {port["port"]: port for port in stack.get("Service", "otel-collector")["spec"]["ports"]}
+    for number in ports:
+        (port,) = (each for each in container["ports"] if each["containerPort"] == number)
+        assert service[number]["targetPort"] == port["name"]
+        assert ("monitoring", "otel-collector", number) in edges(stack, "ingress")
+
+
 def test_a_registration_service_of_the_operators_replaces_ours() -> None:
     settings = {"kind": "external", "service": "verifier", "namespace": "numbers", "podLabels": {"app": "verifier"}}
     stack = Stack(recorded({**configuration("dev"), "flatline:registration": json.dumps(settings)}))

@@ -1,4 +1,4 @@
-"""What pods ask for and may take: the heaps of Java, and what a killed one leaves."""
+"""What pods ask for and may take: the heaps of Java, what a killed one leaves, and whether a small machine has room."""
 
 import re
 import shutil
@@ -12,7 +12,8 @@ import pytest
 
 from tests.graph.stack import Object, Pod, Stack, configuration, load, recorded
 from tests.graph.test_cloud_stack import VARIANTS, changed
-from tests.graph.test_operation import mebibytes, memory, variables
+from tests.graph.test_hardening import replicas
+from tests.graph.test_operation import mebibytes, memory, servers, variables
 
 REST = {"whisper": 385, "whisper-persister": 260, "storage": 125, "registration": 385}
 """MiB outside of the heap, as measured; registration's is an assumption. Clean-ups are the persister's program."""
@@ -23,7 +24,7 @@ OPTIONS = {
     "exposeAdmin": "true",
     "turn": '{"host": "turn.example.org", "tlsPort": 5349}',
     "scaling": '{"whisper": {"replicas": 2, "maxReplicas": 4}, "storage": {"maxReplicas": 3}, "cdn0": {"replicas": 2}}',
-    "redis": '{"masters": 4, "replicasPerMaster": 2, "memory": "2Gi"}',
+    "redis": '{"masters": 4, "replicasPerMaster": 2, "memory": "1Gi"}',
 }
 """Settings of a local stack that change what its pods need."""
 
@@ -139,3 +140,70 @@ def test_java_clears_what_a_killed_one_left_behind(any_stack: Stack, tmp_path: P
             check=True,
         )
         assert done.stdout == "", "the command runs, and finds nothing"
+
+
+# --- what a small machine has room for --------------------------------------------------------------------
+
+Request = tuple[int, int]
+"""Thousandths of a core, and MiB."""
+
+STACK: Request = (1000, 3072)
+NODE: Request = (2000, 3900)
+"""What k3s leaves to pods of two cores and 4 GiB."""
+
+K3S: Request = (200, 140)
+"""CoreDNS and metrics-server; Traefik and the volume provisioner request nothing."""
+
+OBJECT_STORE: Request = (20, 96)
+"""What takes the place of the second LocalStack."""
+
+
+def requested(pod: Pod) -> Request:
+    """As the scheduler counts: all containers together, or the largest of those that run before them."""
+    if pod.labels["app.kubernetes.io/name"] == "cdn0-store":
+        return OBJECT_STORE
+    before = [_request(container) for container in pod.spec.get("initContainers", ())]
+    together = [_request(container) for container in pod.spec["containers"]]
+    assert not any("restartPolicy" in container for container in pod.spec.get("initContainers", ())), "none stays"
+    cores, mib = (max(sum(r[i] for r in together), *(r[i] for r in before), 0) for i in (0, 1))
+    return cores, mib
+
+
+def _request(container: Object) -> Request:
+    requests = container["resources"]["requests"]
+    assert requests["cpu"].endswith("m")
+    return int(requests["cpu"][:-1]), mebibytes(requests["memory"])
+
+
+def steady(stack: Stack) -> Request:
+    """Everything that always runs. What ends (seeds, clean-ups) is counted on top of it, one at a time."""
+    counted = [(replicas(stack, pod.owner), requested(pod)) for pod in servers(stack)]
+    return sum(n * r[0] for n, r in counted), sum(n * r[1] for n, r in counted)
+
+
+def test_the_default_stack_asks_for_one_core_and_three_gibibytes() -> None:
+    cores, mib = steady(load("dev"))
+    assert cores <= STACK[0]
+    assert mib <= STACK[1]
+
+
+def test_any_one_more_pod_fits_beside_it_on_a_node_of_two_cores_and_four_gibibytes() -> None:
+    """A clean-up, a seed, or the second pod of a Deployment that rolls."""
+    stack = load("dev")
+    always = steady(stack)
+    for pod in stack.pods():
+        for used, beside, more, there in zip(always, K3S, requested(pod), NODE, strict=True):
+            assert used + beside + more <= there, pod.name
+
+
+def test_a_local_redis_cluster_has_three_masters_alone_and_a_cloud_s_has_replicas() -> None:
+    assert load("dev").get("StatefulSet", "redis")["spec"]["replicas"] == 3
+    in_cloud = _stack("prod web identity")
+    assert in_cloud.get("StatefulSet", "redis")["spec"]["replicas"] == 6
+    asked = Stack(recorded({**configuration("dev"), "flatline:redis": '{"replicasPerMaster": 1}'}))
+    assert asked.get("StatefulSet", "redis")["spec"]["replicas"] == 6
+    for stack in (load("dev"), in_cloud, asked):
+        nodes = stack.get("StatefulSet", "redis")["spec"]["replicas"]
+        (membership,) = stack.pod("redis-membership").spec["containers"]
+        given = variables(membership)
+        assert int(given["REDIS_MASTERS"]) * (1 + int(given["REDIS_REPLICAS_PER_MASTER"])) == nodes

@@ -375,6 +375,36 @@ def test_a_spare_replica_becomes_a_master_and_keeps_nothing_of_its_old_keys(tmp_
         assert load.errors == []
 
 
+@pytest.mark.parametrize("in_order", [True, False])
+def test_replicas_are_given_up_without_losing_a_write(tmp_path: Path, in_order: bool) -> None:
+    """A stack of three masters with a replica each becomes one of masters alone, one of whose pods is to go.
+
+    In order, the pods go once the membership program is ready; else at once, held by their preStop steps.
+    """
+    with skip_if_missing():
+        binaries = redis_binaries()
+    with Lab(tmp_path, binaries) as lab:
+        cluster = Cluster(lab)
+        cluster.deploy_membership(3, 1)
+        cluster.scale_out(6)
+        cluster.wait_whole(1, 2 * HEAL_SECONDS)
+        with cluster.nodes[4].client() as client:
+            client("CLUSTER", "FAILOVER")
+        wait_until(lambda: "redis-4" in cluster.masters(), HEAL_SECONDS, "a master beyond the third pod")
+        cluster.wait_whole(1, HEAL_SECONDS)
+        with Load(cluster, "fewer") as load:
+            wait_until(lambda: len(load.acknowledged) > 200, HEAL_SECONDS, "some writes")
+            if in_order:
+                cluster.deploy_membership(3, 0)
+                wait_until(lambda: membership_says(cluster.membership, "readyz"), 30, "no slots beyond")
+                cluster.scale_in(3)
+            else:
+                together([lambda: "".join(cluster.scale_in(3)), lambda: cluster.deploy_membership(3, 0).name])
+            cluster.wait_whole(0, 2 * HEAL_SECONDS)
+        assert set(cluster.masters()) == {"redis-0", "redis-1", "redis-2"}
+        assert Ledger(cluster).lost(load) == {}
+
+
 def test_stand_alone_redis(lab: Lab) -> None:
     pod = lab.pod("redis-pubsub", pubsub_container(lab))
     pod.start()

@@ -68,7 +68,7 @@ def test_the_stack_becomes_ready_and_applying_it_again_changes_nothing(
     assert set(claims(cluster)) == {"database", "groups", "attachments", *(f"data-redis-{n}" for n in range(6))}
     jobs = cluster.get("jobs", "flatline")
     assert [job["status"]["succeeded"] for job in jobs] == [1]
-    assert len(pods(cluster)["redis"]) == 6
+    assert len(pods(cluster)["redis"]) == 3
 
 
 def test_pod_security_is_enforced(deployed_stack: tuple[Kubernetes, Path, Changes]) -> None:
@@ -127,7 +127,7 @@ def test_changes_roll_only_what_they_concern_and_volumes_stay(own_kubernetes: Ku
 
     smaller = larger | {"redis": '{"masters": 3}'}
     deploy(cluster, rendered(tmp_path / "smaller", **smaller)[0])
-    assert len(pods(cluster)["redis"]) == 6
+    assert len(pods(cluster)["redis"]) == 3
     assert len(claims(cluster)) == len(volumes) + 2, "the volumes of nodes that went are kept"
 
 

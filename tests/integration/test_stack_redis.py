@@ -101,7 +101,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory, worker_number: int) -> Itera
         made = Pods(tmp_path_factory.mktemp("redis") / "pods", load("dev"), worker_number)
     with made as pods:
         replicas = pods.stack.get("StatefulSet", "redis")["spec"]["replicas"]
-        assert replicas == 6
+        assert replicas == 3
         membership = pods.pod("redis-membership")
         with skip_if_missing():
             membership.start()

@@ -5,7 +5,7 @@ import re
 import socket
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -37,7 +37,7 @@ def gauge(name: str, value: int) -> bytes:
 def test_statsd_and_otlp_come_out_of_the_exporter(collector: Callable[..., Collector], tmp_path: Path) -> None:
     require_private_namespace()
     (port,) = free_ports(1)
-    exporters = {"debug": {"verbosity": "detailed"}, "prometheus": {"endpoint": f"127.0.0.1:{port}"}}
+    exporters = {"debug": {"verbosity": "detailed"}, "prometheus": {"endpoint": f"0.0.0.0:{port}"}}
     _, recording = rendered(tmp_path / "dev", telemetry=json.dumps({"exporters": exporters}))
     running = collector(Stack(recording).file("otel-collector", CONFIG))
     assert read("http://127.0.0.1:13133/")
@@ -59,7 +59,49 @@ def test_statsd_and_otlp_come_out_of_the_exporter(collector: Callable[..., Colle
     assert "Name: chat.messages" in running.output()
 
 
-def test_the_default_configuration_starts(collector: Callable[..., Collector]) -> None:
+INTERVAL, DAY = "10s", 8640
+"""How often StatsD's receiver hands on what it has added up, and how often that is in a day."""
+
+ROUNDS = 12
+
+
+def idle(sender: str) -> Iterator[bytes]:
+    """What a JVM with nothing to do sends in an interval, many gauges of its own first: a datagram for each ten."""
+    lines = [f"jvm.gauge{i}:1|g|#sender:{sender}" for i in range(150)]
+    lines += [f"jobs.run{i}:1|c|#sender:{sender}" for i in range(20)]
+    lines += [f"jobs.time{i}:20|ms|#sender:{sender}" for i in range(20)]
+    for i in range(0, len(lines), 10):
+        yield "\n".join(lines[i : i + 10]).encode()
+
+
+def beats(metrics: str) -> int:
+    """A counter that moves when an interval has ended."""
+    found = re.search(r"^day_beat_total(?:\{.*\})? (\d+)$", read(metrics), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def test_an_idle_day_leaves_less_than_a_megabyte_in_the_log(collector: Callable[..., Collector]) -> None:
+    """An interval is shortened, not the day's number of them; each is scraped, which is more often than usual."""
+    require_private_namespace()
+    configuration = load("dev").file("otel-collector", CONFIG)
+    assert f"aggregation_interval: {INTERVAL}" in configuration
+    running = collector(configuration.replace(f"aggregation_interval: {INTERVAL}", "aggregation_interval: 500ms"))
+    metrics, client = "http://127.0.0.1:8889/metrics", socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sizes, at = [], 0
+    with client:
+        for _ in range(ROUNDS):
+            for datagram in (*idle("whisper"), *idle("persister"), b"day.beat:1|c"):
+                client.sendto(datagram, ("127.0.0.1", 8125))
+            wait_until(lambda before=at: beats(metrics) > before, 30, "the interval to end")
+            at = beats(metrics)
+            sizes.append(len(running.output()))
+    assert 'sender="persister"' in read(metrics), "it arrived"
+    first, last = sizes[1], sizes[-1]
+    assert first + (last - first) / (ROUNDS - 2) * DAY < 1_000_000
+
+
+def test_the_default_configuration_is_scraped_and_says_nothing_of_errors(collector: Callable[..., Collector]) -> None:
     require_private_namespace()
     running = collector(load("dev").file("otel-collector", CONFIG))
+    assert read("http://127.0.0.1:8889/metrics") is not None
     assert "error" not in running.output().lower()

@@ -75,7 +75,39 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("an upload that fills the volume", {"cdn": {"maxAttachmentSize": "10Gi"}}, "flatline", "larger volume"),
     ("attachments gone before messages", {"cdn": {"retentionDays": 30}}, "cdn.retentionDays", "31 or more"),
     ("credentials for days", {"cdn": {"credentialMaxAgeHours": 48}}, "credentialMaxAgeHours", "24 or less"),
-    ("no exporter", {"telemetry": {"exporters": {}}}, "flatline:telemetry", "{debug: {}}"),
+    ("no exporter", {"telemetry": {"exporters": {}}}, "flatline:telemetry", "{prometheus: {endpoint"),
+    ("an unknown exporter", {"telemetry": {"exporters": {"promtheus/a": {}}}}, "promtheus/a", "mean prometheus?"),
+    ("an exporter of traces", {"telemetry": {"exporters": {"zipkin": {}}}}, "exporters.zipkin", "no metrics"),
+    (
+        "an exporter that nobody reaches",
+        {"telemetry": {"exporters": {"prometheus": {"endpoint": "localhost:8889"}}}},
+        "flatline:telemetry.exporters",
+        "such as 0.0.0.0:8889",
+    ),
+    (
+        "an exporter without an address",
+        {"telemetry": {"exporters": {"prometheus": None}}},
+        "flatline:telemetry.exporters",
+        "such as 0.0.0.0:8889",
+    ),
+    (
+        "an exporter on the port of another",
+        {"telemetry": {"exporters": {"prometheus": {"endpoint": ":9000"}, "prometheus/b": {"endpoint": ":9000"}}}},
+        "prometheus/b.endpoint",
+        "write another one",
+    ),
+    (
+        "an exporter on the port of the health check",
+        {"telemetry": {"exporters": {"prometheus": {"endpoint": ":13133"}}}},
+        "prometheus.endpoint",
+        "write another one",
+    ),
+    (
+        "a scraper of nothing",
+        {"telemetry": {"exporters": {"debug": None}, "scrapers": [{"namespace": "a", "podLabels": {"b": "c"}}]}},
+        "flatline:telemetry",
+        "write exporters.prometheus",
+    ),
     ("no network", {"egress": {"whisper": [{"cidr": "x", "ports": [443]}]}}, "whisper.0.cidr", "CIDR form"),
     ("host bits", {"egress": {"whisper": [{"cidr": "10.0.0.1/8", "ports": [443]}]}}, "cidr", "CIDR form"),
     ("a port out of range", {"egress": {"whisper": [{"cidr": "10.0.0.0/8", "ports": [0]}]}}, "ports.0", "1 or more"),
@@ -206,7 +238,7 @@ def test_an_empty_configuration_is_complete() -> None:
     assert settings.domain == "flatline.internal"
     assert settings.emulator_namespace == "flatline-emulators"
     assert not settings.expose_admin
-    assert settings.redis.nodes == 6
+    assert settings.redis_nodes == 3
     assert settings.images.moving() == ("whisper", "storage", "registration")
 
 
@@ -410,3 +442,10 @@ def test_random_values_are_taken() -> None:
         assert not provided.is_predictable(secrets.token_bytes(32))
         assert not provided.is_predictable(secrets.token_hex(32).encode(), share=0.5)
         assert not provided.is_predictable(base64.b64encode(secrets.token_bytes(32)), share=0.5)
+
+
+def test_another_image_of_the_collector_may_have_other_exporters() -> None:
+    overrides = {"otel-collector": "registry.example.org/collector:1.2.3"}
+    config = {"telemetry": {"exporters": {"ours": None}}, "images": {"overrides": overrides}}
+    settings = load({f"flatline:{key}": json.dumps(value) for key, value in config.items()})
+    assert set(settings.telemetry.exporters) == {"ours"}

@@ -67,7 +67,7 @@ kubernetes_object(
     NAMESPACES[0],
     {
         "spec": {
-            "replicas": settings.redis.nodes,
+            "replicas": settings.redis_nodes,
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim("2Gi")}],
         }
     },

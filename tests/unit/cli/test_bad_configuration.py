@@ -69,6 +69,10 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "a key with dots": ("flatline:target.context: k3s", ("flatline:target.context", "{context: <value>}")),
     "a provider's key": ("kubernetes:context: my-k3s", ("kubernetes:context", "write flatline:target.context")),
     "memory without room": ("flatline:redis: { memory: 16Gi }", ("redis.memory", "twice its size")),
+    "an unknown exporter": (
+        "flatline:telemetry: {exporters: {otlphtp: {}}}",
+        ("telemetry.exporters.otlphtp", "did you mean otlphttp?"),
+    ),
     "a dynamic configuration key": (
         "flatline:whisper: {dynamicConfig: {captchas: {}}}",
         ("flatline:whisper.dynamicConfig.captchas", "did you mean captcha?"),

@@ -70,6 +70,12 @@ def test_the_stack_file_s_context_is_in_the_commands(checkout: Checkout) -> None
     assert "  kubectl --context 'my k3s' apply --server-side" in said
 
 
+def test_logs_of_requests_are_warned_of(whole: Checkout) -> None:
+    whole.configure({"logRequests": True})
+    for command in ("up", "render"):
+        assert "warning: flatline:logRequests is true" in whole.run(command).stderr
+
+
 def test_two_stacks_share_no_secret(whole: Checkout) -> None:
     whole.succeed("stack", "new", "home", "--domain", "chat.example.org")
     whole.succeed("up", "--stack", "home")
