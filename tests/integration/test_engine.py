@@ -1,79 +1,28 @@
-"""The program under the real Pulumi engine, on a real API server. Needs `pulumi` and three plugins on the PATH."""
+"""The program under the real Pulumi engine, on a real API server with simulated nodes."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.graph.stack import ROOT, configuration, recorded
+from tests.graph.stack import configuration, recorded
+from tests.integration.engine import Engine
+from tests.lab.fetch import skip_if_missing
 from tests.lab.kubernetes import Kubernetes
 
 pytestmark = pytest.mark.integration
 
-PROGRAMS = ("pulumi", *(f"pulumi-resource-{name}" for name in ("kubernetes", "random", "tls")))
-PASSPHRASE = "correct horse battery staple"
 PLAIN = ("result", "bcryptHash", "privateKeyPem", "privateKeyPemPkcs8", "privateKeyOpenssh")
 """Outputs of random and tls resources that are secret."""
 
 
-class Engine:
-    """Runs `pulumi` in a copy of the checkout, on a state and a cluster of its own."""
-
-    def __init__(self, folder: Path, cluster: Kubernetes) -> None:
-        self.checkout = folder / "checkout"
-        ignored = shutil.ignore_patterns(".git", "build", "state", ".venv", "__pycache__", ".*_cache")
-        shutil.copytree(ROOT, self.checkout, ignore=ignored)
-        (self.checkout / ".venv").symlink_to(sys.prefix)
-        stack_file = self.checkout / "Pulumi.dev.yaml"
-        lines = stack_file.read_text().splitlines(keepends=True)
-        stack_file.write_text("".join(line for line in lines if not line.startswith("encryptionsalt:")))
-        (folder / "backend").mkdir()
-        self._environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
-            "KUBECONFIG": str(cluster.kubeconfig),
-            "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}",
-            "PULUMI_HOME": str(folder / "home"),
-            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-            "PULUMI_ERROR_OUTPUT_STRING": "1",
-            "PULUMI_K8S_CLIENT_BURST": "300",
-            "PULUMI_K8S_CLIENT_QPS": "200",
-        }
-        self.run("stack", "init", "dev")
-
-    def run(self, *arguments: str, fails: bool = False) -> str:
-        command = ["pulumi", *arguments, "--non-interactive"]
-        done = subprocess.run(
-            command, cwd=self.checkout, env=self._environment, capture_output=True, text=True, timeout=600, check=False
-        )
-        assert bool(done.returncode) is fails, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
-        return done.stdout + done.stderr
-
-    def up(self) -> str:
-        return self.run("up", "--yes", "--skip-preview", "--stack", "dev")
-
-    def set(self, path: str, value: str) -> None:
-        self.run("config", "set", "--stack", "dev", "--path", path, value)
-
-    def state(self) -> dict[str, dict[str, Any]]:
-        """The resources of the state by URN, with what is encrypted left so."""
-        export = json.loads(self.run("stack", "export", "--stack", "dev"))
-        return {resource["urn"]: resource for resource in export["deployment"].get("resources", ())}
-
-
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, kubernetes: Kubernetes) -> Iterator[Engine]:
-    missing = [name for name in PROGRAMS if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)} on the PATH: no package registry carries them")
-    yield Engine(tmp_path_factory.mktemp("engine"), kubernetes)
+    with skip_if_missing():
+        made = Engine(tmp_path_factory.mktemp("engine"), kubernetes)
+    with made:
+        yield made
     kubernetes.delete_namespaces("flatline", "flatline-emulators", wait=False)
 
 

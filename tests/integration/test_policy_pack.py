@@ -1,7 +1,6 @@
 """The policy pack inside of its own environment, by the engine's protocol, and inside of the engine where it is."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from policies.check import from_recording
 from policies.model import Resource
 from policies.rules import RULES
 from tests.graph.stack import ROOT, load
+from tests.integration.engine import PASSPHRASE
+from tests.lab.engine import engine_environment
 from tests.lab.fetch import skip_if_missing
 from tests.lab.policy_pack import Pack, environment
 
@@ -157,15 +158,7 @@ class Preview:
         (self.program / ".venv").symlink_to(sys.prefix)
         settings = "name: flatline\nruntime: {name: python, options: {toolchain: pip, virtualenv: .venv}}\n"
         (self.program / "Pulumi.yaml").write_text(settings)
-        (folder / "backend").mkdir()
-        self._environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("PULUMI_")},
-            "PULUMI_BACKEND_URL": f"file://{folder / 'backend'}",
-            "PULUMI_HOME": str(folder / "home"),
-            "PULUMI_CONFIG_PASSPHRASE": "correct horse battery staple",
-            "PULUMI_SKIP_UPDATE_CHECK": "true",
-            "PULUMI_DISABLE_AUTOMATIC_PLUGIN_ACQUISITION": "true",
-        }
+        self._environment = {**engine_environment(folder), "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE}
         self._run("stack", "init", "dev")
 
     def __call__(self, *, length: int, config: str = CONFIG) -> tuple[int, str]:
@@ -184,12 +177,8 @@ class Preview:
 
 @pytest.fixture
 def preview(tmp_path: Path) -> Preview:
-    missing = [name for name in ("pulumi", "pulumi-resource-random") if shutil.which(name) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)} on the PATH: no package registry carries them")
     with skip_if_missing():
-        environment()
-    return Preview(tmp_path)
+        return Preview(tmp_path)
 
 
 def test_in_the_engine_a_mandatory_violation_blocks_and_an_advisory_does_not(preview: Preview) -> None:

@@ -95,7 +95,7 @@ def test_what_is_fetched_is_seen() -> None:
     """So that the test above is no test of nothing."""
     calls = Calls(lab_sources())
     assert {place[0] for place, asked in calls.fetching.items() if asked} == {
-        *("bigtable", "checkov", "kubernetes", "libsignal", "localstack", "otel", "policy_pack", "redis"),
+        *("bigtable", "checkov", "engine", "kubernetes", "libsignal", "localstack", "otel", "policy_pack", "redis"),
         *("traefik", "traefik_crds", "tus"),
     }
 

