@@ -15,7 +15,22 @@ from config.settings import Settings, SettingsError, load
 
 LEGAL_DURATIONS: tuple[str, ...] = ("PT1S", "P1D", "PT0.001S", "P1DT2H3M4.5S", "PT36H", "P10000D", "PT1M0S")
 
-DURATIONS: tuple[str, ...] = ("P1DT", "P", "PT", "PT0S", "P0D", "P0DT0H0M0S", "pt1s", "PT1", "PT-1S", "-PT1S", "1D", "P1W", "P1M", "P1Y")
+DURATIONS: tuple[str, ...] = (
+    "P1DT",
+    "P",
+    "PT",
+    "PT0S",
+    "P0D",
+    "P0DT0H0M0S",
+    "pt1s",
+    "PT1",
+    "PT-1S",
+    "-PT1S",
+    "1D",
+    "P1W",
+    "P1M",
+    "P1Y",
+)
 DURATIONS += (
     "PT1.1H",
     "PT1S1M",
