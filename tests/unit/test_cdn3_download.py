@@ -717,17 +717,18 @@ def test_slow_clients_are_served_and_stalled_ones_dropped(tmp_path: Path) -> Non
 
 def test_a_client_that_goes_on_below_the_floor_is_dropped(tmp_path: Path) -> None:
     """It takes bytes all the time, and has begun fast."""
-    with serving(tmp_path, *FLOOR) as server, server.client(receive_buffer=4096) as dripping:
+    floor = ("--min-rate", "999999", "--grace-seconds", "3", "--idle-seconds", "3")
+    with serving(tmp_path, *floor) as server, server.client(receive_buffer=4096) as dripping:
         key = put(server.uploads, bytes(64 * MIB))
         dripping.send(BASE + key)
         dripping.head()
         dripping.body(16 * MIB)
 
         def dropped() -> bool:
-            dripping.body(8 * 1024)
+            dripping.body(32 * 1024)
             return not server.open_files()
 
-        wait_until(dropped, 10, "dropped")
+        wait_until(dropped, 30, "dropped")
         server.process.terminate()
         assert server.process.wait(10) == 0
         assert events(server.process)[-1]["slow"] == 1
