@@ -5,12 +5,14 @@ import pulumi
 from cli import under_engine
 from components.backend import providers
 from components.flatline import Flatline, FlatlineArgs
+from config.installation import stack_label
 from config.settings import Settings
 
 with under_engine.mistakes_as_lines():
     settings = Settings.of_stack()
     under_engine.check_cluster(settings.target.context)
     under_engine.check_secrets()
-    flatline = Flatline("flatline", FlatlineArgs(settings=settings), providers(settings))
+    stack = stack_label(pulumi.get_project(), pulumi.get_stack())
+    flatline = Flatline("flatline", FlatlineArgs(settings=settings, stack=stack), providers(settings))
 for name, value in flatline.outputs.items():
     pulumi.export(name, value)

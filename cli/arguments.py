@@ -129,6 +129,14 @@ def _context(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _confirm(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--confirm",
+        metavar="STACK",
+        help="the stack's name, instead of asking, where pins, host names or the authority change",
+    )
+
+
 def _format(command: argparse.ArgumentParser) -> None:
     command.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
 
@@ -149,6 +157,8 @@ def _up(commands: _Subparsers) -> None:
 
         A cluster is named by --context, by flatline:target.context in the stack's file, or by typing its name when
         asked. Without a name no cluster is looked at. Secrets are made once and kept, encrypted, between runs.
+        Secrets that are missing or older than what was made with them end it, and it asks before pins, host names or
+        the authority change: type the stack's name, or give it after --confirm.
 
         examples:
           ./flatline up
@@ -167,15 +177,16 @@ def _up(commands: _Subparsers) -> None:
         help="auto chooses; pulumi deploys or fails; none renders (default: %(default)s)",
     )
     command.add_argument(
-        "--new-secrets",
-        action="store_true",
-        help="with --engine pulumi: leave the secrets of an engine-less stack behind and make new ones",
+        "--start-over",
+        metavar="STACK",
+        help="the stack's name: leave its secrets behind, and make new ones that no client knows",
     )
     command.add_argument(
         "--empty-volumes",
         action="store_true",
         help="where volume claims of the stack were deleted in the cluster: make them again, empty",
     )
+    _confirm(command)
 
 
 def _render(commands: _Subparsers) -> None:
@@ -196,6 +207,7 @@ def _render(commands: _Subparsers) -> None:
           ./flatline render --redact --output review    without secrets""",
     )
     command.add_argument("--redact", action="store_true", help="write REDACTED in place of every secret")
+    _confirm(command)
     command.add_argument(
         "--output", "-o", metavar="DIR", help="where to (default: build/<stack>, or build/<stack>.redacted)"
     )
@@ -240,6 +252,9 @@ def _down(commands: _Subparsers) -> None:
     command.add_argument("--yes", "-y", action="store_true", help="do not ask; counts only with a named context")
     command.add_argument("--delete-data", action="store_true", help="delete data, secrets and state, for ever")
     command.add_argument("--confirm", metavar="STACK", help="with --delete-data: the stack's name, instead of asking")
+    command.add_argument(
+        "--no-cluster", action="store_true", help="with --delete-data: the cluster is gone, or there never was one"
+    )
 
 
 def _outputs(commands: _Subparsers) -> None:

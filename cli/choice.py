@@ -21,26 +21,21 @@ _NO_CLUSTER = "no cluster is named (--context, or flatline:target.context)"
 
 @dataclass(frozen=True, kw_only=True)
 class Wishes:
-    """What was typed: the engine, a context, agreement beforehand, and whether secrets may be made anew."""
+    """What was typed: the engine, a context, and agreement beforehand."""
 
     engine: Wish = "auto"
     context: str | None = None
     yes: bool = False
-    new_secrets: bool = False
 
 
 @dataclass(frozen=True)
 class ByEngine:
-    """`pulumi up` with this CLI on this cluster. `agreed`: nobody needs to be asked any more.
-
-    `new_secrets`: those in the state file are left behind.
-    """
+    """`pulumi up` with this CLI on this cluster. `agreed`: nobody needs to be asked any more."""
 
     cli: Cli
     cluster: Cluster
     reasons: tuple[str, ...]
     agreed: bool
-    new_secrets: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,7 +66,6 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
     stack = loaded.stack
     context = named_context(loaded, wishes.context)
     wishes = replace(wishes, yes=wishes.yes and context is not None)
-    _check_new_secrets(wishes)
     if loaded.in_cloud and wishes.engine == "none":
         raise needs_engine(stack, "--engine none says to do without")
     cli, no_cli = engine.installed()
@@ -92,9 +86,9 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
         found = _Unusable(no_cli) if unasked else _cli(cli, no_cli, wishes, terminal)
         if isinstance(found, Cli):
             reasons += [f"engine: {found}", f"backend: {kept or engine.backend()}"]
-            if in_file and not wishes.new_secrets:
+            if in_file:
                 reasons.append(f"secrets: carried over from {shown(stack.state)}; none is made again")
-            return ByEngine(found, chosen, tuple(reasons), wishes.yes, wishes.new_secrets)
+            return ByEngine(found, chosen, tuple(reasons), wishes.yes)
         chosen = replace(found, context=chosen.context)
     if kept:
         raise Failure(
@@ -149,11 +143,6 @@ def named_cluster(context: str) -> Cluster:
     if found is None:
         raise Failure(f"there is no context {context} in kubeconfig", _where_contexts_are())
     return found
-
-
-def _check_new_secrets(wishes: Wishes) -> None:
-    if wishes.new_secrets and wishes.engine != "pulumi":
-        raise Failure("--new-secrets goes with --engine pulumi only")
 
 
 def _kept_by_engine(stack: Stack, cli: Cli | None, *, certain: bool) -> str | None:

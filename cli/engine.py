@@ -262,6 +262,12 @@ def protected(stack: automation.Stack) -> list[str]:
     return sorted(lines) + ([f"{others} secrets and certificate authorities"] if others else [])
 
 
+def outputs(stack: automation.Stack) -> dict[str, Any]:
+    """The outputs of the last `up` that are not secret."""
+    with engine_errors("pulumi cannot read the outputs"):
+        return {name: output.value for name, output in stack.outputs().items() if not output.secret}
+
+
 def unprotect(stack: automation.Stack, cli: Cli) -> None:
     """Takes the protection of every resource away."""
     with engine_errors("pulumi cannot take the protection away"):
@@ -332,19 +338,27 @@ def _own_folder() -> Path:
     return CACHE / f"pulumi-{version('pulumi')}"
 
 
+def has_begun(stack: Stack) -> bool:
+    """Whether our own backend has a checkpoint of the stack, be it without any resource."""
+    return _local_checkpoint(stack) is not None
+
+
 def _local_resources(stack: Stack) -> bool:
-    """Whether the checkpoint in our own backend holds resources (pulumi/pulumi, pkg/backend/diy)."""
+    """Whether the checkpoint in our own backend holds resources."""
+    file = _local_checkpoint(stack)
+    if file is None:
+        return False
+    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    latest = json.loads(content).get("checkpoint", {}).get("latest") or {}
+    return bool(latest.get("resources"))
+
+
+def _local_checkpoint(stack: Stack) -> Path | None:
+    """The checkpoint in our own backend (pulumi/pulumi, pkg/backend/diy)."""
     folder = LOCAL_BACKEND / ".pulumi" / "stacks"
-    for path in (folder / PROJECT / f"{stack.name}.json", folder / f"{stack.name}.json"):
-        for file, read in ((path, Path.read_bytes), (Path(f"{path}.gz"), _unzipped)):
-            if file.is_file():
-                latest = json.loads(read(file)).get("checkpoint", {}).get("latest") or {}
-                return bool(latest.get("resources"))
-    return False
-
-
-def _unzipped(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes())
+    paths = (folder / PROJECT / f"{stack.name}.json", folder / f"{stack.name}.json")
+    files = (file for path in paths for file in (path, Path(f"{path}.gz")))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _said(problem: CommandError) -> list[str]:

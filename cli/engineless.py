@@ -1,11 +1,13 @@
 """Brings a stack up without an engine: renders it and says what that was, and what comes next."""
 
+from argparse import Namespace
 from contextlib import AbstractContextManager
 
-from cli import edge, kubeconfig, kubectl, objects
+from cli import continuity, edge, kubeconfig, kubectl, objects, retired
 from cli.choice import ByFiles
 from cli.objects import Object
 from cli.recording import Kept, with_own_secrets
+from cli.retired import Retired
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
 from config.images import IMAGES
@@ -15,22 +17,23 @@ from render.manifests import STACK_OUTPUTS, Summary
 _COLUMNS = 3
 
 
-def up(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> int:
+def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal) -> int:
     """Renders into build/<stack>/ and prints a summary."""
-    before = objects.read(loaded.stack.build)
     with _secrets_of(loaded, choice, terminal) as kept:
-        kept.save()
-        written = manifests.write(kept.recording, loaded.stack.build)
+        over = arguments.start_over is not None
+        continuity.save(loaded, kept, arguments.confirm, terminal, choice.context, started_over=over)
         recording, notices = kept.recording, kept.notices
+        rendered = [Object(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
+        left = retired.after(loaded.stack.build, rendered, kept.applied)
+        written = manifests.write(recording, loaded.stack.build, extra=retired.file(left))
     terminal.heading("Objects")
     _counts(written, terminal)
     _what_changed(written, terminal)
     _secrets(loaded, written, notices, terminal)
     _pins(loaded, terminal)
     points_to_know(loaded, recording.outputs.get("lostOnRestart", ()), terminal)
-    rendered = [Object(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
     _next(loaded, choice.context, rendered, terminal)
-    gone([*before, *kept.applied], rendered, choice.context, terminal)
+    gone(left, choice.context, terminal)
     _look_at_cluster(loaded, choice.context, terminal)
     return 0
 
@@ -134,15 +137,16 @@ def _next(loaded: Loaded, context: str | None, rendered: list[Object], terminal:
         terminal.command(command)
 
 
-def gone(before: list[Object], after: list[Object], context: str | None, terminal: Terminal) -> None:
-    """Commands that delete what an earlier run had and this one has not, but for namespaces and volumes."""
-    now = {each.key for each in after}
-    keep = {"Namespace", "PersistentVolumeClaim"}
-    left = [each for each in before if each.key not in now and each.kind not in keep]
+def gone(left: list[Retired], context: str | None, terminal: Terminal) -> None:
+    """Commands that delete what earlier runs had and this one has not, but for namespaces and volumes."""
+    if left:
+        terminal.say(
+            "Then, once that is done, what is no longer part of the stack, of all earlier runs, because nobody knows "
+            "what has been deleted since:"
+        )
     for namespace in sorted({each.namespace for each in left}):
         names = sorted({f"{each.resource}/{each.name}" for each in left if each.namespace == namespace})
         where = ["-n", namespace] if namespace else []
-        terminal.say("Then, once that is done, what is no longer part of the stack:")
         terminal.command(kubectl.command(context, *where, "delete", "--ignore-not-found", *names))
 
 

@@ -186,6 +186,7 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
             images=args.images,
             wait_program=WAIT.text,
             storage_class=target.storage_class,
+            labels=args.services.args.labels,
         ),
         group.child,
     )

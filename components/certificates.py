@@ -11,7 +11,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from components.base import Component
 from components.capabilities import Tls
 from components.kubernetes.files import name_of
-from components.kubernetes.platform import Platform
+from config import installation
 
 CURVE = "P256"
 HOURS = 24
@@ -21,7 +21,6 @@ HOURS = 24
 class CertificatesArgs:
     """Epochs count rotations; validity in days. `provided` is (chain, private key, authority) as PEM texts."""
 
-    platform: Platform
     domain: str
     authority_epoch: int
     signing_epoch: int
@@ -37,6 +36,8 @@ class Certificates(Component):
     They stay beside a provided certificate too, because what is protected may not leave the program.
 
     The authority knows nothing of the domain: another domain is another leaf under the same pin.
+
+    It is whole once `served_from` has said where the certificate is served.
     """
 
     TYPE = "flatline:certificates:Certificates"
@@ -45,30 +46,37 @@ class Certificates(Component):
         super().__init__(name, opts)
         self._args = args
         authorities = {epoch: self._authority(epoch) for epoch in range(1, args.authority_epoch + 1)}
+        made = {f"authority-{epoch}": certificate.cert_pem for epoch, (_, certificate) in authorities.items()}
+        self._certificate: pulumi.Input[str]
+        self._key: pulumi.Input[str]
         if args.provided is not None:
-            chain, key, authority = args.provided
-            certificate: pulumi.Input[str] = chain
+            self._certificate, self._key, authority = args.provided
             self.pins = pulumi.Output.from_input(authority)
             self.authority = pulumi.Output.from_input(authority)
         else:
             signer_key, signer = authorities[args.signing_epoch]
-            certificate, key = self._leaf(signer_key, signer)
+            self._certificate, self._key = self._leaf(signer_key, signer)
+            made[f"leaf-{args.leaf_epoch}"] = pulumi.Output.from_input(self._certificate)
             self.authority = signer.cert_pem
             self.pins = pulumi.Output.concat(
                 *(authorities[epoch][1].cert_pem for epoch in range(args.signing_epoch, args.authority_epoch + 1))
             )
+        self.digests: pulumi.Output[dict[str, str]] = pulumi.Output.all(**made).apply(
+            lambda texts: {name: installation.digest(text) for name, text in texts.items()}
+        )
+
+    def served_from(self, namespace: pulumi.Input[str]) -> Tls:
+        """The certificate and its key as a Secret in a namespace, for Traefik."""
         secret = kubernetes.core.v1.Secret(
             "certificate",
-            metadata=ObjectMetaArgs(
-                namespace=args.platform.namespace, labels={"app.kubernetes.io/part-of": "flatline"}
-            ),
+            metadata=ObjectMetaArgs(namespace=namespace, labels={"app.kubernetes.io/part-of": "flatline"}),
             type="kubernetes.io/tls",
-            string_data={"tls.crt": certificate, "tls.key": key},
+            string_data={"tls.crt": self._certificate, "tls.key": self._key},
             immutable=True,
             opts=self.child,
         )
-        self.tls = Tls(secret_name=name_of(secret.metadata), authority=self.authority)
         self.register_outputs({})
+        return Tls(secret_name=name_of(secret.metadata), authority=self.authority)
 
     def _authority(self, epoch: int) -> tuple[tls.PrivateKey, tls.SelfSignedCert]:
         lasting = pulumi.ResourceOptions(parent=self, protect=True)

@@ -21,6 +21,7 @@ from components.services.storage import Storage, StorageArgs
 from components.services.telemetry import Collector, CollectorArgs
 from components.services.whisper import Whisper, WhisperArgs
 from components.traefik import LoadBalancer, LoadBalancerArgs, Traefik, TraefikArgs
+from config import installation
 from config.exporters import scraped_ports
 from config.forms import quantity_bytes
 from config.images import IMAGES
@@ -37,9 +38,10 @@ LOGS_REQUESTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FlatlineArgs:
-    """The settings of the stack."""
+    """The settings of the stack, and its name as `config.installation.stack_label` writes it."""
 
     settings: Settings
+    stack: str
 
 
 class Flatline(Component):
@@ -56,6 +58,8 @@ class Flatline(Component):
 
         foundation = ground(settings, self.child)
         secrets = Secrets("secrets", _secrets(settings, foundation.issued), self.child)
+        certificates = Certificates("certificates", _certificates(settings), self.child)
+        made_by = {installation.STACK_LABEL: args.stack}
         platform = Platform(
             name,
             PlatformArgs(
@@ -65,6 +69,8 @@ class Flatline(Component):
                 wait_program=WAIT.text,
                 storage_class=settings.target.storage_class,
                 identities=foundation.identities,
+                labels=made_by,
+                annotations={installation.SECRETS_ANNOTATION: _digests(secrets, certificates)},
             ),
             self.child,
         )
@@ -72,7 +78,6 @@ class Flatline(Component):
             BackendArgs(settings=settings, ground=foundation, services=platform, images=images, secrets=secrets),
             self.child,
         )
-        certificates = Certificates("certificates", _certificates(settings, platform), self.child)
         collector = Collector(
             "otel-collector",
             CollectorArgs(
@@ -140,7 +145,7 @@ class Flatline(Component):
             IngressArgs(
                 platform=platform,
                 domain=settings.domain,
-                tls=certificates.tls,
+                tls=certificates.served_from(platform.namespace),
                 routes=(
                     *whisper.routes,
                     storage.route,
@@ -247,11 +252,17 @@ def _secrets(settings: Settings, issued: Mapping[str, pulumi.Input[str]]) -> Sec
     )
 
 
-def _certificates(settings: Settings, platform: Platform) -> CertificatesArgs:
+def _digests(secrets: Secrets, certificates: Certificates) -> pulumi.Output[str]:
+    """What the secrets and certificates of this installation are told apart by."""
+    return pulumi.Output.all(secrets.digests, certificates.digests).apply(
+        lambda both: installation.written({**both[0], **both[1]})
+    )
+
+
+def _certificates(settings: Settings) -> CertificatesArgs:
     wanted = settings.certificates
     brought = wanted.provided
     return CertificatesArgs(
-        platform=platform,
         domain=settings.domain,
         authority_epoch=wanted.authority.epoch,
         signing_epoch=wanted.authority.signer,

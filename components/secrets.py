@@ -11,7 +11,7 @@ import pulumi_tls as tls
 
 from components import signal_keys
 from components.base import Component
-from config import provided
+from config import installation, provided
 from config.schema.secrets import BY_NAME, SECRETS, Encoding, Secret, Service
 
 SEED_CHARACTERS = 64
@@ -47,6 +47,7 @@ class Secrets(Component):
     def __init__(self, name: str, args: SecretsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._args = args
+        self._seeds: dict[str, pulumi.Output[str]] = {}
         self._data = {
             secret.name: self._bytes(secret) for secret in SECRETS if secret.kind not in {"ec-p256", "service-account"}
         }
@@ -73,6 +74,15 @@ class Secrets(Component):
         kind = cast(signal_keys.KeyKind, BY_NAME[name].kind)
         return pulumi.Output.unsecret(
             self._data[name].apply(lambda secret: signal_keys.to_base64(signal_keys.public_half(kind, secret)))
+        )
+
+    @property
+    def digests(self) -> pulumi.Output[dict[str, str]]:
+        """The digest of each seed by its name, `<secret>-<epoch>`, those of earlier epochs too."""
+        return pulumi.Output.unsecret(
+            pulumi.Output.all(**self._seeds).apply(
+                lambda seeds: {name: installation.digest(seed) for name, seed in seeds.items()}
+            )
         )
 
     def server_certificate(self) -> pulumi.Output[str]:
@@ -105,6 +115,7 @@ class Secrets(Component):
             )
             for epoch in range(1, newest + 1)
         }
+        self._seeds |= {f"{secret.name}-{epoch}": seed.result for epoch, seed in seeds.items()}
         if secret.name in self._args.provided:
             encoding = secret.readers[0].encoding
             given = pulumi.Output.secret(self._args.provided[secret.name])

@@ -589,6 +589,17 @@ class Settings(Strict):
         return self
 
     @model_validator(mode="after")
+    def _namespaces_are_its_own(self) -> Self:
+        taken = {
+            self.ingress.namespace: "ingress.namespace, where Traefik is",
+            self.cluster_dns.namespace: "clusterDns.namespace, where the cluster's DNS is",
+        }
+        for name in (self.namespace, self.emulator_namespace):
+            if name in taken:
+                raise ValueError(f"namespace: {name} is {taken[name]}; write one that nothing else is in")
+        return self
+
+    @model_validator(mode="after")
     def _registration_is_not_ours(self) -> Self:
         if isinstance(self.registration, ExternalRegistration) and "registration" in self.egress:
             raise ValueError("egress.registration: has no pod, for registration is external; remove it")

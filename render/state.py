@@ -16,6 +16,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -29,6 +30,35 @@ _KEY_BYTES: Final = 32
 
 class StateError(Exception):
     """The state file cannot be used: another run has it, it is damaged, foreign, or from a newer version."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a state file says without its passphrase: whose it is, and the digests of the values that it holds.
+
+    ``digests`` is as ``State.digests``, and empty in a file from before there were any.
+    """
+
+    project: str
+    stack: str
+    digests: Mapping[str, tuple[str, ...]]
+
+
+def header(path: Path) -> Header | None:
+    """The plain part of a state file, ``None`` if there is no file. Raises ``StateError`` for a damaged one."""
+    text = _read(path)
+    if text is None:
+        return None
+    try:
+        content = json.loads(text)
+        digests = {str(name): tuple(map(str, each)) for name, each in content.get("digests", {}).items()}
+        return Header(str(content["project"]), str(content["stack"]), digests)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StateError(_damaged(path)) from None
+
+
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged: restore it from a copy"
 
 
 class State:
@@ -126,6 +156,19 @@ class State:
             "secrets": {name: self._crypter.encrypt(generated.outputs[name]) for name in sorted(generated.secrets)},
         }
 
+    @property
+    def digests(self) -> Mapping[str, tuple[str, ...]]:
+        """The digests of the values that this stack ever had under a name, the latest last; see ``keep_digests``."""
+        return {name: tuple(each) for name, each in self._digests.items()}
+
+    def keep_digests(self, digests: Mapping[str, str]) -> None:
+        """Notes what generated values can be recognised by, by name. They are not secret, and none is ever dropped."""
+        for name, digest in digests.items():
+            known = self._digests.setdefault(name, [])
+            if digest in known:
+                known.remove(digest)
+            known.append(digest)
+
     def unused(self) -> tuple[str, ...]:
         """URNs whose values were not asked for since the file was opened. They are kept all the same."""
         return tuple(sorted(set(self._resources) - self._used))
@@ -152,9 +195,10 @@ class State:
         self._key = os.urandom(_KEY_BYTES)
         self._encrypted_key = self._crypter.encrypt(self._key.hex())
         self._resources: dict[str, dict[str, Any]] = {}
+        self._digests: dict[str, list[str]] = {}
 
     def _load(self, path: Path, text: str, passphrase: Callable[[], str]) -> None:
-        damaged = f"{path} is damaged: restore it from a copy, or move it away to start with new secrets"
+        damaged = _damaged(path)
         try:
             content = json.loads(text)
             version = content["version"]
@@ -181,13 +225,14 @@ class State:
         if not isinstance(mac, str) or not hmac.compare_digest(mac, self._mac(content)):
             raise StateError(f"{path} was changed by something else than Flatline; {damaged}")
         self._resources = content["resources"]
+        self._digests = content.get("digests", {})
 
     def _check_owner(self, path: Path, project: str, stack: str) -> None:
         if (project, stack) != (self._project, self._stack):
             raise StateError(f"{path} belongs to the stack {project}/{stack}, not to {self._project}/{self._stack}")
 
     def _body(self) -> dict[str, Any]:
-        return {
+        body: dict[str, Any] = {
             "version": VERSION,
             "project": self._project,
             "stack": self._stack,
@@ -195,6 +240,7 @@ class State:
             "key": self._encrypted_key,
             "resources": self._resources,
         }
+        return {**body, "digests": self._digests} if self._digests else body
 
     def _mac(self, body: dict[str, Any]) -> str:
         return hmac.digest(self.key("mac"), _canonical(body).encode(), hashlib.sha256).hex()

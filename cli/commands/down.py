@@ -4,12 +4,15 @@ import shutil
 from argparse import Namespace
 from pathlib import Path
 
-from cli import before_update, engine, kubeconfig, kubectl, objects, stacks
+from cli import before_update, continuity, engine, kubeconfig, kubectl, objects, ownership, stacks
 from cli.choice import named_cluster, named_context
 from cli.failure import Failure
 from cli.objects import SELECTOR, Object
+from cli.recording import with_own_secrets
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
+from render import manifests
+from render.manifests import kubernetes_objects
 
 KEPT_KINDS = frozenset({"Namespace", "PersistentVolumeClaim"})
 
@@ -23,10 +26,12 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     context = named_context(loaded, arguments.context)
     if arguments.confirm is not None and not arguments.delete_data:
         raise Failure("--confirm goes with --delete-data only")
+    if arguments.no_cluster and (context is not None or not arguments.delete_data):
+        raise Failure("--no-cluster goes with --delete-data, and without a context")
     agreed = arguments.yes and context is not None
     backend, cli, no_cli = engine.keeper(loaded.stack)
     if backend is None:
-        return _engineless(loaded, context, agreed, arguments.delete_data, arguments.confirm, terminal)
+        return _engineless(loaded, context, agreed, arguments, terminal)
     if cli is None:
         raise Failure(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
     if context is None:
@@ -37,13 +42,21 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return _by_engine(loaded, cli, context, agreed, arguments.delete_data, arguments.confirm, terminal)
 
 
-def _engineless(
-    loaded: Loaded, context: str | None, agreed: bool, delete_data: bool, confirm: str | None, terminal: Terminal
-) -> int:
+def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Namespace, terminal: Terminal) -> int:
+    delete_data, confirm, no_cluster = arguments.delete_data, arguments.confirm, arguments.no_cluster
     rendered = objects.read(loaded.stack.build)
+    if not delete_data or not rendered:
+        continuity.check(loaded)
     if not rendered and not loaded.stack.state.exists():
         terminal.say(f"Stack {loaded.stack.name} has never been brought up: there is nothing to take down.")
         return 0
+    if not rendered:
+        with with_own_secrets(loaded, terminal) as kept:
+            rendered = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
+    spaces = ownership.made_by(loaded.stack, rendered)
+    for other in sorted(set(objects.namespaces(rendered)) - spaces):
+        terminal.warn(f"Namespace {other} is another stack's as well: it is left alone, with everything in it.")
+    rendered = [each for each in rendered if (each.namespace or each.name) in spaces]
     commands = _deletions(rendered, context, delete_data)
     if delete_data:
         _list_lost(loaded, rendered, terminal)
@@ -52,6 +65,13 @@ def _engineless(
         _list_kept(loaded, rendered, terminal)
     if not commands:
         terminal.say(f"{shown(loaded.stack.build)} holds no objects, so there is nothing to delete in a cluster.")
+    elif delete_data and context is None and not no_cluster:
+        _show(commands, terminal)
+        raise Failure(
+            "nothing was deleted: no cluster is named, and its pods may still run with the keys that would be deleted",
+            f"Name it: ./flatline down --stack {loaded.stack.name} --delete-data --context <context>",
+            "If the cluster is gone, or nothing was ever applied to one, add: --no-cluster",
+        )
     elif not _delete(commands, context, agreed or delete_data, terminal):
         return 0
     if delete_data:
@@ -75,13 +95,12 @@ def _deletions(rendered: list[Object], context: str | None, delete_data: bool) -
 
 def _delete(commands: list[list[str]], context: str | None, agreed: bool, terminal: Terminal) -> bool:
     """Runs the commands, or shows them; whether the caller may go on."""
-    terminal.heading("Commands")
     if context is None:
-        terminal.say(f"No cluster is named. Put your context in place of {kubectl.NOBODY}:")
+        _show(commands, terminal)
+        return True
+    terminal.heading("Commands")
     for command in commands:
         terminal.command(command)
-    if context is None:
-        return True
     cluster = named_cluster(context)
     if not agreed and not terminal.agrees(f"Run them on context {context} ({cluster.server})?"):
         terminal.say("Nothing was deleted.")
@@ -91,6 +110,13 @@ def _delete(commands: list[list[str]], context: str | None, agreed: bool, termin
         if status != 0:
             raise Failure(f"kubectl ended with status {status}; what it deleted stays deleted, the rest is there")
     return True
+
+
+def _show(commands: list[list[str]], terminal: Terminal) -> None:
+    terminal.heading("Commands")
+    terminal.say(f"No cluster is named. Put your context in place of {kubectl.NOBODY}:")
+    for command in commands:
+        terminal.command(command)
 
 
 def _list_kept(loaded: Loaded, rendered: list[Object], terminal: Terminal) -> None:
@@ -133,6 +159,11 @@ def _forget(loaded: Loaded, terminal: Terminal) -> None:
         shutil.rmtree(stack.build)
     for path in (stack.state, *_carried(loaded), stack.state.with_name(stack.state.name + ".lock"), stack.backend):
         path.unlink(missing_ok=True)
+    manifests.remove_unfinished(stack.build)
+    previous = stack.build.with_name(f".{stack.name}.previous")
+    if previous.exists():
+        shutil.rmtree(previous)
+    continuity.note_deleted(stack)
     terminal.say(f"Deleted the secrets and the files of stack {stack.name}; {stack.file.name} stays.")
 
 

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from cli import engine, objects, stacks
+from cli import continuity, engine, objects, stacks
 from cli.failure import Failure
 from cli.stacks import Loaded
 from cli.terminal import Terminal
@@ -14,7 +14,9 @@ from render.manifests import REDACTED
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints all outputs."""
-    show(of(stacks.read(arguments.stack)), arguments.format, terminal)
+    loaded = stacks.read(arguments.stack)
+    continuity.check(loaded)
+    show(of(loaded), arguments.format, terminal)
     return 0
 
 

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from cli import stacks
+from cli import continuity, stacks
 from cli.commands import outputs
 from cli.terminal import Terminal
 
@@ -12,7 +12,9 @@ FOR_OPERATORS = frozenset({"lostOnRestart"})
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints them."""
-    everything = outputs.of(stacks.read(arguments.stack))
+    loaded = stacks.read(arguments.stack)
+    continuity.check(loaded)
+    everything = outputs.of(loaded)
     pins = {name: value for name, value in everything.items() if name not in FOR_OPERATORS}
     outputs.show(pins, arguments.format, terminal)
     return 0

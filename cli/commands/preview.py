@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from cli import before_update, difference, engine, kubeconfig, kubectl, objects, stacks
+from cli import before_update, continuity, difference, engine, kubeconfig, kubectl, objects, ownership, reissue, stacks
 from cli.choice import named_cluster, named_context
 from cli.difference import Difference
 from cli.failure import Failure
@@ -17,11 +17,14 @@ from render.recorder import Recording
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """By the engine for a stack that it keeps or that is in a cloud, else by comparing with the last run's files."""
     loaded = stacks.read(arguments.stack)
+    ownership.check_own(loaded)
     context = named_context(loaded, arguments.context)
+    continuity.check(loaded, context)
     cli, no_cli = engine.installed()
     backend = engine.keeps(loaded.stack, cli)
     if backend is None and loaded.stack.state.exists() and (cli is None or context is None) and not loaded.in_cloud:
         with with_own_secrets(loaded, terminal) as kept:
+            continuity.check_recorded(loaded, continuity.recorded_digests(kept.recording))
             _compare(loaded, kept.recording, terminal)
         return 0
     if backend is not None and cli is None:
@@ -70,6 +73,8 @@ def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal
             state = engine.deployment(stack)
             before.check_namespaces(state)
             before.drift(state)
+        continuity.check_deployment(loaded, engine.deployment(stack), context)
+        reissue.show(loaded, reissue.of_settings(loaded, engine.outputs(stack)), terminal)
         with engine.engine_errors("pulumi preview failed", shown_already=True):
             stack.preview(
                 color="always" if terminal.colours else "never",
@@ -87,6 +92,9 @@ def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> None:
     }
     before = objects.read(loaded.stack.build)
     after = [Object(resource.outputs) for resource in kubernetes_objects(recording)]
+    if loaded.stack.state.exists():
+        issued = reissue.between(objects.outputs(loaded.stack.build), recording.outputs, before, after)
+        reissue.show(loaded, issued, terminal)
     found = difference.between(before, after)
     where = shown(loaded.stack.build)
     terminal.say(f"Stack {loaded.stack.name}: what `up` would change in {where}/", "bold")

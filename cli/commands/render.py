@@ -3,9 +3,10 @@
 from argparse import Namespace
 from pathlib import Path
 
-from cli import engine, stacks
+from cli import continuity, engine, ownership, retired, stacks
 from cli.choice import refuse_if_engine_keeps
 from cli.failure import Failure
+from cli.objects import Object
 from cli.recording import with_own_secrets, with_passing_secrets
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
@@ -16,6 +17,7 @@ from render.manifests import Summary
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Writes them, and says where."""
     loaded = stacks.read(arguments.stack)
+    ownership.check_own(loaded)
     redact = arguments.redact or loaded.in_cloud
     folder = _folder(loaded, arguments.output, redact)
     if loaded.in_cloud:
@@ -30,10 +32,13 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         )
         written = manifests.write(with_passing_secrets(loaded, terminal), folder, redact=True)
     else:
+        continuity.check(loaded)
         refuse_if_engine_keeps(loaded.stack, engine.keeper(loaded.stack)[0])
         with with_own_secrets(loaded, terminal) as kept:
-            kept.save()
-            written = manifests.write(kept.recording, folder)
+            continuity.save(loaded, kept, arguments.confirm, terminal)
+            rendered = [Object(each.outputs) for each in manifests.kubernetes_objects(kept.recording)]
+            extra = retired.file(retired.after(folder, rendered))
+            written = manifests.write(kept.recording, folder, extra=extra)
     _report(written, redact, terminal)
     return 0
 

@@ -3,7 +3,7 @@
 import os
 from argparse import Namespace
 
-from cli import stacks
+from cli import ownership, stacks
 from cli.failure import Failure
 from cli.terminal import Terminal
 from config.settings import PROJECT, load
@@ -13,6 +13,7 @@ TEMPLATE = """\
 # Everything not said here has its default (docs/configuration.md).
 config:
   {project}:domain: {domain}
+  {project}:namespace: {namespace}
   {project}:target:
     kind: local
 {context}  pulumi:disable-default-providers: ["*"]
@@ -23,9 +24,14 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Writes the file, after checking what was typed, and says what comes next."""
     stack = stacks.named(arguments.name)
     settings = load({f"{PROJECT}:domain": arguments.domain})
+    namespace = ownership.namespace_for(stack.name)
+    ownership.check_free(stack.name, namespace, arguments.context, "local")
     context = _quoted(arguments.context)
     text = TEMPLATE.format(
-        project=PROJECT, domain=settings.domain, context=f"    context: {context}\n" if context else ""
+        project=PROJECT,
+        domain=settings.domain,
+        namespace=namespace,
+        context=f"    context: {context}\n" if context else "",
     )
     try:
         descriptor = os.open(stack.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)

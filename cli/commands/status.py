@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography import x509
 
-from cli import edge, engine, kubectl, objects, stacks
+from cli import continuity, edge, engine, kubectl, objects, stacks
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.failure import Failure
@@ -50,6 +50,9 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _keeper(loaded: Loaded) -> str:
+    problem = continuity.judge(continuity.gather(loaded))
+    if problem is not None:
+        return f"Secrets: {problem.problem}"
     backend, _, _ = engine.keeper(loaded.stack)
     if backend is not None:
         return f"Secrets: Pulumi, {backend}"

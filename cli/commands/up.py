@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cli import drift, edge, engineless, objects, rollout, stacks
+from cli import continuity, drift, edge, engineless, objects, ownership, reissue, retired, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
 from cli.drift import Drift
 from cli.failure import Failure
@@ -20,24 +20,32 @@ if TYPE_CHECKING:
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Says what was chosen and why, and does it."""
     loaded = stacks.read(arguments.stack)
-    wishes = Wishes(
-        engine=arguments.engine, context=arguments.context, yes=arguments.yes, new_secrets=arguments.new_secrets
-    )
-    choice = choose(loaded, wishes, terminal)
+    ownership.check_own(loaded)
+    with continuity.unused_passphrase_goes(loaded):
+        if continuity.wants_to_start_over(loaded.stack, arguments.start_over):
+            with continuity.starting_over(loaded, terminal):
+                return _bring_up(loaded, arguments, terminal)
+        continuity.check(loaded)
+        return _bring_up(loaded, arguments, terminal)
+
+
+def _bring_up(loaded: Loaded, arguments: Namespace, terminal: Terminal) -> int:
+    choice = choose(loaded, Wishes(engine=arguments.engine, context=arguments.context, yes=arguments.yes), terminal)
     terminal.say(f"Stack {loaded.stack.name}, {loaded.settings.domain}", "bold")
     terminal.points(choice.reasons)
     if isinstance(choice, ByEngine):
-        return _deploy(loaded, choice, arguments.empty_volumes, terminal)
-    return engineless.up(loaded, choice, terminal)
+        return _deploy(loaded, choice, arguments, terminal)
+    return engineless.up(loaded, choice, arguments, terminal)
 
 
-def _deploy(loaded: Loaded, choice: ByEngine, empty_volumes: bool, terminal: Terminal) -> int:
+def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Terminal) -> int:
     from cli import before_update, engine
 
     engineless.warn_of_moving_images(loaded, terminal)
-    if choice.new_secrets and loaded.stack.state.exists():
-        _agree_to_new_secrets(loaded, choice, terminal)
-    elif loaded.stack.state.exists():
+    continuity.check_backend(loaded.stack)
+    if loaded.stack.state.exists():
+        rendered = objects.outputs(loaded.stack.build) or {}
+        reissue.agree(loaded, reissue.of_settings(loaded, rendered), arguments.confirm, terminal)
         choice = _carry(loaded, choice, terminal)
     colour = "always" if terminal.colours else "never"
     with engine.opened(loaded, choice.cli, choice.cluster) as stack:
@@ -49,7 +57,10 @@ def _deploy(loaded: Loaded, choice: ByEngine, empty_volumes: bool, terminal: Ter
             before.check_namespaces(state)
             found = before.drift(state)
             again = ["./flatline", "up", "--stack", loaded.stack.name, "--context", choice.cluster.context]
-            drift.refuse_lost_claims(found, empty_volumes, again)
+            drift.refuse_lost_claims(found, arguments.empty_volumes, again)
+        if arguments.start_over is None:
+            continuity.check_deployment(loaded, engine.deployment(stack), choice.cluster.context)
+        reissue.agree(loaded, reissue.of_settings(loaded, engine.outputs(stack)), arguments.confirm, terminal)
         if not choice.agreed:
             with engine.engine_errors("pulumi preview failed", shown_already=True):
                 stack.preview(color=colour, on_output=terminal.verbatim, on_error=terminal.note)
@@ -64,6 +75,7 @@ def _deploy(loaded: Loaded, choice: ByEngine, empty_volumes: bool, terminal: Ter
             result = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
         if loaded.stack.state.exists():
             _leave_files_behind(loaded, choice, stack, terminal)
+    continuity.note_up(loaded.stack, engine.backend())
     _summary(loaded, {name: output.value for name, output in result.outputs.items()}, terminal)
     edge.look(loaded, choice.cluster.context, terminal)
     return 0
@@ -93,27 +105,15 @@ def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", termin
 
     aside = transfer.retire(loaded.stack)
     terminal.heading("From files to Pulumi")
-    terminal.say(
-        f"{shown(loaded.stack.state)} is now {shown(aside)}"
-        + (": its secrets are not used any more." if choice.new_secrets else ": Pulumi keeps the same secrets.")
-    )
+    terminal.say(f"{shown(loaded.stack.state)} is now {shown(aside)}: Pulumi keeps the same secrets.")
     rendered = objects.read(loaded.stack.build)
     if rendered:
         terminal.say(
             f"{shown(loaded.stack.build)}/ holds secrets in plain text, and Pulumi does not use it: delete it."
         )
     if rendered and not loaded.in_cloud:  # what is in a cloud now has run on another cluster before
-        engineless.gone(rendered, transfer.applied(stack), choice.cluster.context, terminal)
-
-
-def _agree_to_new_secrets(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> None:
-    name = loaded.stack.name
-    terminal.warn(
-        f"{shown(loaded.stack.state)} will not be used: all secrets are made anew. Every client must be built anew "
-        "with the new pins, and existing groups and profiles become unreadable."
-    )
-    if not choice.agreed and terminal.ask("Type the stack's name to go on:") != name:
-        raise Failure("nothing was deployed: no agreement to new secrets")
+        left = retired.after(loaded.stack.build, transfer.applied(stack))
+        engineless.gone(left, choice.cluster.context, terminal)
 
 
 def _summary(loaded: Loaded, outputs: Mapping[str, Any], terminal: Terminal) -> None:

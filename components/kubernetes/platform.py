@@ -19,7 +19,10 @@ PodSecurity = Literal["restricted", "baseline"]
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformArgs:
-    """`images` are the references that the cluster pulls, `wait_program` the text of programs/wait.mjs."""
+    """`images` are the references that the cluster pulls, `wait_program` the text of programs/wait.mjs.
+
+    `labels` and `annotations` are the namespace's.
+    """
 
     namespace: str
     pod_security: PodSecurity
@@ -27,6 +30,8 @@ class PlatformArgs:
     wait_program: str
     storage_class: str | None = None
     identities: Identities = field(default_factory=NoIdentities)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
 
 
 class Platform(Component):
@@ -43,7 +48,11 @@ class Platform(Component):
         # Deleting a namespace deletes the volumes in it.
         self._namespace = kubernetes.core.v1.Namespace(
             name,
-            metadata=ObjectMetaArgs(name=args.namespace, labels={"app.kubernetes.io/part-of": "flatline", **levels}),
+            metadata=ObjectMetaArgs(
+                name=args.namespace,
+                labels={"app.kubernetes.io/part-of": "flatline", **args.labels, **levels},
+                annotations=dict(args.annotations) or None,
+            ),
             opts=pulumi.ResourceOptions(parent=self, protect=True),
         )
         self._prefix = name

@@ -219,7 +219,7 @@ def test_a_renewed_leaf_changes_the_certificate_and_nothing_else() -> None:
     after = Stack(recorded({**configuration("dev"), "flatline:certificates": '{"leaf": {"epoch": 2}}'}))
     assert certificates(before)[0] != certificates(after)[0]
     assert certificates(before)[1] == certificates(after)[1]
-    assert differing(before, after) <= {"Secret/certificate", "IngressRoute"}
+    assert differing(before, after) <= {"Secret/certificate", "IngressRoute", "Namespace"}  # it has the digests
 
 
 def differing(before: Stack, after: Stack) -> set[str]:
@@ -248,10 +248,11 @@ def test_the_domain_changes_certificates_hosts_and_urls_everywhere(moved: Stack)
 
 
 def test_the_domain_changes_nothing_else(moved: Stack) -> None:
-    """Only the certificate, the routes, and the workloads that mount Whisper's configuration."""
+    """Only the certificate and its digest, the routes, and the workloads that mount Whisper's configuration."""
     before = load("dev")
     changed = differing(before, moved)
-    assert changed == {"Secret/certificate", "Secret/whisper-config", "IngressRoute", "Deployment", "CronJob"}
+    issued = {"Secret/certificate", "Namespace"}
+    assert changed == issued | {"Secret/whisper-config", "IngressRoute", "Deployment", "CronJob"}
     old, new = ({o["metadata"]["name"]: o for o in stack.of("Deployment")} for stack in (before, moved))
     assert {name for name in old if old[name] != new[name]} == {"whisper", "whisper-persister"}
     config, other = whisper(before), whisper(moved)

@@ -10,6 +10,7 @@ import yaml
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from components.signal_keys import public_half
+from config.installation import SECRETS_ANNOTATION, STACK_LABEL
 from config.schema.secrets import PLAIN_VALUES, SECRETS, Reader, Secret
 from tests.graph.stack import Object, Stack, configuration, load, recorded
 
@@ -211,3 +212,32 @@ def test_a_value_of_the_operators_reaches_every_reader() -> None:
     stack = Stack(recorded(config))
     (secret,) = (secret for secret in SECRETS if secret.name == "storage-authentication")
     assert material(stack, secret) == bytes(range(32))
+
+
+@pytest.mark.parametrize("name", ["dev", "prod"])
+def test_namespaces_say_who_made_them_and_with_which_secrets(name: str) -> None:
+    """What must outlive everything can be recognised; a later run compares it with the secrets that it has."""
+    stack = load(name)
+    namespaces = [namespace["metadata"] for namespace in stack.of("Namespace")]
+    assert {namespace["labels"][STACK_LABEL] for namespace in namespaces} == {f"flatline.{name}"}
+    (digests,) = (
+        json.loads(namespace["annotations"][SECRETS_ANNOTATION])
+        for namespace in namespaces
+        if SECRETS_ANNOTATION in namespace.get("annotations", {})
+    )
+    values = ("random:index/randomPassword:RandomPassword", "tls:index/selfSignedCert:SelfSignedCert")
+    lasting = {each.name for each in stack.resources if each.protect and each.type in values}
+    assert lasting
+    assert lasting <= digests.keys()
+    assert len(set(digests.values())) == len(digests)
+
+
+def test_a_digest_follows_its_value() -> None:
+    config = configuration("dev")
+    one, same, other = (Stack(recorded(config, seed=seed)) for seed in ("one", "one", "other"))
+    first, again, different = (
+        json.loads(stack.get("Namespace", "flatline")["metadata"]["annotations"][SECRETS_ANNOTATION])
+        for stack in (one, same, other)
+    )
+    assert first == again
+    assert not set(first.values()) & set(different.values())

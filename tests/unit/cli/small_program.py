@@ -6,6 +6,7 @@ import pulumi
 import pulumi_random as random
 import pulumi_tls as tls
 
+from config.installation import SECRETS_ANNOTATION, STACK_LABEL, digest, stack_label, written
 from config.settings import Settings
 
 settings = Settings.of_stack()
@@ -17,7 +18,14 @@ NAMESPACES = (settings.namespace, settings.emulator_namespace)
 
 
 def kubernetes_object(
-    api: str, kind: str, role: str, namespace: str | None, content: dict[str, Any], *, named: bool = True
+    api: str,
+    kind: str,
+    role: str,
+    namespace: str | None,
+    content: dict[str, Any],
+    *,
+    named: bool = True,
+    notes: pulumi.Input[str] | None = None,
 ) -> pulumi.CustomResource:
     """An object with our label; without a name of its own it is named after its content."""
     metadata: dict[str, Any] = {"labels": {"app.kubernetes.io/part-of": "flatline"}}
@@ -25,6 +33,10 @@ def kubernetes_object(
         metadata["name"] = role
     if namespace:
         metadata["namespace"] = namespace
+    if kind == "Namespace":
+        metadata["labels"] = {**metadata["labels"], STACK_LABEL: stack_label("flatline", pulumi.get_stack())}
+    if notes is not None:
+        metadata["annotations"] = {SECRETS_ANNOTATION: notes}
     token = f"kubernetes:{api if '/' in api else f'core/{api}'}:{kind}"
     return pulumi.CustomResource(
         token,
@@ -55,8 +67,13 @@ authority = tls.SelfSignedCert(
     opts=made_by_tls,
 )
 
+digests = pulumi.Output.unsecret(
+    pulumi.Output.all(seed.result, authority.cert_pem).apply(
+        lambda made: written({f"turn-{epoch}": digest(made[0]), "leaf-1": digest(made[1])})
+    )
+)
 for namespace in NAMESPACES:
-    kubernetes_object("v1", "Namespace", namespace, None, {})
+    kubernetes_object("v1", "Namespace", namespace, None, {}, notes=digests if namespace == NAMESPACES[0] else None)
     kubernetes_object("v1", "Service", "web", namespace, {"spec": {"ports": [{"port": 80}]}})
     kubernetes_object("apps/v1", "Deployment", "web", namespace, {"spec": {"replicas": 1}})
 kubernetes_object("v1", "PersistentVolumeClaim", "attachments", NAMESPACES[0], {"spec": claim("20Gi")})

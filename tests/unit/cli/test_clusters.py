@@ -93,8 +93,8 @@ def test_a_cluster_that_does_not_answer(checkout: Checkout, clusters: Clusters) 
     said = checkout.succeed("up", "--context", "mine", "--yes")
     assert "cluster mine does not answer: Connection refused" in said
     assert checkout.build().is_dir()
-    checkout.state().unlink()
-    assert "Connection refused" in checkout.fail("up", "--context", "mine", "--yes", "--engine", "pulumi")
+    over = ("--start-over", "dev", "--engine", "pulumi")
+    assert "Connection refused" in checkout.fail("up", "--context", "mine", "--yes", *over)
 
 
 def test_whether_it_answers_is_asked_without_credentials(checkout: Checkout, clusters: Clusters) -> None:

@@ -1,5 +1,6 @@
 """`down` without an engine."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,45 @@ def test_deleting_data_deletes_secrets_and_namespaces(brought_up: Checkout, kube
 def test_a_name_alone_is_not_enough(brought_up: Checkout) -> None:
     assert "--delete-data" in brought_up.fail("down", "--confirm", "dev")
     assert brought_up.state().exists()
+
+
+def test_it_knows_the_stack_from_its_state(brought_up: Checkout) -> None:
+    before, state = brought_up.succeed("down"), brought_up.state().read_bytes()
+    shutil.rmtree(brought_up.build())
+    assert brought_up.succeed("down") == before
+    assert not brought_up.build().exists()
+    assert brought_up.state().read_bytes() == state
+
+
+def test_without_a_cluster_no_key_is_deleted(brought_up: Checkout) -> None:
+    before, state = brought_up.contents(), brought_up.state().read_bytes()
+    said = brought_up.fail("down", "--delete-data", "--confirm", "dev")
+    assert "may still run" in said
+    assert "--no-cluster" in said
+    assert (brought_up.contents(), brought_up.state().read_bytes()) == (before, state)
+    brought_up.succeed("down", "--delete-data", "--confirm", "dev", "--no-cluster")
+    assert not brought_up.state().exists()
+    assert not brought_up.build().exists()
+
+
+def test_deleting_data_removes_what_a_killed_run_left(brought_up: Checkout) -> None:
+    left = brought_up.build().with_name(".dev.unfinished-a1b2c3_4")
+    shutil.copytree(brought_up.build(), left)
+    shutil.copytree(brought_up.build(), brought_up.build().with_name(".dev.previous"))
+    brought_up.succeed("down", "--delete-data", "--confirm", "dev", "--no-cluster")
+    assert list(brought_up.build().parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_another_stacks_namespaces_are_never_named(brought_up: Checkout, kubectl: Path, labelled: bool) -> None:
+    """Two stacks that were rendered into the same namespaces before that was an error, and before there was a label."""
+    for path in () if labelled else brought_up.build().glob("01-namespace_*"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if "flatline.org/stack" not in line))
+    shutil.copytree(brought_up.build(), brought_up.build("home"))
+    shutil.copy(brought_up.file(), brought_up.file("home"))
+    said = brought_up.run("down", "--delete-data", "--confirm", "home", "--stack", "home", "--context", "mine")
+    assert "Namespace flatline is another stack's as well" in said.stderr
+    assert calls(kubectl) == []
+    assert brought_up.state().exists()
+    assert brought_up.build().exists()

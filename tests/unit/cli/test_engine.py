@@ -101,6 +101,7 @@ def test_a_deployment_that_waits_names_the_pods_that_cannot_run(checkout: Checko
     result = checkout.run("up", *ON_MINE, FAKE_PULUMI_WAITS_FOR=str(enough))
     assert result.returncode == 0, result.stderr
     assert {tuple(call["arguments"][:4]) for call in calls(calls_made)} == {
+        ("--context", "mine", "get", "namespaces"),
         ("--context", "mine", "-n", "flatline"),
         ("--context", "mine", "-n", "flatline-emulators"),
     }
@@ -120,13 +121,12 @@ def test_new_secrets_are_made_when_they_are_asked_for(brought_up: Checkout, clus
     (brought_up.home / "kubeconfig").write_text(clusters.text)
     engine = pulumi_cli.put(brought_up)
     state = brought_up.state().read_bytes()
-    assert "--engine pulumi only" in brought_up.fail("up", *ON_MINE, "--new-secrets")
-    result = brought_up.run("up", *ON_MINE, "--engine", "pulumi", "--new-secrets")
+    result = brought_up.run("up", *ON_MINE, "--engine", "pulumi", "--start-over", "dev")
     assert result.returncode == 0, result.stderr
     assert "groups and profiles become unreadable" in result.stderr
     assert "up --yes" in verbs(engine)
     assert not brought_up.state().exists()
-    assert (brought_up.root / "state" / "dev.json.before-pulumi").read_bytes() == state
+    assert (brought_up.root / "state" / "dev.earlier-1" / "dev.json").read_bytes() == state
 
 
 def test_a_stack_of_pulumi_s_is_not_rendered(checkout: Checkout, engine: Path) -> None:

@@ -290,6 +290,7 @@ def test_a_namespace_of_somebody_else_is_not_taken(checkout: Checkout, clusters:
 
 
 def test_a_second_stack_hears_of_the_first_one(checkout: Checkout, pulumi: Path) -> None:
+    checkout.file().unlink()  # the first one is of another checkout
     checkout.configure({}, stack="second")
     said = checkout.fail("up", "--stack", "second", *ON_MINE)
     assert "namespace flatline is on context mine already, and stack second has not made it" in said

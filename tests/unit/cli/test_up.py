@@ -99,6 +99,7 @@ def test_a_rotated_secret_changes_what_depends_on_it_and_nothing_else(whole: Che
     ]
     assert len(gone) == len(new)
     roles = {name.rpartition("_")[2] for name in changed} - {"kustomization.yaml", ".written-by-flatline"}
+    roles.remove("flatline.yaml")  # the namespace, which has the digests of all secrets
     assert {"whisper.yaml", "cdn3.yaml"} <= roles
     assert all(role.startswith(("whisper", "cdn3")) for role in roles)
     assert before["stack-outputs.json"] == after["stack-outputs.json"]
@@ -115,6 +116,30 @@ def test_what_is_no_longer_part_of_the_stack_gets_its_command(brought_up: Checko
     deletion = next(line for line in said.splitlines() if " delete " in line)
     assert f"secret/{name}" in deletion.split()
     assert "-n flatline " in deletion
+
+
+@pytest.mark.parametrize("command", [("up",), ("render",)], ids=" ".join)
+def test_what_earlier_runs_had_is_named_until_it_is_part_of_the_stack_again(
+    brought_up: Checkout, command: tuple[str, ...]
+) -> None:
+    keys = []
+    for epoch in (2, 3):
+        keys.append(key_secret(brought_up))
+        brought_up.configure({"secrets": {"turn": {"epoch": epoch}}})
+        brought_up.succeed(*command)
+    for _ in range(2):
+        (deletion,) = (line for line in brought_up.succeed("up").splitlines() if " delete " in line)
+        assert {f"secret/{key}" for key in keys} <= set(deletion.split())
+        assert f"secret/{key_secret(brought_up)}" not in deletion
+    brought_up.configure({"secrets": {"turn": {"epoch": 2}}})
+    (deletion,) = (line for line in brought_up.succeed("up").splitlines() if " delete " in line)
+    assert f"secret/{keys[0]}" in deletion
+    assert f"secret/{keys[1]}" not in deletion
+
+
+def key_secret(checkout: Checkout) -> str:
+    """The name of the Secret that is named after a key."""
+    return next(checkout.build().glob("*-secret_*_turn-key-*")).name.removesuffix(".yaml").rpartition("_")[2]
 
 
 def test_redacted_files_are_the_same_ones_without_secrets(whole: Checkout) -> None:

@@ -1,0 +1,391 @@
+"""Whether the secrets at hand are those that a stack was brought up with.
+
+Secrets that are lost, older, or another stack's must never be replaced in silence: clients are built with their public
+half, and accounts and groups depend on the rest. Facts are gathered, judged by a pure function, and only then acted on.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cli import engine, kubectl, objects, reissue
+from cli.failure import Failure
+from cli.objects import SELECTOR, Object
+from cli.recording import Kept
+from cli.stacks import STATE, Loaded, Stack, shown
+from cli.terminal import Terminal
+from config import installation
+from config.settings import PROJECT
+from render import state
+from render.manifests import INVENTORY, kubernetes_objects
+from render.passphrase import generated_file
+from render.recorder import Recording
+from render.state import StateError
+
+NAMESPACE = "Namespace"
+_UP, _DELETED = "up", "deleted"
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Something that shows that a stack was brought up, and the digests of the secrets that it was brought up with."""
+
+    what: str
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Held:
+    """The secrets that there are: where, whose, and every digest that each ever had; None where it does not say."""
+
+    where: str
+    stack: str
+    digests: Mapping[str, tuple[str, ...]] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a stack, `expected` being where its secrets belong."""
+
+    stack: str
+    expected: str
+    held: Held | None
+    traces: tuple[Trace, ...]
+
+
+def judge(facts: Facts) -> Failure | None:
+    """Why a stack may not go on with the secrets that there are, None if it may."""
+    held = facts.held
+    if held is None:
+        return _lost(facts) if facts.traces else None
+    if held.stack != f"{PROJECT}/{facts.stack}":
+        return Failure(
+            f"{held.where} holds the secrets of stack {held.stack}, not of {PROJECT}/{facts.stack}",
+            f"Nothing was written. Restore {facts.expected} from your backup.",
+            *_begin_again(facts.stack),
+        )
+    if held.digests is None:
+        return None
+    for trace in facts.traces:
+        missing = [name for name, digest in trace.digests.items() if digest not in held.digests.get(name, ())]
+        if missing:
+            return _older(facts, held, trace, sorted(missing))
+    return None
+
+
+def _lost(facts: Facts) -> Failure:
+    traces = [trace.what for trace in facts.traces]
+    shows = f"{', '.join(traces[:-1])} and {traces[-1]} show" if len(traces) > 1 else f"{traces[0]} shows"
+    return Failure(
+        f"the secrets of stack {facts.stack} are missing: {shows} that it was brought up before, but there is no "
+        f"{facts.expected}",
+        f"Nothing was written. Restore {facts.expected} from your backup (docs/operations.md), then run this again.",
+        *_begin_again(facts.stack),
+    )
+
+
+def _older(facts: Facts, held: Held, trace: Trace, missing: list[str]) -> Failure:
+    some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    if len(missing) == len(trace.digests):
+        problem = f"{held.where} holds other secrets than {trace.what} was made with: those of another installation"
+    else:
+        problem = f"{held.where} is older than {trace.what}: it does not know {some}"
+    return Failure(
+        problem,
+        f"Nothing was written. Restore the newest copy of {facts.expected} (docs/operations.md), then run this again.",
+        *_begin_again(facts.stack),
+    )
+
+
+def _begin_again(name: str) -> tuple[str, ...]:
+    return (
+        "Only if those secrets are gone for good, or this is to be a new installation: new secrets, which no client "
+        f"knows, are made by ./flatline up --stack {name} --start-over {name}",
+    )
+
+
+def check(loaded: Loaded, context: str | None = None) -> None:
+    """Raises Failure for secrets that are lost, older or another stack's. Looks at a cluster only if it is named."""
+    problem = judge(gather(loaded, context))
+    if problem is not None:
+        raise problem
+
+
+def gather(loaded: Loaded, context: str | None = None) -> Facts:
+    """What this machine, and the cluster of a context that was named, tell about a stack."""
+    traces = [*_traces_here(loaded), *(_traces_there(loaded, context) if context else ())]
+    return Facts(loaded.stack.name, _expected(loaded.stack), _held(loaded.stack, bool(traces)), tuple(traces))
+
+
+def check_recorded(loaded: Loaded, digests: Mapping[str, str], context: str | None = None) -> None:
+    """As `check`; raises Failure as well if a recording made again what a trace has another value of."""
+    facts = gather(loaded, context)
+    problem = judge(facts) or made_again(facts, digests)
+    if problem is not None:
+        raise problem
+
+
+def made_again(facts: Facts, digests: Mapping[str, str]) -> Failure | None:
+    """Why a recording with these digests must not be kept: it has other values than those that were brought up."""
+    held = facts.held or Held(facts.expected, f"{PROJECT}/{facts.stack}")
+    for trace in facts.traces:
+        again = [
+            name
+            for name, digest in trace.digests.items()
+            if digests.get(name, digest) != digest
+            and digest not in (held.digests or {}).get(name, ())
+            and not installation.may_change(name)
+        ]
+        if again:
+            return _older(facts, held, trace, sorted(again))
+    return None
+
+
+def check_deployment(loaded: Loaded, deployment: Mapping[str, Any], context: str) -> None:
+    """Raises Failure if what the engine keeps is not what the cluster, or an earlier run, was brought up with."""
+    namespaces = [
+        each.get("outputs", {})
+        for each in deployment.get("resources", ())
+        if each.get("type") == "kubernetes:core/v1:Namespace"
+    ]
+    traces = [*_traces_here(loaded), *_traces_there(loaded, context)]
+    expected = f"state in {engine.backend()}"
+    held = None
+    if deployment.get("resources"):
+        digests = {name: (digest,) for name, digest in _digests(namespaces).items()}
+        held = Held(f"Pulumi's state ({engine.backend()})", f"{PROJECT}/{loaded.stack.name}", digests or None)
+    lasting = tuple(
+        Trace(trace.what, {name: each for name, each in trace.digests.items() if not installation.may_change(name)})
+        for trace in traces
+    )
+    problem = judge(Facts(loaded.stack.name, expected, held, lasting))
+    if problem is not None:
+        raise problem
+
+
+def check_backend(stack: Stack) -> None:
+    """Raises Failure if another backend than the one that is chosen keeps the stack."""
+    noted = stack.backend.read_text().strip() if stack.backend.is_file() else ""
+    if noted and noted != engine.backend():
+        raise Failure(
+            f"Pulumi keeps stack {stack.name} in {noted}, but the backend that is chosen now is {engine.backend()}",
+            f"Nothing was written. Use the one that has its secrets: export {engine.BACKEND_VARIABLE}={noted}",
+            f"If the stack has moved there with its secrets (pulumi stack export and import), remove "
+            f"{shown(stack.backend)}.",
+        )
+
+
+def _held(stack: Stack, ask: bool) -> Held | None:
+    """The secrets of a stack; the engine is asked only where something shows that there must be some."""
+    try:
+        found = state.header(stack.state)
+    except StateError:
+        return Held(shown(stack.state), f"{PROJECT}/{stack.name}")  # whoever opens it says what is wrong with it
+    if found is not None:
+        return Held(shown(stack.state), f"{found.project}/{found.stack}", found.digests or None)
+    backend = engine.keeps(stack, engine.installed()[0]) if ask else None
+    return Held(f"Pulumi ({backend})", f"{PROJECT}/{stack.name}") if backend else None
+
+
+def _traces_here(loaded: Loaded) -> Iterator[Trace]:
+    stack = loaded.stack
+    tree = stack.build if stack.build.is_dir() else stack.build.with_name(f".{stack.name}.previous")
+    if (tree / INVENTORY).is_file():
+        yield Trace(shown(tree), _digests(_namespaces(tree)))
+    aside = stack.state.with_name(stack.state.name + ".before-pulumi")
+    if aside.is_file():
+        yield Trace(shown(aside))
+    passphrase, source = generated_file(PROJECT, stack.name), loaded.passphrase.source
+    said, _ = _noted(stack)
+    made_now = source is not None and source.created
+    # A value that was brought, or a beginning with Pulumi, explains a passphrase that no state belongs to.
+    explained = made_now or loaded.config.encryption_salt is not None or engine.has_begun(stack)
+    unexplained = passphrase.is_file() and not explained
+    if said == _UP or (said is None and unexplained):
+        yield Trace(f"its passphrase {shown(passphrase)}" if passphrase.is_file() else shown(_note(stack)))
+
+
+def _traces_there(loaded: Loaded, context: str) -> Iterator[Trace]:
+    """The stack's namespaces on a cluster. Those of another stack are none; a cluster that cannot be read has none."""
+    if not kubectl.is_installed():
+        return
+    try:
+        found = kubectl.read(context, "get", "namespaces", "--selector", SELECTOR).get("items", ())
+    except (Failure, ValueError):
+        return
+    mine = installation.stack_label(PROJECT, loaded.stack.name)
+    wanted = {loaded.settings.namespace, loaded.settings.emulator_namespace}
+    for each in found:
+        name, labels = each["metadata"]["name"], each["metadata"].get("labels", {})
+        if name in wanted and labels.get(installation.STACK_LABEL, mine) == mine:
+            yield Trace(f"namespace {name} on context {context}", _digests([each]))
+
+
+def _namespaces(tree: Path) -> Iterator[Mapping[str, Any]]:
+    for name in (tree / INVENTORY).read_text().splitlines():
+        if name.startswith("01-namespace_") and (tree / name).is_file():
+            yield yaml.safe_load((tree / name).read_text())
+
+
+def _digests(namespaces: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The digests of secrets that namespaces carry."""
+    found: dict[str, str] = {}
+    for each in namespaces:
+        annotations = (each.get("metadata") or {}).get("annotations") or {}
+        found |= installation.read(annotations.get(installation.SECRETS_ANNOTATION, "{}"))
+    return found
+
+
+def recorded_digests(recording: Recording) -> dict[str, str]:
+    """The digests of the secrets that a recording was made with."""
+    return _digests(
+        resource.outputs for resource in kubernetes_objects(recording) if resource.outputs["kind"] == NAMESPACE
+    )
+
+
+def save(
+    loaded: Loaded,
+    kept: Kept,
+    confirmed: str | None,
+    terminal: Terminal,
+    context: str | None = None,
+    *,
+    started_over: bool = False,
+) -> None:
+    """Keeps what a recording made, once it is sure that nothing is lost and somebody agreed to what clients notice."""
+    digests = recorded_digests(kept.recording)
+    if not started_over:
+        check_recorded(loaded, digests, context)
+    tree = loaded.stack.build
+    new = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
+    found = reissue.between(objects.outputs(tree), kept.recording.outputs, objects.read(tree), new)
+    reissue.agree(loaded, found, confirmed, terminal)
+    kept.state.keep_digests(digests)
+    kept.save()
+    note_up(loaded.stack)
+
+
+# --- what was brought up, and what begins again -------------------------------------------------------------
+
+
+def note_up(stack: Stack, backend: str = "") -> None:
+    """Remembers, beside the passphrase and away from the checkout, that a stack has been brought up.
+
+    `backend` is Pulumi's, where that keeps the secrets.
+    """
+    _write_note(stack, f"{_UP} {backend}".strip())
+
+
+def note_deleted(stack: Stack) -> None:
+    """Remembers that a stack's secrets were deleted because somebody asked for it by name."""
+    _write_note(stack, _DELETED)
+
+
+def _note(stack: Stack) -> Path:
+    return generated_file(PROJECT, stack.name).with_suffix(".brought-up")
+
+
+def _noted(stack: Stack) -> tuple[str | None, str]:
+    """Whether a stack was brought up or deleted, if either was noted, and Pulumi's backend that kept it then."""
+    note = _note(stack)
+    words = note.read_text().split(maxsplit=1) if note.is_file() else []
+    return (words[0] if words else None), (words[1].strip() if len(words) > 1 else "")
+
+
+def _expected(stack: Stack) -> str:
+    """Where the secrets of a stack belong, as far as that is known."""
+    said, backend = _noted(stack)
+    return f"state of it in {backend}" if said == _UP and backend else shown(stack.state)
+
+
+def _write_note(stack: Stack, text: str) -> None:
+    """Where the folder cannot be written, the rendered files and the cluster have to show what there was."""
+    note = _note(stack)
+    with suppress(OSError):
+        if not note.is_file() or note.read_text().strip() != text:
+            note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            note.touch(mode=0o600)
+            note.write_text(text + "\n")
+
+
+@contextmanager
+def unused_passphrase_goes(loaded: Loaded) -> Iterator[None]:
+    """Removes a passphrase that was made within, if that fails before anything is encrypted with it.
+
+    What is left would look like that of a stack whose secrets are missing.
+    """
+    before = loaded.stack.file.read_bytes()
+    try:
+        yield
+    except BaseException:
+        source = loaded.passphrase.source
+        used = loaded.stack.state.exists() or loaded.stack.file.read_bytes() != before
+        if source is not None and source.created and not used:
+            generated_file(PROJECT, loaded.stack.name).unlink(missing_ok=True)
+        raise
+
+
+def wants_to_start_over(stack: Stack, typed: str | None) -> bool:
+    """Whether `--start-over` was given. Raises Failure where it names another stack."""
+    if typed is not None and typed != stack.name:
+        raise Failure(
+            f"--start-over names {typed}, but the stack is {stack.name}: nothing was changed",
+            f"New secrets for this one are made by ./flatline up --stack {stack.name} --start-over {stack.name}",
+        )
+    return typed is not None
+
+
+@contextmanager
+def starting_over(loaded: Loaded, terminal: Terminal) -> Iterator[None]:
+    """Moves a stack's secrets and files aside, so that new ones are made; back again if that fails.
+
+    Nothing is deleted. Raises Failure where Pulumi keeps the secrets.
+    """
+    stack = loaded.stack
+    backend = engine.keeps(stack, engine.installed()[0]) if not stack.backend.is_file() else None
+    if backend is not None and not stack.state.exists():
+        raise Failure(
+            f"Pulumi keeps the secrets of stack {stack.name} ({backend}), so nothing is made again",
+            f"To begin again, delete what there is: ./flatline down --stack {stack.name} --delete-data",
+        )
+    terminal.warn(
+        f"Stack {stack.name} starts over with new secrets. Every client must be built with the new pins; existing "
+        "groups and profiles become unreadable, and messages that wait cannot be delivered."
+    )
+    folder = _free_folder(stack)
+    moves = [(path, folder / path.name) for path in (stack.state, stack.backend) if path.exists()]
+    moves += [(stack.build, folder / "build")] if stack.build.exists() else []
+    if moves:
+        folder.mkdir(mode=0o700, parents=True)
+    for path, aside in moves:
+        path.rename(aside)
+    try:
+        yield
+    except BaseException:
+        if not stack.state.exists() and not _engine_has_something(stack):
+            for path, aside in moves:
+                if not path.exists():
+                    aside.rename(path)
+            if moves:
+                folder.rmdir()
+        raise
+    if moves:
+        terminal.say(f"What was there before is in {shown(folder)}/.")
+
+
+def _engine_has_something(stack: Stack) -> bool:
+    try:
+        return engine.keeps(stack, engine.installed()[0]) is not None
+    except Failure:
+        return False
+
+
+def _free_folder(stack: Stack) -> Path:
+    number = 1
+    while (STATE / f"{stack.name}.earlier-{number}").exists():
+        number += 1
+    return STATE / f"{stack.name}.earlier-{number}"
