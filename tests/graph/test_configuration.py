@@ -137,9 +137,9 @@ def test_a_turn_server_of_the_operators_is_named_consistently() -> None:
     ]
 
 
-def request_logs(stack: Stack) -> list[dict[str, Any]]:
+def request_logs(stack: Stack) -> list[list[Any]]:
     """The appenders of every file of Dropwizard's that some pod reads; without a word it has one."""
-    servers = []
+    servers: list[list[Any]] = []
     for mounted in stack.files():
         loaded = yaml.safe_load(mounted.text) if mounted.path.endswith((".yml", ".yaml")) else None
         if isinstance(loaded, dict) and "applicationConnectors" in loaded.get("server", {}):

@@ -6,6 +6,7 @@ import socket
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,11 @@ def beats(metrics: str) -> int:
     return int(found[1]) if found else 0
 
 
+def beaten(metrics: str, before: int) -> bool:
+    """Whether the counter has grown."""
+    return beats(metrics) > before
+
+
 def test_an_idle_day_leaves_less_than_a_megabyte_in_the_log(collector: Callable[..., Collector]) -> None:
     """An interval is shortened, not the day's number of them; each is scraped, which is more often than usual."""
     require_private_namespace()
@@ -87,12 +93,13 @@ def test_an_idle_day_leaves_less_than_a_megabyte_in_the_log(collector: Callable[
     assert f"aggregation_interval: {INTERVAL}" in configuration
     running = collector(configuration.replace(f"aggregation_interval: {INTERVAL}", "aggregation_interval: 500ms"))
     metrics, client = "http://127.0.0.1:8889/metrics", socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sizes, at = [], 0
+    sizes: list[int] = []
+    at = 0
     with client:
         for _ in range(ROUNDS):
             for datagram in (*idle("whisper"), *idle("persister"), b"day.beat:1|c"):
                 client.sendto(datagram, ("127.0.0.1", 8125))
-            wait_until(lambda before=at: beats(metrics) > before, 30, "the interval to end")
+            wait_until(partial(beaten, metrics, at), 30, "the interval to end")
             at = beats(metrics)
             sizes.append(len(running.output()))
     assert 'sender="persister"' in read(metrics), "it arrived"

@@ -119,7 +119,9 @@ def _environment(info: Any, variables: dict[str, str]) -> dict[str, str]:
 def _read(stream: IO[bytes] | None, name: str, said: "SimpleQueue[Any]") -> None:
     assert stream is not None
     while piece := os.read(stream.fileno(), 65536):
-        said.put(language_pb2.RunPluginResponse(**{name: piece}))
+        answer = language_pb2.RunPluginResponse()
+        setattr(answer, name, piece)
+        said.put(answer)
     said.put(None)
 
 
