@@ -293,7 +293,7 @@ def _environment(loaded: Loaded) -> dict[str, str]:
         "PULUMI_ERROR_OUTPUT_STRING": "1",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "FLATLINE_SECRETS_CARRIED": "true",  # cli/under_engine.py, which loads the SDK
-        # Objects that `kubectl apply` made have owners of their fields; the program is what counts.
+        # As the program says (components/backend.py), for providers that do not read it there yet.
         "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
     }
     if _chosen_backend() is None:

@@ -84,9 +84,14 @@ class Backend:
 def providers(settings: Settings) -> pulumi.ResourceOptions:
     """Options that give each resource its provider: none falls back to what a machine has configured."""
     # An empty kubeconfig is the default one at run time; left out, the SDK writes $KUBECONFIG into the state.
+    # Objects that `kubectl apply` made have owners of their fields; what the program declares is what counts.
     given: dict[str, pulumi.ProviderResource] = {
         "kubernetes": kubernetes.Provider(
-            "kubernetes", context=settings.target.context, kubeconfig="", enable_server_side_apply=True
+            "kubernetes",
+            context=settings.target.context,
+            kubeconfig="",
+            enable_server_side_apply=True,
+            enable_patch_force=True,
         ),
         "random": random.Provider("random"),
         "tls": tls.Provider("tls"),
