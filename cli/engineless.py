@@ -1,6 +1,7 @@
 """Brings a stack up without an engine: renders it and says what that was, and what comes next."""
 
 from argparse import Namespace
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from cli import continuity, edge, kubeconfig, kubectl, objects, retired
@@ -19,6 +20,7 @@ _COLUMNS = 3
 
 def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal) -> int:
     """Renders into build/<stack>/ and prints a summary."""
+    earlier = objects.outputs(loaded.stack.build)
     with _secrets_of(loaded, choice, terminal) as kept:
         over = arguments.start_over is not None
         continuity.save(loaded, kept, arguments.confirm, terminal, choice.context, started_over=over)
@@ -31,7 +33,8 @@ def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal
     _what_changed(written, terminal)
     _secrets(loaded, written, notices, terminal)
     _pins(loaded, terminal)
-    points_to_know(loaded, recording.outputs.get("lostOnRestart", ()), terminal)
+    points_to_know(loaded, terminal)
+    losses_of_upgrade(earlier or {}, terminal)
     _next(loaded, choice.context, rendered, terminal)
     gone(left, choice.context, terminal)
     _look_at_cluster(loaded, choice.context, terminal)
@@ -59,11 +62,21 @@ def _look_at_cluster(loaded: Loaded, context: str | None, terminal: Terminal) ->
         edge.look(loaded, cluster.context, terminal)
 
 
-def points_to_know(loaded: Loaded, losses: object, terminal: Terminal) -> None:
-    """What an operator must know about this stack: what a restart loses, and images that may change."""
-    if isinstance(losses, list | tuple) and losses:
-        terminal.heading("Lost on a restart")
-        terminal.points(str(loss) for loss in losses)
+def losses_of_upgrade(earlier: Mapping[str, object], terminal: Terminal) -> None:
+    """Says what an upgrade loses, by the outputs of the stack as it is: an earlier release kept objects in memory."""
+    losses = earlier.get("lostOnRestart")
+    if not isinstance(losses, list | tuple) or not losses:
+        return
+    terminal.heading("Lost by this upgrade, once")
+    terminal.points((str(loss) for loss in losses), "yellow")
+    terminal.say(
+        "The release that runs now keeps them in memory; from this one on they are on the volume `objects`. To keep "
+        "avatars and stickers, export them with that release before, and load them after (docs/migration.md)."
+    )
+
+
+def points_to_know(loaded: Loaded, terminal: Terminal) -> None:
+    """What an operator must know about this stack: images that may change."""
     moving = loaded.settings.images.moving()
     if moving:
         terminal.heading("Images without a digest")

@@ -20,7 +20,7 @@ from render.state import State
 from render.values import StateValues
 
 _NEVER_BROUGHT = {"ec-p256", "service-account"}
-_SERVERS = {"redis", "cdn0-gate"}
+_SERVERS = {"redis", "cdn0-gate", "object-store"}
 
 
 def moves(secret: Secret) -> bool:

@@ -1,5 +1,6 @@
 """What `migrate export`, `load` and `verify` share: the way to a stack's stores, progress, and the result."""
 
+import base64
 import signal
 import sys
 import time
@@ -88,6 +89,7 @@ def _reach(arguments: Namespace, loaded: Loaded, terminal: Terminal, held: ExitS
     found = {name: forwards[service].address for name, service in emulators.items()}
     return replace(
         reach,
+        object_credentials=place.object_credentials(_root_secret(context, loaded.settings.namespace)),
         at=Addresses(
             dynamodb=f"http://{found['dynamodb']}",
             s3=f"http://{found['s3']}",
@@ -95,6 +97,18 @@ def _reach(arguments: Namespace, loaded: Loaded, terminal: Terminal, held: ExitS
             bigtable=found["bigtable"],
         ),
     )
+
+
+def _root_secret(context: str, namespace: str) -> str:
+    """The secret key of the object store that runs now, as its pods read it. Raises Failure."""
+    where = ("--namespace", namespace)
+    pod = kubectl.read(context, "get", "deployment.apps", place.OBJECT_STORE, *where)["spec"]["template"]["spec"]
+    names = [each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == place.OBJECT_STORE_SECRET]
+    if not names:
+        problem = f"the deployment {place.OBJECT_STORE} has no volume {place.OBJECT_STORE_SECRET}"
+        raise Failure(problem, "Bring the stack up first, with this release.")
+    data = kubectl.read(context, "get", "secret", names[0], *where)["data"]
+    return base64.b64decode(data[place.ROOT_SECRET_FILE]).decode()
 
 
 def _refuse_while_running(context: str, loaded: Loaded) -> None:

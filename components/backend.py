@@ -1,7 +1,7 @@
 """What the services stand on: the one place of the program that knows which target a stack has."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, assert_never
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, assert_never
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -10,7 +10,6 @@ import pulumi_tls as tls
 
 from components.base import Component
 from components.capabilities import (
-    Access,
     Bigtable,
     Bucket,
     DynamoDb,
@@ -26,13 +25,14 @@ from components.capabilities import (
 from components.emulators import seeds
 from components.emulators.cbtemulator import Cbtemulator, CbtemulatorArgs
 from components.emulators.cdn0 import Cdn0, Cdn0Args
-from components.emulators.localstack import CREDENTIALS, PORT, REGION, LocalStack, LocalStackArgs
+from components.emulators.localstack import PORT, REGION, LocalStack, LocalStackArgs
 from components.kubernetes.platform import Platform, PlatformArgs
 from components.kubernetes.pod import Disk, Scale
 from components.programs import WAIT
 from components.redis import Redis, RedisArgs
 from components.secrets import Secrets
 from components.uploads import on_disk
+from components.versitygw import CREDENTIALS_FILE, Versitygw, VersitygwArgs
 from config.forms import quantity_bytes
 from config.images import ImageName
 from config.schema import bigtable, dynamodb, objects, released
@@ -77,8 +77,6 @@ class Backend:
     platforms: tuple[Platform, ...]
     members: tuple[Member, ...]
     routes: tuple[Route, ...]
-    losses: tuple[str, ...]
-    """What a restart loses, in a sentence each, for people."""
 
 
 def providers(settings: Settings) -> pulumi.ResourceOptions:
@@ -195,32 +193,30 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
         ),
         group.child,
     )
+    store = Versitygw(
+        "object-store",
+        VersitygwArgs(platform=args.services, secrets=args.secrets, disk=Disk(name="objects", size=volumes.objects)),
+        group.child,
+    )
     localstack = LocalStack(
         "localstack",
         LocalStackArgs(
             platform=platform,
-            services=("dynamodb", "s3"),
-            seed=seeds.localstack(
-                region=REGION,
-                port=PORT,
-                tables=tuple(dynamodb.TABLES.values()),
-                buckets=(objects.BUCKETS["dynamic-config"], objects.BUCKETS["pre-keys"]),
-                objects=(
-                    {
-                        "bucket": objects.BUCKETS["dynamic-config"],
-                        "key": objects.DYNAMIC_CONFIG_OBJECT,
-                        "text": args.settings.whisper.dynamic_config.text(),
-                        "contentType": "application/yaml",
-                    },
-                ),
-            ),
+            seed=_seed(args.settings, store.url),
             disk=Disk(name="database", size=volumes.database),
+            access=(store.access,),
+            files=(store.credentials("localstack-seed-identity", "pre-keys", platform),),
         ),
         group.child,
     )
     cdn0 = Cdn0(
         "cdn0",
-        Cdn0Args(services=args.services, emulators=platform, secrets=args.secrets, scale=scale(args.settings, "cdn0")),
+        Cdn0Args(
+            platform=args.services,
+            secrets=args.secrets,
+            bucket=store.bucket("cdn0", "cdn0-gate-identity"),
+            scale=scale(args.settings, "cdn0"),
+        ),
         group.child,
     )
     groups = Cbtemulator(
@@ -228,23 +224,23 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
         CbtemulatorArgs(platform=args.services, disk=Disk(name="groups", size=volumes.groups)),
         group.child,
     )
+    pre_keys = store.bucket("pre-keys", "whisper-identity")
     group.register_outputs({})
     redis = Redis("redis", _redis(args, volumes.redis, cpu="25m", memory_share=16), opts)
-    access = Access(
-        egress=localstack.access.egress,
-        wait_for=localstack.access.wait_for,
-        ready=localstack.access.ready,
-        env={**CREDENTIALS, "AWS_ENDPOINT_OVERRIDE": localstack.url},
+    # A process has one identity for AWS: that of the pages' owner, which LocalStack takes for anybody.
+    access = replace(
+        localstack.access,
+        env={**pre_keys.access.env, "AWS_REGION": REGION, "AWS_ENDPOINT_OVERRIDE": localstack.url},
+        files=pre_keys.access.files,
     )
-
-    def bucket(role: str) -> Bucket:
-        return Bucket(access=access, region=REGION, name=objects.BUCKETS[role], endpoint=localstack.url)
-
+    dynamic_config = Bucket(
+        access=access, region=REGION, name=objects.BUCKETS["dynamic-config"], endpoint=localstack.url
+    )
     return Backend(
         dynamodb=DynamoDb(
             access=access, region=REGION, tables={path: table.name for path, table in dynamodb.TABLES.items()}
         ),
-        objects=ObjectStore(dynamic_config=bucket("dynamic-config"), pre_keys=bucket("pre-keys"), cdn0=cdn0.bucket),
+        objects=ObjectStore(dynamic_config=dynamic_config, pre_keys=pre_keys, cdn0=cdn0.bucket),
         bigtable=groups.bigtable,
         redis=redis.cluster,
         pubsub=redis.pubsub,
@@ -252,13 +248,33 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
             Disk(name="attachments", size=volumes.attachments), quantity_bytes(args.settings.cdn.min_free_space)
         ),
         platforms=(platform,),
-        members=(*redis.members, *localstack.members, *cdn0.members, *groups.members),
+        members=(*redis.members, *store.members, *localstack.members, *cdn0.members, *groups.members),
         routes=cdn0.routes,
-        losses=(
-            "avatars, group avatars and stickers (bucket whisper-service-cdn), when the pod cdn0-store restarts",
-            "one-time post-quantum pre-keys (bucket whisper-service-pre-key-store), when the pod localstack restarts; "
-            "clients upload new ones",
+    )
+
+
+def _seed(settings: Settings, store: str) -> dict[str, Any]:
+    """LocalStack's seed. `store` is the URL of the server with the pages that rows of pre-keys name."""
+    configuration = objects.BUCKETS["dynamic-config"]
+    return seeds.localstack(
+        region=REGION,
+        port=PORT,
+        tables=tuple(dynamodb.TABLES.values()),
+        buckets=(configuration,),
+        objects=(
+            {
+                "bucket": configuration,
+                "key": objects.DYNAMIC_CONFIG_OBJECT,
+                "text": settings.whisper.dynamic_config.text(),
+                "contentType": "application/yaml",
+            },
         ),
+        pages={
+            "table": dynamodb.TABLES["pagedPqKeys.tableName"].name,
+            "endpoint": store,
+            "bucket": objects.BUCKETS["pre-keys"],
+            "credentialsFile": CREDENTIALS_FILE,
+        },
     )
 
 
@@ -304,7 +320,6 @@ def _cloud(args: BackendArgs, target: Cloud, accounts: "Accounts", opts: pulumi.
         platforms=(),
         members=(*members, *cdn0.members),
         routes=cdn0.routes,
-        losses=(),
     )
 
 

@@ -131,6 +131,8 @@ class Access:
     grants: tuple[Grant, ...] = ()
     roles: tuple[InstanceRole, ...] = ()
     internet: tuple[Network, ...] = ()
+    files: "tuple[Files, ...]" = ()
+    """What the user reads to prove who it is; mounted into the first container of its pods."""
     password_file: "Files | None" = None
     """Where the wait program finds the password of what it waits for."""
     ready: tuple[pulumi.Resource, ...] = ()

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pulumi
 
-from components.capabilities import Access, Route
+from components.capabilities import Bucket, Route
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
@@ -26,19 +26,16 @@ UPLOADS = f"Method(`POST`) && Path(`/`) && HeaderRegexp(`Content-Type`, `^multip
 
 @dataclass(frozen=True, kw_only=True)
 class GateArgs:
-    """`store` and `upstream` as in programs/cdn0-gate.mjs; `access` is what it needs to reach the store.
+    """`writes` and `upstream` as in programs/cdn0-gate.mjs; `bucket` comes with the access of the gate's identity.
 
-    `deletes` lets a signer delete through the gate.
+    A gate that writes by `put` deletes as well, for those who may.
     """
 
     platform: Platform
     secrets: Secrets
-    store: Literal["emulator", "s3"]
+    writes: Literal["put", "form"]
     upstream: str
-    bucket: pulumi.Input[str]
-    region: str
-    access: Access
-    deletes: bool
+    bucket: Bucket
     scale: Scale
 
 
@@ -47,10 +44,10 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
     configuration = {
         "listen": {"port": PORT},
         "health": {"port": HEALTH_PORT},
-        "store": args.store,
+        "writes": args.writes,
         "upstream": args.upstream,
-        "bucket": args.bucket,
-        "region": args.region,
+        "bucket": args.bucket.name,
+        "region": args.bucket.region,
         "reads": [rule.pattern for rule in CDN0_KEYS],
         "uploads": {rule.name: {"pattern": rule.pattern, "maxBytes": rule.max_bytes} for rule in CDN0_KEYS},
     }
@@ -82,7 +79,7 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
                             "deletes": [
                                 rule.name
                                 for rule in CDN0_KEYS
-                                if rule.signer == signer and rule.deletes and args.deletes
+                                if rule.signer == signer and rule.deletes and args.writes == "put"
                             ],
                         }
                         for signer in sorted(keys)
@@ -101,7 +98,7 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
                 platform=args.platform,
                 name=name,
                 component="cdn0",
-                access=(args.access,),
+                access=(args.bucket.access,),
                 scale=args.scale,
                 grace=40,
                 containers=(

@@ -189,13 +189,12 @@ class Flatline(Component):
             self.child,
         )
         self.pins: Pins = pins(settings.domain, certificates.pins, secrets)
-        self.losses = stores.losses
         self.register_outputs({})
 
     @property
     def outputs(self) -> dict[str, pulumi.Input[object]]:
-        """Stack outputs: what clients pin, where they go, and what a restart loses."""
-        return {**self.pins, "lostOnRestart": list(self.losses)}
+        """Stack outputs: what clients pin, and where they go."""
+        return {**self.pins}
 
     def _traefik(self, settings: Settings) -> tuple[pulumi.Resource, ...]:
         """Traefik, for a cluster that has none."""

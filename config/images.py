@@ -12,6 +12,7 @@ ImageName = Literal[
     "storage",
     "registration",
     "localstack",
+    "versitygw",
     "cbtemulator",
     "redis",
     "tusd",
@@ -58,6 +59,8 @@ IMAGES: dict[ImageName, Image] = {
     "registration": _mollyim("registration-service"),
     # The last release that runs without an account token.
     "localstack": _docker_hub("localstack/localstack", "4.14.0"),
+    # S3 on files; LocalStack keeps its buckets in memory.
+    "versitygw": Image(registry="ghcr.io", repository="versity/versitygw", tag="v1.8.0"),
     # Persists to disk, unlike Google's emulator.
     "cbtemulator": Image(
         registry="docker.io", repository="fullstorydev/cbtemulator", tag="v1.0.0", architectures=("amd64",)

@@ -31,6 +31,8 @@ class Volumes(Strict):
     """DynamoDB's tables (LocalStack)."""
     groups: Quantity = "2Gi"
     """Bigtable's tables (cbtemulator)."""
+    objects: Quantity = "10Gi"
+    """Pages of pre-keys, avatars and stickers (versitygw)."""
     redis: Quantity = "2Gi"
     """Each node of the Redis Cluster."""
     attachments: Quantity = "20Gi"
@@ -38,7 +40,7 @@ class Volumes(Strict):
 
 
 class Local(Strict):
-    """A k3s (or any Kubernetes) with the emulators: LocalStack and cbtemulator."""
+    """A k3s (or any Kubernetes) with stores of its own: LocalStack, versitygw and cbtemulator."""
 
     kind: Literal["local"] = "local"
     """Which target."""

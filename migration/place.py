@@ -1,9 +1,11 @@
 """Where the stores of a stack are and what they are called there: the one module of the move that knows targets."""
 
+import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from components import versitygw
 from components.emulators import cbtemulator, localstack
 from config.schema import dynamodb, objects
 from config.settings import Settings
@@ -12,6 +14,14 @@ from migration.errors import MigrationError
 
 MOVED_BUCKETS = ("pre-keys", "cdn0")
 """Roles of the buckets that hold what clients have uploaded; the configuration's one is made from the settings."""
+
+OBJECT_STORE = "object-store"
+"""Deployment and Service of the server that has the buckets, in the stack's namespace."""
+
+OBJECT_STORE_SECRET = "object-store-accounts"
+"""The volume of its pods that is the Secret with its accounts, whose name changes with its content."""
+
+ROOT_SECRET_FILE = posixpath.basename(versitygw.ROOT_SECRET_FILE)
 
 WRITERS = ("whisper", "whisper-persister", "storage", "cdn0-gate")
 """Deployments that write to the stores (those that a stack has not are passed over)."""
@@ -45,18 +55,20 @@ class Reach:
     """How the stores are reached.
 
     `account` is the AWS account that the credentials of the default chain must belong to; None means
-    emulators, which take any credentials and get `credentials`.
+    emulators, which take any credentials and get `credentials`. `object_credentials` are those for the buckets; None
+    means the default chain.
     """
 
     region: str
     account: str | None = None
     credentials: Mapping[str, str] | None = field(default=None, repr=False)
+    object_credentials: Mapping[str, str] | None = field(default=None, repr=False)
     at: Addresses = Addresses()
 
 
 @dataclass(frozen=True)
 class Service:
-    """A Service of an emulator in the stack's cluster."""
+    """A Service of a store in the stack's cluster."""
 
     namespace: str
     name: str
@@ -99,11 +111,11 @@ def emulators(settings: Settings) -> dict[str, Service]:
     """The Services behind `dynamodb`, `s3`, `cdn0` and `bigtable` of a stack whose stores are in its cluster."""
     match settings.target:
         case Local():
-            aws = Service(settings.emulator_namespace, "localstack", localstack.PORT)
+            store = Service(settings.namespace, OBJECT_STORE, versitygw.PORT)
             return {
-                "dynamodb": aws,
-                "s3": aws,
-                "cdn0": Service(settings.emulator_namespace, "cdn0-store", localstack.PORT),
+                "dynamodb": Service(settings.emulator_namespace, "localstack", localstack.PORT),
+                "s3": store,
+                "cdn0": store,
                 "bigtable": Service(settings.namespace, "cbtemulator", cbtemulator.PORT),
             }
         case Cloud():
@@ -115,12 +127,19 @@ def emulators(settings: Settings) -> dict[str, Service]:
 def reach(settings: Settings, *, region: str | None, account: str | None, at: Addresses) -> Reach:
     """How the stores are reached by what was typed and by the settings.
 
-    An account of the settings cannot be typed away. Raises MigrationError.
+    An account of the settings cannot be typed away. Buckets beside LocalStack's tables are LocalStack's; those at an
+    address of their own are reached with the credentials of the default chain. Raises MigrationError.
     """
     match settings.target:
         case Local():
-            keys = None if account else {name: localstack.CREDENTIALS[name] for name in _KEYS}
-            return Reach(region=region or localstack.REGION, account=account, credentials=keys, at=at)
+            keys = None if account else localstack.CREDENTIALS
+            return Reach(
+                region=region or localstack.REGION,
+                account=account,
+                credentials=keys,
+                object_credentials=keys if at.s3 == at.cdn0 == at.dynamodb else None,
+                at=at,
+            )
         case Cloud(aws=aws):
             for what, typed, own in (("account", account, aws.account), ("region", region, aws.region)):
                 if typed is not None and typed != own:
@@ -130,4 +149,6 @@ def reach(settings: Settings, *, region: str | None, account: str | None, at: Ad
             assert_never(settings.target)
 
 
-_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+def object_credentials(secret: str) -> dict[str, str]:
+    """The key pair of the object store's operator. `secret` is what `OBJECT_STORE_SECRET` has in `ROOT_SECRET_FILE`."""
+    return {"AWS_ACCESS_KEY_ID": versitygw.ROOT, "AWS_SECRET_ACCESS_KEY": secret}

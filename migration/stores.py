@@ -35,8 +35,9 @@ def opened(names: Names, reach: Reach, *, readers: int) -> Iterator[list[Collect
     if reach.account is not None:
         _guard(session, reach.account)
     made = _client(session, "dynamodb", reach.at.dynamodb)
+    objects = boto3.Session(region_name=reach.region, **_keys(reach.object_credentials))
     buckets = {
-        role: _client(session, "s3", url) for role, url in {"pre-keys": reach.at.s3, "cdn0": reach.at.cdn0}.items()
+        role: _client(objects, "s3", url) for role, url in {"pre-keys": reach.at.s3, "cdn0": reach.at.cdn0}.items()
     }
     with _bigtable(names, reach.at.bigtable) as (data, admin):
         yield [

@@ -2,7 +2,7 @@
 //
 // Reads: GET and HEAD of /<bucket>/<key> for keys that match a read pattern. Writes: POST of a browser-based
 // upload form (Amazon S3, "Authenticating requests in browser-based uploads using POST", Signature Version 4) to
-// /<bucket>/, verified here as S3 verifies it, because the emulator behind does not. Deletions: DELETE of
+// /<bucket>/, verified here as S3 verifies it. Deletions: DELETE of
 // /<bucket>/<key> with a Signature Version 4 in its headers, if the credential may delete such keys. A client's
 // request is never forwarded: the gate makes a request of its own from what it has checked.
 //
@@ -11,12 +11,13 @@
 // carries it as Content-Length; the last byte of the file is kept back until the form's end has arrived and is
 // right. Whatever goes wrong before that leaves the upstream with a request whose body never became complete.
 //
-// The configuration's `store` says what the upstream is:
-// - "emulator" verifies nothing: the gate's requests are plain, and an upload becomes a PUT;
-// - "s3" is Amazon S3 with a private bucket. Reads are signed with the pod's own identity (aws.mjs), which needs
-//   s3:GetObject for the readable keys and nothing else: without s3:ListBucket, S3 answers 403 for a missing key, and
-//   the gate 404. An upload becomes a form of the gate's own with the verified fields, so S3 verifies them again, with
-//   the permissions of the one who signed. Deletions are not offered.
+// The bucket is private. Reads are signed with the pod's own identity (aws.mjs), which needs s3:GetObject for the
+// readable keys: without s3:ListBucket, S3 answers 403 for a missing key, and the gate 404. The configuration's `writes`
+// says how an upload is stored:
+// - "put": by a PUT of the gate's own identity, which owns the bucket. Only the gate knows the key pairs of those who
+//   sign forms, so it offers them deletions, too;
+// - "form": by a form of the gate's own with the verified fields, so S3 verifies them again, with the permissions of the
+//   one who signed. Deletions are not offered: who may delete asks S3.
 //
 // usage: node cdn0-gate.mjs --config FILE --credentials FILE      (the forms of both: readConfig, readCredentials)
 
@@ -29,7 +30,9 @@ import { pipeline } from 'node:stream/promises';
 import { parseArgs, TextDecoder } from 'node:util';
 import { urlToHttpOptions } from 'node:url';
 
-import { Bucket, codeOf, Credentials, CredentialsError, endpointOf } from './aws.mjs';
+import {
+  Bucket, codeOf, Credentials, CredentialsError, endpointOf, objectPath, sign, UNSIGNED_PAYLOAD,
+} from './aws.mjs';
 import { clientOf, Concurrency, Progress } from './clients.mjs';
 
 // ---- configuration ------------------------------------------------------------------------------------------
@@ -104,14 +107,14 @@ const limit = whole(1, 2_000_000); // seconds: still a valid timer in millisecon
 const readConfig = record({
   listen: endpoint, //      {"port": 8080}, and "host" to bind to one address
   health: endpoint, //      /healthz, /readyz and /metrics
-  store: text(/^(?:emulator|s3)$/, 'must be "emulator" or "s3"'),
-  upstream: origin, //      "http://host:4566"; of S3, "https://s3.<region>.amazonaws.com"
+  writes: text(/^(?:put|form)$/, 'must be "put" or "form"'),
+  upstream: origin, //      "http://host:7070"; of S3, "https://s3.<region>.amazonaws.com"
   bucket: text(/^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$/, 'must be a bucket name'),
   region: text(/^[a-z0-9-]+$/, 'must be a region name'),
   reads: list(keyPattern), // whole keys, as JavaScript regular expressions
   uploads: table(record({ pattern: keyPattern, maxBytes: whole(1, 5 * 1024 ** 3) })), // by name of the rule
   limits: record(Object.fromEntries(Object.keys(LIMITS).map((name) => [name, limit])), LIMITS),
-}, { store: 'emulator', limits: {} });
+}, { limits: {} });
 
 const rules = list(text(/./, 'must be the name of an upload rule'), 0);
 const readCredentials = list(record({
@@ -144,14 +147,12 @@ function load(paths) {
     });
     signers.set(one.accessKeyId, { ...one, uploads: named(one.uploads), deletes: named(one.deletes) });
   }
-  const s3 = config.store === 's3';
-  must(s3 || config.upstream.protocol === 'http:', 'config.upstream', 'must be http://host[:port] for the emulator');
   const { headerSeconds, requestSeconds } = config.limits;
   must(headerSeconds <= requestSeconds, 'config.limits.headerSeconds', 'must not exceed requestSeconds');
   const deletable = [...signers.values()].some((one) => one.deletes.length > 0);
-  must(!(s3 && deletable), 'credentials', 'must give no deletes for the store "s3"');
+  must(!(config.writes === 'form' && deletable), 'credentials', 'must give no deletes where writes are "form"');
   const largest = Math.max(0, ...[...config.uploads.values()].map((rule) => rule.maxBytes));
-  return { ...config, signers, deletable, ...(s3 && own(config)), maxFormBytes: largest + FORM_BYTES };
+  return { ...config, signers, deletable, ...own(config), maxFormBytes: largest + FORM_BYTES };
 }
 
 // The pod's own identity, and the bucket as it reads it.
@@ -472,7 +473,7 @@ const isBodyless = ({ headers }) =>
 function ask(gate, exchange, method, path, headers) {
   const { upstream } = gate.config;
   const request = upstream.protocol === 'https:' ? requestHttps : requestHttp;
-  const target = { ...urlToHttpOptions(upstream), path: `/${gate.config.bucket}${path}` };
+  const target = { ...urlToHttpOptions(upstream), path };
   const outgoing = request({ ...target, method, headers, agent: false, signal: exchange.signal });
   return outgoing.on('error', () => exchange.abort(new Refusal('ServiceUnavailable', 'The upstream failed.')));
 }
@@ -496,14 +497,8 @@ const PROTECTION = {
   'Content-Security-Policy': "default-src 'none'; frame-ancestors 'none'; sandbox",
 };
 
-async function readPlain(gate, exchange, key, headers) {
-  const outgoing = ask(gate, exchange, exchange.req.method, `/${key}`, headers);
-  outgoing.end();
-  return exchange.upstream(outgoing, 'response');
-}
-
 // S3 does not document If-Range: with it, the answer is the whole object, which RFC 9110 (14.2) always allows.
-async function readSigned(gate, exchange, key, { 'if-range': only, range, ...headers }) {
+async function readObject(gate, exchange, key, { 'if-range': only, range, ...headers }) {
   if (range && !only) headers.range = range;
   const { method } = exchange.req;
   const answer = await signedRead(gate, exchange, method, key, headers);
@@ -512,14 +507,19 @@ async function readSigned(gate, exchange, key, { 'if-range': only, range, ...hea
   // Only a body tells whether the key is missing or something is wrong with the identity.
   const told = method === 'HEAD' ? await signedRead(gate, exchange, 'GET', key, { range: 'bytes=0-0' }) : answer;
   const [code] = await exchange.patiently(codeOf(told));
-  insist(status !== 403 || code !== 'AccessDenied', 'NoSuchKey', 'There is no such object.');
+  const mayBeMissing = gate.config.writes === 'form' && status === 403 && code === 'AccessDenied';
+  insist(!mayBeMissing, 'NoSuchKey', 'There is no such object.');
   exchange.upstreamCode = code ?? `${status}`;
   throw new Refusal('ServiceUnavailable', 'The upstream failed.');
 }
 
-async function signedRead(gate, exchange, method, key, headers) {
+const signedRead = (gate, exchange, method, key, headers) =>
+  ofUpstream(exchange, gate.config.objects.read(method, key, headers, exchange.signal));
+
+// What the upstream, or who gives the gate its identity, makes of a promise; a failure is the upstream's.
+async function ofUpstream(exchange, promise) {
   try {
-    return await exchange.patiently(gate.config.objects.read(method, key, headers, exchange.signal));
+    return await exchange.patiently(promise);
   } catch (error) {
     exchange.signal.throwIfAborted();
     exchange.upstreamCode = error instanceof CredentialsError ? error.message : error.code;
@@ -534,7 +534,7 @@ async function download(gate, exchange) {
   insist(isBodyless(req), 'InvalidRequest', 'A read has no body.');
   const headers = {};
   for (const [name, form] of COPIED_IN) if (form.test(req.headers[name] ?? '')) headers[name] = req.headers[name];
-  const answer = await (gate.config.objects ? readSigned : readPlain)(gate, exchange, key, headers);
+  const answer = await readObject(gate, exchange, key, headers);
   const status = answer.statusCode;
   insist(![403, 404].includes(status), 'NoSuchKey', 'There is no such object.');
   insist(status !== 412, 'PreconditionFailed', 'A precondition does not hold.');
@@ -585,7 +585,7 @@ async function upload(gate, exchange) {
   wellFormed(size >= 0 && [undefined, `${size}`].includes(head.declared), 'The form does not end after its file.');
   const allows = authorize(gate.config, head.fields, size, Date.now());
   Object.assign(exchange, { signer: allows.signer, bytes: size });
-  const task = gate.config.objects ? formTask(allows, size) : putTask(allows, size);
+  const task = await (gate.config.writes === 'put' ? putTask : formTask)(gate, exchange, allows, size);
   const etag = await store(gate, exchange, task, size, head.rest, trailer);
   res.writeHead(204, { ...PROTECTION, ...(etag && { ETag: etag }) }).end();
 }
@@ -593,17 +593,26 @@ async function upload(gate, exchange) {
 const NOT_STORED = new Refusal('ServiceUnavailable', 'The upstream did not store the file.');
 
 // How an upload is stored: the request, and what stands before and after the file in its body.
-const putTask = ({ key, contentType }, size) => ({
-  method: 'PUT',
-  path: `/${key}`,
-  headers: { 'Content-Type': contentType, 'Content-Length': size },
-  after: Buffer.alloc(0),
-  stored: 200,
-  refused: async () => NOT_STORED,
-});
+async function putTask(gate, exchange, { key, contentType }, size) {
+  const about = { 'Content-Type': contentType, 'Content-Length': size };
+  return {
+    ...await signedByGate(gate, exchange, 'PUT', key, { payload: UNSIGNED_PAYLOAD, headers: about }),
+    after: Buffer.alloc(0),
+    stored: 200,
+    refused,
+  };
+}
+
+// A request for an object in the name of the gate's own identity; `more` as of sign().
+async function signedByGate(gate, exchange, method, key, more = {}) {
+  const { bucket, region, upstream: { host } } = gate.config;
+  const credentials = await ofUpstream(exchange, gate.config.credentials.get());
+  const path = objectPath(bucket, key);
+  return { method, path, headers: sign({ method, host, path, region, credentials, ...more }) };
+}
 
 // The same fields and the file in a form of our own making. The fields are plain text of one line each.
-function formTask({ fields }, size) {
+function formTask({ config }, exchange, { fields }, size) {
   const boundary = `cdn0-${randomBytes(24).toString('hex')}`;
   const part = (name, rest) => `--${boundary}\r\nContent-Disposition: form-data; name="${name}"${rest}\r\n`;
   const spelt = (name) => (name === 'content-type' ? 'Content-Type' : name); // as in S3's documentation
@@ -612,15 +621,20 @@ function formTask({ fields }, size) {
   const after = Buffer.from(`\r\n--${boundary}--\r\n`);
   const type = `multipart/form-data; boundary=${boundary}`;
   const headers = { 'Content-Type': type, 'Content-Length': before.length + size + after.length };
-  return { method: 'POST', path: '', headers, before, after, stored: 204, refused };
+  return { method: 'POST', path: `/${config.bucket}`, headers, before, after, stored: 204, refused: refusedForm };
 }
 
-// The Refusal for what S3 has against a form, though the gate had nothing.
+// The Refusal for what the upstream has against an upload, though the gate had nothing.
 async function refused(exchange, answer) {
   const [code] = await codeOf(answer);
   exchange.upstreamCode = code ?? `${answer.statusCode}`;
-  const denied = answer.statusCode === 403;
-  return denied ? new Refusal('AccessDenied', 'The upstream refused the upload.') : NOT_STORED;
+  return NOT_STORED;
+}
+
+// The same of a form, where a 403 is about the one who signed it.
+async function refusedForm(exchange, answer) {
+  const failure = await refused(exchange, answer);
+  return answer.statusCode === 403 ? new Refusal('AccessDenied', 'The upstream refused the upload.') : failure;
 }
 
 async function store(gate, exchange, task, size, first, trailer) {
@@ -687,7 +701,8 @@ async function erase(gate, exchange) {
   const signer = requesterOf(gate.config, req, key, Date.now());
   exchange.signer = signer.name;
   allowed(signer.deletes.some(({ pattern }) => pattern.test(key)), 'The access key may not delete this key.');
-  const outgoing = ask(gate, exchange, 'DELETE', `/${key}`, {});
+  const { method, path, headers } = await signedByGate(gate, exchange, 'DELETE', key);
+  const outgoing = ask(gate, exchange, method, path, headers);
   outgoing.end();
   const answer = await exchange.upstream(outgoing, 'response');
   answer.resume();

@@ -1,7 +1,7 @@
 """Seeds LocalStack with the DynamoDB tables, S3 buckets and S3 objects that one JSON file lists.
 
-Creates what is missing, mends what differs, deletes nothing; a second run changes nothing. It runs where it is
-mounted as `/etc/localstack/init/ready.d/seed.py`, and as `python3 localstack-seed.py`.
+Creates what is missing, mends what differs, deletes no more than `pages` says; a second run changes nothing. It runs
+where it is mounted as `/etc/localstack/init/ready.d/seed.py`, and as `python3 localstack-seed.py`.
 
 Environment: FLATLINE_SEED_FILE, the path of the JSON file; without it `localstack-seed.json` beside this program
 (as a hook the program has no path of its own, so there the variable is needed). The file's keys, all needed:
@@ -12,17 +12,28 @@ Environment: FLATLINE_SEED_FILE, the path of the JSON file; without it `localsta
     ttl              {table: attribute}, the attribute that holds the expiry in seconds since 1970
     buckets          names
     objects          {"bucket", "key", "text", "contentType"}; the text is stored as UTF-8
+    pages            null, or the other S3 server, with the pages that rows of a table name: {"table", "endpoint",
+                     "bucket", "credentialsFile", "deadlineSeconds"}
     deadlineSeconds  how long to wait, in all, for LocalStack and for tables to become ACTIVE
 
 Of a table that exists: the key schema and the local indexes are compared and cannot be mended, so a difference is
 an error; a missing global index is added; an index may project more than is asked for; TTL is switched to the
 attribute. Surplus tables and indexes are reported and left alone.
 
+A row of `pages` names one page of 100 pre-keys. Whisper stores the page first, so a row without its page means that the
+page was lost, and every attempt to fetch a key of it is an error. Such rows are removed, and clients upload new keys.
+Where the other server does not answer in its time, or refuses, nothing is removed and the reason is reported: then the
+next start looks again.
+
 LocalStack executes a `.py` hook inside its own process, in an empty namespace (so `__name__` is that of builtins
 and `__file__` is missing), and takes an Exception, but not a SystemExit, as the hook's failure: then
 `GET /_localstack/init/ready` shows the script's state as ERROR, though "completed" is true all the same.
 """
 
+import base64
+import configparser
+import hashlib
+import hmac
 import http.client
 import json
 import os
@@ -30,7 +41,9 @@ import re
 import sys
 import time
 import urllib.parse
-from collections.abc import Callable
+import uuid
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -47,8 +60,14 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "ttl": (dict,),
     "buckets": (list,),
     "objects": (list,),
+    "pages": (type(None), dict),
     "deadlineSeconds": (int, float),
 }
+
+PAGES_FIELDS = {"table", "endpoint", "bucket", "credentialsFile", "deadlineSeconds"}
+PAGE_HEADER_BYTES, PAGE_KEY_BYTES = 8, 1641  # KEMPreKeyPage.java of Whisper, format 1
+S3_NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+ANYBODY = ("test", "test")  # LocalStack checks nothing
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -79,6 +98,7 @@ class Plan(NamedTuple):
     ttl: dict[str, str]
     buckets: list[str]
     objects: list[dict[str, str]]
+    pages: Json | None
     deadline_seconds: float
 
 
@@ -96,16 +116,17 @@ def parse_plan(text: str) -> Plan:
         if not isinstance(data[key], types) or isinstance(data[key], bool):
             raise SeedError(f"seed file: {key} must be of type {types[-1].__name__}")
     plan = Plan(*(data[key] for key in FIELDS))
-    _check_endpoint(plan.endpoint)
+    _check_endpoint("endpoint", plan.endpoint)
     _check_tables(plan)
     _check_buckets(plan)
+    _check_pages(plan)
     return plan
 
 
-def _check_endpoint(endpoint: str) -> None:
+def _check_endpoint(key: str, endpoint: str) -> None:
     parts = urllib.parse.urlsplit(endpoint)
     if parts.scheme != "http" or not parts.hostname or parts.path.strip("/") or parts.query:
-        raise SeedError(f"seed file: endpoint must be http://host:port, not {endpoint}")
+        raise SeedError(f"seed file: {key} must be http://host:port, not {endpoint}")
 
 
 def _check_tables(plan: Plan) -> None:
@@ -135,15 +156,25 @@ def _check_buckets(plan: Plan) -> None:
             raise SeedError(f"seed file: object {item['key']}: bucket {item['bucket']} is not among buckets")
 
 
-class Client:
-    """DynamoDB and S3 at one LocalStack endpoint, repeating what fails in passing until the plan's deadline.
+def _check_pages(plan: Plan) -> None:
+    if plan.pages is None:
+        return
+    if plan.pages.keys() != PAGES_FIELDS:
+        raise SeedError(f"seed file: pages needs exactly {', '.join(sorted(PAGES_FIELDS))}")
+    if plan.pages["table"] not in {table["TableName"] for table in plan.tables}:
+        raise SeedError(f"seed file: pages names the table {plan.pages['table']}, which is not among tables")
+    _check_endpoint("pages.endpoint", plan.pages["endpoint"])
 
-    Requests are signed in form only: LocalStack reads service and region from the signature and checks nothing.
+
+class Client:
+    """DynamoDB and S3 at one endpoint, repeating what fails in passing for so many seconds in all.
+
+    `keys` are the access key id and the secret access key that sign the requests.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
-        self.deadline = time.monotonic() + plan.deadline_seconds
+    def __init__(self, endpoint: str, region: str, seconds: float, keys: tuple[str, str] = ANYBODY) -> None:
+        self.endpoint, self.region, self.seconds, self.keys = endpoint, region, seconds, keys
+        self.deadline = time.monotonic() + seconds
 
     def dynamodb(self, operation: str, request: Json) -> Json:
         """DynamoDB's answer to an operation. Raises AwsError when refused, SeedError at the deadline."""
@@ -159,20 +190,43 @@ class Client:
 
         return self._until_deadline(action, attempt)
 
-    def s3(self, method: str, path: str, body: bytes = b"", content_type: str = "") -> tuple[int, str, bytes]:
+    def s3(
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        content_type: str = "",
+        query: Mapping[str, str] = {},
+    ) -> tuple[int, str, bytes]:
         """Status (2xx or 404), Content-Type and body of S3's answer. Raises AwsError, or SeedError at the deadline."""
         action = f"{method} s3:/{path}"
-        headers = {"X-Amz-Content-Sha256": "UNSIGNED-PAYLOAD"}
-        if content_type:
-            headers["Content-Type"] = content_type
+        headers = {"Content-Type": content_type} if content_type else {}
 
         def attempt() -> tuple[int, str, bytes]:
-            answer = self._exchange("s3", method, urllib.parse.quote(path), headers, body)
+            answer = self._exchange("s3", method, urllib.parse.quote(path, safe="/-_.~"), headers, body, query)
             if answer[0] // 100 != 2 and answer[0] != 404:
                 raise _refusal(action, answer[0], *_s3_error(answer[2]))
             return answer
 
         return self._until_deadline(action, attempt)
+
+    def sizes(self, bucket: str, prefix: str = "") -> dict[str, int]:
+        """The sizes of a bucket's objects by key. Raises AwsError, or SeedError at the deadline."""
+        found: dict[str, int] = {}
+        query = {"list-type": "2", "prefix": prefix}
+        while True:
+            status, _, body = self.s3("GET", f"/{bucket}", query=query)
+            if status != 200:
+                raise AwsError(f"GET s3://{bucket}", *_s3_error(body))
+            try:
+                page = ET.fromstring(body)
+                entries = [(each.findtext(f"{S3_NAMESPACE}Key"), each) for each in page.iter(f"{S3_NAMESPACE}Contents")]
+                found |= {key: int(each.findtext(f"{S3_NAMESPACE}Size") or "") for key, each in entries if key}
+            except (ET.ParseError, ValueError):
+                raise SeedError(f"GET s3://{bucket}: this is no list of objects") from None
+            if page.findtext(f"{S3_NAMESPACE}IsTruncated") != "true":
+                return found
+            query["continuation-token"] = page.findtext(f"{S3_NAMESPACE}NextContinuationToken") or ""
 
     def wait(self, what: str, done: Callable[[], bool]) -> None:
         """Returns once `done()` is true. Raises SeedError naming `what` at the deadline."""
@@ -190,32 +244,59 @@ class Client:
                 return attempt()
             except TransientError as error:
                 if time.monotonic() + pause > self.deadline:
-                    seconds = f"{self.plan.deadline_seconds:g} s"
+                    seconds = f"{self.seconds:g} s"
                     raise SeedError(f"{action}: given up after {seconds}: {error}") from None
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
     def _exchange(
-        self, service: str, method: str, path: str, headers: dict[str, str], body: bytes
+        self,
+        service: str,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        query: Mapping[str, str] = {},
     ) -> tuple[int, str, bytes]:
-        now = time.gmtime()
-        scope = f"test/{time.strftime('%Y%m%d', now)}/{self.plan.region}/{service}/aws4_request"
-        signed = {
-            "X-Amz-Date": time.strftime("%Y%m%dT%H%M%SZ", now),
-            "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature={'0' * 64}",
-        }
-        address = urllib.parse.urlsplit(self.plan.endpoint)
+        address = urllib.parse.urlsplit(self.endpoint)
+        arguments = "&".join(f"{key}={urllib.parse.quote(query[key], safe='-_.~')}" for key in sorted(query))
+        signed = self._signed(service, method, path, arguments, {**headers, "Host": address.netloc}, body)
         connection = http.client.HTTPConnection(
             address.hostname or "", address.port or 80, timeout=REQUEST_TIMEOUT_SECONDS
         )
         try:
-            connection.request(method, path, body, {**headers, **signed})
+            connection.request(method, f"{path}?{arguments}" if arguments else path, body, signed)
             response = connection.getresponse()
             return response.status, response.getheader("Content-Type", ""), response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise TransientError(f"{self.plan.endpoint}: {error or type(error).__name__}") from None
+            raise TransientError(f"{self.endpoint}: {error or type(error).__name__}") from None
         finally:
             connection.close()
+
+    def _signed(
+        self, service: str, method: str, path: str, query: str, headers: Mapping[str, str], body: bytes
+    ) -> dict[str, str]:
+        """The headers with those of Signature Version 4; all of them are signed."""
+        now = time.gmtime()
+        digest = hashlib.sha256(body).hexdigest()
+        date = time.strftime("%Y%m%dT%H%M%SZ", now)
+        sent = {name.lower(): value for name, value in headers.items()}
+        sent |= {"x-amz-date": date, "x-amz-content-sha256": digest}
+        names = ";".join(sorted(sent))
+        lines = "".join(f"{name}:{sent[name].strip()}\n" for name in sorted(sent))
+        request = "\n".join((method, path, query, lines, names, digest))
+        scope = (date[:8], self.region, service, "aws4_request")
+        text = "\n".join(("AWS4-HMAC-SHA256", date, "/".join(scope), hashlib.sha256(request.encode()).hexdigest()))
+        key_id, secret = self.keys
+        key = f"AWS4{secret}".encode()
+        for part in scope:
+            key = hmac.digest(key, part.encode(), "sha256")
+        signature = hmac.digest(key, text.encode(), "sha256").hex()
+        credential = "/".join((key_id, *scope))
+        sent["authorization"] = (
+            f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
+        )
+        return sent
 
 
 def _refusal(action: str, status: int, code: str, message: str) -> Exception:
@@ -262,6 +343,8 @@ class Seed:
             self._object(**{"content_type" if k == "contentType" else k: v for k, v in item.items()})
         if self.plan.tables:
             self._report_surplus_tables()
+        if self.plan.pages is not None:
+            self._pages(self.plan.pages)
         total = f"{len(self.plan.tables)} tables, {len(self.plan.buckets)} buckets, {len(self.plan.objects)} objects"
         self.report(f"{total}: {self.created} created, {self.changed} changed")
 
@@ -399,6 +482,81 @@ class Seed:
         else:
             self._change(f"object {path}")
 
+    def _pages(self, pages: Json) -> None:
+        table, bucket = pages["table"], pages["bucket"]
+        # The rows first: the page of a row was there before the row was.
+        rows = [row for row in self._rows(table) if _page_of(row) is not None]
+        if not rows:
+            return
+        try:
+            keys = _keys(pages["credentialsFile"])
+            store = Client(pages["endpoint"], self.plan.region, pages["deadlineSeconds"], keys)
+            sizes = store.sizes(bucket)
+            suspects = [row for row in rows if _is_lost(row, sizes)]
+            lost = [row for row in suspects if _is_lost(row, store.sizes(bucket, _page_of(row) or ""))]
+        except SeedError as error:
+            self.report(f"the pages of table {table} were not looked at, and no row was removed: {error}")
+            return
+        removed = sum(self._remove_row(table, row) for row in lost)
+        if removed:
+            self.report(f"removed {removed} rows of table {table}, whose pages are lost: clients upload new keys")
+
+    def _rows(self, table: str) -> Iterator[Json]:
+        request: Json = {"TableName": table, "ConsistentRead": True}
+        while True:
+            page = self.client.dynamodb("Scan", request)
+            yield from page["Items"]
+            if not page.get("LastEvaluatedKey"):
+                return
+            request["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+
+    def _remove_row(self, table: str, row: Json) -> bool:
+        """Whether the row was removed: it stays where it names another page by now."""
+        request = {
+            "TableName": table,
+            "Key": {"U": row["U"], "D": row["D"]},
+            "ConditionExpression": "#id = :id",
+            "ExpressionAttributeNames": {"#id": "ID"},
+            "ExpressionAttributeValues": {":id": row["ID"]},
+        }
+        try:
+            self.client.dynamodb("DeleteItem", request)
+        except AwsError as error:
+            if error.code != "ConditionalCheckFailedException":
+                raise
+            return False
+        return True
+
+
+def _page_of(row: Json) -> str | None:
+    """The key of the page that a row names (PagedSingleUseKEMPreKeyStore.java of Whisper); None for another row."""
+    try:
+        account, page = (uuid.UUID(bytes=base64.b64decode(row[name]["B"])) for name in ("U", "ID"))
+        return f"{account}/{int(row['D']['N'])}/{page}"
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _is_lost(row: Json, sizes: Mapping[str, int]) -> bool:
+    """Whether the page of a row is missing, or shorter than its keys: a power cut may leave an empty file."""
+    size = sizes.get(_page_of(row) or "")
+    if size is None:
+        return True
+    known = row.get("F") == {"N": "1"} and "N" in row.get("N", {})
+    return known and size < PAGE_HEADER_BYTES + PAGE_KEY_BYTES * int(row["N"]["N"])
+
+
+def _keys(credentials_file: str) -> tuple[str, str]:
+    """The key pair in a shared credentials file. Raises SeedError, which says nothing of what is in the file."""
+    profiles = configparser.RawConfigParser()
+    try:
+        profiles.read_string(Path(credentials_file).read_text(encoding="utf-8"))
+        return profiles["default"]["aws_access_key_id"], profiles["default"]["aws_secret_access_key"]
+    except OSError as error:
+        raise SeedError(f"{credentials_file}: {error.strerror}") from None
+    except (KeyError, configparser.Error):
+        raise SeedError(f"{credentials_file}: no key pair of the profile default") from None
+
 
 def _by_name(table: Json, kind: str) -> dict[str, Json]:
     return {index["IndexName"]: index for index in table.get(kind) or []}
@@ -479,7 +637,7 @@ def main() -> None:
     except OSError as error:
         raise SeedError(f"seed file {path}: {error.strerror}") from None
     plan = parse_plan(text)
-    Seed(plan, Client(plan), report).run()
+    Seed(plan, Client(plan.endpoint, plan.region, plan.deadline_seconds), report).run()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from cli.commands import outputs
 from cli.terminal import Terminal
 
 FOR_OPERATORS = frozenset({"lostOnRestart"})
-"""Outputs that say nothing to a client."""
+"""Outputs of earlier releases that say nothing to a client."""
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:

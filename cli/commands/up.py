@@ -1,10 +1,9 @@
 """`up`: deploys a stack, or renders it."""
 
 from argparse import Namespace
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli import continuity, drift, edge, engineless, objects, ownership, reissue, retired, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
@@ -60,7 +59,9 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
             drift.refuse_lost_claims(found, arguments.empty_volumes, again)
         if arguments.start_over is None:
             continuity.check_deployment(loaded, engine.deployment(stack), choice.cluster.context)
-        reissue.agree(loaded, reissue.of_settings(loaded, engine.outputs(stack)), arguments.confirm, terminal)
+        earlier = engine.outputs(stack)
+        reissue.agree(loaded, reissue.of_settings(loaded, earlier), arguments.confirm, terminal)
+        engineless.losses_of_upgrade(earlier, terminal)
         if not choice.agreed:
             with engine.engine_errors("pulumi preview failed", shown_already=True):
                 stack.preview(color=colour, on_output=terminal.verbatim, on_error=terminal.note)
@@ -72,11 +73,11 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
         pods = rollout.watched(choice.cluster.context, namespaces, datetime.now(UTC), terminal)
         clear = engine.plain(loaded, "cancel", "--yes")
         with engine.engine_errors("pulumi up failed", shown_already=True, unlock=clear), pods:
-            result = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
+            stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
         if loaded.stack.state.exists():
             _leave_files_behind(loaded, choice, stack, terminal)
     continuity.note_up(loaded.stack, engine.backend())
-    _summary(loaded, {name: output.value for name, output in result.outputs.items()}, terminal)
+    _summary(loaded, terminal)
     edge.look(loaded, choice.cluster.context, terminal)
     return 0
 
@@ -116,13 +117,13 @@ def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", termin
         engineless.gone(left, choice.cluster.context, terminal)
 
 
-def _summary(loaded: Loaded, outputs: Mapping[str, Any], terminal: Terminal) -> None:
+def _summary(loaded: Loaded, terminal: Terminal) -> None:
     from cli import engine
 
     terminal.heading("Clients")
     option = [] if loaded.stack.name == "dev" else ["--stack", loaded.stack.name]
     terminal.command(["./flatline", "pins", *option])
-    engineless.points_to_know(loaded, outputs.get("lostOnRestart", ()), terminal)
+    engineless.points_to_know(loaded, terminal)
     terminal.heading("To go on with plain pulumi")
     if loaded.settings.target.context is None:
         terminal.say(

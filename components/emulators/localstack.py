@@ -1,11 +1,11 @@
-"""LocalStack: DynamoDB and S3 on one machine.
+"""LocalStack: DynamoDB, and the bucket of Whisper's dynamic configuration.
 
 It runs as root, picks a service by headers before it looks at paths, and believes everybody: only the declared
-consumers may reach it. DynamoDB's tables survive a restart on its disk; S3's objects do not, and the seed makes the
-buckets and the dynamic configuration anew at each start.
+consumers may reach it. DynamoDB's tables survive a restart on its disk. S3's objects do not: the seed makes the
+configuration at each start, and what clients upload is kept elsewhere.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -29,6 +29,8 @@ STATE = "/tmp/localstack"
 OBJECTS = "/tmp/localstack-s3-storage"
 """Where S3 keeps the content of objects, whatever the temporary folder is."""
 
+SERVICES = ("dynamodb", "s3")
+
 SEEDED = (
     f"curl -fsS -m 5 http://127.0.0.1:{PORT}/_localstack/init/ready | "
     'python3 -c \'import json, sys; scripts = json.load(sys.stdin)["scripts"]; '
@@ -38,17 +40,16 @@ SEEDED = (
 
 @dataclass(frozen=True, kw_only=True)
 class LocalStackArgs:
-    """`services` is all that it runs; `seed` the file of its seed; `disk` is where DynamoDB's tables stay.
+    """`seed` is the file of its seed; `disk` is where DynamoDB's tables stay.
 
-    `objects` bounds the content of all S3 objects.
+    `access` and `files` are what the seed needs to look into another store.
     """
 
     platform: Platform
-    services: tuple[str, ...]
     seed: dict[str, Any]
-    disk: Disk | None = None
-    objects: str = "2Gi"
-    memory: tuple[str, str] = field(default=("736Mi", "2Gi"))
+    disk: Disk
+    access: tuple[Access, ...] = ()
+    files: tuple[Files, ...] = ()
 
 
 class LocalStack(Component):
@@ -77,13 +78,14 @@ class LocalStack(Component):
                     component="aws",
                     root=True,
                     grace=60,
-                    disks=(args.disk,) if args.disk else (),
+                    access=args.access,
+                    disks=(args.disk,),
                     containers=(
                         Container(
                             name=name,
                             image="localstack",
                             env={
-                                "SERVICES": ",".join(args.services),
+                                "SERVICES": ",".join(SERVICES),
                                 "STRICT_SERVICE_LOADING": "1",
                                 "EAGER_SERVICE_LOADING": "1",
                                 "GATEWAY_LISTEN": f"0.0.0.0:{PORT}",
@@ -97,10 +99,9 @@ class LocalStack(Component):
                                 "FLATLINE_SEED_FILE": SEED_FILE,
                             },
                             ports=(Port(name="aws", number=PORT),),
-                            files=(files,),
-                            disks=(DiskMount(disk=args.disk.name, path=STATE),) if args.disk else (),
-                            scratch={"/var/lib/localstack": "1Gi", OBJECTS: args.objects}
-                            | ({} if args.disk else {STATE: "1Gi"}),
+                            files=(files, *args.files),
+                            disks=(DiskMount(disk=args.disk.name, path=STATE),),
+                            scratch={"/var/lib/localstack": "1Gi", OBJECTS: "64Mi"},
                             probes=Probes(
                                 startup=seeded,
                                 readiness=seeded,
@@ -108,7 +109,7 @@ class LocalStack(Component):
                                 startup_budget=300,
                                 timeout=10,
                             ),
-                            resources=Resources(cpu="150m", memory=args.memory[0], memory_limit=args.memory[1]),
+                            resources=Resources(cpu="150m", memory="736Mi", memory_limit="2Gi"),
                         ),
                     ),
                 ),
@@ -123,9 +124,5 @@ class LocalStack(Component):
         self.register_outputs({})
 
 
-CREDENTIALS = {
-    "AWS_REGION": REGION,
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-}
-"""What an AWS SDK wants before it speaks; LocalStack reads an account number out of it and checks nothing."""
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+"""What an AWS SDK wants before it speaks. LocalStack checks nothing; any id without an account number in it will do."""

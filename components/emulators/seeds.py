@@ -6,7 +6,7 @@ from typing import Any
 from config.schema.bigtable import BigtableTable
 from config.schema.dynamodb import Index, Key, Table
 
-SEED_DEADLINE_SECONDS = 240
+SEED_DEADLINE_SECONDS, PAGES_DEADLINE_SECONDS = 240, 60
 
 
 def create_table_request(table: Table) -> dict[str, Any]:
@@ -45,8 +45,9 @@ def localstack(
     tables: tuple[Table, ...] = (),
     buckets: tuple[str, ...] = (),
     objects: tuple[dict[str, str], ...] = (),
+    pages: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The file of programs/localstack-seed.py."""
+    """The file of programs/localstack-seed.py, which tells what each key means."""
     return {
         "endpoint": f"http://127.0.0.1:{port}",
         "region": region,
@@ -54,6 +55,7 @@ def localstack(
         "ttl": {table.name: table.ttl for table in tables if table.ttl is not None},
         "buckets": list(buckets),
         "objects": list(objects),
+        "pages": {**pages, "deadlineSeconds": PAGES_DEADLINE_SECONDS} if pages else None,
         "deadlineSeconds": SEED_DEADLINE_SECONDS,
     }
 

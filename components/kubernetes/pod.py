@@ -237,7 +237,7 @@ def template(
             topology_spread_constraints=_spread(args),
             init_containers=[_container(args, container, Identity()) for container in waiting] or None,
             containers=[_container(args, container, identity) for container in args.containers],
-            volumes=_volumes(containers, claims, identity),
+            volumes=_volumes(args, containers, claims, identity),
         ),
     )
 
@@ -266,6 +266,11 @@ def _wait_container(args: PodArgs) -> list[Container]:
 def environment(args: PodArgs) -> dict[str, pulumi.Input[str]]:
     """Environment values that come with the capabilities a pod uses."""
     return {key: value for access in args.access for key, value in access.env.items()}
+
+
+def _wired_files(args: PodArgs) -> tuple[Files, ...]:
+    """Files that come with the capabilities a pod uses."""
+    return tuple(dict.fromkeys(files for access in args.access for files in access.files))
 
 
 def _container(args: PodArgs, container: Container, identity: Identity) -> ContainerArgs:
@@ -302,7 +307,7 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
         lifecycle=_before_stop(container),
         security_context=_container_security(args),
         termination_message_policy="FallbackToLogsOnError",
-        volume_mounts=_mounts(container, identity) or None,
+        volume_mounts=_mounts(args, container, identity) or None,
     )
 
 
@@ -378,7 +383,8 @@ def _scratch_name(container: Container, path: str) -> str:
     return f"{container.name}{path.replace('/', '-').replace('_', '-').replace('.', '-')}".lower()
 
 
-def _mounts(container: Container, identity: Identity) -> list[VolumeMountArgs]:
+def _mounts(args: PodArgs, container: Container, identity: Identity) -> list[VolumeMountArgs]:
+    wired = _wired_files(args) if container is args.containers[0] else ()
     scratch = [
         VolumeMountArgs(name=_scratch_name(container, path), mount_path=path) for path in sorted(container.scratch)
     ]
@@ -392,7 +398,7 @@ def _mounts(container: Container, identity: Identity) -> list[VolumeMountArgs]:
         VolumeMountArgs(name=_token_name(token), mount_path=posixpath.dirname(token.path), read_only=True)
         for token in identity.tokens
     ]
-    files = [mount for files in (*container.files, *identity.files) for mount in files.mounts]
+    files = [mount for files in (*container.files, *wired, *identity.files) for mount in files.mounts]
     return files + tokens + disks + scratch
 
 
@@ -412,10 +418,10 @@ def _token_volume(token: Token) -> VolumeArgs:
 
 
 def _volumes(
-    containers: list[Container], claims: Mapping[str, pulumi.Input[str]], identity: Identity
+    args: PodArgs, containers: list[Container], claims: Mapping[str, pulumi.Input[str]], identity: Identity
 ) -> list[VolumeArgs] | None:
     mounted = [files for container in containers for files in container.files]
-    files = {files.name: files.volume for files in (*mounted, *identity.files)}
+    files = {files.name: files.volume for files in (*mounted, *_wired_files(args), *identity.files)}
     scratch = [
         VolumeArgs(name=_scratch_name(container, path), empty_dir=EmptyDirVolumeSourceArgs(size_limit=size))
         for container in containers

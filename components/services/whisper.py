@@ -160,7 +160,14 @@ class Whisper(Component):
     def _persister(self) -> Workload:
         return self._workload(
             f"{self._name}-persister",
-            command=_java(jvm.PERSISTER, "message-persister-service", "--workers", str(WORKER_THREADS), CONFIG),
+            command=_java(
+                jvm.PERSISTER,
+                "message-persister-service",
+                "--workers",
+                str(WORKER_THREADS),
+                CONFIG,
+                prepare=_s3_address(self._args.objects.pre_keys.endpoint),
+            ),
             resources=java.resources(jvm.PERSISTER, cpu="50m", busy_cpu="100m"),
             access=self._data,
             published=False,
@@ -219,7 +226,7 @@ class Whisper(Component):
     def _clean_up(self, clean_up: CleanUp) -> Task:
         name = f"{self._name}-{clean_up.command}"
         pre_keys = self._args.objects.pre_keys
-        address = _s3_address(pre_keys.endpoint) if clean_up.lists_pre_keys and pre_keys.endpoint else ""
+        listing = (pre_keys.listing,) if clean_up.lists_pre_keys else ()
         return Task(
             name,
             TaskArgs(
@@ -230,14 +237,19 @@ class Whisper(Component):
                     platform=self._args.platform,
                     name=name,
                     component="whisper",
-                    access=(*self._data, *((pre_keys.listing,) if clean_up.lists_pre_keys else ())),
+                    access=(*self._data, *listing),
                     grace=60,
                     containers=(
                         Container(
                             name="command",
                             image="whisper",
                             command=_java(
-                                jvm.CLEAN_UP, clean_up.command, "--dry-run", "false", CONFIG, prepare=address
+                                jvm.CLEAN_UP,
+                                clean_up.command,
+                                "--dry-run",
+                                "false",
+                                CONFIG,
+                                prepare=_s3_address(pre_keys.endpoint),
                             ),
                             files=(self._config,),
                             scratch=java.SCRATCH,
@@ -260,11 +272,15 @@ def _java(size: jvm.Jvm, *command: str, prepare: str = "") -> tuple[str, ...]:
 
 
 def _s3_address(endpoint: str) -> str:
-    """A script that gives a command the S3 endpoint as an address.
+    """A script that gives a command the endpoint of the pages' store as an address; none where there is no endpoint.
 
-    This S3 client ignores the endpoint in the YAML and puts the bucket's name before a host name, which no DNS
-    server here knows; before an address it does not.
+    Each command may remove a device, and its page with it. The S3 clients of all commands but the server ignore the
+    endpoints in the YAML, and put the bucket's name before a host name, which no DNS server here knows; before an
+    address they do not. The client of the dynamic configuration takes AWS_ENDPOINT_OVERRIDE in every command, and what
+    is set in code wins over this variable.
     """
+    if not endpoint:
+        return ""
     scheme, _, host_port = endpoint.partition("://")
     host, _, port = host_port.partition(":")
     return (

@@ -17,7 +17,7 @@ GenericServerSecretParams (385 bytes). `curve25519`: a private key (32 bytes). `
 `service-account`: the JSON of a Google service account with a key of its own.
 """
 
-Service = Literal["whisper", "storage", "redis", "cdn0-gate", "cdn3", "signer"]
+Service = Literal["whisper", "storage", "redis", "object-store", "cdn0-gate", "cdn3", "signer"]
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,21 @@ SECRETS: tuple[Secret, ...] = (
         name="redis",
         readers=(Reader("redis", "password", "hex"),),
         why="password of both Redis installations, part of Whisper's Redis URIs",
+    ),
+    Secret(
+        name="object-store-root",
+        readers=(Reader("object-store", "root", "hex"),),
+        why="the account flatline-root of the cluster's own S3 server, for its operator and `migrate`",
+    ),
+    Secret(
+        name="object-store-pre-keys",
+        readers=(Reader("object-store", "pre-keys", "hex"),),
+        why="the account flatline-pre-keys of the cluster's own S3 server, which Whisper and LocalStack's seed use",
+    ),
+    Secret(
+        name="object-store-cdn0",
+        readers=(Reader("object-store", "cdn0", "hex"),),
+        why="the account flatline-cdn0 of the cluster's own S3 server, which the gate of CDN0 uses",
     ),
     Secret(
         name="turn",

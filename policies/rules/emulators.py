@@ -13,7 +13,17 @@ from policies.rules.services import pods_behind
 IMAGES = {
     "images": strings(
         "parts of the repositories of emulators",
-        ("localstack", "cbtemulator", "bigtable-emulator", "dynamodb-local", "cloud-sdk", "fake-gcs", "minio", "moto"),
+        (
+            "localstack",
+            "cbtemulator",
+            "bigtable-emulator",
+            "dynamodb-local",
+            "cloud-sdk",
+            "fake-gcs",
+            "minio",
+            "moto",
+            "versitygw",
+        ),
     )
 }
 

@@ -127,7 +127,8 @@ def environment(stack: Stack) -> dict[tuple[str, str], str]:
 EMULATORS = (
     "localstack",
     "cbtemulator",
-    "cdn0-store",
+    "versitygw",
+    "/object-store",
     "emulators",
     "AWS_ENDPOINT",
     "BIGTABLE_EMULATOR",

@@ -63,9 +63,12 @@ def test_seeded_tables_define_exactly_the_attributes_of_their_keys(emulated: Sta
 
 def test_buckets_are_seeded_where_they_are_used(emulated: Stack) -> None:
     config, buckets = whisper(emulated), objects.BUCKETS
-    assert seed(emulated, "localstack")["buckets"] == [buckets["dynamic-config"], buckets["pre-keys"]]
-    assert seed(emulated, "cdn0-store")["buckets"] == [buckets["cdn0"]]
-    assert seed(emulated, "cdn0-store")["tables"] == []
+    assert seed(emulated, "localstack")["buckets"] == [buckets["dynamic-config"]]
+    arguments = emulated.pod("object-store").spec["containers"][0]["args"]
+    made = dict(argument.split("=") for argument in arguments if "=" in argument)
+    assert set(made) == {buckets["pre-keys"], buckets["cdn0"]}
+    accounts = json.loads(emulated.file("object-store", "/etc/flatline/object-store/users.json"))["accessAccounts"]
+    assert set(made.values()) == set(accounts)
     assert config["dynamicConfig"]["s3Bucket"] == buckets["dynamic-config"]
     assert config["pagedSingleUseKEMPreKeyStore"]["bucket"] == buckets["pre-keys"]
     assert config["cdn"]["bucket"] == storage(emulated)["cdn"]["bucket"] == buckets["cdn0"]

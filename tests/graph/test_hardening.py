@@ -4,7 +4,7 @@ import re
 
 from tests.graph.stack import Object, Stack
 
-ROOT_PODS = {"localstack", "cdn0-store"}
+ROOT_PODS = {"localstack"}
 """LocalStack's image works as root only; its namespace enforces `baseline`."""
 
 

@@ -95,8 +95,10 @@ def test_only_what_is_public_is_open_to_the_proxy(stack: Stack) -> None:
     assert open_ports == public
 
 
-def test_only_the_gate_reaches_the_public_bucket(emulated: Stack) -> None:
-    assert {caller for caller, callee, _ in edges(emulated, "ingress") if callee == "cdn0-store"} == {"cdn0-gate"}
+def test_only_owners_of_buckets_reach_the_object_store(emulated: Stack) -> None:
+    callers = {caller for caller, callee, _ in edges(emulated, "ingress") if callee == "object-store"}
+    assert {"cdn0-gate", "localstack", "whisper"} <= callers
+    assert all(caller.startswith("whisper") for caller in callers - {"cdn0-gate", "localstack"})
 
 
 def test_only_whisper_reaches_the_database(emulated: Stack) -> None:
@@ -113,7 +115,9 @@ def test_only_storage_and_the_seed_reach_the_groups(emulated: Stack) -> None:
 
 
 def test_emulators_and_registration_reach_nothing(emulated: Stack) -> None:
-    for name in ("localstack", "cdn0-store", "cbtemulator", "registration", "cdn3", "otel-collector"):
+    (target,) = {callee for caller, callee, _ in edges(emulated, "egress") if caller == "localstack"} - {"kube-system"}
+    assert target == "object-store", "whose pages the seed looks for"
+    for name in ("object-store", "cbtemulator", "registration", "cdn3", "otel-collector"):
         assert not own(emulated)[name]["spec"].get("egress"), name
 
 

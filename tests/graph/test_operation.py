@@ -69,7 +69,7 @@ def test_seeds_have_the_time_that_they_ask_for(stack: Stack) -> None:
     for pod in stack.pods():
         for container in pod.spec["containers"]:
             name = pod.labels["app.kubernetes.io/name"]
-            if container["name"] in {"localstack", "cdn0-store"}:
+            if container["name"] == "localstack":
                 seed = json.loads(stack.file(name, "/opt/flatline/seed.json"))
                 assert seed["deadlineSeconds"] + 30 <= startup(container)
             if container["name"] == "seed":
@@ -81,7 +81,7 @@ def test_localstack_keeps_tables_and_deletes_expired_rows(stack: Stack) -> None:
     """Without the second one, rows that have expired are hidden and stay on the disk for good."""
     for pod in stack.pods():
         for container in pod.spec["containers"]:
-            if container["name"] in {"localstack", "cdn0-store"}:
+            if container["name"] == "localstack":
                 assert variables(container)["CLEAR_TMP_FOLDER"] == "0"
                 assert variables(container)["DYNAMODB_REMOVE_EXPIRED_ITEMS"] == "1"
 
@@ -124,10 +124,10 @@ def test_the_storage_class_of_the_settings_is_that_of_every_claim() -> None:
     stack = Stack(recorded({**configuration("dev"), "flatline:target": target}))
     claims: list[Any] = [o["spec"] for o in stack.of("PersistentVolumeClaim")]
     claims += [t["spec"] for o in stack.of("StatefulSet") for t in o["spec"]["volumeClaimTemplates"]]
-    assert len(claims) == 4
+    assert len(claims) == 5
     assert {spec["storageClassName"] for spec in claims} == {"fast"}
     classes = [o["spec"].get("storageClassName") for o in load("dev").of("PersistentVolumeClaim")]
-    assert classes == [None] * 3
+    assert classes == [None] * 4
 
 
 def test_traefiks_objects_come_after_what_defines_their_kinds() -> None:

@@ -236,10 +236,10 @@ EDITS: dict[str, tuple[Edit, ...]] = {
         Edit(
             "IngressRoute/ingressroute-cdn0-upload",
             (*SPEC, "routes", 0, "services", 0),
-            {"name": "cdn0-store", "namespace": "flatline-emulators", "port": 4566},
+            {"name": "object-store", "namespace": "flatline", "port": 7070},
         ),
         Edit(
-            "NetworkPolicy/cdn0-store",
+            "NetworkPolicy/object-store",
             (*SPEC, "ingress", 0, "from", 0, "namespaceSelector", "matchLabels", "kubernetes.io/metadata.name"),
             "kube-system",
         ),
@@ -347,5 +347,5 @@ def test_the_same_stack_with_real_cloud_resources_may_have_no_emulators() -> Non
     assert emulators == {
         "Deployment/flatline/cbtemulator",
         "Deployment/flatline-emulators/localstack",
-        "Deployment/flatline-emulators/cdn0-store",
+        "Deployment/flatline/object-store",
     }

@@ -14,7 +14,6 @@ PATH = re.compile(r"(?<![\w/.:$)])/(?:[\w.-]+/)*[\w.-]+")
 FIXED_BY_IMAGE = {
     "storage": "/usr/share/signal/dev.yml",
     "localstack": "/etc/localstack/init/ready.d/seed.py",
-    "cdn0-store": "/etc/localstack/init/ready.d/seed.py",
 }
 """Files that an image looks for by itself, so that nothing in the pod names them."""
 

@@ -154,14 +154,9 @@ NODE: Request = (2000, 3900)
 K3S: Request = (200, 140)
 """CoreDNS and metrics-server; Traefik and the volume provisioner request nothing."""
 
-OBJECT_STORE: Request = (20, 96)
-"""What takes the place of the second LocalStack."""
-
 
 def requested(pod: Pod) -> Request:
     """As the scheduler counts: all containers together, or the largest of those that run before them."""
-    if pod.labels["app.kubernetes.io/name"] == "cdn0-store":
-        return OBJECT_STORE
     before = [_request(container) for container in pod.spec.get("initContainers", ())]
     together = [_request(container) for container in pod.spec["containers"]]
     assert not any("restartPolicy" in container for container in pod.spec.get("initContainers", ())), "none stays"

@@ -78,6 +78,7 @@ def spelt(schema: list[dict[str, str]], types: dict[str, str]) -> str:
 
 WHISPERS = {
     ("localstack", 4566),
+    ("object-store", 7070),
     ("cdn0-gate", 8080),
     ("redis", 6379),
     ("redis-pubsub", 6379),
@@ -94,7 +95,8 @@ EDGES = {
     "whisper-notify-idle-devices": WHISPERS,
     "storage": {("cbtemulator", 9000)},
     "cbtemulator-seed": {("cbtemulator", 9000)},
-    "cdn0-gate": {("cdn0-store", 4566)},
+    "cdn0-gate": {("object-store", 7070)},
+    "localstack": {("object-store", 7070)},
     "redis": {("redis", 6379), ("redis", 16379)},
     "redis-membership": {("redis", 6379)},
 }

@@ -28,6 +28,7 @@ from tests.lab.process import EndedError, listening, wait_until
 from tests.lab.redis import redis_binaries
 from tests.lab.sandbox import Bind, Contained, Image, PodNetwork, Running, require_sandbox
 from tests.lab.tus import tusd_binary
+from tests.lab.versitygw import versitygw_binary
 
 FIRST_BLOCK = 12  # 10.244.<block>.0/24 to <block + 3>: the clusters of tests.integration.conftest use others
 BLOCKS_PER_WORKER = 16
@@ -90,12 +91,21 @@ def tusd_image() -> Image:
     return Image(programs={"tusd": ("/image/tusd/tusd",)}, folders={"/image/tusd": tusd_binary().parent})
 
 
+def versitygw_image() -> Image:
+    """versitygw of the release that the stack deploys."""
+    return Image(
+        programs={"versitygw": ("/image/versitygw/versitygw",)},
+        folders={"/image/versitygw": versitygw_binary().parent},
+    )
+
+
 IMAGES: Mapping[str, Callable[[], Image]] = {
     "docker.io/library/node": node_image,
     "docker.io/library/redis": redis_image,
     "docker.io/localstack/localstack": localstack_image,
     "docker.io/fullstorydev/cbtemulator": bigtable_image,
     "ghcr.io/tus/tusd": tusd_image,
+    "ghcr.io/versity/versitygw": versitygw_image,
 }
 """What runs in place of each image, whatever its version; images without a stand-in can't be run."""
 

@@ -35,7 +35,7 @@ SEED = seeds.localstack(
     region=REGION,
     port=PORT,
     tables=tuple(dynamodb.TABLES.values()),
-    buckets=(CONFIG_BUCKET, objects.BUCKETS["pre-keys"]),
+    buckets=(CONFIG_BUCKET,),
     objects=(
         {
             "bucket": CONFIG_BUCKET,
@@ -71,7 +71,8 @@ def own_localstack(tmp_path: Path) -> Iterator[LocalStack]:
 
 def _run(server: LocalStack, tmp_path: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
     """The program as a plain process, with an empty seed but for `changes`."""
-    empty = {"region": REGION, "tables": [], "ttl": {}, "buckets": [], "objects": [], "deadlineSeconds": 30}
+    empty = {"region": REGION, "tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
+    empty["deadlineSeconds"] = 30
     file = tmp_path / "seed.json"
     file.write_text(json.dumps({**empty, "endpoint": server.url, **changes}))
     command = [sys.executable, str(PROGRAM)]
@@ -159,7 +160,7 @@ def test_a_second_run_changes_nothing(localstack: LocalStack, tmp_path: Path) ->
     done = _run(localstack, tmp_path, **{key: SEED[key] for key in SEED if key != "endpoint"})
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "localstack-seed: 31 tables, 2 buckets, 1 objects: 0 created, 0 changed"
+    assert done.stdout.splitlines()[-1] == "localstack-seed: 31 tables, 1 buckets, 1 objects: 0 created, 0 changed"
 
 
 def test_nothing_but_what_is_asked_for_answers(localstack: LocalStack) -> None:
@@ -195,7 +196,7 @@ def test_rows_outlive_both_kinds_of_ending(own_localstack: LocalStack) -> None:
         # S3 of the free LocalStack forgets: the documentation says so, and this would tell if it no longer did.
         assert server.request("GET", f"/{CONFIG_BUCKET}/other")[0] == 404
         totals = [line for line in server.process.text().splitlines() if "localstack-seed: 31 tables" in line]
-        assert totals[-1].endswith(f": 3 created, {len(TTL)} changed")
+        assert totals[-1].endswith(f": 2 created, {len(TTL)} changed")
 
 
 def test_a_failing_seed_keeps_the_pod_from_becoming_ready(own_localstack: LocalStack) -> None:
@@ -324,19 +325,3 @@ def test_a_differing_object_is_put_again(localstack: LocalStack, tmp_path: Path)
         assert done.stdout.endswith("0 created, 1 changed\n"), done.stderr
         _, headers, body = localstack.request("GET", path)
         assert (headers["content-type"], body) == (change.get("contentType", "application/yaml"), b"new")
-
-
-def test_an_instance_with_s3_alone(tmp_path: Path) -> None:
-    with skip_if_missing():
-        server = LocalStack(tmp_path / "s3", {**ENVIRONMENT, "SERVICES": "s3"})
-    with server:
-        server.start(seeds.localstack(region=REGION, port=PORT, buckets=("cdn",)))
-
-        assert _ready(server)
-        assert server.request("PUT", "/cdn/profiles/a", b"avatar")[0] == 200
-        with pytest.raises(RuntimeError, match=r"501.*'dynamodb' is not enabled"):
-            server.dynamodb("ListTables", {})
-        done = _run(server, tmp_path, tables=[_table("Impossible")])
-        assert done.returncode == 1
-        assert "DescribeTable Impossible" in done.stderr
-        assert "not enabled" in done.stderr

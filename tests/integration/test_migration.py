@@ -145,7 +145,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Pl
     with stack, emulators[0], emulators[1]:
         for emulator in emulators:
             emulator.start()
-        stack.start({"region": SOURCE, "tables": [], "ttl": {}, "buckets": [], "objects": [], "deadlineSeconds": 60})
+        empty = {"tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
+        stack.start({**empty, "region": SOURCE, "deadlineSeconds": 60})
         own = {role: objects.BUCKETS[role] for role in BUCKETS}
         source, target = Place(stack, emulators[0], SOURCE, own), Place(stack, emulators[1], TARGET, BUCKETS)
         source.make()

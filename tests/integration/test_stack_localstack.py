@@ -1,5 +1,6 @@
 """LocalStack as it is rendered, run as its pod: what Whisper finds in it, also after a crash, and when it is ready."""
 
+import configparser
 import json
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -41,12 +42,14 @@ class Emulator:
         env: Mapping[str, str] = {each["name"]: each["value"] for each in whisper["env"]}
         host, _, port = env["AWS_ENDPOINT_OVERRIDE"].removeprefix("http://").partition(":")
         assert host in self.pod.hostnames()
+        keys = configparser.ConfigParser()
+        keys.read_string(self.stack.file("whisper", env["AWS_SHARED_CREDENTIALS_FILE"]))
+        assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & env.keys(), "they would win over the file"
         return Session().create_client(
             service,
             region_name=env["AWS_REGION"],
             endpoint_url=f"http://{self.pod.address}:{port}",
-            aws_access_key_id=env["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
+            **keys["default"],
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
         )
 
@@ -139,8 +142,7 @@ def check_everything(emulator: Emulator) -> None:
         assert configured == table.name
 
     buckets = {each["Name"] for each in store.list_buckets()["Buckets"]}
-    assert buckets == {objects.BUCKETS["dynamic-config"], objects.BUCKETS["pre-keys"]}
-    assert whisper["pagedSingleUseKEMPreKeyStore"]["bucket"] in buckets
+    assert buckets == {objects.BUCKETS["dynamic-config"]}
     dynamic = whisper["dynamicConfig"]
     found = store.get_object(Bucket=dynamic["s3Bucket"], Key=dynamic["objectKey"])
     text = found["Body"].read().decode()
@@ -180,7 +182,7 @@ def test_rows_outlive_the_kill_of_the_whole_pod(emulator: Emulator) -> None:
 
 
 BROKEN = [
-    ({"buckets": ["not_a_name!"]}, "PUT s3://not_a_name!: InvalidBucketName"),
+    ({"buckets": ["not_a_name!"], "objects": []}, "PUT s3://not_a_name!: InvalidBucketName"),
     ({"endpoint": "http://127.0.0.1:1", "deadlineSeconds": 1}, "given up after 1 s"),
 ]
 
@@ -190,20 +192,20 @@ def test_a_failing_seed_keeps_the_pod_from_becoming_ready(
     tmp_path: Path, worker_number: int, change: dict[str, Any], words: str
 ) -> None:
     with pods(tmp_path, worker_number) as made:
-        pod = made.pod("cdn0-store")
-        seed = {**json.loads(made.stack.file("cdn0-store", SEED)), **change}
-        files = pod.template.files["cdn0-store"]
+        pod = made.pod("localstack")
+        seed = {**json.loads(made.stack.file("localstack", SEED)), "tables": [], "ttl": {}, "pages": None, **change}
+        files = pod.template.files["localstack"]
         spoilt = tuple(replace(each, text=json.dumps(seed)) if each.path == SEED else each for each in files)
         assert spoilt != files
-        pod.template = replace(pod.template, files={"cdn0-store": spoilt})
+        pod.template = replace(pod.template, files={"localstack": spoilt})
         with skip_if_missing():
             pod.start()
 
-        wait_until(lambda: words in pod.text("cdn0-store"), START_SECONDS, words)
+        wait_until(lambda: words in pod.text("localstack"), START_SECONDS, words)
         wait_until(lambda: over(pod), 10, "the hook is over")
         assert answers(pod)
-        assert not pod.ready("cdn0-store", "startupProbe")
-        assert not pod.ready("cdn0-store")
+        assert not pod.ready("localstack", "startupProbe")
+        assert not pod.ready("localstack")
 
 
 def over(pod: RenderedPod) -> bool:

@@ -23,7 +23,7 @@ from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 from tests.unit.cdn0_forms import Fields, Site, signature
-from tests.unit.cdn0_upstream import Handler, Received, RecordingS3, serving
+from tests.unit.cdn0_upstream import Handler, RecordingS3, serving
 
 AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=(\S+), SignedHeaders=(\S+), Signature=([0-9a-f]{64})")
 
@@ -164,11 +164,6 @@ class PrivateHandler(Handler, BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.private.connections += 1
-
-    def seen(self) -> Received:
-        if self.command != "POST":
-            self.records = self.s3.requests  # the connection may be of another time
-        return super().seen()
 
     def answer(self, status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> None:
         super().answer(status, headers, body[: len(body) - self.private.clip] if status == 206 else body)

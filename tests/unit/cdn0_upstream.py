@@ -74,6 +74,8 @@ class Handler(BaseHTTPRequestHandler):
             super().handle()
 
     def seen(self) -> Received:
+        if self.command in ("GET", "HEAD"):
+            self.records = self.s3.requests  # connections for reads are kept, so this one may be of another time
         record = Received(self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
         self.records.append(record)
         return record
@@ -119,6 +121,10 @@ class Handler(BaseHTTPRequestHandler):
         record.complete = True
         return b"".join(chunks)
 
+    def key(self) -> str:
+        """The key that the path names."""
+        return self.path.replace("%3D", "=").removeprefix(f"/{self.s3.bucket}/")
+
     def do_PUT(self) -> None:
         record = self.seen()
         s3 = self.s3
@@ -129,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
             return None
         if s3.status:
             return self.answer(s3.status, {}, b"<Error>secret of the upstream</Error>")
-        key = self.path.removeprefix(f"/{s3.bucket}/")
+        key = self.key()
         s3.objects[key] = (body, self.headers.get("Content-Type", ""))
         digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
         return self.answer(200, {"ETag": f'"{digest}"', "x-amz-secret": "of the upstream"})
@@ -139,7 +145,7 @@ class Handler(BaseHTTPRequestHandler):
         s3 = self.s3
         if s3.status:
             return self.answer(s3.status, {"Content-Type": "application/xml"}, b"<Error>secret of the upstream</Error>")
-        key = self.path.removeprefix(f"/{s3.bucket}/")
+        key = self.key()
         if key not in s3.objects:
             return self.answer(404, {"Content-Type": "application/xml"}, b"<Error>secret of the upstream</Error>")
         body, content_type = s3.objects[key]
@@ -174,7 +180,7 @@ class Handler(BaseHTTPRequestHandler):
         self.seen().complete = True
         if self.s3.status:
             return self.answer(self.s3.status, {}, b"<Error>secret of the upstream</Error>")
-        self.s3.objects.pop(self.path.removeprefix(f"/{self.s3.bucket}/"), None)
+        self.s3.objects.pop(self.key(), None)
         return self.answer(204)
 
     def do_HEAD(self) -> None:

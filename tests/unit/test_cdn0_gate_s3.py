@@ -77,7 +77,7 @@ def pod_file(folder: Path, identity: Identity = POD) -> dict[str, str]:
 
 @contextmanager
 def gate_for(folder: Path, port: int, identity: Identity = POD, **changes: Any) -> Iterator[Gate]:
-    config = configuration(port, store="s3", **changes)
+    config = configuration(port, writes="form", **changes)
     with running(folder, config, environment=pod_file(folder, identity)) as gate:
         yield gate
 
@@ -199,7 +199,7 @@ def test_s3_has_the_last_word_about_a_form(gate: Gate, s3: PrivateS3, tmp_path: 
         {**credentials()[1], "uploads": ["groups", "profiles"]},
     ]
     environment = pod_file(tmp_path)
-    with running(tmp_path, configuration(s3.port, store="s3"), secrets, environment) as lax:
+    with running(tmp_path, configuration(s3.port, writes="form"), secrets, environment) as lax:
         for signer, code in ((STRANGER, "InvalidAccessKeyId"), (STORAGE, "AccessDenied")):
             fields = form(SITE, PROFILE, LIMITS["profiles"], signer=signer).signed()
             reply = lax.send(post(SITE, multipart(fields, FILE)))
@@ -331,7 +331,7 @@ def test_a_silent_s3_is_given_up(s3: PrivateS3, tmp_path: Path) -> None:
 
 def test_without_credentials_it_is_not_ready_and_answers_502(s3: PrivateS3, tmp_path: Path) -> None:
     environment = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-    with running(tmp_path, configuration(s3.port, store="s3"), environment=environment) as poor:
+    with running(tmp_path, configuration(s3.port, writes="form"), environment=environment) as poor:
         assert poor.probe("/readyz") == (503, "no credentials\n")
         assert poor.probe("/healthz")[0] == 200
         assert poor.send(read()).status == 502
@@ -357,11 +357,10 @@ def test_nothing_secret_is_told(gate: Gate, s3: PrivateS3) -> None:
 @pytest.mark.parametrize(
     ("changes", "deletes", "environment", "says"),
     [
-        ({"store": "gcs"}, [], {}, 'config.store must be "emulator" or "s3"'),
-        ({"store": "s3"}, [], {}, "the environment names no AWS credentials"),
-        ({"store": "s3"}, ["profiles"], {}, 'credentials must give no deletes for the store "s3"'),
-        ({"store": "s3", "upstream": "https://s3.example.org/x"}, [], {}, "config.upstream must be http://host"),
-        ({"upstream": "https://s3.example.org"}, [], {}, "config.upstream must be http://host"),
+        ({"writes": "put"}, [], {}, "the environment names no AWS credentials"),
+        ({"writes": "form"}, [], {}, "the environment names no AWS credentials"),
+        ({"writes": "form"}, ["profiles"], {}, 'credentials must give no deletes where writes are "form"'),
+        ({"writes": "form", "upstream": "https://s3.example.org/x"}, [], {}, "config.upstream must be http://host"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(
@@ -428,7 +427,7 @@ def behind_tls(port: int, files: tuple[Path, Path]) -> Iterator[int]:
 def test_over_tls(s3: PrivateS3, tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with behind_tls(s3.port, files) as port:
-        config = configuration(port, store="s3", upstream=f"https://localhost:{port}")
+        config = configuration(port, writes="form", upstream=f"https://localhost:{port}")
         environment = {**pod_file(tmp_path), "NODE_EXTRA_CA_CERTS": str(files[0])}
         with running(tmp_path, config, environment=environment) as gate:
             file = os.urandom(2 * MIB)
@@ -465,7 +464,7 @@ def test_with_a_role_of_the_pod_on_moto(moto: str, tmp_path: Path) -> None:
         "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
         "AWS_ENDPOINT_URL_STS": moto,
     }
-    config = configuration(int(moto.rpartition(":")[2]), store="s3")
+    config = configuration(int(moto.rpartition(":")[2]), writes="form")
     with running(tmp_path, config, environment=environment) as gate:
         assert gate.send(good(FILE, content_type="image/jpeg")).status == 204
         assert s3.get_object(Bucket=BUCKET, Key=PROFILE)["Body"].read() == FILE

@@ -3,6 +3,7 @@
 What DynamoDB and S3 themselves make of its requests is in tests/integration/test_localstack_seed.py.
 """
 
+import base64
 import contextlib
 import io
 import json
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.parse
+import uuid
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -53,6 +56,7 @@ class Aws:
         self.ttl: dict[str, tuple[str, str]] = {}
         self.store: dict[str, tuple[str, bytes]] = {}
         self.polls_until_active = 0
+        self.rows: list[dict[str, Any]] = []
         self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -122,6 +126,18 @@ class Aws:
         self.tables[name] = {**request, "polls": self.polls_until_active}
         return 200, {}
 
+    def _Scan(self, name: str, request: dict[str, Any]) -> Answer:  # noqa: N802
+        start = request.get("ExclusiveStartKey", {}).get("at", 0)
+        more = {"LastEvaluatedKey": {"at": start + 1}} if start + 1 < len(self.rows) else {}
+        return 200, {"Items": self.rows[start : start + 1], **more}
+
+    def _DeleteItem(self, name: str, request: dict[str, Any]) -> Answer:  # noqa: N802
+        (found,) = (row for row in self.rows if {key: row.get(key) for key in ("U", "D")} == request["Key"])
+        if found["ID"] != request["ExpressionAttributeValues"][":id"]:
+            return 400, {"__type": "x#ConditionalCheckFailedException", "message": "another page"}
+        self.rows.remove(found)
+        return 200, {}
+
     def _DescribeTable(self, name: str, request: dict[str, Any]) -> Answer:  # noqa: N802
         table = self.tables[name]
         table["polls"] -= 1
@@ -160,9 +176,24 @@ class Aws:
             return status, "application/xml", answer["xml"].encode()
         if method == "PUT":
             self.store[path] = (kind, body)
+        bucket, _, query = path.partition("?")
+        if query and bucket in self.store:
+            return 200, "application/xml", self._list(urllib.parse.parse_qs(query))
         if path not in self.store:
             return 404, "application/xml", b"<Error><Code>NoSuchKey</Code></Error>"
         return 200, *self.store[path]
+
+    def _list(self, query: dict[str, list[str]]) -> bytes:
+        """One object of a listing, in the order of the keys."""
+        (prefix,) = query.get("prefix", [""])
+        keys = sorted(path[3:] for path in self.store if path.startswith(f"/p/{prefix}"))
+        at = int(query.get("continuation-token", ["0"])[0])
+        size = len(self.store[f"/p/{keys[at]}"][1]) if keys else 0
+        found = f"<Contents><Key>{keys[at]}</Key><Size>{size}</Size></Contents>" if keys else ""
+        more = f"<NextContinuationToken>{at + 1}</NextContinuationToken>" if at + 1 < len(keys) else ""
+        truncated = f"<IsTruncated>{'true' if more else 'false'}</IsTruncated>"
+        space = "http://s3.amazonaws.com/doc/2006-03-01/"
+        return f'<ListBucketResult xmlns="{space}">{truncated}{more}{found}</ListBucketResult>'.encode()
 
 
 @pytest.fixture
@@ -172,8 +203,8 @@ def aws() -> Iterator[Aws]:
 
 
 def _seed(**changes: Any) -> dict[str, Any]:
-    empty = {"region": "eu-west-1", "tables": [], "ttl": {}, "buckets": [], "objects": [], "deadlineSeconds": 20}
-    return {**empty, "endpoint": "http://127.0.0.1:1", **changes}
+    empty = {"region": "eu-west-1", "tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
+    return {**empty, "deadlineSeconds": 20, "endpoint": "http://127.0.0.1:1", **changes}
 
 
 def _run(tmp_path: Path, text: str) -> subprocess.CompletedProcess[str]:
@@ -252,6 +283,96 @@ def test_tables_and_indexes_are_waited_for(aws: Aws, tmp_path: Path) -> None:
     ]
 
 
+# ---- rows whose page is lost ----------------------------------------------------------------------------------
+
+PAGES = {"table": "T", "bucket": "p", "deadlineSeconds": 0.5}
+
+
+def row(account: int, page: int, **more: Any) -> dict[str, Any]:
+    """A row of pre-keys, as DynamoDB's JSON has it."""
+    u, i = (base64.b64encode(number.to_bytes(16, "big")).decode() for number in (account, page))
+    return {"U": {"B": u}, "D": {"N": "1"}, "ID": {"B": i}, "N": {"N": "2"}, "F": {"N": "1"}, **more}
+
+
+def page_path(account: int, page: int) -> str:
+    return f"/p/{uuid.UUID(int=account)}/1/{uuid.UUID(int=page)}"
+
+
+WHOLE = b"x" * (8 + 2 * 1641)
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> str:
+    file = tmp_path / "keys"
+    file.write_text("[default]\naws_access_key_id = id\naws_secret_access_key = planted-secret\n")
+    return str(file)
+
+
+def _seeded(tmp_path: Path, aws: Aws, **pages: Any) -> list[str]:
+    lines = _succeeds(tmp_path, aws, tables=[TABLE], pages={**PAGES, "endpoint": aws.url, **pages})
+    assert "planted-secret" not in " ".join(lines)
+    return [line for line in lines if "row" in line]
+
+
+def test_rows_whose_page_is_lost_are_removed(aws: Aws, tmp_path: Path, keys: str) -> None:
+    kept = [row(1, 11), row(2, 12, F={"N": "9"}), {"U": {"B": "AAAA"}, "D": {"N": "1"}}, {"U": {"S": "x"}}]
+    lost = [row(3, 13), row(4, 14), row(5, 15)]
+    aws.store = {"/p": ("", b""), page_path(1, 11): ("", WHOLE), page_path(2, 12): ("", b"of another format")}
+    aws.store |= {page_path(3, 99): ("", WHOLE), page_path(4, 14): ("", WHOLE[:-1])}
+    aws.rows = [*lost, *kept]
+
+    lines = _seeded(tmp_path, aws, credentialsFile=keys)
+    assert lines == ["removed 3 rows of table T, whose pages are lost: clients upload new keys"]
+    assert aws.rows == kept
+    assert _seeded(tmp_path, aws, credentialsFile=keys) == []
+    assert aws.rows == kept
+
+
+def test_a_row_that_names_another_page_by_now_stays(aws: Aws, tmp_path: Path, keys: str) -> None:
+    aws.store, aws.rows = {"/p": ("", b"")}, [row(1, 11)]
+    replaced = row(1, 12)
+
+    def replace() -> Answer:
+        aws.rows[:] = [replaced]
+        return aws._DeleteItem("T", {"Key": {k: replaced[k] for k in "UD"}, "ExpressionAttributeValues": {":id": 0}})
+
+    aws.faults = {"DeleteItem": [replace]}
+    assert _seeded(tmp_path, aws, credentialsFile=keys) == []
+    assert aws.rows == [replaced]
+
+
+NOT_SURE: dict[str, tuple[Callable[[Aws], dict[str, Any]], str]] = {
+    "nobody answers": (lambda _: {"endpoint": "http://127.0.0.1:1"}, "refused"),
+    "it fails": (lambda aws: aws.faults.update(GET=[(503, {"xml": ""})] * 99) or {}, "503"),
+    "it refuses": (
+        lambda aws: aws.faults.update(GET=[(403, {"xml": "<Error><Code>SignatureDoesNotMatch</Code></Error>"})]) or {},
+        "SignatureDoesNotMatch",
+    ),
+    "the bucket is gone": (lambda aws: aws.store.pop("/p") and {}, "NoSuchKey"),
+    "it is no S3": (lambda aws: aws.faults.update(GET=[(200, {"xml": "<html>"})]) or {}, "no list of objects"),
+    "it fails at the second look": (
+        lambda aws: (
+            aws.faults.update(
+                GET=[lambda: (200, {"xml": aws._list({"prefix": ["none"]}).decode()}), *[(500, {"xml": ""})] * 99]
+            )
+            or {}
+        ),
+        "500",
+    ),
+    "there are no keys": (lambda _: {"credentialsFile": "/nowhere"}, "/nowhere: No such file"),
+}
+
+
+@pytest.mark.parametrize("case", NOT_SURE)
+def test_where_it_is_not_sure_no_row_is_removed(aws: Aws, tmp_path: Path, keys: str, case: str) -> None:
+    spoil, words = NOT_SURE[case]
+    aws.store, aws.rows = {"/p": ("", b"")}, [row(1, 11)]
+    (line,) = _seeded(tmp_path, aws, **{"credentialsFile": keys, **spoil(aws)})
+    assert line.startswith("the pages of table T were not looked at, and no row was removed: ")
+    assert words in line
+    assert aws.rows == [row(1, 11)]
+
+
 def test_ttl_moves_by_way_of_disabled(aws: Aws, tmp_path: Path) -> None:
     _succeeds(tmp_path, aws, tables=[TABLE], ttl={"T": "old"})
     lines = _succeeds(tmp_path, aws, tables=[TABLE], ttl={"T": "new"})
@@ -324,6 +445,11 @@ def test_a_refusal_is_told_at_once(aws: Aws, tmp_path: Path) -> None:
     aws.faults = {"CreateTable": [(400, {"__type": "x#ValidationException", "message": "bad key"})]}
     assert _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, tables=[TABLE]))) == (
         "CreateTable T: ValidationException: bad key"
+    )
+
+    aws.faults = {"DescribeTable": [(400, {"__type": "x#AccessDeniedException", "message": "not you"})]}
+    assert _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, tables=[TABLE]))) == (
+        "DescribeTable T: AccessDeniedException: not you"
     )
 
     xml = "<?xml?><Error><Code>InvalidBucketName</Code><Message>not a name</Message></Error>"

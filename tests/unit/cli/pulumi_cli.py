@@ -49,6 +49,7 @@ RESOURCES = [
     an_object("Secret", "keys-1a2b3c4d", data={"key": SIGNATURE | {"plaintext": json.dumps("c2VjcmV0")}}),
     an_object("ConfigMap", "config-5e6f7a8b", data={"domain": "flatline.internal"}),
 ]
+# as of an earlier release
 OUTPUTS = {"urls": {"whisper": "https://whisper.flatline.internal"}, "lostOnRestart": ["pictures"], "hidden": "s3cret"}
 
 
@@ -105,7 +106,7 @@ elif words[:2] == ["stack", "ls"]:
     print(json.dumps([{"name": each, "current": False, "resourceCount": len(there(each))} for each in names]))
 elif words[:2] == ["stack", "output"]:
     shown = OUTPUTS if "--show-secrets" in words else {**OUTPUTS, "hidden": "[secret]"}
-    print(json.dumps(shown))
+    print(json.dumps(shown if there(name) else {}))
 elif words[:2] == ["stack", "history"]:
     moment = "2026-01-01T00:00:00.000Z"
     print(json.dumps([{"kind": "update", "startTime": moment, "endTime": moment, "message": "", "environment": {},

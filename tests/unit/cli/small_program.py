@@ -109,4 +109,3 @@ kubernetes_object(
 
 pulumi.export("urls", {"whisper": f"https://{settings.host('whisper')}"})
 pulumi.export("caCertificates", authority.cert_pem)
-pulumi.export("lostOnRestart", ["pictures, when the pod web restarts"])

@@ -37,9 +37,14 @@ def test_a_named_cluster_and_a_cli_deploy(checkout: Checkout, clusters: Clusters
     assert f"engine: Pulumi {pulumi_cli.VERSION} ({checkout.programs}/pulumi)" in said
     assert f"backend: file://{checkout.root}/state/pulumi" in said
     assert "+ 4 created" in said
-    assert "pictures" in said.partition("Lost on a restart")[2]
     assert not checkout.build().exists()
     assert not checkout.state().exists()
+
+
+def test_what_an_upgrade_loses_is_said_before_anything_is_done(checkout: Checkout, engine: Path) -> None:
+    assert "Lost by this upgrade" not in checkout.succeed("up", *ON_MINE), "of a stack that is not there yet"
+    said = checkout.succeed("up", *ON_MINE)
+    assert "pictures" in said.partition("Lost by this upgrade, once")[2].partition("+ 4 created")[0]
 
 
 def test_the_engine_sees_the_named_context_alone(checkout: Checkout, engine: Path, clusters: Clusters) -> None:

@@ -34,12 +34,29 @@ STOPPED: dict[str, Any] = {
     ]
 }
 
-# Answers `get` from a file, and forwards until it is ended.
+STORE: dict[str, Any] = {
+    "spec": {
+        "template": {
+            "spec": {
+                "volumes": [
+                    {"name": "objects", "persistentVolumeClaim": {"claimName": "objects"}},
+                    {"name": "object-store-accounts", "secret": {"secretName": "accounts-1"}},
+                ]
+            }
+        }
+    }
+}
+
+# Answers `get` from files, and forwards until it is ended.
 KUBECTL = """
 import time
 words = sys.argv[1:]
 record(words=words)
-if "get" in words:
+if "deployment.apps" in words:
+    print(os.environ["STORE"])
+elif "accounts-1" in words:
+    print(json.dumps({"data": {"root-secret": "cGxhbnRlZC1rZXk="}}))
+elif "get" in words:
     print(open(os.environ["ANSWER"]).read())
 elif "port-forward" in words:
     if os.environ.get("REFUSED"):
@@ -58,6 +75,7 @@ def moving(checkout: Checkout) -> Checkout:
     checkout.program("kubectl", KUBECTL)
     (checkout.home / "kubeconfig").write_text(kubeconfig({"mine": "https://127.0.0.1:9"}, current="other"))
     checkout.variables["ANSWER"] = str(checkout.home / "answer.json")
+    checkout.variables["STORE"] = json.dumps(STORE)
     answer(checkout, STOPPED)
     return checkout
 
@@ -116,14 +134,24 @@ def test_a_cluster_is_reached_by_port_forwards_that_end_with_the_command(moving:
     forwards = [call["words"] for call in recorded if "port-forward" in call.get("words", ())]
     assert {(words[words.index("--namespace") + 1], words[-2], words[-1]) for words in forwards} == {
         ("flatline-emulators", "service/localstack", ":4566"),
-        ("flatline-emulators", "service/cdn0-store", ":4566"),
+        ("flatline", "service/object-store", ":7070"),
         ("flatline", "service/cbtemulator", ":9000"),
     }
     assert all(words[:2] == ["--context", "mine"] for words in forwards)
+    asked = [call["words"] for call in recorded if "accounts-1" in call.get("words", ())]
+    assert len(asked) == 1, "the key pair of the store's operator is that of the cluster"
+    assert "planted-key" not in said + json.dumps(recorded)
     for call in recorded:
         if "pid" in call:
             with pytest.raises(ProcessLookupError):
                 os.kill(call["pid"], 0)
+
+
+def test_a_store_of_another_form(moving: Checkout) -> None:
+    (moving.root / "backup").mkdir()
+    nothing = json.dumps({"spec": {"template": {"spec": {"volumes": []}}}})
+    said = moving.fail("migrate", "load", "--from", "backup", "--context", "mine", STORE=nothing)
+    assert "the deployment object-store has no volume object-store-accounts" in said
 
 
 def test_a_cluster_without_the_service(moving: Checkout) -> None:
@@ -319,6 +347,7 @@ def test_what_moves_is_decided_for_every_secret() -> None:
     assert stays == {
         *("redis", "cdn0-whisper-access-key", "cdn0-whisper-secret-key"),
         *("cdn0-storage-access-key", "cdn0-storage-secret-key"),
+        *("object-store-root", "object-store-pre-keys", "object-store-cdn0"),
         *("apn-signing", "app-store", "fcm", "google-play"),
     }
     assert key_material.moves(BY_NAME["zk-server"])

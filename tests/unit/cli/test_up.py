@@ -1,5 +1,6 @@
 """`up` and `render` without an engine."""
 
+import json
 import re
 import stat
 from pathlib import Path
@@ -52,7 +53,6 @@ def test_the_summary_says_what_there_is_and_what_comes_next(first_summary: tuple
     assert "state/dev.json" in said
     assert f"new file {checkout.home}/.config/flatline/flatline-dev.passphrase" in said
     assert "build/dev/stack-outputs.json" in said
-    assert "whisper-service-cdn" in said.partition("Lost on a restart")[2]
     assert "ghcr.io/mollyim/flatline-whisper-service:main" in said
     commands = said.partition("\nNext\n")[2].splitlines()
     assert (
@@ -62,6 +62,15 @@ def test_the_summary_says_what_there_is_and_what_comes_next(first_summary: tuple
     assert any("rollout status statefulset/redis" in command for command in commands)
     # Not a terminal: no colours, no cursor movements, no command cut in two.
     assert "\x1b" not in said
+
+
+def test_what_an_upgrade_loses_is_said_once(checkout: Checkout) -> None:
+    assert "Lost by this upgrade" not in checkout.succeed("up", "--engine", "none")
+    outputs = checkout.build() / "stack-outputs.json"
+    outputs.write_text(json.dumps({**json.loads(outputs.read_text()), "lostOnRestart": ["avatars, when it restarts"]}))
+    said = checkout.succeed("up", "--engine", "none")
+    assert "avatars, when it restarts" in said.partition("Lost by this upgrade, once")[2]
+    assert "Lost by this upgrade" not in checkout.succeed("up", "--engine", "none")
 
 
 def test_the_stack_file_s_context_is_in_the_commands(checkout: Checkout) -> None:

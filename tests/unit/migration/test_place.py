@@ -46,8 +46,8 @@ def test_services_of_the_emulators() -> None:
     own = load({"flatline:namespace": "chat"})
     assert {name: (each.namespace, each.name, each.port) for name, each in place.emulators(own).items()} == {
         "dynamodb": ("chat-emulators", "localstack", 4566),
-        "s3": ("chat-emulators", "localstack", 4566),
-        "cdn0": ("chat-emulators", "cdn0-store", 4566),
+        "s3": ("chat", "object-store", 7070),
+        "cdn0": ("chat", "object-store", 7070),
         "bigtable": ("chat", "cbtemulator", 9000),
     }
     assert place.emulators(CLOUD) == {}
@@ -59,6 +59,9 @@ def test_emulators_get_their_own_credentials_and_a_cloud_those_of_its_account() 
     assert emulators.credentials == {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
     cloud = place.reach(CLOUD, **NOWHERE)
     assert (cloud.region, cloud.account, cloud.credentials) == ("eu-central-1", "111122223333", None)
+    assert emulators.object_credentials == emulators.credentials
+    beside = place.reach(LOCAL, **{**NOWHERE, "at": Addresses(dynamodb="http://h", s3="http://o", cdn0="http://o")})
+    assert (beside.credentials, beside.object_credentials) == (emulators.credentials, None)
     typed = place.reach(LOCAL, region="eu-west-1", account="123456789012", at=Addresses(dynamodb="http://h"))
     assert (typed.region, typed.account, typed.credentials) == ("eu-west-1", "123456789012", None)
 
