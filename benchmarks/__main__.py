@@ -5,10 +5,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cluster, recording, rendering
+from benchmarks import cluster, engine, recording, rendering
 from benchmarks.report import DOCUMENT, Report, update
 
-PARTS = ("rendering", "cluster", "recording")
+PARTS = ("rendering", "cluster", "engine", "recording")
 RUNS_OF_RECORDING = 3
 
 
@@ -27,14 +27,15 @@ def main(words: Sequence[str]) -> int:
 def measured(parts: Sequence[str], rounds: int) -> Report:
     """One run of some of `PARTS`."""
     ratios, missing, growth = [], [], None
-    if "cluster" in parts:
-        cluster.prepare()  # builds, which would disturb what is measured
+    in_a_network = {name: part for name, part in (("cluster", cluster), ("engine", engine)) if name in parts}
+    for part in in_a_network.values():
+        part.prepare()  # builds, which would disturb what is measured
     if "rendering" in parts:
         ratios += rendering.measure(rounds)
-    if "cluster" in parts:
-        found = cluster.measure(rounds)
+    for name, part in in_a_network.items():
+        found = part.measure(rounds)
         if isinstance(found, str):
-            missing.append(f"cluster: {found}")
+            missing.append(f"{name}: {found}")
         else:
             ratios += found
     if "recording" in parts:

@@ -39,9 +39,14 @@ def prepare() -> None:
 
 def measure(rounds: int) -> list[Ratio] | str:
     """The ratios for each object and for each workload; or why this machine has no private network."""
+    return measured("benchmarks.cluster", rounds)
+
+
+def measured(module: str, rounds: int) -> list[Ratio] | str:
+    """What `module`, as a program in a private network namespace, prints; or why there is none."""
     if reason := can_enter():
         return reason
-    command = [sys.executable, "-m", "benchmarks.cluster", str(rounds)]
+    command = [sys.executable, "-m", module, str(rounds)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")

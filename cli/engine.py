@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from cli import engine_state
+from cli import engine_files, engine_state
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
 from cli.stacks import CACHE, LOCAL_BACKEND, ROOT, Loaded, Stack, shown
@@ -108,6 +108,7 @@ def keeps(stack: Stack, cli: Cli | None) -> str | None:
     from pulumi import automation
     from pulumi.automation.errors import CommandError
 
+    engine_files.mend(url, ROOT)
     try:
         there = automation.LocalWorkspace(work_dir=str(ROOT), pulumi_command=cli.command).list_stacks()
     except CommandError as problem:
@@ -190,6 +191,7 @@ def opened(
             pulumi_command=cli.command,
             env_vars={**_environment(loaded), **own, "KUBECONFIG": str(kubeconfig)},
         )
+        engine_files.mend(backend(), ROOT)
         with engine_errors("pulumi cannot open the stack"):
             stack = automation.Stack.create_or_select(loaded.stack.name, workspace)
         yield stack

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from cli import engine_files
 from cli.failure import Failure
 
-SCHEME = "file://"
 _CLOCK_TOLERANCE = timedelta(seconds=2)
 
 
@@ -48,10 +48,10 @@ def of(backend: str, project: str, stack: str, working_folder: Path) -> list[Loc
 
     Raises Failure for a lock file that cannot be understood. The layout is pkg/backend/diy of pulumi/pulumi.
     """
-    if not backend.startswith(SCHEME):
+    files = engine_files.folder(backend, working_folder)
+    if files is None:
         return []
-    folder = working_folder / Path(backend.removeprefix(SCHEME).partition("?")[0]).expanduser()
-    locks = folder / ".pulumi" / "locks"
+    locks = files / "locks"
     return [lock for part in (f"organization/{project}/{stack}", stack) for lock in _in(locks / part)]
 
 

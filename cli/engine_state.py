@@ -57,7 +57,7 @@ class Unfinished:
     """Operations that were under way when an earlier run was cut off.
 
     `objects` are creations of Kubernetes objects, which the cluster may have; `unknown` are creations elsewhere, of
-    which nobody here can tell what came.
+    which nobody here can tell what came. Components are in the state alone, so they leave nothing behind.
     """
 
     count: int
@@ -75,7 +75,7 @@ def unfinished(deployment: Mapping[str, Any]) -> Unfinished:
         tuple(
             f"{each['type']} {each['urn'].rpartition('::')[2]}"
             for each in creations
-            if not _is_object(each) and not each["type"].startswith(_WITHOUT_TRACE)
+            if each.get("custom") and not _is_object(each) and not each["type"].startswith(_WITHOUT_TRACE)
         ),
     )
 

@@ -104,13 +104,12 @@ class Engine:
         made = {urn: each for urn, each in resources.items() if each["type"].startswith(("random:", "tls:"))}
         return {urn: each["outputs"] for urn, each in made.items()}
 
-    def processes(self, program: str | None = None) -> list[int]:
-        """The processes that this engine has started, of one program or all."""
+    def processes(self) -> list[int]:
+        """What runs for this engine: `./flatline`, the CLI, its plugins and programs."""
         home, found = f"PULUMI_HOME={self.environment['PULUMI_HOME']}".encode(), []
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
-                name = Path((folder / "cmdline").read_bytes().split(b"\0")[0].decode()).name
-                if home in (folder / "environ").read_bytes().split(b"\0") and program in {None, name}:
+                if home in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
         return found
 

@@ -15,7 +15,7 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +105,7 @@ class Kubernetes:
         self._first_pod_address = first_pod_address
         self._nodes = [_node(f"node-{number}", cpu, memory) for number in range(1, nodes + 1)]
         self.servers: list[Process] = []
+        self.start_api_server: Callable[[], None]
 
     # --- the servers
 
@@ -141,9 +142,14 @@ class Kubernetes:
         token, account_key = secrets.token_hex(16), _account_key(self.folder / "service-accounts.pem")
         tokens = _private(self.folder / "tokens.csv", f'{token},admin,admin,"system:masters"\n')
         api_flags = _api_server_flags(self.folder, api_port, etcd_port, tokens, account_key)
-        api_server = self._run("kube-apiserver", *api_flags)
         authority = self.folder / "serving" / "apiserver.crt"  # made by the API server itself
-        api_server.wait_ready(lambda: authority.exists() and _answers(api_port, authority, token), seconds=60)
+
+        def start_api_server() -> None:
+            ready = self._run("kube-apiserver", *api_flags)
+            ready.wait_ready(lambda: authority.exists() and _answers(api_port, authority, token), seconds=60)
+
+        self.start_api_server = start_api_server
+        self.start_api_server()
         _private(self.kubeconfig, yaml.safe_dump(_kubeconfig(api_port, authority, token)))
         connect = f"--kubeconfig={self.kubeconfig}"
         self._run("kube-controller-manager", connect, *_controller_flags(account_key, authority))
@@ -161,6 +167,12 @@ class Kubernetes:
         conditions = [each for node in self.get("nodes") for each in node["status"].get("conditions", [])]
         ready = [each["status"] == "True" for each in conditions if each["type"] == "Ready"]
         return len(ready) == len(self._nodes) and all(ready) and bool(self.get("serviceaccounts", "default"))
+
+    def stop_api_server(self) -> None:
+        """Ends the API server alone, at once; `start_api_server` starts it again, with all that it had."""
+        (server,) = (each for each in self.servers if each.name == "kube-apiserver")
+        server.kill()
+        self.servers.remove(server)
 
     # --- its objects
 
