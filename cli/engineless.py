@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from cli import continuity, edge, kubeconfig, kubectl, objects, retired
+from cli import continuity, edge, expiry, kubeconfig, kubectl, objects, retired
 from cli.choice import ByFiles
 from cli.objects import Object
 from cli.recording import Kept, with_own_secrets
@@ -35,6 +35,7 @@ def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal
     _pins(loaded, terminal)
     points_to_know(loaded, terminal)
     losses_of_upgrade(earlier or {}, terminal)
+    expiry.warn(loaded, terminal)
     _next(loaded, choice.context, rendered, terminal)
     gone(left, choice.context, terminal)
     _look_at_cluster(loaded, choice.context, terminal)

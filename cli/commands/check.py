@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from cli import stacks
+from cli import expiry, stacks
 from cli.recording import with_passing_secrets
 from cli.terminal import Terminal
 from policies import check, config, manifests, output
@@ -28,6 +28,7 @@ def _report(arguments: Namespace, terminal: Terminal) -> tuple[Report, str]:
         resources = manifests.read(Path(arguments.manifests), namespace=arguments.namespace)
         return check.check(resources, config.load(profile="manifests")), arguments.manifests
     loaded = stacks.read(arguments.stack)
+    expiry.warn(loaded, terminal)
     wanted = config.load(loaded.stack.name, profile=loaded.settings.target.kind)
     recording = with_passing_secrets(loaded, terminal)
     return check.check(check.from_recording(recording), wanted), f"Pulumi.{loaded.stack.name}.yaml"

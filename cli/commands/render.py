@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from cli import continuity, engine, ownership, retired, stacks
+from cli import continuity, engine, expiry, ownership, retired, stacks
 from cli.choice import refuse_if_engine_keeps
 from cli.failure import Failure
 from cli.objects import Object
@@ -40,6 +40,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             extra = retired.file(retired.after(folder, rendered))
             written = manifests.write(kept.recording, folder, extra=extra)
     _report(written, redact, terminal)
+    expiry.warn(loaded, terminal)
     return 0
 
 

@@ -1,15 +1,11 @@
 """`status`: certificates, secrets, images, and the readiness of a named cluster."""
 
-import base64
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cryptography import x509
-
-from cli import continuity, edge, engine, kubectl, objects, stacks
+from cli import continuity, edge, engine, expiry, kubectl, stacks
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.failure import Failure
@@ -17,21 +13,6 @@ from cli.objects import SELECTOR
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
 from config.images import IMAGES
-
-RENEW_WITHIN = timedelta(days=30)
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """A certificate that is in use: what it is for, until when it is valid, how it is renewed."""
-
-    what: str
-    ends: datetime
-    renewal: str
-
-    def left(self, now: datetime) -> timedelta:
-        """Time until it expires; negative afterwards."""
-        return self.ends - now
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
@@ -61,42 +42,10 @@ def _keeper(loaded: Loaded) -> str:
     return "Secrets: none yet; `./flatline up` makes them"
 
 
-def in_use(loaded: Loaded) -> list[Certificate]:
-    """The certificates of the last `up`: what clients pin, and what Traefik serves where that can be read."""
-    authorities = x509.load_pem_x509_certificates(str(outputs.of(loaded)["caCertificates"]).encode())
-    brought = loaded.settings.certificates.provided is not None
-    found = [
-        Certificate(
-            f"authority {_name(each)}",
-            each.not_valid_after_utc,
-            "bring the next one" if brought else "raise flatline:certificates.authority.epoch (docs/operations.md)",
-        )
-        for each in authorities
-    ]
-    pem = _served(loaded)
-    if pem is not None:
-        leaf = x509.load_pem_x509_certificates(pem)[0]
-        renewal = "bring the next one" if brought else "raise flatline:certificates.leaf.epoch by one and run up"
-        found.insert(0, Certificate(f"served for {_name(leaf)}", leaf.not_valid_after_utc, renewal))
-    return found
-
-
-def _served(loaded: Loaded) -> bytes | None:
-    """The chain that Traefik serves, from the rendered Secret or from the configuration."""
-    for each in objects.of_kind(objects.read(loaded.stack.build), "Secret"):
-        if each.content.get("type") == "kubernetes.io/tls":
-            plain: Mapping[str, str] = each.content.get("stringData", {})
-            if "tls.crt" in plain:
-                return plain["tls.crt"].encode()
-            return base64.b64decode(each.content["data"]["tls.crt"])
-    brought = loaded.settings.certificates.provided
-    return brought.certificate.encode() if brought else None
-
-
 def _certificates(loaded: Loaded, terminal: Terminal) -> bool:
     terminal.heading("Certificates")
     try:
-        found = in_use(loaded)
+        found = expiry.certificates(loaded, outputs.of(loaded))
     except Failure as none_yet:
         terminal.say(f"None: {none_yet.problem}.")
         return False
@@ -106,16 +55,9 @@ def _certificates(loaded: Loaded, terminal: Terminal) -> bool:
         ((each.what, f"{each.ends:%Y-%m-%d}", str(each.left(now).days)) for each in found),
         frozenset({"Days left"}),
     )
-    for each in found:
-        if each.left(now) < RENEW_WITHIN:
-            state = "has expired" if each.left(now) < timedelta() else f"expires in {each.left(now).days} days"
-            terminal.say(f"{each.what} {state}: {each.renewal}.", "bold red")
+    for warning in filter(None, (each.warning(now) for each in found)):
+        terminal.say(warning, "bold red")
     return any(each.left(now) < timedelta() for each in found)
-
-
-def _name(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return str(names[0].value) if names else certificate.subject.rfc4514_string()
 
 
 def _epochs(loaded: Loaded, terminal: Terminal) -> None:

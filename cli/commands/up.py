@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from cli import continuity, drift, edge, engineless, objects, ownership, reissue, retired, rollout, stacks
+from cli import continuity, drift, edge, engineless, expiry, objects, ownership, reissue, retired, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
 from cli.drift import Drift
 from cli.failure import Failure
@@ -73,11 +73,12 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
         pods = rollout.watched(choice.cluster.context, namespaces, datetime.now(UTC), terminal)
         clear = engine.plain(loaded, "cancel", "--yes")
         with engine.engine_errors("pulumi up failed", shown_already=True, unlock=clear), pods:
-            stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
+            done = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
         if loaded.stack.state.exists():
             _leave_files_behind(loaded, choice, stack, terminal)
     continuity.note_up(loaded.stack, engine.backend())
     _summary(loaded, terminal)
+    expiry.warn(loaded, terminal, {name: output.value for name, output in done.outputs.items()})
     edge.look(loaded, choice.cluster.context, terminal)
     return 0
 

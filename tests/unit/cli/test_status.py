@@ -52,6 +52,15 @@ def test_a_certificate_that_ends(brought_up: Checkout, days: int, status: int, e
     assert ("raise flatline:certificates.leaf.epoch" in result.stdout) == bool(expected)
 
 
+def test_a_certificate_that_ends_soon_is_said_by_what_people_run(whole: Checkout) -> None:
+    whole.configure({"certificates": {"leaf": {"epoch": 2, "validityDays": 20}}})
+    for command in (("up",), ("render",), ("render", "--redact"), ("check",), ("status",)):
+        result = whole.run(*command)
+        assert "flatline.internal expires in 19 days: raise" in " ".join(f"{result.stdout}{result.stderr}".split()), (
+            command
+        )
+
+
 def certificate(left: timedelta) -> str:
     """A self-signed certificate that ends so much from now."""
     key = ec.generate_private_key(ec.SECP256R1())
