@@ -44,6 +44,7 @@ class Installation:
             volumes = (
                 ("database", quantity_bytes(sizes.database)),
                 ("groups", quantity_bytes(sizes.groups)),
+                ("objects", quantity_bytes(sizes.objects)),
                 ("attachments", quantity_bytes(sizes.attachments)),
             )
         cache = target.aws.redis if isinstance(target, Cloud) else None

@@ -625,24 +625,26 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
 
 
 def _volumes(installation: Installation) -> tuple[Rule, ...]:
-    held: dict[str, tuple[str, Callable[[Plan], float]]] = {
-        "database": ("DynamoDB's tables", lambda plan: sum(table.stored_bytes for table in plan.tables)),
-        "groups": ("Bigtable's tables", lambda plan: plan.bigtable.bytes),
-        "attachments": (
-            "attachments until they expire",
-            lambda plan: sum(prefix.bytes for prefix in plan.prefixes if prefix.bucket == "uploads"),
-        ),
+    held = {
+        "database": "DynamoDB's tables",
+        "groups": "Bigtable's tables",
+        "objects": "pages of pre-keys, and avatars",
+        "attachments": "attachments until they expire",
     }
+
+    def stored(name: str) -> Callable[[Plan], float]:
+        return lambda plan: plan.volumes[name]
+
     return tuple(
         Rule(
             id=f"volume-{name}",
             what=f"volume: {name}",
-            detail=f"{held[name][0]}, on the stack's flatline:target.volumes.{name}",
+            detail=f"{held[name]}, on the stack's flatline:target.volumes.{name}",
             kind="stack",
             unit="bytes",
             bound=size,
             source=SETTINGS,
-            measure=held[name][1],
+            measure=stored(name),
             remedy=f"raise flatline:target.volumes.{name}"
             + (" or lower flatline:cdn.retentionDays" if name == "attachments" else ", or move to a cloud target"),
         )

@@ -31,6 +31,19 @@ class Plan:
         """A DynamoDB table by its name in the schema."""
         return next(table for table in self.tables if table.name == name)
 
+    @property
+    def volumes(self) -> dict[str, float]:
+        """Bytes on each volume of a local target, by the name of its setting."""
+        buckets = {"objects": ("pre-keys", "cdn0"), "attachments": ("uploads",)}
+        return {
+            "database": sum(table.stored_bytes for table in self.tables),
+            "groups": self.bigtable.bytes,
+            **{
+                name: sum(prefix.bytes for prefix in self.prefixes if prefix.bucket in held)
+                for name, held in buckets.items()
+            },
+        }
+
 
 def estimate(workload: Workload, installation: Installation) -> Plan:
     """What a workload needs. Raises ModelError where the model does not know a table of the schema."""

@@ -155,13 +155,9 @@ def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
 
 def volumes(plan: Plan) -> dict[str, int]:
     """Sizes in whole GiB, with half as much again, and never smaller than they are."""
-    held = {
-        "database": sum(table.stored_bytes for table in plan.tables),
-        "groups": plan.bigtable.bytes,
-        "attachments": sum(prefix.bytes for prefix in plan.prefixes if prefix.bucket == "uploads"),
-    }
     now = dict(plan.installation.volumes)
-    return {name: max(now[name], min(math.ceil(size * 1.5 / GIB), MOST_GIB) * GIB) for name, size in held.items()}
+    sizes = {name: min(math.ceil(held * 1.5 / GIB), MOST_GIB) * GIB for name, held in plan.volumes.items()}
+    return {name: max(now[name], size) for name, size in sizes.items()}
 
 
 def _scale(plan: Plan, replicas: int, most: int) -> dict[str, int]:

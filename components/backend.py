@@ -36,6 +36,7 @@ from components.versitygw import CREDENTIALS_FILE, Versitygw, VersitygwArgs
 from config.forms import quantity_bytes
 from config.images import ImageName
 from config.schema import bigtable, dynamodb, objects, released
+from config.schema.secrets import Service
 from config.settings import ScaledName, Settings
 from config.target import Cloud, ElastiCache, InClusterRedis, Local
 
@@ -49,6 +50,8 @@ class Ground:
 
     identities: Identities = field(default_factory=NoIdentities)
     issued: dict[str, pulumi.Output[str]] = field(default_factory=dict)
+    absent: frozenset[Service] = frozenset()
+    """Readers of secrets that the target has in no pod."""
     accounts: "tuple[Accounts, ...]" = ()
     """The accounts of a cloud target."""
 
@@ -130,7 +133,12 @@ def ground(settings: Settings, opts: pulumi.ResourceOptions) -> Ground:
                 ),
                 opts,
             )
-            return Ground(identities=accounts.identities, issued=accounts.issued, accounts=(accounts,))
+            return Ground(
+                identities=accounts.identities,
+                issued=accounts.issued,
+                absent=frozenset({"object-store"}),
+                accounts=(accounts,),
+            )
         case _:
             assert_never(settings.target)
 

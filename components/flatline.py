@@ -1,11 +1,10 @@
 """Flatline, whole: read it as a list of nouns."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
 
-from components.backend import BackendArgs, backend, ground, publish, scale
+from components.backend import BackendArgs, Ground, backend, ground, publish, scale
 from components.base import Component
 from components.capabilities import Member, Pods, Registration
 from components.certificates import Certificates, CertificatesArgs
@@ -57,7 +56,7 @@ class Flatline(Component):
             pulumi.log.warn(LOGS_REQUESTS)
 
         foundation = ground(settings, self.child)
-        secrets = Secrets("secrets", _secrets(settings, foundation.issued), self.child)
+        secrets = Secrets("secrets", _secrets(settings, foundation), self.child)
         certificates = Certificates("certificates", _certificates(settings), self.child)
         made_by = {installation.STACK_LABEL: args.stack}
         platform = Platform(
@@ -239,9 +238,10 @@ class Flatline(Component):
         return development.registration, development.members
 
 
-def _secrets(settings: Settings, issued: Mapping[str, pulumi.Input[str]]) -> SecretsArgs:
+def _secrets(settings: Settings, foundation: Ground) -> SecretsArgs:
     return SecretsArgs(
-        issued=issued,
+        issued=foundation.issued,
+        absent=foundation.absent,
         epochs={secret: setting.epochs for secret, setting in settings.secrets.items()},
         provided={
             secret: setting.value.get_secret_value()

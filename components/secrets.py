@@ -26,11 +26,13 @@ class SecretsArgs:
     """Epochs count rotations: by secret (newest, used), both 1 without an entry.
 
     `provided` are the operator's own, in the encoding of the first reader; `issued` are a cloud's, read as they are.
+    A secret whose readers are all `absent` is not made.
     """
 
     epochs: Mapping[str, tuple[int, int]]
     provided: Mapping[str, pulumi.Input[str]]
     issued: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    absent: frozenset[Service] = frozenset()
 
 
 class Secrets(Component):
@@ -48,11 +50,12 @@ class Secrets(Component):
         super().__init__(name, opts)
         self._args = args
         self._seeds: dict[str, pulumi.Output[str]] = {}
+        made = [secret for secret in SECRETS if any(reader.service not in args.absent for reader in secret.readers)]
         self._data = {
-            secret.name: self._bytes(secret) for secret in SECRETS if secret.kind not in {"ec-p256", "service-account"}
+            secret.name: self._bytes(secret) for secret in made if secret.kind not in {"ec-p256", "service-account"}
         }
         self._text = {
-            secret.name: self._document(secret) for secret in SECRETS if secret.kind in {"ec-p256", "service-account"}
+            secret.name: self._document(secret) for secret in made if secret.kind in {"ec-p256", "service-account"}
         }
         self.register_outputs({})
 

@@ -61,7 +61,8 @@ class Stack:
 
     def get(self, kind: str, name: str) -> Object:
         """The one object of a kind and a name; auto-named ones by the name before their hash."""
-        (found,) = (o for o in self.of(kind) if o["metadata"]["name"] == name or _stem(o) == name)
+        own = [o for o in self.of(kind) if o["metadata"]["name"] == name]
+        (found,) = own or (o for o in self.of(kind) if _stem(o) == name)
         return found
 
     def pods(self) -> list[Pod]:

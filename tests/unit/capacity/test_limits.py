@@ -14,6 +14,7 @@ from capacity.limits import Limit, limits, rules
 from capacity.plan import Plan, estimate
 from capacity.workload import MOST_USERS, Workload
 from config.settings import Redis, Settings
+from config.target import Volumes
 from tests.unit.capacity.samples import HABITS, INSTALLATION, MESSAGES, RANGE, plan, with_users
 
 DEFAULT = Workload(users=10_000, messages_per_day=50)
@@ -126,6 +127,17 @@ def test_a_scan_of_accounts_by_hand() -> None:
 def test_attachments_fill_a_volume_by_hand() -> None:
     habits = {"attachments": 1, "attachment_kib": 1024}
     assert begins("volume-attachments", plan(1, 1, **habits)) == 20 * 1024 // 45 + 1
+
+
+def test_pages_of_pre_keys_fill_a_volume_by_hand() -> None:
+    """A page of 100 keys for the account, and one for its phone number's identity."""
+    page = 8 + 1641 * 100
+    assert begins("volume-objects", plan(1, 1, devices=1, avatars=0)) == 10 * 1024**3 // (2 * page) + 1
+
+
+def test_every_volume_has_a_limit_but_the_one_of_redis() -> None:
+    assert {name for name, _ in INSTALLATION.volumes} == plan(1, 1).volumes.keys()
+    assert {name for name, _ in INSTALLATION.volumes} == Volumes.model_fields.keys() - {"redis"}
 
 
 def test_a_larger_redis_of_the_stack_lasts_longer() -> None:
