@@ -4,14 +4,19 @@ import gc
 import os
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ("tests.skips",)
 
 os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "1"
 
 # No time limits in tests; in CI the same examples each time, so that a failure is of the change that it is shown for.
-settings.register_profile("flatline", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile(
+    "flatline",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 settings.load_profile("flatline")
 
 
