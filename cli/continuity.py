@@ -6,7 +6,7 @@ half, and accounts and groups depend on the rest. Facts are gathered, judged by 
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,14 @@ _UP, _DELETED = "up", "deleted"
 
 @dataclass(frozen=True)
 class Trace:
-    """Something that shows that a stack was brought up, and the digests of the secrets that it was brought up with."""
+    """Something that shows that a stack was brought up, and the digests of the secrets that it was brought up with.
+
+    A `rendered` one may be older than Pulumi's state: nothing is rendered while Pulumi keeps the secrets.
+    """
 
     what: str
     digests: Mapping[str, str] = field(default_factory=dict)
+    rendered: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Held:
     where: str
     stack: str
     digests: Mapping[str, tuple[str, ...]] | None = None
+    by_pulumi: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,11 @@ def _older(facts: Facts, held: Held, trace: Trace, missing: list[str]) -> Failur
         problem = f"{held.where} holds other secrets than {trace.what} was made with: those of another installation"
     else:
         problem = f"{held.where} is older than {trace.what}: it does not know {some}"
+    on_purpose = f"If it was replaced in Pulumi on purpose, delete {trace.what}, which has the earlier one."
     return Failure(
         problem,
         f"Nothing was written. Restore the newest copy of {facts.expected} (docs/operations.md), then run this again.",
+        *([on_purpose] if trace.rendered and held.by_pulumi else []),
         *_begin_again(facts.stack),
     )
 
@@ -157,9 +164,12 @@ def check_deployment(loaded: Loaded, deployment: Mapping[str, Any], context: str
     held = None
     if deployment.get("resources"):
         digests = {name: (digest,) for name, digest in _digests(namespaces).items()}
-        held = Held(f"Pulumi's state ({engine.backend()})", f"{PROJECT}/{loaded.stack.name}", digests or None)
+        own = f"{PROJECT}/{loaded.stack.name}"
+        held = Held(f"Pulumi's state ({engine.backend()})", own, digests or None, by_pulumi=True)
     lasting = tuple(
-        Trace(trace.what, {name: each for name, each in trace.digests.items() if not installation.may_change(name)})
+        replace(
+            trace, digests={name: each for name, each in trace.digests.items() if not installation.may_change(name)}
+        )
         for trace in traces
     )
     problem = judge(Facts(loaded.stack.name, expected, held, lasting))
@@ -188,14 +198,14 @@ def _held(stack: Stack, ask: bool) -> Held | None:
     if found is not None:
         return Held(shown(stack.state), f"{found.project}/{found.stack}", found.digests or None)
     backend = engine.keeps(stack, engine.installed()[0]) if ask else None
-    return Held(f"Pulumi ({backend})", f"{PROJECT}/{stack.name}") if backend else None
+    return Held(f"Pulumi ({backend})", f"{PROJECT}/{stack.name}", by_pulumi=True) if backend else None
 
 
 def _traces_here(loaded: Loaded) -> Iterator[Trace]:
     stack = loaded.stack
     tree = stack.build if stack.build.is_dir() else stack.build.with_name(f".{stack.name}.previous")
     if (tree / INVENTORY).is_file():
-        yield Trace(shown(tree), _digests(_namespaces(tree)))
+        yield Trace(shown(tree), _digests(_namespaces(tree)), rendered=True)
     aside = stack.state.with_name(stack.state.name + ".before-pulumi")
     if aside.is_file():
         yield Trace(shown(aside))

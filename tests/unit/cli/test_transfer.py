@@ -1,6 +1,7 @@
 """One stack, two ways: its secrets go from its state file to the engine and back, and are the same all the way."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +139,7 @@ class TestThere:
         domain = {"domain": "chat.example.org"}
         old = next(name for name in stack.contents() if "web-config" in name).rpartition("_")[2].removesuffix(".yaml")
         stack.configure(domain)
-        said = stack.succeed("up", *ON_MINE)
+        said = stack.succeed("up", *ON_MINE, "--confirm", "dev")
         assert f"kubectl --context mine -n flatline delete --ignore-not-found configmap/{old}" in said
 
     @pytest.mark.parametrize(("verb", "where"), STEPS_THERE)
@@ -236,6 +237,12 @@ class TestBack:
 
     def test_what_the_engine_changed_counts(self, carried: Checkout) -> None:
         carried.succeed("up", *ON_MINE, FAKE_PULUMI_CHANGES="turn-1")
+        kept = in_engine(carried)
+        said = carried.fail("up", "--engine", "none")
+        assert "is older than build/dev: it does not know turn-1" in said
+        assert "If it was replaced in Pulumi on purpose, delete build/dev" in said
+        assert in_engine(carried) == kept
+        shutil.rmtree(carried.build())
         carried.succeed("up", "--engine", "none")
         assert "another" in [each["result"] for _, each in in_file(carried).values() if "result" in each]
 
@@ -257,6 +264,7 @@ class TestBack:
         kept = in_file(carried, other)
         carried.succeed("up", *ON_MINE, FAKE_PULUMI_CHANGES="turn-1")
         content = other.read_bytes()
+        shutil.rmtree(carried.build())
         carried.succeed("up", "--engine", "none")
         assert in_file(carried) != kept
         assert other.read_bytes() == content
