@@ -4,7 +4,7 @@ The engine trusts its state, and its Kubernetes provider takes a cluster that do
 changed. So locks, work that was cut off, the cluster, its namespaces and its objects are looked at here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from cli.kubeconfig import Cluster
 from cli.objects import SELECTOR
 from cli.stacks import ROOT, Loaded
 from cli.terminal import Terminal
+from config import installation
 from config.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -40,6 +41,33 @@ def unlock(loaded: Loaded, cli: engine.Cli, stack: "automation.Stack", terminal:
         raise Failure("nothing was changed: the stack is locked. To clear the lock yourself:", commands=[clear])
     with engine.engine_errors("pulumi cannot clear the lock"):
         engine.run(cli, stack, "cancel", "--yes")
+
+
+def check_free_namespaces(loaded: Loaded, context: str, ours: Collection[str] = ()) -> None:
+    """Raises Failure if a namespace that would be made is on the cluster, and this stack has not made it.
+
+    `ours` are those in Pulumi's state. One that bears this stack's label is also its own if the stack has files.
+    """
+    settings, name = loaded.settings, loaded.stack.name
+    wanted = {settings.namespace, *([] if loaded.in_cloud else [settings.emulator_namespace])} - {*ours}
+    known = wanted if loaded.stack.state.exists() else wanted & {*objects.namespaces(objects.read(loaded.stack.build))}
+    there = {
+        each["metadata"]["name"]: each["metadata"].get("labels", {})
+        for each in (kubectl.read(context, "get", "namespaces")["items"] if wanted else ())
+    }
+    key, _, value = SELECTOR.partition("=")
+    mine = installation.stack_label(PROJECT, name)
+    for each in sorted(wanted & there.keys()):
+        labels = there[each]
+        by_flatline = labels.get(key) == value
+        if by_flatline and each in known and labels.get(installation.STACK_LABEL, mine) == mine:
+            continue
+        whose = "another stack of Flatline" if by_flatline else "somebody else"
+        raise Failure(
+            f"namespace {each} is on context {context} already, and stack {name} has not made it",
+            f"It belongs to {whose}: write another flatline:namespace into {loaded.stack.file.name}.",
+            "If this stack was deployed here before, its state is missing: restore it first (docs/operations.md).",
+        )
 
 
 @dataclass(frozen=True)
@@ -91,21 +119,7 @@ class BeforeUpdate:
                 f"Write flatline:namespace: {before[0]} into {self.loaded.stack.file.name}.",
                 "To live in another namespace, make a second stack and move the accounts (docs/migration.md).",
             )
-        wanted = [settings.namespace, *([] if self.loaded.in_cloud else [settings.emulator_namespace])]
-        rendered = objects.namespaces(objects.read(self.loaded.stack.build))
-        new = {each for each in wanted if each not in ours and each not in rendered}
-        there = {
-            each["metadata"]["name"]: each["metadata"].get("labels", {})
-            for each in (kubectl.read(self.cluster.context, "get", "namespaces")["items"] if new else ())
-        }
-        key, _, value = SELECTOR.partition("=")
-        for each in sorted(new & there.keys()):
-            whose = "another stack of Flatline" if there[each].get(key) == value else "somebody else"
-            raise Failure(
-                f"namespace {each} is on context {self.cluster.context} already, and stack {name} has not made it",
-                f"It belongs to {whose}: write another flatline:namespace into {self.loaded.stack.file.name}.",
-                "If this stack was deployed here before, its state is missing: restore it first (docs/operations.md).",
-            )
+        check_free_namespaces(self.loaded, self.cluster.context, ours)
 
     def drift(self, state: Mapping[str, Any]) -> Drift:
         """What the cluster has lost or holds otherwise, told to people."""

@@ -58,6 +58,8 @@ def _carried(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) 
     kubeconfig.check_answers(cluster)
     terminal.say(f"Stack {loaded.stack.name} on context {context} ({cluster.server}), by {cli}")
     terminal.say(f"Its secrets are in {shown(loaded.stack.state)}; `up` carries them over, and makes none again.")
+    if before_update.can_look(terminal):
+        before_update.check_free_namespaces(loaded, context)
     with transfer.prepared(loaded, terminal) as made:
         transfer.rehearse(loaded, cli, cluster, made, terminal, show=True)
 

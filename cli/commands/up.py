@@ -42,7 +42,11 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
 
     engineless.warn_of_moving_images(loaded, terminal)
     continuity.check_backend(loaded.stack)
+    looks = before_update.can_look(terminal)
     if loaded.stack.state.exists():
+        if looks:
+            before_update.check_free_namespaces(loaded, choice.cluster.context)
+            continuity.check(loaded, choice.cluster.context)
         rendered = objects.outputs(loaded.stack.build) or {}
         reissue.agree(loaded, reissue.of_settings(loaded, rendered), arguments.confirm, terminal)
         choice = _carry(loaded, choice, terminal)
@@ -51,7 +55,7 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
         before = before_update.BeforeUpdate(loaded, choice.cli, choice.cluster, stack, terminal, choice.agreed)
         before.unlock()
         found = Drift()
-        if before_update.can_look(terminal):
+        if looks:
             state = before.deployment()
             before.check_namespaces(state)
             found = before.drift(state)

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import yaml
 
+from config.installation import SECRETS_ANNOTATION, STACK_LABEL, written
 from render import checkpoint, passphrase
 from render.checkpoint import Carried
 from render.state import State
-from tests.unit.cli import pulumi_backend
+from tests.unit.cli import kubectl_cli, pulumi_backend
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
 
+PART = "app.kubernetes.io/part-of"
 ON_MINE = ("--context", "mine", "--yes")
 COPY, OWN = "/flatline-", "/state/pulumi"
 """Parts of the addresses of the backend in which the engine rehearses, and of the stack's own."""
@@ -67,6 +69,11 @@ def verbs(stack: Checkout) -> list[str]:
     return [
         call["verb"] for call in calls(stack.programs / "pulumi.calls") if call["own"] and call["verb"] != "version"
     ]
+
+
+def every_verb(stack: Checkout) -> list[str]:
+    """What the CLI did in any backend."""
+    return [call["verb"] for call in calls(stack.programs / "pulumi.calls")]
 
 
 def secret_text(stack: Checkout) -> str:
@@ -141,6 +148,39 @@ class TestThere:
         stack.configure(domain)
         said = stack.succeed("up", *ON_MINE, "--confirm", "dev")
         assert f"kubectl --context mine -n flatline delete --ignore-not-found configmap/{old}" in said
+
+    @pytest.mark.parametrize(
+        ("labels", "secrets", "problem"),
+        [
+            ({}, None, "It belongs to somebody else"),
+            ({PART: "flatline", STACK_LABEL: "flatline.other"}, None, "It belongs to another stack of Flatline"),
+            ({PART: "flatline", STACK_LABEL: "flatline.dev"}, {"turn-1": "0"}, "those of another installation"),
+        ],
+    )
+    def test_another_one_s_namespace_is_not_adopted(
+        self, stack: Checkout, labels: dict[str, str], secrets: dict[str, str] | None, problem: str
+    ) -> None:
+        """Even if it has the name of one that was rendered, but never applied."""
+        kubectl_cli.put(stack)
+        notes = {} if secrets is None else {SECRETS_ANNOTATION: written(secrets)}
+        metadata = {"name": "flatline", "labels": labels, "annotations": notes}
+        kubectl_cli.write(stack, [{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
+        before = everything(stack)
+        for words in (("up", *ON_MINE), ("preview", "--context", "mine")):
+            assert problem in stack.fail(*words)
+            assert everything(stack) == before
+            assert not {"stack init", "stack import", "refresh", "up"} & {*every_verb(stack)}
+
+    def test_its_own_namespaces_are_adopted(self, stack: Checkout) -> None:
+        """With the tree that was applied, and with a state that was restored into a checkout without one."""
+        kubectl_cli.put(stack)
+        files = [yaml.safe_load(text) for name, text in stack.contents().items() if name.endswith(".yaml")]
+        kubectl_cli.write(stack, [each for each in files if "kind" in each and each["kind"] != "Kustomization"])
+        assert len(kubectl_cli.names(stack, "Namespace")) == 2
+        shutil.rmtree(stack.build())
+        kept = in_file(stack)
+        stack.succeed("up", *ON_MINE)
+        assert same(kept, in_engine(stack))
 
     @pytest.mark.parametrize(("verb", "where"), STEPS_THERE)
     def test_a_step_that_fails_leaves_the_stack_as_it_was(self, stack: Checkout, verb: str, where: str) -> None:
