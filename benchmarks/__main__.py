@@ -5,10 +5,10 @@ import json
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cluster, engine, recording, rendering
+from benchmarks import cluster, engine, policies, recording, rendering
 from benchmarks.report import DOCUMENT, Report, update
 
-PARTS = ("rendering", "cluster", "engine", "recording")
+PARTS = ("rendering", "policies", "cluster", "engine", "recording")
 RUNS_OF_RECORDING = 3
 
 
@@ -32,6 +32,8 @@ def measured(parts: Sequence[str], rounds: int) -> Report:
         part.prepare()  # builds, which would disturb what is measured
     if "rendering" in parts:
         ratios += rendering.measure(rounds)
+    if "policies" in parts:
+        ratios += policies.measure(rounds)
     for name, part in in_a_network.items():
         found = part.measure(rounds)
         if isinstance(found, str):

@@ -3,13 +3,16 @@
     config = policies.config.load("dev", profile="local")
     report = check(from_recording(recording), config)
 
-Pure: nothing here reads a stack, an engine or the clock. Sources are `from_recording` and `manifests.read`.
+Pure: nothing here reads a stack, an engine or the clock. Sources are `from_recording` and `manifests.read`, whose
+result `check_manifests` takes.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from policies.config import Config, Exemption
+from policies.manifests import Manifests
 from policies.model import Resource, Stack, UndecidedError
 from policies.report import Finding, Gap, Report
 from policies.rule import Level, ResourceRule, Rule, Settings, StackRule, Violation
@@ -49,6 +52,11 @@ def check(resources: Iterable[Resource], config: Config, rules: Sequence[Rule] =
             if "reason" in config.rules.get(rule.name, {})
         },
     )
+
+
+def check_manifests(found: Manifests, config: Config) -> Report:
+    """What the rules find in objects from files, and what of the files was not read."""
+    return replace(check(found.resources, config), unread=found.unread, others=found.others)
 
 
 def evaluate(rule: Rule, stack: Stack, settings: Settings) -> Iterator[Violation | Gap]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from policies import manifests
-from policies.check import check
+from policies.check import check_manifests
 from policies.config import form, load
 from policies.report import Report
 from policies.rule import Rule
@@ -91,7 +91,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--namespace", default="")
     given = parser.parse_args(arguments)
     if given.findings:
-        report = check(manifests.read(given.findings, namespace=given.namespace), load(profile="manifests"))
+        found = manifests.read(given.findings, namespace=given.namespace)
+        report = check_manifests(found, load(profile="manifests"))
         print(findings_text(report), end="")
         return 0
     current = FILE.read_text()

@@ -9,8 +9,23 @@ Properties = Mapping[str, Any]
 T = TypeVar("T")
 
 KUBERNETES: Final = "kubernetes:"
-NOT_OBJECTS: Final = ("kubernetes:helm.sh/", "kubernetes:kustomize", "kubernetes:yaml", "kubernetes:index:")
+NOT_OBJECTS: Final = (
+    "kubernetes:helm.sh/",
+    "kubernetes:index:",
+    "kubernetes:kustomize/",
+    "kubernetes:kustomize:",
+    "kubernetes:yaml/",
+    "kubernetes:yaml:",
+)
 """Types of the Kubernetes package that are no objects of the API server."""
+
+KUSTOMIZATION: Final = "files:kustomize:Kustomization"
+CHART: Final = "files:helm:Chart"
+UNBUILT: Final = {
+    KUSTOMIZATION: "a kustomization that changes objects, or has some that are not among these files",
+    CHART: "a Helm chart",
+}
+"""Types of what files hold beside objects, which they become only when they are built."""
 
 CLUSTER_SCOPED: Final = frozenset(
     # kubectl api-resources --namespaced=false, Kubernetes 1.34, and what k3s adds
@@ -120,9 +135,11 @@ class Stack:
     def __init__(self, resources: Collection[Resource]) -> None:
         self.resources = tuple(resources)
         self._by_kind: dict[str, list[Resource]] = {}
+        self._by_name: dict[tuple[str, str], list[Resource]] = {}
         for resource in self.resources:
             if resource.is_object:
                 self._by_kind.setdefault(resource.kind, []).append(resource)
+                self._by_name.setdefault((resource.kind, resource.object_name), []).append(resource)
         self._kept: dict[Callable[[Stack], Any], Any] = {}
 
     def __iter__(self) -> Iterator[Resource]:
@@ -138,7 +155,7 @@ class Stack:
 
     def get(self, kind: str, namespace: str, name: str) -> Resource | None:
         """The object of an identity."""
-        return next((o for o in self.of(kind) if o.object_name == name and o.namespace == namespace), None)
+        return next((o for o in self._by_name.get((kind, name), ()) if o.namespace == namespace), None)
 
     def kept(self, make: "Callable[[Stack], T]") -> T:
         """What `make` says of this stack, asked once."""

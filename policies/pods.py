@@ -1,11 +1,14 @@
 """Pods of workloads, tasks and bare pods, and how selectors find them."""
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, objects, text
 from policies.rule import Settings, Violation
+
+T = TypeVar("T")
 
 TEMPLATES: Final = {
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
@@ -150,6 +153,47 @@ def _satisfied(expression: Properties, labels: Mapping[str, Any]) -> bool:
         case "DoesNotExist":
             return key not in labels
     return False
+
+
+class Labelled(Generic[T]):
+    """Things with labels. A selector looks only at those that have one of the labels that it asks for."""
+
+    def __init__(self, entries: Iterable[tuple[Mapping[str, Any], T]]) -> None:
+        self._entries = list(entries)
+        self._by_label: dict[tuple[str, str], list[tuple[Mapping[str, Any], T]]] = {}
+        for labels, thing in self._entries:
+            for key, value in labels.items():
+                if isinstance(value, str):
+                    self._by_label.setdefault((key, value), []).append((labels, thing))
+        self._selected: dict[str, list[T]] = {}
+
+    def select(self, selector: Any) -> list[T]:
+        """Those that a label selector matches, in their order."""
+        asked = json.dumps(selector, sort_keys=True, default=repr)
+        if asked not in self._selected:
+            self._selected[asked] = [thing for labels, thing in self._candidates(selector) if selects(selector, labels)]
+        return self._selected[asked]
+
+    def _candidates(self, selector: Any) -> list[tuple[Mapping[str, Any], T]]:
+        wanted = [
+            self._by_label.get((key, value), [])
+            for key, value in mapping(mapping(selector).get("matchLabels")).items()
+            if isinstance(value, str)
+        ]
+        return min([self._entries, *wanted], key=len)
+
+
+def selected_pods(stack: Stack, namespace: str, selector: Any) -> list[Pod]:
+    """The pods of a namespace that a selector matches."""
+    found = stack.kept(_by_namespace).get(namespace)
+    return found.select(selector) if found else []
+
+
+def _by_namespace(stack: Stack) -> dict[str, Labelled[Pod]]:
+    pods: dict[str, list[Pod]] = {}
+    for pod in pods_of(stack):
+        pods.setdefault(pod.namespace, []).append(pod)
+    return {name: Labelled((pod.labels, pod) for pod in each) for name, each in pods.items()}
 
 
 def is_empty(selector: Any) -> bool:

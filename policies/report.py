@@ -39,7 +39,10 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that a check found. `problems` are mistakes of the configuration that only the resources show."""
+    """Everything that a check found. `problems` are mistakes of the configuration that only the resources show.
+
+    `unread` has a line for each text that should have been read and was not; `others` names what holds no objects.
+    """
 
     profile: str
     resources: int
@@ -48,6 +51,8 @@ class Report:
     exempted: tuple[Finding, ...] = ()
     gaps: tuple[Gap, ...] = ()
     problems: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     weakened: Mapping[str, str]
     """Rules that the configuration made weaker, with their level and the reason."""
 
@@ -63,5 +68,5 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """1 where something must be mended (in the resources, or in the configuration), else 0."""
-        return 1 if self.mandatory or self.problems else 0
+        """1 where something must be mended (in the resources, or in the configuration) or was not read, else 0."""
+        return 1 if self.mandatory or self.problems or self.unread else 0

@@ -102,7 +102,7 @@ def scan(folder: Path, skips: tuple[Skip, ...] = ()) -> ScanReport:
     Raises ScanError where it cannot be installed, fails, or has not read every object; ManifestError for a folder
     without objects.
     """
-    objects = len(manifests.read(folder))
+    objects = len(manifests.read(folder).resources)
     return judge(_run(environment(), folder), objects, skips)
 
 

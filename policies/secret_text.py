@@ -3,7 +3,6 @@
 Everything answers with where and why, never with the text itself.
 """
 
-import json
 import math
 import re
 from collections import Counter
@@ -11,7 +10,8 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 from typing import Any, Final
 
-import yaml
+from policies import yaml_text
+from policies.yaml_text import UnreadableError
 
 NAME: Final = re.compile(
     r"pass(word|wd|phrase)?$|passwd|password|secret|token$|api[_-]?key|access[_-]?key|private[_-]?key|auth[_-]?key"
@@ -36,14 +36,22 @@ KNOWN_FORMS: Final = (
     ("a Slack token", re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}")),
     ("a Stripe key", re.compile(r"\b[rs]k_live_[A-Za-z0-9]{20,}")),
     ("a Google API key", re.compile(r"\bAIza[A-Za-z0-9_-]{35}")),
-    ("a JSON web token", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
-    ("a password in a URL", re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@'\"`${}]*:[^\s/:@'\"`${}<>]+@")),
+    (
+        "a JSON web token",
+        re.compile(
+            r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*?\beyJ[A-Za-z0-9_-]{10})"
+            r"[A-Za-z0-9_-]++\.[A-Za-z0-9_-]{10,}+\.[A-Za-z0-9_-]{10,}+"
+        ),
+    ),
+    ("a password in a URL", re.compile(r"(?<=[a-z0-9+.-]://)[^\s/:@'\"`${}]*+:[^\s/:@'\"`${}<>]++@")),
 )
+"""Each is linear: what repeats is followed by what it cannot be, or begins where a run of its characters begins."""
 
 _WORD: Final = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
 _LETTERS: Final = re.compile(r"[A-Z][a-z]{2,}|[a-z]{3,}")
 _HEX: Final = re.compile(r"(?<![A-Za-z0-9])[0-9a-f]{32,}(?![A-Za-z0-9])|(?<![A-Za-z0-9])[0-9A-F]{32,}(?![A-Za-z0-9])")
-_DIGEST: Final = re.compile(r"sha(?:256|384|512)[:-]$")
+_DIGEST: Final = re.compile(r"sha(?:256|384|512)[:-]\Z")
+_DIGEST_LENGTH: Final = len("sha256:")
 _HEX_BITS: Final = 3.0
 """Bits per character. 32 random hex digits have 3.5 on average, and fewer than 3.0 once in 20 000 times."""
 
@@ -77,6 +85,11 @@ def _sort(character: str) -> str:
     return "sign"
 
 
+def _is_digest(match: re.Match[str]) -> bool:
+    """Whether the text before says that this is a digest."""
+    return bool(_DIGEST.search(match.string[max(0, match.start() - _DIGEST_LENGTH) : match.start()]))
+
+
 def by_form(value: str) -> Iterator[str]:
     """What a text has in it that is a secret by its form or its randomness: `a private key`, `a random hex text`."""
     for what, pattern in KNOWN_FORMS:
@@ -85,11 +98,11 @@ def by_form(value: str) -> Iterator[str]:
     for match in _HEX.finditer(value):
         digits = match.group()
         mixed = any(c.isdigit() for c in digits) and any(c.isalpha() for c in digits)
-        if mixed and bits(digits.lower()) >= _HEX_BITS and not _DIGEST.search(value[: match.start()]):
+        if mixed and bits(digits.lower()) >= _HEX_BITS and not _is_digest(match):
             yield "a random hex text"
             break
     for match in _WORD.finditer(value):
-        if _is_random_base64(match.group()) and not _DIGEST.search(value[: match.start()]):
+        if _is_random_base64(match.group()) and not _is_digest(match):
             yield "a random base64 text"
             break
 
@@ -111,10 +124,11 @@ def is_value(value: Any, placeholders: Collection[str] = ()) -> bool:
     return bool(value.strip()) and not _NO_VALUE.match(value)
 
 
-_STRUCTURED: Final = (".json", ".yaml", ".yml")
 _PROGRAM: Final = (".mjs", ".js", ".py", ".sh", ".ts", ".lua", ".rb", ".pl")
-_ASSIGNED_LITERAL: Final = re.compile(r"""([A-Za-z_][\w.-]*)["']?\s*(?:=|:)\s*(["'`])([^"'`\n]{6,})\2""")
-_LINE: Final = re.compile(r"^\s*([A-Za-z_][\w.-]*)\s*(?:[=:]|\s)\s*(\S+)\s*$", re.MULTILINE)
+_ASSIGNED_LITERAL: Final = re.compile(r"""(?<![\w.-])([\w.-]++)["']?\s*+[=:]\s*+(["'`])([^"'`\n]{6,}+)\2""")
+_LINE: Final = re.compile(
+    r"^[^\S\n]*+([A-Za-z_][\w.-]*+)(?:[^\S\n]*+[=:][^\S\n]*+|[^\S\n]++)(\S++)[^\S\n]*+$", re.MULTILINE
+)
 
 
 def in_file(name: str, content: str, placeholders: Collection[str] = ()) -> Iterator[tuple[str, str]]:
@@ -124,31 +138,25 @@ def in_file(name: str, content: str, placeholders: Collection[str] = ()) -> Iter
     """
     for what in by_form(content):
         yield "its text", f"has {what}"
-    data = None if name.endswith(_PROGRAM) or content.startswith("#!") else _data(name, content)
+    data = None if name.endswith(_PROGRAM) or content.startswith("#!") else _data(content)
     if isinstance(data, dict | list):
         for path in _named(data, "", placeholders):
             yield path, "has the name of a secret and a value"
     else:
         pattern, value = (_ASSIGNED_LITERAL, 3) if name.endswith(_PROGRAM) or content.startswith("#!") else (_LINE, 2)
+        line, counted = 1, 0
         for match in pattern.finditer(content):
             if is_secret_name(match.group(1)) and is_value(match.group(value).strip("\"'"), placeholders):
-                line = content.count("\n", 0, match.start(1)) + 1
+                line += content.count("\n", counted, match.start(1))
+                counted = match.start(1)
                 yield f"line {line}", "gives a value to what has the name of a secret"
 
 
-def _data(name: str, content: str) -> Any:
+def _data(content: str) -> Any:
     try:
-        return json.loads(content)
-    except ValueError:
-        pass
-    try:
-        return yaml.load(content, Loader=_LOADER)
-    except (yaml.YAMLError, ValueError):
+        return yaml_text.single(content)
+    except UnreadableError:
         return None
-
-
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where there is one."""
 
 
 def _named(value: Any, path: str, placeholders: Collection[str]) -> Iterator[str]:

@@ -25,8 +25,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 def _report(arguments: Namespace, terminal: Terminal) -> tuple[Report, str]:
     """The report, and the file or folder that it is about."""
     if arguments.manifests is not None:
-        resources = manifests.read(Path(arguments.manifests), namespace=arguments.namespace)
-        return check.check(resources, config.load(profile="manifests")), arguments.manifests
+        found = manifests.read(Path(arguments.manifests), namespace=arguments.namespace)
+        return check.check_manifests(found, config.load(profile="manifests")), arguments.manifests
     loaded = stacks.read(arguments.stack)
     expiry.warn(loaded, terminal)
     wanted = config.load(loaded.stack.name, profile=loaded.settings.target.kind)

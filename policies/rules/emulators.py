@@ -6,7 +6,7 @@ from policies.model import Resource, Stack, text
 from policies.pods import Pod, pods_of
 from policies.rule import Settings, StackRule, Violation, strings, switch
 from policies.rules.ingress import ROUTES, backends
-from policies.rules.network import applies, directions_of, is_peer, peers_of, policies_of, rules_of
+from policies.rules.network import directions_of, peer_pods, peers_of, pods_under, policies_of, rules_of
 from policies.rules.pods import image_of
 from policies.rules.services import pods_behind
 
@@ -50,7 +50,7 @@ def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
             if service and any(pod in emulators for pod in pods_behind(stack, service)):
                 yield Violation(message=f"{where}: leads to an emulator", resource=route)
     for policy in policies_of(stack):
-        if any(applies(policy, pod) for pod in emulators):
+        if any(pod in emulators for pod in pods_under(stack, policy)):
             for message in _outsiders(stack, policy):
                 yield Violation(message=message, resource=policy)
 
@@ -61,7 +61,7 @@ def _outsiders(stack: Stack, policy: Resource) -> Iterator[str]:
         return
     for index, rule in enumerate(rules_of(policy, "Ingress")):
         for peer in peers_of(rule, "Ingress"):
-            if not any(is_peer(stack, policy, peer, pod) for pod in pods_of(stack)):
+            if not any(peer_pods(stack, policy, peer)):
                 yield f"ingress[{index}]: opens an emulator to what is no pod of the stack"
 
 

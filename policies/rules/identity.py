@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from policies.model import CLUSTER_SCOPED, Resource, Stack, mapping, text
+from policies.model import CLUSTER_SCOPED, UNBUILT, Resource, Stack, mapping, text
 from policies.pods import pod_of, pods_of
 from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
 
@@ -59,6 +59,8 @@ OPAQUE = ("HelmChart", "HelmChartConfig", "HelmRelease", "Application", "Kustomi
 def _opaque(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if resource.type.startswith("kubernetes:helm.sh/v3:Release"):
         yield Violation(message="a release of Helm: no rule sees its objects")
+    elif resource.type in UNBUILT:
+        yield Violation(message=f"{UNBUILT[resource.type]}: no rule sees what is built from it")
     elif resource.is_object and resource.kind in OPAQUE:
         yield Violation(message="a controller makes objects from it that no rule sees")
     elif resource.is_object and resource.kind.endswith("Patch"):

@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from policies.model import Properties, Resource, Stack, items, mapping, objects, text
-from policies.pods import Pod, is_empty, pods_of, selects
+from policies.pods import Labelled, Pod, is_empty, pods_of, selected_pods
 from policies.rule import Settings, StackRule, Violation, whole_number
 
 DIRECTIONS = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
@@ -26,9 +26,9 @@ def directions_of(policy: Resource) -> set[str]:
     return types or {"Ingress", *(["Egress"] if items(spec.get("egress")) else [])}
 
 
-def applies(policy: Resource, pod: Pod) -> bool:
-    """Whether a policy is about a pod."""
-    return policy.namespace == pod.namespace and selects(spec_of(policy).get("podSelector"), pod.labels)
+def pods_under(stack: Stack, policy: Resource) -> list[Pod]:
+    """The pods that a policy is about."""
+    return selected_pods(stack, policy.namespace, spec_of(policy).get("podSelector"))
 
 
 def rules_of(policy: Resource, direction: str) -> list[Properties]:
@@ -57,15 +57,30 @@ def namespace_labels(stack: Stack, name: str) -> dict[str, str]:
     return {**given, "kubernetes.io/metadata.name": name}
 
 
-def is_peer(stack: Stack, policy: Resource, peer: Properties, pod: Pod) -> bool:
-    """Whether an opening's peer is this pod."""
+def peer_namespaces(stack: Stack, policy: Resource, peer: Properties) -> list[str]:
+    """Those of the stack's own namespaces that an opening's peer is in."""
     if peer.get("ipBlock") is not None:
-        return False
+        return []
     if peer.get("namespaceSelector") is None:
-        same_place = pod.namespace == policy.namespace
-    else:
-        same_place = selects(peer.get("namespaceSelector"), namespace_labels(stack, pod.namespace))
-    return same_place and selects(peer.get("podSelector"), pod.labels)
+        return [policy.namespace] if policy.namespace in stack.kept(_namespaces) else []
+    return stack.kept(_labelled_namespaces).select(peer["namespaceSelector"])
+
+
+def peer_pods(stack: Stack, policy: Resource, peer: Properties) -> Iterator[Pod]:
+    """The pods that an opening's peer is."""
+    for name in peer_namespaces(stack, policy, peer):
+        yield from selected_pods(stack, name, peer.get("podSelector"))
+
+
+def _namespaces(stack: Stack) -> frozenset[str]:
+    """The namespaces that the stack makes, or has pods in."""
+    return frozenset(
+        [*(pod.namespace for pod in pods_of(stack)), *(found.object_name for found in stack.of("Namespace"))]
+    )
+
+
+def _labelled_namespaces(stack: Stack) -> Labelled[str]:
+    return Labelled((namespace_labels(stack, name), name) for name in sorted(stack.kept(_namespaces)))
 
 
 def _default_deny(stack: Stack, settings: Settings) -> Iterator[Violation]:
@@ -87,10 +102,13 @@ DEFAULT_DENY = StackRule(
 
 
 def _pod_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    own = [policy for policy in policies_of(stack) if not is_default_deny(policy)]
+    covered: dict[int, set[str]] = {}
+    for policy in policies_of(stack):
+        if not is_default_deny(policy):
+            for pod in pods_under(stack, policy):
+                covered.setdefault(id(pod), set()).update(directions_of(policy))
     for pod in pods_of(stack):
-        covered = {direction for policy in own if applies(policy, pod) for direction in directions_of(policy)}
-        for direction in sorted(set(DIRECTIONS) - covered):
+        for direction in sorted(set(DIRECTIONS) - covered.get(id(pod), set())):
             yield Violation(message=f"no policy of its own for {direction.lower()}", resource=pod.owner)
 
 
@@ -104,31 +122,24 @@ POD_POLICY = StackRule(
 
 
 def _orphans(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    pods = pods_of(stack)
-    ours = {pod.namespace for pod in pods} | {namespace.object_name for namespace in stack.of("Namespace")}
     for policy in policies_of(stack):
-        if not is_default_deny(policy) and not any(applies(policy, pod) for pod in pods):
+        if not is_default_deny(policy) and not pods_under(stack, policy):
             yield Violation(message="podSelector matches no pod", resource=policy)
         for direction in DIRECTIONS:
             for index, rule in enumerate(rules_of(policy, direction)):
                 for peer in peers_of(rule, direction):
-                    meant = [name for name in ours if _names(stack, policy, peer, name)]
-                    if meant and not any(is_peer(stack, policy, peer, pod) for pod in pods):
+                    if _is_lost(stack, policy, peer):
                         field = DIRECTIONS[direction][0]
                         yield Violation(
                             message=f"{field}[{index}]: a peer matches no pod of the stack", resource=policy
                         )
 
 
-def _names(stack: Stack, policy: Resource, peer: Properties, namespace: str) -> bool:
-    """Whether a peer is in one of the stack's own namespaces, so that its pods must be among the stack's."""
-    if peer.get("ipBlock") is not None:
-        return False
-    if peer.get("namespaceSelector") is None:
-        return policy.namespace == namespace
-    return not is_empty(peer["namespaceSelector"]) and selects(
-        peer["namespaceSelector"], namespace_labels(stack, namespace)
-    )
+def _is_lost(stack: Stack, policy: Resource, peer: Properties) -> bool:
+    """Whether a peer is in the stack's own namespaces, so that its pods must be among the stack's, and is none."""
+    anywhere = peer.get("namespaceSelector") is not None and is_empty(peer["namespaceSelector"])
+    ours = not anywhere and peer_namespaces(stack, policy, peer)
+    return bool(ours) and not any(peer_pods(stack, policy, peer))
 
 
 ORPHANS = StackRule(

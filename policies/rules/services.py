@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
-from policies.pods import Pod, is_empty, pods_of, selects
+from policies.pods import Pod, is_empty, pods_of, selected_pods, selects
 from policies.rule import Settings, StackRule, Violation, strings
 
 
@@ -17,11 +17,7 @@ def pods_behind(stack: Stack, service: Resource) -> list[Pod]:
     selector = mapping(spec_of(service).get("selector"))
     if not selector:
         return []
-    return [
-        pod
-        for pod in pods_of(stack)
-        if pod.namespace == service.namespace and selects({"matchLabels": selector}, pod.labels)
-    ]
+    return selected_pods(stack, service.namespace, {"matchLabels": selector})
 
 
 def container_ports(pod: Pod) -> Iterator[Properties]:

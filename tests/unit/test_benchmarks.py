@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import recording, rendering
+from benchmarks import policies, recording, rendering
 from benchmarks.recording import Growth, Step
 from benchmarks.report import BEGIN, DOCUMENT, END, Report, update
 from benchmarks.sample import Ratio
@@ -57,6 +57,15 @@ def test_rendering_is_measured_against_the_sdks_that_it_loads() -> None:
     for ratio in ratios:
         assert ratio["ratio"]["median"] > 0
         assert ratio["minimum_seconds"] > 0
+
+
+def test_the_policy_pack_is_measured_against_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "PODS", 80)
+    monkeypatch.setattr(policies, "CHARACTERS", 800)
+    ratios = [ratio.as_json() for ratio in policies.measure(1)]
+    assert len(ratios) == 2
+    for ratio in ratios:
+        assert ratio["ratio"]["median"] > 0
 
 
 def test_the_minimum_imports_every_sdk_and_none_of_our_own_modules(tmp_path: Path) -> None:

@@ -44,6 +44,23 @@ def test_a_broken_rule_ends_with_1_and_names_its_remedy(checkout: Checkout, tmp_
     assert "hostNetwork" in done.stdout
 
 
+def test_what_cannot_be_read_is_named_and_the_rest_is_checked(checkout: Checkout, tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("a: [hidden\n")
+    (tmp_path / "emoji.json").write_text(json.dumps({**OPEN, "metadata": {"name": "\ud83d\ude00"}}))
+    (tmp_path / "pod.YAML").write_text(yaml.safe_dump(OPEN))
+    (tmp_path / "values.yaml").write_text("a: 1\n")
+    done = checkout.run("check", "--manifests", str(tmp_path))
+    assert done.returncode == 1
+    assert "hostNetwork" in done.stdout
+    assert "not read: broken.yaml, line" in done.stdout
+    assert "values.yaml, line 1" in done.stdout
+    assert "hidden" not in done.stdout + done.stderr
+    assert done.stderr == ""
+    found = json.loads(checkout.run("check", "--manifests", str(tmp_path), "--json").stdout)
+    assert found["resources"] == 2
+    assert len(found["unread"]) == 1
+
+
 def test_a_folder_that_is_not_there_is_one_line(checkout: Checkout, tmp_path: Path) -> None:
     done = checkout.run("check", "--manifests", str(tmp_path / "none"))
     assert done.returncode == 1

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from io import StringIO
 from typing import Any
 
@@ -130,3 +131,27 @@ def test_a_file_and_a_line_are_given_where_they_are_known() -> None:
     place = sarif(found)["results"][0]["locations"][0]["physicalLocation"]
     assert place == {"artifactLocation": {"uri": "apps/web.yaml"}, "region": {"startLine": 12}}
     assert "apps/web.yaml:12" in shown(found)
+
+
+def test_what_was_not_read_is_an_error_and_what_holds_no_objects_is_not() -> None:
+    plain = replace(report(), findings=(), others=tuple(f"values-{number}.yaml, line 1" for number in range(7)))
+    assert plain.exit_code == 0
+    assert "values-4.yaml, line 1; and 2 more" in " ".join(shown(plain).split())
+    unread = replace(plain, unread=("a.yaml, line 2: is no YAML",))
+    assert unread.exit_code == 1
+    assert "not read: a.yaml, line 2: is no YAML" in shown(unread)
+    document = json.loads(output.as_json(unread))
+    assert document["unread"] == ["a.yaml, line 2: is no YAML"]
+    assert len(document["passedOver"]) == 7
+    (invocation,) = sarif(unread)["invocations"]
+    assert invocation["executionSuccessful"] is False
+    assert [each["message"]["text"] for each in invocation["toolExecutionNotifications"]] == list(unread.unread)
+
+
+def test_thousands_of_findings_are_shown_in_part_and_are_all_in_json() -> None:
+    found = report()
+    many = replace(found, findings=found.findings * 1000)
+    assert shown(many).count("hostNetwork is set") == 20
+    assert "--json has all of them" in shown(many)
+    assert len(json.loads(output.as_json(many))["findings"]) == len(many.findings)
+    assert "--json" not in shown(found)

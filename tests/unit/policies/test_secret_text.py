@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.policies import LINES
 from policies.secret_text import by_form, in_file, is_secret_name, is_value
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -42,6 +43,9 @@ def test_random_texts_are_found(kind: str) -> None:
         "ghp_" + "a1B2" * 9,
         "redis://default:horse@redis:6379",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
+        "token-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
+        "a.eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N",
+        "jdbc:postgresql://app:horse@db:5432/app",
     ],
 )
 def test_known_forms_are_found(text: str) -> None:
@@ -113,6 +117,12 @@ def test_placeholders_are_no_values() -> None:
         ("a.properties", "db.password=horse\n", "line 1"),
         ("a.mjs", "\nconst apiKey = 'horse-battery'\n", "line 2"),
         ("script", "#!/bin/sh\nTOKEN='horse-battery'\n", "line 2"),
+        ("a.conf", "\r\nrequirepass\thorse \r\n", "line 2"),
+        ("a.conf", "x: [\npassword: = horse\n  authToken:horse\n", "line 3"),
+        ("a.js", "go('--db-password' , 1); a.config.password\n= `horse-battery`", "line 1"),
+        ("a.js", "x" * 50_000 + ";let apiKey='horse-battery';" + "y=" * 50_000, "line 1"),
+        ("a.json", '{"a": "\\ud83d\\ude00", "clientSecret": "horse"}', "clientSecret"),
+        ("a.yaml", "a: &x 1\nb: &x 2\npassword: horse\nc: =\n", "password"),
     ],
 )
 def test_files_tell_where(name: str, content: str, where: str) -> None:
@@ -131,3 +141,16 @@ def test_files_tell_where(name: str, content: str, where: str) -> None:
 )
 def test_files_that_read_their_secrets_elsewhere_are_right(name: str, content: str) -> None:
     assert list(in_file(name, content)) == []
+
+
+SIZE = 100_000
+SETTING = "gives a value to what has the name of a secret"
+
+
+@pytest.mark.parametrize("unit", LINES.values(), ids=LINES)
+def test_long_lines_hide_nothing(unit: str) -> None:
+    """What an expression that goes over a line again and again would need hours for (python -m benchmarks policies)."""
+    text = unit * (SIZE // len(unit))
+    assert ("line 1", SETTING) in in_file("a.js", f"let apiKey='horse-battery';`\n{text}")
+    lines = text.count("\n") + 3
+    assert (f"line {lines}", SETTING) in in_file("a.conf", f"x: [\n{text}\nrequirepass horse")
