@@ -11,4 +11,4 @@ class MigrationError(Exception):
 
 
 class UnfitError(MigrationError):
-    """A collection is not there, or not made as it must be. Such problems are told all at once."""
+    """A collection is not there, not open to these credentials, or not made as it must be. All are told at once."""

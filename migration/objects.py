@@ -20,6 +20,7 @@ _HEADERS = {
 """Name in an archive → name in S3's API, for what few objects have."""
 
 _MISSING = {"404", "NoSuchKey"}
+_REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
 class Bucket:
@@ -39,6 +40,11 @@ class Bucket:
             try:
                 self._client.head_bucket(Bucket=self._physical)
             except self._client.exceptions.ClientError as problem:
+                if problem.response["Error"]["Code"] in _REFUSED:
+                    raise UnfitError(
+                        f"bucket {self._physical}: the server refuses the key pair",
+                        "Use one that may read and write both: docs/migration.md, 'How the stores are reached'.",
+                    ) from None
                 if problem.response["Error"]["Code"] not in {"404", "NoSuchBucket"}:
                     raise
                 raise UnfitError(

@@ -1,5 +1,10 @@
-"""The commands of the move, from LocalStack and Google's Bigtable emulator to others of them."""
+"""The commands of the move, from the stores of one local stack to those of another one.
 
+Tables are in LocalStack, rows in Google's Bigtable emulator, and objects in versitygw, as it is rendered.
+"""
+
+import base64
+import json
 import os
 import random
 import re
@@ -7,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +20,6 @@ from typing import Any
 import boto3  # type: ignore[import-untyped]
 import grpc  # type: ignore[import-untyped]
 import pytest
-from botocore.config import Config  # type: ignore[import-untyped]
 from google.cloud.bigtable.data import Mutation, ReadRowsQuery, RowMutationEntry, SetCell
 from google.cloud.bigtable_admin_v2 import BigtableTableAdminClient
 from google.cloud.bigtable_admin_v2.services.bigtable_table_admin.transports import BigtableTableAdminGrpcTransport
@@ -24,6 +28,7 @@ from hypothesis import strategies as st
 
 from components.emulators.cbtemulator import INSTANCE, PROJECT
 from components.emulators.seeds import create_table_request
+from components.versitygw import OWNERS, ROOT, Role
 from config.schema import bigtable, dynamodb, objects
 from config.settings import load
 from migration import transfer
@@ -33,50 +38,61 @@ from migration.place import Addresses, Reach, physical_names
 from migration.records import Collection
 from migration.stores import _bigtable
 from tests import forked
+from tests.graph.stack import load as stack
 from tests.lab.bigtable import BigtableEmulator
 from tests.lab.fetch import skip_if_missing
 from tests.lab.localstack import LocalStack
 from tests.lab.process import wait_until
+from tests.lab.versitygw import Versitygw
+from tests.unit.cli.checkout import kubeconfig
 from tests.unit.migration.records import PLAIN, plain_items, sorted_sets
 
 pytestmark = pytest.mark.integration
 
-ROOT = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[2]
 SOURCE, TARGET = "us-east-1", "eu-west-1"
 ACCOUNT = "000000000000"
-BUCKETS = {"pre-keys": "moved-pre-keys", "cdn0": "moved-cdn0"}
+BUCKETS: dict[Role, str] = {"pre-keys": "moved-pre-keys", "cdn0": "moved-cdn0"}
 NAMES = physical_names(load({}), {})
 SECRET = b"planted-content"
+NO_MORE: Mapping[str, str] = {}
+KEPT: dict[str, Any] = {
+    "CacheControl": "private, max-age=60",
+    "ContentDisposition": "attachment",
+    "ContentEncoding": "identity",
+    "ContentLanguage": "en",
+    "ContentType": "image/webp",
+    "Metadata": {"colour": "planted"},
+}
+"""What is said about every second object; the others have a content type alone."""
+
 MESSAGES, LOGS = 1200, 1300
 
 
 @dataclass(frozen=True)
 class Place:
-    """A LocalStack in one region, and a Bigtable emulator."""
+    """A LocalStack in one region, a Bigtable emulator, and an object store."""
 
     localstack: LocalStack
     emulator: BigtableEmulator
+    store: Versitygw
     region: str
-    buckets: dict[str, str]
+    buckets: dict[Role, str]
 
-    def client(self, service: str) -> Any:
+    def tables(self) -> Any:
         return boto3.client(
-            service,
+            "dynamodb",
             region_name=self.region,
             endpoint_url=self.localstack.url,
             aws_access_key_id="test",
             aws_secret_access_key="test",
-            config=Config(s3={"addressing_style": "path"}),
         )
 
     def make(self) -> None:
-        """Makes empty tables and buckets of the schema."""
-        client = self.client("dynamodb")
+        """Makes empty tables of the schema. Buckets are there: the object store's start makes them."""
+        client = self.tables()
         for table in dynamodb.TABLES.values():
             client.create_table(**create_table_request(table))
-        for name in self.buckets.values():
-            where = {} if self.region == SOURCE else {"CreateBucketConfiguration": {"LocationConstraint": self.region}}
-            self.client("s3").create_bucket(Bucket=name, **where)
         self.make_rows()
 
     def make_rows(self) -> None:
@@ -98,14 +114,14 @@ class Place:
         for table in dynamodb.TABLES.values():
             self._clear(table)
         for name in self.buckets.values():
-            for entry in self.client("s3").list_objects_v2(Bucket=name).get("Contents", ()):
-                self.client("s3").delete_object(Bucket=name, Key=entry["Key"])
+            for entry in self.store.client().list_objects_v2(Bucket=name).get("Contents", ()):
+                self.store.client().delete_object(Bucket=name, Key=entry["Key"])
         self.emulator.stop()
         self.emulator.start()
         self.make_rows()
 
     def _clear(self, table: dynamodb.Table) -> None:
-        client = self.client("dynamodb")
+        client = self.tables()
         names = [key.name for key in (table.hash, table.range) if key is not None]
         for page in client.get_paginator("scan").paginate(TableName=table.name):
             keys = [{name: item[name] for name in names} for item in page["Items"]]
@@ -114,7 +130,7 @@ class Place:
                 assert not client.batch_write_item(RequestItems={table.name: requests})["UnprocessedItems"]
 
     def items(self, name: str) -> list[str]:
-        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=name)
+        pages = self.tables().get_paginator("scan").paginate(TableName=name)
         return sorted(repr(sorted_sets(item)) for page in pages for item in page["Items"])
 
     def rows(self, name: str) -> list[tuple[bytes, list[tuple[str, bytes, int, bytes]]]]:
@@ -122,37 +138,65 @@ class Place:
             rows = data.get_table(INSTANCE, name).read_rows(ReadRowsQuery())
         return [(row.row_key, [(c.family, c.qualifier, c.timestamp_micros, c.value) for c in row]) for row in rows]
 
-    def objects(self, role: str) -> dict[str, tuple[bytes, str]]:
-        client, name = self.client("s3"), self.buckets[role]
+    def objects(self, role: Role) -> dict[str, dict[str, Any]]:
+        """Everything that is kept of each object, as its owner sees it."""
+        client, name = self.store.client(OWNERS[role]), self.buckets[role]
         keys = [entry["Key"] for entry in client.list_objects_v2(Bucket=name).get("Contents", ())]
         answers = {key: client.get_object(Bucket=name, Key=key) for key in keys}
-        return {key: (answer["Body"].read(), answer["ContentType"]) for key, answer in answers.items()}
+        return {
+            key: {"body": answer["Body"].read(), **{each: answer.get(each) for each in KEPT}}
+            for key, answer in answers.items()
+        }
 
     def options(self) -> list[str]:
+        """The addresses of these stores."""
+        where = ["--dynamodb", self.localstack.url, "--s3", self.store.url, "--bigtable", self.emulator.address]
         named = [word for role, name in self.buckets.items() for word in (f"--{role}-bucket", name)]
-        return ["--dynamodb", self.localstack.url, "--bigtable", self.emulator.address, "--region", self.region, *named]
+        return [*where, "--region", self.region, *named]
+
+    def run(self, action: str, *words: str, status: int = 0, variables: Mapping[str, str] = NO_MORE) -> str:
+        """A command for these stores, with the key pair of the object store's operator."""
+        return run(action, *words, *self.options(), status=status, variables={**self.keys(), **variables})
+
+    def keys(self, account: str = ROOT) -> dict[str, str]:
+        """An account's key pair, for the default chain."""
+        return {"AWS_ACCESS_KEY_ID": account, "AWS_SECRET_ACCESS_KEY": self.store.secret(account)}
 
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Place]]:
     folder = tmp_path_factory.mktemp("migration")
+    own: dict[Role, str] = {role: objects.BUCKETS[role] for role in BUCKETS}
     with skip_if_missing():
+        stores = [
+            object_store(folder / name, buckets, region)
+            for name, buckets, region in (("store-one", own, SOURCE), ("store-two", BUCKETS, TARGET))
+        ]
         emulators = [BigtableEmulator(folder / name) for name in ("one", "two")]
-        stack = LocalStack(
+        localstack = LocalStack(
             folder / "localstack",
-            {"SERVICES": "dynamodb,s3,sts", "EAGER_SERVICE_LOADING": "1", "DISABLE_EVENTS": "1", "DNS_ADDRESS": "0"},
+            {"SERVICES": "dynamodb,sts", "EAGER_SERVICE_LOADING": "1", "DISABLE_EVENTS": "1", "DNS_ADDRESS": "0"},
         )
-    with stack, emulators[0], emulators[1]:
+    with localstack, emulators[0], emulators[1], stores[0], stores[1]:
         for emulator in emulators:
             emulator.start()
-        empty = {"tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
-        stack.start({**empty, "region": SOURCE, "deadlineSeconds": 60})
-        own = {role: objects.BUCKETS[role] for role in BUCKETS}
-        source, target = Place(stack, emulators[0], SOURCE, own), Place(stack, emulators[1], TARGET, BUCKETS)
+        empty: dict[str, Any] = {"tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
+        localstack.start({**empty, "region": SOURCE, "deadlineSeconds": 60})
+        source = Place(localstack, emulators[0], stores[0], SOURCE, own)
+        target = Place(localstack, emulators[1], stores[1], TARGET, BUCKETS)
         source.make()
         target.make()
         fill(source)
         yield source, target
+
+
+def object_store(folder: Path, buckets: Mapping[Role, str], region: str) -> Versitygw:
+    """The one of stack dev: with the arguments and the files of its container, but for the names of the buckets."""
+    pod = stack("dev").pod("object-store")
+    (container,) = pod.spec["containers"]
+    files = {each.path: each.text for each in pod.files["object-store"]}
+    owners = [f"{name}={OWNERS[role]}" for role, name in buckets.items()]
+    return Versitygw(folder, [*container["args"][: -len(owners)], *owners], files, region=region)
 
 
 @pytest.fixture
@@ -170,7 +214,7 @@ def target(places: tuple[Place, Place]) -> Iterator[Place]:
 def fill(place: Place) -> None:
     """Something in every table and bucket, much in some of them."""
     chance = random.Random(1)
-    client = place.client("dynamodb")
+    client = place.tables()
     for table in dynamodb.TABLES.values():
         count = MESSAGES if table.name == "Messages" else 7
         for start in range(0, count, 25):
@@ -187,7 +231,9 @@ def fill(place: Place) -> None:
     for role, name in place.buckets.items():
         for number in range(5):
             body = SECRET + chance.randbytes(number * 100_000)
-            place.client("s3").put_object(Bucket=name, Key=f"{role}/ü {number}", Body=body, ContentType="image/webp")
+            about = {each: value for each, value in KEPT.items() if number % 2 or each == "ContentType"}
+            client = place.store.client(OWNERS[role])
+            client.put_object(Bucket=name, Key=f"{role}/ü {number}", Body=body, **about)
 
 
 def an_item(table: dynamodb.Table, number: int, chance: random.Random) -> dict[str, Any]:
@@ -234,9 +280,9 @@ def environment(**variables: str) -> dict[str, str]:
     }
 
 
-def run(action: str, *words: str, status: int = 0, variables: dict[str, str] | None = None) -> str:
+def run(action: str, *words: str, status: int = 0, variables: Mapping[str, str] = NO_MORE) -> str:
     """What a command says on both channels. No content is ever in it."""
-    done = forked.flatline(ROOT, ["migrate", action, *words], environment=environment(**(variables or {})))
+    done = forked.flatline(REPOSITORY, ["migrate", action, *words], environment=environment(**variables))
     said = done.stdout + done.stderr
     assert done.returncode == status, said
     assert SECRET.decode() not in said
@@ -247,9 +293,10 @@ def run(action: str, *words: str, status: int = 0, variables: dict[str, str] | N
 @pytest.fixture(scope="module")
 def archive(places: tuple[Place, Place], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("exported") / "archive"
-    said = run("export", "--to", str(folder), *places[0].options())
+    said = places[0].run("export", "--to", str(folder))
     assert re.search(r"table Messages +1200 ", said)
     assert re.search(r"Bigtable table group-logs +1300 ", said)
+    assert re.search(r"bucket cdn0 +5 ", said)
     return folder
 
 
@@ -273,66 +320,68 @@ def same(source: Place, target: Place) -> None:
 
 
 def test_everything_arrives_and_is_verified(archive: Path, source: Place, target: Place) -> None:
-    run("verify", "--from", str(archive), *source.options())
-    said = run("load", "--from", str(archive), *target.options())
+    source.run("verify", "--from", str(archive))
+    said = target.run("load", "--from", str(archive))
     same(source, target)
     assert re.search(r"table Messages +1200 +600 +600 +0 +0 +0 +0 +yes", said)
+    for role in BUCKETS:
+        assert re.search(rf"bucket {role} +5 +0 +5 +0 +0 +0 +0 +yes", said)
     assert "checksums are those of the archive" in said
-    assert "checksums are those of the archive" in run("verify", "--from", str(archive), *target.options())
-    again = run("load", "--from", str(archive), *target.options())
+    assert "checksums are those of the archive" in target.run("verify", "--from", str(archive))
+    again = target.run("load", "--from", str(archive))
     assert re.search(r"table Messages +1200 +600 +0 +600 +0 +0 +0 +yes", again)
 
 
 def test_a_killed_load_is_run_again(archive: Path, source: Place, target: Place) -> None:
-    counting = target.client("dynamodb")
+    counting = target.tables()
 
     def begun() -> bool:
         return bool(counting.scan(TableName="Messages", Select="COUNT", Limit=1)["Count"])
 
     words = [sys.executable, "flatline", "migrate", "load", "--from", str(archive), *target.options()]
     with subprocess.Popen(
-        words, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        words, cwd=REPOSITORY, env=environment(**target.keys()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
         wait_until(lambda: begun() or process.poll() is not None, 120, "a beginning")
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert 0 < len(target.items("Messages")) < MESSAGES // 2
-    assert "Messages" in run("verify", "--from", str(archive), *target.options(), status=1)
-    run("load", "--from", str(archive), *target.options())
+    assert "Messages" in target.run("verify", "--from", str(archive), status=1)
+    target.run("load", "--from", str(archive))
     same(source, target)
 
 
 def test_what_differs_is_not_overwritten(archive: Path, source: Place, target: Place) -> None:
     table = dynamodb.TABLES["profiles.tableName"]
-    (item, *_) = source.client("dynamodb").scan(TableName=table.name, Limit=1)["Items"]
+    (item, *_) = source.tables().scan(TableName=table.name, Limit=1)["Items"]
     changed = {**item, "data": {"B": b"another"}}
-    target.client("dynamodb").put_item(TableName=table.name, Item=changed)
+    target.tables().put_item(TableName=table.name, Item=changed)
     for option in ([], ["--into-non-empty"]):
-        said = run("load", "--from", str(archive), *target.options(), *option, status=1)
+        said = target.run("load", "--from", str(archive), *option, status=1)
         assert "Profiles (1 that differ); nothing was written" in said
-    assert target.client("dynamodb").scan(TableName=table.name)["Items"] == [changed]
+    assert target.tables().scan(TableName=table.name)["Items"] == [changed]
     assert target.items("Messages") == []
     with _bigtable(NAMES, target.emulator.address) as (data, _):
         (key, cells), *_ = source.rows("groups")
         data.get_table(INSTANCE, "groups").bulk_mutate_rows(
             [RowMutationEntry(key, [SetCell(cells[0][0], cells[0][1], b"another", timestamp_micros=cells[0][2])])]
         )
-    assert "groups (1 that differ)" in run("load", "--from", str(archive), *target.options(), status=1)
+    assert "groups (1 that differ)" in target.run("load", "--from", str(archive), status=1)
 
 
 def test_other_records_stay(archive: Path, source: Place, target: Place) -> None:
-    target.client("dynamodb").put_item(TableName="RemoteConfig", Item={"N": {"S": "own"}})
-    said = run("load", "--from", str(archive), *target.options(), status=1)
+    target.tables().put_item(TableName="RemoteConfig", Item={"N": {"S": "own"}})
+    said = target.run("load", "--from", str(archive), status=1)
     assert "RemoteConfig (1 not of this archive); nothing was written" in said
-    run("load", "--from", str(archive), *target.options(), "--into-non-empty")
+    target.run("load", "--from", str(archive), "--into-non-empty")
     assert len(target.items("RemoteConfig")) == 8
-    assert "not as in the archive: RemoteConfig" in run("verify", "--from", str(archive), *target.options(), status=1)
-    run("verify", "--from", str(archive), *target.options(), "--into-non-empty")
+    assert "not as in the archive: RemoteConfig" in target.run("verify", "--from", str(archive), status=1)
+    target.run("verify", "--from", str(archive), "--into-non-empty")
 
 
 def test_a_verification_finds_one_changed_byte(archive: Path, target: Place) -> None:
-    run("load", "--from", str(archive), *target.options())
-    client = target.client("dynamodb")
+    target.run("load", "--from", str(archive))
+    client = target.tables()
     (item, *_) = client.scan(TableName="Accounts", Limit=1)["Items"]
     data = item["data"]["B"]
     client.put_item(TableName="Accounts", Item={**item, "data": {"B": data[:-1] + bytes([data[-1] ^ 1])}})
@@ -342,33 +391,84 @@ def test_a_verification_finds_one_changed_byte(archive: Path, target: Place) -> 
         entry = RowMutationEntry(key, [SetCell(family, qualifier, value + b"x", timestamp_micros=stamp)])
         rows.get_table(INSTANCE, "groups").bulk_mutate_rows([entry])
     (name,) = list(target.objects("cdn0"))[:1]
-    client = target.client("s3")
-    client.put_object(Bucket=BUCKETS["cdn0"], Key=name, Body=b"x", ContentType="image/webp")
-    said = run("verify", "--from", str(archive), *target.options(), status=1)
+    target.store.client().put_object(Bucket=BUCKETS["cdn0"], Key=name, Body=b"x", **KEPT)
+    said = target.run("verify", "--from", str(archive), status=1)
     assert "not as in the archive: Accounts, groups, cdn0" in said
 
 
 def test_the_account_must_be_the_one_that_was_typed(archive: Path, source: Place, target: Place) -> None:
-    keys = {
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_ENDPOINT_URL_STS": target.localstack.url,
-    }
-    said = run("load", "--from", str(archive), *target.options(), "--account", "123456789012", status=1, variables=keys)
+    keys = {"AWS_ENDPOINT_URL_STS": target.localstack.url}
+    said = target.run("load", "--from", str(archive), "--account", "123456789012", status=1, variables=keys)
     assert f"belong to account {ACCOUNT}, and the stack is in account 123456789012" in said
     assert target.items("Messages") == []
-    run("load", "--from", str(archive), *target.options(), "--account", ACCOUNT, variables=keys)
+    target.run("load", "--from", str(archive), "--account", ACCOUNT, variables=keys)
     same(source, target)
 
 
+@pytest.mark.parametrize("whose", ["nobody's", "an owner's"])
+def test_keys_that_the_object_store_refuses(archive: Path, target: Place, tmp_path: Path, whose: str) -> None:
+    """Whether the secret is wrong, or opens one bucket of the two: nothing is written, and no archive is begun."""
+    if whose == "nobody's":
+        keys, refused = {**target.keys(), "AWS_SECRET_ACCESS_KEY": "planted-key"}, {*BUCKETS.values()}
+    else:
+        keys, refused = target.keys(OWNERS["pre-keys"]), {BUCKETS["cdn0"]}
+    for action, *words in (
+        ("load", "--from", str(archive)),
+        ("export", "--to", str(tmp_path / "other")),
+    ):
+        said = target.run(action, *words, status=1, variables=keys)
+        assert set(re.findall(r"bucket (\S+): the server refuses the key pair", said)) == refused
+        assert "planted-key" not in said
+    assert list(tmp_path.iterdir()) == []
+    assert target.items("Messages") == []
+    assert [target.objects(role) for role in BUCKETS] == [{}, {}]
+
+
+# Answers `get` with what is rendered, and forwards to the servers of the test.
+KUBECTL = """\
+#!{python}
+import json, pathlib, sys, time
+words = sys.argv[1:]
+if "port-forward" in words:
+    port = json.loads({ports!r})[words[-2]]
+    print(f"Forwarding from 127.0.0.1:{{port}} -> 1", flush=True)
+    time.sleep(600)
+print(pathlib.Path({folder!r}, words[words.index("get") + 2]).read_text())
+"""
+
+
+def test_the_key_pair_is_that_of_the_cluster(archive: Path, source: Place, tmp_path: Path) -> None:
+    """Without an address and without a key: the stores behind the cluster's Services are those of the archive."""
+    rendered = stack("dev")
+    deployment = rendered.get("Deployment", "object-store")
+    secret = rendered.get("Secret", "object-store-accounts")
+    data = {name: base64.b64encode(text.encode()).decode() for name, text in secret["stringData"].items()}
+    (tmp_path / "object-store").write_text(json.dumps(deployment))
+    (tmp_path / secret["metadata"]["name"]).write_text(json.dumps({"data": data}))
+    ports = {
+        "service/localstack": source.localstack.port,
+        "service/object-store": source.store.port,
+        "service/cbtemulator": int(source.emulator.address.rpartition(":")[2]),
+    }
+    kubectl = tmp_path / "kubectl"
+    kubectl.write_text(KUBECTL.format(python=sys.executable, ports=json.dumps(ports), folder=str(tmp_path)))
+    kubectl.chmod(0o755)
+    (tmp_path / "kubeconfig").write_text(kubeconfig({"mine": "https://127.0.0.1:9"}))
+    words = ["--from", str(archive), "--context", "mine", "--live"]
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "KUBECONFIG": str(tmp_path / "kubeconfig")}
+    said = run("verify", *words, variables=variables)
+    assert "checksums are those of the archive" in said
+    assert source.store.secret() not in said
+
+
 def test_tables_that_are_missing_are_all_told(archive: Path, target: Place) -> None:
-    target.client("dynamodb").delete_table(TableName="Keys")
-    target.client("dynamodb").delete_table(TableName="Profiles")
+    target.tables().delete_table(TableName="Keys")
+    target.tables().delete_table(TableName="Profiles")
     try:
-        said = run("load", "--from", str(archive), *target.options(), status=1)
+        said = target.run("load", "--from", str(archive), status=1)
     finally:
         for path in ("ecKeys.tableName", "profiles.tableName"):
-            target.client("dynamodb").create_table(**create_table_request(dynamodb.TABLES[path]))
+            target.tables().create_table(**create_table_request(dynamodb.TABLES[path]))
     assert "table Keys does not exist" in said
     assert "table Profiles does not exist" in said
     assert said.count("Bring the stack up first") == 1
@@ -383,7 +483,7 @@ def quiet(doing: str, collection: Collection, done: int, of: int | None) -> None
 def test_any_items_go_through_dynamodb_as_they_are(
     places: tuple[Place, Place], tmp_path_factory: pytest.TempPathFactory, several: list[dict[str, Any]]
 ) -> None:
-    client = places[0].client("dynamodb")
+    client = places[0].tables()
     for name in ("any-source", "any-target"):
         if name in client.list_tables()["TableNames"]:
             client.delete_table(TableName=name)

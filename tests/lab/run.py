@@ -20,6 +20,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import tests.lab
 from tests.lab.private_network import can_enter, enter, network_namespace, processes_inside
+from tests.lab.process import slowness
 
 PROGRESS_SECONDS = 10
 GRACE_SECONDS = 2
@@ -95,7 +96,7 @@ def _pytest(arguments: Sequence[str]) -> int:
 
 def _end_leftovers(outside: str) -> int:
     """1 if some process outlived the tests."""
-    deadline = time.monotonic() + GRACE_SECONDS
+    deadline = time.monotonic() + GRACE_SECONDS * slowness()
     while (left := processes_inside(outside)) and time.monotonic() < deadline:
         time.sleep(0.1)
     for number, command in left.items():

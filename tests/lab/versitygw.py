@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,6 +19,7 @@ SOURCES = Path(__file__).resolve().parent / "versitygw"
 PROGRAM = Path(__file__).parents[2] / "programs" / "object-store-start.sh"
 MODULE = "github.com/versity/versitygw"
 ROOT = "flatline-root"
+REGION = "us-east-1"
 
 
 def versitygw_version() -> str:
@@ -37,48 +38,52 @@ def prepare() -> None:
 
 
 class Versitygw:
-    """One server with programs/object-store-start.sh, outside of a pod; `owners` maps buckets to accounts.
+    """One server as its pod has it, outside of one: the arguments of its start step, and the files that it mounts.
 
-    Secrets are `secret-of-<account>`. It listens on every address. Raises `Missing` outside of a private network
-    namespace.
+    `arguments` and `files` (text by path) are those that are rendered; their paths are put below `folder`, and the port
+    is a free one. It listens on every address. Raises `Missing` outside of a private network namespace.
     """
 
-    def __init__(self, folder: Path, owners: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], files: Mapping[str, str], *, region: str = REGION
+    ) -> None:
         if reason := why_not_private():
             raise Missing(f"versitygw listens on every address: {reason}")
-        self._binary, self._folder, self._owners = versitygw_binary(), folder, owners
-        self._process: Process | None = None
+        self._binary, self._folder, self._files, self._region = versitygw_binary(), folder, files, region
+        _, data, self._root_secret, self._accounts, *pairs = arguments
         self.port = free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
+        inside = [self._inside(path) for path in (data, self._root_secret, self._accounts)]
+        self._command: list[str | Path] = ["sh", PROGRAM, str(self.port), *inside, *pairs]
+        self._process: Process | None = None
+
+    def _inside(self, path: str) -> Path:
+        return self._folder / path.lstrip("/")
 
     def start(self) -> None:
         """Returns when it takes connections."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        secret, accounts = self._folder / "root-secret", self._folder / "users.json"
-        secret.write_text(self.secret(ROOT))
-        listed = {name: {"access": name, "secret": self.secret(name), "role": "user"} for name in self._owners.values()}
-        accounts.write_text(json.dumps({"accessAccounts": listed}))
-        pairs = [f"{bucket}={owner}" for bucket, owner in self._owners.items()]
-        command = ["sh", PROGRAM, str(self.port), self._folder / "buckets", secret, accounts, *pairs]
-        environment = {"PATH": f"{self._binary.parent}:{os.environ['PATH']}"}
-        self._process = Process(f"versitygw-{self.port}", command, self._folder, environment=environment)
-        self._process.wait_ready(lambda: listening("127.0.0.1", self.port) and self._serving())
+        for path, text in self._files.items():
+            self._inside(path).parent.mkdir(parents=True, exist_ok=True)
+            self._inside(path).write_text(text)
+        environment = {
+            "PATH": f"{self._binary.parent}:{os.environ['PATH']}",
+            "VGW_REGION": self._region,
+            "ADMIN_REGION": self._region,
+        }
+        process = Process(f"versitygw-{self.port}", self._command, self._folder, environment=environment)
+        # What listens before is the first run, which gives the buckets their owners.
+        process.wait_ready(lambda: "have their owners" in process.text() and listening("127.0.0.1", self.port))
+        self._process = process
 
-    def _serving(self) -> bool:
-        """Whether what listens is for everybody, and not the first run, which gives the buckets their owners."""
-        return "have their owners" in self._text()
-
-    def _text(self) -> str:
-        return self._process.text() if self._process else ""
-
-    @staticmethod
-    def secret(account: str) -> str:
+    def secret(self, account: str = ROOT) -> str:
         """The secret access key of an account."""
-        return f"secret-of-{account}"
+        if account == ROOT:
+            return self._files[self._root_secret]
+        return str(json.loads(self._files[self._accounts])["accessAccounts"][account]["secret"])
 
     def client(self, account: str = ROOT) -> Any:
         """A client for S3."""
-        return s3_client(self.url, account, self.secret(account))
+        return s3_client(self.url, account, self.secret(account), region=self._region)
 
     def stop(self) -> None:
         """Ends it."""
@@ -95,11 +100,11 @@ class Versitygw:
         self.stop()
 
 
-def s3_client(url: str, access_key_id: str, secret_access_key: str) -> Any:
+def s3_client(url: str, access_key_id: str, secret_access_key: str, *, region: str = REGION) -> Any:
     """botocore's client for an S3 server of one's own, which tries once."""
     return Session().create_client(
         "s3",
-        region_name="us-east-1",
+        region_name=region,
         endpoint_url=url,
         aws_access_key_id=access_key_id,
         aws_secret_access_key=secret_access_key,
