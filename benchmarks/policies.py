@@ -30,6 +30,7 @@ LINES: Final = {
     "begun addresses": "a://b:",
     "blanks": " ",
     "blanks after words": "a  ",
+    "wide columns": "a" + " " * 500 + "b c\n",
     "empty lines": "\n",
     "words on lines": "a \n",
     "open quotes": 'a="',

@@ -144,6 +144,7 @@ class TestScalars:
         assert data(tmp_path, "a:\n  z: own\n  <<: {z: merged, q: merged}") == {"a": {"z": "merged", "q": "merged"}}
         several = "a:\n  <<: [{z: first, q: first}, {z: second, r: second}]\n  z: own"
         assert data(tmp_path, several) == {"a": {"z": "own", "q": "first", "r": "second"}}
+        assert data(tmp_path, "a:\n  <<: [{z: first}, {z: second}]") == {"a": {"z": "first"}}
         assert data(tmp_path, 'a: {"<<": {b: c}}') == {"a": {"<<": {"b": "c"}}}
 
     def test_an_anchor_may_be_named_twice(self, tmp_path: Path) -> None:
