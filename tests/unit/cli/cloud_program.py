@@ -31,7 +31,10 @@ for name in ("accounts", "keys"):
         attributes=[aws.dynamodb.TableAttributeArgs(name="U", type="B")],
         opts=pulumi.ResourceOptions.merge(amazon, pulumi.ResourceOptions(protect=True)),
     )
-password = random.RandomPassword("password", length=32, special=False, opts=randoms)
+# as in small_program.py: a stack that moves to a cloud keeps it
+password = random.RandomPassword(
+    "turn-1", length=40, special=False, opts=pulumi.ResourceOptions.merge(randoms, pulumi.ResourceOptions(protect=True))
+)
 cache = aws.elasticache.ReplicationGroup("cache", description="Caches", auth_token=password.result, opts=amazon)
 groups = gcp.bigtable.Instance("groups", name=target.gcp.instance, opts=google)
 key = aws.iam.AccessKey("uploader", user="uploader", opts=amazon)

@@ -3,7 +3,7 @@
 `FAKE_PULUMI_FAILS` names the command that fails (`stack import`, `preview`, `up`, ...), `FAKE_PULUMI_KILLS` one after
 which the process that called it is killed; with `FAKE_PULUMI_FAILS_IN` only in backends whose address holds that text.
 `FAKE_PULUMI_REPLACES` names a resource that a preview would replace, `FAKE_PULUMI_CHANGES` one whose value an update
-changes.
+changes. With `FAKE_PULUMI_EMPTY_CLUSTER` a refresh finds no object.
 """
 
 from pathlib import Path
@@ -95,6 +95,11 @@ elif verb == "stack history":
     print(json.dumps([{"kind": "update", "startTime": moment, "endTime": moment, "message": "", "environment": {},
                        "config": {}, "result": "succeeded", "version": 1, "resourceChanges": {"create": 3}}]))
 elif verb == "refresh":
+    deployment = latest()
+    if environ.get("FAKE_PULUMI_EMPTY_CLUSTER"):
+        kept = [each for each in deployment["resources"] if not each["type"].startswith("kubernetes:")]
+        deployment["resources"] = kept
+        save(deployment)
     print("refreshed")
 elif verb == "preview":
     import grpc

@@ -136,11 +136,11 @@ class TestUp:
     def test_a_stack_that_was_local_keeps_its_secrets(self, prod: Checkout, clusters: Clusters) -> None:
         small = PROGRAM.with_name("small_program.py")
         shutil.copy(small, prod.root / "__main__.py")
-        prod.configure({"domain": "chat.example.org"}, "prod")
+        prod.configure({"domain": "chat.example.org", "namespace": "flatline-prod"}, "prod")
         prod.succeed("up", *PROD)
         before, built = prod.state("prod").read_bytes(), prod.contents(prod.build("prod"))
         shutil.copy(PROGRAM, prod.root / "__main__.py")
-        prod.configure({"domain": "chat.example.org", "target": TARGET}, "prod")
+        prod.configure({"domain": "chat.example.org", "namespace": "flatline-prod", "target": TARGET}, "prod")
         assert "only the Pulumi engine can bring up" in prod.fail("up", *PROD)
         assert (prod.state("prod").read_bytes(), prod.contents(prod.build("prod"))) == (before, built)
         (prod.home / "kubeconfig").write_text(clusters.text)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.cli import pulumi_backend
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
 
@@ -30,7 +31,7 @@ COMMANDS = (
 def kubectl(brought_up: Checkout, clusters: Clusters) -> Path:
     """kubectl and pulumi on the PATH: nothing is missing to reach a cluster but its name."""
     (brought_up.home / "kubeconfig").write_text(clusters.text)
-    brought_up.program("pulumi", "record(arguments=sys.argv[1:])\nprint('v3.272.0')")
+    pulumi_backend.put(brought_up)
     return brought_up.program(
         "kubectl", "record(arguments=sys.argv[1:])\nprint('{\"items\": []}' if 'json' in sys.argv else 'done')"
     )
@@ -49,7 +50,7 @@ def test_without_a_name_nothing_is_touched(
 def test_only_the_named_one_is_touched(
     brought_up: Checkout, clusters: Clusters, kubectl: Path, command: tuple[str, ...]
 ) -> None:
-    brought_up.succeed(*command, "--context", "mine")
+    brought_up.succeed(*command, "--context", "mine", FAKE_PULUMI_EMPTY_CLUSTER="1")
     assert all(call["arguments"][:2] == ["--context", "mine"] for call in calls(kubectl))
     assert clusters.other.requests == []
 

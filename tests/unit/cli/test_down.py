@@ -18,7 +18,7 @@ def kubectl(brought_up: Checkout, clusters: Clusters) -> Path:
 def test_it_lists_what_it_keeps(brought_up: Checkout) -> None:
     kept = brought_up.succeed("down").partition("Commands")[0].splitlines()
     assert "- volume flatline/attachments (20Gi)" in kept
-    assert "- volume flatline/data-redis-0 to -5 (2Gi each)" in kept
+    assert "- volume flatline/data-redis-0 to -2 (2Gi each)" in kept
     assert "- namespace flatline" in kept
     assert "- namespace flatline-emulators" in kept
     assert any("state/dev.json" in line for line in kept)

@@ -116,8 +116,8 @@ def test_ours_exempts_only_what_was_agreed() -> None:
     local = load("another", profile="local")
     assert Counter(e.rule for e in local.exemptions) == {
         "namespace-pod-security": 1,
-        "pod-non-root": 2,
-        "pod-read-only-root": 2,
+        "pod-non-root": 1,
+        "pod-read-only-root": 1,
     }
     assert all("-emulators" in e.resource for e in local.exemptions)
     dev = load("dev", profile="local")
