@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from cli.objects import Object
 from cli.recording import Kept
 from cli.stacks import ROOT, Loaded, Stack, shown
 from cli.terminal import Terminal
+from config.settings import PROJECT
 from render import checkpoint
 from render.checkpoint import Carried
 from render.state import State
@@ -139,6 +141,18 @@ def take_charge(
 def applied(stack: automation.Stack) -> list[Object]:
     """The Kubernetes objects that the engine keeps."""
     return [Object(content) for content in checkpoint.objects(_exported(stack))]
+
+
+def expected(loaded: Loaded, deployment: Mapping[str, Any], terminal: Terminal) -> Mapping[str, Any]:
+    """The outputs that a stack will have, whose secrets a deployment of the engine has.
+
+    What the engine has yet to make has a value here that nobody will use.
+    """
+    with TemporaryDirectory(prefix="flatline-") as folder:
+        path = Path(folder) / "state.json"
+        with State(path, project=PROJECT, stack=loaded.stack.name, passphrase=token_hex) as state:
+            carried = checkpoint.carried({"version": checkpoint.VERSION, "deployment": deployment})
+            return recording.recorded(loaded, state, StateValues(state, carried=carried), terminal).recording.outputs
 
 
 def retire(stack: Stack) -> Path:

@@ -1,9 +1,10 @@
 """`up`: deploys a stack, or renders it."""
 
 from argparse import Namespace
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli import continuity, drift, edge, engineless, expiry, objects, ownership, reissue, retired, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
@@ -64,7 +65,7 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
         if arguments.start_over is None:
             continuity.check_deployment(loaded, engine.deployment(stack), choice.cluster.context)
         earlier = engine.outputs(stack)
-        reissue.agree(loaded, reissue.of_settings(loaded, earlier), arguments.confirm, terminal)
+        reissue.agree(loaded, _reissued(loaded, stack, earlier, terminal), arguments.confirm, terminal)
         engineless.losses_of_upgrade(earlier, terminal)
         if not choice.agreed:
             with engine.engine_errors("pulumi preview failed", shown_already=True):
@@ -85,6 +86,15 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
     expiry.warn(loaded, terminal, {name: output.value for name, output in done.outputs.items()})
     edge.look(loaded, choice.cluster.context, terminal)
     return 0
+
+
+def _reissued(loaded: Loaded, stack: "Stack", earlier: Mapping[str, Any], terminal: Terminal) -> reissue.Reissue:
+    """What the engine would issue again; of a stack in a cloud, which only the engine can run, the host names alone."""
+    from cli import engine, transfer
+
+    if loaded.in_cloud or not earlier:
+        return reissue.of_settings(loaded, earlier)
+    return reissue.between(earlier, transfer.expected(loaded, engine.deployment(stack), terminal), (), ())
 
 
 def _carry(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> ByEngine:

@@ -4,6 +4,7 @@
 which the process that called it is killed; with `FAKE_PULUMI_FAILS_IN` only in backends whose address holds that text.
 `FAKE_PULUMI_REPLACES` names a resource that a preview would replace, `FAKE_PULUMI_CHANGES` one whose value an update
 changes. With `FAKE_PULUMI_EMPTY_CLUSTER` a refresh finds no object.
+`FAKE_PULUMI_OUTPUTS` is what the stack's outputs are, as JSON.
 """
 
 from pathlib import Path
@@ -89,7 +90,7 @@ elif verb == "stack import":
 elif verb == "stack export":
     print(json.dumps({"version": 3, "deployment": shown(latest()) if "--show-secrets" in words else latest()}))
 elif verb == "stack output":
-    print("{}")
+    print(environ.get("FAKE_PULUMI_OUTPUTS", "{}"))
 elif verb == "stack history":
     moment = "2026-01-01T00:00:00.000Z"
     print(json.dumps([{"kind": "update", "startTime": moment, "endTime": moment, "message": "", "environment": {},

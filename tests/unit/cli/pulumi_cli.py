@@ -43,7 +43,9 @@ RESOURCES = [
     an_object("PersistentVolumeClaim", "attachments", protect=True,
               spec={"resources": {"requests": {"storage": "20Gi"}}}),
     {"urn": "urn:pulumi:dev::flatline::random:index/randomPassword:RandomPassword::turn-1", "custom": True,
-     "type": "random:index/randomPassword:RandomPassword", "id": "none", "protect": True, "inputs": {"length": 40}},
+     "type": "random:index/randomPassword:RandomPassword", "id": "none", "protect": True,
+     "inputs": {"length": 40, "special": False},
+     "outputs": {"result": SIGNATURE | {"plaintext": json.dumps("a" * 40)}}},
     an_object("Deployment", "whisper", "apps/v1", spec={"replicas": 1, "template": {"spec": {"containers": [
         {"name": "whisper", "image": "whisper:1"}]}}}),
     an_object("Secret", "keys-1a2b3c4d", data={"key": SIGNATURE | {"plaintext": json.dumps("c2VjcmV0")}}),
@@ -68,12 +70,14 @@ def there(name):
     return json.loads(path.read_text())["checkpoint"]["latest"]["resources"] if path.exists() else None
 
 
-def without_secrets(value):
+def secrets_as(value, form):
+    # every secret in a value, encrypted or shown
     if isinstance(value, dict):
         if SIGNATURE.items() <= value.items():
-            return SIGNATURE | {"ciphertext": "v1:encrypted"}
-        return {key: without_secrets(item) for key, item in value.items()}
-    return [without_secrets(item) for item in value] if isinstance(value, list) else value
+            text = value.get("plaintext") or bytes.fromhex(value["ciphertext"]).decode()
+            return SIGNATURE | {form: text if form == "plaintext" else text.encode().hex()}
+        return {key: secrets_as(item, form) for key, item in value.items()}
+    return [secrets_as(item, form) for item in value] if isinstance(value, list) else value
 
 
 def create(resources):
@@ -113,7 +117,7 @@ elif words[:2] == ["stack", "history"]:
                        "config": {}, "result": "succeeded", "version": 1, "resourceChanges": {"create": 3}}]))
 elif words[:2] == ["stack", "export"]:
     latest = json.loads((stacks / f"{name}.json").read_text())["checkpoint"]["latest"]
-    deployment = latest if "--show-secrets" in words else without_secrets(latest)
+    deployment = secrets_as(latest, "plaintext" if "--show-secrets" in words else "ciphertext")
     print(json.dumps({"version": 3, "deployment": deployment}))
 elif words[:2] == ["stack", "import"]:
     deployment = json.loads(Path(words[words.index("--file") + 1]).read_text())["deployment"]

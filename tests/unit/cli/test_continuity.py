@@ -13,7 +13,7 @@ from tests.unit.cli.checkout import Checkout
 from tests.unit.cli.conftest import Clusters
 
 OWN = "5f0a3c9be1d24876a91be07742cd3f680c5d7e21f3b8496ae4d2c19075ab638f"
-COMMANDS = (("up",), ("render",), ("preview",), ("pins",), ("down",))
+COMMANDS = (("up",), ("render",), ("preview",), ("pins",), ("down",), ("outputs",))
 TWO = {"secrets": {"turn": {"epoch": 2}}}
 MOVED = {"domain": "chat.example.org"}
 
@@ -61,6 +61,18 @@ def older_by_an_epoch(checkout: Checkout) -> None:
     older(checkout, TWO)
 
 
+def older_and_of_an_earlier_version(checkout: Checkout) -> None:
+    """A state that does not say which values it ever had."""
+    module = checkout.root / "cli" / "continuity.py"
+    now = module.read_text()
+    module.write_text(now.replace("    kept.state.keep_digests(digests)\n", ""))
+    assert module.read_text() != now
+    checkout.succeed("up", "--start-over", "dev")
+    older(checkout, TWO)
+    module.write_text(now)
+    assert b"digests" not in checkout.state().read_bytes()
+
+
 def older_by_a_certificate(checkout: Checkout) -> None:
     older(checkout, {**MOVED, "certificates": {"leaf": {"validityDays": 30}}})
 
@@ -94,6 +106,7 @@ LOST: list[tuple[Callable[[Checkout], None], str, tuple[tuple[str, ...], ...]]] 
     (interrupted_and_state_gone, "are missing", COMMANDS[:1]),
     (all_gone_but_the_tree, "are missing", COMMANDS[:2]),
     (older_by_an_epoch, "is older than build/dev", COMMANDS),
+    (older_and_of_an_earlier_version, "is older than build/dev", COMMANDS[:3]),
     (older_by_a_certificate, "is older than build/dev", COMMANDS[:2]),
     (from_another_stack, "secrets of stack flatline/home", COMMANDS),
     (from_another_installation, "another installation", COMMANDS[:2]),

@@ -286,6 +286,18 @@ class TestBack:
         carried.succeed("up", "--engine", "none")
         assert "another" in [each["result"] for _, each in in_file(carried).values() if "result" in each]
 
+    def test_pins_that_would_change_are_named_before_they_do(self, carried: Checkout) -> None:
+        outputs = (carried.build() / "stack-outputs.json").read_text()
+        carried.succeed("up", *ON_MINE, FAKE_PULUMI_OUTPUTS=outputs)
+        before, ups = in_engine(carried), verbs(carried).count("up")
+        carried.configure({"certificates": {"leaf": {"validityDays": 30}}})  # the small program's authority has it
+        said = carried.fail("up", *ON_MINE, FAKE_PULUMI_OUTPUTS=outputs)
+        assert "pin caCertificates: clients that do not trust the new authority cannot connect" in said
+        assert "pin urls" not in said
+        assert (in_engine(carried), verbs(carried).count("up")) == (before, ups)
+        carried.succeed("up", *ON_MINE, "--confirm", "dev", FAKE_PULUMI_OUTPUTS=outputs)
+        assert verbs(carried).count("up") == ups + 1
+
     def test_without_the_earlier_file_the_values_are_the_same(self, carried: Checkout) -> None:
         earlier = carried.root / "state" / "dev.json.before-pulumi"
         kept = in_file(carried, earlier)
