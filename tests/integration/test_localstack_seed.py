@@ -71,7 +71,7 @@ def own_localstack(tmp_path: Path) -> Iterator[LocalStack]:
 
 def _run(server: LocalStack, tmp_path: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
     """The program as a plain process, with an empty seed but for `changes`."""
-    empty = {"region": REGION, "tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
+    empty: dict[str, Any] = {"region": REGION, "tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
     empty["deadlineSeconds"] = 30
     file = tmp_path / "seed.json"
     file.write_text(json.dumps({**empty, "endpoint": server.url, **changes}))

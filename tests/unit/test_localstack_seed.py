@@ -203,7 +203,14 @@ def aws() -> Iterator[Aws]:
 
 
 def _seed(**changes: Any) -> dict[str, Any]:
-    empty = {"region": "eu-west-1", "tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
+    empty: dict[str, Any] = {
+        "region": "eu-west-1",
+        "tables": [],
+        "ttl": {},
+        "buckets": [],
+        "objects": [],
+        "pages": None,
+    }
     return {**empty, "deadlineSeconds": 20, "endpoint": "http://127.0.0.1:1", **changes}
 
 
