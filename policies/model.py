@@ -197,6 +197,12 @@ def number(value: Any) -> float | None:
         return None
 
 
+def whole(value: Any) -> int:
+    """The value as a whole number, such as a port; 0 if it is none."""
+    found = number(value)
+    return int(found) if found is not None and abs(found) < 2**53 else 0
+
+
 def at(value: Any, *path: str) -> Any:
     """The value at a path of keys, None where something on the way is missing."""
     for key in path:

@@ -106,6 +106,12 @@ def _pods_of(stack: Stack) -> list[Pod]:
     return [pod for resource in stack.of(*TEMPLATES) if (pod := pod_of(resource)) is not None]
 
 
+def container_ports(pod: Pod) -> Iterator[Properties]:
+    """The ports that the containers of a pod declare."""
+    for container in pod.containers():
+        yield from objects(container.spec.get("ports"))
+
+
 PodCheck = Callable[[Pod, Settings], Iterable[str]]
 ContainerCheck = Callable[[Pod, Container, Settings], Iterable[str]]
 

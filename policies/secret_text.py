@@ -3,6 +3,8 @@
 Everything answers with where and why, never with the text itself.
 """
 
+import base64
+import binascii
 import math
 import re
 from collections import Counter
@@ -50,8 +52,11 @@ KNOWN_FORMS: Final = (
 _WORD: Final = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
 _LETTERS: Final = re.compile(r"[A-Z][a-z]{2,}|[a-z]{3,}")
 _HEX: Final = re.compile(r"(?<![A-Za-z0-9])[0-9a-f]{32,}(?![A-Za-z0-9])|(?<![A-Za-z0-9])[0-9A-F]{32,}(?![A-Za-z0-9])")
-_DIGEST: Final = re.compile(r"sha(?:256|384|512)[:-]\Z")
-_DIGEST_LENGTH: Final = len("sha256:")
+_DIGEST: Final = re.compile(
+    r"sha(?:1|224|256|384|512)[\"']?\s*[:=-]\s*[\"']?$|\b(?:git|commit|rev)[:/@]$", re.IGNORECASE
+)
+"""What stands before a hash that everybody may know: `@sha256:`, `sha256: "`, `commit/`."""
+
 _HEX_BITS: Final = 3.0
 """Bits per character. 32 random hex digits have 3.5 on average, and fewer than 3.0 once in 20 000 times."""
 
@@ -85,26 +90,113 @@ def _sort(character: str) -> str:
     return "sign"
 
 
-def _is_digest(match: re.Match[str]) -> bool:
-    """Whether the text before says that this is a digest."""
-    return bool(_DIGEST.search(match.string[max(0, match.start() - _DIGEST_LENGTH) : match.start()]))
+_PUBLIC_PEM: Final = re.compile(
+    r"-----BEGIN ((?:[A-Z0-9]+ )*(?:CERTIFICATE|PUBLIC KEY|CERTIFICATE REQUEST|X509 CRL|PKCS7|PARAMETERS"
+    r"|PUBLIC KEY BLOCK|SIGNATURE))-----.{0,20000}?-----END \1-----",
+    re.DOTALL,
+)
+_PUBLIC_LINE: Final = re.compile(
+    r"\b(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-nistp\d+|sk-(?:ssh|ecdsa)-[\w@.-]+)\s+[A-Za-z0-9+/]{40,}={0,2}|\bage1[a-z0-9]{58}\b"
+)
+"""Keys of SSH and age that are there to be given away."""
+
+_PUBLIC_NAME: Final = re.compile(
+    r"public|pub_?key|(?:^|[_.-])pub$|commit|revision|(?:^|[_.-])(?:rev|sha|sha1|sha256|sha512|md5|etag|hash|digest|checksum"
+    r"|integrity|fingerprint|thumbprint|git_?ref|uuid|guid|id|kid)$|certificate$|ca_?(?:bundle|cert|data)$",
+    re.IGNORECASE,
+)
+"""Names whose random text is for everybody: keys to verify with, hashes, and numbers of things."""
+
+_PUBLIC_JWK: Final = re.compile(r'\{(?=[^{}]*"kty")(?![^{}]*"(?:d|k|p|q)"\s*:)[^{}]*\}')
+_NAMED: Final = re.compile(r"([A-Za-z_][\w.-]*)[\"']?\s*(?:[:=]|\s)\s*[\"'`]?$")
+_COMMIT_DIGITS: Final = 40
+"""A text of so many hexadecimal digits is the hash of a commit, unless its name says that it is a secret."""
 
 
-def by_form(value: str) -> Iterator[str]:
-    """What a text has in it that is a secret by its form or its randomness: `a private key`, `a random hex text`."""
+def by_form(value: str, name: str = "") -> Iterator[str]:
+    """What a text has in it that is a secret by its form or its randomness: `a private key`, `a random hex text`.
+
+    `name` is what the text is called. Where that, or the name before a word in the text, says that everybody may know
+    it, randomness is no reason. A form of secrets always is.
+    """
     for what, pattern in KNOWN_FORMS:
         if pattern.search(value):
             yield what
-    for match in _HEX.finditer(value):
+    plain = value
+    for public in (_PUBLIC_PEM, _PUBLIC_LINE, _PUBLIC_JWK):
+        plain = public.sub(" ", plain)
+    for match in _HEX.finditer(plain):
         digits = match.group()
         mixed = any(c.isdigit() for c in digits) and any(c.isalpha() for c in digits)
-        if mixed and bits(digits.lower()) >= _HEX_BITS and not _is_digest(match):
+        if mixed and bits(digits.lower()) >= _HEX_BITS and not _is_public(plain, match, name):
             yield "a random hex text"
             break
-    for match in _WORD.finditer(value):
-        if _is_random_base64(match.group()) and not _is_digest(match):
+    for match in _WORD.finditer(plain):
+        word = match.group()
+        if _is_private_bytes(word):
+            yield "a private key"
+            break
+        if _is_random_base64(word) and not _is_public_bytes(word) and not _is_public(plain, match, name):
             yield "a random base64 text"
             break
+
+
+def _is_public(value: str, match: re.Match[str], name: str) -> bool:
+    before = value[max(0, match.start() - 80) : match.start()]
+    named = _NAMED.search(before.rpartition("\n")[2])
+    called = named.group(1) if named else name
+    if _DIGEST.search(before):
+        return True
+    plain = _CAMEL.sub("_", called).strip("-_.")
+    if NAME.search(plain) and not REFERENCE_NAME.search(plain):
+        return False
+    return bool(_PUBLIC_NAME.search(plain)) or (len(match.group()) == _COMMIT_DIGITS and not _SUSPICIOUS.search(plain))
+
+
+_SUSPICIOUS: Final = re.compile(r"key|seed|salt|auth|cookie|hmac|pepper|sign", re.IGNORECASE)
+
+
+def _bytes_of(word: str) -> bytes:
+    """What base64 stands for; empty where it is none."""
+    plain = word.rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _is_public_bytes(word: str) -> bool:
+    """Whether a word is a certificate or a public key: without its PEM lines, with them, or as SSH writes it."""
+    data = _bytes_of(word)
+    if data.startswith(b"-----BEGIN "):
+        return not re.match(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY", data)
+    if data[:4] == b"\x00\x00\x00" + data[3:4] and re.match(rb"ssh-|ecdsa-sha2-|sk-", data[4:]):
+        return True
+    first = _der_of(data)
+    # SubjectPublicKeyInfo is a sequence of an algorithm and a bit string; a certificate begins with one that has a
+    # version in brackets. PKCS#8 and the older forms of private keys begin with a number.
+    return first[:1] == b"\x30" and _der_of(first)[:1] in (b"\x06", b"\xa0")
+
+
+def _is_private_bytes(word: str) -> bool:
+    """Whether a word is a private key without its PEM lines, or a PEM text of one."""
+    data = _bytes_of(word)
+    if re.match(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY", data):
+        return True
+    first = _der_of(data)
+    return first[:2] == b"\x02\x01" and first[2:3] in (b"\x00", b"\x01") and first[3:4] in (b"\x30", b"\x04", b"\x02")
+
+
+def _der_of(data: bytes) -> bytes:
+    """The content of a sequence of DER that fills all of some bytes at least nearly; empty where there is none."""
+    if len(data) < 4 or data[0] != 0x30:
+        return b""
+    if data[1] < 0x80:
+        length, start = data[1], 2
+    else:
+        size = data[1] & 0x7F
+        length, start = int.from_bytes(data[2 : 2 + size], "big"), 2 + size
+    return data[start:] if 0 < length <= len(data) - start else b""
 
 
 def is_secret_name(name: str) -> bool:
@@ -136,7 +228,7 @@ def in_file(name: str, content: str, placeholders: Collection[str] = ()) -> Iter
 
     What the file is follows from its name, else from its text: data (JSON, YAML), a program, or lines of settings.
     """
-    for what in by_form(content):
+    for what in by_form(content, name):
         yield "its text", f"has {what}"
     data = None if name.endswith(_PROGRAM) or content.startswith("#!") else _data(content)
     if isinstance(data, dict | list):

@@ -1,10 +1,14 @@
 """The rest of AWS: keys rotate, caches are encrypted and ask who is there, everything is tagged."""
 
+import ipaddress
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from policies.model import Resource, Stack, items, mapping, text
-from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
+from policies.model import Properties, Resource, Stack, items, mapping, number, objects, text
+from policies.rule import ResourceRule, Settings, StackRule, Violation, strings, whole_number
+from policies.rules.iam import account_of, document_of, own_account, several, statements_of
+from policies.secret_text import bits
 
 KEY = "aws:kms/key:Key"
 
@@ -23,6 +27,106 @@ KMS_ROTATION = ResourceRule(
     frameworks=("Security Hub KMS.4", "CKV_AWS_7"),
     remedy="Set enableKeyRotation to true.",
     check=_rotation,
+)
+
+KEY_POLICY = "aws:kms/keyPolicy:KeyPolicy"
+
+
+def _key_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    own = own_account(stack)
+    for resource in stack.typed(KEY, KEY_POLICY):
+        if resource.properties.get("bypassPolicyLockoutSafetyCheck") not in (None, False):
+            yield Violation(message="bypassPolicyLockoutSafetyCheck lets nobody but AWS help", resource=resource)
+        policy = resource.properties.get("policy")
+        if policy is None:
+            continue  # AWS gives the key to its account and to nobody else
+        statements = statements_of(document_of(policy))
+        if not statements:
+            yield Violation(message="policy is no policy document", resource=resource)
+        for index, statement in enumerate(statements):
+            if statement.get("Effect") != "Deny" and not names_own(statement, own):
+                yield Violation(message=f"policy: statement {index} is for others than the account", resource=resource)
+    for grant in stack.typed("aws:kms/grant:Grant"):
+        if account_of(text(grant.properties.get("granteePrincipal"))) != own or not own:
+            yield Violation(message="granteePrincipal is none of the account's", resource=grant)
+
+
+def names_own(statement: Properties, own: str) -> bool:
+    """Whether a statement is for principals of one account, or for a service of AWS on its behalf."""
+    principal = statement.get("Principal")
+    if "NotPrincipal" in statement or not isinstance(principal, Mapping) or not principal:
+        return False
+    for kind, value in principal.items():
+        for who in several(value) or [""]:
+            if kind == "Service":
+                conditions = [mapping(entry) for entry in mapping(statement.get("Condition")).values()]
+                if not any(key in entry for entry in conditions for key in ("aws:SourceAccount", "aws:SourceArn")):
+                    return False
+            elif kind != "AWS" or "*" in who or (own and (account_of(who) or who) != own):
+                return False
+    return True
+
+
+KMS_POLICY = StackRule(
+    name="kms-policy",
+    description="Keys are for the stack's own account, which stays able to manage them.",
+    frameworks=("FSBP KMS.5", "CKV2_AWS_64"),
+    remedy="Name principals of the account in the key's policy, or leave the policy to AWS.",
+    check=_key_policy,
+)
+
+
+def _key_available(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type != KEY:
+        return
+    if resource.properties.get("isEnabled") not in (None, True):
+        yield Violation(message="isEnabled is not true: nothing that it encrypted can be read")
+    days = resource.properties.get("deletionWindowInDays")
+    if days is not None and (number(days) or 0) < settings["days"]:  # AWS waits 30 days by itself
+        yield Violation(message="deletionWindowInDays is too short to notice a mistake")
+    if resource.properties.get("keyUsage") not in (None, "ENCRYPT_DECRYPT"):
+        yield Violation(message="keyUsage is none that tables and buckets can use")
+
+
+KMS_AVAILABLE = ResourceRule(
+    name="kms-available",
+    description="A key can be used, and its deletion takes long enough to be noticed.",
+    frameworks=("FSBP KMS.3",),
+    remedy="Leave isEnabled true and deletionWindowInDays at 30.",
+    settings={"days": whole_number("the shortest time before a key is gone", 14)},
+    check=_key_available,
+)
+
+KEY_PROPERTIES = ("kmsKeyArn", "kmsKeyId", "kmsMasterKeyId", "kmsMasterKeyArn", "kmsKeyName")
+
+
+def _foreign_keys(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    own = own_account(stack)
+    for resource in stack:
+        if own and resource.type.startswith("aws:"):
+            for where, value in _keys_in(resource.properties):
+                if account_of(value) not in ("", own):
+                    yield Violation(message=f"{where} is a key of another account", resource=resource)
+
+
+def _keys_in(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for name, entry in value.items():
+            path = f"{where}.{name}" if where else str(name)
+            if name in KEY_PROPERTIES:
+                yield path, text(entry)
+            yield from _keys_in(entry, path)
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from _keys_in(entry, f"{where}[{index}]")
+
+
+FOREIGN_KEYS = StackRule(
+    name="kms-account",
+    description="What is encrypted can be read without the help of another account.",
+    frameworks=("Well-Architected SEC08",),
+    remedy="Use a key of the stack's own account.",
+    check=_foreign_keys,
 )
 
 GROUP = "aws:elasticache/replicationGroup:ReplicationGroup"
@@ -74,10 +178,18 @@ def _authentication(resource: Resource, settings: Settings) -> Iterator[Violatio
         _given(resource, "authToken") or _given(resource, "authTokenWo") or items(properties.get("userGroupIds"))
     ):
         yield Violation(message="has neither authToken nor userGroupIds: everybody who reaches it may use it")
+    for name in ("authToken", "authTokenWo"):
+        token = properties.get(name) if resource.type == GROUP else None
+        if isinstance(token, str) and token and not _is_strong(token):
+            yield Violation(message=f"{name} is a word, not 32 or more random characters")
     if resource.type == SERVERLESS and not text(properties.get("userGroupId")):
         yield Violation(message="has no userGroupId: everybody who reaches it may use it")
     if resource.type == CLUSTER and not _is_member(resource):
         yield Violation(message="a cluster without a replication group asks nobody who it is")
+
+
+def _is_strong(token: str) -> bool:
+    return len(token) >= 32 and len(token) * bits(token) >= 100
 
 
 def _given(resource: Resource, name: str) -> bool:
@@ -86,10 +198,185 @@ def _given(resource: Resource, name: str) -> bool:
 
 ELASTICACHE_AUTHENTICATION = ResourceRule(
     name="elasticache-authentication",
-    description="A cache demands a password or a user.",
+    description="A cache demands a password that nobody guesses, or a user.",
     frameworks=("FSBP ElastiCache.6", "CKV_AWS_31"),
     remedy="Set authToken, or userGroupIds with users that have passwords.",
     check=_authentication,
+)
+
+PARAMETERS = "aws:elasticache/parameterGroup:ParameterGroup"
+
+
+def _failover(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type != GROUP:
+        return
+    for name in ("automaticFailoverEnabled", "multiAzEnabled"):
+        if resource.properties.get(name) is not True:
+            yield Violation(message=f"{name} is not true")
+    replicas = number(resource.properties.get("replicasPerNodeGroup"))
+    nodes = number(resource.properties.get("numCacheClusters"))
+    if (replicas or 0) < 1 and (nodes or 0) < 2:
+        yield Violation(message="has no replica that could take over")
+
+
+ELASTICACHE_FAILOVER = ResourceRule(
+    name="elasticache-failover",
+    description="A cache goes on when a zone of the region fails.",
+    frameworks=("FSBP ElastiCache.3", "Well-Architected REL10"),
+    remedy="Set automaticFailoverEnabled and multiAzEnabled to true, with a replica.",
+    check=_failover,
+)
+
+
+def _parameters(group: Resource) -> dict[str, str]:
+    return {text(p.get("name")): text(p.get("value")) for p in objects(group.properties.get("parameters"))}
+
+
+def _eviction(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for group in stack.typed(PARAMETERS):
+        parameters = _parameters(group)
+        policy = parameters.get("maxmemory-policy", "volatile-lru")  # AWS' own
+        if policy.startswith("allkeys") or (parameters.get("cluster-enabled") == "yes" and policy != "noeviction"):
+            yield Violation(message="maxmemory-policy drops messages when the memory is full", resource=group)
+    names = {text(group.properties.get("name")) or group.name for group in stack.typed(PARAMETERS)}
+    for cache in stack.typed(GROUP):
+        depends = any(cache.depends_on("parameterGroupName", group.urn) for group in stack.typed(PARAMETERS))
+        if not depends and text(cache.properties.get("parameterGroupName")) not in names:
+            yield Violation(message="parameterGroupName is missing, or none of the stack's", resource=cache)
+
+
+ELASTICACHE_EVICTION = StackRule(
+    name="elasticache-eviction",
+    description="A full cache refuses writes instead of dropping what it holds.",
+    frameworks=("Well-Architected REL05",),
+    remedy="Name a ParameterGroup of the stack with maxmemory-policy noeviction.",
+    check=_eviction,
+)
+
+RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
+OLD_RULE = "aws:ec2/securityGroupRule:SecurityGroupRule"
+SECURITY_GROUP = "aws:ec2/securityGroup:SecurityGroup"
+
+
+def _openings(resource: Resource) -> Iterator[Properties]:
+    """What a security group lets in, in one form: protocol, fromPort, toPort and a list of networks."""
+    given = resource.properties
+    if resource.type == RULE:
+        networks = [text(given.get(name)) for name in ("cidrIpv4", "cidrIpv6") if given.get(name)]
+        yield {**given, "protocol": given.get("ipProtocol"), "networks": networks}
+    elif resource.type == OLD_RULE and given.get("type") != "egress":
+        yield {**given, "networks": several(given.get("cidrBlocks")) + several(given.get("ipv6CidrBlocks"))}
+    elif resource.type == SECURITY_GROUP:
+        for entry in objects(given.get("ingress")):
+            yield {**entry, "networks": several(entry.get("cidrBlocks")) + several(entry.get("ipv6CidrBlocks"))}
+
+
+def _security_groups(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    ports = {number(cache.properties.get("port")) or 6379 for cache in stack.typed(GROUP)}
+    for resource in stack:
+        for opening in _openings(resource):
+            for message in _wide_opening(opening, ports, settings):
+                yield Violation(message=message, resource=resource)
+
+
+def _wide_opening(opening: Properties, ports: set[float], settings: Settings) -> Iterator[str]:
+    if text(opening.get("protocol")).lower() not in ("tcp", "udp", "6", "17"):
+        yield "opens every protocol"
+    first, last = number(opening.get("fromPort")), number(opening.get("toPort"))
+    if first is None or first != last:
+        yield "opens more than one port"
+    elif ports and first not in ports:
+        yield "opens a port that no cache of the stack has"
+    for cidr in opening["networks"]:
+        try:
+            network = ipaddress.ip_network(cidr, strict=False)
+        except ValueError:
+            yield "is for something that is no network"
+            continue
+        short = network.prefixlen < settings["ipv4" if network.version == 4 else "ipv6"]
+        if short or not network.is_private:
+            yield "is for more than a small network of the inside"
+    for name in ("prefixListId", "prefixListIds"):
+        if opening.get(name):
+            yield f"{name} is for networks that are written elsewhere"
+
+
+SECURITY_GROUPS = StackRule(
+    name="security-group-wide",
+    description="A security group opens the port of what is in it to a small network of the inside.",
+    frameworks=("FSBP EC2.18", "FSBP EC2.19", "CKV_AWS_24", "CKV_AWS_25", "CKV_AWS_260"),
+    remedy="Write ipProtocol tcp, the port as fromPort and toPort, and the network of the nodes or pods.",
+    settings={
+        "ipv4": whole_number("the shortest prefix of an IPv4 network that is narrow enough", 16),
+        "ipv6": whole_number("the shortest prefix of an IPv6 network that is narrow enough", 48),
+    },
+    check=_security_groups,
+)
+
+PROTECTED = {
+    "aws:dynamodb/table:Table": "a table",
+    "aws:kms/key:Key": "a key",
+    "aws:s3/bucket:Bucket": "a bucket",
+    "aws:s3/bucketV2:BucketV2": "a bucket",
+    "gcp:bigtable/instance:Instance": "an instance",
+    "gcp:bigtable/table:Table": "a table",
+}
+
+
+def _data(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    kept = resource.type == GROUP and (number(resource.properties.get("snapshotRetentionLimit")) or 0) > 0
+    if (resource.type in PROTECTED or kept) and not resource.protect:
+        what = PROTECTED.get(resource.type, "a cache that is backed up")
+        yield Violation(message=f"is {what} with data, and not protected")
+    if resource.properties.get("forceDestroy") not in (None, False) and resource.type.startswith("aws:"):
+        yield Violation(message="forceDestroy deletes what is in it")
+
+
+DATA = ResourceRule(
+    name="cloud-data-protected",
+    description="Nothing in the cloud that holds data, or the key to it, is deleted by mistake.",
+    frameworks=("Well-Architected REL09", "Pulumi: protect"),
+    remedy="Set protect (and retain_on_delete) on the resource.",
+    check=_data,
+)
+
+PROVIDERS = "pulumi:providers:"
+SWITCHES = {
+    "insecure": "accepts any certificate",
+    "skipCredentialsValidation": "does not ask who it is",
+    "skipRequestingAccountId": "does not ask which account it is in",
+    "skipTlsVerify": "accepts any certificate",
+    "deleteUnreachable": "forgets what it cannot reach",
+}
+INLINE = ("accessKey", "secretKey", "token", "accessToken", "credentials", "password")
+ELSEWHERE = ("endpoints", "httpProxy", "httpsProxy", "customCaBundle", "ec2MetadataServiceEndpoint", "stsRegion")
+
+
+def _provider(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if not resource.type.startswith(PROVIDERS):
+        return
+    given = resource.properties
+    for name, what in SWITCHES.items():
+        if text(given.get(name)).lower() == "true" or given.get(name) is True:
+            yield Violation(message=f"{name}: {what}")
+    for name in INLINE:
+        if given.get(name) not in (None, ""):
+            yield Violation(message=f"{name} is a credential in the program")
+    for name in (*ELSEWHERE, *(key for key in given if key.endswith("CustomEndpoint"))):
+        if given.get(name) not in (None, "", "[]", "{}", []):
+            yield Violation(message=f"{name} sends requests elsewhere than to the cloud")
+    if "insecure-skip-tls-verify: true" in text(given.get("kubeconfig")).replace('"', ""):
+        yield Violation(message="kubeconfig accepts any certificate")
+    if resource.type == f"{PROVIDERS}aws" and given.get("allowedAccountIds") in (None, "", "[]", []):
+        yield Violation(message="allowedAccountIds is missing: it works in whatever account it is given")
+
+
+PROVIDER = ResourceRule(
+    name="provider-options",
+    description="A provider talks to the cloud's own endpoints, verifies them, and knows its account.",
+    frameworks=("CWE-295", "CWE-798"),
+    remedy="Remove the option; take credentials from the environment; set allowedAccountIds.",
+    check=_provider,
 )
 
 TAGGED = frozenset(
@@ -144,4 +431,18 @@ TAGS = StackRule(
     check=_tags,
 )
 
-RULES = (KMS_ROTATION, ELASTICACHE_TRANSIT, ELASTICACHE_REST, ELASTICACHE_AUTHENTICATION, TAGS)
+RULES = (
+    KMS_ROTATION,
+    KMS_POLICY,
+    KMS_AVAILABLE,
+    FOREIGN_KEYS,
+    ELASTICACHE_TRANSIT,
+    ELASTICACHE_REST,
+    ELASTICACHE_AUTHENTICATION,
+    ELASTICACHE_FAILOVER,
+    ELASTICACHE_EVICTION,
+    SECURITY_GROUPS,
+    DATA,
+    PROVIDER,
+    TAGS,
+)

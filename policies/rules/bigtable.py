@@ -1,9 +1,10 @@
 """Bigtable holds the groups: it is not deleted by mistake, and there are copies."""
 
+import re
 from collections.abc import Iterator
 
-from policies.model import Resource, mapping, text
-from policies.rule import ResourceRule, Settings, Violation
+from policies.model import Resource, Stack, items, mapping, text
+from policies.rule import ResourceRule, Settings, StackRule, Violation, strings, switch
 
 INSTANCE = "gcp:bigtable/instance:Instance"
 TABLE = "gcp:bigtable/table:Table"
@@ -45,4 +46,53 @@ BACKUPS = ResourceRule(
     check=_backups,
 )
 
-RULES = (DELETION_PROTECTION, BACKUPS)
+
+IAM = re.compile(r"gcp:(\w+)/(\w*[iI][aA][mM](?:Member|Binding|Policy)):")
+SUBJECT = re.compile(
+    r"principal://iam\.googleapis\.com/projects/\d+/locations/global/workloadIdentityPools/[^/]+"
+    r"/subject/(?:system:serviceaccount:|ns/)([a-z0-9-]+)(?::|/sa/)([a-z0-9.-]+)"
+)
+ACCOUNT = re.compile(r"serviceAccount:[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.com")
+
+
+def _access(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for resource in stack:
+        found = IAM.match(resource.type)
+        if resource.type == "gcp:serviceaccount/key:Key" and not settings["keys"]:
+            yield Violation(message="is a key that never ends", resource=resource)
+        if found is None:
+            continue
+        if found.group(1) in ("projects", "organizations", "folder"):
+            yield Violation(message="is for everything in the project", resource=resource)
+        if found.group(2).endswith("Policy"):
+            yield Violation(message="replaces every right that others gave", resource=resource)
+        if text(resource.properties.get("role")) not in settings["roles"]:
+            yield Violation(message="role may do more than read and write data", resource=resource)
+        given = resource.properties.get("members")
+        for member in items(given) if given is not None else [resource.properties.get("member")]:
+            for message in _member(stack, text(member)):
+                yield Violation(message=message, resource=resource)
+
+
+def _member(stack: Stack, member: str) -> Iterator[str]:
+    subject = SUBJECT.fullmatch(member)
+    if subject is not None:
+        if stack.get("ServiceAccount", *subject.groups()) is None:
+            yield "a member is a service account that is none of the stack's"
+    elif not ACCOUNT.fullmatch(member):
+        yield "a member is no single service account"
+
+
+ACCESS = StackRule(
+    name="bigtable-access",
+    description="One service account reads and writes the groups; nobody else, and nothing else.",
+    frameworks=("CKV_GCP_117", "CIS GCP 1.5"),
+    remedy="Give roles/bigtable.user on the instance to the principal of one Kubernetes service account.",
+    settings={
+        "roles": strings("roles that may be given", ("roles/bigtable.user", "roles/bigtable.reader")),
+        "keys": switch("service accounts of Google Cloud may have keys"),
+    },
+    check=_access,
+)
+
+RULES = (DELETION_PROTECTION, BACKUPS, ACCESS)

@@ -1,9 +1,10 @@
 """DynamoDB: accounts, keys and messages are there, so a table can be restored, and is never deleted by mistake."""
 
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 
 from policies.model import Resource, Stack, at, number, text
-from policies.rule import ResourceRule, Settings, StackRule, Violation, whole_number
+from policies.rule import ResourceRule, Setting, Settings, StackRule, Violation, whole_number
 
 TABLE = "aws:dynamodb/table:Table"
 TARGET = "aws:appautoscaling/target:Target"
@@ -80,4 +81,29 @@ CAPACITY = StackRule(
     check=_capacity,
 )
 
-RULES = (BACKUP, DELETION_PROTECTION, ENCRYPTION, CAPACITY)
+
+def _expiry(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    if resource.type != TABLE or at(resource.properties, "ttl", "enabled") in (None, False):
+        return
+    name = text(resource.properties.get("name")) or resource.name
+    attribute = text(at(resource.properties, "ttl", "attributeName"))
+    if not any(fnmatchcase(name, table) and attribute == due for table, due in settings["tables"].items()):
+        yield Violation(message="ttl deletes rows by an attribute that is not agreed to say when")
+
+
+EXPIRY = ResourceRule(
+    name="dynamodb-expiry",
+    description="AWS deletes rows of the tables that are meant to forget, by the attribute that says when.",
+    frameworks=("Well-Architected REL09",),
+    remedy="Remove ttl; or add the table and its attribute to the setting `tables`.",
+    settings={
+        "tables": Setting(
+            description="tables whose rows may expire (patterns), with the attribute that says when",
+            schema={"type": "object", "additionalProperties": {"type": "string"}},
+            default={},
+        )
+    },
+    check=_expiry,
+)
+
+RULES = (BACKUP, DELETION_PROTECTION, ENCRYPTION, CAPACITY, EXPIRY)

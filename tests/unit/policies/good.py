@@ -74,6 +74,7 @@ def template(name: str, *containers: Plain, volumes: Iterable[Plain] = ()) -> Pl
         "metadata": {"labels": labels(name), "annotations": {}},
         "spec": {
             "automountServiceAccountToken": False,
+            "serviceAccountName": name,
             "hostNetwork": False,
             "securityContext": {
                 "runAsNonRoot": True,
@@ -152,6 +153,14 @@ def default_deny(name: str) -> Plain:
     return obj("networking.k8s.io/v1", "NetworkPolicy", f"{name}-default-deny", name, spec=spec)
 
 
+def account(name: str, namespace: str = "shop") -> Plain:
+    return obj("core/v1", "ServiceAccount", name, namespace)
+
+
+def middleware(name: str, **spec: Any) -> Plain:
+    return obj("traefik.io/v1alpha1", "Middleware", name, spec=spec)
+
+
 def claim(name: str) -> Plain:
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     return {**obj("core/v1", "PersistentVolumeClaim", name, spec=spec), "protect": True}
@@ -169,6 +178,24 @@ def custom(type_: str, name: str, protect: bool | None = None, /, **properties: 
 PROXY = peer({"kubernetes.io/metadata.name": "kube-system"}, {"app.kubernetes.io/name": "traefik"})
 CACHE_VOLUMES = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
 
+FORGED = ("Forwarded", "X-Proxied-Https", "Proxy-Ssl-Id", "Proxy-Auth-Cert")
+UPLOADS = {
+    **server("tusd", 8080),
+    "image": "docker.io/tusproject/tusd:2.9.1",
+    "args": [
+        "--hooks-http=http://127.0.0.1:8081/hooks",
+        "--hooks-enabled-events=pre-create",
+        "--max-size=1000",
+        "--disable-termination",
+        "--disable-concatenation",
+        "--disable-download",
+        "--disable-cors",
+        "--behind-proxy",
+        "--expose-metrics=false",
+    ],
+}
+UPLOADS_HOOK = {**server("hook", 8082), "args": ["--listen", "127.0.0.1:8081"]}
+
 CLUSTER: dict[str, Plain] = {
     "namespace": namespace("shop"),
     "emulators": namespace("shop-emulators"),
@@ -181,6 +208,10 @@ CLUSTER: dict[str, Plain] = {
         ),
         volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
     ),
+    "web-account": account("web"),
+    "cache-account": account("cache"),
+    "cloud-account": account("cloud", "shop-emulators"),
+    "task-account": account("task"),
     "web-service": service("web", 8080),
     "web-policy": policy(
         "web",
@@ -204,7 +235,11 @@ CLUSTER: dict[str, Plain] = {
         },
     ),
     "cache-service": service("cache", 8080),
-    "cache-policy": policy("cache", ingress=[opening("from", 8080, inside("shop", "web"))], egress=[]),
+    "cache-policy": policy(
+        "cache",
+        ingress=[opening("from", 8080, inside("shop", "web")), opening("from", 8080, inside("shop", "task"))],
+        egress=[],
+    ),
     "cache-budget": obj(
         "policy/v1",
         "PodDisruptionBudget",
@@ -226,7 +261,11 @@ CLUSTER: dict[str, Plain] = {
     "files": obj("core/v1", "ConfigMap", "files", data={"shop.json": '{"passwordFile": "/etc/shop/password"}\n'}),
     "route": route(
         "web",
-        {"services": [{"name": "web", "port": 8080}]},
+        {
+            "match": "Host(`web.shop.test`) && Method(`GET`) && Path(`/shop`)",
+            "middlewares": [{"name": "limits"}, {"name": "headers"}],
+            "services": [{"name": "web", "port": 8080}],
+        },
         points=["websecure"],
         tls={"secretName": "certificate", "options": {"name": "tls", "namespace": "shop"}},
     ),
@@ -240,7 +279,49 @@ CLUSTER: dict[str, Plain] = {
         tls=None,
     ),
     "https": obj("traefik.io/v1alpha1", "Middleware", "https", spec={"redirectScheme": {"scheme": "https"}}),
-    "tls": obj("traefik.io/v1alpha1", "TLSOption", "tls", spec={"minVersion": "VersionTLS12"}),
+    "limits": middleware("limits", chain={"middlewares": [{"name": "rate"}, {"name": "in-flight"}]}),
+    "rate": middleware("rate", rateLimit={"average": 100, "period": "1s", "burst": 200}),
+    "in-flight": middleware("in-flight", inFlightReq={"amount": 64}),
+    "headers": middleware(
+        "headers",
+        headers={
+            "contentTypeNosniff": True,
+            "customRequestHeaders": dict.fromkeys(FORGED, ""),
+            "stsSeconds": 31536000,
+        },
+    ),
+    "certificate": obj("core/v1", "Secret", "certificate", type="kubernetes.io/tls"),
+    "tls": obj(
+        "traefik.io/v1alpha1",
+        "TLSOption",
+        "tls",
+        spec={
+            "minVersion": "VersionTLS12",
+            "cipherSuites": ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
+            "sniStrict": True,
+        },
+    ),
+    "gate": obj(
+        "core/v1",
+        "ConfigMap",
+        "gate",
+        data={
+            "gate.json": json.dumps(
+                {
+                    "reads": ["pictures/[a-z]{8}"],
+                    "uploads": {"pictures": {"pattern": "pictures/[a-z]{8}", "maxBytes": 1000}},
+                    "upstream": "http://cloud.shop-emulators.svc:4566",
+                    "store": "emulator",
+                }
+            )
+        },
+    ),
+    "redis": obj(
+        "core/v1", "ConfigMap", "redis", data={"redis.conf": "cluster-enabled yes\nmaxmemory-policy noeviction\n"}
+    ),
+    "uploads": deployment("uploads", UPLOADS, UPLOADS_HOOK),
+    "uploads-account": account("uploads"),
+    "uploads-policy": policy("uploads", ingress=[], egress=[]),
     "role": obj(
         "rbac.authorization.k8s.io/v1",
         "Role",
@@ -292,14 +373,14 @@ def document(*statements: Plain) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
-TLS_ONLY = {
+TLS_ONLY: Plain = {
     "Effect": "Deny",
     "Principal": "*",
     "Action": "s3:*",
     "Resource": ["arn:aws:s3:::shop-config", "arn:aws:s3:::shop-config/*"],
     "Condition": {"Bool": {"aws:SecureTransport": "false"}},
 }
-GRANT = {
+GRANT: Plain = {
     "Effect": "Allow",
     "Action": ["dynamodb:GetItem", "dynamodb:Query"],
     "Resource": [
@@ -307,13 +388,66 @@ GRANT = {
         "arn:aws:dynamodb:eu-west-1:123456789012:table/accounts/index/*",
     ],
 }
+TLS_12: Plain = {**TLS_ONLY, "Condition": {"NumericLessThan": {"s3:TlsVersion": "1.2"}}}
+TRUST: Plain = {
+    "Effect": "Allow",
+    "Principal": {"Service": "pods.eks.amazonaws.com"},
+    "Action": ["sts:AssumeRole", "sts:TagSession"],
+    "Condition": {
+        "StringEquals": {
+            "aws:RequestTag/eks-cluster-name": "shop",
+            "aws:RequestTag/kubernetes-namespace": "shop",
+            "aws:RequestTag/kubernetes-service-account": "web",
+            "aws:SourceAccount": "123456789012",
+        }
+    },
+}
 TAGS = {"project": "shop", "stack": "prod"}
 
 CLOUD: dict[str, Plain] = {
     "namespace": namespace("shop"),
     "deny": default_deny("shop"),
     "web": deployment("web", server("web", 8080)),
+    "web-account": account("web"),
     "web-policy": policy("web", ingress=[], egress=[]),
+    "provider": {
+        **custom("pulumi:providers:aws", "aws", allowedAccountIds='["123456789012"]'),
+        "urn": "urn:provider:aws",
+    },
+    "role": {
+        **custom("aws:iam/role:Role", "web", assumeRolePolicy=document(TRUST), tags=TAGS),
+        "urn": "urn:test::aws:iam/role:Role::web",
+    },
+    "association": {
+        **custom(
+            "aws:eks/podIdentityAssociation:PodIdentityAssociation", "web", namespace="shop", serviceAccount="web"
+        ),
+        "dependencies": {"roleArn": ["urn:test::aws:iam/role:Role::web"]},
+    },
+    "opening": custom(
+        "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule",
+        "redis",
+        ipProtocol="tcp",
+        fromPort=6379,
+        toPort=6379,
+        cidrIpv4="10.20.0.0/16",
+    ),
+    "parameters": custom(
+        "aws:elasticache/parameterGroup:ParameterGroup",
+        "redis",
+        name="shop-redis",
+        parameters=[
+            {"name": "cluster-enabled", "value": "yes"},
+            {"name": "maxmemory-policy", "value": "noeviction"},
+        ],
+    ),
+    "member": custom(
+        "gcp:bigtable/instanceIamMember:InstanceIamMember",
+        "groups",
+        role="roles/bigtable.user",
+        member="principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/shop/subject/"
+        "system:serviceaccount:shop:web",
+    ),
     "table": custom(
         "aws:dynamodb/table:Table",
         "accounts",
@@ -336,7 +470,7 @@ CLOUD: dict[str, Plain] = {
         ignorePublicAcls=True,
         restrictPublicBuckets=True,
     ),
-    "bucket-policy": about_bucket("BucketPolicy", policy=document(TLS_ONLY)),
+    "bucket-policy": about_bucket("BucketPolicy", policy=document(TLS_ONLY, TLS_12)),
     "bucket-encryption": about_bucket(
         "BucketServerSideEncryptionConfiguration",
         rules=[{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "aws:kms"}}],
@@ -349,10 +483,16 @@ CLOUD: dict[str, Plain] = {
     "bucket-ownership": about_bucket("BucketOwnershipControls", rule={"objectOwnership": "BucketOwnerEnforced"}),
     "grant": custom("aws:iam/rolePolicy:RolePolicy", "whisper", role="whisper", policy=document(GRANT)),
     "access-key": custom("aws:iam/accessKey:AccessKey", "uploads", user="uploads", createDate="2026-01-01T00:00:00Z"),
-    "kms": custom("aws:kms/key:Key", "main", enableKeyRotation=True, tags=TAGS),
+    "kms": custom("aws:kms/key:Key", "main", True, enableKeyRotation=True, deletionWindowInDays=30, tags=TAGS),
     "redis": custom(
         "aws:elasticache/replicationGroup:ReplicationGroup",
         "redis",
+        True,
+        automaticFailoverEnabled=True,
+        multiAzEnabled=True,
+        replicasPerNodeGroup=1,
+        snapshotRetentionLimit=7,
+        parameterGroupName="shop-redis",
         transitEncryptionEnabled=True,
         transitEncryptionMode="required",
         atRestEncryptionEnabled=True,
@@ -372,7 +512,8 @@ CLOUD: dict[str, Plain] = {
 STACKS = {"cluster": CLUSTER, "cloud": CLOUD}
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "pod-image-registry": {"registries": ["docker.io/library", "docker.io/localstack"]},
+    "pod-image-registry": {"registries": ["docker.io/library", "docker.io/localstack", "docker.io/tusproject"]},
+    "rbac-unneeded": {"objects": ["Role/shop/reader", "RoleBinding/shop/reader"]},
     "iam-access-keys": {"users": {"uploads": 90}, "today": "2026-02-01"},
 }
 

@@ -12,6 +12,7 @@ from tests.unit.policies.good import (
     CLUSTER,
     GRANT,
     STACKS,
+    TRUST,
     Plain,
     changed,
     config,
@@ -36,7 +37,17 @@ def ingress(service: str, *, host: str | None = "web.shop.test", port: Any = Non
     backend = {"service": {"name": service, "port": port or {"number": 8080}}}
     rule = {"http": {"paths": [{"path": "/", "backend": backend}]}}
     rules = [rule if host is None else {"host": host, **rule}]
-    return obj("networking.k8s.io/v1", "Ingress", "web", spec={"rules": rules, "tls": [{"hosts": []}], **spec})
+    made = obj("networking.k8s.io/v1", "Ingress", "web", spec={"rules": rules, "tls": [{"hosts": []}], **spec})
+    made["properties"]["metadata"]["annotations"] = {
+        "traefik.ingress.kubernetes.io/router.middlewares": "shop-rate@kubernetescrd, shop-headers@kubernetescrd"
+    }
+    return made
+
+
+def test_a_plain_ingress_needs_a_limit() -> None:
+    bare = ingress("web")
+    del bare["properties"]["metadata"]["annotations"]
+    assert found(CLUSTER, bare) == {"ingress-limits"}
 
 
 @pytest.mark.parametrize(
@@ -45,9 +56,12 @@ def ingress(service: str, *, host: str | None = "web.shop.test", port: Any = Non
         (ingress("web"), set()),
         (ingress("web", tls=[]), {"ingress-tls"}),
         (ingress("web", host="other.test"), {"tls-names"}),
-        (ingress("web", host=None), {"tls-names"}),
-        (ingress("web", port={"name": "admin"}), {"ingress-admin"}),
-        (ingress("web", defaultBackend={"service": {"name": "cache", "port": {"name": "metrics"}}}), {"ingress-admin"}),
+        (ingress("web", host=None), {"tls-names", "ingress-hosts"}),
+        (ingress("web", port={"name": "admin"}), {"ingress-admin", "ingress-backends"}),
+        (
+            ingress("web", defaultBackend={"service": {"name": "cache", "port": {"name": "metrics"}}}),
+            {"ingress-admin", "ingress-backends"},
+        ),
     ],
 )
 def test_plain_ingresses_are_routes_as_well(more: Plain, rules: set[str]) -> None:
@@ -56,19 +70,26 @@ def test_plain_ingresses_are_routes_as_well(more: Plain, rules: set[str]) -> Non
 
 def test_a_route_to_a_service_of_nobody_leads_to_no_emulator() -> None:
     more = obj("traefik.io/v1alpha1", "IngressRouteTCP", "x", spec={"routes": [{"services": [{"name": "gone"}]}]})
-    assert found(CLUSTER, more) == {"ingress-tls"}
+    assert found(CLUSTER, more) == {"ingress-tls", "ingress-kinds"}
 
 
 def test_an_option_named_default_is_everybodys() -> None:
     stack = without(CLUSTER, "route", ("properties", "spec", "tls", "options"))
     assert found(stack) == {"ingress-tls-version"}
-    option = obj("traefik.io/v1alpha1", "TLSOption", "default", "kube-system", spec={"minVersion": "VersionTLS13"})
+    option = obj(
+        "traefik.io/v1alpha1",
+        "TLSOption",
+        "default",
+        "kube-system",
+        spec={"minVersion": "VersionTLS13", "sniStrict": True},
+    )
     assert found(stack, option) == set()
 
 
 def test_without_certificates_of_its_own_a_stack_has_no_names_to_compare() -> None:
     stack = without(CLUSTER, "request", ())
-    assert found(changed(stack, "route", ("properties", "spec", "routes", 0, "match"), "PathPrefix(`/`)")) == set()
+    match = "Host(`web.other.test`) && Method(`GET`) && Path(`/shop`)"
+    assert found(changed(stack, "route", ("properties", "spec", "routes", 0, "match"), match)) == set()
 
 
 def test_a_policy_for_every_pod_is_wide() -> None:
@@ -84,7 +105,7 @@ def test_a_policy_for_nobody_is_an_orphan() -> None:
 def test_a_narrow_network_is_a_peer() -> None:
     narrow = opening("to", 443, {"ipBlock": {"cidr": "203.0.113.0/24"}})
     assert found(changed(CLUSTER, "task-policy", ("properties", "spec", "egress", 1), narrow)) == set()
-    outside = opening("from", 4566, {"ipBlock": {"cidr": "203.0.113.0/24"}})
+    outside = opening("from", 4566, {"ipBlock": {"cidr": "8.8.8.0/24"}})
     assert found(changed(CLUSTER, "cloud-policy", ("properties", "spec", "ingress", 1), outside)) == {
         "emulator-exposed"
     }
@@ -182,10 +203,14 @@ def test_users_of_elasticache_are_as_good_as_a_password() -> None:
 def test_the_provider_gives_tags(value: Any) -> None:
     stack = without(CLOUD, "kms", ("properties", "tags"))
     stack["kms"]["provider"] = "urn:provider"
-    provider = {**custom("pulumi:providers:aws", "aws", defaultTags=value), "urn": "urn:provider"}
+    allowed = '["123456789012"]'
+    provider = custom("pulumi:providers:aws", "aws", defaultTags=value, allowedAccountIds=allowed)
+    provider = {**provider, "urn": "urn:provider"}
     assert found(stack) == {"aws-tags"}
     assert found(stack, provider) == set()
-    assert found(stack, {**provider, "properties": {"defaultTags": "no JSON"}}) == {"aws-tags"}
+    assert found(stack, {**provider, "properties": {"defaultTags": "no JSON", "allowedAccountIds": allowed}}) == {
+        "aws-tags"
+    }
 
 
 def test_an_asymmetric_key_is_not_rotated_by_aws() -> None:
@@ -216,16 +241,24 @@ def test_configuration_of_another_bucket_does_not_count() -> None:
 
 def test_roles_are_read_with_what_is_in_them() -> None:
     tags = {"project": "shop", "stack": "prod"}
-    role = "aws:iam/role:Role"
-    inline = custom(role, "r", inlinePolicies=[{"policy": document({**GRANT, "Action": "*"})}], tags=tags)
-    managed = custom(role, "r", managedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"], tags=tags)
+    role, trust = "aws:iam/role:Role", document(TRUST)
+    inline = custom(
+        role, "r", assumeRolePolicy=trust, inlinePolicies=[{"policy": document({**GRANT, "Action": "*"})}], tags=tags
+    )
+    managed = custom(
+        role, "r", assumeRolePolicy=trust, managedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"], tags=tags
+    )
     attached = custom(
         "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
         "a",
         policyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess",
     )
     narrow = custom(
-        role, "r", inlinePolicies=[{"policy": document(GRANT, {"Effect": "Deny", "Action": "*"})}], tags=tags
+        role,
+        "r",
+        assumeRolePolicy=trust,
+        inlinePolicies=[{"policy": document(GRANT, {"Effect": "Deny", "Action": "*"})}],
+        tags=tags,
     )
     for more in (inline, managed, attached):
         assert found(CLOUD, more) == {"iam-wildcards"}
@@ -254,4 +287,5 @@ def test_the_good_examples_are_of_both_kinds() -> None:
         "random",
         "aws",
         "gcp",
+        "pulumi",
     }

@@ -14,14 +14,15 @@ from policies.config import Config, Exemption
 from policies.report import Report
 from policies.rules import BY_NAME, RULES
 from tests.unit.policies.cases import CASES, Edit
-from tests.unit.policies.good import CLUSTER, changed, config, resources
+from tests.unit.policies.good import CLUSTER, changed, config, obj, resources
 
 POD = ("properties", "spec", "template", "spec")
+KNOWN = {**CLUSTER, "known": obj("core/v1", "Secret", "known")}
 STACK = changed(
-    changed(CLUSTER, "web", (*POD, "hostNetwork"), True),
+    changed(KNOWN, "web", (*POD, "hostNetwork"), True),
     "web",
-    (*POD, "containers", 0, "envFrom"),
-    [{"secretRef": {"name": "s"}}],
+    (*POD, "containers", 0, "env"),
+    [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "known", "key": "k"}}}],
 )
 EXEMPTION = Exemption(rule="pod-read-only-root", resource="Deployment/shop/web", reason="it writes")
 
@@ -48,7 +49,10 @@ def test_the_table_has_rule_resource_problem_and_remedy() -> None:
     assert rule.remedy in line
     assert "advisory" in text
     assert re.search(r"pod-read-only-root +│ Deployment/shop/web +│ it writes", text)
-    assert text.splitlines()[-1].strip() == f"{len(CLUSTER)} resources, 76 rules: 1 mandatory, 1 advisory, 1 exempted"
+    assert (
+        text.splitlines()[-1].strip()
+        == f"{len(STACK)} resources, {len(RULES)} rules: 1 mandatory, 1 advisory, 1 exempted"
+    )
 
 
 def test_names_in_square_brackets_are_no_markup() -> None:

@@ -75,6 +75,67 @@ def test_what_is_no_secret_is_not_found(text: str) -> None:
     assert list(by_form(text)) == []
 
 
+HASH = bytes((i * 37 + 11) % 256 for i in range(32)).hex()
+P256 = (
+    "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEmZ3Vg0qB6sNnVb0Vq0F5mZbAXQ6bT4pOEh"
+    "Q0mL7Kk1cGm7g0W8l1tqH0q6v4Rj7Yw2n9ZtL5sXcUeBfD3aPoIg=="
+)
+CERTIFICATE = base64.b64encode(bytes(random.Random("certificate").randbytes(600))).decode()
+SSH = base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0 " + random.Random("ssh").randbytes(32)).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("GIT_COMMIT", HASH[:40]),
+        ("", HASH[:40]),
+        ("", f"--revision={HASH[:40]}"),
+        ("", f"https://example.org/commit/{HASH[:40]}"),
+        ("INSTALLATION_ID", HASH[:32]),
+        ("", f'{{"deploymentId": "{HASH[:32]}"}}'),
+        ("SERVER_PUBLIC_KEY", base64.b64encode(bytes.fromhex(HASH)).decode()),
+        ("", f"image:\n  sha256: '{HASH}'\n"),
+        ("", f"imageHash: {HASH}\n"),
+        ("", f"image: redis@sha256:{HASH}\n"),
+        ("ca.crt", f"-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n"),
+        ("", f"ca: |\n  -----BEGIN CERTIFICATE-----\n  {CERTIFICATE}\n  -----END CERTIFICATE-----\n"),
+        ("", f"ssh-ed25519 {SSH} somebody@example.org"),
+        ("", SSH),
+        ("", P256),
+        ("", f"verifier: {P256}"),
+        ("", '{"kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}'),
+    ],
+)
+def test_what_everybody_may_know_is_not_found(name: str, text: str) -> None:
+    assert list(by_form(text, name)) == []
+
+
+PRIVATE = base64.b64encode(
+    bytes.fromhex("308187020100301306072a8648ce3d020106082a8648ce3d030107046d306b0201010420") + bytes(range(1, 104))
+).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("SEED", HASH[:40]),
+        ("", f"key: {HASH[:40]}"),
+        ("TOKEN", HASH[:40]),
+        ("VALUE", HASH[:32]),
+        ("VALUE", HASH),
+        ("GRID", HASH),
+        ("publicApiSecret", HASH),
+        ("", f"-----BEGIN CERTIFICATE-----\nAA\n-----END CERTIFICATE-----\nvalue: {HASH}"),
+        ("PUBLIC_KEY", PRIVATE),
+        ("", PRIVATE),
+        ("PUBLIC_KEY", "-----BEGIN PRIVATE KEY-----"),
+        ("", '{"kty": "EC", "x": "a", "d": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"}'),
+    ],
+)
+def test_secrets_do_not_hide_as_what_everybody_may_know(name: str, text: str) -> None:
+    assert list(by_form(text, name))
+
+
 @pytest.mark.parametrize("program", sorted((ROOT / "programs").glob("*.*")), ids=lambda path: path.name)
 def test_programs_have_no_secrets(program: Path) -> None:
     assert list(in_file(program.name, program.read_text())) == []
