@@ -719,7 +719,7 @@ _NOT_KEYS = {
 
 
 _KEY_BLOCKS = (["secrets"], ["certificates", "provided"])
-_LONGEST_SHOWN = 60
+_LONGEST_SHOWN = 40
 
 
 def _is_secret(path: list[str]) -> bool:

@@ -113,6 +113,14 @@ def test_deleting_data_removes_what_a_killed_run_left(brought_up: Checkout) -> N
     assert list(brought_up.build().parent.iterdir()) == []
 
 
+def test_a_namespace_with_the_label_of_another_stack_is_left_alone(brought_up: Checkout, kubectl: Path) -> None:
+    for path in brought_up.build().glob("01-namespace_*"):
+        path.write_text(path.read_text().replace("flatline.dev", "flatline.home"))
+    said = brought_up.run("down", "--delete-data", "--confirm", "dev", "--context", "mine")
+    assert "Namespace flatline is another stack's as well" in said.stderr
+    assert calls(kubectl) == []
+
+
 @pytest.mark.parametrize("labelled", [True, False])
 def test_another_stacks_namespaces_are_never_named(brought_up: Checkout, kubectl: Path, labelled: bool) -> None:
     """Two stacks that were rendered into the same namespaces before that was an error, and before there was a label."""
