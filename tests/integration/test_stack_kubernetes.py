@@ -65,7 +65,13 @@ def test_the_stack_becomes_ready_and_applying_it_again_changes_nothing(
     assert cluster.apply(folder).nothing
 
     assert {phase for phase, _ in claims(cluster).values()} == {"Bound"}
-    assert set(claims(cluster)) == {"database", "groups", "attachments", *(f"data-redis-{n}" for n in range(6))}
+    assert set(claims(cluster)) == {
+        "database",
+        "groups",
+        "attachments",
+        "objects",
+        *(f"data-redis-{n}" for n in range(3)),
+    }
     jobs = cluster.get("jobs", "flatline")
     assert [job["status"]["succeeded"] for job in jobs] == [1]
     assert len(pods(cluster)["redis"]) == 3
@@ -93,7 +99,7 @@ def test_whisper_starts_after_what_it_waits_for(deployed_stack: tuple[Kubernetes
     (pod,) = cluster.get("pods", "flatline", labels=labels("whisper"))
     (wait,) = pod["spec"]["initContainers"]
     targets = [argument for argument in wait["args"] if "://" in argument]
-    assert len(targets) == 3
+    assert len(targets) == 4
     for target in targets:
         host = target.partition("://")[2].rpartition(":")[0]
         service, namespace, _ = host.split(".")
@@ -122,7 +128,7 @@ def test_changes_roll_only_what_they_concern_and_volumes_stay(own_kubernetes: Ku
     after = pods(cluster)
     assert rolled(before, after) == {"redis", "redis-membership"}
     assert before["redis"] < after["redis"], "nodes that were there go on running"
-    assert len(after["redis"]) == 8
+    assert len(after["redis"]) == 4
     assert volumes.items() < claims(cluster).items()
 
     smaller = larger | {"redis": '{"masters": 3}'}

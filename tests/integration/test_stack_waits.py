@@ -17,6 +17,7 @@ SECONDS = 60
 CLUSTER = "redis-cluster://redis.flatline.svc:6379"
 PUBSUB = "redis://redis-pubsub.flatline.svc:6379"
 LOCALSTACK = "tcp://localstack.flatline-emulators.svc:4566"
+OBJECT_STORE = "tcp://object-store.flatline.svc:7070"
 
 
 def told(pod: RenderedPod, event: str) -> set[str]:
@@ -31,7 +32,8 @@ def test_whisper_waits_for_servers_that_come_one_by_one(tmp_path: Path, worker_n
     with made as pods:
         whisper = pods.pod("whisper").start("wait")
         wait = whisper.containers["wait"]
-        wait_until(lambda: told(whisper, "waiting") == {CLUSTER, PUBSUB, LOCALSTACK}, SECONDS, "nothing is there")
+        everything = {CLUSTER, PUBSUB, LOCALSTACK, OBJECT_STORE}
+        wait_until(lambda: told(whisper, "waiting") == everything, SECONDS, "nothing is there")
 
         with skip_if_missing():
             localstack = pods.pod("localstack").start()
@@ -40,15 +42,17 @@ def test_whisper_waits_for_servers_that_come_one_by_one(tmp_path: Path, worker_n
         wait_until(lambda: told(whisper, "ready") == {PUBSUB, LOCALSTACK}, SECONDS, "two are there")
         localstack.kill()
 
-        for ordinal in range(6):
+        with skip_if_missing():
+            pods.pod("object-store").start()
+        for ordinal in range(3):
             pods.pod("redis", name=f"redis-{ordinal}").start()
         time.sleep(3)
-        assert told(whisper, "ready") == {PUBSUB, LOCALSTACK}, "nodes that answer are no cluster"
+        assert told(whisper, "ready") == everything - {CLUSTER}, "nodes that answer are no cluster"
         assert wait.running()
 
         pods.pod("redis-membership").start()
         assert wait.wait(SECONDS) == 0
-        assert told(whisper, "ready") == {CLUSTER, PUBSUB, LOCALSTACK}
+        assert told(whisper, "ready") == everything
         password = pods.stack.file("redis", "/etc/flatline/redis-password")
         assert password not in wait.text()
 
