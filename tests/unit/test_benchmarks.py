@@ -103,7 +103,7 @@ def test_json_has_the_machine_and_all_measurements(
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert set(told) == {"machine", "ratios", "growth", "missing"}
     assert set(told["machine"]) == {"cores", "architecture", "python", "load"}
-    assert [ratio["ratio"]["median"] for ratio in told["ratios"]] == [3.0, 3.0, 3.0]
+    assert [ratio["ratio"]["median"] for ratio in told["ratios"]] == [3.0] * 4
     assert [row["stacks"] for row in told["growth"]] == [1]
     assert told["missing"] == []
 
@@ -161,6 +161,7 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, *, cluster: list[Ratio] | str, do
     monkeypatch.setattr("benchmarks.engine.prepare", lambda: None)
     monkeypatch.setattr("benchmarks.engine.measure", lambda rounds: [RATIO])
     monkeypatch.setattr("benchmarks.rendering.measure", lambda rounds: [RATIO])
+    monkeypatch.setattr("benchmarks.policies.measure", lambda rounds: [RATIO])
     monkeypatch.setattr("benchmarks.recording.measure", lambda runs: Growth(((Step(3.0, 100.0),),)))
     monkeypatch.setattr(command, "DOCUMENT", document)
 

@@ -363,7 +363,7 @@ class TestTwoSets:
         copy.parent.mkdir(parents=True)
         copy.write_text(file.read_text())
         copy.chmod(0o600)
-        checkout.succeed("render")
+        checkout.succeed("up", "--engine", "none", "--start-over", "dev")
         stack.state().write_bytes(checkout.state().read_bytes())
         before = everything(stack)
         for words in (("up", *ON_MINE), ("up", "--engine", "none")):
