@@ -1,6 +1,5 @@
 """When the certificates of a stack expire: what clients pin, and what Traefik serves."""
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -36,19 +35,15 @@ class Certificate:
 
 
 def certificates(loaded: Loaded, outputs: Mapping[str, Any]) -> list[Certificate]:
-    """The served certificate, where it can be read on this machine, then the authorities of the stack's outputs."""
+    """The served certificate, then the authorities: all of them from the stack's outputs."""
     brought = loaded.settings.certificates.provided is not None
     found = []
-    chain = _served(loaded)
-    if chain is not None:
-        leaf = x509.load_pem_x509_certificates(chain)[0]
+    for leaf in _of(outputs, "servedCertificate")[:1]:
         renewal = "bring the next one" if brought else "raise flatline:certificates.leaf.epoch by one and run up"
         found.append(Certificate(f"served for {_name(leaf)}", leaf.not_valid_after_utc, renewal))
     renewal = "bring the next one" if brought else "raise flatline:certificates.authority.epoch (docs/operations.md)"
-    pinned = str(outputs.get("caCertificates", ""))
-    authorities = x509.load_pem_x509_certificates(pinned.encode()) if pinned else []
-    found += [Certificate(f"authority {_name(each)}", each.not_valid_after_utc, renewal) for each in authorities]
-    return found
+    authorities = _of(outputs, "caCertificates")
+    return found + [Certificate(f"authority {_name(each)}", each.not_valid_after_utc, renewal) for each in authorities]
 
 
 def warn(loaded: Loaded, terminal: Terminal, outputs: Mapping[str, Any] | None = None) -> None:
@@ -61,16 +56,10 @@ def warn(loaded: Loaded, terminal: Terminal, outputs: Mapping[str, Any] | None =
             terminal.warn(f"The certificate {warning}")
 
 
-def _served(loaded: Loaded) -> bytes | None:
-    """The chain that Traefik serves, from the rendered Secret or from the configuration."""
-    for each in objects.of_kind(objects.read(loaded.stack.build), "Secret"):
-        if each.content.get("type") == "kubernetes.io/tls":
-            plain: Mapping[str, str] = each.content.get("stringData", {})
-            if "tls.crt" in plain:
-                return plain["tls.crt"].encode()
-            return base64.b64decode(each.content["data"]["tls.crt"])
-    brought = loaded.settings.certificates.provided
-    return brought.certificate.encode() if brought else None
+def _of(outputs: Mapping[str, Any], name: str) -> list[x509.Certificate]:
+    """The certificates of one output; none where an earlier release did not export it."""
+    pem = str(outputs.get(name, ""))
+    return x509.load_pem_x509_certificates(pem.encode()) if pem else []
 
 
 def _name(certificate: x509.Certificate) -> str:

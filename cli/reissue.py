@@ -20,8 +20,10 @@ _MEANINGS = {
     "noisePublicKey": "clients that are not built again cannot open the noise tunnel",
     "urls": "clients connect to the old names until they are built again",
 }
-_NOT_PINS = frozenset({"lostOnRestart", "caCertificatesDer"})
-"""Outputs that are no pins, or the same as another one in another form."""
+NOT_PINS = frozenset({"lostOnRestart", "servedCertificate"})
+"""Outputs that no client is built with: one of earlier releases, and the certificate chain that is served."""
+_SAME = "caCertificatesDer"
+"""The pin `caCertificates` in another form."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def between(
         return Reissue({}, (), None, older=False)
     pins = {
         name: _meaning(name, before[name], after[name])
-        for name in sorted(before.keys() & after.keys() - _NOT_PINS)
+        for name in sorted(before.keys() & after.keys() - NOT_PINS - {_SAME})
         if before[name] != after[name]
     }
     hosts: tuple[tuple[str, str], ...] = ()

@@ -37,6 +37,8 @@ class Certificates(Component):
 
     The authority knows nothing of the domain: another domain is another leaf under the same pin.
 
+    `served` is the chain that Traefik serves, as a PEM text: leaf first.
+
     It is whole once `served_from` has said where the certificate is served.
     """
 
@@ -61,6 +63,7 @@ class Certificates(Component):
             self.pins = pulumi.Output.concat(
                 *(authorities[epoch][1].cert_pem for epoch in range(args.signing_epoch, args.authority_epoch + 1))
             )
+        self.served = pulumi.Output.from_input(self._certificate)
         self.digests: pulumi.Output[dict[str, str]] = pulumi.Output.all(**made).apply(
             lambda texts: {name: installation.digest(text) for name, text in texts.items()}
         )

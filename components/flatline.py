@@ -188,12 +188,13 @@ class Flatline(Component):
             self.child,
         )
         self.pins: Pins = pins(settings.domain, certificates.pins, secrets)
+        self._served = certificates.served
         self.register_outputs({})
 
     @property
     def outputs(self) -> dict[str, pulumi.Input[object]]:
-        """Stack outputs: what clients pin, and where they go."""
-        return {**self.pins}
+        """Stack outputs: what clients pin, where they go, and the public certificate chain that `status` reads."""
+        return {**self.pins, "servedCertificate": self._served}
 
     def _traefik(self, settings: Settings) -> tuple[pulumi.Resource, ...]:
         """Traefik, for a cluster that has none."""

@@ -2,12 +2,9 @@
 
 from argparse import Namespace
 
-from cli import continuity, stacks
+from cli import continuity, reissue, stacks
 from cli.commands import outputs
 from cli.terminal import Terminal
-
-FOR_OPERATORS = frozenset({"lostOnRestart"})
-"""Outputs of earlier releases that say nothing to a client."""
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
@@ -15,6 +12,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     loaded = stacks.read(arguments.stack)
     continuity.check(loaded)
     everything = outputs.of(loaded)
-    pins = {name: value for name, value in everything.items() if name not in FOR_OPERATORS}
+    pins = {name: value for name, value in everything.items() if name not in reissue.NOT_PINS}
     outputs.show(pins, arguments.format, terminal)
     return 0

@@ -1,6 +1,7 @@
 """`up` and its companions with the Pulumi CLI, played by a stand-in: what it is told, and what it must not do."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 
 from cli.rollout import PATIENCE_LOOKS
 from tests.unit.cli import pulumi_cli
+from tests.unit.cli.certificates import certificate
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
 
@@ -171,6 +173,16 @@ def test_outputs_and_pins_come_from_the_engine_without_secrets(checkout: Checkou
     assert "lostOnRestart" not in json.loads(checkout.succeed("pins", "--format", "json"))
     reading = [call for call in calls(engine) if call["arguments"][:2] == ["stack", "output"]]
     assert reading[-1]["kubeconfig"] == ""
+
+
+def test_the_end_of_a_certificate_that_pulumi_keeps_is_said(checkout: Checkout, engine: Path) -> None:
+    """Nothing of such a stack is rendered on this machine."""
+    served = json.dumps({"servedCertificate": certificate(timedelta(days=29))})
+    result = checkout.run("up", *ON_MINE, FAKE_OUTPUTS=served)
+    assert "expires in 28 days: raise flatline:certificates.leaf.epoch" in " ".join(result.stderr.split())
+    assert not checkout.build().exists()
+    assert "expires in 28 days" in checkout.run("status", FAKE_OUTPUTS=served).stdout
+    assert "servedCertificate" not in checkout.run("pins", "--format", "json", FAKE_OUTPUTS=served).stdout
 
 
 def test_preview_is_the_engine_s(checkout: Checkout, engine: Path) -> None:

@@ -5,16 +5,14 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.unit.cli.certificates import certificate
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
 
@@ -42,10 +40,9 @@ def test_certificates_epochs_and_images(brought_up: Checkout) -> None:
     [(400, 0, ""), (29, 0, "expires in 28 days"), (-1, 1, "has expired")],
 )
 def test_a_certificate_that_ends(brought_up: Checkout, days: int, status: int, expected: str) -> None:
-    secret = next(brought_up.build().glob("*-secret_*_certificate-*"))
-    content = yaml.safe_load(secret.read_text())
-    content["stringData"]["tls.crt"] = certificate(timedelta(days=days))
-    secret.write_text(yaml.safe_dump(content))
+    outputs = brought_up.build() / "stack-outputs.json"
+    content = {**json.loads(outputs.read_text()), "servedCertificate": certificate(timedelta(days=days))}
+    outputs.write_text(json.dumps(content))
     result = brought_up.run("status")
     assert result.returncode == status, result.stderr
     assert expected in result.stdout
@@ -59,24 +56,6 @@ def test_a_certificate_that_ends_soon_is_said_by_what_people_run(whole: Checkout
         assert "flatline.internal expires in 19 days: raise" in " ".join(f"{result.stdout}{result.stderr}".split()), (
             command
         )
-
-
-def certificate(left: timedelta) -> str:
-    """A self-signed certificate that ends so much from now."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "test")])
-    end = datetime.now(UTC) + left
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(end - timedelta(days=500))
-        .not_valid_after(end)
-        .sign(key, hashes.SHA256())
-    )
-    return made.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def test_readiness_of_a_named_cluster(brought_up: Checkout, clusters: Clusters) -> None:
@@ -225,7 +204,7 @@ def test_outputs_are_those_of_the_last_run(brought_up: Checkout) -> None:
     written = json.loads((brought_up.build() / "stack-outputs.json").read_text())
     assert json.loads(brought_up.succeed("outputs", "--format", "json")) == written
     pins = json.loads(brought_up.succeed("pins", "--format", "json"))
-    assert pins == written
+    assert {**pins, "servedCertificate": written["servedCertificate"]} == written
     earlier = {**written, "lostOnRestart": ["pictures"]}
     (brought_up.build() / "stack-outputs.json").write_text(json.dumps(earlier))
     assert json.loads(brought_up.succeed("pins", "--format", "json")) == pins, "of a stack of an earlier release"

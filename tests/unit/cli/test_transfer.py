@@ -365,6 +365,8 @@ class TestTwoSets:
         copy.chmod(0o600)
         checkout.succeed("up", "--engine", "none", "--start-over", "dev")
         stack.state().write_bytes(checkout.state().read_bytes())
+        shutil.rmtree(stack.build())
+        shutil.copytree(checkout.build(), stack.build())
         before = everything(stack)
         for words in (("up", *ON_MINE), ("up", "--engine", "none")):
             said = stack.fail(*words)
@@ -372,6 +374,7 @@ class TestTwoSets:
             assert "mv state/dev.json state/dev.json.other" in said
             assert everything(stack) == before
         stack.state().rename(stack.root / "state" / "dev.json.other")
+        shutil.rmtree(stack.build())
         stack.succeed("up", *ON_MINE)
 
 
