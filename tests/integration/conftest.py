@@ -10,7 +10,8 @@ import pytest
 
 from tests.integration.deployed import deploy, rendered
 from tests.lab.fetch import skip_if_missing
-from tests.lab.kubernetes import Changes, Kubernetes
+from tests.lab.kubernetes import Kubernetes
+from tests.lab.kubernetes_client import Changes
 from tests.lab.namespace import require_private_namespace
 from tests.lab.otel import Collector
 from tests.lab.traefik import Traefik

@@ -11,7 +11,8 @@ from render.recorder import Recording, record
 from render.values import SeededValues
 from tests.graph.stack import PROJECT, Stack, configuration, program
 from tests.lab.echo import Echo
-from tests.lab.kubernetes import Changes, Kubernetes, Source
+from tests.lab.kubernetes import Kubernetes
+from tests.lab.kubernetes_client import Changes, Source
 
 Object = dict[str, Any]
 

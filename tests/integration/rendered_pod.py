@@ -2,17 +2,16 @@
 
 Nothing of the pod templates is rewritten. Each pod has its own network namespace with its own address, each container
 a file system of its own in which the rendered paths exist (tests.lab.sandbox), and `/etc/hosts` has the names that the
-rendered Services and StatefulSets give to the pods that run. Only images are replaced, by what IMAGES names.
+rendered Services and StatefulSets give to the pods that run. Only images are replaced, by what tests.lab.images names.
 """
 
 import os
-import shutil
 import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -20,94 +19,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.graph.stack import Object, Pod, Stack
-from tests.lab.bigtable import emulator_binary
-from tests.lab.fetch import Missing
-from tests.lab.localstack import runtime
-from tests.lab.node import HOME
+from tests.lab.images import IMAGES
 from tests.lab.process import EndedError, listening, wait_until
-from tests.lab.redis import redis_binaries
-from tests.lab.sandbox import Bind, Contained, Image, PodNetwork, Running, require_sandbox
-from tests.lab.tus import tusd_binary
-from tests.lab.versitygw import versitygw_binary
+from tests.lab.sandbox import Bind, Contained, PodNetwork, Running, require_sandbox
 
 FIRST_BLOCK = 12  # 10.244.<block>.0/24 to <block + 3>: the clusters of tests.integration.conftest use others
 BLOCKS_PER_WORKER = 16
-
-
-def node_image() -> Image:
-    """Node.js."""
-    return Image(programs={"node": ("/image/node/bin/node",)}, folders={"/image/node": HOME})
-
-
-def redis_image() -> Image:
-    """Redis 8 of Debian 13 with its libraries."""
-    names = ("redis-server", "redis-cli")
-    return Image(
-        programs={name: (f"/image/redis/{name}",) for name in names},
-        folders={"/image/redis": redis_binaries().server.parent},
-    )
-
-
-def localstack_image() -> Image:
-    """LocalStack, at the places that it has in its image; its own Python is the one on the PATH."""
-    if not shutil.which("curl"):
-        raise Missing("needs curl, which is in LocalStack's image and asked by its probes")
-    python = "/image/localstack/python/usr/bin/python3"
-    return Image(
-        programs={"python3": (python,)},
-        folders={"/image/localstack": runtime()},
-        links={"/usr/lib/localstack": "/image/localstack/libs"},
-        environment={
-            "FILESYSTEM_ROOT": "/",
-            "OVERRIDE_IN_DOCKER": "0",
-            "PYTHONPATH": "/image/localstack/site",
-            "TMPDIR": "/tmp",
-        },
-        entrypoint=(python, "/image/localstack/site/bin/localstack-supervisor"),
-    )
-
-
-WITHOUT_DIR = """\
-for part; do
-  shift
-  [ "$before" = -dir ] || [ "$part" = -dir ] || set -- "$@" "$part"
-  before=$part
-done
-exec "$0" "$@"
-"""
-
-
-def bigtable_image() -> Image:
-    """Google's emulator, which keeps its tables in memory: of cbtemulator's flags it lacks -dir."""
-    binary = emulator_binary()
-    return Image(
-        programs={"cbtemulator": ("sh", "-c", WITHOUT_DIR, f"/image/bigtable/{binary.name}")},
-        folders={"/image/bigtable": binary.parent},
-    )
-
-
-def tusd_image() -> Image:
-    """tusd, at the version that is rendered."""
-    return Image(programs={"tusd": ("/image/tusd/tusd",)}, folders={"/image/tusd": tusd_binary().parent})
-
-
-def versitygw_image() -> Image:
-    """versitygw of the release that the stack deploys."""
-    return Image(
-        programs={"versitygw": ("/image/versitygw/versitygw",)},
-        folders={"/image/versitygw": versitygw_binary().parent},
-    )
-
-
-IMAGES: Mapping[str, Callable[[], Image]] = {
-    "docker.io/library/node": node_image,
-    "docker.io/library/redis": redis_image,
-    "docker.io/localstack/localstack": localstack_image,
-    "docker.io/fullstorydev/cbtemulator": bigtable_image,
-    "ghcr.io/tus/tusd": tusd_image,
-    "ghcr.io/versity/versitygw": versitygw_image,
-}
-"""What runs in place of each image, whatever its version; images without a stand-in can't be run."""
 
 
 class Names:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.lab.kubernetes import HOST_PATHS, KubectlError, Kubernetes, NotReadyError
+from tests.lab.kubernetes import HOST_PATHS, Kubernetes
+from tests.lab.kubernetes_client import KubectlError, NotReadyError
 from tests.lab.kubernetes_ready import JobFailedError
 from tests.lab.process import wait_until
 

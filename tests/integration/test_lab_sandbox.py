@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.rendered_pod import node_image
 from tests.lab.fetch import skip_if_missing
+from tests.lab.images import node_image
 from tests.lab.process import listening, wait_until
 from tests.lab.sandbox import Bind, Contained, PodNetwork, Running, require_sandbox
 

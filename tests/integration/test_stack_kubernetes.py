@@ -11,7 +11,8 @@ from render.recorder import record
 from render.values import SeededValues
 from tests.graph.stack import PROJECT, configuration, program
 from tests.integration.deployed import NAMESPACES, Object, deploy, labels, rendered
-from tests.lab.kubernetes import Changes, KubectlError, Kubernetes
+from tests.lab.kubernetes import Kubernetes
+from tests.lab.kubernetes_client import Changes, KubectlError
 from tests.lab.process import wait_until
 
 pytestmark = pytest.mark.integration

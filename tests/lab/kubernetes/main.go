@@ -1,8 +1,9 @@
-// The Kubernetes test server: etcd and the real control plane in one executable, with kwok playing the nodes.
+// The Kubernetes test servers in one executable: etcd, the control plane, what runs on a node (kubelet, kube-proxy), and
+// kwok, which plays nodes.
 //
 // The first argument names the program, the rest are that program's own flags:
 //
-//	kubernetes etcd|kube-apiserver|kube-controller-manager|kube-scheduler|kwok [flags]
+//	kubernetes etcd|kube-apiserver|kube-controller-manager|kube-proxy|kube-scheduler|kubelet|kwok [flags]
 package main
 
 import (
@@ -19,7 +20,9 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 	kwokconfig "sigs.k8s.io/kwok/pkg/config"
 	kwok "sigs.k8s.io/kwok/pkg/kwok/cmd"
 	kwoklog "sigs.k8s.io/kwok/pkg/log"
@@ -34,7 +37,9 @@ var programs = map[string]func() int{
 	"etcd":                    runEtcd,
 	"kube-apiserver":          command(apiserver.NewAPIServerCommand),
 	"kube-controller-manager": command(controllers.NewControllerManagerCommand),
+	"kube-proxy":              command(proxy.NewProxyCommand),
 	"kube-scheduler":          command(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
+	"kubelet":                 command(kubelet.NewKubeletCommand),
 	"kwok":                    runKwok,
 }
 

