@@ -79,7 +79,7 @@ def check_random(secret: Secret, value: str) -> None:
     data = decode(value, encoding)
     if is_predictable(data) or is_predictable(value.encode(), share=0.5):
         raise ValueError(
-            f"{secret.name}: value is not random (it repeats itself, or counts); "
+            f"{secret.name}: value is not random (it repeats itself, counts, or reads like a text); "
             f"write {encoding} of {len(data)} bytes from a random generator, such as openssl rand"
         )
 
@@ -88,13 +88,15 @@ def is_predictable(data: bytes, share: float = 0.25) -> bool:
     """Whether bytes obviously come from no random generator.
 
     That is so where one step from a byte to the next (none, when it repeats itself; one, when it counts) makes up
-    more than `share` of all steps, where a shorter text is repeated, or where few different bytes occur. Sixteen
-    random bytes look so less than once in a million times, longer ones never.
+    more than `share` of all steps, where a shorter text is repeated, where few different bytes occur, or where all are
+    letters, spaces and punctuation. Sixteen random bytes look so less than once in a million times, longer ones never.
     """
     steps = Counter((b - a) % 256 for a, b in pairwise(data))
     if steps and steps.most_common(1)[0][1] > share * steps.total() + 1:
         return True
-    if data in (data + data)[1:-1]:
+    if any(data[length:] == data[:-length] for length in range(1, len(data) // 2 + 1)):
+        return True
+    if share < 0.5 and all(0x20 <= byte < 0x7F and not 0x30 <= byte <= 0x39 for byte in data):
         return True
     return share < 0.5 and len(set(data)) < min(len(data), 128) / 2
 

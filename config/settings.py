@@ -594,6 +594,8 @@ class Settings(Strict):
             self.ingress.namespace: "ingress.namespace, where Traefik is",
             self.cluster_dns.namespace: "clusterDns.namespace, where the cluster's DNS is",
         }
+        if isinstance(self.registration, ExternalRegistration):
+            taken[self.registration.namespace] = "registration.namespace, where your registration service is"
         for name in (self.namespace, self.emulator_namespace):
             if name in taken:
                 raise ValueError(f"namespace: {name} is {taken[name]}; write one that nothing else is in")
@@ -631,13 +633,13 @@ def load(config: Mapping[str, str]) -> Settings:
     for key, text in config.items():
         namespace, _, name = key.partition(":")
         if namespace == PROJECT and "." in name:
-            problems.append(f"{key}: {_as_blocks(name)}")
+            problems.append(f"{PROJECT}:{_path_shown(name.split('.'))}: {_as_blocks(name)}")
         elif namespace == PROJECT:
             raw[name] = text if name in known and known[name].annotation is str else _decode(text)
         elif namespace in PROVIDER_NAMESPACES:
             problems.append(f"{key}: nothing reads it; {_INSTEAD.get(key, 'remove it')}")
         elif namespace != ENGINE_NAMESPACE:
-            problems.append(f"{key}: namespace is unknown; write {PROJECT}:{name}")
+            problems.append(f"{_hidden(key) or key}: namespace is unknown; write {PROJECT}:{_hidden(name) or name}")
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
@@ -649,7 +651,7 @@ def load(config: Mapping[str, str]) -> Settings:
 
 def _as_blocks(name: str) -> str:
     """How a key with dots, as the documents write it, is written in a stack's file."""
-    first, *inner = name.split(".")
+    first, *inner = _path_shown(name.split(".")).split(".")
     blocks = "".join(f"{{{part}: " for part in inner) + "<value>" + "}" * len(inner)
     return f"the file has blocks where the documents have dots; write {PROJECT}:{first}: {blocks}"
 
@@ -689,7 +691,7 @@ def _problems(error: ValidationError) -> list[str]:
     lines: dict[str, str] = {}
     for entry in error.errors(include_url=False, include_input=True):
         path = [str(part) for part in entry["loc"] if part not in _NOT_KEYS]
-        key = f"{PROJECT}:{'.'.join(path)}" if path else PROJECT
+        key = f"{PROJECT}:{_path_shown(path)}" if path else PROJECT
         kind, context = entry["type"], entry.get("ctx", {})
         if kind in {"union_tag_invalid", "union_tag_not_found"}:
             key = f"{key}.kind"
@@ -700,10 +702,11 @@ def _problems(error: ValidationError) -> list[str]:
             text = f"is no known key;{_suggest(path[-1], names)}"
         elif kind == "value_error":
             shown = f"{_shown(entry['input'])} " if isinstance(entry["input"], str) and not _is_secret(path) else ""
-            text = f"{shown}{context['error']}"
+            text = f"{shown}{_RUN.sub(lambda run: _hidden(run[0]) or run[0], str(context['error']))}"
         else:
             given = "of the wrong type" if _is_secret(path) else _shown(entry["input"])
-            text = _REMEDIES.get(kind, "is {given}; " + entry["msg"]).format(given=given, **context)
+            shown = {name: _hidden(value) or value for name, value in context.items() if isinstance(value, str)}
+            text = _REMEDIES.get(kind, "is {given}; " + entry["msg"]).format(given=given, **{**context, **shown})
         plain = text.startswith(("is ", "has ", "names "))
         if not any(key.startswith(f"{other}.") and "no known key" in lines[other] for other in lines):
             lines.setdefault(key, f"{key}{' ' if plain else ': '}{text}")
@@ -720,6 +723,8 @@ _NOT_KEYS = {
 
 _KEY_BLOCKS = (["secrets"], ["certificates", "provided"])
 _LONGEST_SHOWN = 40
+_RUN = re.compile(r"[A-Za-z0-9+/=_]{16,}")
+"""What the shortest secret is as base64 or hexadecimal text; one without a digit is a word."""
 
 
 def _is_secret(path: list[str]) -> bool:
@@ -728,16 +733,26 @@ def _is_secret(path: list[str]) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message. A text that may be a key, because it is long or has several lines, is only described."""
+    """A value in a message. A text that may be a key is only described."""
     if isinstance(value, str):
-        line = value.strip()
-        if "PRIVATE KEY" in line:
-            return "a private key (not shown)"
-        if "\n" in line or len(line) > _LONGEST_SHOWN:
-            return f"a text of {len(line)} characters"
-        return f'"{value}"'
+        return _hidden(value) or f'"{value}"'
     names = {dict: "a block", list: "a list", type(None): "nothing", bool: str(value).lower()}
     return names.get(type(value)) or str(value)
+
+
+def _hidden(text: str) -> str | None:
+    """The description of a text that may be a key, because it is long, has several lines or looks random."""
+    line = text.strip()
+    if "PRIVATE KEY" in line:
+        return "a private key (not shown)"
+    random = any(re.search("[0-9+=]", run) for run in _RUN.findall(line))
+    return f"a text of {len(line)} characters" if random or "\n" in line or len(line) > _LONGEST_SHOWN else None
+
+
+def _path_shown(path: list[str]) -> str:
+    """A key in a message. A part that is no known key may be a value that was pasted in the place of one."""
+    hidden = (None if part in _siblings(path[: at + 1]) else _hidden(part) for at, part in enumerate(path))
+    return ".".join(f"<{instead}>" if instead else part for part, instead in zip(path, hidden, strict=True))
 
 
 def _siblings(path: list[str]) -> list[str]:

@@ -388,7 +388,7 @@ def _crypter(document: _Document, entries: Iterable[_Entry], passphrase: Callabl
         return None
     provider = document.top.get("secretsprovider")
     if provider not in (None, "passphrase"):
-        raise document.error("secretsprovider", f"secrets under {provider} need the Pulumi CLI; use a passphrase")
+        raise document.error("secretsprovider", "its secrets need the Pulumi CLI; use a passphrase")
     salt = document.top.get("encryptionsalt")
     if not isinstance(salt, str):
         raise StackFileError(f"{document.path.name}: has encrypted values but no encryptionsalt to decrypt them with")

@@ -5,6 +5,7 @@ import pytest
 from cli.ownership import Place, namespace_for
 from tests.unit.cli.checkout import Checkout
 
+SMS = {"kind": "external", "service": "sms", "podLabels": {"app": "sms"}}
 NEW = ("stack", "new", "home", "--domain", "chat.example.org")
 
 
@@ -57,6 +58,7 @@ def test_a_stack_whose_namespace_is_taken_is_not_made(checkout: Checkout) -> Non
         ({"namespace": "traefik", "ingress": {"namespace": "traefik"}}, "ingress.namespace"),
         ({"namespace": "edge", "ingress": {"namespace": "edge-emulators"}}, "ingress.namespace"),
         ({"namespace": "dns", "clusterDns": {"namespace": "dns"}}, "clusterDns.namespace"),
+        ({"namespace": "sms", "registration": {**SMS, "namespace": "sms"}}, "registration.namespace"),
         ({"namespace": "kube-system"}, "belongs to the cluster"),
         ({"namespace": "default"}, "belongs to the cluster"),
     ],

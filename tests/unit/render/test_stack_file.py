@@ -158,7 +158,7 @@ class TestSecrets:
             read(stack(tmp_path, content), lambda: "pass")
 
     def test_of_another_provider(self, tmp_path: Path) -> None:
-        with pytest.raises(StackFileError, match=r"secretsprovider: secrets under awskms://x need the Pulumi CLI"):
+        with pytest.raises(StackFileError, match="secretsprovider: its secrets need the Pulumi CLI"):
             read(stack(tmp_path, f"secretsprovider: awskms://x\n{self.content()}"), lambda: "pass")
 
     def test_failure_to_get_the_passphrase_passes_through(self, tmp_path: Path) -> None:
