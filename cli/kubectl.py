@@ -40,6 +40,11 @@ def read(context: str, *words: str) -> Any:
     return json.loads(_answer(context, *words, "--output", "json"))
 
 
+def say(context: str, *words: str) -> str:
+    """What kubectl prints, as of `logs` or `exec`. Raises Failure with kubectl's own words."""
+    return _answer(context, *words)
+
+
 def check_credentials(context: str) -> None:
     """Raises Failure if the cluster does not take what kubeconfig has for a context. Only kubectl can tell."""
     if is_installed():
@@ -63,7 +68,7 @@ def is_installed() -> bool:
 
 
 def _answer(context: str, *words: str) -> str:
-    words = (*command(context, *words, "--request-timeout", "10s"),)
+    words = (*command(context, "--request-timeout", "10s", *words),)
     answer = subprocess.run([_program(), *words[1:]], check=False, capture_output=True, text=True)
     if answer.returncode != 0:
         said = answer.stderr.strip().splitlines()

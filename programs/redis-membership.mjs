@@ -4,9 +4,13 @@
 // to be done next, and does it. It keeps no state: what it knows is what the nodes answer. The rules, in order:
 //
 //   introduce     a node that has another address than its peers know, or that is new and empty, is introduced
+//   strangers     a node that lost its nodes.conf and still has its keys is alone and claims the slots of these keys. It
+//                 gets back the slots of the identity that its host name had, unless a replica has more keys; its keys
+//                 of slots that others serve by now are an older copy, which it drops
 //   lost          a host name that answers with a new identity has lost its volume: a replica of the old identity is
 //                 made to take over; without any replica the old identity is forgotten, and its slots become free
 //   forget        the identity of a pod that is gone for good is forgotten
+//   open          a node with a new identity may be replicated, as soon as no replica follows its old one
 //   follow        a replica that follows an old address of its master is pointed to the new one
 //   open slots    an interrupted move of a slot is finished
 //   masters       surplus masters hand over to a replica that stays; missing masters are made of empty nodes or of
@@ -15,16 +19,17 @@
 //   free slots    slots that no node holds are given to the masters (this also creates the cluster)
 //   balance       slots move, with their keys, until every master holds the same number and leaving nodes hold none
 //
-// Nothing here deletes data: a node is reset only when it is empty, or is a replica whose master has another one in step
-// (or shall have none); a node that holds keys and belongs to no cluster is left alone. What needs a person is said in
-// the log as {"event":"waiting",...}.
+// Nothing here deletes the only copy of something: a node is reset only when it is empty, when it is a replica whose
+// master has another one in step (or shall have none), or when another node serves all that it has. What needs a person
+// is said in the log as {"event":"waiting",...}, and by GET /served; the other nodes are healed meanwhile.
 //
 // Environment, all of it needed:
 //   POD_IP                      where HTTP is served
 //   HTTP_PORT                   GET /livez   200 while the loop turns
 //                                   /readyz  200 when no node beyond the wanted number holds slots: the StatefulSet
 //                                            may shrink to REDIS_MASTERS * (1 + REDIS_REPLICAS_PER_MASTER)
-//                                   /served  200 when all slots are served
+//                                   /served  200 when all slots are served and no node with keys is outside; else
+//                                           503, and what is waited for
 //   REDIS_STATEFUL_SET          the pods are <this>-<ordinal>
 //   REDIS_PEER_DOMAIN           and their host names <pod>.<this>
 //   REDIS_PORT                  of every node; the cluster bus has this one + 10000
@@ -45,11 +50,13 @@ const COMMAND_MS = 20000; // for one command; MIGRATE itself gives up after MIGR
 const MIGRATE_MS = 10000;
 const PAUSE_MS = 1000; // between two rounds
 const ELECTION_MS = 10000; // for the masters to elect a replica, before it takes over without their votes
+const HEIRS_MS = 15000; // for the replicas of a node that lost its identity to answer
 const HANDSHAKE_MS = 3000; // for nodes to know each other after they were introduced
 const BANNED_MS = 65000; // for which nodes refuse an identity that they were told to forget: a minute, and some more
 const SLOTS_A_ROUND = 4096; // moved before the world is looked at again
 const SLOTS_AT_ONCE = 32; // in the state `migrating`, in which commands with several keys may get TRYAGAIN
 const KEYS_AT_ONCE = 64;
+const OPEN = ['ACL', 'SETUSER', 'default', '+psync', '+sync'];
 const CLIENT = 'flatline-membership';
 
 const log = (event, fields = {}) => process.stdout.write(`${JSON.stringify({ event, ...fields })}\n`);
@@ -158,12 +165,12 @@ class Connection {
 // ---- looking ----------------------------------------------------------------------------------------------------
 
 /** One entry per line of CLUSTER NODES:
- * {id, address, host, flags, master, ranges: [[from, to]...], open: [{slot, to|from: id}...]}. */
+ * {id, address, host, flags, master, epoch, ranges: [[from, to]...], open: [{slot, to|from: id}...]}. */
 export function parseNodes(text) {
   return text.split('\n').filter((line) => line.trim()).map((line) => {
-    const [id, endpoint, flags, master, , , , , ...slots] = line.trim().split(' ');
+    const [id, endpoint, flags, master, , , epoch, , ...slots] = line.trim().split(' ');
     const [address, host = ''] = endpoint.split(',');
-    const entry = { id, address: address.slice(0, address.lastIndexOf(':')), host, flags: flags.split(','), master: master === '-' ? null : master, ranges: [], open: [] };
+    const entry = { id, address: address.slice(0, address.lastIndexOf(':')), host, flags: flags.split(','), master: master === '-' ? null : master, epoch: Number(epoch), ranges: [], open: [] };
     for (const item of slots) {
       const moving = /^\[(\d+)-([<>])-([0-9a-f]+)\]$/.exec(item);
       if (moving) entry.open.push({ slot: Number(moving[1]), [moving[2] === '>' ? 'to' : 'from']: moving[3] });
@@ -196,8 +203,9 @@ async function look(config, instance, ordinal) {
       connection.text('INFO', 'replication'),
       connection.send('DBSIZE'),
       connection.send('CONFIG', 'GET', 'cluster-announce-hostname'),
+      connection.send('ACL', 'GETUSER', 'default'),
     ];
-    const [, , nodes, cluster, replication, keys, announced] = await within(Promise.all(asked), LOOK_MS, 'no answer in time');
+    const [, , nodes, cluster, replication, keys, announced, user] = await within(Promise.all(asked), LOOK_MS, 'no answer in time');
     // An address may have passed on to another pod since the name server heard of it.
     if (String(announced[1]) !== host) throw new NodeError(`${address} is another host`);
     const entries = parseNodes(nodes);
@@ -205,6 +213,8 @@ async function look(config, instance, ordinal) {
       ordinal, host, address, connection, keys, nodes: entries,
       id: entries.find(({ flags }) => flags.includes('myself')).id,
       ok: field(cluster, 'cluster_state') === 'ok',
+      epoch: Number(field(cluster, 'cluster_current_epoch')),
+      closed: / -psync/.test(String(user[user.findIndex((word) => String(word) === 'commands') + 1])),
       linked: field(replication, 'master_link_status') === 'up',
       follows: field(replication, 'master_host'),
       offset: Number(field(replication, 'slave_repl_offset') ?? 0),
@@ -251,25 +261,31 @@ function groupsOf(pods, linked) {
   return groups.map((group) => group.toSorted((a, b) => a.ordinal - b.ordinal));
 }
 
-/** What all views together say. `members` are the answering nodes of the one cluster there is (or is to be);
- * `identities` are all nodes that any member knows:
- * {id, ordinal, pod if it answers, master, ranges, size, replaced: its host has another identity now, gone}. */
+/** What all views together say. `members` are the answering nodes of the one cluster there is (or is to be): of the
+ * groups that hold slots one whose nodes know each other, then the one that holds most. `strangers` hold keys or slots and are not part of it. `identities` are
+ * all nodes that any member knows: {id, ordinal, pod if it answers, master, ranges, size, epoch, gone,
+ * replaced: its host has another identity now, without keys, stranger: its host's identity now, if that is one}. */
 function survey(config, seen) {
   const live = seen.filter(({ absent }) => !absent);
   const wanted = live.filter(({ ordinal }) => ordinal < config.pods);
   const groups = groupsOf(live, knows);
-  const founded = groups.filter((group) => group.some(({ nodes }) => nodes.some(({ ranges }) => ranges.length)));
+  const others = (pod) => pod.nodes.filter(({ id, flags }) => id !== pod.id && !flags.includes('handshake'));
+  const held = (group) => sizeOf(group.flatMap((pod) => self(pod).ranges));
+  const founded = groups.filter((group) => group.some(({ nodes }) => nodes.some(({ ranges }) => ranges.length)))
+    .toSorted((a, b) => b.some((pod) => others(pod).length) - a.some((pod) => others(pod).length) || b.length - a.length || held(b) - held(a) || b[0].keys - a[0].keys);
   const members = founded[0] ?? groups.find((group) => group.includes(wanted[0])) ?? [];
   const byId = new Map(live.map((pod) => [pod.id, pod]));
   const byOrdinal = new Map(seen.map((pod) => [pod.ordinal, pod]));
+  const strangers = live.filter((pod) => !members.includes(pod) && (pod.keys > 0 || self(pod).ranges.length));
 
   const identities = new Map();
   for (const member of members) {
     for (const entry of member.nodes) {
       if (entry.flags.includes('handshake')) continue;
-      const known = identities.get(entry.id) ?? { id: entry.id, host: '', master: null, ranges: [] };
+      const known = identities.get(entry.id) ?? { id: entry.id, host: '', master: null, ranges: [], epoch: 0 };
       const truth = byId.has(entry.id) ? self(byId.get(entry.id)) : entry;
       if (truth.host) known.host = truth.host;
+      known.epoch = Math.max(known.epoch, truth.epoch ?? 0);
       if (truth.master) known.master = truth.master;
       if (truth.ranges.length) known.ranges = truth.ranges;
       identities.set(entry.id, known);
@@ -278,15 +294,20 @@ function survey(config, seen) {
   for (const known of identities.values()) {
     known.pod = byId.get(known.id);
     known.ordinal = known.pod?.ordinal ?? ordinalOf(config, known.host);
-    known.size = sizeOf(known.ranges);
     const there = byOrdinal.get(known.ordinal);
-    known.replaced = !known.pod && Boolean(there?.id);
+    known.stranger = strangers.find((pod) => !known.pod && pod === there);
+    known.replaced = !known.pod && !known.stranger && Boolean(there?.id);
+    if (known.replaced) { // what its successor has claimed is not lost, although the others have yet to hear of it
+      const claimed = new Set(slotsOf(self(there).ranges));
+      known.ranges = rangesOf(slotsOf(known.ranges).filter((slot) => !claimed.has(slot)));
+    }
+    known.size = sizeOf(known.ranges);
     known.gone = !known.pod && known.ordinal >= config.pods && there?.gone === true;
   }
   const opinion = ({ nodes }) => nodes.filter(({ ranges }) => ranges.length).map(({ id, ranges }) => `${id} ${ranges}`).sort().join(';');
   const owned = new Set([...identities.values()].flatMap(({ ranges }) => slotsOf(ranges)));
   return {
-    live, wanted, founded, members, identities: [...identities.values()],
+    live, wanted, founded, members, strangers, others, identities: [...identities.values()],
     absent: seen.filter(({ absent, ordinal }) => absent && ordinal < config.pods),
     outsiders: wanted.filter((pod) => !members.includes(pod)),
     agreed: new Set(members.map(opinion)).size <= 1,
@@ -304,7 +325,7 @@ export function judge(config, seen) {
   return {
     answering: world.live.length,
     surplus: world.identities.some(({ ordinal, size, replaced }) => ordinal >= config.pods && size > 0 && !replaced),
-    served: world.agreed && serving.size === SLOTS,
+    served: world.agreed && serving.size === SLOTS && !world.strangers.length,
   };
 }
 
@@ -323,9 +344,6 @@ function coreOf({ members, founded }) {
 }
 
 function introduce(config, world, since) {
-  if (world.founded.length > 1) {
-    return wait(`${world.founded.length} clusters that do not know each other, of ${world.founded.map((group) => group.map(({ ordinal }) => ordinal))}`);
-  }
   if (!world.founded.length) {
     if (world.absent.length) return wait(`to create the cluster: ${world.absent.map(({ host, absent }) => `${host} (${absent})`)}`);
     const kept = world.wanted.filter(({ keys }) => keys > 0);
@@ -334,17 +352,63 @@ function introduce(config, world, since) {
   const core = coreOf(world);
   const forgotten = world.members.filter((pod) => pod.ordinal < config.pods && !core.includes(pod))
     .map((pod) => ({ pod, age: since(`forgotten ${pod.id}`), only: self(pod).ranges.length || (pod.keys && !world.get(self(pod).master)?.pod) }));
-  const strangers = world.outsiders.filter((pod) => pod.keys > 0 || self(pod).ranges.length);
-  const newcomers = world.outsiders.filter((pod) => !strangers.includes(pod));
+  const newcomers = world.outsiders.filter((pod) => !world.strangers.includes(pod));
   const taken = forgotten.filter(({ age }) => age > BANNED_MS).map(({ pod }) => pod);
   const meetings = [...core, ...taken, ...newcomers].map((pod) => ({
     action: 'meet', on: pod, peers: [...core, ...taken].filter((peer) => peer !== pod && entryOf(pod, peer.id)?.address !== peer.address),
   })).filter(({ peers }) => peers.length);
   if (meetings.length) return act(meetings);
-  if (strangers.length) return wait(`${strangers.map(({ host }) => host)} hold keys or slots but are not known to the cluster`);
   const renewed = forgotten.filter(({ age, only }) => age > HANDSHAKE_MS && !only);
   if (renewed.length) return act(renewed.map(({ pod }) => ({ action: 'renew', on: pod, why: 'the others have forgotten it' })));
   return forgotten.length ? wait(`${forgotten.map(({ pod }) => pod.host)} to be known to the others`) : undefined;
+}
+
+/** A stranger that lost its identity knows nobody, and has from Redis the slots of its keys, and no epoch. One that has an
+ * epoch was introduced a moment ago. One after the other, that with most keys first: two may have the same keys. */
+function strangers(config, world, since) {
+  const ownerOf = new Map(world.identities.flatMap((one) => slotsOf(one.ranges).map((slot) => [slot, one])));
+  const left = []; // what is said of those that are left alone
+  if (world.strangers.length && world.absent.length && !world.members.some((pod) => world.others(pod).length) && since('founding') < HEIRS_MS) {
+    return wait(`${world.absent.map(({ host }) => host)}, which may know the cluster`);
+  }
+  for (const pod of world.strangers.toSorted((a, b) => Boolean(self(b).epoch) - Boolean(self(a).epoch) || b.keys - a.keys)) {
+    const dead = world.others(pod).filter(({ id, host }) => world.live.some((one) => one.host === host && one.id !== id));
+    if (dead.length && dead.length === world.others(pod).length) { // those who came back found each other without this one
+      return act(dead.map(({ id, host }) => ({ action: 'forget', by: [pod], id, host, why: 'it has another identity now' })));
+    }
+    const { epoch, ranges } = self(pod);
+    const claimed = slotsOf(ranges);
+    const owners = new Set(claimed.map((slot) => ownerOf.get(slot)).filter(Boolean));
+    const stronger = [...owners].every((one) => !one.pod && one.epoch < epoch);
+    if (world.others(pod).length || !claimed.length || !(epoch === 0 || stronger)) {
+      left.push(`${pod.host} holds keys or slots but is not known to the cluster. To do: if they are worthless, empty its volume and restart it`);
+      continue;
+    }
+    const mine = world.identities.filter((one) => one.stranger === pod || (owners.has(one) && (one.replaced || one.stranger?.keys < pod.keys)));
+    const owed = [...owners].filter((one) => !one.pod && !mine.includes(one));
+    if (owed.length) {
+      left.push(`${owed.map(({ host }) => host)} to return; ${pod.host} has keys of its slots`);
+      continue;
+    }
+    const heirs = mine.filter(({ size }) => size).flatMap(({ id }) => world.replicasOf(id));
+    const late = heirs.filter((heir) => !heir.pod && !heir.stranger);
+    if (late.length && since(`heirs ${pod.id}`) < HEIRS_MS) return wait(`${late.map(({ host }) => host)}, which may have more of the keys of ${pod.host}`);
+    const drop = (why) => act([{ action: 'drop', on: pod, why: `${why}; its files are set aside on its volume` }]);
+    const elsewhere = claimed.filter((slot) => ownerOf.get(slot)?.pod);
+    const moving = new Map(world.members.flatMap((other) => self(other).open.filter(({ to }) => mine.some(({ id }) => id === to)).map(({ slot }) => [slot, other.id])));
+    if (elsewhere.length === claimed.length && !elsewhere.some((slot) => moving.has(slot))) return drop('others serve all of its slots');
+    if (heirs.some((heir) => heir.pod?.keys > pod.keys)) return drop('a replica has more of its keys');
+    const highest = Math.max(...world.live.flatMap((other) => [other.epoch ?? 0, ...other.nodes.map((entry) => entry.epoch ?? 0)]));
+    return act([{
+      action: 'claim', on: pod, peers: coreOf(world), epoch: epoch ? undefined : highest + 1, why: 'it lost its identity and has its keys',
+      ranges: rangesOf(mine.flatMap((one) => slotsOf(one.ranges)).filter((slot) => !claimed.includes(slot)).toSorted((a, b) => a - b)),
+      moving: elsewhere.filter((slot) => moving.has(slot)).map((slot) => [slot, moving.get(slot)]),
+      older: elsewhere.filter((slot) => !moving.has(slot)),
+    }]);
+  }
+  if (!left.length) return undefined;
+  const clusters = world.founded.length > 1 ? `${world.founded.length} clusters that do not know each other, of ${world.founded.map((group) => group.map(({ ordinal }) => ordinal))}: ` : '';
+  return { ...wait(clusters + left.join('; ')), others: true };
 }
 
 function lost(config, world, since) {
@@ -368,7 +432,7 @@ const forgetting = (world, { id, host }, why) => ({
 function forget(config, world) {
   const useless = world.identities.filter(({ pod, size, replaced, gone, host }) =>
     !pod && !size && (replaced || gone || (!host && !world.absent.length)));
-  return act(useless.map((old) => forgetting(world, old, old.replaced ? 'its volume is lost' : 'its pod is gone')).filter(({ by }) => by.length));
+  return act(useless.map((old) => forgetting(world, old, old.replaced ? 'its pod has another identity now' : 'its pod is gone')).filter(({ by }) => by.length));
 }
 
 function follow(config, world) {
@@ -377,6 +441,13 @@ function follow(config, world) {
     return master && !pod.linked && pod.follows !== master.address;
   });
   return act(astray.map((pod) => ({ action: 'replicate', on: pod, master: world.get(self(pod).master).pod, why: 'it follows an old address' })));
+}
+
+/** A node with a new identity starts closed: whoever followed the old one by its address would copy the new one's keys,
+ * which may be none. It may be followed once nobody follows the old one. */
+function open(config, world) {
+  const followed = (pod) => world.identities.some((one) => one.replaced && one.ordinal === pod.ordinal && world.replicasOf(one.id).length);
+  return act(world.members.filter((pod) => pod.closed && !followed(pod)).map((pod) => ({ action: 'open', on: pod })));
 }
 
 function agree(config, world) {
@@ -486,7 +557,7 @@ const rangesOf = (slots) => slots.reduce((ranges, slot) => {
 }, []);
 
 function freeSlots(config, world) {
-  if (!world.free.length) return undefined;
+  if (!world.free.length || world.strangers.length) return undefined; // a stranger may have the keys of free slots
   if (world.absent.length) return wait(`${world.absent.map(({ host, absent }) => `${host} (${absent})`)}: ${world.free.length} slots are free`);
   const chosen = mastersOf(config, world);
   const left = [...world.free];
@@ -525,7 +596,7 @@ function balance(config, world) {
   return act(actions);
 }
 
-const RULES = [introduce, lost, forget, follow, agree, openSlots, masters, replicas, freeSlots, balance];
+const RULES = [introduce, strangers, lost, forget, open, follow, agree, openSlots, masters, replicas, freeSlots, balance];
 
 /** The next step: {rule, actions} or {rule, waiting}, or {} when all is as wanted. `config` has masters, replicas, pods,
  * statefulSet and domain; `seen` is what `look` gave for each pod; `since(key)` tells for how many ms, round after
@@ -533,10 +604,13 @@ const RULES = [introduce, lost, forget, follow, agree, openSlots, masters, repli
 export function plan(config, seen, since) {
   const world = survey(config, seen);
   if (!world.wanted.length) return { rule: 'look', waiting: `any of ${config.pods} pods to answer: ${[...new Set(world.absent.map(({ absent }) => absent))]}` };
+  let unknown;
   for (const rule of RULES) {
-    const step = rule(config, world, since);
-    if (step) return { rule: rule.name, ...step };
+    const { others, ...step } = rule(config, world, since) ?? {};
+    if (others) unknown = { rule: rule.name, ...step };
+    else if (step.actions || step.waiting) return unknown && !step.actions ? unknown : { rule: rule.name, ...step };
   }
+  if (unknown) return unknown;
   const held = ({ host }) => world.identities.find((one) => one.host === host && one.size)?.size;
   const absence = (pod) => `${pod.host} (${pod.absent})${held(pod) ? `, whose ${held(pod)} slots nobody serves` : ''}`;
   return world.absent.length ? { rule: 'look', waiting: world.absent.map(absence).join(', ') } : {};
@@ -570,6 +644,28 @@ async function move(config, instance, { slots, from, to }) {
   }
 }
 
+/** While it is alone, nobody contradicts what it claims; the epoch makes the others believe it. Of `older` slots others have
+ * newer keys. Of `moving` ones it has keys that another node handed over: that move will be finished. */
+async function claim(config, { on, ranges, epoch, moving, older, peers }) {
+  const command = (...words) => on.connection.send(...words);
+  await command(...OPEN); // the replicas of its old identity will be its own
+  for (const slot of older) {
+    const next = () => command('CLUSTER', 'GETKEYSINSLOT', slot, KEYS_AT_ONCE);
+    for (let keys = await next(); keys.length; keys = await next()) await command('UNLINK', ...keys);
+  }
+  const given = [...older, ...moving.map(([slot]) => slot)];
+  if (given.length) await command('CLUSTER', 'DELSLOTS', ...given);
+  if (ranges.length) await command('CLUSTER', 'ADDSLOTSRANGE', ...ranges.flat());
+  if (epoch) await command('CLUSTER', 'SET-CONFIG-EPOCH', epoch);
+  await Promise.all(peers.map(({ address }) => command('CLUSTER', 'MEET', address, config.port)));
+  for (let left = HANDSHAKE_MS; moving.length && left > 0; left -= 100) {
+    const known = parseNodes(await on.connection.text('CLUSTER', 'NODES')).filter(({ flags }) => !flags.includes('handshake'));
+    if (moving.every(([, id]) => known.some((entry) => entry.id === id))) break;
+    await sleep(100);
+  }
+  for (const [slot, id] of moving) await command('CLUSTER', 'SETSLOT', slot, 'IMPORTING', id);
+}
+
 async function perform(config, instance, step) {
   const { action, on, by, peers, master, id, slot, ranges } = step;
   const command = (...words) => on.connection.send(...words);
@@ -582,6 +678,10 @@ async function perform(config, instance, step) {
     case 'takeover': return command('CLUSTER', 'FAILOVER', 'TAKEOVER');
     case 'renew': // which empties a replica's memory, but not its append-only file: FLUSHALL does
       return command('CLUSTER', 'RESET', 'HARD').then(() => command('FLUSHALL'));
+    case 'open': return command(...OPEN);
+    case 'drop': // a master is reset only when it is empty
+      return command('FLUSHALL').then(() => command('CLUSTER', 'RESET', 'HARD'));
+    case 'claim': return claim(config, step);
     case 'stable': return command('CLUSTER', 'SETSLOT', slot, 'STABLE');
     case 'assign': // with a new epoch, so that the claim holds against whoever remembers an older one
       return command('CLUSTER', 'ADDSLOTSRANGE', ...ranges.flat()).then(() => command('CLUSTER', 'BUMPEPOCH'));

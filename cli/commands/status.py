@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cli import continuity, edge, engine, expiry, kubectl, stacks
+from cli import continuity, edge, engine, expiry, kubectl, redis, stacks
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.failure import Failure
@@ -26,6 +26,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     context = named_context(loaded, arguments.context)
     if context is not None:
         _readiness(loaded, context, terminal)
+        redis.look(loaded, context, terminal)
         edge.look(loaded, context, terminal)
     return 1 if expired else 0
 

@@ -14,7 +14,7 @@ from tests.lab.go import go_build
 from tests.lab.localstack import runtime
 from tests.lab.node import HOME
 from tests.lab.otel import collector_binary
-from tests.lab.redis import redis_binaries
+from tests.lab.redis import TOOLS, redis_binaries
 from tests.lab.sandbox import Image
 from tests.lab.traefik import traefik_binary
 from tests.lab.tus import tusd_binary
@@ -31,10 +31,9 @@ def node_image() -> Image:
 
 def redis_image() -> Image:
     """Redis 8 of Debian 13 with its libraries."""
-    names = ("redis-server", "redis-cli")
     return Image(
-        programs={name: (f"/image/redis/{name}",) for name in names},
-        folders={"/image/redis": redis_binaries().server.parent},
+        programs={name: (f"/image/redis/{name}",) for name in TOOLS},
+        folders={"/image/redis": redis_binaries().folder},
     )
 
 

@@ -57,18 +57,19 @@ syncBuiltinESMExports();
 """
 
 
+TOOLS = ("redis-server", "redis-cli", "redis-check-aof", "redis-check-rdb")
+
+
 @dataclass(frozen=True)
 class Binaries:
-    """Executables `redis-server` and `redis-cli`."""
+    """A folder with executables of the names in `TOOLS`."""
 
-    server: Path
-    cli: Path
+    folder: Path
 
 
 def redis_binaries() -> Binaries:
     """Redis 8.0.2 of Debian 13, the release of the container image, with the libraries of that release."""
-    folder = fetched("redis", digest(SUITE, *PACKAGES, WRAPPER), _build)
-    return Binaries(folder / "redis-server", folder / "redis-cli")
+    return Binaries(fetched("redis", digest(SUITE, *PACKAGES, *TOOLS, WRAPPER), _build))
 
 
 def prepare() -> None:
@@ -80,7 +81,7 @@ def _build(target: Path) -> None:
     unpack(target / "root", SUITE, PACKAGES)
     libraries = sorted({one.parent.relative_to(target) for one in (target / "root").rglob("*.so*")})
     loader = next((target / "root").rglob("ld-linux-*.so.*")).relative_to(target)
-    for name in ("redis-server", "redis-cli"):
+    for name in TOOLS:
         path = ":".join(f"$here/{folder}" for folder in libraries)
         (target / name).write_text(WRAPPER.format(loader=loader, libraries=path, name=name))
         (target / name).chmod(0o755)
@@ -239,7 +240,7 @@ class Pod:
 
     def ready(self) -> bool:
         """Whether the readiness probe succeeds."""
-        return self._run(self.container.ready).returncode == 0
+        return self.execute(self.container.ready).returncode == 0
 
     def wait_ready(self, seconds: float = 20) -> None:
         self.process.wait_ready(self.ready, seconds)
@@ -249,7 +250,7 @@ class Pod:
         deadline = time.monotonic() + self.container.grace_seconds
         said = ""
         if pre_stop and self.container.pre_stop:
-            done = self._run(self.container.pre_stop, timeout=self.container.grace_seconds)
+            done = self.execute(self.container.pre_stop, timeout=self.container.grace_seconds)
             said = done.stdout + done.stderr
             assert done.returncode == 0, said
         self.process.stop(deadline - time.monotonic())
@@ -281,7 +282,8 @@ class Pod:
         whole = re.compile(rf"(?<![\w./-])(?:{paths})(?![\w.-])")
         return [whole.sub(lambda found: str(places[found[0]]), text) if paths else text for text in texts]
 
-    def _run(self, command: Sequence[str], timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+    def execute(self, command: Sequence[str], timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+        """Runs a command as in its container."""
         return subprocess.run(
             self._real(command), env=self._environment(), capture_output=True, text=True, timeout=timeout
         )
@@ -306,7 +308,7 @@ class Lab:
         (tools / "getent").write_text(GETENT)
         (tools / "getent").chmod(0o755)
         (folder / "lookup.mjs").write_text(LOOKUP)
-        for name, place in {"redis-server": binaries.server, "redis-cli": binaries.cli, "node": Path(NODE)}.items():
+        for name, place in {**{name: binaries.folder / name for name in TOOLS}, "node": Path(NODE)}.items():
             (tools / name).write_text(f'#!/bin/sh\nexec "{place}" "$@"\n')
             (tools / name).chmod(0o755)
         self.shims = {
@@ -433,11 +435,18 @@ def pubsub_container(lab: Lab) -> Container:
 
 def membership_says(pod: Pod, path: str) -> bool:
     """Whether the membership program answers 200 at /<path>."""
+    return membership_answer(pod, path)[0] == 200
+
+
+def membership_answer(pod: Pod, path: str) -> tuple[int, str]:
+    """Its status and text; 0 when there is no answer."""
     try:
         with urllib.request.urlopen(f"http://{pod.address}:8080/{path}", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
 
 
 class Cluster:

@@ -106,12 +106,28 @@ def test_start_gives_the_whole_configuration_on_standard_input(shell: Shell) -> 
         "maxmemory 1000000",
         f"requirepass {PASSWORD}",
         f"masterauth {PASSWORD}",
+        f"user default on >{PASSWORD} ~* &* +@all -psync -sync",
         "cluster-announce-ip 10.42.7.1",
         f"cluster-announce-hostname redis-0.{DOMAIN}",
     ]
     outside = [line for line in said if line.startswith(("arguments:", "environment:"))]
     assert not any(PASSWORD in line for line in outside), "the password is in an argument or the environment"
     assert list(Path(shell.env["REDIS_DATA_DIR"]).iterdir()) == [], "the first start leaves the volume to Redis"
+
+
+def test_start_judges_no_file_by_a_check_that_did_not_run(shell: Shell) -> None:
+    """A tool that is missing, or killed, says nothing about the data."""
+    folder = Path(shell.env["REDIS_DATA_DIR"]) / "appendonlydir"
+    folder.mkdir()
+    (folder / "appendonly.aof.1.base.rdb").write_bytes(b"REDIS0012")
+    (folder / "appendonly.aof.1.incr.aof").touch()
+    lines = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n"
+    (folder / "appendonly.aof.manifest").write_text(lines)
+    shell.tool("redis-check-aof", "exit 137")
+    done = shell.run("redis-start.sh", "cluster", PROGRAMS / "redis-cluster.conf")
+    assert done.returncode == 2
+    assert "redis-check-aof ended with status 137" in done.stderr
+    assert not (folder.parent / "set-aside").exists()
 
 
 def test_start_of_the_stand_alone_server_announces_nothing(shell: Shell) -> None:
@@ -159,9 +175,9 @@ esac""",
 
 def test_start_keeps_flags_that_redis_demands(shell: Shell) -> None:
     file = Path(shell.env["REDIS_DATA_DIR"]) / "nodes.conf"
-    file.write_text(f"{'a' * 40} 10.42.0.11:6379@16379,redis-9.{DOMAIN} fail - 0 0 0 disconnected\n")
+    file.write_text(NODES_CONF.replace(" slave,noaddr ", " fail "))
     shell.run("redis-start.sh", "cluster", PROGRAMS / "redis-cluster.conf")
-    assert file.read_text().split()[2] == "noflags"
+    assert file.read_text().splitlines()[3].split()[2] == "noflags"
 
 
 @pytest.mark.parametrize(
@@ -366,6 +382,8 @@ class Node:
     open: list[dict[str, Any]] = field(default_factory=list)
     knows: list[int | str] | None = None
     absent: str = ""
+    epoch: int = 1
+    closed: bool = False
 
     @property
     def id(self) -> str:
@@ -412,6 +430,7 @@ def seen(
                 "flags": ["myself", role] if one is other else [role],
                 "master": None if other.of is None else identity(other.of),
                 "ranges": other.ranges,
+                "epoch": other.epoch,
                 "open": one.open if one is other else [],
             }
             entries.append({**entry, **views.get((one.ordinal, other.ordinal), {})})
@@ -426,6 +445,7 @@ def seen(
                         "flags": ["slave" if of is not None else "master", "fail"],
                         "master": None if of is None else identity(of),
                         "ranges": ranges,
+                        "epoch": 1,
                         "open": [],
                     }
                 )
@@ -439,6 +459,8 @@ def seen(
                 "keys": one.keys,
                 "nodes": entries,
                 "ok": one.ok,
+                "epoch": one.epoch,
+                "closed": one.closed,
                 "linked": one.linked and one.of is not None,
                 "follows": address(follows) if one.of is not None else None,
                 "offset": one.offset,
@@ -542,6 +564,7 @@ def test_two_clusters_are_never_joined() -> None:
 
 def test_a_stranger_with_keys_is_not_introduced() -> None:
     others: dict[str, Any] = {f"n{n}": {"knows": [0, 2, 3, 4, 5, "old"]} for n in (0, 2, 3, 4, 5)}
+    others["n5"] |= {"of": "old"}
     step = plan(whole(n1={**LOST, "keys": 4}, **others), past={"old": {"host": 1, "ranges": B}})
     assert "actions" not in step, "its keys may be the only copy"
     assert "not known to the cluster" in step["waiting"]
@@ -616,6 +639,110 @@ class TestLostVolume:
         step = plan(whole(n1={**LOST, "knows": None}, n5={"of": 1}, n4={"absent": "ECONNREFUSED", "of": 0}))
         assert "actions" not in step
         assert "5461 slots are free" in step["waiting"]
+
+
+class TestLostIdentity:
+    """Pod 1 comes back alone, with a new identity and its keys; `old` is the identity that it had."""
+
+    PAST: Mapping[str, Mapping[str, Any]] = {"old": {"host": 1, "ranges": B}}
+
+    def nodes(self, keys: int = 9, ranges: Any = ((6000, 6001),), **changes: Any) -> list[Node]:
+        known = {f"n{n}": {"knows": [0, 2, 3, 4, 5, "old"]} for n in (0, 2, 3, 4, 5)}
+        known["n5"] |= {"of": "old"}
+        for name, change in changes.items():
+            known[name] |= change
+        claimed = [list(each) for each in ranges]
+        return whole(n1={"ranges": claimed, "keys": keys, "knows": [], "epoch": 0}, **known)
+
+    def test_it_gets_back_what_it_had(self) -> None:
+        step = plan(self.nodes(), past=self.PAST)
+        (one,) = step["actions"]
+        assert (one["action"], one["on"], one["epoch"]) == ("claim", 1, 2)
+        assert one["ranges"] == [[5462, 5999], [6002, 10922]]
+        assert (one["older"], one["moving"]) == ([], [])
+
+    def test_a_replica_with_more_keys_is_better(self) -> None:
+        step = plan(self.nodes(keys=8), past=self.PAST)
+        assert done(step, "action", "on") == [("drop", 1)]
+
+    def test_a_replica_that_is_away_is_waited_for_but_not_for_ever(self) -> None:
+        nodes = self.nodes(n5={"absent": "ECONNREFUSED"})
+        past = {**self.PAST, "five": {"host": 5, "of": "old"}}
+        step = plan(nodes, past=past)
+        assert "actions" not in step
+        assert f"redis-5.{DOMAIN}" in step["waiting"]
+        assert done(plan(nodes, past=past, age={"heirs": 20_000}), "action") == [("claim",)]
+
+    def test_what_others_serve_by_now_is_an_older_copy(self) -> None:
+        nodes = self.nodes(n5={"of": None, "ranges": B})
+        step = plan(nodes, past={"old": {"host": 1}})
+        assert done(step, "action", "on") == [("drop", 1)]
+
+    def test_keys_of_other_slots_are_dropped_alone(self) -> None:
+        step = plan(self.nodes(ranges=((3, 4), (6000, 6001))), past=self.PAST)
+        (one,) = step["actions"]
+        assert (one["action"], one["older"]) == ("claim", [3, 4])
+
+    def test_keys_that_were_moving_to_it_are_kept(self) -> None:
+        nodes = self.nodes(ranges=((3, 3),), n0={"open": [{"slot": 3, "to": "id-old"}]})
+        step = plan(nodes, past={"old": {"host": 1}})
+        (one,) = step["actions"]
+        assert (one["action"], one["moving"], one["older"]) == ("claim", [[3, "id-0"]], [])
+
+    def test_a_node_that_was_somebody_elses_is_left_alone_and_the_others_are_healed(self) -> None:
+        nodes = self.nodes(ranges=B)
+        nodes[1].epoch = 1
+        step = plan(nodes, past=self.PAST, views={(0, 2): {"address": "10.8.8.8"}})
+        assert done(step, "action", "on") == [("meet", 0)]
+        step = plan(nodes, past=self.PAST)
+        assert "actions" not in step
+        assert "To do: if they are worthless, empty its volume" in step["waiting"]
+        assert node("judge", config=target(3, 1), seen=seen(nodes, past=self.PAST))["served"] is False
+
+    def test_slots_of_a_stranger_are_given_to_nobody(self) -> None:
+        nodes = self.nodes(ranges=((3, 3),))
+        nodes[1].epoch = 1
+        step = plan(nodes, past={"old": {"host": 1}})
+        assert "actions" not in step
+        assert "2 clusters" in step["waiting"]
+
+    def test_all_have_lost_it(self) -> None:
+        """The one with most slots is the first member; the others join it one by one, that with most keys first."""
+        lost = [Node(n, [[n, n + 1]], keys=n, knows=[], epoch=0) for n in (0, 4, 8)]
+        lost = [Node(i, one.ranges, keys=one.keys, knows=[], epoch=0) for i, one in enumerate(lost)]
+        lost[0].ranges = [[100, 200]]
+        step = plan(lost, replicas=0)
+        assert done(step, "action", "on", "peers", "epoch") == [("claim", 2, [0], 1)]
+
+    def test_one_that_may_know_the_cluster_is_waited_for(self) -> None:
+        lost = [Node(0, [[0, 9]], keys=1, knows=[], epoch=0), Node(1, [[20, 21]], keys=1, knows=[], epoch=0)]
+        lost.append(Node(2, absent="ECONNREFUSED"))
+        step = plan(lost, replicas=0)
+        assert "actions" not in step
+        assert "may know the cluster" in step["waiting"]
+        assert done(plan(lost, replicas=0, age={"founding": 20_000}), "action") == [("claim",)]
+
+    def test_one_that_returns_after_the_others_found_each_other_forgets_who_they_were(self) -> None:
+        nodes = [
+            Node(0, A, keys=3, knows=[1]),
+            Node(1, [[6000, 6001]], keys=3, knows=[0]),
+            Node(2, C, knows=["o", "p"]),
+        ]
+        nodes[2].keys = 5
+        step = plan(nodes, replicas=0, past={"o": {"host": 0}, "p": {"host": 1, "ranges": B}})
+        assert done(step, "action", "by", "id") == [("forget", [2], "id-o"), ("forget", [2], "id-p")]
+
+
+class TestClosed:
+    """A node with a new identity may not be replicated at first."""
+
+    def test_it_is_opened(self) -> None:
+        assert done(plan(whole(n1={"closed": True})), "action", "on") == [("open", 1)]
+
+    def test_not_while_a_replica_follows_its_old_identity(self) -> None:
+        nodes = whole(n1={**LOST, "knows": None, "closed": True}, n5={"of": "old", "absent": "ECONNREFUSED"})
+        step = plan(nodes, past={"old": {"host": 1, "ranges": B}})
+        assert "actions" not in step
 
 
 def test_a_master_that_is_away_keeps_its_slots() -> None:
@@ -767,6 +894,7 @@ def test_parse_nodes() -> None:
         "host": f"redis-2.{DOMAIN}",
         "flags": ["master", "fail?"],
         "master": None,
+        "epoch": 6,
         "ranges": [[10923, 16383]],
         "open": [{"slot": 42, "to": "b" * 40}],
     }

@@ -77,6 +77,60 @@ def test_readiness_of_a_named_cluster(brought_up: Checkout, clusters: Clusters) 
     assert "must be logged in" in brought_up.fail("status", "--context", "mine", REFUSE="1")
 
 
+REDIS_KUBECTL = """
+import pathlib
+answers = json.loads(pathlib.Path(__file__).with_name("answers").read_text())
+record(arguments=sys.argv[1:])
+if "get" in sys.argv:
+    print(json.dumps({"items": answers["pods"] if "pods" in sys.argv else []}))
+elif answer := answers.get(" ".join(word for word in sys.argv if word in ("exec", "logs") or word.startswith("redis"))):
+    print(answer)
+else:
+    sys.exit("Error from server (Forbidden): pods/exec is forbidden" if "exec" in sys.argv else 0)
+"""
+REPORT = "2026-11-29T16:10:17Z 1024 bytes at the end of appendonlydir/appendonly.aof.2.incr.aof were cut off"
+
+
+def redis_pod(name: str, role: str, state: str = "running") -> dict[str, Any]:
+    labels = {"app.kubernetes.io/name": role}
+    status = {"containerStatuses": [{"state": {state: {}}}]}
+    return {"kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": {}, "status": status}
+
+
+def test_what_redis_found_damaged_and_waits_for_is_said(brought_up: Checkout, clusters: Clusters) -> None:
+    """Of each node its probe, of one that does not run the end of its log, of the membership program its last event."""
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    brought_up.program("kubectl", REDIS_KUBECTL)
+    waits = {"event": "waiting", "rule": "strangers", "for": "2 clusters that do not know each other"}
+    answers = {
+        "pods": [
+            redis_pod("redis-0", "redis"),
+            redis_pod("redis-1", "redis", "waiting"),
+            redis_pod("redis-membership-7c", "redis-membership"),
+            redis_pod("redis-pubsub-5d", "redis-pubsub"),
+        ],
+        "exec redis-0": REPORT,
+        "logs redis-1": "redis-start: cannot write to /data: see whether the volume is full or read-only",
+        "logs redis-membership-7c": json.dumps({"event": "complete"}).replace(" ", "")
+        + "\nnode: a warning\n"
+        + json.dumps(waits, separators=(",", ":")),
+    }
+    place = brought_up.programs / "answers"
+    place.write_text(json.dumps(answers))
+    said = " ".join(brought_up.succeed("status", "--context", "mine").split())
+    assert f"redis-0: {REPORT}" in said
+    assert "redis-1 does not run. The end of its log: redis-start: cannot write to /data" in said
+    assert "redis-membership-7c waits: 2 clusters that do not know each other" in said
+    assert "redis-pubsub-5d" not in said
+
+    del answers["exec redis-0"]
+    place.write_text(json.dumps(answers))
+    refused = brought_up.run("status", "--context", "mine")
+    assert refused.returncode == 0
+    assert "whether Redis is well is not known" in refused.stderr
+    assert "pods/exec is forbidden" in refused.stderr
+
+
 def test_without_kubectl_readiness_says_so(brought_up: Checkout, clusters: Clusters) -> None:
     (brought_up.home / "kubeconfig").write_text(clusters.text)
     assert "kubectl is not on the PATH" in brought_up.fail("status", "--context", "mine")

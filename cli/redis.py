@@ -1,0 +1,57 @@
+"""What Redis' nodes found damaged on their volumes, and what their membership program waits for, asked on a cluster."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from cli import kubectl
+from cli.failure import Failure
+from cli.objects import SELECTOR
+from cli.stacks import Loaded
+from cli.terminal import Terminal
+from components.programs import REDIS_PROBE
+from components.redis import COMPONENT
+
+REDIS = f"{SELECTOR},app.kubernetes.io/component={COMPONENT}"
+NAME, NODES, MEMBERSHIP = "app.kubernetes.io/name", "redis", "redis-membership"
+LOG_LINES = "50"
+PROBE = ("sh", "-c", f"sh {REDIS_PROBE.path} damage || true")
+
+
+def look(loaded: Loaded, context: str, terminal: Terminal) -> None:
+    """Says what a person should know or do; nothing when all is well, or when there is no Redis.
+
+    Says as well what the cluster does not let this user ask.
+    """
+    namespace = loaded.settings.namespace
+    try:
+        with terminal.step("Asking Redis for damage"):
+            pods = kubectl.read(context, "-n", namespace, "get", "pods", "--selector", REDIS).get("items", ())
+            found = [line for pod in pods if pod.get("kind") == "Pod" for line in _lines(context, namespace, pod)]
+    except Failure as problem:
+        terminal.warn(f"whether Redis is well is not known: {'. '.join((problem.problem, *problem.remedies))}")
+        return
+    if found:
+        terminal.heading("Redis")
+        terminal.points(found, "yellow")
+
+
+def _lines(context: str, namespace: str, pod: Mapping[str, Any]) -> list[str]:
+    name, role = pod["metadata"]["name"], pod["metadata"]["labels"][NAME]
+    if role == MEMBERSHIP:
+        said = _waiting(kubectl.say(context, "-n", namespace, "logs", name, "--tail", LOG_LINES))
+        return [f"{name} waits: {said}"] if said else []
+    if role != NODES:
+        return []
+    if not any("running" in each.get("state", {}) for each in pod.get("status", {}).get("containerStatuses", ())):
+        last = kubectl.say(context, "-n", namespace, "logs", name, "--tail", "1")
+        return [f"{name} does not run. The end of its log: {last.strip() or 'nothing'}"]
+    return [
+        f"{name}: {line}" for line in kubectl.say(context, "-n", namespace, "exec", name, "--", *PROBE).splitlines()
+    ]
+
+
+def _waiting(log: str) -> str:
+    """What the last event of the membership program's log waits for; empty when it does not wait."""
+    events = [json.loads(line) for line in log.splitlines() if line.startswith('{"event":')]
+    return str(events[-1].get("for", "")) if events else ""
