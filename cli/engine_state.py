@@ -11,6 +11,7 @@ Json = dict[str, Any]
 
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"
+_STACK = "pulumi:pulumi:Stack"
 _WITHOUT_TRACE = ("random:", "tls:", "pulumi:")
 """Resources that are values in the state and nothing outside of it: a creation that was cut off made nothing."""
 
@@ -50,6 +51,16 @@ def kubernetes_objects(deployment: Mapping[str, Any]) -> list[Kept]:
 def namespaces(deployment: Mapping[str, Any]) -> set[str]:
     """The names of the namespaces that a stack has made."""
     return {each.applied.name for each in kubernetes_objects(deployment) if each.applied.kind == "Namespace"}
+
+
+def outputs(deployment: Mapping[str, Any]) -> Json:
+    """The outputs of the last update that are not secret."""
+    found = (each.get("outputs", {}) for each in deployment.get("resources", ()) if each["type"] == _STACK)
+    return {
+        name: value
+        for name, value in next(found, {}).items()
+        if not (isinstance(value, Mapping) and value.get(_SIGNATURE) == _SECRET)
+    }
 
 
 @dataclass(frozen=True)

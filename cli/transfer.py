@@ -44,11 +44,14 @@ _STAYS = frozenset({"same", "update", "refresh", "read"})
 
 @dataclass(frozen=True)
 class Prepared:
-    """A checkpoint that is ready to be imported, the state that it is from, and the URNs of the secrets in it."""
+    """A checkpoint that is ready to be imported, the state that it is from, the URNs of the secrets in it, and the
+    outputs that the stack will have.
+    """
 
     state: State
     content: Mapping[str, Any] = field(repr=False)
     secrets: frozenset[str]
+    outputs: Mapping[str, Any]
 
 
 @contextmanager
@@ -71,7 +74,7 @@ def prepared(loaded: Loaded, terminal: Terminal) -> Iterator[Prepared]:
         secrets = {
             each["urn"] for each in checkpoint.resources(content) if each["type"].startswith(("random:", "tls:"))
         }
-        yield Prepared(state, content, frozenset(secrets))
+        yield Prepared(state, content, frozenset(secrets), kept.recording.outputs)
 
 
 def rehearse(loaded: Loaded, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, show: bool) -> None:

@@ -1,8 +1,7 @@
 """`up`: deploys a stack, or renders it."""
 
 from argparse import Namespace
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -39,35 +38,37 @@ def _bring_up(loaded: Loaded, arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Terminal) -> int:
-    from cli import before_update, engine
+    from cli import before_update, engine, engine_state, transfer
 
     engineless.warn_of_moving_images(loaded, terminal)
     continuity.check_backend(loaded.stack)
     looks = before_update.can_look(terminal)
+    carried = False
     if loaded.stack.state.exists():
         if looks:
             before_update.check_free_namespaces(loaded, choice.cluster.context)
             continuity.check(loaded, choice.cluster.context)
-        rendered = objects.outputs(loaded.stack.build) or {}
-        reissue.agree(loaded, reissue.of_settings(loaded, rendered), arguments.confirm, terminal)
-        choice = _carry(loaded, choice, terminal)
+        carried = _carry(loaded, choice, arguments.confirm, terminal)
     colour = "always" if terminal.colours else "never"
     with engine.opened(loaded, choice.cli, choice.cluster) as stack:
-        before = before_update.BeforeUpdate(loaded, choice.cli, choice.cluster, stack, terminal, choice.agreed)
+        agreed = choice.agreed or carried
+        before = before_update.BeforeUpdate(loaded, choice.cli, choice.cluster, stack, terminal, agreed)
         before.unlock()
+        state = before.deployment() if looks else engine.deployment(stack)
         found = Drift()
         if looks:
-            state = before.deployment()
             before.check_namespaces(state)
             found = before.drift(state)
-            again = ["./flatline", "up", "--stack", loaded.stack.name, "--context", choice.cluster.context]
-            drift.refuse_lost_claims(found, arguments.empty_volumes, again)
+            same = ["./flatline", "up", "--stack", loaded.stack.name, "--context", choice.cluster.context]
+            drift.refuse_lost_claims(found, arguments.empty_volumes, same)
         if arguments.start_over is None:
-            continuity.check_deployment(loaded, engine.deployment(stack), choice.cluster.context)
-        earlier = engine.outputs(stack)
-        reissue.agree(loaded, _reissued(loaded, stack, earlier, terminal), arguments.confirm, terminal)
-        engineless.losses_of_upgrade(earlier, terminal)
-        if not choice.agreed:
+            continuity.check_deployment(loaded, state, choice.cluster.context)
+        if not carried:
+            earlier = engine_state.outputs(state)
+            again = _reissued(loaded, earlier, lambda: transfer.expected(loaded, state, terminal))
+            reissue.agree(loaded, again, arguments.confirm, terminal)
+            engineless.losses_of_upgrade(earlier, terminal)
+        if not agreed:
             with engine.engine_errors("pulumi preview failed", shown_already=True):
                 stack.preview(color=colour, on_output=terminal.verbatim, on_error=terminal.note)
             if not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
@@ -88,31 +89,32 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
     return 0
 
 
-def _reissued(loaded: Loaded, stack: "Stack", earlier: Mapping[str, Any], terminal: Terminal) -> reissue.Reissue:
+def _reissued(loaded: Loaded, earlier: Mapping[str, Any], expected: Callable[[], Mapping[str, Any]]) -> reissue.Reissue:
     """What the engine would issue again; of a stack in a cloud, which only the engine can run, the host names alone."""
-    from cli import engine, transfer
-
     if loaded.in_cloud or not earlier:
         return reissue.of_settings(loaded, earlier)
-    return reissue.between(earlier, transfer.expected(loaded, engine.deployment(stack), terminal), (), ())
+    return reissue.between(earlier, expected(), (), ())
 
 
-def _carry(loaded: Loaded, choice: ByEngine, terminal: Terminal) -> ByEngine:
+def _carry(loaded: Loaded, choice: ByEngine, confirmed: str | None, terminal: Terminal) -> bool:
     """Gives the engine the secrets of the state file, once people have seen what it would do with them and agreed.
 
-    Where an earlier run was interrupted, the engine has them already.
+    False where the engine has them already, because an earlier run was interrupted.
     """
     from cli import engine, transfer
 
     if engine.keeps(loaded.stack, choice.cli) is not None:
         transfer.check_one_set(loaded, choice.cli)
-        return choice
+        return False
     with transfer.prepared(loaded, terminal) as made:
+        rendered = objects.outputs(loaded.stack.build) or {}
+        reissue.agree(loaded, _reissued(loaded, rendered, lambda: made.outputs), confirmed, terminal)
+        engineless.losses_of_upgrade(rendered, terminal)
         transfer.rehearse(loaded, choice.cli, choice.cluster, made, terminal, show=not choice.agreed)
         if not choice.agreed and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
             raise Failure("nothing was deployed: no agreement", "The stack is as it was.")
         transfer.take_charge(loaded, choice.cli, choice.cluster, made, terminal, agreed=True)
-    return replace(choice, agreed=True)
+    return True
 
 
 def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", terminal: Terminal) -> None:

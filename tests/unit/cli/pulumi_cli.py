@@ -118,6 +118,10 @@ elif words[:2] == ["stack", "history"]:
                        "config": {}, "result": "succeeded", "version": 1, "resourceChanges": {"create": 3}}]))
 elif words[:2] == ["stack", "export"]:
     latest = json.loads((stacks / f"{name}.json").read_text())["checkpoint"]["latest"]
+    if latest["resources"]:
+        outputs = {**OUTPUTS, "hidden": SIGNATURE | {"plaintext": json.dumps(OUTPUTS["hidden"])}}
+        latest["resources"].insert(0, {"urn": "urn:pulumi:dev::flatline::pulumi:pulumi:Stack::flatline-dev",
+                                       "type": "pulumi:pulumi:Stack", "custom": False, "outputs": outputs})
     deployment = secrets_as(latest, "plaintext" if "--show-secrets" in words else "ciphertext")
     print(json.dumps({"version": 3, "deployment": deployment}))
 elif words[:2] == ["stack", "import"]:

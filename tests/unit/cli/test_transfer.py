@@ -239,7 +239,10 @@ class TestThere:
     def test_what_a_changed_configuration_makes_new_is_the_engine_s_to_make(self, stack: Checkout) -> None:
         kept = in_file(stack)
         stack.configure({"certificates": {"leaf": {"validityDays": 30}}})
-        stack.succeed("up", *ON_MINE)
+        before = everything(stack)
+        assert "pin caCertificates: clients that do not trust" in stack.fail("up", *ON_MINE)
+        assert everything(stack) == before
+        stack.succeed("up", *ON_MINE, "--confirm", "dev")
         missing = kept.keys() - in_engine(stack).keys()
         assert {urn.rpartition("$")[2].rpartition("::")[0] for urn in missing} == {
             urn.rpartition("$")[2].rpartition("::")[0] for urn in kept if "SelfSignedCert" in urn
