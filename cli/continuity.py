@@ -27,7 +27,7 @@ from render.recorder import Recording
 from render.state import StateError
 
 NAMESPACE = "Namespace"
-_UP, _DELETED = "up", "deleted"
+_BEGUN, _UP, _DELETED = "begun", "up", "deleted"
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,16 @@ class Trace:
 
 @dataclass(frozen=True)
 class Held:
-    """The secrets that there are: where, whose, and every digest that each ever had; None where it does not say."""
+    """The secrets that there are: where, whose, and every digest that each ever had; None where it does not say.
+
+    `unreadable` says why they cannot be read.
+    """
 
     where: str
     stack: str
     digests: Mapping[str, tuple[str, ...]] | None = None
     by_pulumi: bool = False
+    unreadable: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def judge(facts: Facts) -> Failure | None:
     held = facts.held
     if held is None:
         return _lost(facts) if facts.traces else None
+    if held.unreadable:
+        return Failure(held.unreadable, *_restore(facts))
     if held.stack != f"{PROJECT}/{facts.stack}":
         return Failure(
             f"{held.where} holds the secrets of stack {held.stack}, not of {PROJECT}/{facts.stack}",
@@ -88,6 +94,12 @@ def _lost(facts: Facts) -> Failure:
     return Failure(
         f"the secrets of stack {facts.stack} are missing: {shows} that it was brought up before, but there is no "
         f"{facts.expected}",
+        *_restore(facts),
+    )
+
+
+def _restore(facts: Facts) -> tuple[str, ...]:
+    return (
         f"Nothing was written. Restore {facts.expected} from your backup (docs/operations.md), then run this again.",
         *_begin_again(facts.stack),
     )
@@ -193,8 +205,8 @@ def _held(stack: Stack, ask: bool) -> Held | None:
     """The secrets of a stack; the engine is asked only where something shows that there must be some."""
     try:
         found = state.header(stack.state)
-    except StateError:
-        return Held(shown(stack.state), f"{PROJECT}/{stack.name}")  # whoever opens it says what is wrong with it
+    except StateError as problem:
+        return Held(shown(stack.state), f"{PROJECT}/{stack.name}", unreadable=str(problem))
     if found is not None:
         return Held(shown(stack.state), f"{found.project}/{found.stack}", found.digests or None)
     backend = engine.keeps(stack, engine.installed()[0]) if ask else None
@@ -206,14 +218,12 @@ def _traces_here(loaded: Loaded) -> Iterator[Trace]:
     tree = stack.build if stack.build.is_dir() else stack.build.with_name(f".{stack.name}.previous")
     if (tree / INVENTORY).is_file():
         yield Trace(shown(tree), _digests(_namespaces(tree)), rendered=True)
-    aside = stack.state.with_name(stack.state.name + ".before-pulumi")
-    if aside.is_file():
-        yield Trace(shown(aside))
-    passphrase, source = generated_file(PROJECT, stack.name), loaded.passphrase.source
+    if stack.carried.is_file():
+        yield Trace(shown(stack.carried))
+    passphrase = generated_file(PROJECT, stack.name)
     said, _ = _noted(stack)
-    made_now = source is not None and source.created
     # A value that was brought, or a beginning with Pulumi, explains a passphrase that no state belongs to.
-    explained = made_now or loaded.config.encryption_salt is not None or engine.has_begun(stack)
+    explained = loaded.config.encryption_salt is not None or engine.has_begun(stack)
     unexplained = passphrase.is_file() and not explained
     if said == _UP or (said is None and unexplained):
         yield Trace(f"its passphrase {shown(passphrase)}" if passphrase.is_file() else shown(_note(stack)))
@@ -282,6 +292,12 @@ def save(
 # --- what was brought up, and what begins again -------------------------------------------------------------
 
 
+def note_beginning(stack: Stack) -> None:
+    """Remembers, before a passphrase is made, that nothing is encrypted with it: a run that fails has lost nothing."""
+    if not _note(stack).exists() and not generated_file(PROJECT, stack.name).exists():
+        _write_note(stack, _BEGUN)
+
+
 def note_up(stack: Stack, backend: str = "") -> None:
     """Remembers, beside the passphrase and away from the checkout, that a stack has been brought up.
 
@@ -300,7 +316,7 @@ def _note(stack: Stack) -> Path:
 
 
 def _noted(stack: Stack) -> tuple[str | None, str]:
-    """Whether a stack was brought up or deleted, if either was noted, and Pulumi's backend that kept it then."""
+    """What was noted last about a stack, if anything was, and Pulumi's backend that kept it then."""
     note = _note(stack)
     words = note.read_text().split(maxsplit=1) if note.is_file() else []
     return (words[0] if words else None), (words[1].strip() if len(words) > 1 else "")
@@ -320,23 +336,6 @@ def _write_note(stack: Stack, text: str) -> None:
             note.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             note.touch(mode=0o600)
             note.write_text(text + "\n")
-
-
-@contextmanager
-def unused_passphrase_goes(loaded: Loaded) -> Iterator[None]:
-    """Removes a passphrase that was made within, if that fails before anything is encrypted with it.
-
-    What is left would look like that of a stack whose secrets are missing.
-    """
-    before = loaded.stack.file.read_bytes()
-    try:
-        yield
-    except BaseException:
-        source = loaded.passphrase.source
-        used = loaded.stack.state.exists() or loaded.stack.file.read_bytes() != before
-        if source is not None and source.created and not used:
-            generated_file(PROJECT, loaded.stack.name).unlink(missing_ok=True)
-        raise
 
 
 def wants_to_start_over(stack: Stack, typed: str | None) -> bool:

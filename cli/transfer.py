@@ -318,6 +318,7 @@ def _import(cli: Cli, stack: automation.Stack, content: Mapping[str, Any], probl
 
 def _put_back(path: Path, content: bytes) -> None:
     """Makes a file what it was, whole or not at all."""
+    path = path.resolve()
     if path.read_bytes() != content:
         fresh = path.with_name(f".{path.name}.fresh")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, path.stat().st_mode & 0o777)

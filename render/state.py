@@ -282,22 +282,29 @@ def _read(path: Path) -> str | None:
         return path.read_text()
     except FileNotFoundError:
         return None
+    except OSError as problem:
+        raise StateError(f"{path} cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
-        raise StateError(f"{path} is damaged: it is not text") from None
+        raise StateError(_damaged(path)) from None
 
 
 def _replace(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Writes a file whole or not at all; where it is a symbolic link, the file that this names."""
+    path = path.resolve()
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, 0o600)
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, 0o600)
+                file.write(content)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as problem:
+        raise StateError(f"{path} cannot be written, and is as it was: {problem.strerror}") from None
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

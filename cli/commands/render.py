@@ -33,6 +33,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         written = manifests.write(with_passing_secrets(loaded, terminal), folder, redact=True)
     else:
         continuity.check(loaded)
+        continuity.note_beginning(loaded.stack)
         refuse_if_engine_keeps(loaded.stack, engine.keeper(loaded.stack)[0])
         with with_own_secrets(loaded, terminal) as kept:
             continuity.save(loaded, kept, arguments.confirm, terminal)

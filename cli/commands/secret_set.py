@@ -23,12 +23,12 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     loaded = stacks.read(arguments.stack)
     _refuse_other_providers(loaded, secret)
     value = _value(secret, terminal)
-    with continuity.unused_passphrase_goes(loaded):
-        encrypted, salt = stack_file.encrypt(value, loaded.passphrase(), loaded.config.encryption_salt)
-        before = loaded.stack.file.read_text(encoding="utf-8")
-        after = stack_edit.with_secret(before, secret.name, encrypted, salt)
-        _check(loaded, secret, value, after)
-        stack_edit.replace(loaded.stack.file, after)
+    continuity.note_beginning(loaded.stack)
+    encrypted, salt = stack_file.encrypt(value, loaded.passphrase(), loaded.config.encryption_salt)
+    before = loaded.stack.file.read_text(encoding="utf-8")
+    after = stack_edit.with_secret(before, secret.name, encrypted, salt)
+    _check(loaded, secret, value, after)
+    stack_edit.replace(loaded.stack.file, after)
     terminal.say(f"Wrote {secret.name}, encrypted, to {loaded.stack.file.name}.")
     source = loaded.passphrase.find()
     if source.created:

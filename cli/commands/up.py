@@ -20,15 +20,15 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Says what was chosen and why, and does it."""
     loaded = stacks.read(arguments.stack)
     ownership.check_own(loaded)
-    with continuity.unused_passphrase_goes(loaded):
-        if continuity.wants_to_start_over(loaded.stack, arguments.start_over):
-            with continuity.starting_over(loaded, terminal):
-                return _bring_up(loaded, arguments, terminal)
-        continuity.check(loaded)
-        return _bring_up(loaded, arguments, terminal)
+    if continuity.wants_to_start_over(loaded.stack, arguments.start_over):
+        with continuity.starting_over(loaded, terminal):
+            return _bring_up(loaded, arguments, terminal)
+    continuity.check(loaded)
+    return _bring_up(loaded, arguments, terminal)
 
 
 def _bring_up(loaded: Loaded, arguments: Namespace, terminal: Terminal) -> int:
+    continuity.note_beginning(loaded.stack)
     choice = choose(loaded, Wishes(engine=arguments.engine, context=arguments.context, yes=arguments.yes), terminal)
     terminal.say(f"Stack {loaded.stack.name}, {loaded.settings.domain}", "bold")
     terminal.points(choice.reasons)

@@ -1,5 +1,6 @@
 """Secrets that are lost, older, or another stack's are never replaced in silence."""
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -98,6 +99,15 @@ def from_another_installation(checkout: Checkout) -> None:
     ours.rename(checkout.build())
 
 
+def cut_off(checkout: Checkout) -> None:
+    os.truncate(checkout.state(), 2000)
+
+
+def a_folder(checkout: Checkout) -> None:
+    checkout.state().unlink()
+    checkout.state().mkdir()
+
+
 LOST: list[tuple[Callable[[Checkout], None], str, tuple[tuple[str, ...], ...]]] = [
     (state_gone, "are missing", COMMANDS),
     (state_and_build_gone, "are missing", COMMANDS),
@@ -109,6 +119,8 @@ LOST: list[tuple[Callable[[Checkout], None], str, tuple[tuple[str, ...], ...]]] 
     (older_and_of_an_earlier_version, "is older than build/dev", COMMANDS[:3]),
     (older_by_a_certificate, "is older than build/dev", COMMANDS[:2]),
     (from_another_stack, "secrets of stack flatline/home", COMMANDS),
+    (cut_off, "is damaged", COMMANDS),
+    (a_folder, "cannot be read: Is a directory", COMMANDS[:1]),
     (from_another_installation, "another installation", COMMANDS[:2]),
 ]
 
@@ -178,13 +190,19 @@ def test_starting_over_that_fails_changes_nothing(brought_up: Checkout) -> None:
     assert everything(brought_up) == before
 
 
-def test_a_first_run_that_fails_leaves_no_passphrase(checkout: Checkout) -> None:
+@pytest.mark.parametrize("command", ["up", "render"])
+def test_a_first_run_that_is_killed_has_lost_nothing(checkout: Checkout, command: str) -> None:
+    """Its passphrase stays: another checkout may have begun to use it."""
     program = (checkout.root / "__main__.py").read_text()
-    (checkout.root / "__main__.py").write_text(program + "\nraise ValueError('not yet')\n")
-    assert checkout.run("up").returncode == 1
-    assert not list(checkout.home.rglob("*.passphrase"))
+    (checkout.root / "__main__.py").write_text(program + "\nimport os\nos.kill(os.getpid(), 9)\n")
+    assert checkout.run(command).returncode == -9
+    (passphrase,) = checkout.home.rglob("*.passphrase")
+    before = passphrase.read_text()
     (checkout.root / "__main__.py").write_text(program)
     checkout.succeed("up")
+    assert passphrase.read_text() == before
+    state_and_build_gone(checkout)
+    assert "are missing" in checkout.fail("up")
 
 
 def test_what_precedes_a_first_run_is_no_loss(checkout: Checkout) -> None:

@@ -1,5 +1,6 @@
 """The state file: encrypted, private, whole, and noticed when it is not."""
 
+import errno
 import json
 import os
 import stat
@@ -13,7 +14,7 @@ import pytest
 
 from render.generated import Generated
 from render.passphrase import PassphraseError, new_salt
-from render.state import State, StateError
+from render.state import State, StateError, header
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -79,15 +80,27 @@ def test_replaced_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = path.read_bytes()
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
     with opened(path) as state:
         state.put("other", "type", "digest", GENERATED)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(StateError, match=r"dev\.json cannot be written, and is as it was: No space left on device"):
             state.save()
     assert path.read_bytes() == before
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["dev.json", "dev.json.lock"]
+
+
+def test_a_symbolic_link_stays_one(path: Path, tmp_path: Path) -> None:
+    """Somebody keeps the file on another disk."""
+    elsewhere = path.rename(tmp_path / "elsewhere.json")
+    path.symlink_to(elsewhere)
+    with opened(path) as state:
+        state.put(URN, "random:index/randomPassword:RandomPassword", "other", GENERATED)
+        assert state.save()
+    assert path.is_symlink()
+    with opened(elsewhere) as state:
+        assert state.get(URN, "other") == GENERATED
 
 
 def test_nothing_is_written_before_save(tmp_path: Path) -> None:
@@ -197,6 +210,13 @@ def test_something_else(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(StateError, match="is damaged"):
         opened(path)
+
+
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    (tmp_path / "dev.json").mkdir()
+    for look in (header, opened):
+        with pytest.raises(StateError, match=r"dev\.json cannot be read: Is a directory"):
+            look(tmp_path / "dev.json")
 
 
 def test_white_space_is_repaired_quietly(path: Path) -> None:
