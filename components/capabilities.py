@@ -6,7 +6,7 @@ identities and the architecture picture are all made from them. "Nothing" is an 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 from typing import Protocol as Interface
 
 import pulumi
@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from components.kubernetes.files import Files
     from components.kubernetes.pod import Disk, DiskMount
 
-Network = tuple[str, tuple[int, ...]]
-"""A network outside of the cluster (CIDR) and its TCP ports."""
-
 Protocol = Literal["TCP", "UDP"]
+
+
+class Network(NamedTuple):
+    """A network that is no pods' (CIDR), and its ports."""
+
+    cidr: str
+    ports: tuple[int, ...]
+    protocol: Protocol = "TCP"
 
 
 @dataclass(frozen=True)

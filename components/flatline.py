@@ -6,7 +6,7 @@ import pulumi
 
 from components.backend import BackendArgs, Ground, backend, ground, publish, scale
 from components.base import Component
-from components.capabilities import Member, Pods, Registration
+from components.capabilities import Member, Network, Pods, Registration
 from components.certificates import Certificates, CertificatesArgs
 from components.ingress import Ingress, IngressArgs
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
@@ -184,6 +184,7 @@ class Flatline(Component):
                 members=self.members,
                 outsiders=self.outsiders,
                 dns=Pods.of(settings.cluster_dns.namespace, settings.cluster_dns.pod_labels),
+                dns_networks=tuple(settings.cluster_dns.networks),
             ),
             self.child,
         )
@@ -284,5 +285,5 @@ def _turn(settings: Settings) -> tuple[str, int, int] | None:
     return (turn.host, turn.port, turn.tls_port or 0) if turn else None
 
 
-def _internet(settings: Settings, name: EgressName) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    return tuple((way.cidr, tuple(way.ports)) for way in settings.egress.get(name, ()))
+def _internet(settings: Settings, name: EgressName) -> tuple[Network, ...]:
+    return tuple(Network(way.cidr, tuple(way.ports), way.protocol) for way in settings.egress.get(name, ()))

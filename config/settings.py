@@ -293,7 +293,9 @@ class Egress(Strict):
     cidr: Cidr
     """A network outside of the cluster."""
     ports: Annotated[list[Port], Field(min_length=1)]
-    """TCP ports."""
+    """Of `protocol`."""
+    protocol: Literal["TCP", "UDP"] = "TCP"
+    """UDP is for what sends no answers, such as StatsD and syslog, and for a DNS server of your own."""
 
 
 EgressName = Literal["whisper", "registration", "otel-collector"]
@@ -407,12 +409,15 @@ ScaledName = Literal["whisper", "whisper-persister", "storage", "cdn0", "cdn3"]
 
 
 class ClusterDns(Strict):
-    """The cluster's DNS server, for network policies."""
+    """Who answers pods' questions for names, for network policies: always by UDP and TCP on port 53."""
 
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")] = "kube-system"
     """Namespace of its pods."""
     pod_labels: Annotated[dict[str, str], Field(min_length=1)] = {"k8s-app": "kube-dns"}
     """Labels of its pods."""
+    networks: list[Cidr] = []
+    """Networks of servers that are no pods, beside them: `169.254.20.10/32` for NodeLocal DNSCache (and the address of
+    the Service kube-dns as a /32, where it takes that over), `169.254.169.254/32` for Cloud DNS of GKE."""
 
 
 _REMOTE_CONFIG_LIMIT = 4096

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.base import Component
+from components.capabilities import Network
 from components.cloud.bigtable import BigtableInstance, BigtableInstanceArgs
 from components.cloud.durability import Durability
 from components.cloud.dynamodb import Tables, TablesArgs
@@ -42,7 +43,7 @@ class Accounts(Component):
         amazon, google = args.target.aws, args.target.gcp
         self._aws = amazon
         self._durability = Durability.PROTECTED if amazon.removal_protection else Durability.DISPOSABLE
-        networks = tuple((network, (HTTPS,)) for network in amazon.networks)
+        networks = tuple(Network(network, (HTTPS,)) for network in amazon.networks)
         self._encryption = Encryption(
             "encryption",
             EncryptionArgs(
@@ -96,7 +97,7 @@ class Accounts(Component):
                 table_durability={
                     table.name: self._unless(table.name in google.replace_tables) for table in bigtable.TABLES.values()
                 },
-                networks=tuple((network, (HTTPS,)) for network in google.networks),
+                networks=tuple(Network(network, (HTTPS,)) for network in google.networks),
             ),
             self.child,
         )

@@ -11,7 +11,7 @@ import pulumi_aws as aws
 import pulumi_gcp as gcp
 
 from components.base import Component
-from components.capabilities import Access, Grant, Identity, InstanceRole, Token
+from components.capabilities import Access, Grant, Identity, InstanceRole, Network, Token
 from components.cloud.access_keys import rotated
 from components.kubernetes.files import Files, FilesArgs
 from config.target import (
@@ -32,8 +32,8 @@ GOOGLE_TOKEN = "/var/run/secrets/flatline/google/token"
 GOOGLE_CREDENTIALS = "/var/run/secrets/flatline/google-credentials.json"
 GRANTS_IN_POLICY = 20
 """A managed policy has room for 6,144 characters, a user for ten of them."""
-POD_IDENTITY_AGENT = ("169.254.170.23/32", (80,))
-GKE_METADATA = (("169.254.169.252/32", (988,)), ("169.254.169.254/32", (80,)))
+POD_IDENTITY_AGENT = (Network("169.254.170.23/32", (80,)), Network("fd00:ec2::23/128", (80,)))
+GKE_METADATA = (Network("169.254.169.252/32", (988,)), Network("169.254.169.254/32", (80,)))
 """https://cloud.google.com/kubernetes-engine/docs/how-to/network-policy#network-policy-and-workload-identity"""
 
 
@@ -105,7 +105,7 @@ class CloudIdentities(Component):
                     opts=self.child,
                 )
                 # EKS gives the credentials to pods that start after the association
-                return Identity(env=env, internet=(POD_IDENTITY_AGENT,), ready=(association, policy))
+                return Identity(env=env, internet=POD_IDENTITY_AGENT, ready=(association, policy))
             case WebIdentity(issuer=issuer):
                 role, policy = self._role(account, grants, self._trusts_issuer(account, namespace, issuer))
                 return Identity(

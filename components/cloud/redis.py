@@ -47,7 +47,7 @@ class ElastiCaches(Component):
         self._firewall = self._security_group(name)
         cluster = self._cluster()
         pubsub = self._pubsub()
-        networks: tuple[Network, ...] = tuple((network, (PORT,)) for network in args.networks)
+        networks = tuple(Network(network, (PORT,)) for network in args.networks)
         self.cluster = RedisCluster(
             access=Access(internet=networks, ready=(cluster,)), uri=self._uri(cluster.configuration_endpoint_address)
         )

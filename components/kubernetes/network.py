@@ -16,7 +16,7 @@ from pulumi_kubernetes.networking.v1 import (
 )
 
 from components.base import Component
-from components.capabilities import Endpoint, Member, Pods
+from components.capabilities import Endpoint, Member, Network, Pods
 from components.kubernetes.platform import Platform
 
 DNS_PORT = 53
@@ -24,12 +24,16 @@ DNS_PORT = 53
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPoliciesArgs:
-    """`members` are the pods of the platforms; `outsiders` open connections to them but are not ours (Traefik)."""
+    """`members` are the pods of the platforms; `outsiders` open connections to them but are not ours (Traefik).
+
+    Names are asked of the pods `dns` and of `dns_networks` (CIDRs).
+    """
 
     platforms: tuple[Platform, ...]
     members: tuple[Member, ...]
     outsiders: tuple[Member, ...]
     dns: Pods
+    dns_networks: tuple[str, ...] = ()
 
 
 class NetworkPolicies(Component):
@@ -58,9 +62,9 @@ class NetworkPolicies(Component):
                 LabelSelectorArgs(match_labels=dict(member.pods.labels)),
                 [_ingress(caller.pods, target) for caller, target in callers],
                 [
-                    *([_dns(args.dns)] if member.egress or member.internet else []),
+                    *([_dns(args)] if member.egress or member.internet else []),
                     *(_egress(target) for target in member.egress),
-                    *(_internet(cidr, ports) for cidr, ports in member.internet),
+                    *(_internet(network) for network in member.internet),
                 ],
             )
         self.register_outputs({})
@@ -106,13 +110,17 @@ def _egress(target: Endpoint) -> NetworkPolicyEgressRuleArgs:
     return NetworkPolicyEgressRuleArgs(to=[_peer(target.pods)], ports=_port(target))
 
 
-def _dns(pods: Pods) -> NetworkPolicyEgressRuleArgs:
+def _block(cidr: str) -> NetworkPolicyPeerArgs:
+    return NetworkPolicyPeerArgs(ip_block=IPBlockArgs(cidr=cidr))
+
+
+def _dns(args: NetworkPoliciesArgs) -> NetworkPolicyEgressRuleArgs:
     ports = [NetworkPolicyPortArgs(port=DNS_PORT, protocol=protocol) for protocol in ("UDP", "TCP")]
-    return NetworkPolicyEgressRuleArgs(to=[_peer(pods)], ports=ports)
+    return NetworkPolicyEgressRuleArgs(to=[_peer(args.dns), *map(_block, args.dns_networks)], ports=ports)
 
 
-def _internet(cidr: str, ports: tuple[int, ...]) -> NetworkPolicyEgressRuleArgs:
+def _internet(network: Network) -> NetworkPolicyEgressRuleArgs:
     return NetworkPolicyEgressRuleArgs(
-        to=[NetworkPolicyPeerArgs(ip_block=IPBlockArgs(cidr=cidr))],
-        ports=[NetworkPolicyPortArgs(port=port, protocol="TCP") for port in ports],
+        to=[_block(network.cidr)],
+        ports=[NetworkPolicyPortArgs(port=port, protocol=network.protocol) for port in network.ports],
     )

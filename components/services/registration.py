@@ -11,7 +11,7 @@ import pulumi
 
 from components import java
 from components.base import Component
-from components.capabilities import Access, Endpoint, Pods, Registration
+from components.capabilities import Access, Endpoint, Network, Pods, Registration
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -26,7 +26,7 @@ class DevelopmentRegistrationArgs:
     """`internet` opens ways out of the cluster."""
 
     platform: Platform
-    internet: tuple[tuple[str, tuple[int, ...]], ...]
+    internet: tuple[Network, ...]
 
 
 class DevelopmentRegistration(Component):

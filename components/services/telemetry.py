@@ -7,7 +7,7 @@ from typing import Any
 import pulumi
 
 from components.base import Component
-from components.capabilities import Access, Telemetry
+from components.capabilities import Access, Network, Telemetry
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
@@ -28,7 +28,7 @@ class CollectorArgs:
     platform: Platform
     exporters: Mapping[str, Any]
     ports: Mapping[str, int]
-    internet: tuple[tuple[str, tuple[int, ...]], ...]
+    internet: tuple[Network, ...]
 
 
 class Collector(Component):

@@ -434,6 +434,8 @@ AGENT = {"169.254.170.23/32": 80, "fd00:ec2::23/128": 80}
 """EKS Pod Identity's agent on the node: it gives a pod the credentials of its own role and nothing else."""
 GKE = {"169.254.169.252/32": 988, "169.254.169.254/32": 80}
 """GKE's metadata server, which two addresses belong to; it stands in front of the machine's own."""
+DNS = 53
+"""A resolver on the machine (NodeLocal DNSCache, Cloud DNS of GKE) answers for names and gives away nothing else."""
 METADATA = tuple(
     ipaddress.ip_network(each)
     for each in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
@@ -454,7 +456,7 @@ def _metadata(stack: Stack, settings: Settings) -> Iterator[Violation]:
         for where, rule, block in blocks:
             cidr = text(block.get("cidr"))
             ports = [port.get("port") for port in objects(rule.get("ports"))]
-            if _reaches_metadata(block) and not (cidr in allowed and ports == [allowed[cidr]]):
+            if _reaches_metadata(block) and set(ports) != {DNS} and not (cidr in allowed and ports == [allowed[cidr]]):
                 yield Violation(message=f"{where}: leads to where machines get their credentials", resource=policy)
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from policies.check import check, from_recording
+from policies.config import load as load_config
 from tests.graph.stack import Object, Stack, configuration, recorded
 
 
@@ -51,7 +53,7 @@ def outside(stack: Stack) -> set[str]:
     target = json.loads(configuration(stack.recording.stack)["flatline:target"])
     if target["kind"] == "local":
         return set()
-    agents = {"169.254.170.23/32"}  # EKS Pod Identity
+    agents = {"169.254.170.23/32", "fd00:ec2::23/128"}  # EKS Pod Identity
     return {*target["aws"]["networks"], *target["gcp"].get("networks", ["199.36.153.8/30"]), *agents}
 
 
@@ -145,6 +147,35 @@ def test_a_way_out_is_opened_only_for_whom_it_was_asked(name: str) -> None:
         if any("ipBlock" in peer for rule in o["spec"].get("egress") or () for peer in rule["to"])
     }
     assert with_way == {name}
+
+
+@pytest.mark.parametrize(
+    "networks", [["169.254.20.10/32", "10.96.0.10/32"], ["169.254.169.254/32"], ["fd00:10:96::a/128"]]
+)
+def test_names_are_also_asked_of_the_networks_that_are_named(networks: list[str]) -> None:
+    """As of NodeLocal DNSCache, which a policy for pods does not reach: by every pod that asks, by UDP and TCP."""
+    dns = json.dumps({"networks": networks})
+    stack = Stack(recorded({**configuration("dev"), "flatline:clusterDns": dns}))
+    asking = {name for name, policy in own(stack).items() if policy["spec"].get("egress")}
+    assert len(asking) > 10
+    for name in asking:
+        rule = own(stack)[name]["spec"]["egress"][0]
+        assert [peer["ipBlock"]["cidr"] for peer in rule["to"] if "ipBlock" in peer] == networks, name
+        assert any("podSelector" in peer for peer in rule["to"]), name
+        assert [(port["port"], port["protocol"]) for port in rule["ports"]] == [(53, "UDP"), (53, "TCP")], name
+    report = check(from_recording(stack.recording), load_config("dev", profile="local"))
+    assert [finding.message for finding in report.findings if finding.rule.name.startswith("network")] == []
+
+
+@pytest.mark.parametrize("protocol", [None, "TCP", "UDP"])
+def test_a_way_out_has_the_protocol_that_it_was_given(protocol: str | None) -> None:
+    way = {"cidr": "203.0.113.0/24", "ports": [514, 8125], **({"protocol": protocol} if protocol else {})}
+    stack = Stack(recorded({**configuration("dev"), "flatline:egress": json.dumps({"otel-collector": [way]})}))
+    (rule,) = (
+        rule for rule in own(stack)["otel-collector"]["spec"]["egress"] if any("ipBlock" in peer for peer in rule["to"])
+    )
+    wanted = protocol or "TCP"
+    assert [(port["port"], port["protocol"]) for port in rule["ports"]] == [(514, wanted), (8125, wanted)]
 
 
 def metrics(**telemetry: object) -> Stack:
