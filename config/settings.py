@@ -472,7 +472,7 @@ class Settings(Strict):
     cdn: Cdn = Cdn()
     certificates: Certificates = Certificates()
     secrets: dict[str, SecretSetting] = {}
-    """By the secret's name (docs/configuration.md)."""
+    """Rotation, or a value of your own, by the secret's name."""
     turn: Turn | None = None
     """Without it calls have no relay: they connect where the two devices reach each other directly."""
     telemetry: Telemetry = Telemetry()

@@ -109,15 +109,20 @@ class Limit(Strict):
     """A leaky bucket: its size in permits, and how long a permit takes to come back (ISO 8601)."""
 
     bucket_size: Count
+    """Permits that may be used at once."""
     permit_regeneration_duration: Duration
+    """Time after which one permit is back."""
     fail_open: bool = False
+    """Lets requests through while Redis cannot be asked."""
 
 
 class UuidSelector(Strict):
     """Accounts by their identifier."""
 
     uuids: list[Uuid] = []
+    """Account identifiers."""
     uuid_enrollment_percentage: Percentage = 100
+    """Share of these accounts that take part, in percent."""
 
 
 class Experiment(Strict):
@@ -125,69 +130,93 @@ class Experiment(Strict):
 
     uuid_selector: UuidSelector = UuidSelector()
     excluded_uuids: list[Uuid] = []
+    """Accounts that never take part."""
     enrollment_percentage: Percentage = 0
+    """Share of all other accounts that take part, in percent."""
 
 
 class E164Experiment(Strict):
     """Who takes part in an experiment, by phone number."""
 
     enrolled_e164s: list[PhoneNumber] = Field(default=[], alias="enrolledE164s")
+    """Phone numbers that take part."""
     excluded_e164s: list[PhoneNumber] = Field(default=[], alias="excludedE164s")
+    """Phone numbers that never take part."""
     included_country_codes: list[CountryCode] = []
+    """Countries whose numbers take part."""
     excluded_country_codes: list[CountryCode] = []
+    """Countries whose numbers never take part."""
     enrollment_percentage: Percentage = 0
+    """Share of all other numbers that take part, in percent."""
 
 
 class RemoteDeprecation(Strict):
     """Which clients are told to update, or turned away."""
 
     minimum_versions: dict[ClientPlatform, SemanticVersion] = {}
+    """Older clients are turned away."""
     versions_pending_deprecation: dict[ClientPlatform, SemanticVersion] = {}
+    """Older clients will be turned away soon; they are counted."""
     blocked_versions: dict[ClientPlatform, list[SemanticVersion]] = {}
+    """Exactly these versions are turned away."""
     versions_pending_block: dict[ClientPlatform, list[SemanticVersion]] = {}
+    """Exactly these versions will be turned away soon; they are counted."""
     unrecognized_user_agent_allowed: bool = True
+    """Serves clients whose User-Agent names no platform."""
 
 
 class Payments(Strict):
     """Phone number prefixes without payments."""
 
     disallowed_prefixes: list[str] = []
+    """Beginnings of numbers, such as +1."""
 
 
 class Captcha(Strict):
     """Scores from 0 to 1; a lower one than the floor is refused."""
 
     score_floor: Share = 0.0
+    """The least score of a captcha that is accepted, where its action has none of its own."""
     allow_h_captcha: bool = Field(default=False, alias="allowHCaptcha")
+    """Accepts captchas of hCaptcha."""
     h_captcha_site_keys: dict[CaptchaAction, list[str]] = Field(default={}, alias="hCaptchaSiteKeys")
+    """Site keys of hCaptcha that are accepted for an action."""
     score_floor_by_action: dict[CaptchaAction, Share] = {}
+    """The least score for an action."""
 
 
 class MessagePersister(Strict):
     """The worker that moves undelivered messages to DynamoDB."""
 
     persistence_enabled: bool = True
+    """Moves messages that wait from Redis to DynamoDB. Without it they stay in Redis."""
     trim_oversized_queue_extra_room_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
+    """How much more than its new messages need is freed of a queue that is too long."""
 
 
 class RegistrationConfiguration(Strict):
     """Registration sessions."""
 
     squash_declined_attempt_errors: bool = False
+    """Answers a declined verification attempt as if it had been made."""
 
 
 class MetricsConfiguration(Strict):
     """Cost of metrics."""
 
     enable_lettuce_remote_tag: bool = False
+    """Redis metrics with the address of each node as a tag."""
     enable_aws_sdk_metrics: bool = False
+    """Metrics of the AWS SDK."""
 
 
 class RestPlatform(Strict):
     """When a platform's REST messaging ends."""
 
     minimum_rest_free_version: SemanticVersion
+    """The first version that does without REST."""
     universal_rollout_percent: Percentage = 0
+    """Share of the devices for which REST ends, in percent."""
 
 
 class RestDeprecation(Strict):
@@ -200,10 +229,15 @@ class Backup(Strict):
     """Limits of backups."""
 
     deletion_concurrency: Count = 10
+    """Objects of a backup that are deleted at the same time."""
     copy_concurrency: Count = 10
+    """Objects that are copied into a backup at the same time."""
     usage_checkpoint_count: Count = 10
+    """Copied objects after which the used space is written down."""
     max_quota_staleness: Duration = "PT10S"
+    """Age up to which the used space is not counted again."""
     max_total_media_size: Annotated[int, Field(ge=0, le=JAVA_LONG)] = 100 * 2**30
+    """Bytes of media that a backup may hold."""
 
 
 class DynamicConfiguration(Strict):
@@ -211,8 +245,11 @@ class DynamicConfiguration(Strict):
 
     captcha: Captcha = Captcha()
     limits: dict[LimiterName, Limit] = {}
+    """Limits in place of Whisper's own, by the limiter's name."""
     experiments: dict[str, Experiment] = {}
+    """Experiments by account, by a name that the service's code knows."""
     e164_experiments: dict[str, E164Experiment] = Field(default={}, alias="e164Experiments")
+    """Experiments by phone number, by a name that the service's code knows."""
     remote_deprecation: RemoteDeprecation = RemoteDeprecation()
     payments: Payments = Payments()
     message_persister: MessagePersister = MessagePersister()
@@ -221,7 +258,9 @@ class DynamicConfiguration(Strict):
     svr2_status_codes_to_ignore_for_account_deletion: list[HttpStatus] = Field(
         default=[], alias="svr2StatusCodesToIgnoreForAccountDeletion"
     )
+    """Answers of SVR2 that do not stop the deletion of an account."""
     svrb_status_codes_to_ignore_for_account_deletion: list[HttpStatus] = []
+    """Answers of SVRB that do not stop the deletion of an account."""
     rest_deprecation: RestDeprecation = RestDeprecation()
     backup: Backup = Backup()
 

@@ -6,18 +6,14 @@ python -m docs.generate --check    fails when they are not current
 
 import runpy
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
-
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
 from components.capabilities import Member
 from components.flatline import Flatline
 from config.images import IMAGES
 from config.schema.secrets import SECRETS
-from config.settings import Settings
+from docs import settings_table
 from render.recorder import record
 from render.values import SeededValues
 
@@ -82,21 +78,51 @@ def _titles(members: tuple[Member, ...]) -> dict[str, str]:
     return {node: f'"{TITLES[node]}"' for node in {_node(member) for member in members} if node != "traefik"}
 
 
+EXAMPLE = """\
+config:
+  flatline:domain: chat.example.org
+  flatline:target:
+    kind: local
+    context: my-k3s
+    volumes: { attachments: 100Gi }
+  flatline:scaling:
+    whisper: { replicas: 2 }
+  flatline:secrets:
+    turn: { epoch: 2 }
+  flatline:egress:
+    otel-collector:
+      - { cidr: 203.0.113.7/32, ports: [4317] }
+  pulumi:disable-default-providers: ["*"]
+"""
+
+
 def configuration() -> str:
     """The reference of all settings, secrets and images."""
-    rows = [
-        f"| `{key}` | {kind} | {default} | {text} |" for key, kind, default, text in _settings(Settings, "flatline:")
-    ]
     return "\n".join(
         [
             "# Configuration",
             "",
-            "Generated from `config/` by `python -m docs.generate`. Every setting belongs under `config:` in",
+            "Generated from `config/` by `.venv/bin/python -m docs.generate`. Every setting belongs under `config:` in",
             "`Pulumi.<stack>.yaml`; what is not there has its default. A key that is not in this table is an error.",
+            "",
+            "In the tables a dot leads into a block, `<name>` is one of the [names below](#names), and `[]` is each",
+            "item of a list. In the file blocks are nested:",
+            "",
+            "```yaml",
+            *EXAMPLE.splitlines(),
+            "```",
+            "",
+            "A key is required where its block is there. `kind:` before a meaning says for which kind of block it is.",
             "",
             "| key | form | default | meaning |",
             "| --- | --- | --- | --- |",
-            *rows,
+            *(row.text for row in settings_table.rows()),
+            "",
+            "## Names",
+            "",
+            "| where | names |",
+            "| --- | --- |",
+            *(f"| `{where}` | {names} |" for where, names in settings_table.names()),
             "",
             "## Secrets",
             "",
@@ -126,77 +152,6 @@ def _secrets() -> Iterator[str]:
         readers = ", ".join(f"{r.service} `{r.path}` ({r.encoding})" for r in secret.readers)
         kind = made.get(secret.kind, f"libsignal's {secret.kind}" if "params" in secret.kind else "a Curve25519 key")
         yield f"| `{secret.name}` | {kind.format(secret.length)} | {readers} | {secret.why} |"
-
-
-def _settings(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str, str]]:
-    for name, field in model.model_fields.items():
-        key = f"{prefix}{field.alias or name}"
-        kinds = [kind for kind in _types(field.annotation) if isinstance(kind, type)]
-        blocks = [kind for kind in kinds if issubclass(kind, BaseModel)]
-        collection = get_origin(_bare(field.annotation)) in (dict, list)
-        meaning = field.description or (blocks[0].__doc__ if blocks else "") or ""
-        suffix = ".<name>" if get_origin(_bare(field.annotation)) is dict else "[]" if collection else ""
-        union = len(blocks) > 1
-        if union:
-            tags = " or ".join(f"`kind: {get_args(block.model_fields['kind'].annotation)[0]}`" for block in blocks)
-            yield key, tags, _default(field), " ".join(_one_line(block.__doc__ or "") for block in blocks)
-        elif not blocks or collection:
-            yield key + suffix, _form(field), _default(field), _one_line(meaning)
-        for block in blocks:
-            rows = _settings(block, f"{key}{suffix}.")
-            yield from (row for row in rows if not (union and row[0] == f"{key}.kind"))
-
-
-def _bare(annotation: Any) -> Any:
-    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-
-
-def _types(annotation: Any) -> Iterator[Any]:
-    """The types that an annotation is made of."""
-    origin, inner = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        yield from _types(inner[0])
-    elif origin is dict:
-        yield from _types(inner[1])
-    elif origin is list or origin is Union or type(annotation).__name__ == "UnionType":
-        for part in inner:
-            yield from _types(part)
-    else:
-        yield annotation
-
-
-def _form(field: FieldInfo) -> str:
-    names = {str: "text", int: "whole number", float: "number", bool: "true or false"}
-    found: list[str] = []
-    for kind in _types(field.annotation):
-        if kind is type(None):
-            continue
-        literals = ", ".join(f"`{value}`" for value in get_args(kind)) if get_origin(kind) is Literal else ""
-        found.append(literals or str(names.get(kind, getattr(kind, "__name__", "text"))))
-    bounds = {name: value for rule in field.metadata for name, value in _bounds(rule).items()}
-    limits = [f"{word} {bounds[rule]}" for rule, word in (("ge", "from"), ("le", "to")) if rule in bounds]
-    text = " or ".join("block" if name[0].isupper() and name != "SecretStr" else name for name in found)
-    return " ".join([text.replace("SecretStr", "secret text"), *limits])
-
-
-def _bounds(rule: Any) -> Mapping[str, Any]:
-    """The bounds of a constraint such as `Ge(ge=1)`; none of a validator."""
-    return {name: getattr(rule, name) for name in ("ge", "le") if hasattr(rule, name)}
-
-
-def _default(field: FieldInfo) -> str:
-    value = field.default
-    if field.is_required():
-        return "required"
-    if value is None or value == {} or value == []:
-        return "none"
-    if isinstance(value, BaseModel):
-        return f"`kind: {value.kind}`" if hasattr(value, "kind") else "see below"
-    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
 
 
 def documents() -> dict[Path, str]:
