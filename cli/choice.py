@@ -94,9 +94,9 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
         raise Failure(
             f"stack {stack.name} is kept by Pulumi ({kept}), and Pulumi cannot be used: {chosen.reason}",
             "Files made without it would hold a second set of secrets, which no client knows.",
-            f"To go on without the engine, with the same secrets: ./flatline up --stack {stack.name} --engine none "
+            f"To go on without the engine, with the same secrets: `./flatline up --stack {stack.name} --engine none` "
             "(needs the Pulumi CLI once)",
-            f"For files to review, without secrets: ./flatline render --redact --stack {stack.name}",
+            f"For files to review, without secrets: `./flatline render --redact --stack {stack.name}`",
         )
     if wishes.engine == "pulumi":
         raise Failure(f"--engine pulumi cannot be had: {chosen.reason}", *reasons)
@@ -121,9 +121,9 @@ def refuse_if_engine_keeps(stack: Stack, backend: str | None) -> None:
     if backend is not None:
         raise Failure(
             f"stack {stack.name} is kept by Pulumi ({backend}): files of it would hold a second set of secrets",
-            f"Deploy it: ./flatline up --stack {stack.name}",
-            f"Or bring its secrets back from Pulumi, and render: ./flatline up --stack {stack.name} --engine none",
-            f"Or render files for review without secrets: ./flatline render --redact --stack {stack.name}",
+            f"Deploy it: `./flatline up --stack {stack.name}`",
+            f"Or bring its secrets back from Pulumi, and render: `./flatline up --stack {stack.name} --engine none`",
+            f"Or render files for review without secrets: `./flatline render --redact --stack {stack.name}`",
         )
 
 
@@ -131,9 +131,9 @@ def needs_engine(stack: Stack, reason: str) -> Failure:
     """Why a stack in a cloud cannot be brought up without the engine, and what to do."""
     return Failure(
         f"stack {stack.name} is in a cloud, which only the Pulumi engine can bring up: {reason}",
-        f"Have it fetched and run: ./flatline up --stack {stack.name} --context <context> --yes "
+        f"Have it fetched and run: `./flatline up --stack {stack.name} --context <context> --yes` "
         "(or install it first: https://www.pulumi.com/docs/install/)",
-        f"What it would make, without engine or credentials: ./flatline render --stack {stack.name}",
+        f"What it would make, without engine or credentials: `./flatline render --stack {stack.name}`",
     )
 
 
@@ -169,7 +169,7 @@ def _files(
             f"stack {loaded.stack.name} is kept by Pulumi ({kept}), and its secrets cannot be brought back: "
             f"{found.reason}",
             "Files made without them would hold a second set of secrets, which no client knows.",
-            f"For files to review, without secrets: ./flatline render --redact --stack {loaded.stack.name}",
+            f"For files to review, without secrets: `./flatline render --redact --stack {loaded.stack.name}`",
         )
     return ByFiles(context, (asked, f"secrets: brought back from Pulumi ({kept}); none is made again"), found)
 

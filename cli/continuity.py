@@ -123,7 +123,7 @@ def _older(facts: Facts, held: Held, trace: Trace, missing: list[str]) -> Failur
 def _begin_again(name: str) -> tuple[str, ...]:
     return (
         "Only if those secrets are gone for good, or this is to be a new installation: new secrets, which no client "
-        f"knows, are made by ./flatline up --stack {name} --start-over {name}",
+        f"knows, are made by `./flatline up --stack {name} --start-over {name}`",
     )
 
 
@@ -343,7 +343,7 @@ def wants_to_start_over(stack: Stack, typed: str | None) -> bool:
     if typed is not None and typed != stack.name:
         raise Failure(
             f"--start-over names {typed}, but the stack is {stack.name}: nothing was changed",
-            f"New secrets for this one are made by ./flatline up --stack {stack.name} --start-over {stack.name}",
+            f"New secrets for this one are made by `./flatline up --stack {stack.name} --start-over {stack.name}`",
         )
     return typed is not None
 
@@ -359,7 +359,7 @@ def starting_over(loaded: Loaded, terminal: Terminal) -> Iterator[None]:
     if backend is not None and not stack.state.exists():
         raise Failure(
             f"Pulumi keeps the secrets of stack {stack.name} ({backend}), so nothing is made again",
-            f"To begin again, delete what there is: ./flatline down --stack {stack.name} --delete-data",
+            f"To begin again, delete what there is: `./flatline down --stack {stack.name} --delete-data`",
         )
     terminal.warn(
         f"Stack {stack.name} starts over with new secrets. Every client must be built with the new pins; existing "

@@ -51,7 +51,7 @@ def of(loaded: Loaded, domain: str, terminal: Terminal) -> KeyMaterial:
     if not stack.state.exists():
         raise Failure(
             f"stack {stack.name} has no secrets in {shown(stack.state)}",
-            f"If it has never been brought up: ./flatline up --stack {stack.name}",
+            f"If it has never been brought up: `./flatline up --stack {stack.name}`",
             "If Pulumi keeps it, its secrets cannot be read by this command: docs/migration.md tells what can be done.",
         )
     state = State(

@@ -78,7 +78,7 @@ def find(name: str) -> Stack:
         raise Failure(
             f"there is no stack {name}: Pulumi.{name}.yaml does not exist",
             f"Stacks here: {there}." if there else "There is no stack yet.",
-            f"Make it: ./flatline stack new {name} --domain <your domain>",
+            f"Make it: `./flatline stack new {name} --domain <your domain>`",
         )
     return stack
 

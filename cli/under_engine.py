@@ -77,7 +77,7 @@ def check_secrets() -> None:
         raise Failure(
             f"the secrets of stack {stack.name} are in {shown(stack.state)}, and Pulumi would make others, which no "
             "client knows",
-            f"Carry them into Pulumi, once: ./flatline up --stack {stack.name} --context <context>",
+            f"Carry them into Pulumi, once: `./flatline up --stack {stack.name} --context <context>`",
         )
 
 

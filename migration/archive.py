@@ -196,7 +196,7 @@ def _manifest(folder: Path) -> Manifest:
         text = path.read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError):
         raise MigrationError(
-            f"{folder} is no archive: it has no {MANIFEST}", "Make one: ./flatline migrate export --to <folder>"
+            f"{folder} is no archive: it has no {MANIFEST}", "Make one: `./flatline migrate export --to <folder>`"
         ) from None
     except UnicodeDecodeError:
         raise _bad_manifest(path) from None

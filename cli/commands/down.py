@@ -69,7 +69,7 @@ def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Na
         _show(commands, terminal)
         raise Failure(
             "nothing was deleted: no cluster is named, and its pods may still run with the keys that would be deleted",
-            f"Name it: ./flatline down --stack {loaded.stack.name} --delete-data --context <context>",
+            f"Name it: `./flatline down --stack {loaded.stack.name} --delete-data --context <context>`",
             "If the cluster is gone, or nothing was ever applied to one, add: --no-cluster",
         )
     elif not _delete(commands, context, agreed or delete_data, terminal):
@@ -143,7 +143,7 @@ def _confirm(loaded: Loaded, confirm: str | None, terminal: Terminal) -> None:
     if typed != name:
         raise Failure(
             "nothing was deleted: the stack's name was not typed",
-            f"In scripts: ./flatline down --stack {name} --delete-data --confirm {name}",
+            f"In scripts: `./flatline down --stack {name} --delete-data --confirm {name}`",
         )
 
 

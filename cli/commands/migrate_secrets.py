@@ -47,7 +47,7 @@ def _refuse_other_providers(target: Loaded) -> None:
         raise Failure(
             f"{target.stack.file.name} encrypts with {provider.partition(':')[0]}, which only Pulumi can do",
             "Start the stack with a passphrase, move the secrets, and change the provider afterwards: "
-            f"pulumi stack change-secrets-provider --stack {target.stack.name} <provider>",
+            f"`pulumi stack change-secrets-provider --stack {target.stack.name} <provider>`",
         )
 
 

@@ -15,7 +15,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     text = json_schema.text()
     current = FILE.is_file() and FILE.read_text(encoding="utf-8") == text
     if arguments.check and not current:
-        raise Failure(f"{shown(FILE)} is not current", "Write it again: ./flatline schema")
+        raise Failure(f"{shown(FILE)} is not current", "Write it again: `./flatline schema`")
     if not current:
         FILE.write_text(text, encoding="utf-8")
     terminal.say(f"{shown(FILE)} {'is current' if current else 'written'}.")

@@ -53,7 +53,7 @@ def _refuse_other_providers(loaded: Loaded, secret: Secret) -> None:
     if provider not in {None, "", "passphrase", "default"}:
         raise Failure(
             f"{loaded.stack.file.name} encrypts with {provider.partition(':')[0]}, which only Pulumi can do",
-            f"pulumi config set --stack {loaded.stack.name} --secret --path '{PROJECT}:secrets.{secret.name}.value'",
+            f"`pulumi config set --stack {loaded.stack.name} --secret --path '{PROJECT}:secrets.{secret.name}.value'`",
         )
 
 

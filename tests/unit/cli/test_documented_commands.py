@@ -1,0 +1,221 @@
+"""Every command line that README.md and docs/ show can be typed; what messages tell people to type can be, too."""
+
+import ast
+import re
+import secrets
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cli import arguments
+from tests.unit.cli import kubectl_cli
+from tests.unit.cli.checkout import REPOSITORY, Checkout, kubeconfig
+from tests.unit.cli.conftest import ApiServer
+
+DOCUMENTS = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
+PLACEHOLDERS = {
+    "<command>": "status",
+    "<context>": "my-k3s",
+    "<name>": "turn",
+    "<provider>": "passphrase",
+    "<stack>": "dev",
+    "<your domain>": "chat.example.org",
+    "<folder>": "backup",
+    "DIR": "manifests",
+}
+"""What people write in place of these."""
+
+MANIFEST = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: some, namespace: chat}\ndata: {key: value}\n"
+
+CLOUD = "needs accounts of AWS and Google Cloud"
+CLUSTER = "needs a cluster with Flatline on it"
+PYTEST = "runs this test"
+MINUTES = "installs packages and measures for minutes"
+NOT_RUN = {
+    "curl --cacert ca.pem --write-out '%{http_code}\\n' https://whisper.flatline.internal/v1/accounts/whoami": CLUSTER,
+    "./flatline down --delete-data": "asks for the stack's name, on a terminal; test_down.py types it",
+    "./flatline migrate export --to backup --context my-k3s": CLUSTER + "; integration/test_migration.py has one",
+    "./flatline migrate load --stack prod --from backup": CLOUD + "; integration/test_migration.py has stand-ins",
+    "./flatline scan": "installs checkov; integration/test_scan.py runs it",
+    "./flatline test": PYTEST,
+    "./flatline test --integration": PYTEST,
+    "./flatline up --stack mine --context my-cluster": CLOUD,
+    "./flatline up --stack prod": CLOUD,
+    "kubectl --context my-k3s --namespace flatline scale deployment/whisper deployment/storage deployment/cdn0-gate "
+    "--replicas 0": CLUSTER,
+    "kubectl --context my-k3s --namespace flatline scale deployment/whisper-persister --replicas 0": CLUSTER,
+    "sleep 300": "waits",
+    "pulumi preview --stack dev": "needs the Pulumi CLI; integration/test_engine.py has it",
+    "pulumi preview --policy-pack policies": "needs the Pulumi CLI; integration/test_policy_pack.py has it",
+    "(cd policies && pulumi install)": "needs the Pulumi CLI",
+    "python3 -m venv ~/flatline-tools && ~/flatline-tools/bin/pip install --requirement requirements-dev.txt": MINUTES,
+    "~/flatline-tools/bin/python -m benchmarks": MINUTES,
+    "~/flatline-tools/bin/python -m benchmarks rendering": MINUTES,
+    "~/flatline-tools/bin/python -m benchmarks --update-docs": MINUTES,
+}
+"""Why a command line is not run here. It is parsed all the same."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A command line of a document, without its comment."""
+
+    document: str
+    line: str
+
+    @property
+    def typed(self) -> str:
+        """As people type it."""
+        return filled(self.line)
+
+
+def filled(line: str) -> str:
+    for placeholder, word in PLACEHOLDERS.items():
+        line = re.sub(rf"(?<![\w<]){re.escape(placeholder)}(?![\w>])", word, line)
+    return line
+
+
+def shown(path: Path) -> Iterator[Shown]:
+    """The lines of the blocks and the `./flatline` commands inside of text, in the order of the document."""
+    document = str(path.relative_to(REPOSITORY))
+    pattern = re.compile(r"^ *```(?:sh|bash|console)\n(.*?)^ *```|^ *```.*?^ *```|`(\./flatline\b[^`]*)`", re.M | re.S)
+    for found in pattern.finditer(path.read_text()):
+        block, inline = found[1] or "", found[2]
+        lines = [" ".join(inline.split())] if inline else block.splitlines()
+        for line in lines:
+            command = re.sub(r"(^|\s+)#\s.*$", "", line.strip().removeprefix("$ "))
+            if command:
+                yield Shown(document, command)
+
+
+ALL = [each for path in DOCUMENTS for each in shown(path)]
+
+
+def test_the_table_of_what_is_not_run_is_current() -> None:
+    lines = {each.line for each in ALL}
+    assert len(lines) > 40
+    assert not set(NOT_RUN) - lines, "rows for lines that no document shows any more"
+
+
+@pytest.mark.parametrize("line", NOT_RUN)
+def test_what_is_not_run_can_be_parsed(line: str) -> None:
+    if line.startswith("./flatline"):
+        parse(line)
+    checked = subprocess.run(["/bin/sh", "-n", "-c", filled(line)], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def parse(line: str) -> None:
+    """Ends the test if the command line is a typing mistake."""
+    words = shlex.split(filled(line), comments=True)[1:]
+    with suppress(SystemExit):  # of one that asks for help
+        assert arguments.parse(words), line
+        return
+    assert "--help" in words or not words, line
+
+
+def prepared(checkout: Checkout, server: ApiServer) -> Checkout:
+    """With the contexts that documents name, and a cluster behind them that has nothing yet."""
+    names = ("k3s", "my-k3s", "my-cluster")
+    (checkout.home / "kubeconfig").write_text(kubeconfig(dict.fromkeys(names, server.url)))
+    kubectl_cli.put(checkout)
+    checkout.file("prod").write_text((REPOSITORY / "Pulumi.prod.yaml").read_text())
+    (checkout.root / "manifests").mkdir()
+    (checkout.root / "manifests" / "config.yaml").write_text(MANIFEST)
+    return checkout
+
+
+def type_all(checkout: Checkout, lines: list[Shown]) -> None:
+    """Types them in their order, each once."""
+    failed = []
+    for each in dict.fromkeys(lines):
+        if each.line in NOT_RUN:
+            continue
+        value = secrets.token_hex(32)  # for `secret set`
+        if re.fullmatch(r"\./flatline[^|>&]*", each.typed):
+            done = checkout.run(*shlex.split(each.typed)[1:], stdin=value)
+        else:
+            path = f"{checkout.programs}:{Path(sys.executable).parent}:/usr/bin:/bin"
+            environment = {**checkout.environment(), "PATH": path}
+            command = ["/bin/sh", "-c", each.typed]
+            done = subprocess.run(
+                command, cwd=checkout.root, env=environment, input=value, capture_output=True, text=True, check=False
+            )
+        if done.returncode != 0:
+            failed.append(f"{each.document}: {each.typed}: status {done.returncode}\n{done.stderr}")
+    assert not failed, "\n".join(failed)
+
+
+def test_readme_on_a_fresh_clone(tmp_path: Path, api_servers: tuple[ApiServer, ApiServer]) -> None:
+    checkout = prepared(Checkout.make(tmp_path / "fresh", small=False), api_servers[0])
+    lines = [each for each in ALL if each.document == "README.md"]
+    assert lines[0].line.startswith("./flatline up")
+    type_all(checkout, lines)
+    assert "BEGIN CERTIFICATE" in (checkout.root / "ca.pem").read_text()
+
+
+def test_the_cloud_document(whole: Checkout, api_servers: tuple[ApiServer, ApiServer]) -> None:
+    type_all(prepared(whole, api_servers[0]), [each for each in ALL if each.document == "docs/cloud.md"])
+
+
+def test_the_other_documents(whole: Checkout, api_servers: tuple[ApiServer, ApiServer]) -> None:
+    """What is shown in several places is typed once."""
+    lines = {each.line: each for each in ALL if each.document not in {"README.md", "docs/cloud.md"}}
+    type_all(prepared(whole, api_servers[0]), list(lines.values()))
+
+
+MODULES = sorted(
+    path
+    for folder in ("cli", "components", "config", "migration", "policies", "render")
+    for path in (REPOSITORY / folder).rglob("*.py")
+    if ".venv" not in path.parts
+)
+
+
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """The texts of a module but its docstrings, with `x` for what is put in."""
+    tree = ast.parse(path.read_text())
+    passed_over = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr | ast.JoinedStr)
+        for part in ([node.value] if isinstance(node, ast.Expr) else node.values)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            parts = (part.value if isinstance(part, ast.Constant) else "x" for part in node.values)
+            yield node.lineno, "".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in passed_over:
+            yield node.lineno, node.value
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_commands_in_messages_can_be_typed(path: Path) -> None:
+    """Each stands between backticks, so that it is never broken, and is no typing mistake."""
+    if path.name == "arguments.py":
+        return  # help, whose examples test_documentation.py parses
+    for line, text in texts(path):
+        inside = re.findall(r"`(\./flatline [^`]+)`", text)
+        assert text.count("./flatline ") == len(inside), f"{path}:{line}: no backticks: {text}"
+        for command in inside:
+            parse(command)
+
+
+def test_commands_that_are_shown_as_words_can_be_typed() -> None:
+    found = 0
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.List) or not node.elts or not isinstance(node.elts[0], ast.Constant):
+                continue
+            if node.elts[0].value == "./flatline":
+                given = [each for each in node.elts[1:] if not isinstance(each, ast.Starred)]
+                words = [each.value if isinstance(each, ast.Constant) else "x" for each in given]
+                parse(shlex.join(["./flatline", *map(str, words)]))
+                found += 1
+    assert found > 4
