@@ -16,6 +16,7 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from cli import arguments as known  # noqa: E402 - the path comes first
+from cli import streams  # noqa: E402
 from cli.failure import MANDATORY, Failure, Interrupted  # noqa: E402
 
 if TYPE_CHECKING:
@@ -25,34 +26,55 @@ DEBUG = "FLATLINE_DEBUG"
 
 
 def main(argv: Sequence[str]) -> int:
+    """The exit status of a command line, with standard streams that may be closed or full."""
+    return streams.guarded(lambda: run(argv))
+
+
+def run(argv: Sequence[str]) -> int:
     """The exit status of a command line. Exits at once, with status 2, for one that cannot be understood."""
     arguments = known.parse(argv)
     # An f-string over an Output is an error instead of silent text in a manifest.
     os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "1"
     # What is made at first, the classes of the SDKs, is a million objects that stay: they are searched seldom.
     gc.set_threshold(50_000, 20, 100)
-    from cli.terminal import Terminal
-
+    try:
+        from cli.terminal import Terminal
+    except ModuleNotFoundError as problem:
+        return _tell_missing(problem)
     terminal = Terminal()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
         command = importlib.import_module(f"cli.commands.{arguments.command.replace('-', '_')}")
         status: int = command.run(arguments, terminal)
-        sys.stdout.flush()
     except Interrupted as stopped:
         terminal.note(str(stopped))
         return stopped.status
-    except BrokenPipeError:
-        # The reader has gone (`| head`); the interpreter shall not complain when it flushes at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return MANDATORY
     except Exception as problem:
         if os.environ.get(DEBUG):
             traceback.print_exc()
+        if isinstance(problem, ModuleNotFoundError) and _package(problem):
+            return _tell_missing(problem)
         _tell(problem, terminal)
         return MANDATORY
     return status
+
+
+def _package(problem: ModuleNotFoundError) -> str:
+    """The package of somebody else that is missing; empty where it is a module of ours."""
+    package = (problem.name or "").partition(".")[0]
+    return "" if (ROOT / package).exists() or (ROOT / f"{package}.py").exists() else package
+
+
+def _tell_missing(problem: ModuleNotFoundError) -> int:
+    """Says which package this Python lacks. It may be what Terminal prints with."""
+    remedy = (
+        "unset FLATLINE_PYTHON, or install requirements.txt there"
+        if os.environ.get("FLATLINE_PYTHON")
+        else f"delete {sys.prefix} and run again: it is made once more"
+    )
+    sys.stderr.write(f"error: {sys.executable} has no Python package {_package(problem)}: {remedy}\n")
+    return MANDATORY
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
 from itertools import groupby
 from textwrap import dedent, wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from capacity import workload
 
@@ -21,7 +22,7 @@ TEST_SELECTIONS = {
 }
 
 if TYPE_CHECKING:
-    _Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]  # what add_subparsers returns has no public name
+    _Subparsers = argparse._SubParsersAction["_Parser"]  # what add_subparsers returns has no public name
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -35,6 +36,13 @@ class _Help(argparse.RawDescriptionHelpFormatter):
         return "\n".join(indent + line for line in lines)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Answers a typing mistake with one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USAGE_ERROR, f"error: {message}{'' if message.endswith('?') else f'; see `{self.prog} --help`'}\n")
+
+
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments, `command` among them (`secret set` and the like are one word each: `secret-set`).
 
@@ -42,22 +50,53 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     none of its own options is in `pytest`, in its order.
     """
     words = list(argv)
+    top = parser()
     if not words:
-        parser().print_help()
+        top.print_help()
         raise SystemExit(0)
     passed_on: list[str] = []
     if words[0] == "test":
         own = [word for word in words[1:] if word in {*TEST_SELECTIONS, "-h", "--help"}]
         passed_on = [word for word in words[1:] if word not in own]
         words = ["test", *own]
-    arguments = parser().parse_args(words)
+    command = _command(top, words)
+    arguments, unknown = top.parse_known_args(words)
+    if unknown:
+        command.error(_unknown(command, unknown[0].partition("=")[0]))
     arguments.pytest = passed_on
     return arguments
 
 
+def _command(top: argparse.ArgumentParser, words: Sequence[str]) -> argparse.ArgumentParser:
+    """The parser of the command that was typed. Ends the program for one that there is not."""
+    here = top
+    for word in words:
+        groups = [action for action in here._actions if isinstance(action, argparse._SubParsersAction)]
+        if not groups or word.startswith("-"):
+            break
+        if word not in groups[0].choices:
+            here.error(f"{word} is no command{_did_you_mean(word, groups[0].choices)}")
+        here = groups[0].choices[word]
+    return here
+
+
+def _unknown(command: argparse.ArgumentParser, word: str) -> str:
+    if word.startswith("-"):
+        options = [option for action in command._actions for option in action.option_strings]
+        return f"there is no option {word}{_did_you_mean(word, options)}"
+    if command.get_default("command") == "secret-set":
+        return "the value is never an argument, which others can read; type it, or give it on standard input"
+    return f"{word} is one word too many"
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of everything but what is passed on to pytest."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="./flatline",
         description="Runs your own Signal server: turns a stack's configuration into a deployment.",
         formatter_class=_Help,
@@ -137,8 +176,8 @@ def _confirm(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _format(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--format", choices=("text", "json"), default="text", help="default: %(default)s")
+def _json(command: argparse._ActionsContainer) -> None:
+    command.add_argument("--json", action="store_true", help="one JSON object for programs (docs/json.md)")
 
 
 def _up(commands: _Subparsers) -> None:
@@ -227,6 +266,7 @@ def _preview(commands: _Subparsers) -> None:
           ./flatline preview --stack home --context my-k3s""",
     )
     _context(command)
+    _json(command)
 
 
 def _down(commands: _Subparsers) -> None:
@@ -267,9 +307,9 @@ def _outputs(commands: _Subparsers) -> None:
 
         examples:
           ./flatline outputs
-          ./flatline outputs --format json""",
+          ./flatline outputs --json""",
     )
-    _format(command)
+    _json(command)
 
 
 def _pins(commands: _Subparsers) -> None:
@@ -282,9 +322,9 @@ def _pins(commands: _Subparsers) -> None:
 
         examples:
           ./flatline pins
-          ./flatline pins --stack home --format json > pins.json""",
+          ./flatline pins --stack home --json > pins.json""",
     )
-    _format(command)
+    _json(command)
 
 
 def _status(commands: _Subparsers) -> None:
@@ -299,9 +339,11 @@ def _status(commands: _Subparsers) -> None:
 
         examples:
           ./flatline status
-          ./flatline status --stack home --context my-k3s""",
+          ./flatline status --stack home --context my-k3s
+          ./flatline status --json""",
     )
     _context(command)
+    _json(command)
 
 
 def _secret(commands: _Subparsers) -> None:
@@ -321,7 +363,7 @@ def _secret(commands: _Subparsers) -> None:
         command="secret-set",
     )
     setting.add_argument("name", metavar="NAME", help="the secret's name; `./flatline secret list` shows them")
-    _add(
+    listing = _add(
         actions,
         "list",
         "show every secret: who reads it, where it comes from",
@@ -333,6 +375,7 @@ def _secret(commands: _Subparsers) -> None:
           ./flatline secret list --stack home""",
         command="secret-list",
     )
+    _json(listing)
 
 
 def _stack(commands: _Subparsers) -> None:
@@ -354,7 +397,7 @@ def _stack(commands: _Subparsers) -> None:
     new.add_argument("name", metavar="NAME", help="letters, digits, hyphens, dots and underscores")
     new.add_argument("--domain", required=True, help="clients reach whisper., storage., cdn0. and cdn3. below it")
     _context(new)
-    _add(
+    listing = _add(
         actions,
         "list",
         "show the stacks that are there",
@@ -366,6 +409,7 @@ def _stack(commands: _Subparsers) -> None:
         stack=False,
         command="stack-list",
     )
+    _json(listing)
 
 
 def _check(commands: _Subparsers) -> None:
@@ -388,12 +432,12 @@ def _check(commands: _Subparsers) -> None:
         "--namespace", metavar="NAME", default="", help="with --manifests: where objects go that name no namespace"
     )
     form = command.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_const", const="json", dest="format", help="findings as JSON")
-    form.add_argument("--sarif", action="store_const", const="sarif", dest="format", help="findings as SARIF 2.1.0")
+    _json(form)
+    form.add_argument("--sarif", action="store_true", help="findings as SARIF 2.1.0, for code review")
 
 
 def _scan(commands: _Subparsers) -> None:
-    _add(
+    command = _add(
         commands,
         "scan",
         "let an independent scanner look at the rendered stack",
@@ -404,6 +448,7 @@ def _scan(commands: _Subparsers) -> None:
         example:
           ./flatline scan""",
     )
+    _json(command)
 
 
 def _migrate(commands: _Subparsers) -> None:
@@ -455,6 +500,7 @@ def _migrate(commands: _Subparsers) -> None:
           ./flatline migrate verify --stack prod --from backup""",
         command="migrate-verify",
     )
+    _json(verify)
     _source(verify)
     _stores(verify)
     secrets = _add(
@@ -518,7 +564,7 @@ def _plan(commands: _Subparsers) -> None:
 
         examples:
           ./flatline plan --users 5000 --messages-per-day 40
-          ./flatline plan --users 1000000 --messages-per-day 40 --format json
+          ./flatline plan --users 1000000 --messages-per-day 40 --json
           ./flatline plan --users 20000 --messages-per-day 60 --stack dev
           ./flatline plan --users 20000 --messages-per-day 60 --group-size 25""",
         stack=False,
@@ -526,7 +572,7 @@ def _plan(commands: _Subparsers) -> None:
     command.add_argument("--stack", "-s", metavar="NAME", help="take retentions and sizes from this stack's file")
     command.add_argument("--region", metavar="REGION", help="the AWS region whose prices count (default: the stack's)")
     command.add_argument("--prices", metavar="FILE", help="prices of your own (default: config/prices.yaml)")
-    _format(command)
+    _json(command)
     for number in workload.OPTIONS:
         default = workload.default(number)
         command.add_argument(
@@ -560,10 +606,11 @@ def _test(commands: _Subparsers) -> None:
     command = _add(
         commands,
         "test",
-        "run lint, types and tests",
+        "test this program (not an installation): lint, types and tests",
         """
-        Runs ruff, mypy and pytest, a line for each with its time, and the output of what failed. Everything else
-        on the line goes to pytest. Installs the tools the first time.
+        For those who change this program: tests the program itself, and no stack or cluster of yours (that is what
+        `status` and `check` are for). Runs ruff, mypy and pytest, a line for each with its time, and the output of
+        what failed. Everything else on the line goes to pytest. Installs the tools the first time.
 
         examples:
           ./flatline test

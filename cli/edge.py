@@ -37,9 +37,10 @@ class Hiding:
     configured: bool | None
 
 
-def look(loaded: Loaded, context: str, terminal: Terminal) -> None:
+def look(loaded: Loaded, context: str, terminal: Terminal, *, briefly: bool = False) -> None:
     """Says which Service of Traefik hides clients, what that means, and the command that ends it; nothing if none does.
 
+    `briefly`: a line for each, because an earlier run has said the rest.
     Says as well if Traefik is too old, and what the cluster does not let this user read: silence means all is well.
     """
     try:
@@ -55,7 +56,12 @@ def look(loaded: Loaded, context: str, terminal: Terminal) -> None:
             "refuse the limits for clients. Upgrade Traefik (on k3s: upgrade k3s)."
         )
     for service in found:
-        _explain(service, loaded, context, terminal)
+        if briefly:
+            status = shlex.join(["./flatline", "status", "--stack", loaded.stack.name, "--context", context])
+            where = f"{service.namespace}/{service.name}"
+            terminal.warn(f"Traefik's Service {where} hides the addresses of clients: `{status}` says how to mend it")
+        else:
+            _explain(service, loaded, context, terminal)
 
 
 def unknown(reason: str, terminal: Terminal) -> None:

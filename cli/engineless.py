@@ -28,18 +28,42 @@ def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal
         rendered = [Object(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
         left = retired.after(loaded.stack.build, rendered, kept.applied)
         written = manifests.write(recording, loaded.stack.build, extra=retired.file(left))
+    if written.changed or written.removed:
+        _first_or_changed(loaded, written, notices, terminal)
+        losses_of_upgrade(earlier or {}, terminal)
+        expiry.warn(loaded, terminal)
+        _next(loaded, choice.context, rendered, terminal)
+    else:
+        _unchanged(loaded, written, notices, choice.context, terminal)
+        losses_of_upgrade(earlier or {}, terminal)
+        expiry.warn(loaded, terminal)
+    gone(left, choice.context, terminal)
+    _look_at_cluster(loaded, choice.context, terminal, briefly=not (written.changed or written.removed))
+    return 0
+
+
+def _first_or_changed(loaded: Loaded, written: Summary, notices: list[str], terminal: Terminal) -> None:
     terminal.heading("Objects")
     _counts(written, terminal)
-    _what_changed(written, terminal)
+    terminal.say(f"Files written: {len(written.changed)}; removed: {len(written.removed)}.")
     _secrets(loaded, written, notices, terminal)
     _pins(loaded, terminal)
     points_to_know(loaded, terminal)
-    losses_of_upgrade(earlier or {}, terminal)
-    expiry.warn(loaded, terminal)
-    _next(loaded, choice.context, rendered, terminal)
-    gone(left, choice.context, terminal)
-    _look_at_cluster(loaded, choice.context, terminal)
-    return 0
+
+
+def _unchanged(loaded: Loaded, written: Summary, notices: list[str], context: str | None, terminal: Terminal) -> None:
+    """What is worth saying again; the rest was said by the run that wrote the files."""
+    terminal.say(
+        f"Nothing has changed since the last run: {written.total} objects in {shown(written.directory)}/, secrets in "
+        f"{shown(loaded.stack.state)}."
+    )
+    for notice in notices:
+        terminal.warn(notice)
+    warn_of_moving_images(loaded, terminal)
+    terminal.say("To apply them" + ("" if context else f", with your cluster's context for {kubectl.NOBODY}") + ":")
+    terminal.command(kubectl.apply_commands(context, shown(written.directory), ())[0])
+    terminal.say("What clients are built with:")
+    terminal.command(["./flatline", "pins", *stack_option(loaded)])
 
 
 def _secrets_of(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> AbstractContextManager[Kept]:
@@ -51,7 +75,7 @@ def _secrets_of(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> Abstract
     return transfer.brought_back(loaded, choice.kept_by, terminal)
 
 
-def _look_at_cluster(loaded: Loaded, context: str | None, terminal: Terminal) -> None:
+def _look_at_cluster(loaded: Loaded, context: str | None, terminal: Terminal, *, briefly: bool) -> None:
     """Looks at the cluster that was named, if it is there; rendered files are for later, so it need not be."""
     cluster = kubeconfig.cluster(context) if context else None
     if cluster is None:
@@ -60,7 +84,7 @@ def _look_at_cluster(loaded: Loaded, context: str | None, terminal: Terminal) ->
     if problem:
         edge.unknown(f"cluster {cluster.context} does not answer: {problem}", terminal)
     else:
-        edge.look(loaded, cluster.context, terminal)
+        edge.look(loaded, cluster.context, terminal, briefly=briefly)
 
 
 def losses_of_upgrade(earlier: Mapping[str, object], terminal: Terminal) -> None:
@@ -114,14 +138,6 @@ def _counts(written: Summary, terminal: Terminal) -> None:
     terminal.say(f"{written.total} objects in {shown(written.directory)}/")
 
 
-def _what_changed(written: Summary, terminal: Terminal) -> None:
-    changed, removed = len(written.changed), len(written.removed)
-    if not changed and not removed:
-        terminal.say("Nothing has changed since the last run.")
-    else:
-        terminal.say(f"Files written: {changed}; removed: {removed}.")
-
-
 def _secrets(loaded: Loaded, written: Summary, notices: list[str], terminal: Terminal) -> None:
     terminal.heading("Secrets")
     terminal.say(f"These {len(written.secret_files)} files hold secrets in plain text (mode 0600):")
@@ -139,7 +155,7 @@ def _secrets(loaded: Loaded, written: Summary, notices: list[str], terminal: Ter
 def _pins(loaded: Loaded, terminal: Terminal) -> None:
     terminal.heading("Clients")
     terminal.say(f"What they are built with is in {shown(loaded.stack.build / STACK_OUTPUTS)}:")
-    terminal.command(["./flatline", "pins", *_stack_option(loaded)])
+    terminal.command(["./flatline", "pins", *stack_option(loaded)])
 
 
 def _next(loaded: Loaded, context: str | None, rendered: list[Object], terminal: Terminal) -> None:
@@ -164,5 +180,6 @@ def gone(left: list[Retired], context: str | None, terminal: Terminal) -> None:
         terminal.command(kubectl.command(context, *where, "delete", "--ignore-not-found", *names))
 
 
-def _stack_option(loaded: Loaded) -> list[str]:
+def stack_option(loaded: Loaded) -> list[str]:
+    """The words that name the stack in a command; none for the one that is taken without them."""
     return [] if loaded.stack.name == "dev" else ["--stack", loaded.stack.name]

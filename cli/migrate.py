@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cli import kubectl
+from cli import document, kubectl
 from cli.choice import named_cluster, named_context
 from cli.failure import Failure
 from cli.port_forward import PortForward
@@ -195,6 +195,25 @@ def tell_origin(archive: Archive, terminal: Terminal) -> None:
     terminal.note(f"Archive of stack {manifest.stack}, made {manifest.created}")
     if manifest.live:
         terminal.warn("it was made with --live: services may have written while it was made")
+
+
+def show_document(stack: str, outcomes: Sequence[Outcome], terminal: Terminal) -> int:
+    """The outcomes of a verification for programs; and the exit status."""
+    collections = [
+        {
+            "kind": outcome.kind,
+            "name": outcome.name,
+            "archived": outcome.archived,
+            "expired": outcome.expired,
+            "missing": outcome.missing,
+            "differing": outcome.differing,
+            "others": outcome.others,
+            "verified": outcome.verified,
+        }
+        for outcome in outcomes
+    ]
+    document.show({"stack": stack, "collections": collections}, terminal)
+    return 0 if all(outcome.verified for outcome in outcomes) else 1
 
 
 def show(outcomes: Sequence[Outcome], terminal: Terminal, *, loaded: bool = False) -> int:

@@ -233,7 +233,7 @@ def _pods(plan: Plan, terminal: Terminal) -> None:
         for pods in plan.cluster.pods
     ]
     columns = ("Pods", "Mean", PEAK, "Cores", "MiB", "Because")
-    terminal.table(columns, rows, frozenset(columns[1:5]))
+    terminal.table(columns, rows, frozenset(columns[1:5]), prose=frozenset({"Because"}))
     terminal.say(f"Nodes at the peak: {plan.cluster.nodes:,}.")
 
 
@@ -243,7 +243,8 @@ def _costs(report: Report, terminal: Terminal) -> None:
         (line.service, line.what, f"{count(line.amount)} {line.unit}", dollars(line.dollars)) for line in report.costs
     ]
     rows.append(("all", "", "", dollars(total(report.costs))))
-    terminal.table(("Service", "For", "Amount", "Dollars"), rows, frozenset({"Amount", "Dollars"}))
+    columns = ("Service", "For", "Amount", "Dollars")
+    terminal.table(columns, rows, frozenset(columns[2:]), prose=frozenset(columns[:2]))
 
 
 _STATES = {
@@ -268,7 +269,8 @@ def _limits(report: Report, terminal: Terminal) -> None:
         )
         for limit in ordered
     ]
-    terminal.table(("Limit", "Here", "Bound", "Begins at", ""), rows, frozenset({"Here", "Bound", "Begins at"}))
+    columns = ("Limit", "Here", "Bound", "Begins at", "")
+    terminal.table(columns, rows, frozenset(columns[1:4]), prose=frozenset({"Limit", ""}))
     terminal.say("Begins at: so many users, with everything else as it was typed.")
     exceeded = [limit for limit in ordered if limit.exceeded]
     if exceeded:
@@ -297,7 +299,8 @@ def _assumptions(report: Report, terminal: Terminal) -> None:
         (prefix.name, f"{prefix.bytes / prefix.objects:,.0f}" if prefix.objects else "0", prefix.source)
         for prefix in report.plan.prefixes
     ]
-    terminal.table(("Item, row, object", "Bytes", "Made of"), sizes, frozenset({"Bytes"}))
+    columns = ("Item, row, object", "Bytes", "Made of")
+    terminal.table(columns, sizes, frozenset({"Bytes"}), prose=frozenset({"Made of"}))
     terminal.heading("Prices")
     terminal.points(f"{name}: {listed.source}, {listed.as_of}" for name, listed in _listed(report.prices))
 

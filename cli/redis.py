@@ -19,21 +19,23 @@ PROBE = ("sh", "-c", f"sh {REDIS_PROBE.path} damage || true")
 
 
 def look(loaded: Loaded, context: str, terminal: Terminal) -> None:
-    """Says what a person should know or do; nothing when all is well, or when there is no Redis.
+    """Says what a person should know or do; nothing when all is well, or when there is no Redis."""
+    lines = found(loaded, context, terminal)
+    if lines:
+        terminal.heading("Redis")
+        terminal.points(lines, "yellow")
 
-    Says as well what the cluster does not let this user ask.
-    """
+
+def found(loaded: Loaded, context: str, terminal: Terminal) -> list[str]:
+    """What a person should know or do, a line each. Warns of what the cluster does not let this user ask."""
     namespace = loaded.settings.namespace
     try:
         with terminal.step("Asking Redis for damage"):
             pods = kubectl.read(context, "-n", namespace, "get", "pods", "--selector", REDIS).get("items", ())
-            found = [line for pod in pods if pod.get("kind") == "Pod" for line in _lines(context, namespace, pod)]
+            return [line for pod in pods if pod.get("kind") == "Pod" for line in _lines(context, namespace, pod)]
     except Failure as problem:
         terminal.warn(f"whether Redis is well is not known: {'. '.join((problem.problem, *problem.remedies))}")
-        return
-    if found:
-        terminal.heading("Redis")
-        terminal.points(found, "yellow")
+        return []
 
 
 def _lines(context: str, namespace: str, pod: Mapping[str, Any]) -> list[str]:

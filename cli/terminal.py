@@ -1,19 +1,23 @@
 """What people see: plain text where the output is no terminal, colours, tables and running times where it is.
 
-Results go to standard output; progress, questions and warnings to standard error, so that `... --format json` can
-be piped. rich leaves colours away for NO_COLOR, TERM=dumb and pipes.
+Results go to standard output; progress, questions and warnings to standard error, so that `... --json` can be piped.
+rich leaves colours away for NO_COLOR, TERM=dumb and pipes. Names and commands are never broken, so that they can be
+copied: what does not fit into a line is a line of its own, however long.
 """
 
 import getpass
+import os
+import re
 import shlex
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -21,14 +25,19 @@ from rich.text import Text
 PROGRESS_AFTER_SECONDS = 2.0
 PROGRESS_AGAIN_SECONDS = 30.0
 NARROWEST = 40
+USUAL_WIDTH = 80
+ANY_WIDTH = 100_000
+
+_COMMAND = re.compile(r"`[^`]+`")
+_GLUE = "\N{NO-BREAK SPACE}"
 
 
 class Terminal:
     """Standard output and standard error of one command."""
 
     def __init__(self) -> None:
-        self._out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-        self._err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self._out = _console(stderr=False)
+        self._err = _console(stderr=True)
 
     @property
     def interactive(self) -> bool:
@@ -40,9 +49,9 @@ class Terminal:
         """Whether standard output takes colours."""
         return self._out.is_terminal and not self._out.no_color
 
-    def say(self, text: str = "", style: str = "") -> None:
-        """A paragraph."""
-        self._out.print(Text(text, style))
+    def say(self, text: str = "", style: str = "", indent: int = 0) -> None:
+        """A paragraph, each of its lines indented."""
+        self._lines(self._out, " " * indent, text, style)
 
     def heading(self, text: str) -> None:
         """The title of a part, after an empty line."""
@@ -52,7 +61,7 @@ class Terminal:
     def points(self, texts: Iterable[str], style: str = "") -> None:
         """A list, one point a line, wrapped below its own start."""
         for text in texts:
-            self._out.print(self._point("- ", text, style))
+            self._lines(self._out, "- ", text, style)
 
     def command(self, words: Sequence[str]) -> None:
         """A command to copy: on a terminal continued with backslashes, elsewhere on one line."""
@@ -60,12 +69,18 @@ class Terminal:
 
     def verbatim(self, text: str) -> None:
         """Text as it is, for machines and for the output of other programs."""
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
+        stream = self._out.file
+        stream.write(text if text.endswith("\n") else text + "\n")
+        stream.flush()
 
-    def show(self, what: RenderableType) -> None:
-        """What something else has laid out."""
-        self._out.print(what)
+    def aside(self) -> None:
+        """From now on everything goes to standard error, but for a document."""
+        self._out = self._err
+
+    def document(self, text: str) -> None:
+        """The result of a command, for machines, on standard output."""
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
 
     def diff(self, lines: Iterable[str]) -> None:
         """A unified difference, indented, coloured and never wrapped."""
@@ -74,29 +89,44 @@ class Terminal:
             self._out.print(Text(f"    {line}", styles.get(line[:1], "")), soft_wrap=True)
 
     def table(
-        self, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: frozenset[str] = frozenset()
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[str]],
+        numbers: frozenset[str] = frozenset(),
+        prose: frozenset[str] = frozenset(),
     ) -> None:
-        """Rows under column names; the columns in `numbers` stand to the right."""
+        """Rows under column names; the columns in `numbers` stand to the right, those in `prose` wrap between words.
+
+        Where that is too wide for the terminal, each row is a list of its cells instead.
+        """
+        cells = [tuple(row) for row in rows]
+        least = [_least_width([name, *(row[at] for row in cells)], name in prose) for at, name in enumerate(columns)]
+        gaps = len(columns) - 1
+        if sum(least) + gaps > self._out.width:
+            self._records(columns, cells)
+            return
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
-        for name in columns:
-            table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+        table.padding = (0, 1) if sum(least) + 3 * gaps <= self._out.width else (0, 0)
+        for name, width in zip(columns, least, strict=True):
+            wraps = name in prose
+            table.add_column(name, justify="right" if name in numbers else "left", no_wrap=not wraps, min_width=width)
+        for row in cells:
+            table.add_row(*map(Text, row))
         self._out.print(table, soft_wrap=False)
 
     def note(self, text: str) -> None:
         """Something aside, on standard error."""
-        self._err.print(Text(text))
+        self._lines(self._err, "", text)
 
     def warn(self, text: str) -> None:
         """Something that needs attention, on standard error."""
-        self._err.print(self._point("warning: ", text, "yellow"))
+        self._lines(self._err, "warning: ", text, "yellow")
 
     def fail(self, problem: str, remedies: Iterable[str] = (), commands: Iterable[Sequence[str]] = ()) -> None:
         """What went wrong and what helps, on standard error."""
-        self._err.print(self._point("error: ", problem, "bold red"))
+        self._lines(self._err, "error: ", problem, "bold red")
         for remedy in remedies:
-            self._err.print(self._point("  ", remedy, ""))
+            self._lines(self._err, "  ", remedy)
         for command in commands:
             self._command(self._err, command)
 
@@ -155,11 +185,41 @@ class Terminal:
             self._err.print(Text(f"{doing} ({time.monotonic() - began:.0f} s)"))
             pause = PROGRESS_AGAIN_SECONDS
 
-    def _point(self, mark: str, text: str, style: str) -> Table | Text:
-        if not self._out.is_terminal or self._out.width < NARROWEST:
-            return Text(mark + text, style)
-        grid = Table.grid(padding=0)
-        grid.add_column(width=len(mark), no_wrap=True)
-        grid.add_column(overflow="fold")
-        grid.add_row(Text(mark, style), Text(text, style))
-        return grid
+    def _records(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        for first, *others in rows:
+            self.say(first, "bold")
+            for name, cell in zip(columns[1:], others, strict=True):
+                if cell:
+                    self._lines(self._out, "  ", f"{name}: {cell}" if name else cell)
+
+    @staticmethod
+    def _lines(console: Console, mark: str, text: str, style: str = "") -> None:
+        """Prints a text after a mark, on a terminal wrapped below its own start."""
+        width = console.width - len(mark)
+        if console.is_terminal and width >= NARROWEST:
+            text = _wrapped(text, width, " " * len(mark))
+        console.print(Text(mark + text, style), soft_wrap=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    """A terminal has a width; files and pipes take lines of any length, unless COLUMNS is set."""
+    console = Console(stderr=stderr, highlight=False)
+    chosen = os.environ.get("COLUMNS", "")
+    if (chosen.isdecimal() and int(chosen) > 0) or (console.is_terminal and console.width > 0):
+        return console
+    width = USUAL_WIDTH if console.is_terminal else ANY_WIDTH  # a terminal with COLUMNS=0
+    return Console(stderr=stderr, highlight=False, width=width)
+
+
+def _wrapped(text: str, width: int, indent: str) -> str:
+    """The text in lines of a width, but for names that are longer and for commands, which stand between backticks."""
+    lines: list[str] = []
+    for line in text.splitlines():
+        whole = _COMMAND.sub(lambda found: found[0].replace(" ", _GLUE), line)
+        lines += textwrap.wrap(whole, width, break_long_words=False, break_on_hyphens=False) or [""]
+    return f"\n{indent}".join(lines).replace(_GLUE, " ")
+
+
+def _least_width(cells: Iterable[str], wraps: bool) -> int:
+    """Of a column: that of its longest word if it wraps, else that of its longest cell."""
+    return max(len(part) for cell in cells for part in (cell.split() if wraps else [cell]) or [""])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,8 +78,10 @@ def prepared(loaded: Loaded, terminal: Terminal) -> Iterator[Prepared]:
         yield Prepared(state, content, frozenset(secrets), kept.recording.outputs)
 
 
-def rehearse(loaded: Loaded, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, show: bool) -> None:
-    """Lets the engine say what it would do, on a copy of the stack. With `show` people see it.
+def rehearse(
+    loaded: Loaded, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, show: bool
+) -> dict[str, int]:
+    """How often the engine would do what, which it says on a copy of the stack. With `show` people see it.
 
     Raises Failure if the engine refuses, or would make a secret again.
     """
@@ -110,8 +113,9 @@ def rehearse(loaded: Loaded, cli: Cli, cluster: Cluster, made: Prepared, termina
         raise Failure(
             f"Pulumi would make {len(lost)} secrets of stack {loaded.stack.name} again: {', '.join(lost)}",
             "Nothing was changed: the stack is as it was. This is a defect of Flatline, or of a provider's version.",
-            f"To go on without the engine: ./flatline up --stack {loaded.stack.name} --engine none",
+            f"To go on without the engine: `./flatline up --stack {loaded.stack.name} --engine none`",
         )
+    return dict(Counter(step for _, step in steps))
 
 
 def take_charge(
@@ -271,9 +275,9 @@ def _refuse_two_sets(stack: Stack, differing: Sequence[str]) -> None:
         f"stack {stack.name} has two sets of secrets: {shown(stack.state)}, and one that Pulumi keeps "
         f"({some}{more} differ)",
         "Clients know one of them: compare `./flatline pins` with what they were built with. Nothing was changed.",
-        f"To go on with Pulumi's, move the file away: mv {shown(stack.state)} {shown(stack.state)}.other",
-        f"To go on with the file's, remove Pulumi's stack from its backend: pulumi stack rm --force --preserve-config "
-        f"{stack.name}",
+        f"To go on with Pulumi's, move the file away: `mv {shown(stack.state)} {shown(stack.state)}.other`",
+        "To go on with the file's, remove Pulumi's stack from its backend: "
+        f"`pulumi stack rm --force --preserve-config {stack.name}`",
     )
 
 

@@ -1,18 +1,18 @@
-"""A report for people (a table), for programs (JSON) and for code review (SARIF 2.1.0)."""
+"""A report for people (lines of text), for programs (JSON) and for code review (SARIF 2.1.0)."""
 
 import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
-
-from rich.console import Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from itertools import groupby
+from typing import Any, Final, NamedTuple
 
 from policies.report import Finding, Report
 from policies.rule import Level, Rule
 from policies.rules import RULES
+
+JSON_VERSION: Final = 1
+"""Raised when a key of the JSON form goes away or means something else."""
 
 STYLES: Final = {Level.MANDATORY: "red", Level.ADVISORY: "yellow"}
 SARIF_LEVELS: Final = {Level.MANDATORY: "error", Level.ADVISORY: "warning", Level.DISABLED: "none"}
@@ -30,23 +30,27 @@ def summary(report: Report) -> str:
     )
 
 
-def table(report: Report) -> RenderableType:
-    """The findings by rule (rule, resource, problem, remedy), the exempted ones with their reasons, and a last line."""
-    parts: list[RenderableType] = []
-    if report.findings:
-        shown = _first_of_each_rule(report.findings) if len(report.findings) > MOST_FINDINGS else report.findings
-        parts.append(_findings(shown))
-        if len(shown) < len(report.findings):
-            parts.append(Text(f"shown are the first {SHOWN_OF_A_RULE} findings of each rule; --json has all of them"))
-    if report.exempted:
-        parts.append(_exempted(report.exempted))
-    parts += [Text(f"{name} is {how}", style="yellow") for name, how in sorted(report.weakened.items())]
-    parts += [Text(f"{g.rule.name}: {g.where}: {g.path} is not known yet", style="yellow") for g in report.gaps]
-    parts += [Text(others, style="yellow") for others in _others(report.others)]
-    parts += [Text(f"not read: {unread}", style="red") for unread in report.unread]
-    parts += [Text(problem, style="red") for problem in report.problems]
-    parts.append(Text(summary(report), style="red" if report.exit_code else "green"))
-    return Group(*parts)
+class Line(NamedTuple):
+    """A paragraph, so many columns to the right, in a colour or in none."""
+
+    indent: int
+    text: str
+    style: str = ""
+
+
+def lines(report: Report) -> Iterator[Line]:
+    """The findings by rule, each rule with its remedy; the exempted ones with their reasons; and a last line."""
+    shown = _first_of_each_rule(report.findings) if len(report.findings) > MOST_FINDINGS else report.findings
+    yield from _findings(shown)
+    if len(shown) < len(report.findings):
+        yield Line(0, f"shown are the first {SHOWN_OF_A_RULE} findings of each rule; --json has all of them")
+    yield from _exempted(report.exempted)
+    yield from (Line(0, f"{name} is {how}", "yellow") for name, how in sorted(report.weakened.items()))
+    yield from (Line(0, f"{g.rule.name}: {g.where}: {g.path} is not known yet", "yellow") for g in report.gaps)
+    yield from (Line(0, others, "yellow") for others in _others(report.others))
+    yield from (Line(0, f"not read: {unread}", "red") for unread in report.unread)
+    yield from (Line(0, problem, "red") for problem in report.problems)
+    yield Line(0, summary(report), "red" if report.exit_code else "green")
 
 
 def _others(others: tuple[str, ...]) -> Iterator[str]:
@@ -67,35 +71,39 @@ def _first_of_each_rule(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(shown)
 
 
-def _findings(findings: Iterable[Finding]) -> Table:
-    shown = Table(title="Findings", title_justify="left", show_lines=True)
-    for column in ("Rule", "Resource", "Problem", "Remedy"):
-        shown.add_column(column, overflow="fold")
-    for found in findings:
-        rule = Text(found.rule.name, style=STYLES[found.level])
-        rule.append(f"\n{found.level}")
-        shown.add_row(rule, Text(_place(found)), Text(found.message), Text(found.rule.remedy))
-    return shown
+def _findings(findings: Iterable[Finding]) -> Iterator[Line]:
+    for (level, name), group in groupby(_by_rule(findings), lambda found: (found.level, found.rule.name)):
+        several = list(group)
+        yield Line(0, f"{level}: {name}", STYLES[level])
+        yield from (Line(2, f"{_place(found)}: {found.message}") for found in several)
+        yield Line(2, f"Remedy: {several[0].rule.remedy}")
+
+
+def _by_rule(findings: Iterable[Finding]) -> list[Finding]:
+    """Mandatory ones first, then by rule; those of one rule keep their order."""
+    levels = list(STYLES)
+    return sorted(findings, key=lambda found: (levels.index(found.level), found.rule.name))
 
 
 def _place(found: Finding) -> str:
     source = found.resource.source if found.resource else None
-    return f"{found.where}\n{source[0]}:{source[1]}" if source else found.where
+    return f"{found.where} ({source[0]}:{source[1]})" if source else found.where
 
 
-def _exempted(findings: Iterable[Finding]) -> Table:
-    shown = Table(title="Exempted", title_justify="left")
-    for column in ("Rule", "Resource", "Reason"):
-        shown.add_column(column, overflow="fold")
-    for found in findings:
-        assert found.exemption is not None
-        shown.add_row(found.rule.name, Text(found.where), Text(found.exemption.reason))
-    return shown
+def _exempted(findings: Iterable[Finding]) -> Iterator[Line]:
+    for (name, reason), group in groupby(sorted(findings, key=_exemption), _exemption):
+        yield Line(0, f"exempted: {name}: {reason}")
+        yield from (Line(2, found.where) for found in group)
+
+
+def _exemption(found: Finding) -> tuple[str, str]:
+    return found.rule.name, found.exemption.reason if found.exemption else ""
 
 
 def as_json(report: Report) -> str:
     """The whole report as one object."""
     document = {
+        "version": JSON_VERSION,
         "profile": report.profile,
         "resources": report.resources,
         "rules": report.rules,

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -146,6 +146,23 @@ def as_text(report: ScanReport) -> str:
         f" {len(report.failed)} failed, {len(report.skipped)} skipped with a reason"
     )
     return "\n".join(lines) + "\n"
+
+
+def as_document(report: ScanReport) -> dict[str, Any]:
+    """The report for programs: what stands in the text, in full."""
+    return {
+        "checkov": report.version,
+        "objects": report.objects,
+        "passed": report.passed,
+        "failed": [_as_object(failed) for failed in report.failed],
+        "skipped": [_as_object(failed) for failed in report.skipped],
+        "unused": [asdict(skip) for skip in report.unused],
+    }
+
+
+def _as_object(failed: Failed) -> dict[str, Any]:
+    found = {"check": failed.check, "title": failed.title, "resource": failed.resource, "file": failed.file}
+    return {**found, **({"reason": failed.skip.reason} if failed.skip else {})}
 
 
 def environment() -> Path:

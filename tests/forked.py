@@ -5,10 +5,14 @@ The program itself and all of our modules are read anew each time, from where th
 
 import multiprocessing
 import os
+import pty
 import runpy
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import termios
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
@@ -44,22 +48,40 @@ PACKAGES = (
 
 
 def flatline(
-    root: Path, words: Sequence[str], *, environment: Mapping[str, str], stdin: str = ""
+    root: Path,
+    words: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    stdin: str = "",
+    columns: int | None = None,
+    stdout: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """A command of the checkout in a folder, as it is once it is in a Python that has the packages."""
     entered = {**environment, "FLATLINE_ENTERED": str(root.resolve())}
-    return run(root / "flatline", words, environment=entered, stdin=stdin, timeout=300)
+    program = root / "flatline"
+    return run(program, words, environment=entered, stdin=stdin, timeout=300, columns=columns, stdout=stdout)
 
 
 def run(
-    program: Path, words: Sequence[str], *, environment: Mapping[str, str], stdin: str, timeout: float
+    program: Path,
+    words: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    stdin: str,
+    timeout: float,
+    columns: int | None = None,
+    stdout: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """As `subprocess.run` in the program's folder, without a terminal. Raises TimeoutExpired."""
-    with TemporaryDirectory() as folder:
+    """As `subprocess.run` in the program's folder, without a terminal. Raises TimeoutExpired.
+
+    `columns`: standard output is a terminal of that width. `stdout`: it is that file.
+    """
+    with TemporaryDirectory() as folder, _terminal(columns) as (terminal, shown):
         streams = [Path(folder) / name for name in ("stdin", "stdout", "stderr")]
         for stream in streams:
             stream.touch()
         streams[0].write_text(stdin, encoding="utf-8")
+        streams[1] = stdout or terminal or streams[1]
         process = _context().Process(target=_become, args=(program, list(words), dict(environment), streams))
         process.start()
         process.join(timeout)
@@ -67,8 +89,37 @@ def run(
             process.kill()
             process.join()
             raise subprocess.TimeoutExpired([str(program), *words], timeout)
-        stdout, stderr = (stream.read_text(encoding="utf-8") for stream in streams[1:])
-        return subprocess.CompletedProcess([str(program), *words], process.exitcode, stdout, stderr)
+        said = shown() if terminal else "" if stdout else streams[1].read_text(encoding="utf-8")
+        errors = streams[2].read_text(encoding="utf-8")
+        return subprocess.CompletedProcess([str(program), *words], process.exitcode, said, errors)
+
+
+@contextmanager
+def _terminal(columns: int | None) -> Iterator[tuple[Path | None, Callable[[], str]]]:
+    """The path of a terminal, and what was written to it when it is asked, which ends it."""
+    if columns is None:
+        yield None, str
+        return
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (50, columns))
+    read: list[bytes] = []
+
+    def take() -> None:
+        with suppress(OSError):  # that nobody has it open any more
+            while chunk := os.read(ours, 65536):
+                read.append(chunk)
+
+    def shown() -> str:
+        os.close(theirs)
+        reader.join()
+        return b"".join(read).decode().replace("\r\n", "\n")
+
+    reader = threading.Thread(target=take, daemon=True)
+    reader.start()
+    try:
+        yield Path(os.ttyname(theirs)), shown
+    finally:
+        os.close(ours)
 
 
 @cache

@@ -13,12 +13,13 @@ from policies.report import Report
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Shows the findings; the exit status is the report's."""
     report, source = _report(arguments, terminal)
-    if arguments.format == "json":
+    if arguments.json:
         terminal.verbatim(output.as_json(report))
-    elif arguments.format == "sarif":
+    elif arguments.sarif:
         terminal.verbatim(output.as_sarif(report, program=source))
     else:
-        terminal.show(output.table(report))
+        for line in output.lines(report):
+            terminal.say(line.text, line.style, line.indent)
     return report.exit_code
 
 

@@ -20,4 +20,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             outcomes = transfer.verify(
                 collections, archive, time.time(), progress, others_allowed=arguments.into_non_empty
             )
+    if arguments.json:
+        return migrate.show_document(loaded.stack.name, outcomes, terminal)
     return migrate.show(outcomes, terminal)

@@ -1,11 +1,10 @@
 """`outputs`: what a stack exports."""
 
-import json
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-from cli import continuity, engine, objects, stacks
+from cli import continuity, document, engine, objects, stacks
 from cli.failure import Failure
 from cli.stacks import Loaded
 from cli.terminal import Terminal
@@ -16,7 +15,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints all outputs."""
     loaded = stacks.read(arguments.stack)
     continuity.check(loaded)
-    show(of(loaded), arguments.format, terminal)
+    show(loaded, "outputs", of(loaded), arguments.json, terminal)
     return 0
 
 
@@ -34,15 +33,15 @@ def of(loaded: Loaded) -> dict[str, Any]:
     if written is None:
         raise Failure(
             f"stack {stack.name} has no outputs yet",
-            f"Bring it up first: ./flatline up --stack {stack.name}",
+            f"Bring it up first: `./flatline up --stack {stack.name}`",
         )
     return written
 
 
-def show(values: Mapping[str, Any], form: str, terminal: Terminal) -> None:
+def show(loaded: Loaded, what: str, values: Mapping[str, Any], as_json: bool, terminal: Terminal) -> None:
     """As JSON for machines, or name by name for people."""
-    if form == "json":
-        terminal.verbatim(json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False))
+    if as_json:
+        document.show({"stack": loaded.stack.name, what: dict(sorted(values.items()))}, terminal)
         return
     for name, value in values.items():
         terminal.say(name, "bold")

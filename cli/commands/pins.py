@@ -13,5 +13,5 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     continuity.check(loaded)
     everything = outputs.of(loaded)
     pins = {name: value for name, value in everything.items() if name not in reissue.NOT_PINS}
-    outputs.show(pins, arguments.format, terminal)
+    outputs.show(loaded, "pins", pins, arguments.json, terminal)
     return 0

@@ -37,7 +37,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         region=region,
         stack=arguments.stack,
     )
-    if arguments.format == "json":
+    if arguments.json:
         terminal.verbatim(as_json(report))
     else:
         show(report, terminal)

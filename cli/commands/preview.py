@@ -1,10 +1,25 @@
 """`preview`: what `up` would change. Makes nothing and changes nothing."""
 
 from argparse import Namespace
+from typing import Any
 
-from cli import before_update, continuity, difference, engine, kubeconfig, kubectl, objects, ownership, reissue, stacks
+from cli import (
+    before_update,
+    continuity,
+    difference,
+    document,
+    engine,
+    engine_state,
+    kubeconfig,
+    kubectl,
+    objects,
+    ownership,
+    reissue,
+    stacks,
+)
 from cli.choice import named_cluster, named_context
 from cli.difference import Difference
+from cli.drift import Drift
 from cli.failure import Failure
 from cli.objects import Object
 from cli.recording import with_own_secrets, with_passing_secrets
@@ -16,6 +31,16 @@ from render.recorder import Recording
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """By the engine for a stack that it keeps or that is in a cloud, else by comparing with the last run's files."""
+    if arguments.json:
+        terminal.aside()
+    found = _found(arguments, terminal)
+    if arguments.json:
+        document.show({"stack": arguments.stack, **found}, terminal)
+    return 0
+
+
+def _found(arguments: Namespace, terminal: Terminal) -> dict[str, Any]:
+    """Shows the changes, and gives them for programs."""
     loaded = stacks.read(arguments.stack)
     ownership.check_own(loaded)
     context = named_context(loaded, arguments.context)
@@ -25,32 +50,29 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if backend is None and loaded.stack.state.exists() and (cli is None or context is None) and not loaded.in_cloud:
         with with_own_secrets(loaded, terminal) as kept:
             continuity.check_recorded(loaded, continuity.recorded_digests(kept.recording))
-            _compare(loaded, kept.recording, terminal)
-        return 0
+            return _compare(loaded, kept.recording, terminal)
     if backend is not None and cli is None:
         raise Failure(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
     if cli is not None and context is not None and backend is None and loaded.stack.state.exists():
-        _carried(loaded, cli, context, terminal)
-    elif cli is not None and context is not None:
-        _by_engine(loaded, cli, context, terminal)
-    elif backend is not None:
+        return _carried(loaded, cli, context, terminal)
+    if cli is not None and context is not None:
+        return _by_engine(loaded, cli, context, terminal)
+    if backend is not None:
         raise Failure(
             f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
             "Name its context: --context, or flatline:target.context in the stack's file.",
         )
-    elif loaded.in_cloud:
+    if loaded.in_cloud:
         tree(with_passing_secrets(loaded, terminal), redact=True)  # what is wrong with the program comes first
         raise Failure(
             f"stack {loaded.stack.name} is in a cloud, where only the Pulumi engine knows what there is: "
             + (no_cli if cli is None else "no cluster is named (--context, or flatline:target.context)"),
-            f"What it would make, without engine or credentials: ./flatline render --stack {loaded.stack.name}",
+            f"What it would make, without engine or credentials: `./flatline render --stack {loaded.stack.name}`",
         )
-    else:
-        _compare(loaded, with_passing_secrets(loaded, terminal), terminal)
-    return 0
+    return _compare(loaded, with_passing_secrets(loaded, terminal), terminal)
 
 
-def _carried(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> None:
+def _carried(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> dict[str, Any]:
     """What the engine would do once it has the secrets of the state file; on a copy, so that it does not get them."""
     from cli import transfer
 
@@ -61,31 +83,39 @@ def _carried(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) 
     if before_update.can_look(terminal):
         before_update.check_free_namespaces(loaded, context)
     with transfer.prepared(loaded, terminal) as made:
-        transfer.rehearse(loaded, cli, cluster, made, terminal, show=True)
+        changes = transfer.rehearse(loaded, cli, cluster, made, terminal, show=True)
+    return {"by": "pulumi", "changes": changes, "lost": [], "drifted": []}
 
 
-def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> None:
+def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> dict[str, Any]:
     cluster = named_cluster(context)
     kubeconfig.check_answers(cluster)
     kubectl.check_credentials(context)
     terminal.say(f"Stack {loaded.stack.name} on context {context} ({cluster.server}), by {cli}")
     with engine.opened(loaded, cli, cluster) as stack:
         before = before_update.BeforeUpdate(loaded, cli, cluster, stack, terminal, agreed=False)
+        drift = Drift()
         if before_update.can_look(terminal):
             state = engine.deployment(stack)
             before.check_namespaces(state)
-            before.drift(state)
+            drift = before.drift(state)
         continuity.check_deployment(loaded, engine.deployment(stack), context)
         reissue.show(loaded, reissue.of_settings(loaded, engine.outputs(stack)), terminal)
         with engine.engine_errors("pulumi preview failed", shown_already=True):
-            stack.preview(
+            previewed = stack.preview(
                 color="always" if terminal.colours else "never",
                 on_output=terminal.verbatim,
                 on_error=terminal.note,
             )
+    return {
+        "by": "pulumi",
+        "changes": previewed.change_summary,
+        "lost": engine_state.titles(drift.gone),
+        "drifted": engine_state.titles(drift.changed),
+    }
 
 
-def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> None:
+def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> dict[str, Any]:
     tree(recording, redact=True)  # its checks: the preview shall find what `up` would refuse
     unshowable = {
         str(Object(resource.outputs))
@@ -94,6 +124,7 @@ def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> None:
     }
     before = objects.read(loaded.stack.build)
     after = [Object(resource.outputs) for resource in kubernetes_objects(recording)]
+    issued = None
     if loaded.stack.state.exists():
         issued = reissue.between(objects.outputs(loaded.stack.build), recording.outputs, before, after)
         reissue.show(loaded, issued, terminal)
@@ -102,10 +133,18 @@ def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> None:
     terminal.say(f"Stack {loaded.stack.name}: what `up` would change in {where}/", "bold")
     if not before:
         terminal.say("Nothing has been rendered there yet: every object is new.")
-    if not found:
+    if found:
+        _show(found, unshowable, terminal)
+    else:
         terminal.say("Nothing.")
-        return
-    _show(found, unshowable, terminal)
+    return {
+        "by": "files",
+        "new": [*map(str, found.new)],
+        "gone": [*map(str, found.gone)],
+        "changed": [str(after) for _, after in found.changed],
+        "pins": dict(issued.pins) if issued else {},
+        "hosts": [list(each) for each in issued.hosts] if issued else [],
+    }
 
 
 def _show(found: Difference, unshowable: set[str], terminal: Terminal) -> None:

@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cli import stacks
+from cli import document, stacks
 from cli.recording import with_passing_secrets
 from cli.terminal import Terminal
 from policies import scan
@@ -19,5 +19,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         manifests.write(with_passing_secrets(loaded, terminal), rendered, redact=True)
         with terminal.step("Scanning" if scan.installed() else "Installing checkov, once, and scanning"):
             report = scan.scan(rendered, scan.load_skips(profile=loaded.settings.target.kind))
-    terminal.verbatim(scan.as_text(report))
+    if arguments.json:
+        document.show({"stack": loaded.stack.name, **scan.as_document(report)}, terminal)
+    else:
+        terminal.verbatim(scan.as_text(report))
     return report.exit_code

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from itertools import groupby
 
-from cli import stacks
+from cli import document, stacks
 from cli.terminal import Terminal
 from config.schema.secrets import SECRETS, Secret
 from config.settings import Settings
@@ -11,14 +11,30 @@ from config.settings import Settings
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints them in the schema's order."""
-    settings = stacks.read(arguments.stack).settings
+    loaded = stacks.read(arguments.stack)
+    settings = loaded.settings
+    if arguments.json:
+        listed = [
+            {
+                "name": secret.name,
+                "origin": _origin(settings, secret),
+                "epoch": settings.secret(secret.name).epoch,
+                "readers": _readers(secret),
+                "purpose": secret.why,
+            }
+            for secret in SECRETS
+        ]
+        document.show({"stack": loaded.stack.name, "secrets": listed}, terminal)
+        return 0
     rows = [
-        (secret.name, _origin(settings, secret), str(settings.secret(secret.name).epoch), _readers(secret))
+        (secret.name, _origin(settings, secret), str(settings.secret(secret.name).epoch), ", ".join(_readers(secret)))
         for secret in SECRETS
     ]
     terminal.table(("Secret", "Origin", "Epoch", "Readers"), rows, frozenset({"Epoch"}))
-    terminal.say("Raise flatline:secrets.<name>.epoch by one to make a secret anew; what that means for clients is")
-    terminal.say("in docs/operations.md. A value of your own: ./flatline secret set <name>")
+    terminal.say(
+        "Raise flatline:secrets.<name>.epoch by one to make a secret anew; docs/operations.md has what that means for "
+        "clients. A value of your own: `./flatline secret set <name>`"
+    )
     return 0
 
 
@@ -27,5 +43,5 @@ def _origin(settings: Settings, secret: Secret) -> str:
     return "provided" if setting is not None and setting.value is not None else "generated"
 
 
-def _readers(secret: Secret) -> str:
-    return ", ".join(service for service, _ in groupby(reader.service for reader in secret.readers))
+def _readers(secret: Secret) -> list[str]:
+    return [service for service, _ in groupby(reader.service for reader in secret.readers)]

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cli import continuity, edge, engine, expiry, kubectl, redis, stacks
+from cli import continuity, document, edge, engine, expiry, kubectl, redis, stacks
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
+from cli.expiry import Certificate
 from cli.failure import Failure
 from cli.objects import SELECTOR
 from cli.stacks import Loaded, shown
@@ -18,6 +19,8 @@ from config.images import IMAGES
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints the status; 1 if a certificate has expired."""
     loaded = stacks.read(arguments.stack)
+    if arguments.json:
+        return _document(loaded, named_context(loaded, arguments.context), terminal)
     terminal.say(f"Stack {loaded.stack.name}, {loaded.settings.domain}", "bold")
     terminal.say(_keeper(loaded))
     expired = _certificates(loaded, terminal)
@@ -31,11 +34,53 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return 1 if expired else 0
 
 
-def _keeper(loaded: Loaded) -> str:
+def _document(loaded: Loaded, context: str | None, terminal: Terminal) -> int:
+    """The status for programs. What is wrong at Traefik goes to standard error, as warnings."""
+    terminal.aside()
+    problem, backend = _kept(loaded)
+    now = datetime.now(UTC)
+    try:
+        certificates = expiry.certificates(loaded, outputs.of(loaded))
+    except Failure:
+        certificates = []
+    cluster = None
+    if context is not None:
+        named_cluster(context)
+        workloads = _as_objects(_items(loaded, context, terminal))
+        cluster = {"context": context, "workloads": workloads, "redis": redis.found(loaded, context, terminal)}
+        edge.look(loaded, context, terminal, briefly=True)
+    content = {
+        "stack": loaded.stack.name,
+        "domain": loaded.settings.domain,
+        "secrets": {
+            "keptBy": backend or (shown(loaded.stack.state) if loaded.stack.state.exists() else None),
+            "problem": problem,
+        },
+        "certificates": [
+            {"what": each.what, "expires": each.ends.isoformat(), "daysLeft": each.left(now).days}
+            for each in certificates
+        ],
+        "epochs": dict(_raised(loaded)),
+        "ownValues": _provided(loaded),
+        "imagesWithoutDigest": [
+            {"name": name, "reference": IMAGES[name].reference()} for name in loaded.settings.images.moving()
+        ],
+        "cluster": cluster,
+    }
+    document.show(content, terminal)
+    return 1 if _expired(certificates, now) else 0
+
+
+def _kept(loaded: Loaded) -> tuple[str | None, str | None]:
+    """What is wrong with the secrets, and the backend of Pulumi that keeps them."""
     problem = continuity.judge(continuity.gather(loaded))
+    return (problem.problem, None) if problem is not None else (None, engine.keeper(loaded.stack)[0])
+
+
+def _keeper(loaded: Loaded) -> str:
+    problem, backend = _kept(loaded)
     if problem is not None:
-        return f"Secrets: {problem.problem}"
-    backend, _, _ = engine.keeper(loaded.stack)
+        return f"Secrets: {problem}"
     if backend is not None:
         return f"Secrets: Pulumi, {backend}"
     if loaded.stack.state.exists():
@@ -58,25 +103,33 @@ def _certificates(loaded: Loaded, terminal: Terminal) -> bool:
     )
     for warning in filter(None, (each.warning(now) for each in found)):
         terminal.say(warning, "bold red")
+    return _expired(found, now)
+
+
+def _expired(found: Iterable[Certificate], now: datetime) -> bool:
     return any(each.left(now) < timedelta() for each in found)
 
 
 def _epochs(loaded: Loaded, terminal: Terminal) -> None:
     terminal.heading("Rotation epochs")
-    certificates = loaded.settings.certificates
-    rows = []
-    if certificates.provided is None:
-        rows = [
-            ("certificate authority", str(certificates.authority.epoch)),
-            ("certificate leaf", str(certificates.leaf.epoch)),
-        ]
-    secrets = loaded.settings.secrets
-    rows += [(name, str(secrets[name].epoch)) for name in sorted(secrets) if secrets[name].epoch > 1]
+    rows = [(name, str(epoch)) for name, epoch in _raised(loaded)]
     terminal.table(("What", "Epoch"), rows, frozenset({"Epoch"}))
-    provided = sorted(name for name, setting in secrets.items() if setting.value is not None)
+    provided = _provided(loaded)
     if provided:
         terminal.say(f"Values of your own: {', '.join(provided)}.")
     terminal.say("Every other secret is at epoch 1.")
+
+
+def _raised(loaded: Loaded) -> list[tuple[str, int]]:
+    """The epochs of the certificates that are made here, and those of secrets that are not the first."""
+    certificates, secrets = loaded.settings.certificates, loaded.settings.secrets
+    made = [("certificate authority", certificates.authority.epoch), ("certificate leaf", certificates.leaf.epoch)]
+    raised = [(name, secrets[name].epoch) for name in sorted(secrets) if secrets[name].epoch > 1]
+    return [*(made if certificates.provided is None else []), *raised]
+
+
+def _provided(loaded: Loaded) -> list[str]:
+    return sorted(name for name, setting in loaded.settings.secrets.items() if setting.value is not None)
 
 
 def _images(loaded: Loaded, terminal: Terminal) -> None:
@@ -93,25 +146,31 @@ def _images(loaded: Loaded, terminal: Terminal) -> None:
 def _readiness(loaded: Loaded, context: str, terminal: Terminal) -> None:
     terminal.heading(f"Cluster, context {context}")
     named_cluster(context)
-    rows: list[tuple[str, str, str]] = []
-    for namespace in (loaded.settings.namespace, loaded.settings.emulator_namespace):
-        with terminal.step(f"Asking for the workloads in {namespace}"):
-            words = ("-n", namespace, "get", "deployments,statefulsets", "--selector", SELECTOR)
-            answer = kubectl.read(context, *words)
-        rows += _workloads(answer.get("items", ()))
-    if not rows:
+    workloads = _as_objects(_items(loaded, context, terminal))
+    if not workloads:
         terminal.say("There are no workloads of this stack.")
         return
+    rows = [(each["name"], each["namespace"], f"{each['ready']}/{each['wanted']}") for each in workloads]
     terminal.table(("Workload", "Namespace", "Ready"), rows, frozenset({"Ready"}))
 
 
-def _workloads(items: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Name, namespace and `ready/wanted` of each."""
+def _items(loaded: Loaded, context: str, terminal: Terminal) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for namespace in (loaded.settings.namespace, loaded.settings.emulator_namespace):
+        with terminal.step(f"Asking for the workloads in {namespace}"):
+            words = ("-n", namespace, "get", "deployments,statefulsets", "--selector", SELECTOR)
+            found += kubectl.read(context, *words).get("items", ())
+    return found
+
+
+def _as_objects(items: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Name, namespace, and how many pods are ready and wanted, of each."""
     return [
-        (
-            item["metadata"]["name"],
-            item["metadata"]["namespace"],
-            f"{item.get('status', {}).get('readyReplicas', 0)}/{item['spec'].get('replicas', 1)}",
-        )
+        {
+            "name": item["metadata"]["name"],
+            "namespace": item["metadata"]["namespace"],
+            "ready": item.get("status", {}).get("readyReplicas", 0),
+            "wanted": item["spec"].get("replicas", 1),
+        }
         for item in items
     ]

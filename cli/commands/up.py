@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cli import continuity, drift, edge, engineless, expiry, objects, ownership, reissue, retired, rollout, stacks
 from cli.choice import ByEngine, Wishes, choose
 from cli.drift import Drift
+from cli.engine_output import Changes
 from cli.failure import Failure
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
@@ -69,23 +70,29 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
             reissue.agree(loaded, again, arguments.confirm, terminal)
             engineless.losses_of_upgrade(earlier, terminal)
         if not agreed:
+            previewed = Changes(terminal.verbatim)
             with engine.engine_errors("pulumi preview failed", shown_already=True):
-                stack.preview(color=colour, on_output=terminal.verbatim, on_error=terminal.note)
-            if not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
+                stack.preview(color=colour, on_output=previewed, on_error=terminal.note)
+            changes = previewed.any or found
+            if changes and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
                 raise Failure("nothing was deployed: no agreement")
         before.put_back(found)
         engine.note_backend(loaded.stack)
         namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
         pods = rollout.watched(choice.cluster.context, namespaces, datetime.now(UTC), terminal)
         clear = engine.plain(loaded, "cancel", "--yes")
+        updated = Changes(terminal.verbatim)
         with engine.engine_errors("pulumi up failed", shown_already=True, unlock=clear), pods:
-            done = stack.up(color=colour, on_output=terminal.verbatim, on_error=terminal.note, suppress_outputs=True)
+            done = stack.up(color=colour, on_output=updated, on_error=terminal.note, suppress_outputs=True)
         if loaded.stack.state.exists():
             _leave_files_behind(loaded, choice, stack, terminal)
     continuity.note_up(loaded.stack, engine.backend())
-    _summary(loaded, terminal)
+    if updated.any or found:
+        _summary(loaded, terminal)
+    else:
+        _nothing(loaded, done.summary.resource_changes, terminal)
     expiry.warn(loaded, terminal, {name: output.value for name, output in done.outputs.items()})
-    edge.look(loaded, choice.cluster.context, terminal)
+    edge.look(loaded, choice.cluster.context, terminal, briefly=not updated.any)
     return 0
 
 
@@ -134,12 +141,18 @@ def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", termin
         engineless.gone(left, choice.cluster.context, terminal)
 
 
+def _nothing(loaded: Loaded, counts: Mapping[Any, int] | None, terminal: Terminal) -> None:
+    """What is worth saying where nothing has changed; the rest was said by the run that deployed it."""
+    resources = f": {sum(counts.values())} resources" if counts else ""
+    terminal.say(f"Nothing has changed since the last run{resources}. What clients are built with:")
+    terminal.command(["./flatline", "pins", *engineless.stack_option(loaded)])
+
+
 def _summary(loaded: Loaded, terminal: Terminal) -> None:
     from cli import engine
 
     terminal.heading("Clients")
-    option = [] if loaded.stack.name == "dev" else ["--stack", loaded.stack.name]
-    terminal.command(["./flatline", "pins", *option])
+    terminal.command(["./flatline", "pins", *engineless.stack_option(loaded)])
     engineless.points_to_know(loaded, terminal)
     terminal.heading("To go on with plain pulumi")
     if loaded.settings.target.context is None:

@@ -33,6 +33,12 @@ def first_up(engine: Engine) -> str:
     return engine.flatline(*UP)
 
 
+def test_an_up_without_changes_says_so_in_a_few_lines(engine: Engine) -> None:
+    said = engine.flatline(*UP)
+    assert "Nothing has changed since the last run: 2" in said, said
+    assert len(said.splitlines()) <= 12, said
+
+
 def names(kubernetes: Kubernetes, kind: str) -> set[str]:
     return {each["metadata"]["name"] for each in kubernetes.get(kind, "flatline")}
 

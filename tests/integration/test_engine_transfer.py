@@ -81,7 +81,7 @@ def uids(cluster: Kubernetes) -> dict[str, str]:
 
 def test_files_then_the_engine_then_files(engine: Engine, own_kubernetes: Kubernetes) -> None:
     typed(engine, engine.flatline("up", "--engine", "none"))
-    state, pins = (engine.checkout / "state" / "dev.json").read_bytes(), engine.flatline("pins", "--format", "json")
+    state, pins = (engine.checkout / "state" / "dev.json").read_bytes(), engine.flatline("pins", "--json")
     kept, mounted, volumes = in_file(engine), in_cluster(own_kubernetes), uids(own_kubernetes)
     assert len(kept) > 30
     assert len(mounted) > 15
@@ -94,14 +94,14 @@ def test_files_then_the_engine_then_files(engine: Engine, own_kubernetes: Kubern
     said = engine.flatline("up", *ON_LAB, "--yes")
     assert "no longer part of the stack" not in said
     assert in_engine(engine, kept) == kept
-    assert engine.flatline("pins", "--format", "json") == pins
+    assert engine.flatline("pins", "--json") == pins
     assert in_cluster(own_kubernetes) == mounted
     assert uids(own_kubernetes) == volumes
     engine.run("preview", "--stack", "dev", "--expect-no-changes")
 
     said = engine.flatline("up", "--engine", "none")
     assert (engine.checkout / "state" / "dev.json").read_bytes() == state
-    assert engine.flatline("pins", "--format", "json") == pins
+    assert engine.flatline("pins", "--json") == pins
     typed(engine, said)
     assert in_cluster(own_kubernetes) == mounted
     assert uids(own_kubernetes) == volumes

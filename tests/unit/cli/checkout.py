@@ -1,6 +1,7 @@
 """A checkout of its own for each test, with a home directory, a PATH that holds only stand-ins, and no network."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -81,6 +82,13 @@ class Checkout:
             timeout=300,
             check=False,
         )
+
+    def on_terminal(self, *words: str, columns: int = 80, **variables: str) -> str:
+        """What a run that must succeed shows on a terminal of that width, without colours."""
+        environment = self.environment(TERM="xterm", NO_COLOR="1", **variables)
+        result = forked.flatline(self.root, words, environment=environment, columns=columns)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", result.stdout)
 
     def environment(self, **variables: str) -> dict[str, str]:
         return {

@@ -56,6 +56,18 @@ OUTPUTS = {"urls": {"whisper": "https://whisper.flatline.internal"}, "lostOnRest
 OUTPUTS |= json.loads(environ.get("FAKE_OUTPUTS", "{}"))
 
 
+NOTHING = '''Updating (dev):
+
+@ Updating....
+    pulumi:pulumi:Stack flatline-dev running
+    pulumi:pulumi:Stack flatline-dev
+Resources:
+    8 unchanged
+
+Duration: 1s
+'''
+
+
 def save(name, resources, pending=()):
     stacks.mkdir(parents=True, exist_ok=True)
     latest = {"resources": resources, "pending_operations": list(pending)}
@@ -174,9 +186,10 @@ elif words[0] == "up":
     if environ.get("FAKE_PULUMI_FAILS"):
         print("Diagnostics: the cluster said no")
         sys.exit(255)
+    unchanged = there(name) == RESOURCES
     create(RESOURCES)
     save(name, RESOURCES)
-    print("+ 4 created")
+    print(NOTHING if unchanged else "+ 4 created")
 elif words[0] == "destroy":
     save(name, [each for each in there(name) if each.get("protect")] if "--exclude-protected" in words else [])
     print("- destroyed")

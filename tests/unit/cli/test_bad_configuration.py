@@ -177,7 +177,9 @@ USAGE = (
 
 @pytest.mark.parametrize("words", USAGE, ids=" ".join)
 def test_a_typing_mistake_ends_with_2(checkout: Checkout, words: tuple[str, ...]) -> None:
-    assert "usage: ./flatline" in checkout.fail(*words, status=2)
+    said = checkout.fail(*words, status=2)
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
 
 
 def test_a_defect_says_how_to_see_more(checkout: Checkout) -> None:

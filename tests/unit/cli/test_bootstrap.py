@@ -200,7 +200,8 @@ def test_help_and_typing_mistakes_install_nothing(checkout: Checkout, words: lis
         check=False,
     )
     assert result.returncode == (2 if words == ["upp"] else 0)
-    assert "usage: ./flatline" in result.stdout + result.stderr
+    expected = "error: upp is no command; did you mean up?" if words == ["upp"] else "usage: ./flatline"
+    assert expected in result.stdout + result.stderr
     assert not (checkout.home / "cache").exists()
 
 

@@ -46,7 +46,7 @@ def test_a_named_cluster_and_a_cli_deploy(checkout: Checkout, clusters: Clusters
 def test_what_an_upgrade_loses_is_said_before_anything_is_done(checkout: Checkout, engine: Path) -> None:
     assert "Lost by this upgrade" not in checkout.succeed("up", *ON_MINE), "of a stack that is not there yet"
     said = checkout.succeed("up", *ON_MINE)
-    assert "pictures" in said.partition("Lost by this upgrade, once")[2].partition("+ 4 created")[0]
+    assert "pictures" in said.partition("Lost by this upgrade, once")[2].partition("Nothing has changed")[0]
 
 
 def test_the_engine_sees_the_named_context_alone(checkout: Checkout, engine: Path, clusters: Clusters) -> None:
@@ -167,10 +167,10 @@ def test_a_stack_of_pulumi_s_can_be_reviewed(checkout: Checkout, engine: Path) -
 
 def test_outputs_and_pins_come_from_the_engine_without_secrets(checkout: Checkout, engine: Path) -> None:
     checkout.succeed("up", *ON_MINE)
-    outputs = json.loads(checkout.succeed("outputs", "--format", "json"))
+    outputs = json.loads(checkout.succeed("outputs", "--json"))["outputs"]
     assert outputs["urls"] == {"whisper": "https://whisper.flatline.internal"}
     assert outputs["hidden"] == "REDACTED"
-    assert "lostOnRestart" not in json.loads(checkout.succeed("pins", "--format", "json"))
+    assert "lostOnRestart" not in json.loads(checkout.succeed("pins", "--json"))["pins"]
     reading = [call for call in calls(engine) if call["arguments"][:2] == ["stack", "output"]]
     assert reading[-1]["kubeconfig"] == ""
 
@@ -182,7 +182,7 @@ def test_the_end_of_a_certificate_that_pulumi_keeps_is_said(checkout: Checkout, 
     assert "expires in 28 days: raise flatline:certificates.leaf.epoch" in " ".join(result.stderr.split())
     assert not checkout.build().exists()
     assert "expires in 28 days" in checkout.run("status", FAKE_OUTPUTS=served).stdout
-    assert "servedCertificate" not in checkout.run("pins", "--format", "json", FAKE_OUTPUTS=served).stdout
+    assert "servedCertificate" not in checkout.run("pins", "--json", FAKE_OUTPUTS=served).stdout
 
 
 def test_preview_is_the_engine_s(checkout: Checkout, engine: Path) -> None:

@@ -258,7 +258,7 @@ def test_a_stack_gets_the_key_material_of_another_one(two: Checkout) -> None:
     said = two.succeed("migrate", "secrets", "--from-stack", "dev", "--to-stack", "prod")
     text = two.file("prod").read_text()
     two.succeed("up", "--stack", "prod", "--engine", "none")
-    pins = [json.loads(two.succeed("pins", "--stack", stack, "--format", "json")) for stack in ("dev", "prod")]
+    pins = [json.loads(two.succeed("pins", "--stack", stack, "--json"))["pins"] for stack in ("dev", "prod")]
     assert pins[0] == pins[1]
     assert {"serverPublicParams", "unidentifiedSenderTrustRoot", "noisePublicKey", "caCertificates"} <= pins[0].keys()
     own, moved = bundle(two, "dev"), bundle(two, "prod")
@@ -337,7 +337,7 @@ def test_another_domain_gets_a_certificate_of_the_same_authority(two: Checkout) 
     assert said.returncode == 0, said.stderr
     assert "clients must be built anew for its URLs" in " ".join(said.stderr.split())
     two.succeed("up", "--stack", "other", "--engine", "none")
-    pins = [json.loads(two.succeed("pins", "--stack", stack, "--format", "json")) for stack in ("dev", "other")]
+    pins = [json.loads(two.succeed("pins", "--stack", stack, "--json"))["pins"] for stack in ("dev", "other")]
     assert pins[0]["caCertificates"] == pins[1]["caCertificates"]
     assert pins[0]["urls"] != pins[1]["urls"]
 

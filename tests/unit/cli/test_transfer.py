@@ -264,14 +264,14 @@ class TestBack:
 
     def test_there_and_back_is_byte_for_byte(self, stack: Checkout) -> None:
         state, rendered = stack.state().read_bytes(), stack.contents()
-        pins = stack.succeed("pins", "--format", "json")
+        pins = stack.succeed("pins", "--json")
         for _ in range(2):
             stack.succeed("up", *ON_MINE)
             said = stack.succeed("up", "--engine", "none")
             assert "secrets: brought back from Pulumi" in said
             assert stack.state().read_bytes() == state
             assert stack.contents() == rendered
-            assert stack.succeed("pins", "--format", "json") == pins
+            assert stack.succeed("pins", "--json") == pins
             assert in_engine(stack) == {}
             assert [path.name for path in (stack.root / "state").glob("dev*")] in (
                 ["dev.json", "dev.json.lock"],

@@ -1,0 +1,30 @@
+"""What the engine prints, but for a run in which nothing changes: then a line of ours says so."""
+
+import re
+from collections.abc import Callable
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NOTHING = re.compile(
+    r"|(previewing update|updating|view live|view in browser|loading policy packs)\b.*"
+    r"|@ (previewing update|updating)\.*"
+    r"|pulumi:pulumi:stack \S+( running)?|resources:|\d+ unchanged|duration: .*",
+    re.IGNORECASE,
+)
+"""Lines that stand around the changes (pulumi/pulumi, pkg/backend/display, version 3.276.0)."""
+
+
+class Changes:
+    """Takes the engine's lines one by one; shows all of them from the first one on that tells of a change."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._kept: list[str] = []
+        self.any = False
+
+    def __call__(self, line: str) -> None:
+        self.any = self.any or not _NOTHING.fullmatch(_COLOUR.sub("", line).strip())
+        self._kept.append(line)
+        if self.any:
+            for each in self._kept:
+                self._show(each)
+            self._kept.clear()

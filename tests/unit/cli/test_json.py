@@ -1,0 +1,166 @@
+"""`--json`: one object, with a version, of the form that docs/json.md shows, and without a secret."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from cli import migrate
+from cli.terminal import Terminal
+from migration.transfer import Outcome
+from policies import scan
+from policies.scan import Failed, ScanReport, Skip
+from tests.unit.cli import kubectl_cli, pulumi_cli
+from tests.unit.cli.checkout import REPOSITORY, Checkout
+from tests.unit.cli.conftest import Clusters
+from tests.unit.cli.test_documentation import COMMANDS
+from tests.unit.cli.test_up import secrets_of
+
+DOCUMENT = (REPOSITORY / "docs" / "json.md").read_text()
+ANY = "<name>"
+DOES = {
+    "up",
+    "render",
+    "down",
+    "secret set",
+    "stack new",
+    "migrate export",
+    "migrate load",
+    "migrate secrets",
+    "schema",
+    "test",
+}
+"""Commands that do something: what they show is how that went."""
+ELSEWHERE = {"scan", "migrate verify"}
+"""Need what is not here; the form of their documents is tried below, the rest with real servers."""
+
+
+def examples(command: str) -> list[Any]:
+    """The documents that the part about a command shows."""
+    part = next(part for part in re.split(r"^## ", DOCUMENT, flags=re.M) if f"`{command}`" in part.partition("\n")[0])
+    return [json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", part, re.M | re.S)]
+
+
+def differences(found: Any, example: Any, where: str = "") -> Iterator[str]:
+    """Where a document is not of the form of an example; null stands for what may be there or not."""
+    if found is None or example is None:
+        return
+    if isinstance(example, dict) and isinstance(found, dict):
+        if set(example) == {ANY}:
+            for key, value in found.items():
+                yield from differences(value, example[ANY], f"{where}.{key}")
+            return
+        if set(found) != set(example):
+            yield f"{where}: {sorted(set(found) ^ set(example))}"
+        for key in found.keys() & example.keys():
+            yield from differences(found[key], example[key], f"{where}.{key}")
+    elif isinstance(example, list) and isinstance(found, list):
+        for number, item in enumerate(found):
+            yield from differences(item, example[0], f"{where}[{number}]")
+    elif type(found) is not type(example):
+        yield f"{where}: {found!r} is no {type(example).__name__}"
+
+
+def as_documented(command: str, found: Any) -> bool:
+    shown = [list(differences(found, example)) for example in examples(command)]
+    assert not all(shown), shown
+    return True
+
+
+def test_every_command_that_shows_something_has_it() -> None:
+    with_it = {name for name, parser in COMMANDS.items() if "--json" in parser._option_string_actions}
+    assert with_it == set(COMMANDS) - DOES
+    assert set(COMMANDS) >= DOES
+    assert not any("--format" in parser._option_string_actions for parser in COMMANDS.values())
+    assert all(f"`{name}`" in DOCUMENT for name in with_it)
+
+
+def words(name: str) -> list[str]:
+    required = ["--users", "40", "--messages-per-day", "40"] if name == "plan" else []
+    return [*name.split(), *required, "--json"]
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - DOES - ELSEWHERE))
+def test_it_is_one_versioned_object_of_the_documented_form_without_a_secret(whole: Checkout, name: str) -> None:
+    whole.file("broken").write_text("config: [")
+    secrets = secrets_of(whole.build())
+    assert len(secrets) > 30
+    passphrase = next(whole.home.rglob("*.passphrase")).read_text().strip()
+    result = whole.run(*words(name))
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["version"] == 1
+    assert not [secret for secret in (*secrets, passphrase) if secret in result.stdout + result.stderr]
+    if name != "plan":  # docs/capacity.md
+        assert as_documented(name, found)
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - DOES - ELSEWHERE - {"plan", "stack list"}))
+def test_a_failure_leaves_standard_output_empty(checkout: Checkout, name: str) -> None:
+    result = checkout.run(*words(name), "--stack", "nobody")
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: there is no stack nobody")
+
+
+def test_status_of_a_cluster(brought_up: Checkout, clusters: Clusters) -> None:
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    kubectl_cli.put(brought_up)
+    kubectl_cli.write(
+        brought_up,
+        [
+            {
+                "apiVersion": "apps/v1",
+                "kind": "Deployments",
+                "metadata": {"name": "whisper", "namespace": "flatline"},
+                "spec": {"replicas": 2},
+            }
+        ],
+    )
+    brought_up.program(
+        "kubectl", kubectl_cli.BODY.replace("resource(each) in kinds", "resource(each).partition('.')[0] in kinds")
+    )
+    found = json.loads(brought_up.succeed("status", "--context", "mine", "--json"))
+    assert as_documented("status", found)
+    workload = {"name": "whisper", "namespace": "flatline", "ready": 0, "wanted": 2}
+    assert workload in found["cluster"]["workloads"]
+
+
+def test_preview_of_changes(brought_up: Checkout) -> None:
+    brought_up.configure({"secrets": {"turn": {"epoch": 2}}, "domain": "chat.example.org"})
+    found = json.loads(brought_up.succeed("preview", "--json"))
+    assert as_documented("preview", found)
+    assert found["by"] == "files"
+    assert any(each.startswith("Secret flatline/turn-key-") for each in found["changed"])
+    assert "urls" in found["pins"]
+
+
+def test_preview_by_the_engine(checkout: Checkout, clusters: Clusters) -> None:
+    (checkout.home / "kubeconfig").write_text(clusters.text)
+    pulumi_cli.put(checkout)
+    kubectl_cli.put(checkout)
+    checkout.succeed("up", "--context", "mine", "--yes")
+    kubectl_cli.write(checkout, [each for each in kubectl_cli.read(checkout) if each["kind"] != "Deployment"])
+    found = json.loads(checkout.succeed("preview", "--context", "mine", "--json"))
+    assert as_documented("preview", found)
+    assert (found["by"], found["changes"]) == ("pulumi", {"create": 4})
+    assert found["lost"] == ["Deployment flatline/whisper"]
+
+
+def test_the_form_of_a_verification(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    outcomes = [Outcome("dynamodb", "Accounts", 3, verified=True), Outcome("objects", "cdn0", 1, missing=1)]
+    assert migrate.show_document("dev", outcomes, Terminal()) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["version"] == 1
+    assert as_documented("migrate verify", found)
+    assert [each["verified"] for each in found["collections"]] == [True, False]
+
+
+def test_the_form_of_a_scan() -> None:
+    skip = Skip("CKV_K8S_43", "*", "a reason")
+    failed = Failed("CKV_K8S_43", "Image should use digest", "Deployment.flatline.whisper", "whisper.yaml")
+    skipped = Failed("CKV_K8S_8", "Liveness", "Deployment.flatline.whisper", "whisper.yaml", skip)
+    report = ScanReport(version="3", objects=2, passed=1, failed=(failed,), skipped=(skipped,), unused=(skip,))
+    assert as_documented("scan", {"version": 1, "stack": "dev", **scan.as_document(report)})
