@@ -8,14 +8,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cli import drift, engine, engine_lock, engine_state, kubectl, objects
+from cli import drift, engine, engine_lock, engine_state, kubectl, objects, ownership
 from cli.drift import Drift
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
-from cli.objects import SELECTOR
 from cli.stacks import ROOT, Loaded
 from cli.terminal import Terminal
-from config import installation
 from config.settings import PROJECT
 
 if TYPE_CHECKING:
@@ -51,21 +49,13 @@ def check_free_namespaces(loaded: Loaded, context: str, ours: Collection[str] = 
     settings, name = loaded.settings, loaded.stack.name
     wanted = {settings.namespace, *([] if loaded.in_cloud else [settings.emulator_namespace])} - {*ours}
     known = wanted if loaded.stack.state.exists() else wanted & {*objects.namespaces(objects.read(loaded.stack.build))}
-    there = {
-        each["metadata"]["name"]: each["metadata"].get("labels", {})
-        for each in (kubectl.read(context, "get", "namespaces")["items"] if wanted else ())
-    }
-    key, _, value = SELECTOR.partition("=")
-    mine = installation.stack_label(PROJECT, name)
-    for each in sorted(wanted & there.keys()):
-        labels = there[each]
-        by_flatline = labels.get(key) == value
-        if by_flatline and each in known and labels.get(installation.STACK_LABEL, mine) == mine:
+    for each, other in ownership.makers(context, name, wanted).items():
+        if not other and each in known:
             continue
-        whose = "another stack of Flatline" if by_flatline else "somebody else"
         raise Failure(
             f"namespace {each} is on context {context} already, and stack {name} has not made it",
-            f"It belongs to {whose}: write another flatline:namespace into {loaded.stack.file.name}.",
+            f"It belongs to {other or 'another stack of Flatline'}: write another flatline:namespace into "
+            f"{loaded.stack.file.name}.",
             "If this stack was deployed here before, its state is missing: restore it first (docs/operations.md).",
         )
 

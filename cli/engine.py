@@ -264,6 +264,14 @@ def protected(stack: automation.Stack) -> list[str]:
     return sorted(lines) + ([f"{others} secrets and certificate authorities"] if others else [])
 
 
+def is_bare(stack: automation.Stack) -> bool:
+    """Whether namespaces or volumes have lost their protection, which `unprotect` takes before all is deleted."""
+    return any(
+        not each.protected and each.applied.kind in {"Namespace", "PersistentVolumeClaim"}
+        for each in engine_state.kubernetes_objects(deployment(stack))
+    )
+
+
 def outputs(stack: automation.Stack) -> dict[str, Any]:
     """The outputs of the last `up` that are not secret."""
     with engine_errors("pulumi cannot read the outputs"):

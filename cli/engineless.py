@@ -4,14 +4,16 @@ from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from cli import continuity, edge, expiry, kubeconfig, kubectl, objects, retired
+from cli import continuity, edge, expiry, kubeconfig, kubectl, objects, ownership, retired
 from cli.choice import ByFiles
+from cli.failure import Failure
 from cli.objects import Object
 from cli.recording import Kept, with_own_secrets
 from cli.retired import Retired
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
 from config.images import IMAGES
+from config.settings import PROJECT
 from render import manifests
 from render.manifests import STACK_OUTPUTS, Summary
 
@@ -21,6 +23,7 @@ _COLUMNS = 3
 def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal) -> int:
     """Renders into build/<stack>/ and prints a summary."""
     earlier = objects.outputs(loaded.stack.build)
+    _refuse_namespaces_of_others(loaded, choice.context)
     with _secrets_of(loaded, choice, terminal) as kept:
         over = arguments.start_over is not None
         continuity.save(loaded, kept, arguments.confirm, terminal, choice.context, started_over=over)
@@ -64,6 +67,23 @@ def _unchanged(loaded: Loaded, written: Summary, notices: list[str], context: st
     terminal.command(kubectl.apply_commands(context, shown(written.directory), ())[0])
     terminal.say("What clients are built with:")
     terminal.command(["./flatline", "pins", *stack_option(loaded)])
+
+
+def _refuse_namespaces_of_others(loaded: Loaded, context: str | None) -> None:
+    """Raises Failure if the cluster has one. A cluster that cannot be read has none: files are for later."""
+    if context is None or not kubectl.is_installed():
+        return
+    settings, name = loaded.settings, loaded.stack.name
+    try:
+        makers = ownership.makers(context, name, {settings.namespace, settings.emulator_namespace})
+    except (Failure, ValueError):
+        return
+    for each, other in makers.items():
+        if other:
+            raise Failure(
+                f"namespace {each} is on context {context} already, and belongs to {other}",
+                f"Nothing was written. Write another {PROJECT}:namespace into {loaded.stack.file.name}.",
+            )
 
 
 def _secrets_of(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> AbstractContextManager[Kept]:

@@ -1,14 +1,14 @@
 """Which namespaces are a stack's own: no two stacks share one, and no stack deletes what another one made."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import yaml
 
-from cli import objects, stacks
+from cli import kubectl, objects, stacks
 from cli.failure import Failure
-from cli.objects import Object
+from cli.objects import SELECTOR, Object
 from cli.stacks import Loaded, Stack
 from config import installation
 from config.settings import PROJECT, Settings
@@ -77,6 +77,24 @@ def made_by(stack: Stack, rendered: Iterable[Object]) -> frozenset[str]:
         if other != stack.name:
             own -= set(objects.namespaces(objects.read(stacks.named(other).build)))
     return frozenset(own)
+
+
+def makers(context: str, stack: str, wanted: Collection[str]) -> dict[str, str]:
+    """Who made those of some namespaces that a cluster has, for people; empty where it may have been this stack.
+
+    Raises Failure if the cluster cannot be read.
+    """
+    key, _, value = SELECTOR.partition("=")
+    mine = installation.stack_label(PROJECT, stack)
+    found = {}
+    for each in kubectl.read(context, "get", "namespaces")["items"] if wanted else ():
+        labels = each["metadata"].get("labels") or {}
+        if labels.get(key) != value:
+            found[each["metadata"]["name"]] = "somebody else"
+        else:
+            own = labels.get(installation.STACK_LABEL, mine) == mine
+            found[each["metadata"]["name"]] = "" if own else "another stack of Flatline"
+    return {name: found[name] for name in sorted(found.keys() & set(wanted))}
 
 
 def _others(stack: str) -> Iterator[Place]:

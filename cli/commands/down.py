@@ -2,6 +2,7 @@
 
 import shutil
 from argparse import Namespace
+from collections.abc import Collection
 from pathlib import Path
 
 from cli import before_update, continuity, engine, kubeconfig, kubectl, objects, ownership, stacks
@@ -11,6 +12,7 @@ from cli.objects import SELECTOR, Object
 from cli.recording import with_own_secrets
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
+from config.settings import PROJECT
 from render import manifests
 from render.manifests import kubernetes_objects
 
@@ -57,6 +59,8 @@ def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Na
     for other in sorted(set(objects.namespaces(rendered)) - spaces):
         terminal.warn(f"Namespace {other} is another stack's as well: it is left alone, with everything in it.")
     rendered = [each for each in rendered if (each.namespace or each.name) in spaces]
+    if context is not None:
+        _refuse_others(loaded, context, spaces)
     commands = _deletions(rendered, context, delete_data)
     if delete_data:
         _list_lost(loaded, rendered, terminal)
@@ -77,6 +81,17 @@ def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Na
     if delete_data:
         _forget(loaded, terminal)
     return 0
+
+
+def _refuse_others(loaded: Loaded, context: str, spaces: Collection[str]) -> None:
+    """Raises Failure if the cluster has one of these namespaces from somebody else: rendered is not yet made."""
+    for space, other in ownership.makers(named_cluster(context).context, loaded.stack.name, spaces).items():
+        if other:
+            raise Failure(
+                f"nothing was deleted: namespace {space} on context {context} belongs to {other}",
+                f"If {PROJECT}:namespace or the context is not what stack {loaded.stack.name} was brought up with, "
+                "restore it.",
+            )
 
 
 def _deletions(rendered: list[Object], context: str | None, delete_data: bool) -> list[list[str]]:
@@ -187,6 +202,13 @@ def _by_engine(
         before.unlock()
         if before_update.can_look(terminal):
             before.deployment()
+        if not delete_data and engine.is_bare(stack):
+            raise Failure(
+                f"nothing was deleted: stack {name} is without the protection that keeps its data, because a "
+                "`down --delete-data` was cut off",
+                "To delete the rest of its data, run that again. To keep it, protect it first:",
+                commands=[["./flatline", "up", "--stack", name, "--context", context]],
+            )
         protected = engine.protected(stack)
         if delete_data:
             terminal.warn(f"Deleting stack {name} for ever: every account, group and upload, and every pin.")

@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from cli.continuity import Facts, Held, Trace, judge
-from tests.unit.cli import pulumi_cli
+from tests.unit.cli import kubectl_cli, pulumi_cli
 from tests.unit.cli.checkout import Checkout
 from tests.unit.cli.conftest import Clusters
 
 OWN = "5f0a3c9be1d24876a91be07742cd3f680c5d7e21f3b8496ae4d2c19075ab638f"
 COMMANDS = (("up",), ("render",), ("preview",), ("pins",), ("down",), ("outputs",))
+PART = {"app.kubernetes.io/part-of": "flatline"}
 TWO = {"secrets": {"turn": {"epoch": 2}}}
 MOVED = {"domain": "chat.example.org"}
 
@@ -203,6 +204,23 @@ def test_a_first_run_that_is_killed_has_lost_nothing(checkout: Checkout, command
     assert passphrase.read_text() == before
     state_and_build_gone(checkout)
     assert "are missing" in checkout.fail("up")
+
+
+@pytest.mark.parametrize(
+    ("labels", "whose"),
+    [({}, "somebody else"), ({**PART, "flatline.org/stack": "flatline.home"}, "another stack of Flatline")],
+)
+def test_files_are_not_made_for_a_namespace_of_others(
+    checkout: Checkout, clusters: Clusters, labels: dict[str, str], whose: str
+) -> None:
+    (checkout.home / "kubeconfig").write_text(clusters.text)
+    kubectl_cli.put(checkout)
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flatline", "labels": labels}}
+    kubectl_cli.write(checkout, [space])
+    said = checkout.fail("up", "--context", "mine")
+    assert f"namespace flatline is on context mine already, and belongs to {whose}" in said
+    assert not checkout.state().exists()
+    assert not checkout.build().exists()
 
 
 def test_what_precedes_a_first_run_is_no_loss(checkout: Checkout) -> None:

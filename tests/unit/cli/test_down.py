@@ -1,5 +1,6 @@
 """`down` without an engine."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,11 +9,25 @@ import pytest
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
 
+KUBECTL = """
+if "get" in sys.argv:
+    print(os.environ.get("NAMESPACES", '{"items": []}'))
+else:
+    record(arguments=sys.argv[1:])
+    sys.exit(int(os.environ.get("STATUS", "0")))
+"""
+OURS = {"app.kubernetes.io/part-of": "flatline"}
+
 
 @pytest.fixture
 def kubectl(brought_up: Checkout, clusters: Clusters) -> Path:
     (brought_up.home / "kubeconfig").write_text(clusters.text)
-    return brought_up.program("kubectl", "record(arguments=sys.argv[1:])\nsys.exit(int(os.environ.get('STATUS', '0')))")
+    return brought_up.program("kubectl", KUBECTL)
+
+
+def labelled(name: str, **labels: str) -> str:
+    """What kubectl says of a cluster with one namespace."""
+    return json.dumps({"items": [{"metadata": {"name": name, "labels": labels}}]})
 
 
 def test_it_lists_what_it_keeps(brought_up: Checkout) -> None:
@@ -119,6 +134,31 @@ def test_a_namespace_with_the_label_of_another_stack_is_left_alone(brought_up: C
     said = brought_up.run("down", "--delete-data", "--confirm", "dev", "--context", "mine")
     assert "Namespace flatline is another stack's as well" in said.stderr
     assert calls(kubectl) == []
+
+
+@pytest.mark.parametrize("data", [True, False], ids=["delete data", "plain"])
+@pytest.mark.parametrize(
+    ("labels", "whose"),
+    [({}, "somebody else"), ({**OURS, "flatline.org/stack": "flatline.home"}, "another stack of Flatline")],
+)
+def test_a_namespace_that_somebody_else_made_is_left_alone(
+    brought_up: Checkout, kubectl: Path, data: bool, labels: dict[str, str], whose: str
+) -> None:
+    """The stack's file, or the context, is not what it was, and the rendered objects are gone."""
+    shutil.rmtree(brought_up.build())
+    brought_up.configure({"namespace": "monitoring"})
+    state = brought_up.state().read_bytes()
+    words = ("--delete-data", "--confirm", "dev") if data else ("--yes",)
+    said = brought_up.fail("down", "--context", "mine", *words, NAMESPACES=labelled("monitoring", **labels))
+    assert f"namespace monitoring on context mine belongs to {whose}" in said
+    assert calls(kubectl) == []
+    assert brought_up.state().read_bytes() == state
+
+
+def test_its_own_namespace_of_an_earlier_release_goes(brought_up: Checkout, kubectl: Path) -> None:
+    words = ("--context", "mine", "--delete-data", "--confirm", "dev")
+    brought_up.succeed("down", *words, NAMESPACES=labelled("flatline", **OURS))
+    assert len(calls(kubectl)) == 1
 
 
 @pytest.mark.parametrize("labelled", [True, False])

@@ -205,6 +205,17 @@ def test_down_keeps_what_is_protected(checkout: Checkout, engine: Path) -> None:
     assert "kept by Pulumi" in checkout.fail("render")
 
 
+def test_what_has_lost_its_protection_is_not_taken_down_as_the_rest(checkout: Checkout, engine: Path) -> None:
+    """`down --delete-data` was cut off after it had taken the protection away."""
+    checkout.succeed("up", *ON_MINE)
+    (state,) = (checkout.root / "state" / "pulumi").rglob("dev.json")
+    state.write_text(state.read_text().replace('"protect": true', '"protect": false'))
+    said = checkout.fail("down", *ON_MINE)
+    assert "./flatline up --stack dev --context mine" in said
+    assert "destroy --yes" not in verbs(engine)
+    checkout.succeed("down", *ON_MINE, "--delete-data", "--confirm", "dev")
+
+
 def test_down_without_agreement_takes_nothing_down(checkout: Checkout, engine: Path) -> None:
     checkout.succeed("up", *ON_MINE)
     assert "Nothing was deleted." in checkout.succeed("down", "--context", "mine")
