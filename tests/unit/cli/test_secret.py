@@ -1,6 +1,8 @@
 """`secret set` and `secret list`."""
 
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import yaml
@@ -151,3 +153,12 @@ def test_a_file_keeps_what_it_says(name: str) -> None:
 def test_braces_are_left_to_their_author(text: str) -> None:
     with pytest.raises(Failure, match="braces"):
         stack_edit.with_secret(text, "turn", "v1:new:value", "v1:salt")
+
+
+def test_the_list_of_a_stack_in_a_cloud_says_who_makes_what(checkout: Checkout) -> None:
+    shutil.copy(Path(__file__).parents[3] / "Pulumi.prod.yaml", checkout.file("prod"))
+    rows = [line.split() for line in checkout.succeed("secret", "list", "--stack", "prod").splitlines()]
+    origins = {row[0]: row[1] for row in rows if len(row) > 2}
+    assert origins["object-store-root"] == "unused"
+    assert origins["cdn0-whisper-access-key"] == origins["cdn0-storage-secret-key"] == "AWS"
+    assert origins["turn"] == "generated"
