@@ -57,8 +57,8 @@ def _first_or_changed(loaded: Loaded, written: Summary, notices: list[str], term
 def _unchanged(loaded: Loaded, written: Summary, notices: list[str], context: str | None, terminal: Terminal) -> None:
     """What is worth saying again; the rest was said by the run that wrote the files."""
     terminal.say(
-        f"Nothing has changed since the last run: {written.total} objects in {shown(written.directory)}/, secrets in "
-        f"{shown(loaded.stack.state)}."
+        f"Nothing has changed since the last run. {written.total} objects are in {shown(written.directory)}/, "
+        f"secrets in {shown(loaded.stack.state)}."
     )
     for notice in notices:
         terminal.warn(notice)

@@ -143,8 +143,8 @@ def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", termin
 
 def _nothing(loaded: Loaded, counts: Mapping[Any, int] | None, terminal: Terminal) -> None:
     """What is worth saying where nothing has changed; the rest was said by the run that deployed it."""
-    resources = f": {sum(counts.values())} resources" if counts else ""
-    terminal.say(f"Nothing has changed since the last run{resources}. What clients are built with:")
+    resources = f" It has {sum(counts.values())} resources." if counts else ""
+    terminal.say(f"Nothing has changed since the last run.{resources} What clients are built with:")
     terminal.command(["./flatline", "pins", *engineless.stack_option(loaded)])
 
 

@@ -35,7 +35,7 @@ def first_up(engine: Engine) -> str:
 
 def test_an_up_without_changes_says_so_in_a_few_lines(engine: Engine) -> None:
     said = engine.flatline(*UP)
-    assert "Nothing has changed since the last run: 2" in said, said
+    assert "Nothing has changed since the last run. It has 2" in said, said
     assert len(said.splitlines()) <= 12, said
 
 

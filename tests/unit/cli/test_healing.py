@@ -103,7 +103,8 @@ def test_a_cluster_that_is_as_it_should_be_costs_one_list(checkout: Checkout, pu
     asked = checkout.programs / "kubectl.calls"
     asked.unlink()
     checkout.succeed("up", *ON_MINE)
-    lists = [call["arguments"][3] for call in calls(asked) if "--all-namespaces" in call["arguments"]]
+    words = [call["arguments"] for call in calls(asked) if "--all-namespaces" in call["arguments"]]
+    lists = [each[each.index("get") + 1] for each in words]
     assert lists == ["configmap,deployment.apps,namespace,persistentvolumeclaim,secret"]
     assert verbs(pulumi) == ["up"]
 
