@@ -116,6 +116,7 @@ class Ingress(Component):
                 "routes": [
                     {
                         "kind": "Rule",
+                        "syntax": SYNTAX,
                         "match": rule,
                         "middlewares": [{"name": name} for name in middlewares],
                         "services": [{"name": route.endpoint.service, "port": route.endpoint.port}],
@@ -138,6 +139,7 @@ class Ingress(Component):
                 "routes": [
                     {
                         "kind": "Rule",
+                        "syntax": SYNTAX,
                         "match": hosts,
                         "middlewares": [{"name": "https"}],
                         "services": [{"kind": "TraefikService", "name": "noop@internal"}],
@@ -146,6 +148,9 @@ class Ingress(Component):
             },
         )
 
+
+SYNTAX = "v3"
+"""Of the rules, whatever the cluster's Traefik takes for the default: `core.defaultRuleSyntax`, v2 on upgraded ones."""
 
 CIPHERS = [
     "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",

@@ -25,7 +25,7 @@ WITHOUT_METRICS = frozenset({
 SCRAPED = "prometheus"
 """The one type that waits for others to ask."""
 
-DEFAULT_EXPORTERS: dict[str, dict[str, Any] | None] = {SCRAPED: {"endpoint": "0.0.0.0:8889"}}
+DEFAULT_EXPORTERS: dict[str, dict[str, Any] | None] = {SCRAPED: {"endpoint": ":8889"}}
 
 _TAKEN = {4317: "OTLP", 4318: "OTLP", 8888: "the collector's own metrics", 13133: "its health check"}
 

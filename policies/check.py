@@ -20,7 +20,7 @@ from policies.rules import RULES
 
 
 def check(resources: Iterable[Resource], config: Config, rules: Sequence[Rule] = RULES) -> Report:
-    """What the rules find in some resources. An exemption that covers nothing is a problem of the report."""
+    """What the rules find in some resources. An exemption of its own that covers nothing is a problem of the report."""
     stack = Stack(tuple(resources))
     findings: list[Finding] = []
     gaps: list[Gap] = []
@@ -44,7 +44,7 @@ def check(resources: Iterable[Resource], config: Config, rules: Sequence[Rule] =
         problems=tuple(
             f"exemption {exemption} matches nothing: remove it"
             for exemption in config.exemptions
-            if exemption not in used
+            if exemption not in used and exemption not in config.shared
         ),
         weakened={
             rule.name: f"{config.level(rule)}: {config.rules[rule.name]['reason']}"

@@ -51,11 +51,15 @@ class Exemption:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is demanded of one stack. Rules that `rules` does not name are as they define themselves."""
+    """What is demanded of one stack. Rules that `rules` does not name are as they define themselves.
+
+    `shared` are those of the exemptions that are for every stack of a kind, so they may match nothing in this one.
+    """
 
     profile: str = "manifests"
     rules: Mapping[str, Mapping[str, Any]]
     exemptions: tuple[Exemption, ...] = ()
+    shared: tuple[Exemption, ...] = ()
 
     def level(self, rule: Rule) -> Level:
         """What a violation of a rule does."""
@@ -103,7 +107,7 @@ def parse(document: Any, stack: str = "", *, profile: str | None = None) -> Conf
     for layer in (common, base.rules, own.rules):
         for name, given in layer.items():
             rules[name] = {**rules.get(name, {}), **given}
-    return Config(profile=chosen, rules=rules, exemptions=(*base.exemptions, *own.exemptions))
+    return Config(profile=chosen, rules=rules, exemptions=(*base.exemptions, *own.exemptions), shared=base.exemptions)
 
 
 def _names(value: Any) -> list[tuple[str, Any]]:

@@ -30,7 +30,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 
 const USAGE = `usage: cdn3-expiry.mjs --upload-dir DIR --interval SECONDS --completed-max-age SECONDS
-  --incomplete-max-age SECONDS --health-listen ADDRESS:PORT [--health-max-age SECONDS] [--lock-max-age SECONDS]`;
+  --incomplete-max-age SECONDS --health-listen [ADDRESS]:PORT [--health-max-age SECONDS] [--lock-max-age SECONDS]`;
 
 const NAME = /^([A-Za-z0-9_-]{20})(|\.info|\.lock|\.stop)$/;
 /** Infos are read into this, one at a time; tusd's own are about 300 bytes long. */
@@ -52,10 +52,11 @@ function seconds(name, text) {
   return Number(text);
 }
 
+/** Without an address it is every one of the pod's, of IPv6 and of IPv4. */
 function address(name, text) {
-  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})$/.exec(text ?? '') ?? [];
-  const host = bracketed ?? plain ?? '';
-  if (!isIP(host) || Number(port) > 65535) stop(`--${name} must be an IP address and a port, such as 0.0.0.0:8082`);
+  const [whole, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)|):([0-9]{1,5})$/.exec(text ?? '') ?? [];
+  const host = bracketed ?? plain;
+  if (!whole || (host && !isIP(host)) || Number(port) > 65535) stop(`--${name} must be an IP address and a port, or :PORT`);
   return { host, port: Number(port) };
 }
 

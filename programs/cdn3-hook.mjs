@@ -45,7 +45,7 @@ import { CredentialsError, FlagError, S3_FLAGS, S3_USAGE, storeOf } from './aws.
 import { clientOf } from './clients.mjs';
 
 const USAGE = `usage: cdn3-hook.mjs --listen 127.0.0.1:PORT --upload-dir DIR --secret-file FILE --max-size BYTES
-  [--health-listen ADDRESS:PORT] [--max-age SECONDS] [--clock-skew SECONDS] [--reserve SECONDS] [--min-free BYTES]
+  [--health-listen [ADDRESS]:PORT] [--max-age SECONDS] [--clock-skew SECONDS] [--reserve SECONDS] [--min-free BYTES]
   or, in place of --upload-dir and --min-free: ${S3_USAGE}`;
 
 /** A call with more than this was made of a client's oversized headers: it is refused unread. */
@@ -104,10 +104,11 @@ function seconds(name, text) {
   return Number(text);
 }
 
+/** Without an address it is every one of the pod's, of IPv6 and of IPv4. */
 function address(name, text) {
-  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})$/.exec(text ?? '') ?? [];
-  const host = bracketed ?? plain ?? '';
-  if (!isIP(host) || Number(port) > 65535) stop(`--${name} must be an IP address and a port, such as 127.0.0.1:8081`);
+  const [whole, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)|):([0-9]{1,5})$/.exec(text ?? '') ?? [];
+  const host = bracketed ?? plain;
+  if (!whole || (host && !isIP(host)) || Number(port) > 65535) stop(`--${name} must be an IP address and a port, or :PORT`);
   return { host, port: Number(port) };
 }
 
@@ -284,7 +285,7 @@ function configure() {
     if (!values[name]) stop(`--${name} is missing`);
   }
   const listen = address('listen', values.listen);
-  if (listen.host !== '::1' && !listen.host.startsWith('127.')) stop('--listen must be a loopback address');
+  if (listen.host !== '::1' && !listen.host?.startsWith('127.')) stop('--listen must be a loopback address');
   if (!/^[1-9][0-9]{0,14}$/.test(values['max-size'])) stop('--max-size must be a number of bytes, at least 1');
   const minFree = values['min-free'] ?? '0';
   if (!/^(0|[1-9][0-9]{0,14})$/.test(minFree)) stop('--min-free must be a number of bytes');

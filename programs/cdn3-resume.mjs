@@ -23,7 +23,7 @@ import { parseArgs } from 'node:util';
 import { codeOf, CredentialsError, FlagError, S3_FLAGS, S3_USAGE, storeOf } from './aws.mjs';
 import { clientOf, Concurrency, Progress } from './clients.mjs';
 
-const USAGE = `usage: cdn3-resume.mjs --listen ADDRESS:PORT --health-listen ADDRESS:PORT --tusd ADDRESS:PORT
+const USAGE = `usage: cdn3-resume.mjs --listen [ADDRESS]:PORT --health-listen [ADDRESS]:PORT --tusd [ADDRESS]:PORT
   ${S3_USAGE}
   [--base-path /PATH/] [--max-connections NUMBER] [--max-per-client NUMBER] [--header-seconds SECONDS]
   [--min-rate BYTES] [--progress-seconds SECONDS] [--idle-seconds SECONDS] [--drain-seconds SECONDS]`;
@@ -68,10 +68,11 @@ function stop(problem) {
 
 // --- configuration ---------------------------------------------------------------------------------------------
 
+/** Without an address it is every one of the pod's, of IPv6 and of IPv4. */
 function address(name, text) {
-  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):([0-9]{1,5})$/.exec(text) ?? [];
-  const host = bracketed ?? plain ?? '';
-  if (!isIP(host) || Number(port) > 65535) stop(`--${name} must be an IP address and a port, such as 0.0.0.0:8080`);
+  const [whole, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)|):([0-9]{1,5})$/.exec(text) ?? [];
+  const host = bracketed ?? plain;
+  if (!whole || (host && !isIP(host)) || Number(port) > 65535) stop(`--${name} must be an IP address and a port, or :PORT`);
   return { host, port: Number(port) };
 }
 

@@ -64,4 +64,4 @@ done
 kill "$server"
 wait "$server" || fail "versitygw has ended with status $?"
 echo "object-store-start: the buckets have their owners"
-serve 0.0.0.0
+serve ""

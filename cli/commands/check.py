@@ -9,6 +9,8 @@ from cli.terminal import Terminal
 from policies import check, config, manifests, output
 from policies.report import Report
 
+IMAGE_VERSION = "pod-image-version"
+
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Shows the findings; the exit status is the report's."""
@@ -20,7 +22,16 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     else:
         for line in output.lines(report):
             terminal.say(line.text, line.style, line.indent)
+        _say_digests(arguments, report, terminal)
     return report.exit_code
+
+
+def _say_digests(arguments: Namespace, report: Report, terminal: Terminal) -> None:
+    """One line for all that digests would end."""
+    if arguments.manifests is None and any(found.rule.name == IMAGE_VERSION for found in report.findings):
+        moving = stacks.read(arguments.stack).settings.images.moving()
+        keys = " and ".join(f"flatline:images.digests.{name}" for name in moving)
+        terminal.say(f"For {IMAGE_VERSION}, write the digests of the images that you pull: {keys}")
 
 
 def _report(arguments: Namespace, terminal: Terminal) -> tuple[Report, str]:

@@ -55,7 +55,7 @@ class Cbtemulator(Component):
                             name=name,
                             image="cbtemulator",
                             command=("cbtemulator",),
-                            args=("-host", "0.0.0.0", "-port", str(PORT), "-dir", FOLDER),  # noqa: S104
+                            args=("-host", "", "-port", str(PORT), "-dir", FOLDER),
                             ports=(Port(name="grpc", number=PORT),),
                             disks=(DiskMount(disk=args.disk.name, path=FOLDER),),
                             probes=Probes(startup=listening, readiness=listening, liveness=listening),

@@ -88,7 +88,7 @@ class LocalStack(Component):
                                 "SERVICES": ",".join(SERVICES),
                                 "STRICT_SERVICE_LOADING": "1",
                                 "EAGER_SERVICE_LOADING": "1",
-                                "GATEWAY_LISTEN": f"0.0.0.0:{PORT}",
+                                "GATEWAY_LISTEN": f"[::]:{PORT}",
                                 "DNS_ADDRESS": "0",
                                 "DISABLE_EVENTS": "1",
                                 # without it rows that have expired are marked and never deleted

@@ -87,13 +87,12 @@ class Collector(Component):
 
 
 def _configuration(exporters: Mapping[str, Any]) -> dict[str, Any]:
-    everywhere = "0.0.0.0"  # noqa: S104 - the pod's own address; a network policy narrows it
     return {
-        "extensions": {"health_check": {"endpoint": f"{everywhere}:{HEALTH_PORT}"}},
+        "extensions": {"health_check": {"endpoint": f":{HEALTH_PORT}"}},
         "receivers": {
             # Whisper's StatsD client sends one datagram from a new port each time.
             "statsd": {
-                "endpoint": f"{everywhere}:{STATSD_PORT}",
+                "endpoint": f":{STATSD_PORT}",
                 "aggregation_interval": "10s",
                 "enable_ip_only_aggregation": True,
                 "is_monotonic_counter": True,
@@ -104,8 +103,8 @@ def _configuration(exporters: Mapping[str, Any]) -> dict[str, Any]:
             },
             "otlp": {
                 "protocols": {
-                    "grpc": {"endpoint": f"{everywhere}:{OTLP_GRPC_PORT}"},
-                    "http": {"endpoint": f"{everywhere}:{OTLP_HTTP_PORT}"},
+                    "grpc": {"endpoint": f":{OTLP_GRPC_PORT}"},
+                    "http": {"endpoint": f":{OTLP_HTTP_PORT}"},
                 }
             },
         },

@@ -84,8 +84,10 @@ def _pod_security(stack: Stack, settings: Settings) -> Iterator[Violation]:
     name, levels = "pod-security.kubernetes.io/enforce", settings["levels"]
     known = {namespace.object_name for namespace in stack.of("Namespace")}
     for namespace in stack.of("Namespace"):
-        if mapping(namespace.metadata.get("labels")).get(name) not in levels:
-            yield Violation(message=f"the label {name} is missing or allows too much", resource=namespace)
+        level = mapping(namespace.metadata.get("labels")).get(name)
+        if level not in levels:
+            message = f"the label {name} is missing or allows too much"
+            yield Violation(message=message, resource=namespace, subject=text(level))
     told = set()
     for pod in pods_of(stack):
         if pod.namespace not in known and pod.namespace not in told:

@@ -18,7 +18,7 @@ from policies.model import Resource
 from policies.report import Report
 from policies.rule import Level
 from policies.rules import BY_NAME
-from tests.graph.stack import Stack, configuration
+from tests.graph.stack import Stack, configuration, recorded
 from tests.graph.stack import load as load_stack
 
 SECONDS: Final = 2.0
@@ -46,6 +46,30 @@ def test_our_stacks_pass(stack: Stack) -> None:
     assert report.gaps == ()
     assert report.exit_code == 0
     assert report.rules == len(BY_NAME)
+
+
+def test_every_exemption_of_a_kind_is_needed_by_one_of_our_stacks() -> None:
+    """Those of a kind may match nothing in a stack, so this tells of what is left over."""
+    used, all_of_them = set(), set()
+    for name in ("dev", "prod"):
+        config = config_of(name)
+        used |= {found.exemption for found in check(resources_of(name), config).exempted}
+        all_of_them |= set(config.exemptions)
+    assert used == all_of_them
+
+
+def test_a_stack_of_another_name_and_namespace_passes_as_ours_does() -> None:
+    """As `stack new` makes it."""
+    stack = Stack(recorded({**configuration("dev"), "flatline:namespace": "flatline-home"}, stack="home"))
+    report = check(from_recording(stack.recording), load("home", profile="local"))
+    assert [(found.rule.name, found.where) for found in report.findings] == []
+    assert report.problems == ()
+
+
+def test_a_copy_of_our_cloud_stack_lacks_digests_alone() -> None:
+    report = check(resources_of("prod"), load("mine", profile="cloud"))
+    assert {found.rule.name for found in report.findings} == {"pod-image-version"}
+    assert report.problems == ()
 
 
 def test_what_is_exempted_is_what_was_agreed() -> None:

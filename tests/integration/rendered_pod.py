@@ -98,7 +98,7 @@ class RenderedPod:
 
     def __init__(self, pods: Pods, template: Pod, name: str, address: str) -> None:
         self._pods, self.template, self.name, self.address = pods, template, name, address
-        self.folder = pods.folder / f"{template.namespace}-{name}-{address}"
+        self.folder = pods.folder / f"{template.namespace}-{name}-{address.replace(':', '-')}"  # overlays end at colons
         self.folder.mkdir(parents=True)
         self._specs = {container["name"]: container for container in template.containers()}
         self._network: PodNetwork | None = None
@@ -143,9 +143,9 @@ class RenderedPod:
             self._network.close()
             self._network = None
 
-    def successor(self) -> "RenderedPod":
+    def successor(self, address: str = "") -> "RenderedPod":
         """The pod that Kubernetes makes in place of this one: with the same claims and a new address."""
-        return self._pods.pod(self.template.labels["app.kubernetes.io/name"], name=self.name)
+        return self._pods.pod(self.template.labels["app.kubernetes.io/name"], name=self.name, address=address)
 
     # --- asking it
 
@@ -162,7 +162,8 @@ class RenderedPod:
         if "tcpSocket" in asked:
             return listening(self.address, self.port(container, asked["tcpSocket"]["port"]))
         get = asked["httpGet"]
-        url = f"http://{self.address}:{self.port(container, get['port'])}{get['path']}"
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        url = f"http://{host}:{self.port(container, get['port'])}{get['path']}"
         try:
             with urllib.request.urlopen(url, timeout=asked["timeoutSeconds"]) as answer:
                 return 200 <= int(answer.status) < 400

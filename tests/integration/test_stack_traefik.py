@@ -5,7 +5,7 @@ import json
 import socket
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ class Answer:
         found = [value for key, value in self.seen["headers"] if key.lower() == name.lower()]
         assert len(found) <= 1
         return found[0] if found else None
+
+
+OTHER_ADDRESS = "127.0.0.44"
 
 
 @dataclass(frozen=True)
@@ -94,25 +97,37 @@ RATE = '{"rateLimit": {"average": 10000, "burst": 10000}}'
 """More than these tests make: they come from one address."""
 
 
-@pytest.mark.parametrize(
-    ("method", "name", "path", "pod", "port"),
-    [
-        ("GET", "whisper", "/v1/config", "whisper", 8080),
-        ("PUT", "whisper", "/v1/messages/x?story=false", "whisper", 8080),
-        ("GET", "storage", "/v1/groups", "storage", 10080),
-        ("POST", "cdn3", "/attachments", "cdn3", 8080),
-        ("POST", "cdn3", "/attachments/", "cdn3", 8080),
-        ("HEAD", "cdn3", f"/attachments/{KEY}", "cdn3", 8080),
-        ("PATCH", "cdn3", f"/attachments/{KEY}", "cdn3", 8080),
-        ("GET", "cdn3", f"/attachments/{KEY}", "cdn3", 8084),
-        ("GET", "cdn0", PICTURE, "cdn0-gate", 8080),
-    ],
-)
+ROUTES = [
+    ("GET", "whisper", "/v1/config", "whisper", 8080),
+    ("PUT", "whisper", "/v1/messages/x?story=false", "whisper", 8080),
+    ("GET", "storage", "/v1/groups", "storage", 10080),
+    ("POST", "cdn3", "/attachments", "cdn3", 8080),
+    ("POST", "cdn3", "/attachments/", "cdn3", 8080),
+    ("HEAD", "cdn3", f"/attachments/{KEY}", "cdn3", 8080),
+    ("PATCH", "cdn3", f"/attachments/{KEY}", "cdn3", 8080),
+    ("GET", "cdn3", f"/attachments/{KEY}", "cdn3", 8084),
+    ("GET", "cdn0", PICTURE, "cdn0-gate", 8080),
+]
+
+
+@pytest.mark.parametrize(("method", "name", "path", "pod", "port"), ROUTES)
 def test_every_host_leads_to_its_service(edge: Edge, method: str, name: str, path: str, pod: str, port: int) -> None:
     answer = edge.ask(method, name, path)
     assert answer.status == 200
     if method != "HEAD":
         assert edge.reached(answer) == (pod, port)
+
+
+def test_a_traefik_whose_rules_are_of_version_2_routes_every_host(
+    edge: Edge, kubernetes: Kubernetes, tmp_path: Path
+) -> None:
+    """As one is set up that was upgraded from version 2: each route says of which version its rule is."""
+    with Traefik(tmp_path, kubernetes.kubeconfig, OTHER_ADDRESS, "--core.defaultrulesyntax=v2") as traefik:
+        traefik.wait_hosts(*(f"{name}.{DOMAIN}" for name in ("whisper", "storage", "cdn0", "cdn3")))
+        traefik.wait_backends(*edge.pods)
+        assert [router["rule"] for router in traefik.routers() if router["status"] != "enabled"] == []
+        other = replace(edge, address=OTHER_ADDRESS)
+        assert {other.ask(method, name, path).status for method, name, path, *_ in ROUTES} == {200}
 
 
 def test_cdn0_gains_exactly_the_prefix_of_its_bucket(edge: Edge) -> None:

@@ -9,6 +9,7 @@ not limited.
 """
 
 import ctypes
+import ipaddress
 import os
 import shlex
 import shutil
@@ -26,6 +27,7 @@ from tests.lab.namespace import why_not_private
 from tests.lab.process import Process, wait_until
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
+NODE_ADDRESS_IPV6 = "fd44::1"
 NODE_ADDRESS = "10.244.0.1"  # of tests.lab.private_network
 GATEWAY = "169.254.1.1"
 GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
@@ -65,15 +67,18 @@ def require_sandbox() -> None:
 
 
 class PodNetwork:
-    """A network namespace with one address of 10.244.0.0/16, kept until `close`."""
+    """A network namespace with one address of 10.244.0.0/16, or of fd44::/64 alone, kept until `close`."""
 
     def __init__(self, address: str) -> None:
         require_sandbox()
         self.address = address
         # tests.lab.namespace takes interfaces of such names for what they are: ones that lead nowhere outside
-        self._link = "dummy" + "".join(f"{int(part):02x}" for part in address.split("."))
+        self._link = "dummy" + "".join(f"{part:02x}" for part in ipaddress.ip_address(address).packed[-4:])
         self._namespace = _new_namespace()
         self.path = f"/proc/{os.getpid()}/fd/{self._namespace}"
+        if ":" in address:
+            self._join_ipv6()
+            return
         Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
         _ip(
             f"link add {self._link} address {GATEWAY_MAC} type veth peer name eth0 netns {self.path}",
@@ -88,6 +93,25 @@ class PodNetwork:
             f"neighbour add {GATEWAY} lladdr {GATEWAY_MAC} dev eth0 nud permanent",
             f"route add {GATEWAY} dev eth0",
             f"route add default via {GATEWAY} src {address}",
+            namespace=self.path,
+        )
+
+    def _join_ipv6(self) -> None:
+        """Each link has the node's address, so that its neighbour finds it there."""
+        Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("1")
+        _ip(
+            f"link add {self._link} address {GATEWAY_MAC} type veth peer name eth0 netns {self.path}",
+            f"link set {self._link} up",
+            f"address add {NODE_ADDRESS_IPV6}/128 dev {self._link} nodad",
+            f"route replace {self.address}/128 dev {self._link}",
+        )
+        _ip(
+            "link set lo up",
+            "link set eth0 up",
+            f"address add {self.address}/128 dev eth0 nodad",
+            f"neighbour add {NODE_ADDRESS_IPV6} lladdr {GATEWAY_MAC} dev eth0 nud permanent",
+            f"route add {NODE_ADDRESS_IPV6} dev eth0",
+            f"route add default via {NODE_ADDRESS_IPV6} dev eth0",
             namespace=self.path,
         )
 

@@ -798,7 +798,7 @@ def start_with(folder: Path, **changes: str | None) -> tuple[int, str]:
         ({"listen": "localhost:0"}, "--listen must be an IP address and a port"),
         ({"listen": "127.0.0.1:65536"}, "--listen must be an IP address and a port"),
         ({"listen": "127.0.0.1"}, "--listen must be an IP address and a port"),
-        ({"health_listen": ":80"}, "--health-listen must be an IP address and a port"),
+        ({"health_listen": "80"}, "--health-listen must be an IP address and a port"),
         ({"upload_dir": "/nonexistent/folder"}, "--upload-dir is not a directory"),
         ({"upload_dir": None}, "--upload-dir is missing"),
         ({"secret_file": "/nonexistent/secret"}, "--secret-file cannot be read (ENOENT)"),
