@@ -647,7 +647,7 @@ class TestLostIdentity:
     PAST: Mapping[str, Mapping[str, Any]] = {"old": {"host": 1, "ranges": B}}
 
     def nodes(self, keys: int = 9, ranges: Any = ((6000, 6001),), **changes: Any) -> list[Node]:
-        known = {f"n{n}": {"knows": [0, 2, 3, 4, 5, "old"]} for n in (0, 2, 3, 4, 5)}
+        known: dict[str, dict[str, Any]] = {f"n{n}": {"knows": [0, 2, 3, 4, 5, "old"]} for n in (0, 2, 3, 4, 5)}
         known["n5"] |= {"of": "old"}
         for name, change in changes.items():
             known[name] |= change

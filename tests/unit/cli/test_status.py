@@ -93,7 +93,7 @@ REPORT = "2026-11-29T16:10:17Z 1024 bytes at the end of appendonlydir/appendonly
 
 def redis_pod(name: str, role: str, state: str = "running") -> dict[str, Any]:
     labels = {"app.kubernetes.io/name": role}
-    status = {"containerStatuses": [{"state": {state: {}}}]}
+    status: dict[str, Any] = {"containerStatuses": [{"state": {state: {}}}]}
     return {"kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": {}, "status": status}
 
 

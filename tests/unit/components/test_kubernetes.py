@@ -7,7 +7,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
 
-from components.capabilities import Access, Endpoint, Member, Pods, Wait
+from components.capabilities import Access, Endpoint, Member, Network, Pods, Wait
 from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
 from components.kubernetes.platform import Platform, PlatformArgs
@@ -176,7 +176,7 @@ def test_policies_are_exactly_the_edges() -> None:
         members = (
             Member(name="server", pods=server),
             Member(name="client", pods=Pods.of("test", {"app": "client"}), egress=(to,)),
-            Member(name="outgoing", pods=Pods.of("test", {"app": "out"}), internet=(("192.0.2.0/24", (443,)),)),
+            Member(name="outgoing", pods=Pods.of("test", {"app": "out"}), internet=(Network("192.0.2.0/24", (443,)),)),
         )
         outsider = Member(name="proxy", pods=Pods.of("edge", {"app": "proxy"}), egress=(to,))
         dns = Pods.of("kube-system", {"k8s-app": "kube-dns"})
