@@ -140,6 +140,12 @@ def gather(loaded: Loaded, context: str | None = None) -> Facts:
     return Facts(loaded.stack.name, _expected(loaded.stack), _held(loaded.stack, bool(traces)), tuple(traces))
 
 
+def check_before(loaded: Loaded, context: str | None, start_over: str | None) -> None:
+    """`check` on a named cluster, before a passphrase is made; not where somebody has asked to start over."""
+    if context is not None and start_over is None:
+        check(loaded, context)
+
+
 def check_recorded(loaded: Loaded, digests: Mapping[str, str], context: str | None = None) -> None:
     """As `check`; raises Failure as well if a recording made again what a trace has another value of."""
     facts = gather(loaded, context)

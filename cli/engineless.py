@@ -24,6 +24,8 @@ def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal
     """Renders into build/<stack>/ and prints a summary."""
     earlier = objects.outputs(loaded.stack.build)
     _refuse_namespaces_of_others(loaded, choice.context)
+    continuity.check_before(loaded, choice.context, arguments.start_over)
+    continuity.note_beginning(loaded.stack)
     with _secrets_of(loaded, choice, terminal) as kept:
         over = arguments.start_over is not None
         continuity.save(loaded, kept, arguments.confirm, terminal, choice.context, started_over=over)

@@ -14,6 +14,8 @@ FIELD_MANAGER = "flatline"
 NOBODY = "YOUR-CONTEXT"
 """Stands for the context in a command that is shown while none is named."""
 
+_PATIENCE = ("--request-timeout", "10s")
+
 
 def command(context: str | None, *words: str) -> list[str]:
     """A kubectl command that names its context, so that it cannot reach another one."""
@@ -37,18 +39,18 @@ def run(words: Sequence[str]) -> int:
 
 def read(context: str, *words: str) -> Any:
     """What `kubectl get` answers, parsed. Raises Failure with kubectl's own words."""
-    return json.loads(_answer(context, *words, "--output", "json"))
+    return json.loads(_answer(context, *words, "--output", "json", *_PATIENCE))
 
 
 def say(context: str, *words: str) -> str:
     """What kubectl prints, as of `logs` or `exec`. Raises Failure with kubectl's own words."""
-    return _answer(context, *words)
+    return _answer(context, *_PATIENCE, *words)
 
 
 def check_credentials(context: str) -> None:
     """Raises Failure if the cluster does not take what kubeconfig has for a context. Only kubectl can tell."""
     if is_installed():
-        _answer(context, "get", "--raw", "/version")
+        _answer(context, "get", "--raw", "/version", *_PATIENCE)
 
 
 def apply(context: str, content: Mapping[str, Any], *, manager: str) -> None:
@@ -68,8 +70,7 @@ def is_installed() -> bool:
 
 
 def _answer(context: str, *words: str) -> str:
-    words = (*command(context, "--request-timeout", "10s", *words),)
-    answer = subprocess.run([_program(), *words[1:]], check=False, capture_output=True, text=True)
+    answer = subprocess.run([_program(), *command(context, *words)[1:]], check=False, capture_output=True, text=True)
     if answer.returncode != 0:
         said = answer.stderr.strip().splitlines()
         raise Failure(f"kubectl could not read from context {context}", *said[-3:])

@@ -29,7 +29,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _bring_up(loaded: Loaded, arguments: Namespace, terminal: Terminal) -> int:
-    continuity.note_beginning(loaded.stack)
     choice = choose(loaded, Wishes(engine=arguments.engine, context=arguments.context, yes=arguments.yes), terminal)
     terminal.say(f"Stack {loaded.stack.name}, {loaded.settings.domain}", "bold")
     terminal.points(choice.reasons)
@@ -44,12 +43,12 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
     engineless.warn_of_moving_images(loaded, terminal)
     continuity.check_backend(loaded.stack)
     looks = before_update.can_look(terminal)
-    carried = False
-    if loaded.stack.state.exists():
-        if looks:
-            before_update.check_free_namespaces(loaded, choice.cluster.context)
-            continuity.check(loaded, choice.cluster.context)
-        carried = _carry(loaded, choice, arguments.confirm, terminal)
+    known = loaded.stack.state.exists()
+    if looks and (known or engine.keeps(loaded.stack, choice.cli) is None):
+        before_update.check_free_namespaces(loaded, choice.cluster.context)
+        continuity.check_before(loaded, choice.cluster.context, arguments.start_over)
+    continuity.note_beginning(loaded.stack)
+    carried = known and _carry(loaded, choice, arguments.confirm, terminal)
     colour = "always" if terminal.colours else "never"
     with engine.opened(loaded, choice.cli, choice.cluster) as stack:
         agreed = choice.agreed or carried

@@ -24,6 +24,8 @@ from pulumi_kubernetes.core.v1 import (
     NodeSelectorTermArgs,
     ObjectFieldSelectorArgs,
     PersistentVolumeClaimVolumeSourceArgs,
+    PodAffinityTermArgs,
+    PodAntiAffinityArgs,
     PodSecurityContextArgs,
     PodSpecArgs,
     PodTemplateSpecArgs,
@@ -233,7 +235,7 @@ def template(
             restart_policy=args.restart,
             termination_grace_period_seconds=args.grace,
             security_context=_pod_security(args),
-            affinity=_affinity(args, containers),
+            affinity=_affinity(args, containers, alone=bool(claims)),
             topology_spread_constraints=_spread(args),
             init_containers=[_container(args, container, Identity()) for container in waiting] or None,
             containers=[_container(args, container, identity) for container in args.containers],
@@ -348,7 +350,25 @@ def _container_security(args: PodArgs) -> SecurityContextArgs:
     )
 
 
-def _affinity(args: PodArgs, containers: list[Container]) -> AffinityArgs | None:
+def _affinity(args: PodArgs, containers: list[Container], *, alone: bool) -> AffinityArgs | None:
+    """Where the pod may run. `alone`: not beside another pod of its kind, so that a claim has one writer at a time.
+
+    A Deployment starts the successor of a deleted pod while that one still stops. The scheduler counts a pod until it
+    is gone, so the successor waits for that. On another node a claim that is ReadWriteOnce cannot be mounted.
+    """
+    node = _node_affinity(args, containers)
+    if not alone:
+        return AffinityArgs(node_affinity=node) if node else None
+    itself = PodAffinityTermArgs(
+        topology_key="kubernetes.io/hostname", label_selector=LabelSelectorArgs(match_labels=labels(args))
+    )
+    return AffinityArgs(
+        node_affinity=node,
+        pod_anti_affinity=PodAntiAffinityArgs(required_during_scheduling_ignored_during_execution=[itself]),
+    )
+
+
+def _node_affinity(args: PodArgs, containers: list[Container]) -> NodeAffinityArgs | None:
     """Nodes of an architecture that every image is published for, where that is not all of them."""
     common = set(ALL_ARCHITECTURES)
     for container in containers:
@@ -356,11 +376,9 @@ def _affinity(args: PodArgs, containers: list[Container]) -> AffinityArgs | None
     if common == set(ALL_ARCHITECTURES):
         return None
     expression = NodeSelectorRequirementArgs(key="kubernetes.io/arch", operator="In", values=sorted(common))
-    return AffinityArgs(
-        node_affinity=NodeAffinityArgs(
-            required_during_scheduling_ignored_during_execution=NodeSelectorArgs(
-                node_selector_terms=[NodeSelectorTermArgs(match_expressions=[expression])]
-            )
+    return NodeAffinityArgs(
+        required_during_scheduling_ignored_during_execution=NodeSelectorArgs(
+            node_selector_terms=[NodeSelectorTermArgs(match_expressions=[expression])]
         )
     )
 

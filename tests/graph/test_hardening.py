@@ -75,6 +75,12 @@ def test_a_volume_has_one_writer_at_a_time(stack: Stack) -> None:
         if any("persistentVolumeClaim" in volume for volume in pod.spec.get("volumes", ())):
             assert pod.owner["spec"]["strategy"] == {"type": "Recreate"}
             assert pod.owner["spec"]["replicas"] == 1
+            assert pod.spec["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] == [
+                {
+                    "topologyKey": "kubernetes.io/hostname",
+                    "labelSelector": {"matchLabels": pod.owner["spec"]["selector"]["matchLabels"]},
+                }
+            ]
 
 
 def test_redis_keeps_its_volumes(emulated: Stack) -> None:

@@ -109,6 +109,43 @@ def test_whisper_starts_after_what_it_waits_for(deployed_stack: tuple[Kubernetes
         assert ready, target
 
 
+def test_a_second_pod_waits_until_the_volume_of_the_first_is_free(
+    deployed_stack: tuple[Kubernetes, Path, Changes],
+) -> None:
+    """As the successor of a pod that was deleted and still stops; to the scheduler that one is there until it is gone.
+
+    Simulated nodes end a pod at once, so here the first one just stays.
+    """
+    cluster, _, _ = deployed_stack
+    with_volume = [
+        (namespace, each["metadata"]["name"])
+        for namespace in NAMESPACES
+        for each in cluster.get("deployments", namespace)
+        if any("persistentVolumeClaim" in volume for volume in each["spec"]["template"]["spec"]["volumes"])
+    ]
+    assert len(with_volume) == 4
+    for namespace, name in with_volume:
+        cluster.kubectl("-n", namespace, "scale", "deployment", name, "--replicas=2")
+
+    def waiting() -> list[Object]:
+        found = [pod for namespace in NAMESPACES for pod in cluster.get("pods", namespace)]
+        return [pod for pod in found if unschedulable(pod)]
+
+    wait_until(lambda: len(waiting()) == len(with_volume), 30, "the second pods wait")
+    for namespace, name in with_volume:
+        cluster.kubectl("-n", namespace, "scale", "deployment", name, "--replicas=1")
+    for namespace in NAMESPACES:
+        cluster.wait_ready(60, namespace)
+
+
+def unschedulable(pod: Object) -> bool:
+    """Whether the scheduler found no node for it, because of the pods that are there."""
+    return any(
+        each["type"] == "PodScheduled" and "anti-affinity" in each.get("message", "")
+        for each in pod["status"].get("conditions", ())
+    )
+
+
 def test_changes_roll_only_what_they_concern_and_volumes_stay(own_kubernetes: Kubernetes, tmp_path: Path) -> None:
     cluster = own_kubernetes
     deploy(cluster, rendered(tmp_path / "dev")[0])

@@ -258,7 +258,11 @@ def test_objects_that_a_killed_run_has_made_are_taken_over(checkout: Checkout, p
     assert "An earlier run was cut off in the middle of 5 operations." in result.stderr
     imported = next(call["imported"] for call in calls(pulumi) if "imported" in call)
     assert "pending_operations" not in imported
-    new = [each for each in imported["resources"] if each["inputs"].get("metadata", {}).get("name", "")[-8:].isdigit()]
+    new = [
+        each
+        for each in imported["resources"]
+        if each.get("inputs", {}).get("metadata", {}).get("name", "")[-8:].isdigit()
+    ]
     assert [(each["id"], each.get("delete", False)) for each in new] == [
         ("flatline/made-11111111", False),
         ("flatline/newer-33333333", True),
