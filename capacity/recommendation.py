@@ -1,7 +1,7 @@
 """What to set for a plan: node types, shards and pods, as the keys of a stack's file."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ BURSTABLE, BURSTABLE_COMMANDS = "cache.t", 5000
 
 MEMORIES = tuple(512 * MIB * 2**step for step in range(7))
 """Redis nodes in the cluster: 512 MiB to 32 GiB."""
+
+_SCALING, _TARGET = "flatline:scaling", "flatline:target"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,7 @@ def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
         # on one node a second pod of the same is for load alone, and the volume of uploads takes one
         if not local or (pods.most > LEAST_PODS and pods.service != "cdn3")
     }
-    found: dict[str, Any] = {"flatline:scaling": {name: scaling[name] for name in SCALED if name in scaling}}
+    found: dict[str, Any] = {_SCALING: {name: scaling[name] for name in SCALED if name in scaling}}
     target: dict[str, Any] = {}
     if has.target == "any" or has.managed_redis:
         target["aws"] = {
@@ -143,7 +145,7 @@ def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
         target["volumes"] = {name: _quantity(size) for name, size in volumes(plan).items()}
     else:
         target["gcp"] = {"clusters": [{"nodes": min(plan.bigtable.nodes, MOST_BIGTABLE_NODES)}]}
-    found["flatline:target"] = target
+    found[_TARGET] = target
     if own is not None and not has.managed_redis:
         found["flatline:redis"] = {
             "masters": own.masters,
@@ -151,6 +153,25 @@ def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
             "memory": _quantity(own.memory),
         }
     return found
+
+
+def whole(found: Mapping[str, Any], target: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A snippet whose keys replace those of a stack's file: `flatline:target` is the stack's own with the new numbers.
+
+    Without a stack, what only one kind of target takes is left out: that block, and several pods of CDN3.
+    """
+    if target is not None:
+        return {**found, _TARGET: _merged(target, found[_TARGET])}
+    scaling = {name: scale for name, scale in found[_SCALING].items() if name != "cdn3"}
+    return {**{key: value for key, value in found.items() if key != _TARGET}, _SCALING: scaling}
+
+
+def _merged(base: Any, more: Any) -> Any:
+    if isinstance(base, Mapping) and isinstance(more, Mapping):
+        return {**base, **{key: _merged(base.get(key), value) for key, value in more.items()}}
+    if isinstance(base, list) and isinstance(more, list):
+        return [_merged(one, more[min(at, len(more) - 1)]) for at, one in enumerate(base)]
+    return more
 
 
 def volumes(plan: Plan) -> dict[str, int]:

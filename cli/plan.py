@@ -1,7 +1,7 @@
 """How `plan` shows an estimate: as text for people, as JSON for programs."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, fields
 from typing import Any
 
@@ -12,7 +12,7 @@ from capacity.cost import Cost, total
 from capacity.dynamodb import IndexDemand, TableDemand, Throughput
 from capacity.limits import Limit
 from capacity.plan import Plan
-from capacity.recommendation import Recommendation, snippet
+from capacity.recommendation import Recommendation, snippet, whole
 from capacity.traffic import per_second
 from capacity.workload import DAY, MOST_USERS, about, option, shown
 from cli.terminal import Terminal
@@ -36,6 +36,13 @@ class Report:
     family: str
     region: str | None
     stack: str | None
+    target: Mapping[str, Any] | None
+    """The block flatline:target of the stack's file; None without a stack."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is recommended, as keys of a stack's file."""
+        return whole(snippet(self.plan, self.recommended), self.target)
 
     @property
     def notes(self) -> list[str]:
@@ -281,11 +288,12 @@ def _limits(report: Report, terminal: Terminal) -> None:
 def _settings(report: Report, terminal: Terminal) -> None:
     terminal.heading("Settings for the stack's file, below config")
     terminal.verbatim(settings_text(report))
+    terminal.say("Each replaces the key of that name." if report.stack else "With --stack also flatline:target.")
 
 
 def settings_text(report: Report) -> str:
     """The recommended settings as YAML."""
-    found: str = yaml.safe_dump(snippet(report.plan, report.recommended), sort_keys=False)
+    found: str = yaml.safe_dump(report.settings, sort_keys=False)
     return "".join(f"  {line}\n" for line in found.splitlines())
 
 
@@ -373,7 +381,7 @@ def document(report: Report) -> dict[str, Any]:
         ],
         "notes": report.notes,
     }
-    return {**_camel(found), "settings": snippet(plan, recommended)}
+    return {**_camel(found), "settings": report.settings}
 
 
 def _camel(block: dict[str, Any]) -> dict[str, Any]:

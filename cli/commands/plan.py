@@ -2,6 +2,9 @@
 
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from capacity.cost import costs
 from capacity.installation import Installation
@@ -12,15 +15,18 @@ from capacity.workload import OPTIONS, Workload
 from cli import stacks
 from cli.failure import Failure
 from cli.plan import Report, as_json, show
+from cli.stacks import Loaded
 from cli.terminal import Terminal
 from config.prices import Prices, parse
+from config.settings import PROJECT
 
 PRICES = stacks.ROOT / "config" / "prices.yaml"
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints the estimate."""
-    settings = stacks.read(arguments.stack).settings if arguments.stack else None
+    loaded = stacks.read(arguments.stack) if arguments.stack else None
+    settings = loaded.settings if loaded else None
     prices = _prices(Path(arguments.prices) if arguments.prices else PRICES)
     workload = Workload(**{number.name: getattr(arguments, number.name) for number in OPTIONS})
     plan = estimate(workload, Installation.of(settings))
@@ -36,12 +42,19 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         family=family,
         region=region,
         stack=arguments.stack,
+        target=_target(loaded) if loaded else None,
     )
     if arguments.json:
         terminal.verbatim(as_json(report))
     else:
         show(report, terminal)
     return 0
+
+
+def _target(loaded: Loaded) -> dict[str, Any]:
+    """As it is written, so that what is encrypted stays so."""
+    config = (yaml.safe_load(loaded.stack.file.read_text(encoding="utf-8")) or {}).get("config") or {}
+    return {"kind": loaded.settings.target.kind, **(config.get(f"{PROJECT}:target") or {})}
 
 
 def _prices(path: Path) -> Prices:

@@ -12,7 +12,7 @@ from capacity.cost import HOURS, SECONDS, Cost, costs, total
 from capacity.installation import SCALED, Installation
 from capacity.limits import limits
 from capacity.plan import Plan, estimate
-from capacity.recommendation import Recommendation, recommend, snippet
+from capacity.recommendation import Recommendation, recommend, snippet, whole
 from capacity.redis import USABLE_IN_CLUSTER, USABLE_MANAGED
 from capacity.workload import GIB, Workload
 from config.prices import PricesError, Tiered, parse
@@ -216,19 +216,9 @@ def test_redis_on_kubernetes_ends_where_its_masters_do() -> None:
 CLOUD = yaml.safe_load((PRICES_FILE.parents[1] / "Pulumi.prod.yaml").read_text())["config"]["flatline:target"]
 
 
-def merged(base: Any, more: Any) -> Any:
-    """Blocks and lists key by key, as somebody would who pastes into a file."""
-    if isinstance(base, dict) and isinstance(more, dict):
-        return {**base, **{key: merged(base.get(key), value) for key, value in more.items()}}
-    if isinstance(base, list) and isinstance(more, list):
-        return [merged(one, other) for one, other in zip(base, more, strict=True)]
-    return more
-
-
 def pasted(found: dict[str, Any], target: dict[str, Any]) -> Settings:
     """A stack's settings with a snippet; raises SettingsError where they do not take it."""
-    config = {**found, "flatline:target": merged(target, found["flatline:target"])}
-    return load({key: json.dumps(value) for key, value in config.items()})
+    return load({key: json.dumps(value) for key, value in whole(found, target).items()})
 
 
 @pytest.mark.parametrize("users", [1, *RANGE, 10**10])

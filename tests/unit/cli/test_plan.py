@@ -14,8 +14,11 @@ import yaml
 from cli.__main__ import main
 from cli.plan import count, measured, size
 from config.schema.dynamodb import TABLES
+from config.settings import load
+from config.target import Cloud
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 
+SETTINGS = "Settings for the stack's file, below config"
 WORDS = ("plan", "--users", "1000000", "--messages-per-day", "50")
 
 
@@ -34,6 +37,11 @@ def as_json(*words: str) -> dict[str, Any]:
     found = json.loads(shown("--json", *words))
     assert isinstance(found, dict)
     return found
+
+
+def texts(config: dict[str, Any]) -> dict[str, str]:
+    """A configuration as Pulumi gives it to a program."""
+    return {key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()}
 
 
 def part(text: str, heading: str) -> str:
@@ -111,9 +119,26 @@ def test_tables_fit(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_settings_can_be_pasted() -> None:
-    text = part(shown(), "Settings for the stack's file, below config")
+    text, _, last = part(shown(), SETTINGS).rpartition("\n")
     assert all(line.startswith("  ") for line in text.splitlines())
     assert yaml.safe_load(text) == as_json()["settings"]
+    assert last == "With --stack also flatline:target."
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+@pytest.mark.parametrize("named", [True, False])
+def test_a_stack_loads_with_what_was_pasted(stack: str, named: bool) -> None:
+    """Each key replaces the one of its name; nothing else of the stack changes."""
+    before = yaml.safe_load((REPOSITORY / f"Pulumi.{stack}.yaml").read_text())["config"]
+    found = yaml.safe_load(part(shown(*(["--stack", stack] if named else [])), SETTINGS).rpartition("\n")[0])
+    assert ("flatline:target" in found) is named
+    after, own = load(texts({**before, **found})), load(texts(before))
+    assert after.target.kind == own.target.kind
+    assert after.scaling != own.scaling
+    if isinstance(after.target, Cloud) and isinstance(own.target, Cloud):
+        assert after.target.aws.account == own.target.aws.account
+        assert after.target.gcp.project == own.target.gcp.project
+        assert (after.target != own.target) is named
 
 
 def test_what_is_exceeded_is_explained() -> None:
@@ -252,7 +277,7 @@ def test_a_stack_gives_its_settings(checkout: Checkout) -> None:
     text = checkout.succeed(*WORDS, "--stack", "dev")
     assert "attachments 90 days" in text
     assert "The stack is local" in text
-    assert "elasticache" not in part(text, "Settings for the stack's file, below config")
+    assert "elasticache" not in part(text, SETTINGS)
 
 
 def test_it_needs_no_stack_file(checkout: Checkout) -> None:
