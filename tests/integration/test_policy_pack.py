@@ -93,13 +93,6 @@ def test_protection_is_seen(pack: Pack, resources: list[Resource]) -> None:
     assert found.policyName == "volume-protected"
 
 
-def test_an_exemption_that_covers_nothing_stops(pack: Pack, resources: list[Resource]) -> None:
-    left = [r for r in resources if (r.kind, r.name) != ("Deployment", "registration")]
-    told = [d for d in pack.analyze_stack(left) if d.policyName == "pack-configuration"]
-    assert [d.enforcementLevel for d in told] == [MANDATORY]
-    assert "Deployment/flatline/registration" in told[0].message
-
-
 def test_what_is_not_known_yet_is_told_and_stops_nothing(pack: Pack, resources: list[Resource]) -> None:
     (found,) = pack.analyze(with_pod(deployment(resources, "whisper"), hostNetwork=UNKNOWN_BOOLEAN))
     assert (found.policyName, found.enforcementLevel) == ("pod-host-namespaces", ADVISORY)
@@ -200,3 +193,11 @@ def test_in_the_engine_an_exemption_is_listed(preview: Preview) -> None:
     assert status == 0, text
     assert "[advisory]  exempted" in text
     assert "Reason: a short one is enough here" in text
+
+
+def test_in_the_engine_an_exemption_of_a_stack_that_covers_nothing_stops(preview: Preview) -> None:
+    exemption = "{rule: random-entropy, resource: Nothing/*, reason: a test}"
+    status, text = preview(length=43, config=f"{CONFIG}stacks: {{dev: {{exemptions: [{exemption}]}}}}\n")
+    assert status == 1, text
+    assert "[mandatory]  pack-configuration" in text
+    assert "random-entropy: Nothing/* matches nothing" in text
