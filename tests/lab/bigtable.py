@@ -20,8 +20,8 @@ CLIENT = SOURCES / "client.py"
 
 
 def emulator_binary() -> Path:
-    """The executable of the module that SOURCES requires, built once (about half a minute). Raises `Missing`."""
-    return go_build("bigtable-emulator", SOURCES, package="cloud.google.com/go/bigtable/cmd/emulator")
+    """Google's emulator with a journal, built once (about half a minute). Raises `Missing`."""
+    return go_build("bigtable-emulator", SOURCES)
 
 
 def client_packages() -> Path:

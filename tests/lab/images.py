@@ -56,23 +56,9 @@ def localstack_image() -> Image:
     )
 
 
-WITHOUT_DIR = """\
-for part; do
-  shift
-  [ "$before" = -dir ] || [ "$part" = -dir ] || set -- "$@" "$part"
-  before=$part
-done
-exec "$0" "$@"
-"""
-
-
 def bigtable_image() -> Image:
-    """Google's emulator, which keeps its tables in memory: of cbtemulator's flags it lacks -dir."""
-    binary = emulator_binary()
-    return Image(
-        programs={"cbtemulator": ("sh", "-c", WITHOUT_DIR, f"/image/bigtable/{binary.name}")},
-        folders={"/image/bigtable": binary.parent},
-    )
+    """Google's emulator with a journal of our own: cbtemulator, which keeps its tables too, is in no registry."""
+    return _program(emulator_binary(), "cbtemulator")
 
 
 def _program(binary: Path, name: str) -> Image:

@@ -100,7 +100,9 @@ def _build(target: Path) -> None:
     python = target / "python" / "usr" / "bin" / "python3"
     _executable(python, PYTHON_SCRIPT)
     where = ["--python", str(python), "--target", str(target / "site")]
-    fetching([packaged("uv", "uv"), "pip", "install", "--quiet", *where, "--requirement", REQUIREMENTS])
+    # Compiled now: where it runs on a root that is read-only, it would be compiled at every start.
+    install = ["pip", "install", "--quiet", "--compile-bytecode", *where, "--requirement", str(REQUIREMENTS)]
+    fetching([packaged("uv", "uv"), *install])
     _replace(target / "site" / S3_PROVIDER, *S3_FOLDER)
     repository = _python(target, "from localstack.constants import MAVEN_REPO_URL; print(MAVEN_REPO_URL)").strip()
     libs = target / "libs"

@@ -30,6 +30,9 @@ METADATA_ADDRESS = "169.254.169.254"
 DISKS = ("opt/local-path-provisioner", "var/lib/containerd", "var/lib/etcd", "var/lib/kubelet", "var/log")
 """On the disk itself: the root is an overlay, and an overlay can't be under the overlays of containers."""
 CGROUPS = Path("/sys/fs/cgroup")
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CPU_SHARES = 8192
+"""Of all pods together, beside what else this machine does: as much as eight servers outside of cgroups have."""
 CLONE_NEWNET = 0x40000000  # linux/sched.h
 TOOLS = ("chroot", "ip", "mount", "nsenter", "setpriv", "tar", "unshare")
 DIES_WITH_US = ("setpriv", "--pdeathsig=KILL")
@@ -135,6 +138,7 @@ class Machine:
             (hierarchy / self.cgroup).mkdir(exist_ok=True)
         for setting in ("cpuset.cpus", "cpuset.mems"):  # which are empty at first, so that nothing could run
             (CGROUPS / "cpuset" / self.cgroup / setting).write_text((CGROUPS / "cpuset" / setting).read_text())
+        (CGROUPS / "cpu" / self.cgroup / "cpu.shares").write_text(str(CPU_SHARES))
         script = self.folder / "boot.sh"
         script.write_text(self._boot())
         own = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--uts"]
@@ -155,9 +159,11 @@ class Machine:
     def power_cut(self) -> None:
         """Kills all that runs on it at once."""
         if self._power:
-            with suppress(ProcessLookupError):
-                os.kill(self._first(), signal.SIGKILL)
+            if first := self._first():
+                os.kill(first, signal.SIGKILL)
             self._power.kill()
+            # The kernel takes its time with a network whose processes have ended.
+            subprocess.run([*_network(self._client.pid), "ip", "link", "delete", "eth0"], check=False)
         self._power = None
         wait_until(_groups_gone, 20, "the cgroups of the node are gone")
 
@@ -189,7 +195,8 @@ class Machine:
 
     def server(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Process:
         """Starts a server; its log is in `folder`."""
-        return Process(name, [*self.inside, *command], self.folder, environment=environment)
+        own = {"HOME": "/root", "PATH": PATH, "TMPDIR": "/tmp"}
+        return Process(name, [*self.inside, *command], self.folder, environment={**own, **(environment or {})})
 
     def call(self, *command: str, stdin: str | None = None) -> str:
         """What a command on the machine prints; raises subprocess.CalledProcessError."""
@@ -227,7 +234,7 @@ class Machine:
         binds += [(str(path), f"usr/local/bin/{name}") for name, path in self._programs.items()]
         lines = []
         for source, place in binds:
-            made = f"mkdir -p {place}" if Path(source).is_dir() else f": >{place}"
+            made = f"mkdir -p {place}" if Path(source).is_dir() else f"mkdir -p $(dirname {place}) && : >{place}"
             lines.append(f"{made}; mount --bind {shlex.quote(source)} {place}")
         return BOOT.format(
             system=shlex.quote(str(self._system)),
@@ -239,11 +246,13 @@ class Machine:
         )
 
     def _first(self) -> int:
-        """Its process 1, as the tests see it; 0 before there is one."""
+        """Its process 1, as the tests see it; 0 while there is none."""
         if not self._power:
             raise RuntimeError("the machine is switched off")
-        children = Path(f"/proc/{self._power.pid}/task/{self._power.pid}/children").read_text().split()
-        return int(children[0]) if children else 0
+        with suppress(OSError):  # it has ended
+            children = Path(f"/proc/{self._power.pid}/task/{self._power.pid}/children").read_text().split()
+            return int(children[0]) if children else 0
+        return 0
 
     def _namespace(self, pid: int) -> str:
         return os.readlink(f"/proc/{pid}/ns/net")

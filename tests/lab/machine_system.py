@@ -30,7 +30,7 @@ COPIES = {
     "etc/group": "usr/share/base-passwd/group.master",
     "etc/nsswitch.conf": "usr/share/libc-bin/nsswitch.conf",
 }
-UNUSED = ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/info", "usr/share/zoneinfo")
+UNUSED = ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/info")
 
 
 def system() -> Path:

@@ -1,0 +1,169 @@
+"""A client outside of the node: HTTPS through Traefik with the rendered authority, and steady load."""
+
+import http.client
+import ssl
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.lab.machine import ADDRESS, Machine
+from tests.lab.process import wait_until
+
+PERIOD_SECONDS = 0.2
+KEY = "A" * 20
+PROBES: Mapping[str, tuple[str, str, int]] = {
+    "whisper": ("GET", "/v1/config", 200),
+    "storage": ("GET", "/v1/groups", 401),
+    "cdn0": ("GET", f"/profiles/{'A' * 22}", 404),
+    "cdn3": ("GET", f"/attachments/{KEY}", 404),
+}
+"""Of each public host: a request, and the status of its answer when all is well."""
+
+
+class Outside:
+    """`request` and `load` for the hosts below `domain`; `authority` is a file with the authority's certificate."""
+
+    def __init__(self, machine: Machine, domain: str, authority: Path | None) -> None:
+        self._machine, self._domain = machine, domain
+        self._trusted = ssl.create_default_context(cafile=str(authority) if authority else None)
+
+    def request(
+        self,
+        host: str,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        *,
+        seconds: float = 10,
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        """Status, body and headers of the answer, on a connection of its own. Raises OSError."""
+        name = f"{host}.{self._domain}"
+        connection = http.client.HTTPConnection(name)
+        with self._machine.connect(ADDRESS, 443, seconds) as plain:
+            connection.sock = self._trusted.wrap_socket(plain, server_hostname=name)
+            try:
+                connection.request(method, path, body, dict(headers or {}))
+                answer = connection.getresponse()
+                return answer.status, answer.read(), dict(answer.headers)
+            except http.client.HTTPException as error:
+                raise OSError(repr(error)) from error
+            finally:
+                connection.close()
+
+    def answers(self, host: str) -> bool:
+        """Whether the host's probe is answered as it should be."""
+        method, path, expected = PROBES[host]
+        try:
+            return self.request(host, method, path)[0] == expected
+        except OSError:
+            return False
+
+
+@dataclass
+class Record:
+    """What came of the requests to one host. `bad`: seconds since the start, and why."""
+
+    good: int = 0
+    bad: list[tuple[float, str]] = field(default_factory=list)
+
+    @property
+    def gap(self) -> float:
+        """Seconds from the first failure to the last."""
+        return self.bad[-1][0] - self.bad[0][0] if self.bad else 0.0
+
+    def __str__(self) -> str:
+        kinds = dict(Counter(kind for _, kind in self.bad))
+        return f"{self.good} good, {len(self.bad)} failed within {self.gap:.1f} s {kinds or ''}".strip()
+
+
+class Load:
+    """Asks every host five times a second while the context lasts; `records` tell what came of it."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+        self.records = {host: Record() for host in PROBES}
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(host,)) for host in PROBES]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, host: str) -> None:
+        method, path, expected = PROBES[host]
+        began, record = time.monotonic(), self.records[host]
+        while not self._over.wait(PERIOD_SECONDS):
+            asked = time.monotonic() - began
+            try:
+                status, _, _ = self._outside.request(host, method, path)
+            except OSError as failure:
+                record.bad.append((asked, type(failure).__name__))
+                continue
+            if status == expected:
+                record.good += 1
+            else:
+                record.bad.append((asked, str(status)))
+
+
+class Entries:
+    """Entries in DynamoDB, Redis and the object store at once, by the stand-in of Whisper.
+
+    `acknowledged` are those that it has answered for. While the context lasts, one after the other is written.
+    """
+
+    def __init__(self, outside: Outside, name: str) -> None:
+        self._outside, self._name = outside, name
+        self.acknowledged: list[str] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+
+    def write(self) -> None:
+        """Tries to write one, once."""
+        key = f"{self._name}-{len(self.acknowledged)}"
+        try:
+            status, _, _ = self._outside.request("whisper", "PUT", f"/v1/lab/entry/{key}")
+        except OSError:
+            return
+        if status == 200:
+            self.acknowledged.append(key)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _go_on(self) -> None:
+        while not self._over.wait(0.02):
+            self.write()
+
+    def lost(self) -> list[str]:
+        """Those of the acknowledged that some store lacks, with what each store has."""
+        found = {key: self._outside.request("whisper", "GET", f"/v1/lab/entry/{key}") for key in self.acknowledged}
+        whole = b'{"dynamodb": true, "redis": true, "s3": true}'
+        return [f"{key}: {body.decode()}" for key, (_, body, _) in found.items() if body != whole]
+
+
+def until(condition: Callable[[], bool], seconds: float) -> float:
+    """The seconds after which `condition` held; raises TimeoutError."""
+    began = time.monotonic()
+    wait_until(condition, seconds, "answers from outside")
+    return time.monotonic() - began

@@ -1,0 +1,29 @@
+"""A stand-in of Registration: its gRPC service answers each call with an empty message."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc  # type: ignore[import-untyped]
+
+from tests.lab.services import memory, web
+
+PORT = 50051
+SERVICE = "org.signal.registration.rpc.RegistrationService"
+METHODS = ("CreateSession", "GetSessionMetadata", "SendVerificationCode", "CheckVerificationCode")
+REST = 160
+"""MiB outside of the heap. Nobody has measured it: what Storage takes, and some more."""
+
+
+def main(arguments: list[str], properties: dict[str, str], heap: int) -> None:
+    """Serves until SIGTERM."""
+    if properties.get("micronaut.environments") != "dev":
+        raise SystemExit("no bean of type VerificationCodeSender exists: the environment is not dev")
+    memory.start(heap, REST)
+    empty = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+    server = grpc.server(ThreadPoolExecutor(max_workers=8))
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, dict.fromkeys(METHODS, empty))])
+    if not server.add_insecure_port(f"0.0.0.0:{PORT}"):
+        raise SystemExit(f"port {PORT} is taken")
+    server.start()
+    print(f"serving on {PORT}", flush=True)
+    web.wait_for_end()
+    server.stop(grace=5).wait()
