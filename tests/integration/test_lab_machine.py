@@ -24,7 +24,7 @@ from tests.lab.machine import Machine
 with Machine(Path(sys.argv[1]), files={}, programs={}) as machine:
     machine.switch_on()
     machine.server("sleep", ["sleep", "4321"])
-    machine.call("sh", "-c", f"mkdir /sys/fs/cgroup/memory/{machine.cgroup}/pod")
+    machine.call("sh", "-c", f"for each in /sys/fs/cgroup/*; do mkdir $each/{machine.cgroup}/pod; done")
     print("on", flush=True)
     time.sleep(60)
 """

@@ -302,8 +302,8 @@ def _group(pid: int) -> str:
 
 
 def _hierarchies() -> list[Path]:
-    """Those of cgroup v1, each once: cpu and cpuacct may be two names of one."""
-    return sorted({each.resolve() for each in CGROUPS.iterdir() if (each / "tasks").exists()})
+    """Those of cgroup v1 and the one of v2 beside them, each once: cpu and cpuacct may be two names of one."""
+    return sorted({each.resolve() for each in CGROUPS.iterdir() if (each / "cgroup.procs").exists()})
 
 
 def _remove_groups() -> None:
