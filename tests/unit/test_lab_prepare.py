@@ -24,7 +24,7 @@ FETCHING = frozenset(
 )
 
 Place = tuple[str, str]
-"""A module of tests.lab and the name of a function of its top level, or of a class with all its methods."""
+"""A module of tests.lab and the name of a function or constant of its top level, or of a class with all its methods."""
 
 
 class Calls:
@@ -61,21 +61,38 @@ class Calls:
 
     def _read(self, module: str, tree: ast.Module) -> None:
         origins: dict[str, Place] = {}
+        modules: set[str] = set()
         for node in tree.body:
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.lab."):
+            if isinstance(node, ast.ImportFrom) and node.module == "tests.lab":
+                modules |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests.lab."):
                 home = str(node.module).removeprefix("tests.lab.")
                 origins.update({alias.asname or alias.name: (home, alias.name) for alias in node.names})
-            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-                origins[node.name] = (module, node.name)
+            else:
+                origins.update({name: (module, name) for name in _defined(node)})
         for node in tree.body:
-            if isinstance(node, ast.FunctionDef | ast.ClassDef):
-                place = (module, node.name)
-                named = {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
-                self._called[place] = {origins[name] for name in named if name in origins}
+            for name in _defined(node):
+                place = (module, name)
+                walked = list(ast.walk(node))
+                self._called[place] = {
+                    origins[each.id] for each in walked if isinstance(each, ast.Name) and each.id in origins
+                } | {
+                    (each.value.id, each.attr)
+                    for each in walked
+                    if isinstance(each, ast.Attribute) and isinstance(each.value, ast.Name) and each.value.id in modules
+                }
                 calls = [each for each in ast.walk(node) if isinstance(each, ast.Call)]
                 self.fetching[place] = {
                     ast.unparse(each) for each in calls for asked in _asked(each) if asked in FETCHING
                 }
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    """The function, class or constant that a statement of the top level defines."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [each.id for each in targets if isinstance(each, ast.Name)]
 
 
 def _asked(call: ast.Call) -> Iterator[str]:
@@ -96,6 +113,7 @@ def test_what_is_fetched_is_seen() -> None:
     calls = Calls(lab_sources())
     assert {place[0] for place, asked in calls.fetching.items() if asked} == {
         *("bigtable", "checkov", "engine", "kubernetes", "libsignal", "localstack", "otel", "policy_pack", "redis"),
+        *("images", "k3s_images", "kubernetes_client", "kubernetes_node", "machine_system"),
         *("traefik", "traefik_crds", "tus", "versitygw"),
     }
 
