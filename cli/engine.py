@@ -255,29 +255,6 @@ def refresh(stack: automation.Stack, urns: Sequence[str], terminal: Terminal) ->
         stack.refresh(target=[*urns], color=colour, on_output=terminal.verbatim, on_error=terminal.note)
 
 
-def protected(stack: automation.Stack) -> list[str]:
-    """What `pulumi destroy --exclude-protected` keeps, a line each: secrets by their number, the rest by name."""
-    kept = [each for each in deployment(stack).get("resources", ()) if each.get("protect")]
-    objects = [each for each in kept if not each["type"].startswith(("random:", "tls:"))]
-    lines = [f"{each['type'].rsplit(':', 1)[-1]} {each.get('id', '')}" for each in objects]
-    others = len(kept) - len(objects)
-    return sorted(lines) + ([f"{others} secrets and certificate authorities"] if others else [])
-
-
-def is_bare(stack: automation.Stack) -> bool:
-    """Whether namespaces or volumes have lost their protection, which `unprotect` takes before all is deleted."""
-    return any(
-        not each.protected and each.applied.kind in {"Namespace", "PersistentVolumeClaim"}
-        for each in engine_state.kubernetes_objects(deployment(stack))
-    )
-
-
-def outputs(stack: automation.Stack) -> dict[str, Any]:
-    """The outputs of the last `up` that are not secret."""
-    with engine_errors("pulumi cannot read the outputs"):
-        return {name: output.value for name, output in stack.outputs().items() if not output.secret}
-
-
 def unprotect(stack: automation.Stack, cli: Cli) -> None:
     """Takes the protection of every resource away."""
     with engine_errors("pulumi cannot take the protection away"):

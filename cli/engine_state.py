@@ -53,6 +53,23 @@ def namespaces(deployment: Mapping[str, Any]) -> set[str]:
     return {each.applied.name for each in kubernetes_objects(deployment) if each.applied.kind == "Namespace"}
 
 
+def protected(deployment: Mapping[str, Any]) -> list[str]:
+    """What `pulumi destroy --exclude-protected` keeps, a line each: secrets by their number, the rest by name."""
+    kept = [each for each in deployment.get("resources", ()) if each.get("protect")]
+    objects = [each for each in kept if not each["type"].startswith(("random:", "tls:"))]
+    lines = [f"{each['type'].rsplit(':', 1)[-1]} {each.get('id', '')}" for each in objects]
+    others = len(kept) - len(objects)
+    return sorted(lines) + ([f"{others} secrets and certificate authorities"] if others else [])
+
+
+def is_bare(deployment: Mapping[str, Any]) -> bool:
+    """Whether namespaces or volumes have lost their protection, which goes before all is deleted."""
+    return any(
+        not each.protected and each.applied.kind in {"Namespace", "PersistentVolumeClaim"}
+        for each in kubernetes_objects(deployment)
+    )
+
+
 def outputs(deployment: Mapping[str, Any]) -> Json:
     """The outputs of the last update that are not secret."""
     found = (each.get("outputs", {}) for each in deployment.get("resources", ()) if each["type"] == _STACK)

@@ -33,17 +33,17 @@ def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal
         rendered = [Object(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
         left = retired.after(loaded.stack.build, rendered, kept.applied)
         written = manifests.write(recording, loaded.stack.build, extra=retired.file(left))
-    if written.changed or written.removed:
+    changed = bool(written.changed or written.removed)
+    if changed:
         _first_or_changed(loaded, written, notices, terminal)
-        losses_of_upgrade(earlier or {}, terminal)
-        expiry.warn(loaded, terminal)
-        _next(loaded, choice.context, rendered, terminal)
     else:
         _unchanged(loaded, written, notices, choice.context, terminal)
-        losses_of_upgrade(earlier or {}, terminal)
-        expiry.warn(loaded, terminal)
+    losses_of_upgrade(earlier or {}, terminal)
+    expiry.warn(loaded, terminal)
+    if changed:
+        _next(loaded, choice.context, rendered, terminal)
     gone(left, choice.context, terminal)
-    _look_at_cluster(loaded, choice.context, terminal, briefly=not (written.changed or written.removed))
+    _look_at_cluster(loaded, choice.context, terminal, briefly=not changed)
     return 0
 
 

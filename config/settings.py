@@ -710,10 +710,11 @@ def _problems(error: ValidationError) -> list[str]:
             text = f"{shown}{_RUN.sub(lambda run: _hidden(run[0]) or run[0], str(context['error']))}"
         else:
             given = "of the wrong type" if _is_secret(path) else _shown(entry["input"])
-            typed = {
-                name: value for name, value in context.items() if isinstance(value, str) and "expected" not in name
+            safe = {
+                name: _hidden(each) or each
+                for name, each in context.items()
+                if isinstance(each, str) and "expected" not in name
             }
-            safe = {name: _hidden(value) or value for name, value in typed.items()}
             text = _REMEDIES.get(kind, "is {given}; " + entry["msg"]).format(given=given, **{**context, **safe})
         plain = text.startswith(("is ", "has ", "names "))
         if not any(key.startswith(f"{other}.") and "no known key" in lines[other] for other in lines):

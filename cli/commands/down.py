@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Collection
 from pathlib import Path
 
-from cli import before_update, continuity, engine, kubeconfig, kubectl, objects, ownership, stacks
+from cli import before_update, continuity, engine, engine_state, kubeconfig, kubectl, objects, ownership, stacks
 from cli.choice import named_cluster, named_context
 from cli.failure import Failure
 from cli.objects import SELECTOR, Object
@@ -200,21 +200,19 @@ def _by_engine(
     with engine.opened(loaded, cli, cluster) as stack:
         before = before_update.BeforeUpdate(loaded, cli, cluster, stack, terminal, agreed)
         before.unlock()
-        if before_update.can_look(terminal):
-            before.deployment()
-        if not delete_data and engine.is_bare(stack):
+        state = before.deployment() if before_update.can_look(terminal) else engine.deployment(stack)
+        if not delete_data and engine_state.is_bare(state):
             raise Failure(
                 f"nothing was deleted: stack {name} is without the protection that keeps its data, because a "
                 "`down --delete-data` was cut off",
                 "To delete the rest of its data, run that again. To keep it, protect it first:",
                 commands=[["./flatline", "up", "--stack", name, "--context", context]],
             )
-        protected = engine.protected(stack)
         if delete_data:
             terminal.warn(f"Deleting stack {name} for ever: every account, group and upload, and every pin.")
         else:
             terminal.say("These stay:")
-        terminal.points(protected)
+        terminal.points(engine_state.protected(state))
         if delete_data:
             _confirm(loaded, confirm, terminal)
             engine.unprotect(stack, cli)

@@ -95,12 +95,12 @@ def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal
     with engine.opened(loaded, cli, cluster) as stack:
         before = before_update.BeforeUpdate(loaded, cli, cluster, stack, terminal, agreed=False)
         drift = Drift()
+        state = engine.deployment(stack)
         if before_update.can_look(terminal):
-            state = engine.deployment(stack)
             before.check_namespaces(state)
             drift = before.drift(state)
-        continuity.check_deployment(loaded, engine.deployment(stack), context)
-        reissue.show(loaded, reissue.of_settings(loaded, engine.outputs(stack)), terminal)
+        continuity.check_deployment(loaded, state, context)
+        reissue.show(loaded, reissue.of_settings(loaded, engine_state.outputs(state)), terminal)
         with engine.engine_errors("pulumi preview failed", shown_already=True):
             previewed = stack.preview(
                 color="always" if terminal.colours else "never",

@@ -3,13 +3,12 @@
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
 
-from cli import engine, objects
+from cli import engine_state, objects
 from tests.unit.cli import pulumi_backend, pulumi_cli
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
@@ -184,8 +183,7 @@ def test_what_down_keeps_is_told_by_name() -> None:
         {"type": "random:index/randomPassword:RandomPassword", "id": "none", "protect": True},
         {"type": "aws:iam/role:Role", "id": "whisper"},
     ]
-    stack = SimpleNamespace(export_stack=lambda: SimpleNamespace(deployment={"resources": resources}))
-    assert engine.protected(cast(Any, stack)) == [
+    assert engine_state.protected({"resources": resources}) == [
         "Namespace flatline",
         "Table flatline-accounts",
         "1 secrets and certificate authorities",
