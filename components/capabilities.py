@@ -252,7 +252,8 @@ class Route:
 
     `match` narrows the host rule in Traefik's rule language; `prefix` is put before the path; with `no_query` a
     request with a query string is redirected to itself without. `web_sockets` are connections that a client keeps open
-    for as long as it is online, so a client address may have more of them than of requests.
+    for as long as it is online, so a client address may have more of them than of requests. `one_pod` says that the
+    endpoint has one pod, and none while that is replaced: a request then waits for the next one.
     """
 
     name: str
@@ -262,6 +263,7 @@ class Route:
     prefix: pulumi.Input[str] | None = None
     no_query: bool = False
     web_sockets: bool = False
+    one_pod: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

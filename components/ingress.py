@@ -70,6 +70,8 @@ class Ingress(Component):
         self._object("Middleware", "headers", {"headers": HEADERS})
         self._object("Middleware", "https", {"redirectScheme": {"scheme": "https", "permanent": True}})
         self._object("Middleware", "no-query", {"redirectRegex": NO_QUERY})
+        if any(route.one_pod for route in args.routes):
+            self._object("Middleware", WAIT, {"retry": RETRY})
         prefixes = {route.endpoint.service: route.prefix for route in args.routes if route.prefix is not None}
         for service, prefix in prefixes.items():
             self._object("Middleware", f"{service}-prefix", {"addPrefix": {"prefix": prefix}})
@@ -107,6 +109,11 @@ class Ingress(Component):
             middlewares.append("no-query")
         if route.prefix is not None:
             middlewares.append(f"{route.endpoint.service}-prefix")
+        service: dict[str, Any] = {"name": route.endpoint.service, "port": route.endpoint.port}
+        if route.one_pod:
+            middlewares.append(WAIT)
+            # Without a ready pod, Traefik's own balancer answers 503 at once; a connection to the Service is refused.
+            service["nativeLB"] = True
         rule = self._host(route) + (f" && {route.match}" if route.match else "")
         self._object(
             "IngressRoute",
@@ -119,7 +126,7 @@ class Ingress(Component):
                         "syntax": SYNTAX,
                         "match": rule,
                         "middlewares": [{"name": name} for name in middlewares],
-                        "services": [{"name": route.endpoint.service, "port": route.endpoint.port}],
+                        "services": [service],
                     }
                 ],
                 "tls": {
@@ -167,4 +174,9 @@ HEADERS = {
     "stsSeconds": 31_536_000,
     "contentTypeNosniff": True,
 }
+WAIT = "wait-for-pod"
+RETRY = {"attempts": 30, "initialInterval": "600ms"}
+"""Connects again for about 25 s. Traefik's pauses grow from the first to twice that. It never sends a request twice:
+what has reached a pod is not tried again."""
+
 NO_QUERY = {"regex": r"^(https?://[^?]+)\?.*$", "replacement": "${1}", "permanent": False}

@@ -34,6 +34,10 @@ SWEEP_SECONDS = 600
 LOCK_SECONDS = 600
 """tusd ends a request that moves no byte after two minutes at most; a lock of this age is a crash's."""
 
+STOP_SECONDS, DRAIN_SECONDS = 2, 5
+"""A pod that ends keeps the next one waiting, and with it all clients, so it does not stay for what can be resumed:
+an upload goes on where tusd stopped, a download with a range."""
+
 KEY = "[A-Za-z0-9_-]{20}"
 DOWNLOADS = f"Method(`GET`) && PathRegexp(`^{BASE_PATH}{KEY}$`)"
 UPLOADS = (
@@ -106,8 +110,14 @@ class Cdn3(Component):
             downloads = uploads
         self.members = tuple(dict.fromkeys((uploads.member, downloads.member)))
         self.routes = (
-            Route(name=f"{name}-upload", host="cdn3", endpoint=uploads.endpoint("http"), match=UPLOADS),
-            Route(name=f"{name}-download", host="cdn3", endpoint=downloads.endpoint("download"), match=DOWNLOADS),
+            Route(name=f"{name}-upload", host="cdn3", endpoint=uploads.endpoint("http"), match=UPLOADS, one_pod=True),
+            Route(
+                name=f"{name}-download",
+                host="cdn3",
+                endpoint=downloads.endpoint("download"),
+                match=DOWNLOADS,
+                one_pod=not args.uploads.remote,
+            ),
         )
         self.register_outputs({})
 
@@ -191,7 +201,7 @@ class Cdn3(Component):
             scratch={**self._args.uploads.scratch, LOG_PIPE.rpartition("/")[0]: "1Mi"},
             probes=Probes(startup=listening, readiness=listening, liveness=listening),
             resources=Resources(cpu="50m", memory="48Mi", memory_limit="256Mi"),
-            stop_delay=5,
+            stop_delay=STOP_SECONDS,
         )
 
     def _hook(self, program: Files, key: Files) -> Container:
@@ -220,7 +230,7 @@ class Cdn3(Component):
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
-            stop_delay=10,
+            stop_delay=2 * STOP_SECONDS,
         )
 
     def _resume(self, program: Files) -> Container:
@@ -247,7 +257,7 @@ class Cdn3(Component):
             files=(program,),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi"),
-            stop_delay=5,
+            stop_delay=STOP_SECONDS,
         )
 
     def _expiry(self, program: Files) -> Container:
@@ -290,6 +300,7 @@ class Cdn3(Component):
                 *self._args.uploads.programs,
                 "--base-path",
                 BASE_PATH,
+                *(() if self._args.uploads.remote else ("--drain-seconds", str(DRAIN_SECONDS))),
             ),
             ports=(
                 Port(name="download", number=DOWNLOAD_PORT),
@@ -299,5 +310,5 @@ class Cdn3(Component):
             disks=self._reading(),
             probes=Probes(startup=alive, readiness=alive, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi", busy=("50m", "96Mi")),
-            stop_delay=5,
+            stop_delay=5 if self._args.uploads.remote else STOP_SECONDS,
         )

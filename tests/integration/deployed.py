@@ -44,13 +44,26 @@ def labels(name: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": name}
 
 
+def reached_at(cluster: Kubernetes, name: str) -> list[str]:
+    """Where the proxy sends what is for a workload: to its pods, or to its Service where the route says so.
+
+    No kube-proxy runs here, so whoever plays the pods listens on the Service's address as well.
+    """
+    routes = (each for found in cluster.get("ingressroutes", "flatline") for each in found["spec"]["routes"])
+    native = {service["name"] for route in routes for service in route["services"] if service.get("nativeLB")}
+    if name in native:
+        (service,) = (each for each in cluster.get("services", "flatline") if each["metadata"]["name"] == name)
+        return [str(service["spec"]["clusterIP"])]
+    return cluster.pod_ips("flatline", labels(name))
+
+
 @contextmanager
 def backends(cluster: Kubernetes) -> Iterator[dict[str, str]]:
-    """Echoing servers on the addresses of all pods that the proxy reaches; yields `address:port` → pod's name."""
+    """Echoing servers on all addresses that the proxy reaches; yields `address:port` → workload's name."""
     found: dict[str, str] = {}
     with ExitStack() as running:
         for name, ports in PUBLIC.items():
-            for address in cluster.pod_ips("flatline", labels(name)):
+            for address in reached_at(cluster, name):
                 for port in ports:
                     running.enter_context(Echo(address, port))
                     found[f"{address}:{port}"] = name

@@ -1,6 +1,7 @@
 """A client outside of the node: HTTPS through Traefik with the rendered authority, and steady load."""
 
 import http.client
+import os
 import ssl
 import threading
 import time
@@ -13,6 +14,7 @@ from typing import Self
 
 from tests.lab.machine import ADDRESS, Machine
 from tests.lab.process import wait_until
+from tests.tus.hook import credentials, metadata, new_key
 
 PERIOD_SECONDS = 0.2
 KEY = "A" * 20
@@ -160,6 +162,77 @@ class Entries:
         found = {key: self._outside.request("whisper", "GET", f"/v1/lab/entry/{key}") for key in self.acknowledged}
         whole = b'{"dynamodb": true, "redis": true, "s3": true}'
         return [f"{key}: {body.decode()}" for key, (_, body, _) in found.items() if body != whole]
+
+
+class Uploads:
+    """Attachments, uploaded in pieces and downloaded again, one after the other while the context lasts.
+
+    A piece that fails is resumed where CDN3 says. `whole` have come back as they were sent, `resumed` pieces were cut
+    off, `longest` is the longest answer in seconds, and `refused` tells every other answer than the right one.
+    """
+
+    PIECE, PIECES = 100_000, 5
+
+    def __init__(self, outside: Outside, secret: bytes) -> None:
+        self._outside, self._secret = outside, secret
+        self.whole = self.resumed = 0
+        self.longest = 0.0
+        self.refused: list[str] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _go_on(self) -> None:
+        while not self._over.is_set():
+            self._upload(new_key(), os.urandom(self.PIECE * self.PIECES))
+
+    def _upload(self, key: str, content: bytes) -> None:
+        creation = {
+            "Upload-Length": str(len(content)),
+            "Upload-Metadata": metadata(filename=key),
+            "Authorization": credentials(key, secret=self._secret),
+        }
+        if self._ask("POST", "", b"", creation)[0] != 201:
+            self.refused.append(f"POST: {self._last}")
+            return
+        offset = 0
+        while offset < len(content):
+            piece = content[offset : offset + self.PIECE]
+            sent = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
+            status, _, headers = self._ask("PATCH", f"/{key}", piece, sent)
+            if status != 204:
+                self.resumed += 1
+                status, _, headers = self._ask("HEAD", f"/{key}")
+            if "Upload-Offset" not in headers:
+                self.refused.append(f"HEAD: {self._last}")
+                return
+            offset = int(headers["Upload-Offset"])
+        if self._ask("GET", f"/{key}")[1] == content:
+            self.whole += 1
+        else:
+            self.refused.append(f"GET: {self._last}")
+
+    def _ask(
+        self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes, Mapping[str, str]]:
+        asked = {"Tus-Resumable": "1.0.0", **(headers or {})}
+        began = time.monotonic()
+        try:
+            answer = self._outside.request("cdn3", method, f"/attachments{path}", body, asked, seconds=60)
+        except OSError as failure:
+            answer = (0, repr(failure).encode(), {})
+        self._last = f"{answer[0]} {answer[1][:80]!r}"
+        self.longest = max(self.longest, time.monotonic() - began)
+        return answer
 
 
 def until(condition: Callable[[], bool], seconds: float) -> float:

@@ -22,7 +22,7 @@ import pytest
 
 from render.recorder import Recording
 from tests.graph.stack import Stack
-from tests.integration.deployed import deploy, labels, rendered
+from tests.integration.deployed import deploy, reached_at, rendered
 from tests.integration.rendered_pod import Pods, RenderedPod
 from tests.integration.test_stack_cdn0 import signers
 from tests.integration.test_stack_cdn3 import put
@@ -113,7 +113,7 @@ class Edge:
             yield process
 
     def pod(self, name: str) -> RenderedPod:
-        (address,) = self.kubernetes.pod_ips("flatline", labels(name))
+        (address,) = reached_at(self.kubernetes, name)
         return self.pods.pod(name, address=address)
 
 
