@@ -6,10 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import yaml
 
 from tests.graph.stack import ROOT
 from tests.lab.engine import engine_environment
@@ -86,13 +89,36 @@ class Engine:
             start_new_session=True,
         )
 
+    def typed(self, said: str) -> None:
+        """Runs the commands that `./flatline up` ends with, as a person would: by copying them into a shell."""
+        commands = [line.strip() for line in said.splitlines() if line.startswith("  kubectl ")]
+        assert commands, said
+        for command in commands:
+            done = subprocess.run(
+                [*self._prefix, "/bin/sh", "-c", command.replace("YOUR-CONTEXT", CONTEXT)],
+                cwd=self.checkout,
+                env=self.environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
     def up(self) -> str:
         """`pulumi up`, without asking and without a preview."""
         return self.run("up", "--yes", "--skip-preview", "--stack", "dev")
 
-    def set(self, path: str, value: str, *, stack: str = "dev") -> None:
+    def set(self, path: str, value: str, *, stack: str = "dev", secret: bool = False) -> None:
         """Sets one setting of a stack, by its path."""
-        self.run("config", "set", "--stack", stack, "--path", path, value)
+        self.run("config", "set", "--stack", stack, *(["--secret"] if secret else []), "--path", path, "--", value)
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Writes settings of stack dev into its file, each in place of what it was; None removes one."""
+        path = self.checkout / "Pulumi.dev.yaml"
+        content = yaml.safe_load(path.read_text())
+        config = content["config"] | {f"flatline:{key}": value for key, value in settings.items()}
+        content["config"] = {key: value for key, value in config.items() if value is not None}
+        path.write_text(yaml.safe_dump(content))
 
     def state(self, stack: str = "dev") -> dict[str, dict[str, Any]]:
         """The resources of the state by URN, with what is encrypted left so."""

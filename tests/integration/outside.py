@@ -133,6 +133,13 @@ class Entries:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._go_on)
 
+    @classmethod
+    def of(cls, outside: Outside, other: Self) -> Self:
+        """Those of another, asked for by another way."""
+        entries = cls(outside, other._name)
+        entries.acknowledged += other.acknowledged
+        return entries
+
     def write(self) -> None:
         """Tries to write one, once."""
         key = f"{self._name}-{len(self.acknowledged)}"

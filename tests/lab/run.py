@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import tests.lab
+from tests.lab.go import shared_folder
 from tests.lab.private_network import can_enter, enter, network_namespace, processes_inside
 from tests.lab.process import slowness
 
@@ -70,7 +71,8 @@ def run_inside(arguments: Sequence[str]) -> int:
 
 def main(arguments: Sequence[str]) -> int:
     if NO_FETCH not in arguments:
-        failed = prepare(preparations())
+        with shared_folder():
+            failed = prepare(preparations())
         # A new process image, because user_namespaces(7) are refused to a process with more than one thread.
         told = [f"{UNPREPARED}{name}: {reason}" for name, reason in failed.items()]
         command = [sys.executable, "-m", "tests.lab.run", NO_FETCH, *told, *arguments]

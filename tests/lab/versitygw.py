@@ -51,7 +51,7 @@ class Versitygw:
             raise Missing(f"versitygw listens on every address: {reason}")
         self._binary, self._folder, self._files, self._region = versitygw_binary(), folder, files, region
         _, data, self._root_secret, self._accounts, *pairs = arguments
-        self.port = free_ports(1)[0]
+        self.port, _ = free_ports(2)  # the start step takes the next one as well
         self.url = f"http://127.0.0.1:{self.port}"
         inside = [self._inside(path) for path in (data, self._root_secret, self._accounts)]
         self._command: list[str | Path] = ["sh", PROGRAM, str(self.port), *inside, *pairs]

@@ -1,6 +1,7 @@
 """Processes of the lab are waited for, explained when they fail, and always ended with their children."""
 
 import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -87,5 +88,16 @@ def test_it_sees_nothing_of_the_surroundings_but_the_path(tmp_path: Path, monkey
     }
 
 
-def test_free_ports_differ() -> None:
-    assert len(set(free_ports(20))) == 20
+def test_ports_are_given_to_nothing_else() -> None:
+    """Neither to another server of these tests, nor by the kernel to a connection."""
+    first, second = free_ports(20), free_ports(20)
+    assert first == list(range(first[0], first[0] + 20))
+    assert not set(first) & set(second)
+    kernels = Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()
+    assert max(first + second) < int(kernels[0])
+
+
+def test_a_port_that_is_taken_is_passed_over() -> None:
+    (port,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", port + 2)):
+        assert free_ports(2) == [port + 3, port + 4]

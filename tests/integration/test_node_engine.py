@@ -1,0 +1,233 @@
+"""`./flatline` on one real node: by files, by the engine, with every option on, and with pods that cannot run.
+
+One stack and one node for all of it, in this order. Images are composed (tests.lab.images).
+"""
+
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.schema.secrets import BY_NAME
+from tests.integration.deployed import NAMESPACES
+from tests.integration.engine import CONTEXT, Engine
+from tests.integration.outside import PROBES, Entries, Outside, until
+from tests.lab.fetch import skip_if_missing
+from tests.lab.kubernetes_node import KubernetesNode
+from tests.lab.process import slowness, wait_until
+from tests.unit.authority import NOW, SERVER, issue
+
+pytestmark = pytest.mark.integration
+
+READY_SECONDS = 240
+NAMED_SECONDS = 30
+UP = ("up", "--context", CONTEXT, "--yes", "--confirm", "dev")
+OTHER_DOMAIN = "chat.example.org"
+
+
+@dataclass
+class Deployed:
+    """Stack dev on its node, as `./flatline` has put it there."""
+
+    node: KubernetesNode
+    engine: Engine
+    entries: list[Entries] = field(default_factory=list)
+
+    def outside(self, domain: str = "flatline.internal") -> Outside:
+        """A client that trusts what `./flatline pins` shows, and nothing else."""
+        authority = self.engine.folder / f"{domain}.pem"
+        authority.write_text(json.loads(self.engine.flatline("pins", "--json"))["pins"]["caCertificates"])
+        return Outside(self.node.machine, domain, authority)
+
+    def wait_served(self, outside: Outside) -> None:
+        """Returns when every workload is ready and every host answers."""
+        for namespace in NAMESPACES:
+            self.node.wait_ready(READY_SECONDS, namespace)
+        until(lambda: all(map(outside.answers, PROBES)), 60)
+
+    def identities(self) -> dict[str, str]:
+        """Of every claim, which says whether its data are still the same."""
+        claims = (each for namespace in NAMESPACES for each in self.node.get("persistentvolumeclaims", namespace))
+        return {each["metadata"]["name"]: each["metadata"]["uid"] for each in claims}
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    """A node with stack dev, rendered as files and applied by the commands that `up` has printed."""
+    folder = tmp_path_factory.mktemp("node")
+    with skip_if_missing():
+        node = KubernetesNode(folder / "node")
+        engine = Engine(folder / "engine", node)
+    with node, engine:
+        engine.typed(engine.flatline("up", "--engine", "none"))
+        found = Deployed(node, engine)
+        found.wait_served(found.outside())
+        yield found
+
+
+def report(text: str) -> None:
+    """A figure, for whoever looks."""
+    print(f"node: {text}", flush=True)
+
+
+def lasting(outside: Outside, name: str) -> Entries:
+    """Entries that have been acknowledged."""
+    entries = Entries(outside, name)
+    for _ in range(5):
+        entries.write()
+    assert len(entries.acknowledged) == 5
+    return entries
+
+
+def test_the_engine_takes_over_what_files_have_made(deployed: Deployed) -> None:
+    outside = deployed.outside()
+    entries, claims = lasting(outside, "files"), deployed.identities()
+    pods = {each["metadata"]["uid"] for each in deployed.node.get("pods", "flatline", labels=SERVERS)}
+    began = time.monotonic()
+    deployed.engine.flatline(*UP)
+    report(f"the engine has taken over after {time.monotonic() - began:.0f} s")
+    assert deployed.identities() == claims
+    assert {each["metadata"]["uid"] for each in deployed.node.get("pods", "flatline", labels=SERVERS)} == pods
+    deployed.wait_served(outside)
+    assert entries.lost() == []
+    deployed.engine.run("preview", "--stack", "dev", "--expect-no-changes")
+
+
+SERVERS = {"app.kubernetes.io/part-of": "flatline"}
+
+
+def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> None:
+    node, engine = deployed.node, deployed.engine
+    node.kubectl("cordon", "node")
+    engine.configure(
+        {
+            "images": {
+                "overrides": {
+                    "storage": "registry.invalid/storage:1",
+                    "registration": "docker.io/rancher/mirrored-library-busybox:1.36.1",
+                }
+            }
+        }
+    )
+    with engine.started(*UP) as process:
+        output = Output(process)
+        wait_until(lambda: len(pending(node)) >= 2, 120, "pods that wait for a node")
+        named = output.wait_for("pod flatline/storage-", "cannot be scheduled: 0/1 nodes are available")
+        node.kubectl("uncordon", "node")
+        named += output.wait_for("pod flatline/storage-", "image registry.invalid/storage:1 cannot be pulled")
+        named += output.wait_for("pod flatline/registration-", "container registration ")
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(60)
+    report(f"pods that cannot run were named, together after {named:.0f} s")
+    engine.configure({"images": None})
+    engine.flatline(*UP)
+    deployed.wait_served(deployed.outside())
+
+
+def pending(node: KubernetesNode) -> list[dict[str, Any]]:
+    return [each for each in node.get("pods", "flatline") if each["status"]["phase"] == "Pending"]
+
+
+class Output:
+    """What a process prints, as it comes."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process, self._text = process, ""
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout
+        for line in self._process.stdout:
+            self._text += line
+
+    def wait_for(self, *words: str) -> float:
+        """The seconds until one line has all words."""
+        began = time.monotonic()
+        unwrapped = " ".join(words)
+        try:
+            wait_until(lambda: self._has(words), NAMED_SECONDS * slowness(), unwrapped)
+        except TimeoutError as late:
+            raise TimeoutError(f"{late}\n{self._text[-4000:]}") from None
+        return time.monotonic() - began
+
+    def _has(self, words: tuple[str, ...]) -> bool:
+        text = " ".join(self._text.split())
+        return any(all(word in part for word in words) for part in text.split("warning: "))
+
+
+OPTIONS: dict[str, Any] = {
+    "exposeAdmin": True,
+    "logRequests": True,
+    "turn": {"host": "turn.example.org", "tlsPort": 5349},
+    "scaling": {"storage": {"replicas": 2, "maxReplicas": 3}, "cdn0": {"replicas": 2}},
+    "redis": {"masters": 4, "memory": "640Mi"},
+    "cdn": {"maxAttachmentSize": "64Mi", "retentionDays": 60, "minFreeSpace": "512Mi"},
+    "telemetry": {
+        "exporters": {"prometheus": {"endpoint": ":8889"}, "debug": {}},
+        "scrapers": [{"namespace": "monitoring", "podLabels": {"app": "prometheus"}}],
+    },
+    "egress": {"otel-collector": [{"cidr": "203.0.113.7/32", "ports": [4317]}]},
+    "ingress": {"rateLimit": {"average": 200, "burst": 600}, "inFlight": {"requests": 32, "webSockets": 500}},
+    "clusterDns": {"networks": ["169.254.20.10/32"]},
+    "whisper": {
+        "dynamicConfig": {"limits": {"prekeys": {"bucketSize": 10, "permitRegenerationDuration": "PT5M"}}},
+        "remoteConfig": {"global.calling": "true"},
+        "drainSeconds": 5,
+    },
+    "secrets": {name: {"epoch": 2} for name in BY_NAME},
+}
+
+
+def test_every_option_can_be_turned_on_where_the_stack_runs(deployed: Deployed) -> None:
+    """Another domain, a certificate of the operator's, every secret rotated, and one Redis master more."""
+    engine = deployed.engine
+    entries, claims = lasting(deployed.outside(), "before"), deployed.identities()
+    authority = issue("own authority")
+    hosts = tuple(
+        f"{name}.{OTHER_DOMAIN}" for name in ("whisper", "storage", "cdn0", "cdn3", "whisper-admin", "storage-admin")
+    )
+    leaf = authority.signs(hosts[0], authority=False, names=hosts, usages=SERVER, ends=NOW + timedelta(days=90))
+    engine.configure({**OPTIONS, "domain": OTHER_DOMAIN})
+    provided = "flatline:certificates.provided"
+    engine.set(f"{provided}.certificate", leaf.pem)
+    engine.set(f"{provided}.authority", authority.pem)
+    engine.set(f"{provided}.privateKey", leaf.private_pem, secret=True)
+    began = time.monotonic()
+    engine.flatline(*UP)
+    outside = deployed.outside(OTHER_DOMAIN)
+    deployed.wait_served(outside)
+    report(f"every option on, every secret rotated: served {time.monotonic() - began:.0f} s later")
+    assert Path(engine.folder / f"{OTHER_DOMAIN}.pem").read_text() == authority.pem
+    assert claims.items() <= deployed.identities().items()
+    assert Entries.of(outside, entries).lost() == []
+    assert outside.request("storage-admin", "GET", "/healthcheck")[0] == 200
+    engine.run("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def test_redis_gets_smaller_again_and_what_is_down_comes_back_with_its_data(deployed: Deployed) -> None:
+    engine, outside = deployed.engine, deployed.outside(OTHER_DOMAIN)
+    entries = lasting(outside, "options")
+    claims = deployed.identities()
+    engine.configure({"redis": {"masters": 3}, "scaling": None})
+    began = time.monotonic()
+    engine.flatline(*UP)
+    deployed.wait_served(outside)
+    report(f"one Redis master less: served {time.monotonic() - began:.0f} s later")
+    assert entries.lost() == []
+    engine.flatline("down", "--context", CONTEXT)
+    assert deployed.node.get("deployments,statefulsets", "flatline") == []
+    assert claims.items() <= deployed.identities().items()
+    began = time.monotonic()
+    engine.flatline(*UP)
+    deployed.wait_served(outside)
+    report(f"down and up: served {time.monotonic() - began:.0f} s later")
+    assert entries.lost() == []
