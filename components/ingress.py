@@ -72,6 +72,7 @@ class Ingress(Component):
         self._object("Middleware", "no-query", {"redirectRegex": NO_QUERY})
         if any(route.one_pod for route in args.routes):
             self._object("Middleware", WAIT, {"retry": RETRY})
+            self._object("ServersTransport", WAIT, {"forwardingTimeouts": {"dialTimeout": DIAL}})
         prefixes = {route.endpoint.service: route.prefix for route in args.routes if route.prefix is not None}
         for service, prefix in prefixes.items():
             self._object("Middleware", f"{service}-prefix", {"addPrefix": {"prefix": prefix}})
@@ -113,7 +114,7 @@ class Ingress(Component):
         if route.one_pod:
             middlewares.append(WAIT)
             # Without a ready pod, Traefik's own balancer answers 503 at once; a connection to the Service is refused.
-            service["nativeLB"] = True
+            service |= {"nativeLB": True, "serversTransport": WAIT}
         rule = self._host(route) + (f" && {route.match}" if route.match else "")
         self._object(
             "IngressRoute",
@@ -175,8 +176,8 @@ HEADERS = {
     "contentTypeNosniff": True,
 }
 WAIT = "wait-for-pod"
-RETRY = {"attempts": 30, "initialInterval": "600ms"}
-"""Connects again for about 25 s. Traefik's pauses grow from the first to twice that. It never sends a request twice:
-what has reached a pod is not tried again."""
+DIAL, RETRY = "2s", {"attempts": 30, "initialInterval": "600ms"}
+"""Connects again for about 25 s, also where the address of the pod that has gone refuses nothing and is silent. Traefik's
+pauses grow from the first to twice that. It sends no request twice: what has reached a pod is not tried again."""
 
 NO_QUERY = {"regex": r"^(https?://[^?]+)\?.*$", "replacement": "${1}", "permanent": False}

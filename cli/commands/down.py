@@ -76,8 +76,8 @@ def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Na
             f"Name it: `./flatline down --stack {loaded.stack.name} --delete-data --context <context>`",
             "If the cluster is gone, or nothing was ever applied to one, add: --no-cluster",
         )
-    elif not _delete(commands, context, agreed or delete_data, terminal):
-        return 0
+    else:
+        _delete(commands, context, agreed or delete_data, terminal)
     if delete_data:
         _forget(loaded, terminal)
     return 0
@@ -108,23 +108,25 @@ def _deletions(rendered: list[Object], context: str | None, delete_data: bool) -
     return commands
 
 
-def _delete(commands: list[list[str]], context: str | None, agreed: bool, terminal: Terminal) -> bool:
-    """Runs the commands, or shows them; whether the caller may go on."""
+def _not_agreed() -> Failure:
+    return Failure("nothing was deleted: no agreement", "To agree without a terminal, add: --yes")
+
+
+def _delete(commands: list[list[str]], context: str | None, agreed: bool, terminal: Terminal) -> None:
+    """Runs the commands, or shows them where no cluster is named."""
     if context is None:
         _show(commands, terminal)
-        return True
+        return
     terminal.heading("Commands")
     for command in commands:
         terminal.command(command)
     cluster = named_cluster(context)
     if not agreed and not terminal.agrees(f"Run them on context {context} ({cluster.server})?"):
-        terminal.say("Nothing was deleted.")
-        return False
+        raise _not_agreed()
     for command in commands:
         status = kubectl.run(command)
         if status != 0:
             raise Failure(f"kubectl ended with status {status}; what it deleted stays deleted, the rest is there")
-    return True
 
 
 def _show(commands: list[list[str]], terminal: Terminal) -> None:
@@ -217,8 +219,7 @@ def _by_engine(
             _confirm(loaded, confirm, terminal)
             engine.unprotect(stack, cli)
         elif not agreed and not terminal.agrees("Take the rest down?"):
-            terminal.say("Nothing was deleted.")
-            return 0
+            raise _not_agreed()
         clear = engine.plain(loaded, "cancel", "--yes")
         with engine.engine_errors("pulumi destroy failed", shown_already=True, unlock=clear):
             stack.destroy(

@@ -25,7 +25,7 @@ MEANS = ("Ctrl-C", "SIGTERM", "SIGKILL")
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, kubernetes: Kubernetes) -> Iterator[Engine]:
     with skip_if_missing():
-        made = Engine(tmp_path_factory.mktemp("engine"), kubernetes)
+        made = Engine(tmp_path_factory.mktemp("engine"), kubernetes, checkpoints=True)
     kubernetes.delete_namespaces("flatline", "flatline-emulators")  # another module's may still be going
     with made:
         yield made

@@ -223,7 +223,7 @@ def test_redis_gets_smaller_again_and_what_is_down_comes_back_with_its_data(depl
     deployed.wait_served(outside)
     report(f"one Redis master less: served {time.monotonic() - began:.0f} s later")
     assert entries.lost() == []
-    engine.flatline("down", "--context", CONTEXT)
+    engine.flatline("down", "--context", CONTEXT, "--yes")
     assert deployed.node.get("deployments,statefulsets", "flatline") == []
     assert claims.items() <= deployed.identities().items()
     began = time.monotonic()

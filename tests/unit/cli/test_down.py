@@ -64,7 +64,7 @@ def test_with_a_name_and_agreement_it_runs_them(brought_up: Checkout, kubectl: P
 
 
 def test_without_agreement_it_runs_none(brought_up: Checkout, kubectl: Path) -> None:
-    assert "Nothing was deleted." in brought_up.succeed("down", "--context", "mine")
+    assert "nothing was deleted: no agreement" in brought_up.fail("down", "--context", "mine")
     assert calls(kubectl) == []
 
 

@@ -218,7 +218,7 @@ def test_what_has_lost_its_protection_is_not_taken_down_as_the_rest(checkout: Ch
 
 def test_down_without_agreement_takes_nothing_down(checkout: Checkout, engine: Path) -> None:
     checkout.succeed("up", *ON_MINE)
-    assert "Nothing was deleted." in checkout.succeed("down", "--context", "mine")
+    assert "nothing was deleted: no agreement" in checkout.fail("down", "--context", "mine")
     assert "destroy --yes" not in verbs(engine)
 
 
