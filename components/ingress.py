@@ -177,7 +177,7 @@ HEADERS = {
 }
 WAIT = "wait-for-pod"
 DIAL, RETRY = "2s", {"attempts": 30, "initialInterval": "600ms"}
-"""Connects again for about 25 s, also where the address of the pod that has gone refuses nothing and is silent. Traefik's
-pauses grow from the first to twice that. It sends no request twice: what has reached a pod is not tried again."""
+"""Connects again for about 25 s, also where the address of the pod that has gone is silent. Traefik's pauses grow from
+the first to twice that. It sends no request twice: what has reached a pod is not tried again."""
 
 NO_QUERY = {"regex": r"^(https?://[^?]+)\?.*$", "replacement": "${1}", "permanent": False}

@@ -28,7 +28,7 @@ class Engine:
     """`pulumi` for a new stack dev, in `folder`/checkout, with the variables `environment`. Raises `Missing`.
 
     With `checkpoints` the state is written after every step, as users' engines do and as whoever kills it needs; that
-    is half of the time that a creation takes. `with Engine(...):` ends the plugins that a killed engine has left behind.
+    is half of the time of a creation. `with Engine(...):` ends the plugins that a killed engine has left behind.
     """
 
     def __init__(self, folder: Path, cluster: Client, *, checkpoints: bool = False) -> None:
