@@ -12,7 +12,9 @@ from cli.terminal import Terminal
 
 LOOK_SECONDS = 5.0
 PATIENCE_LOOKS = 3
-"""What is seen fewer times in a row is ordinary: a volume is being made, a first attempt failed."""
+"""What is seen fewer times is ordinary: a volume is being made, a first attempt failed."""
+GONE_LOOKS = 4
+"""A problem that is not seen for so many looks has gone. One that ends and starts is not seen at each look."""
 LONGEST = 300
 
 _PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
@@ -24,37 +26,41 @@ _EVENTS = frozenset(
 )
 
 
-def problems(items: Iterable[Mapping[str, Any]], since: datetime) -> list[str]:
-    """One line for each pod among `items` (pods and events) that cannot run, with the reason.
+def problems(items: Iterable[Mapping[str, Any]], since: datetime) -> dict[str, str]:
+    """What keeps each pod among `items` (pods and events) from running: a line for people, by which problem it is.
 
+    A container that ends again and again is one problem, whatever its status and its number of restarts say at a look.
     Events tell of what a pod's status does not: of pods that could not even be made, of volumes and of networks;
     those from before `since`, and those about pods that have become ready, are passed over.
     """
     objects = list(items)
     pods = [each for each in objects if each["kind"] == "Pod"]
-    lines = [f"{_name(pod)}: {reason}" for pod in pods for reason in _reasons(pod)]
+    found = {f"{_name(pod)} {kind}": f"{_name(pod)}: {line}" for pod in pods for kind, line in _reasons(pod)}
     ready = {_name(pod) for pod in pods if _ready(pod)}
-    told = {line.split(": ", 1)[0] for line in lines}
+    told = {line.split(": ", 1)[0] for line in found.values()}
     for event in objects:
         if event["kind"] != "Event" or event.get("reason") not in _EVENTS or _when(event) < since:
             continue
         about = event["involvedObject"]
         name = f"{about['kind'].lower()} {about['namespace']}/{about['name']}"
         if name not in ready | told:
-            lines.append(f"{name}: {_short(event['message'])}")
-    return sorted(set(lines))
+            found[f"{name} {event['reason']}"] = f"{name}: {_short(event['message'])}"
+    return dict(sorted(found.items()))
 
 
 class Watch:
-    """Says each problem once, when it has lasted; and again when it comes back after it had gone."""
+    """Says each problem once, when it has been seen often enough; and again when it comes back after it had gone."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._looks = 0
 
-    def look(self, found: Sequence[str]) -> list[str]:
+    def look(self, found: Mapping[str, str]) -> list[str]:
         """The lines among `found` that are to be said now."""
-        self._seen = {line: self._seen.get(line, 0) + 1 for line in found}
-        return [line for line, times in self._seen.items() if times == PATIENCE_LOOKS]
+        self._looks += 1
+        recent = {each: seen for each, seen in self._seen.items() if self._looks - seen[1] <= GONE_LOOKS}
+        self._seen = recent | {each: (recent.get(each, (0, 0))[0] + 1, self._looks) for each in found}
+        return [line for each, line in found.items() if self._seen[each][0] == PATIENCE_LOOKS]
 
 
 @contextmanager
@@ -84,29 +90,32 @@ def _look(context: str, namespaces: Sequence[str], since: datetime, terminal: Te
             terminal.warn(line)
 
 
-def _reasons(pod: Mapping[str, Any]) -> Iterator[str]:
+def _reasons(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Which problem it is, and the line for people."""
     status = pod["status"]
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            yield f"cannot be scheduled: {_short(condition['message'].split(' preemption:')[0])}"
+            yield "schedule", f"cannot be scheduled: {_short(condition['message'].split(' preemption:')[0])}"
     for container in [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]:
-        waiting = container["state"].get("waiting", {})
+        state, name = container["state"], container["name"]
+        waiting = state.get("waiting", {})
         reason, message = waiting.get("reason", ""), _short(waiting.get("message", ""))
         if reason in _PULL:
-            yield f"image {container['image']} cannot be pulled: {message or reason}"
+            yield f"image of {name}", f"image {container['image']} cannot be pulled: {message or reason}"
         elif reason in _START:
-            yield f"container {container['name']} cannot start: {message or reason}"
+            yield f"run of {name}", f"container {name} cannot start: {message or reason}"
         elif reason == "CrashLoopBackOff":
-            yield _ended(container)
+            yield f"run of {name}", _ended(container, container.get("lastState", {}).get("terminated", {}))
+        elif state.get("terminated", {}).get("exitCode"):
+            yield f"run of {name}", _ended(container, state["terminated"])
 
 
-def _ended(container: Mapping[str, Any]) -> str:
-    last = container.get("lastState", {}).get("terminated", {})
+def _ended(container: Mapping[str, Any], last: Mapping[str, Any]) -> str:
     text = (last.get("message") or "").strip().splitlines()[-1:]
     why = last.get("reason", "")
     return ": ".join(
         [
-            f"container {container['name']} has ended {container['restartCount']} times, the last time with "
+            f"container {container['name']} has ended {max(container['restartCount'], 1)} times, the last time with "
             f"{last.get('exitCode', '?')}{f' ({why})' if why not in {'', 'Error'} else ''}",
             *map(_short, text),
         ]

@@ -120,13 +120,15 @@ def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> No
     )
     with engine.started(*UP) as process:
         output = Output(process)
-        wait_until(lambda: len(pending(node)) >= 2, 120, "pods that wait for a node")
-        named = output.wait_for("pod flatline/storage-", "cannot be scheduled: 0/1 nodes are available")
-        node.kubectl("uncordon", "node")
-        named += output.wait_for("pod flatline/storage-", "image registry.invalid/storage:1 cannot be pulled")
-        named += output.wait_for("pod flatline/registration-", "container registration ")
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(60)
+        try:
+            wait_until(lambda: len(pending(node)) >= 2, 120, "pods that wait for a node")
+            named = output.wait_for("pod flatline/storage-", "cannot be scheduled: 0/1 nodes are available")
+            node.kubectl("uncordon", "node")
+            named += output.wait_for("pod flatline/storage-", "image registry.invalid/storage:1 cannot be pulled")
+            named += output.wait_for("pod flatline/registration-", "container registration ")
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(60)
     report(f"pods that cannot run were named, together after {named:.0f} s")
     engine.configure({"images": None})
     engine.flatline(*UP)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from cli import rollout
-from cli.rollout import PATIENCE_LOOKS, Watch, problems
+from cli.rollout import GONE_LOOKS, PATIENCE_LOOKS, Watch, problems
 from cli.terminal import Terminal
 from tests.lab.process import wait_until
 
@@ -89,7 +89,7 @@ READY = {"type": "Ready", "status": "True"}
     ],
 )
 def test_what_keeps_a_pod_from_running_is_named_with_its_reason(items: list[Object], line: str) -> None:
-    assert problems(items, SINCE) == [line]
+    assert list(problems(items, SINCE).values()) == [line]
 
 
 @pytest.mark.parametrize(
@@ -103,21 +103,38 @@ def test_what_keeps_a_pod_from_running_is_named_with_its_reason(items: list[Obje
     ],
 )
 def test_what_is_ordinary_is_not_named(items: list[Object]) -> None:
-    assert problems(items, SINCE) == []
+    assert problems(items, SINCE) == {}
 
 
 def test_a_long_message_is_one_line_of_some_length() -> None:
-    (line,) = problems([pod(**waiting("CreateContainerError", "word\n" * 400))], SINCE)
+    (line,) = problems([pod(**waiting("CreateContainerError", "word\n" * 400))], SINCE).values()
     assert "\n" not in line
     assert len(line) < 400
 
 
 def test_a_problem_is_said_once_when_it_has_lasted_and_again_when_it_comes_back() -> None:
     watch = Watch()
-    lasting = [watch.look(["a"]) for _ in range(2 * PATIENCE_LOOKS)]
-    assert lasting == [*[[]] * (PATIENCE_LOOKS - 1), ["a"], *[[]] * PATIENCE_LOOKS]
-    assert watch.look([]) == []
-    assert [watch.look(["a"]) for _ in range(PATIENCE_LOOKS)][-1] == ["a"]
+    lasting = [watch.look({"a": "line"}) for _ in range(2 * PATIENCE_LOOKS)]
+    assert lasting == [*[[]] * (PATIENCE_LOOKS - 1), ["line"], *[[]] * PATIENCE_LOOKS]
+    assert [watch.look({}) for _ in range(GONE_LOOKS)] == [[]] * GONE_LOOKS
+    assert [watch.look({"a": "line"}) for _ in range(PATIENCE_LOOKS)][-1] == ["line"]
+
+
+def test_a_container_that_ends_again_and_again_is_one_problem_whatever_a_look_sees() -> None:
+    """Its status changes at every attempt, and while it runs there is nothing to see."""
+    ended = {"terminated": {"exitCode": 1, "reason": "Error"}}
+    seen = [
+        [pod(**waiting("RunContainerError", "exec: java: not found"))],
+        [pod(state=ended)],
+        [pod(state={"running": {}}, restartCount=1)],
+        [pod(**waiting("CrashLoopBackOff"), restartCount=2, lastState=ended)],
+        [pod(state=ended, restartCount=3)],
+        [pod(**waiting("CrashLoopBackOff"), restartCount=4, lastState=ended)],
+    ]
+    watch = Watch()
+    said = [watch.look(problems(items, SINCE)) for items in seen]
+    line = "pod flatline/whisper-1: container whisper has ended 2 times, the last time with 1"
+    assert said == [[], [], [], [line], [], []]
 
 
 class Said(Terminal):
