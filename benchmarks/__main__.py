@@ -5,10 +5,11 @@ import json
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cluster, engine, policies, recording, rendering
+from benchmarks import cluster, engine, node, policies, recording, rendering
 from benchmarks.report import DOCUMENT, Report, update
 
-PARTS = ("rendering", "policies", "cluster", "engine", "recording")
+PARTS = ("rendering", "policies", "cluster", "engine", "node", "recording")
+IN_A_NETWORK = {"cluster": cluster, "engine": engine, "node": node}
 RUNS_OF_RECORDING = 3
 
 
@@ -27,7 +28,7 @@ def main(words: Sequence[str]) -> int:
 def measured(parts: Sequence[str], rounds: int) -> Report:
     """One run of some of `PARTS`."""
     ratios, missing, growth = [], [], None
-    in_a_network = {name: part for name, part in (("cluster", cluster), ("engine", engine)) if name in parts}
+    in_a_network = {name: part for name, part in IN_A_NETWORK.items() if name in parts}
     for part in in_a_network.values():
         part.prepare()  # builds, which would disturb what is measured
     if "rendering" in parts:

@@ -158,8 +158,9 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, *, cluster: list[Ratio] | str, do
     """Measurements of another day."""
     monkeypatch.setattr("benchmarks.cluster.prepare", lambda: None)
     monkeypatch.setattr("benchmarks.cluster.measure", lambda rounds: cluster)
-    monkeypatch.setattr("benchmarks.engine.prepare", lambda: None)
-    monkeypatch.setattr("benchmarks.engine.measure", lambda rounds: [RATIO])
+    for part in ("engine", "node"):
+        monkeypatch.setattr(f"benchmarks.{part}.prepare", lambda: None)
+        monkeypatch.setattr(f"benchmarks.{part}.measure", lambda rounds: [RATIO])
     monkeypatch.setattr("benchmarks.rendering.measure", lambda rounds: [RATIO])
     monkeypatch.setattr("benchmarks.policies.measure", lambda rounds: [RATIO])
     monkeypatch.setattr("benchmarks.recording.measure", lambda runs: Growth(((Step(3.0, 100.0),),)))

@@ -1,0 +1,119 @@
+"""Stack dev on one real node of tests/lab, against as many Deployments of one idle container.
+
+Both have a new node for every round, in turn: applied until ready, restarted as a whole, and after a power cut. As a
+program of its own (python -m benchmarks.node <rounds>) it enters a private network namespace and prints the ratios as
+JSON. Images are composed, and the three services are the tests' own stand-ins.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks import cluster
+from benchmarks.cluster import EMPTY, READY_SECONDS, WORKLOADS
+from benchmarks.sample import Ratio
+from benchmarks.stack import recorded
+from render import manifests
+from render.values import SeededValues
+from tests.lab import kubernetes_node, traefik_crds
+from tests.lab.k3s_images import HELPER
+from tests.lab.kubernetes_node import KubernetesNode
+from tests.lab.kubernetes_ready import Object
+from tests.lab.private_network import enter
+
+STEPS = ("applied and ready", "all workloads restarted", "ready after a power cut")
+RESTARTED = frozenset({"Deployment", "StatefulSet"})
+
+
+def prepare() -> None:
+    """Builds and fetches the servers, where there is a network. Raises `Missing`."""
+    kubernetes_node.prepare()
+    traefik_crds.prepare()
+
+
+def measure(rounds: int) -> list[Ratio] | str:
+    """The ratio of each of `STEPS`; or why this machine has no private network."""
+    return cluster.measured("benchmarks.node", rounds)
+
+
+def ratios(rounds: int) -> list[Ratio]:
+    """Measures in the namespace that this process is in."""
+    with tempfile.TemporaryDirectory() as scratch:
+        stack = Path(scratch) / "stack"
+        manifests.write(recorded(SeededValues("benchmark", start=datetime.now(UTC))), stack)
+        taken = [_round(Path(scratch) / str(number), stack, ours_first=number % 2 == 0) for number in range(rounds)]
+    return [
+        Ratio(
+            f"stack dev on a node: {step}",
+            "as many idle Deployments",
+            tuple(ours[step] for ours, _ in taken),
+            tuple(least[step] for _, least in taken),
+        )
+        for step in STEPS
+    ]
+
+
+def _round(scratch: Path, stack: Path, *, ours_first: bool) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of each step, of ours and of the minimum."""
+    times: dict[bool, dict[str, float]] = {}
+    for ours in (ours_first, not ours_first):
+        with KubernetesNode(scratch / ("stack" if ours else "minimum")) as node:
+            objects = node.load(stack)
+            workloads = [each for each in objects if each["kind"] in WORKLOADS]
+            times[ours] = _steps(node, objects if ours else _idle(len(workloads)))
+    return times[True], times[False]
+
+
+def _steps(node: KubernetesNode, objects: list[Object]) -> dict[str, float]:
+    workloads = [each for each in objects if each["kind"] in RESTARTED]
+    namespaces = sorted({each["metadata"]["namespace"] for each in workloads})
+
+    def ready_since(began: float) -> float:
+        for namespace in namespaces:
+            node.wait_ready(READY_SECONDS, namespace)
+        return time.perf_counter() - began
+
+    began = time.perf_counter()
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+    node.kubectl("apply", "--server-side", "-f", "-", stdin=manifest)
+    times = [ready_since(began)]
+    began = time.perf_counter()
+    for each in workloads:
+        metadata = each["metadata"]
+        node.kubectl("rollout", "restart", f"{each['kind']}/{metadata['name']}", "-n", metadata["namespace"])
+    times.append(ready_since(began))
+    node.power_cut()
+    began = time.perf_counter()
+    node.boot()
+    times.append(ready_since(began))
+    return dict(zip(STEPS, times, strict=True))
+
+
+def _idle(count: int) -> list[Object]:
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": EMPTY}}
+    return [namespace, *(_deployment(f"idle-{number}") for number in range(count))]
+
+
+def _deployment(name: str) -> Object:
+    labels = {"app": name}
+    container = {"name": "idle", "image": HELPER, "command": ["sleep", "infinity"]}
+    # without an end of its own, it is killed: at once, so that the restart is not the wait for that
+    pod = {"terminationGracePeriodSeconds": 0, "containers": [container]}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "namespace": EMPTY},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": pod},
+        },
+    }
+
+
+if __name__ == "__main__":
+    enter()
+    print(json.dumps([asdict(ratio) for ratio in ratios(int(sys.argv[1]))]))
