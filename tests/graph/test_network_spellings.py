@@ -3,6 +3,7 @@
 What a rule admits is computed here from the definition of NetworkPolicy, without the pack's code.
 """
 
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -57,7 +58,7 @@ def selects(selector: Object | None, labels: dict[str, str]) -> bool:
     selector = selector or {}
     if any(labels.get(key) != value for key, value in (selector.get("matchLabels") or {}).items()):
         return False
-    meanings = {
+    meanings: dict[str, Callable[[str, Any], bool]] = {
         "In": lambda key, values: labels.get(key) in values,
         "NotIn": lambda key, values: labels.get(key) not in values,
         "Exists": lambda key, _: key in labels,
@@ -87,7 +88,7 @@ def peer_is(peer: Object, place: Place, home: str) -> bool:
 
 def port_is(entry: Object, port: int) -> bool:
     first = entry.get("port")
-    return entry.get("protocol", "TCP") == "TCP" and (first is None or first <= port <= entry.get("endPort", first))
+    return entry.get("protocol", "TCP") == "TCP" and (first is None or first <= port <= (entry.get("endPort") or first))
 
 
 def admitted(rule: Object, side: str, home: str) -> set[tuple[str, int]]:

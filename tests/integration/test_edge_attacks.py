@@ -29,7 +29,7 @@ from tests.integration.test_stack_cdn3 import put
 from tests.lab.fetch import skip_if_missing
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.node import NODE
-from tests.lab.process import Process
+from tests.lab.process import Process, wait_until
 from tests.lab.traefik import Traefik
 from tests.unit.cdn0_forms import Site, form, multipart, post
 from tests.unit.cdn0_vectors import PROFILE
@@ -198,7 +198,7 @@ def test_unfinished_forms_of_one_client_do_not_stop_avatars(edge: Edge, traefik:
         gate.wait_ready()
         traefik.wait_hosts(host)
         traefik.wait_backends(f"{gate.address}:8080")
-        assert all(ask(number) for number in range(4))
+        wait_until(lambda: all(ask(number) for number in range(4)), 30, "every request is served")
         with edge.attacked(host, **attack) as attacker:
             share = served(ask)
             met = report(attacker)
@@ -230,7 +230,7 @@ def test_stalled_downloads_of_one_client_do_not_stop_downloads(edge: Edge, traef
     pod.start("download").wait_ready()
     traefik.wait_hosts(host)
     traefik.wait_backends(f"{pod.address}:8084")
-    assert all(ask(number) for number in range(4))
+    wait_until(lambda: all(ask(number) for number in range(4)), 30, "every request is served")
     with edge.attacked(host, **attack) as attacker:
         share = served(ask)
         met = report(attacker)

@@ -5,6 +5,7 @@ in k3s), CoreDNS, local-path volumes and Traefik are the real ones. Only images 
 """
 
 import base64
+import fcntl
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, Self
 
 import yaml
 
-from tests.lab import k3s_images
+from tests.lab import cache, k3s_images
 from tests.lab.go import go_build
 from tests.lab.kubernetes import CLIENT_RATES, SERVICE_NETWORK, account_key, etcd_flags, server_binary
 from tests.lab.kubernetes_client import Client, KubectlError
@@ -61,7 +62,8 @@ def prepare() -> None:
 class KubernetesNode(Client):
     """A cluster of one node; `with KubernetesNode(folder) as node:` boots and removes it. Raises `Missing`.
 
-    kubectl runs on the client outside, as everything that talks to `kubeconfig` must (`prefix`).
+    kubectl runs on the client outside, as everything that talks to `kubeconfig` must (`prefix`). One node runs at a
+    time: another one waits for its turn, since two with all pods of a stack take each other's processors.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -124,17 +126,23 @@ class KubernetesNode(Client):
         self.machine.remove()
 
     def __enter__(self) -> Self:
+        self._turn = (cache.ROOT / "node.turn").open("w")
+        fcntl.flock(self._turn, fcntl.LOCK_EX)
         try:
             self.start()
         except BaseException:
-            self.stop()
+            self._end()
             raise
         return self
+
+    def _end(self) -> None:
+        self.stop()
+        self._turn.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        self._end()
 
     def execute(self, namespace: str, pod: str, *command: str, container: str = "", stdin: str | None = None) -> str:
         """What a command in a container prints. Raises `KubectlError`."""

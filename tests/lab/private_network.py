@@ -15,6 +15,7 @@ SIOCSIFFLAGS, SIOCSIFADDR, SIOCSIFNETMASK = 0x8914, 0x8916, 0x891C  # linux/sock
 IFF_UP = 0x1
 LOCAL_NETWORKS = {
     "lo:pods": ("10.244.0.1", "255.255.0.0"),  # every pod, so that a backend can listen on its pod's address
+    "lo:services": ("10.43.0.1", "255.255.0.0"),  # every Service, for what a proxy connects to without kube-proxy
     "lo:net": ("203.0.113.1", "255.255.255.0"),  # RFC 5737: the internet, for clients and the ingress
 }
 

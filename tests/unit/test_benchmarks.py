@@ -103,7 +103,7 @@ def test_json_has_the_machine_and_all_measurements(
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert set(told) == {"machine", "ratios", "growth", "missing"}
     assert set(told["machine"]) == {"cores", "architecture", "python", "load"}
-    assert [ratio["ratio"]["median"] for ratio in told["ratios"]] == [3.0] * 4
+    assert [ratio["ratio"]["median"] for ratio in told["ratios"]] == [3.0] * 5
     assert [row["stacks"] for row in told["growth"]] == [1]
     assert told["missing"] == []
 
