@@ -19,7 +19,8 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
 LOCAL_BACKEND = STATE / "pulumi"
 """Pulumi's state where nobody has chosen another backend."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_NAME = re.compile(r"(?!.*\.redacted$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+"""`render --redact` writes to `build/<stack>.redacted`, where a stack of that name would be built."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ def named(name: str) -> Stack:
     if not _NAME.fullmatch(name):
         raise Failure(
             f"{name!r} cannot be the name of a stack",
-            "Write up to 100 letters, digits, hyphens, dots and underscores, a letter or digit first.",
+            "Write up to 100 letters, digits, hyphens, dots and underscores, a letter or digit first, "
+            "and not .redacted at the end.",
         )
     return Stack(name)
 

@@ -99,6 +99,20 @@ def encrypt(value: str, passphrase: str, salt: str | None) -> tuple[str, str]:
     return crypter.encrypt(value), salt
 
 
+_LONG = re.compile(r"[\w+/=-]{16,}")
+_WORDS = re.compile(r"[A-Za-z_-]{1,40}")
+
+
+def _shown(text: str) -> str:
+    """A text of the file in a message: without what may be a secret that was pasted in the place of a name."""
+    return _LONG.sub(lambda run: run[0] if _WORDS.fullmatch(run[0]) else f"<a text of {len(run[0])} characters>", text)
+
+
+def _key_shown(key: str) -> str:
+    """A key in a message; one that may be a secret, or has a part of one, is only described."""
+    return key if _shown(key) == key and "\n" not in key else f"<a text of {len(key)} characters>"
+
+
 class _Loader(yaml.SafeLoader):
     """Composes nodes without resolving scalars: whether one was plain decides what it is."""
 
@@ -151,7 +165,7 @@ class _Document:
 
     def error(self, key: str, problem: str, *, under: str = "") -> StackFileError:
         keys = (under, key) if under else (key,)
-        return StackFileError(f"{self.path.name}:{self.line(*keys)}: {key}: {problem}")
+        return StackFileError(f"{self.path.name}:{self.line(*keys)}: {_key_shown(key)}: {problem}")
 
     def text(self, key: str) -> str:
         """A top-level value that must be text."""
@@ -183,7 +197,7 @@ class _Document:
         except yaml.MarkedYAMLError as problem:
             mark = problem.problem_mark or problem.context_mark
             line = mark.line + 1 if mark else 1
-            raise StackFileError(f"{self.path.name}:{line}: malformed YAML: {problem.problem}") from None
+            raise StackFileError(f"{self.path.name}:{line}: malformed YAML: {_shown(problem.problem or '')}") from None
         except yaml.YAMLError:
             raise StackFileError(f"{self.path.name}: malformed YAML: a character that YAML forbids") from None
         except RecursionError:
@@ -228,7 +242,7 @@ class _Document:
                 raise StackFileError(f"{self.path.name}:{line}: every key must be text: put it in quotes")
             if key in result:
                 first = self._lines[(*path, key)]
-                raise StackFileError(f"{self.path.name}:{line}: {key}: already given in line {first}")
+                raise StackFileError(f"{self.path.name}:{line}: {_key_shown(key)}: already given in line {first}")
             self._lines[(*path, key)] = line
             result[key] = self._value(value_node, (*path, key))
         return result
@@ -285,7 +299,9 @@ def _namespaced(document: _Document, section: str, project: str) -> dict[str, _E
         if key is None:
             raise document.error(written, "a key has the form <namespace>:<name>, or <name>", under=section)
         if key in entries:
-            raise document.error(written, f"already given as {entries[key].written_as}", under=section)
+            raise document.error(
+                written, f"already given as {_key_shown(entries[key].written_as or key)}", under=section
+            )
         entries[key] = _Entry(value, written)
     return entries
 

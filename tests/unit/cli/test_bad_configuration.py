@@ -162,6 +162,13 @@ def test_as_a_process_of_its_own_it_is_the_same(checkout: Checkout) -> None:
     assert not (checkout.root / "build").exists()
 
 
+@pytest.mark.parametrize("name", ["-home", "my home", "home/dev", "a" * 101, "dev.redacted"])
+def test_a_name_that_no_stack_can_have(folder: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    said = fail(capsys, "stack", "new", "--domain", "chat.example.org", "--", name)
+    assert "cannot be the name of a stack" in said
+    assert list(folder.glob("Pulumi.*.yaml")) == []
+
+
 USAGE = (
     ("upp",),
     ("up", "dev"),

@@ -5,6 +5,7 @@ the same text.
 """
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,33 @@ class TestMistakes:
         with pytest.raises(StackFileError) as caught:
             read(stack(tmp_path, "config:\n  a: {b: hidden-value\n  c: d: e\n"), no_passphrase)
         assert "hidden-value" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            "SECRET: 1\n",
+            "config:\n  SECRET: 1\n  SECRET: 2\n",
+            "config:\n  flatline:SECRET: 1\n  SECRET: 2\n",
+            "config:\n  a:b:SECRET: 1\n",
+            "config:\n  a: !SECRET 1\n",
+            "config:\n  a: *SECRET\n",
+            "config:\n  a: !x!SECRET 1\n",
+        ],
+    )
+    @pytest.mark.parametrize("secret", ["9f86d081884c7d659a2feaa0c55ad015", "VGhpcyBpcyBhIHNlY3JldCBvZiB0", "A1" * 40])
+    def test_what_may_be_a_secret_is_never_shown(self, tmp_path: Path, content: str, secret: str) -> None:
+        """As when it is pasted where a name belongs."""
+        with pytest.raises(StackFileError) as caught:
+            read(stack(tmp_path, content.replace("SECRET", secret)), no_passphrase)
+        assert secret[:12] not in str(caught.value)
+        assert re.match(r"Pulumi\.dev\.yaml:\d: ", str(caught.value))
+
+    def test_a_key_of_several_lines_is_never_shown(self, tmp_path: Path) -> None:
+        pem = "-----BEGIN PRIVATE KEY-----\\nMIGHAgEAMBMGByqGSM49\\nabc==\\n-----END PRIVATE KEY-----"
+        with pytest.raises(StackFileError) as caught:
+            read(stack(tmp_path, f'"{pem}": 1\n'), no_passphrase)
+        assert "abc" not in str(caught.value)
+        assert "MIGH" not in str(caught.value)
 
     def test_absent_file_tells_what_there_is(self, tmp_path: Path) -> None:
         stack(tmp_path, "")
