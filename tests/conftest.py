@@ -23,7 +23,9 @@ settings.load_profile("flatline")
 # The classes of the SDKs are a million objects that stay: they are searched for garbage seldom.
 gc.set_threshold(50_000, 20, 100)
 
-LONG = ("tests/integration/", "tests/unit/cli/", "tests/unit/test_wait.py")
+NODES = ("tests/integration/test_node.py", "tests/integration/test_node_engine.py")
+"""One node runs at a time: the second file begins when the first one is about to end."""
+LONG = (NODES[0], "tests/integration/", NODES[1], "tests/unit/cli/", "tests/unit/test_wait.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,4 +34,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that at the end no process works alone (with --no-loadscope-reorder)."""
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
+    items.sort(key=lambda item: _rank(item.nodeid))
+
+
+def _rank(nodeid: str) -> int:
+    """Its place among `LONG`, of which the longest beginning counts; the others come last."""
+    places = [(len(beginning), place) for place, beginning in enumerate(LONG) if nodeid.startswith(beginning)]
+    return max(places)[1] if places else len(LONG)
