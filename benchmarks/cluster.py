@@ -21,6 +21,7 @@ from render import manifests
 from render.values import SeededValues
 from tests.lab import kubernetes, traefik_crds
 from tests.lab.kubernetes import Kubernetes
+from tests.lab.kubernetes_client import Client
 from tests.lab.kubernetes_ready import Object
 from tests.lab.private_network import can_enter, enter
 
@@ -74,7 +75,7 @@ def _round(folder: Path, stack: Path, *, ours_first: bool) -> tuple[float, float
     """Seconds of an object and of an empty ConfigMap, of a ready workload and of a ready empty Deployment."""
     with Kubernetes(folder) as cluster:
         cluster.apply(traefik_crds.crds())
-        cluster.apply([_namespace(EMPTY), *_config_maps(1, "first")])  # kubectl now knows the API
+        cluster.apply([namespace(EMPTY), *_config_maps(1, "first")])  # kubectl now knows the API
         objects = cluster.load(stack)
         workloads = [each for each in objects if each["kind"] in WORKLOADS]
         count = len(workloads)
@@ -84,7 +85,7 @@ def _round(folder: Path, stack: Path, *, ours_first: bool) -> tuple[float, float
             "Deployments": (_deployments(count), {EMPTY}),
         }
         order = list(parts) if ours_first else list(reversed(parts))
-        times = {name: _apply(cluster, *parts[name]) for name in order}
+        times = {name: apply(cluster, *parts[name]) for name in order}
     return (
         times["stack"][0] / len(objects),
         times["ConfigMaps"][0] / len(objects),
@@ -93,7 +94,7 @@ def _round(folder: Path, stack: Path, *, ours_first: bool) -> tuple[float, float
     )
 
 
-def _apply(cluster: Kubernetes, objects: list[Object], namespaces: set[str]) -> tuple[float, float]:
+def apply(cluster: Client, objects: list[Object], namespaces: set[str]) -> tuple[float, float]:
     """Seconds until kubectl has applied the objects, and until all of some namespaces is ready."""
     manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
     began = time.perf_counter()
@@ -104,7 +105,7 @@ def _apply(cluster: Kubernetes, objects: list[Object], namespaces: set[str]) -> 
     return applied, time.perf_counter() - began
 
 
-def _namespace(name: str) -> Object:
+def namespace(name: str) -> Object:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
 
 
@@ -116,10 +117,12 @@ def _config_maps(count: int, name: str) -> list[Object]:
 
 
 def _deployments(count: int) -> list[Object]:
-    return [_deployment(f"empty-{number}") for number in range(count)]
+    pod = {"containers": [{"name": "nothing", "image": IMAGE}]}
+    return [deployment(f"empty-{number}", pod) for number in range(count)]
 
 
-def _deployment(name: str) -> Object:
+def deployment(name: str, pod: Object) -> Object:
+    """One of the minimum, with the specification of its pod."""
     labels = {"app": name}
     return {
         "apiVersion": "apps/v1",
@@ -129,7 +132,7 @@ def _deployment(name: str) -> Object:
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels},
-                "spec": {"containers": [{"name": "nothing", "image": IMAGE}]},
+                "spec": pod,
             },
         },
     }

@@ -77,10 +77,8 @@ def _steps(node: KubernetesNode, objects: list[Object]) -> dict[str, float]:
             node.wait_ready(READY_SECONDS, namespace)
         return time.perf_counter() - began
 
-    began = time.perf_counter()
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
-    node.kubectl("apply", "--server-side", "-f", "-", stdin=manifest)
-    times = [ready_since(began)]
+    _, ready = cluster.apply(node, objects, set(namespaces))
+    times = [ready]
     began = time.perf_counter()
     for each in workloads:
         metadata = each["metadata"]
@@ -94,24 +92,10 @@ def _steps(node: KubernetesNode, objects: list[Object]) -> dict[str, float]:
 
 
 def _idle(count: int) -> list[Object]:
-    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": EMPTY}}
-    return [namespace, *(_deployment(f"idle-{number}") for number in range(count))]
-
-
-def _deployment(name: str) -> Object:
-    labels = {"app": name}
     container = {"name": "idle", "image": HELPER, "command": ["sleep", "infinity"]}
     # without an end of its own, it is killed: at once, so that the restart is not the wait for that
     pod = {"terminationGracePeriodSeconds": 0, "containers": [container]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": EMPTY},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": pod},
-        },
-    }
+    return [cluster.namespace(EMPTY), *(cluster.deployment(f"idle-{number}", pod) for number in range(count))]
 
 
 if __name__ == "__main__":

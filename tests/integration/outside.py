@@ -121,17 +121,38 @@ class Load:
                 record.bad.append((asked, str(status)))
 
 
-class Entries:
+class Meanwhile:
+    """Does something while the context lasts, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._go_on)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _go_on(self) -> None:
+        """Goes on until `_over` is set."""
+        raise NotImplementedError
+
+
+class Entries(Meanwhile):
     """Entries in DynamoDB, Redis and the object store at once, by the stand-in of Whisper.
 
     `acknowledged` are those that it has answered for. While the context lasts, one after the other is written.
     """
 
     def __init__(self, outside: Outside, name: str) -> None:
+        super().__init__()
         self._outside, self._name = outside, name
         self.acknowledged: list[str] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
 
     @classmethod
     def of(cls, outside: Outside, other: Self) -> Self:
@@ -150,16 +171,6 @@ class Entries:
         if status == 200:
             self.acknowledged.append(key)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
     def _go_on(self) -> None:
         while not self._over.wait(0.02):
             self.write()
@@ -171,7 +182,7 @@ class Entries:
         return [f"{key}: {body.decode()}" for key, (_, body, _) in found.items() if body != whole]
 
 
-class Uploads:
+class Uploads(Meanwhile):
     """Attachments, uploaded in pieces and downloaded again, one after the other while the context lasts.
 
     A piece that fails is resumed where CDN3 says. `whole` have come back as they were sent, `resumed` pieces were cut
@@ -181,22 +192,11 @@ class Uploads:
     PIECE, PIECES = 100_000, 5
 
     def __init__(self, outside: Outside, secret: bytes) -> None:
+        super().__init__()
         self._outside, self._secret = outside, secret
         self.whole = self.resumed = 0
         self.longest = 0.0
         self.refused: list[str] = []
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._go_on)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _go_on(self) -> None:
         while not self._over.is_set():
@@ -240,6 +240,20 @@ class Uploads:
         self._last = f"{answer[0]} {answer[1][:80]!r}"
         self.longest = max(self.longest, time.monotonic() - began)
         return answer
+
+
+def lasting(outside: Outside, name: str, count: int = 20) -> Entries:
+    """Some entries that have been acknowledged."""
+    entries = Entries(outside, name)
+    for _ in range(count):
+        entries.write()
+    assert len(entries.acknowledged) == count
+    return entries
+
+
+def report(text: str) -> None:
+    """A figure, for whoever looks."""
+    print(f"node: {text}", flush=True)
 
 
 def until(condition: Callable[[], bool], seconds: float) -> float:

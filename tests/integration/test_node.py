@@ -19,7 +19,7 @@ import yaml
 from tests.graph.stack import Stack
 from tests.integration import reach
 from tests.integration.deployed import NAMESPACES, labels, rendered
-from tests.integration.outside import PROBES, Entries, Load, Outside, Record, Uploads, until
+from tests.integration.outside import PROBES, Entries, Load, Outside, Record, Uploads, lasting, report, until
 from tests.lab.fetch import skip_if_missing
 from tests.lab.kubernetes_node import API_PORT, KUBELET_PORT, SYSTEM, KubernetesNode
 from tests.lab.machine import ADDRESS, METADATA_ADDRESS, OUTSIDE
@@ -73,11 +73,6 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         found.ready_after = time.monotonic() - began
         report(f"the default stack answers {found.ready_after:.0f} s after it is applied")
         yield found
-
-
-def report(text: str) -> None:
-    """A figure, for whoever looks."""
-    print(f"node: {text}", flush=True)
 
 
 def test_every_pod_is_ready_without_a_restart(deployed: Deployed) -> None:
@@ -331,21 +326,12 @@ def grow(deployed: Deployed, name: str) -> None:
 # ---- what comes back ------------------------------------------------------------------------------------------------
 
 
-def lasting(deployed: Deployed, name: str) -> Entries:
-    """Twenty entries that have been acknowledged."""
-    entries = Entries(deployed.outside, name)
-    for _ in range(20):
-        entries.write()
-    assert len(entries.acknowledged) == 20
-    return entries
-
-
 def all_answer(deployed: Deployed) -> Callable[[], bool]:
     return lambda: all(map(deployed.outside.answers, PROBES))
 
 
 def test_pods_that_are_deleted_come_back_with_their_data(deployed: Deployed) -> None:
-    entries = lasting(deployed, "deleted")
+    entries = lasting(deployed.outside, "deleted")
     before = {each["metadata"]["uid"] for each in deployed.pods()}
     began = time.monotonic()
     for namespace in NAMESPACES:
@@ -362,7 +348,7 @@ STORE, STORE_HOST = "object-store", "cdn0"
 
 
 def test_a_restart_of_every_workload_is_an_interruption_of_the_object_store_alone(deployed: Deployed) -> None:
-    entries = lasting(deployed, "restarted")
+    entries = lasting(deployed.outside, "restarted")
     workloads = [
         (each["kind"].lower(), each["metadata"]["namespace"], each["metadata"]["name"])
         for namespace in NAMESPACES
@@ -434,7 +420,7 @@ def test_a_power_cut_heals_alone_and_loses_nothing_that_was_acknowledged(deploye
 
 
 def test_a_drained_node_takes_everything_back(deployed: Deployed) -> None:
-    entries = lasting(deployed, "drained")
+    entries = lasting(deployed.outside, "drained")
     node = deployed.node
     began = time.monotonic()
     node.kubectl(

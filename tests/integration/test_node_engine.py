@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pytest
 from config.schema.secrets import BY_NAME
 from tests.integration.deployed import NAMESPACES
 from tests.integration.engine import CONTEXT, Engine
-from tests.integration.outside import PROBES, Entries, Outside, until
+from tests.integration.outside import PROBES, Entries, Outside, lasting, report, until
 from tests.lab.fetch import skip_if_missing
 from tests.lab.kubernetes_node import KubernetesNode
 from tests.lab.process import slowness, wait_until
@@ -40,7 +40,6 @@ class Deployed:
 
     node: KubernetesNode
     engine: Engine
-    entries: list[Entries] = field(default_factory=list)
 
     def outside(self, domain: str = "flatline.internal") -> Outside:
         """A client that trusts what `./flatline pins` shows, and nothing else."""
@@ -72,20 +71,6 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         found = Deployed(node, engine)
         found.wait_served(found.outside())
         yield found
-
-
-def report(text: str) -> None:
-    """A figure, for whoever looks."""
-    print(f"node: {text}", flush=True)
-
-
-def lasting(outside: Outside, name: str) -> Entries:
-    """Entries that have been acknowledged."""
-    entries = Entries(outside, name)
-    for _ in range(5):
-        entries.write()
-    assert len(entries.acknowledged) == 5
-    return entries
 
 
 def test_the_engine_takes_over_what_files_have_made(deployed: Deployed) -> None:
