@@ -5,6 +5,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from cli.terminal import Terminal
 
 DEBUG = "FLATLINE_DEBUG"
+AGAIN_SECONDS = 0.01
 
 
 def main(argv: Sequence[str]) -> int:
@@ -44,6 +46,7 @@ def run(argv: Sequence[str]) -> int:
     terminal = Terminal()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
+    sys.unraisablehook = _interrupt_again
     try:
         command = importlib.import_module(f"cli.commands.{arguments.command.replace('-', '_')}")
         status: int = command.run(arguments, terminal)
@@ -80,6 +83,14 @@ def _tell_missing(problem: ModuleNotFoundError) -> int:
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     """Ends the command as an exception does, so that locks are given back and temporary files go."""
     raise Interrupted(number)
+
+
+def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
+    """Repeats a signal that came inside a destructor, where Python ignores what its handler raises."""
+    if isinstance(ignored.exc_value, Interrupted):
+        threading.Timer(AGAIN_SECONDS, signal.raise_signal, (ignored.exc_value.signal,)).start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _tell(problem: Exception, terminal: "Terminal") -> None:

@@ -24,4 +24,9 @@ class Interrupted(BaseException):
 
     def __init__(self, signal: int, text: str = "interrupted") -> None:
         super().__init__(text)
-        self.status = 128 + signal
+        self.signal = signal
+
+    @property
+    def status(self) -> int:
+        """The exit status of the command."""
+        return 128 + self.signal

@@ -30,6 +30,8 @@ from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mo
 from pulumi.runtime.proto import engine_pb2, resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
+from render.interruption import Interruption
+
 Answer = TypeVar("Answer")
 Path = tuple[str | int, ...]
 """Where a value is inside a resource's inputs or outputs: ``("spec", "ports", 0, "port")``."""
@@ -294,7 +296,10 @@ def _run_to_end(program: Callable[[], object], monitor: _Recorder) -> None:
             own_failure.append(failure)
             raise
 
-    async def main() -> None:
+    async def main(interruption: Interruption) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        interruption.ends(task)
         asyncio.get_running_loop().set_exception_handler(_report_unless_failed(monitor))
         limit = asyncio.timeout(TIMEOUT_SECONDS)
         try:
@@ -311,8 +316,8 @@ def _run_to_end(program: Callable[[], object], monitor: _Recorder) -> None:
             raise
 
     try:
-        with asyncio.Runner() as runner:
-            runner.run(main())
+        with Interruption() as interruption, asyncio.Runner() as runner:
+            runner.run(main(interruption))
     except BaseException as failure:
         raise _first_cause(own_failure, monitor, failure) from None
 

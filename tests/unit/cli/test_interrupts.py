@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.graph.stack import ROOT
 from tests.lab.process import wait_until
 from tests.unit.cli import pulumi_cli
 from tests.unit.cli.checkout import Checkout
@@ -151,3 +152,27 @@ def test_a_signal_outside_of_the_engine_is_one_line_too(checkout: Checkout, clus
     process.send_signal(signal.SIGTERM)
     _, error = process.communicate(timeout=30)
     assert (process.returncode, error.splitlines()[-1]) == (143, "interrupted")
+
+
+def test_a_signal_inside_a_destructor_ends_the_command() -> None:
+    """Python prints and ignores what a destructor raises, a signal's handler in the middle of one too."""
+    program = """
+import signal, sys, time, types
+from cli.__main__ import main
+
+class Closing:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+def run(arguments, terminal):
+    Closing()
+    time.sleep(30)
+    return 0
+
+sys.modules["cli.commands.status"] = types.SimpleNamespace(run=run)
+sys.exit(main(["status"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (143, "", "interrupted\n")

@@ -3,9 +3,11 @@
 import asyncio
 import base64
 import contextvars
+import signal
 import threading
 from collections.abc import Callable
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -467,6 +469,44 @@ class TestRuntime:
         thread.start()
         thread.join()
         assert recordings == [run(whole)]
+
+    @pytest.mark.parametrize("where", ["in the program", "in an apply", "in a provider", "in a task's callback"])
+    def test_a_signal_ends_it_wherever_it_comes(self, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+        """The SDK keeps what is raised inside its tasks, and would wait for what they were to resolve."""
+        monkeypatch.setattr(recorder, "TIMEOUT_SECONDS", 5.0)
+
+        class Stopped(BaseException):
+            pass
+
+        def stop(number: int, _frame: FrameType | None) -> NoReturn:
+            raise Stopped
+
+        def send() -> str:
+            signal.raise_signal(signal.SIGTERM)
+            return "sent"
+
+        class Sending(SeededValues):
+            def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
+                if where == "in a provider":
+                    send()
+                return super().outputs(resource, provider)
+
+        def program() -> None:
+            options = Providers().kubernetes
+            made = config_map("first", {"a": "b"}, options)
+            config_map("second", {"a": made.id.apply(lambda _: send() if where == "in an apply" else "")}, options)
+            if where == "in the program":
+                send()
+            if where == "in a task's callback":
+                asyncio.ensure_future(made.id.future()).add_done_callback(lambda _: send())
+
+        before = signal.signal(signal.SIGTERM, stop)
+        try:
+            with pytest.raises(Stopped):
+                run(program, values=Sending("test"))
+            assert signal.getsignal(signal.SIGTERM) is stop
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     def test_after_mocks_of_another_test(self) -> None:
         """A root resource, a stack name and configuration that something else left are not seen, nor changed."""
