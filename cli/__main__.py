@@ -88,7 +88,8 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
 def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
     """Repeats a signal that came inside a destructor, where Python ignores what its handler raises."""
     if isinstance(ignored.exc_value, Interrupted):
-        threading.Timer(AGAIN_SECONDS, signal.raise_signal, (ignored.exc_value.signal,)).start()
+        main_thread = threading.main_thread().ident
+        threading.Timer(AGAIN_SECONDS, signal.pthread_kill, (main_thread, ignored.exc_value.signal)).start()
     else:
         sys.__unraisablehook__(ignored)
 

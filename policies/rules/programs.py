@@ -253,7 +253,7 @@ _REDIS: Final = (
     (r"user\s+\S+\s+(?:[^\n]*\s)?(?:nopass|allcommands\s+nopass)\b", "has a user without a password"),
     (r"loadmodule\s+\S+", "loads a module"),
     (r"appendonly\W+no\b", "keeps nothing on its volume"),
-    (r"appendfsync\W+no\b", "does not say when its writes are on the volume"),
+    (r"appendfsync\W+(?:no|everysec)\b", "acknowledges writes that are not on its volume yet"),
 )
 _EVICTS: Final = re.compile(r"maxmemory-policy\W+(?!noeviction\b)[a-z]+-[a-z]+")
 

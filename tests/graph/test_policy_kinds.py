@@ -287,6 +287,7 @@ PROGRAMS: Final = [
     redis("enable-debug-command yes"),
     redis("user default on nopass ~* +@all"),
     redis("appendonly no"),
+    redis("appendfsync everysec"),
     redis("bind * -::*"),
 ]
 

@@ -6,12 +6,14 @@ while. Orderly cases may lose no acknowledged write; the others say what is lost
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.lab.fetch import skip_if_missing
+from tests.lab.held_thread import held_thread
 from tests.lab.process import slowness, wait_until
 from tests.lab.redis import (
     Client,
@@ -197,6 +199,24 @@ def test_all_killed_at_once_heal_by_their_start_step_alone(cluster: Cluster, led
     assert ledger.lost(load) == {}
     assert load.wrong == []
     print(f"healed in {healed:.1f} s; longest operation {load.longest:.1f} s")
+
+
+def test_a_disk_that_does_not_answer_makes_nothing_acknowledged_that_a_crash_would_take(
+    cluster: Cluster, ledger: Ledger
+) -> None:
+    """A server that fsyncs beside its work acknowledges for 2 s what it keeps back in memory while an fsync lasts."""
+    with Load(cluster, "slow") as load:
+        with ExitStack() as held:
+            for pod in cluster.nodes:
+                held.enter_context(held_thread(pod.process.pid, "bio_aof"))
+            time.sleep(2)
+            for pod in cluster.nodes:
+                pod.kill()
+        restart_all(cluster)
+        cluster.wait_whole(1, HEAL_SECONDS)
+        time.sleep(0.5)
+    assert ledger.lost(load) == {}
+    assert load.wrong == []
 
 
 def test_all_restart_at_once_while_the_name_server_lags(cluster: Cluster, ledger: Ledger) -> None:

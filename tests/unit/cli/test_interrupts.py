@@ -166,7 +166,7 @@ class Closing:
 
 def run(arguments, terminal):
     Closing()
-    time.sleep(30)
+    time.sleep(300)
     return 0
 
 sys.modules["cli.commands.status"] = types.SimpleNamespace(run=run)
