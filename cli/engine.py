@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import urllib.error
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -218,10 +218,28 @@ def engine_errors(what: str, *, shown_already: bool = False, unlock: Sequence[st
         raise Failure(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
 
 
-def run(cli: Cli, stack: automation.Stack, *words: str) -> str:
+def run(
+    cli: Cli,
+    stack: automation.Stack,
+    *words: str,
+    on_output: Callable[[str], object] | None = None,
+    on_error: Callable[[str], object] | None = None,
+) -> str:
     """Standard output of a command on an open stack that the Automation API does not have. Raises CommandError."""
     workspace = stack.workspace
-    return cli.command.run([*words, "--stack", stack.name], workspace.work_dir, workspace.env_vars).stdout
+    words = (*words, "--stack", stack.name)
+    return cli.command.run([*words], workspace.work_dir, workspace.env_vars, on_output, on_error).stdout
+
+
+def update(cli: Cli, stack: automation.Stack, terminal: Terminal, show: Callable[[str], object]) -> Mapping[str, Any]:
+    """Deploys the stack without a preview and returns its outputs, of which secret ones are not shown.
+
+    `Stack.up` of the Automation API also asks for the secret outputs and for the history: two more starts of the CLI.
+    """
+    colour = "always" if terminal.colours else "never"
+    words = ("up", "--yes", "--skip-preview", "--suppress-outputs", "--color", colour)
+    run(cli, stack, *words, on_output=show, on_error=terminal.note)
+    return dict(json.loads(run(cli, stack, "stack", "output", "--json")))
 
 
 def deployment(stack: automation.Stack) -> Mapping[str, Any]:
@@ -279,6 +297,7 @@ def _environment(loaded: Loaded) -> dict[str, str]:
     variables = {
         "PULUMI_ERROR_OUTPUT_STRING": "1",
         "PULUMI_SKIP_UPDATE_CHECK": "true",
+        "GOGC": os.environ.get("GOGC", "400"),  # the CLI and its plugins collect garbage a third as often
         "FLATLINE_SECRETS_CARRIED": "true",  # cli/under_engine.py, which loads the SDK
         # As the program says (components/backend.py), for providers that do not read it there yet.
         "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",

@@ -82,15 +82,15 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
         clear = engine.plain(loaded, "cancel", "--yes")
         updated = Changes(terminal.verbatim)
         with engine.engine_errors("pulumi up failed", shown_already=True, unlock=clear), pods:
-            done = stack.up(color=colour, on_output=updated, on_error=terminal.note, suppress_outputs=True)
+            outputs = engine.update(choice.cli, stack, terminal, updated)
         if loaded.stack.state.exists():
             _leave_files_behind(loaded, choice, stack, terminal)
     continuity.note_up(loaded.stack, engine.backend())
     if updated.any or found:
         _summary(loaded, terminal)
     else:
-        _nothing(loaded, done.summary.resource_changes, terminal)
-    expiry.warn(loaded, terminal, {name: output.value for name, output in done.outputs.items()})
+        _nothing(loaded, updated.unchanged, terminal)
+    expiry.warn(loaded, terminal, outputs)
     edge.look(loaded, choice.cluster.context, terminal, briefly=not updated.any)
     return 0
 
@@ -140,9 +140,9 @@ def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", termin
         engineless.gone(left, choice.cluster.context, terminal)
 
 
-def _nothing(loaded: Loaded, counts: Mapping[Any, int] | None, terminal: Terminal) -> None:
+def _nothing(loaded: Loaded, count: int, terminal: Terminal) -> None:
     """What is worth saying where nothing has changed; the rest was said by the run that deployed it."""
-    resources = f" It has {sum(counts.values())} resources." if counts else ""
+    resources = f" It has {count} resources." if count else ""
     terminal.say(f"Nothing has changed since the last run.{resources} What clients are built with:")
     terminal.command(["./flatline", "pins", *engineless.stack_option(loaded)])
 

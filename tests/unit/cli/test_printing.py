@@ -103,7 +103,7 @@ def test_an_unchanged_up_of_the_engine_is_short(checkout: Checkout, clusters: Cl
     assert "+ 4 created" in checkout.succeed("up", "--context", "mine", "--yes")
     result = checkout.run("up", "--context", "mine", "--yes")
     assert result.returncode == 0
-    assert "Nothing has changed since the last run. It has 3 resources." in result.stdout  # the stand-in's count
+    assert "Nothing has changed since the last run. It has 8 resources." in result.stdout  # the stand-in's count
     assert len(f"{result.stdout}{result.stderr}".splitlines()) <= MOST_LINES, result.stdout + result.stderr
 
 
