@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
 from itertools import groupby
 from textwrap import dedent, wrap
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from capacity import workload
 
@@ -21,8 +21,7 @@ TEST_SELECTIONS = {
     "--all": "everything: lint, types, unit and integration tests",
 }
 
-if TYPE_CHECKING:
-    _Subparsers = argparse._SubParsersAction["_Parser"]  # what add_subparsers returns has no public name
+_Subparsers: TypeAlias = "argparse._SubParsersAction[_Parser]"  # what add_subparsers returns has no public name
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -609,7 +608,7 @@ def _test(commands: _Subparsers) -> None:
         "test this program (not an installation): lint, types and tests",
         """
         For those who change this program: tests the program itself, and no stack or cluster of yours (that is what
-        `status` and `check` are for). Runs ruff, mypy and pytest, a line for each with its time, and the output of
+        `status` and `check` are for). Runs ruff, pyrefly and pytest, a line for each with its time, and the output of
         what failed. Everything else on the line goes to pytest. Installs the tools the first time.
 
         examples:

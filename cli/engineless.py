@@ -112,7 +112,7 @@ def _look_at_cluster(loaded: Loaded, context: str | None, terminal: Terminal, *,
 def losses_of_upgrade(earlier: Mapping[str, object], terminal: Terminal) -> None:
     """Says what an upgrade loses, by the outputs of the stack as it is: an earlier release kept objects in memory."""
     losses = earlier.get("lostOnRestart")
-    if not isinstance(losses, list | tuple) or not losses:
+    if not isinstance(losses, (list, tuple)) or not losses:
         return
     terminal.heading("Lost by this upgrade, once")
     terminal.points((str(loss) for loss in losses), "yellow")

@@ -392,7 +392,7 @@ def _camel(block: dict[str, Any]) -> dict[str, Any]:
 def _camel_inside(value: Any) -> Any:
     if isinstance(value, dict):
         return _camel(value)
-    return [_camel_inside(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return [_camel_inside(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 _NOT_DAILY = frozenset(

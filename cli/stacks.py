@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from cli import packages
 from cli.failure import Failure
 from config.settings import PROJECT, Settings, SettingsError, load
 from render import passphrase, stack_file
@@ -126,13 +127,19 @@ class Passphrase:
 
 
 def read(name: str) -> Loaded:
-    """A stack, its file read and its settings checked. Raises Failure, StackFileError, SettingsError."""
+    """A stack, its file read and its settings checked. Raises Failure, StackFileError, SettingsError.
+
+    Starts the command again where the stack is in the cloud and this Python lacks the clouds' SDKs.
+    """
     stack = find(name)
     config = stack_file.read(stack.file, Passphrase(stack, may_be_made=False))
     try:
-        return Loaded(stack, config, load(config.config))
+        loaded = Loaded(stack, config, load(config.config))
     except SettingsError as error:
         raise SettingsError([f"{_place(stack, config, problem)}: {problem}" for problem in error.problems]) from None
+    if loaded.in_cloud:
+        packages.add_clouds(name)
+    return loaded
 
 
 def _place(stack: Stack, config: StackConfig, problem: str) -> str:

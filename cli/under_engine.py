@@ -15,7 +15,7 @@ import pulumi
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.settings import get_monitor
 
-from cli import kubeconfig, kubectl
+from cli import kubeconfig, kubectl, packages
 from cli.failure import Failure
 from cli.stacks import Stack, shown
 from components.cloud.drift import SchemaDriftError
@@ -42,9 +42,21 @@ def mistakes_as_lines() -> Iterator[None]:
     except (SettingsError, SchemaDriftError, Failure) as problem:
         if not _by_engine():
             raise
-        remedies = problem.remedies if isinstance(problem, Failure) else ()
-        pulumi.log.error("\n".join((str(problem), *remedies)))
-        sys.exit(SAID)
+        _say(problem, *(problem.remedies if isinstance(problem, Failure) else ()))
+    except ModuleNotFoundError as problem:
+        package = (problem.name or "").partition(".")[0]
+        if package not in packages.SDKS or not _by_engine():
+            raise
+        _say(
+            f"{sys.executable} has no Python package {package}, which a stack in the cloud needs",
+            f"Run `./flatline check --stack {pulumi.get_stack()}` once, which prepares .venv.",
+            "Or install requirements.txt into .venv.",
+        )
+
+
+def _say(*lines: object) -> NoReturn:
+    pulumi.log.error("\n".join(map(str, lines)))
+    sys.exit(SAID)
 
 
 def check_cluster(context: str | None) -> None:

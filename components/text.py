@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import reduce
 from typing import Any
 
 import pulumi
@@ -16,9 +17,7 @@ def nested(paths: Mapping[str, Any]) -> dict[str, Any]:
     """A tree from dotted paths: `{"a.b": 1}` is `{"a": {"b": 1}}`."""
     tree: dict[str, Any] = {}
     for path, value in paths.items():
-        branch: Any = value
-        for part in reversed(path.split(".")):
-            branch = {part: branch}
+        branch = reduce(lambda inner, part: {part: inner}, reversed(path.split(".")), value)
         tree = merged(tree, branch)
     return tree
 

@@ -645,11 +645,12 @@ def load(config: Mapping[str, str]) -> Settings:
             problems.append(f"{key}: nothing reads it; {_INSTEAD.get(key, 'remove it')}")
         elif namespace != ENGINE_NAMESPACE:
             problems.append(f"{_hidden(key) or key}: namespace is unknown; write {PROJECT}:{_hidden(name) or name}")
+    settings: Settings | None = None
     try:
         settings = Settings.model_validate(raw)
     except ValidationError as error:
         problems += _problems(error)
-    if problems:
+    if problems or settings is None:
         raise SettingsError(problems)
     return settings
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
-import grpc  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
+import boto3
+import grpc
+from botocore.config import Config
 from google.cloud.bigtable.data import BigtableDataClient
 from google.cloud.bigtable_admin_v2 import BigtableTableAdminClient
 from google.cloud.bigtable_admin_v2.services.bigtable_table_admin.transports import BigtableTableAdminGrpcTransport
@@ -25,7 +25,7 @@ from migration.records import Collection
 EMULATOR_VARIABLE = "BIGTABLE_EMULATOR_HOST"
 """Google's clients look at it when they are made."""
 
-_RETRIES = {"mode": "standard", "total_max_attempts": 10}
+_RETRIES: Any = {"mode": "standard", "total_max_attempts": 10}
 
 
 @contextmanager
@@ -47,7 +47,7 @@ def opened(names: Names, reach: Reach, *, readers: int) -> Iterator[list[Collect
         ]
 
 
-def _keys(credentials: Mapping[str, str] | None) -> dict[str, str]:
+def _keys(credentials: Mapping[str, str] | None) -> dict[str, Any]:
     if credentials is None:
         return {}
     return {
@@ -95,7 +95,7 @@ def _bigtable(names: Names, emulator: str | None) -> Iterator[tuple[BigtableData
         yield data, admin
     finally:
         data.close()
-        admin.transport.close()  # type: ignore[no-untyped-call]
+        admin.transport.close()
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def mapping(value: Any) -> Properties:
 
 def items(value: Any) -> list[Any]:
     """The value if it is a list, else an empty one."""
-    return list(value) if isinstance(value, list | tuple) else []
+    return list(value) if isinstance(value, (list, tuple)) else []
 
 
 def objects(value: Any) -> list[Properties]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from pulumi_policy import (  # type: ignore[import-not-found]  # it is in the pack's own environment
+from pulumi_policy import (
     EnforcementLevel,
     Policy,
     PolicyConfigSchema,
@@ -23,7 +23,7 @@ from pulumi_policy import (  # type: ignore[import-not-found]  # it is in the pa
     StackValidationPolicy,
     proxy,
 )
-from pulumi_policy.deserialize import serialize_properties  # type: ignore[import-not-found]
+from pulumi_policy.deserialize import serialize_properties
 
 from policies import check
 from policies.config import Config, load

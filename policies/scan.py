@@ -4,13 +4,10 @@ report = scan(folder)         # objects as `./flatline render --redact` writes t
 print(as_text(report)); sys.exit(report.exit_code)
 """
 
-import fcntl
-import hashlib
 import json
 import os
-import shutil
+import runpy
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -23,9 +20,8 @@ import yaml
 from policies import manifests
 
 PACK: Final = Path(__file__).parent
-REQUIREMENTS: Final = PACK / "checkov-requirements.txt"
+LAUNCHER: Final = PACK.parent / "flatline"
 SKIPS: Final = PACK / "scan.yaml"
-COMPLETE: Final = ".complete"
 TIMEOUT_SECONDS: Final = 600
 _FIELDS: Final = {"check", "resource", "reason"}
 PROFILE: Final = "profile"
@@ -166,40 +162,17 @@ def _as_object(failed: Failed) -> dict[str, Any]:
 
 
 def environment() -> Path:
-    """The folder of a virtual environment with checkov, made once. Raises ScanError with the end of pip's words."""
-    folder = _folder()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not installed():
-            shutil.rmtree(folder, ignore_errors=True)
-            _install(folder)
-            (folder / COMPLETE).touch()
-    return folder
+    """The folder of an environment with checkov, which ./flatline makes once. Raises ScanError where it cannot."""
+    try:
+        return Path(runpy.run_path(str(LAUNCHER))["prepared"]("scan")).parents[1]
+    except SystemExit as stopped:
+        raise ScanError(str(stopped.code)) from None
 
 
 def installed() -> bool:
     """Whether `environment` is there already, so that no network is needed."""
-    return (_folder() / COMPLETE).exists()
-
-
-def _folder() -> Path:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    key = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    return cache / "flatline" / f"checkov-{key}"
-
-
-def _install(folder: Path) -> None:
-    python = folder / "bin" / "python"
-    steps = (
-        [sys.executable, "-m", "venv", str(folder)],
-        [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS)],
-    )
-    for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True, check=False)
-        if done.returncode:
-            last = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
-            raise ScanError(f"checkov could not be installed:\n{last}")
+    launcher = runpy.run_path(str(LAUNCHER))
+    return bool(launcher["complete"](launcher["environment"]("scan")))
 
 
 def _run(place: Path, folder: Path) -> Mapping[str, Any]:

@@ -231,7 +231,7 @@ def in_file(name: str, content: str, placeholders: Collection[str] = ()) -> Iter
     for what in by_form(content, name):
         yield "its text", f"has {what}"
     data = None if name.endswith(_PROGRAM) or content.startswith("#!") else _data(content)
-    if isinstance(data, dict | list):
+    if isinstance(data, (dict, list)):
         for path in _named(data, "", placeholders):
             yield path, "has the name of a secret and a value"
     else:

@@ -58,7 +58,7 @@ def guarded(value: Any, path: tuple[str, ...] = (), *, unknown: Collection[str] 
         guard = Object((key, guarded(entry, (*path, str(key)), unknown=unknown)) for key, entry in value.items())
         guard.path = path
         return guard
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         array = Array(guarded(entry, (*path, str(index)), unknown=unknown) for index, entry in enumerate(value))
         array.path = path
         return array

@@ -260,7 +260,7 @@ class _Composer:
             line = self.line(event)
             if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
                 _merge(values, value, line)
-            elif isinstance(key, dict | list):
+            elif isinstance(key, (dict, list)):
                 raise UnreadableError(line, "a key is no text: write it in quotes")
             else:
                 values[_key(key)] = value

@@ -190,7 +190,7 @@ class _Writer:
             return {_SIGNATURE: _SECRET, "ciphertext": self._crypter.encrypt(text)}
         if isinstance(value, Mapping):
             return {key: self.properties(item, secrets, (*path, key)) for key, item in value.items()}
-        if isinstance(value, list | tuple):
+        if isinstance(value, (list, tuple)):
             return [self.properties(item, secrets, (*path, i)) for i, item in enumerate(value)]
         return value
 

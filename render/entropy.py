@@ -11,7 +11,7 @@ from typing import Protocol
 class Entropy(Protocol):
     """A source of uniform randomness."""
 
-    def bytes(self, count: int) -> bytes:
+    def token_bytes(self, count: int) -> bytes:
         """``count`` random bytes."""
 
     def below(self, limit: int) -> int:
@@ -27,7 +27,7 @@ class SystemEntropy:
 
     reproducible = False
 
-    def bytes(self, count: int) -> bytes:
+    def token_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
 
     def below(self, limit: int) -> int:
@@ -44,7 +44,7 @@ class SeededEntropy:
         self._counter = 0
         self._left = b""
 
-    def bytes(self, count: int) -> bytes:
+    def token_bytes(self, count: int) -> bytes:
         while len(self._left) < count:
             self._left += hmac.digest(self.key, self._counter.to_bytes(8, "big"), hashlib.sha256)
             self._counter += 1
@@ -55,6 +55,6 @@ class SeededEntropy:
         size = (limit.bit_length() + 7) // 8
         mask = (1 << limit.bit_length()) - 1
         while True:
-            candidate = int.from_bytes(self.bytes(size), "big") & mask
+            candidate = int.from_bytes(self.token_bytes(size), "big") & mask
             if candidate < limit:
                 return candidate

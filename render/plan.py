@@ -189,7 +189,7 @@ def _from_json(text: str) -> Any:
         value = json.loads(text, parse_constant=_no_number)
     except ValueError:
         return text
-    return value if isinstance(value, Mapping | list) else text
+    return value if isinstance(value, (Mapping, list)) else text
 
 
 def _no_number(constant: str) -> Any:

@@ -37,7 +37,7 @@ def identifier(inputs: Mapping[str, Any], entropy: Entropy) -> Generated:
     length = inputs["byteLength"]
     if length < 1:
         raise ValueError(f"byteLength is {length}, and must be at least 1")
-    raw = entropy.bytes(length)
+    raw = entropy.token_bytes(length)
     prefix = inputs.get("prefix", "")
     url = base64.urlsafe_b64encode(raw).decode().rstrip("=")
     spellings = {
@@ -62,7 +62,7 @@ def integer(inputs: Mapping[str, Any], entropy: Entropy) -> Generated:
 
 def universal_id(inputs: Mapping[str, Any], entropy: Entropy) -> Generated:
     """``random.RandomUuid``: a version 4 UUID."""
-    result = str(uuid.UUID(bytes=entropy.bytes(16), version=4))
+    result = str(uuid.UUID(bytes=entropy.token_bytes(16), version=4))
     return Generated(result, {"result": result})
 
 

@@ -23,7 +23,7 @@ from enum import Enum
 from inspect import isawaitable
 from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeVar
 
-from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
+from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime import config as runtime_config
 from pulumi.runtime import rpc, settings
 from pulumi.runtime.mocks import MockCallArgs, MockMonitor, MockResourceArgs, Mocks
@@ -350,7 +350,8 @@ def _first_cause(own: list[BaseException], monitor: _Recorder, seen: BaseExcepti
     a secret, so the original is given instead, with a note that names the resource only.
     """
     failure, note = _unwrapped(own[0] if own else monitor.failure or seen)
-    registration_failure = settings.SETTINGS.rpc_manager.unhandled_exception
+    manager: Any = settings.SETTINGS.rpc_manager  # a property of the context, which the SDK types as its decorator
+    registration_failure = manager.unhandled_exception
     if note is None and registration_failure is not None:
         cause, its_note = _unwrapped(registration_failure)
         note = its_note if cause is failure else None
@@ -433,7 +434,8 @@ class _Decoded:
                 return self._struct(value.struct_value, path)
             case "list_value":
                 return [self._value(item, (*path, i)) for i, item in enumerate(value.list_value.values)]
-        return None
+            case _:
+                return None
 
     def _struct(self, struct: struct_pb2.Struct, path: Path) -> Any:
         if rpc._special_sig_key not in struct.fields:
@@ -487,7 +489,7 @@ def _encode(value: Any, path: Path, secrets: Collection[Path]) -> Any:
         value = rpc.UNKNOWN
     elif isinstance(value, Mapping):
         value = {key: _encode(item, (*path, key), secrets) for key, item in value.items()}
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         value = [_encode(item, (*path, i), secrets) for i, item in enumerate(value)]
     if path in secrets:
         return {rpc._special_sig_key: rpc._special_secret_sig, "value": value}
@@ -578,7 +580,7 @@ class _Recorder(MockMonitor):
         self._guarded(answer)
         raise AssertionError("unreachable: the answer always raises")
 
-    def SupportsFeature(self, request: Any) -> resource_pb2.SupportsFeatureResponse:
+    def SupportsFeature(self, request: Any) -> Any:
         return resource_pb2.SupportsFeatureResponse(hasSupport=False)
 
     def GetDeploymentInfo(self, request: Any) -> resource_pb2.DeploymentInfo:

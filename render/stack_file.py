@@ -121,13 +121,13 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """An anchor's name may be given again: an alias means the last one (YAML 1.2, 7.1)."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()
         if not isinstance(event, yaml.AliasEvent):
             self.anchors.pop(event.anchor, None)
         return super().compose_node(parent, index)
 
     def compose_scalar_node(self, anchor: dict[Any, yaml.Node]) -> yaml.ScalarNode:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()
         node: yaml.ScalarNode = super().compose_scalar_node(anchor)
         if event.tag in ("!", "tag:yaml.org,2002:str"):
             node.style = "'"
@@ -370,7 +370,7 @@ def _is_of_type(value: Any, kind: Any, items: Any) -> bool:
     match kind:
         case "string":
             # A scalar reaches the program as text, whatever it looks like in YAML.
-            return not isinstance(value, dict | list)
+            return not isinstance(value, (dict, list))
         case "integer":
             return isinstance(value, int | float | str) and re.fullmatch(r"[-+]?\d+", _as_text(value)) is not None
         case "boolean":

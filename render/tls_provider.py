@@ -86,14 +86,14 @@ _PRIVATE: Final = frozenset({"privateKeyPem", "privateKeyPemPkcs8", "privateKeyO
 def private_key(inputs: Mapping[str, Any], entropy: Entropy) -> Generated:
     """``tls.PrivateKey``: RSA (2048 bits unless told), ECDSA (P224 unless told) or ED25519."""
     defaults = {"rsaBits": 2048, "ecdsaCurve": "P224"}
-    settings = {**defaults, **inputs}
+    settings: dict[str, Any] = {**defaults, **inputs}
     match settings["algorithm"]:
         case "RSA":
             key: PrivateKey = _rsa_key(entropy, settings["rsaBits"])
         case "ECDSA":
             key = _ec_key(entropy, settings["ecdsaCurve"])
         case "ED25519":
-            key = ed25519.Ed25519PrivateKey.from_private_bytes(entropy.bytes(32))
+            key = ed25519.Ed25519PrivateKey.from_private_bytes(entropy.token_bytes(32))
         case other:
             raise ValueError(f"algorithm is {other!r}, and must be RSA, ECDSA or ED25519")
     outputs = {
@@ -211,7 +211,7 @@ def _small_primes_product() -> int:
 
 def _prime(entropy: Entropy, bits: int) -> int:
     top_two_and_odd = 3 << (bits - 2) | 1
-    candidate = int.from_bytes(entropy.bytes(bits // 8), "big") | top_two_and_odd
+    candidate = int.from_bytes(entropy.token_bytes(bits // 8), "big") | top_two_and_odd
     while not _probably_prime(candidate):
         candidate += 2
     return candidate
@@ -269,7 +269,7 @@ def _openssh(key: PrivateKey, entropy: Entropy) -> str:
     position += 4  # the number of keys
     position += 4 + int.from_bytes(raw[position : position + 4], "big")  # the public key
     position += 4  # the length of the private block
-    raw[position : position + 8] = entropy.bytes(4) * 2
+    raw[position : position + 8] = entropy.token_bytes(4) * 2
     body = base64.b64encode(raw).decode()
     lines = [body[i : i + 70] for i in range(0, len(body), 70)]
     begin, end = "-----BEGIN OPENSSH PRIVATE KEY-----", "-----END OPENSSH PRIVATE KEY-----"

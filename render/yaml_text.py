@@ -41,7 +41,7 @@ def _lines(value: Any, depth: int) -> list[str]:
 
 def _item(item: Any, depth: int) -> list[str]:
     pad = "  " * depth
-    if isinstance(item, Mapping | list) and item:
+    if isinstance(item, (Mapping, list)) and item:
         nested = _lines(item, depth + 1)
         nested[0] = f"{pad}- {nested[0][len(pad) + 2 :]}"
         return nested
@@ -49,7 +49,7 @@ def _item(item: Any, depth: int) -> list[str]:
 
 
 def _under(head: str, value: Any, depth: int, below: int) -> list[str]:
-    if isinstance(value, Mapping | list) and value:
+    if isinstance(value, (Mapping, list)) and value:
         return [head, *_lines(value, below)]
     if isinstance(value, str) and _fits_a_block(value):
         return _block(head, value, depth + 1)

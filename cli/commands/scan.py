@@ -17,7 +17,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     with TemporaryDirectory() as folder:
         rendered = Path(folder) / loaded.stack.name
         manifests.write(with_passing_secrets(loaded, terminal), rendered, redact=True)
-        with terminal.step("Scanning" if scan.installed() else "Installing checkov, once, and scanning"):
+        scan.environment()
+        with terminal.step("Scanning"):
             report = scan.scan(rendered, scan.load_skips(profile=loaded.settings.target.kind))
     if arguments.json:
         document.show({"stack": loaded.stack.name, **scan.as_document(report)}, terminal)

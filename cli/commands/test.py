@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import IO
 
-from cli.stacks import CACHE, ROOT
+from cli.stacks import ROOT
 from cli.terminal import Terminal
 
 WORKERS = 4
@@ -21,9 +21,7 @@ NO_TESTS_COLLECTED = 5
 _PYTHON = sys.executable
 _LINT = ("lint", (_PYTHON, "-m", "ruff", "check", ".", "flatline"))
 _FORMAT = ("format", (_PYTHON, "-m", "ruff", "format", "--check", ".", "flatline"))
-_KNOWN_TYPES = str(CACHE / "mypy")
-"""What it knows of the SDKs outlives the clone: reading those of two clouds takes a minute."""
-_TYPES = ("types", (_PYTHON, "-m", "mypy", "--cache-dir", _KNOWN_TYPES, "--scripts-are-modules", ".", "flatline"))
+_TYPES = ("types", (_PYTHON, "-m", "pyrefly", "check", "--python-interpreter-path", _PYTHON))
 
 _CHECKS = {
     None: (_LINT, _FORMAT, _TYPES),

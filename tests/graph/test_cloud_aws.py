@@ -14,7 +14,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from config.schema.dynamodb import TABLES, Table
@@ -190,7 +190,7 @@ def made(recording: Recording, endpoint: str | None = None) -> Made:
     account = Account.of(recording, endpoint)
     (edge,) = (each for each in recording.of_type("kubernetes:core/v1:Service") if each.name == "edge")
     address = edge.later["status"]["loadBalancer"]["ingress"][0]["hostname"]
-    given = {**Surroundings.of(account, **OPERATORS).found, address: EDGE}  # type: ignore[arg-type]
+    given = {**Surroundings.of(account, **OPERATORS).found, address: EDGE}
     applied = apply(account, recording, given)
     names = [each["Name"] for each in account.client("s3").list_buckets()["Buckets"]]
     found = {name.removeprefix(f"{PREFIX}-").rpartition("-")[0]: name for name in names}

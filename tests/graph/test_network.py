@@ -72,8 +72,8 @@ def edges(stack: Stack, direction: str) -> set[tuple[str, str, int]]:
                 place = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
                 other = names.get((place, json.dumps(peer["podSelector"]["matchLabels"], sort_keys=True)), place)
                 for port in rule["ports"]:
-                    pair = (name, other) if direction == "egress" else (other, name)
-                    found.add((*pair, port["port"]))
+                    source, target = (name, other) if direction == "egress" else (other, name)
+                    found.add((source, target, port["port"]))
     return found
 
 

@@ -19,7 +19,9 @@ def variables(container: Object) -> dict[str, str]:
 
 
 def mebibytes(quantity: str) -> int:
-    number, unit = re.fullmatch(r"(\d+)(Mi|Gi)", quantity).groups()  # type: ignore[union-attr]
+    found = re.fullmatch(r"(\d+)(Mi|Gi)", quantity)
+    assert found
+    number, unit = found.groups()
     return int(number) * (1024 if unit == "Gi" else 1)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from components.signal_keys import public_half
@@ -145,12 +146,15 @@ def test_what_workers_parse_is_real_in_form(stack: Stack) -> None:
     bundle = yaml.safe_load(stack.file("whisper", BUNDLE))
     for key in ("apn.signingKey", "appleAppStore.encodedKey"):
         parsed = load_pem_private_key(bundle[key].encode(), None)
-        assert parsed.curve.name == "secp256r1"  # type: ignore[union-attr]
+        assert isinstance(parsed, ec.EllipticCurvePrivateKey)
+        assert parsed.curve.name == "secp256r1"
         assert bundle[key].startswith("-----BEGIN PRIVATE KEY-----")
     for key in ("fcm.credentials", "googlePlayBilling.credentialsJson"):
         account = json.loads(bundle[key])
         assert account["type"] == "service_account"
-        assert load_pem_private_key(account["private_key"].encode(), None).key_size == 2048  # type: ignore[union-attr]
+        parsed = load_pem_private_key(account["private_key"].encode(), None)
+        assert isinstance(parsed, rsa.RSAPrivateKey)
+        assert parsed.key_size == 2048
 
 
 def test_no_secret_is_outside_of_a_secret(stack: Stack) -> None:

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
-import grpc  # type: ignore[import-untyped]
+import boto3
+import grpc
 import pytest
 from google.cloud.bigtable.data import Mutation, ReadRowsQuery, RowMutationEntry, SetCell
 from google.cloud.bigtable_admin_v2 import BigtableTableAdminClient

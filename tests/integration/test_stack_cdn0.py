@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
-from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-from botocore.credentials import Credentials  # type: ignore[import-untyped]
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from components.versitygw import PORT, ROOT, ROOT_SECRET_FILE
 from config.schema.objects import BUCKETS, CDN0_KEYS

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
-from botocore.session import Session  # type: ignore[import-untyped]
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.session import Session
 
 from config.schema import dynamodb, objects
 from tests.graph.stack import Stack, load
@@ -45,11 +45,12 @@ class Emulator:
         keys = configparser.ConfigParser()
         keys.read_string(self.stack.file("whisper", env["AWS_SHARED_CREDENTIALS_FILE"]))
         assert not {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} & env.keys(), "they would win over the file"
+        options: dict[str, Any] = dict(keys["default"])
         return Session().create_client(
             service,
             region_name=env["AWS_REGION"],
             endpoint_url=f"http://{self.pod.address}:{port}",
-            **keys["default"],
+            **options,
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
         )
 

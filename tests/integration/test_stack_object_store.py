@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
-from botocore.session import Session  # type: ignore[import-untyped]
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.session import Session
 
 from components.versitygw import ACCOUNTS_FILE, OWNERS, PORT, ROOT, ROOT_SECRET_FILE
 from config.images import IMAGES

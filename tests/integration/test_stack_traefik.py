@@ -282,6 +282,6 @@ def test_a_flood_from_one_address_is_slowed(edge: Edge, kubernetes: Kubernetes) 
             ("cdn0", PICTURE),
         ):
             asked = (edge.ask("GET", name, path).status for _ in range(200))
-            wait_until(lambda answers=asked: next(answers) == 429, 20, f"{name} slows a flood")  # type: ignore[misc]
+            wait_until(lambda answers=asked: next(answers) == 429, 20, f"{name} slows a flood")
     finally:
         kubernetes.apply([loose], server_side=False)

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
-import boto3  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.validate import ParamValidator  # type: ignore[import-untyped]
+import boto3
+from botocore.config import Config
+from botocore.validate import ParamValidator
 
 from render.cloud_provider import MARK, known_after
 from render.recorder import Recorded, Recording
@@ -93,7 +93,7 @@ class Account:
         who = credentials or self._administrator
         key = (service, who["aws_access_key_id"])
         if key not in self._clients:
-            self._clients[key] = boto3.client(
+            self._clients[key] = boto3.client(  # pyrefly: ignore[no-matching-overload]  # the name of the service is not a literal
                 service,
                 region_name=self.region,
                 endpoint_url=self.endpoint,

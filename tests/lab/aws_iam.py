@@ -161,7 +161,7 @@ def _authorize_items(handler: Any, resource: str = "*") -> None:
 
 def _asking(action: str) -> Callable[..., IAMRequest]:
     """moto's request with another action than the operation's name."""
-    return lambda **arguments: IAMRequest(**{**arguments, "action": action})
+    return lambda **arguments: IAMRequest(**(arguments | {"action": action}))
 
 
 def _asked(operation: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -58,7 +58,7 @@ def packaged(distribution: str, program: str) -> Path:
     try:
         files = importlib.metadata.distribution(distribution).files or []
     except importlib.metadata.PackageNotFoundError:
-        raise Missing(f"needs the PyPI package {distribution} (requirements-dev.txt)") from None
+        raise Missing(f"needs the PyPI package {distribution} (pyproject.toml)") from None
     for file in files:
         if file.name == program and (path := Path(str(file.locate())).resolve()).is_file():
             return path

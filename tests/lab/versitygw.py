@@ -7,8 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.session import Session  # type: ignore[import-untyped]
+from botocore.config import Config
+from botocore.session import Session
 
 from tests.lab.fetch import Missing
 from tests.lab.go import go_build, required_version

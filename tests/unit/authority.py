@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -32,8 +32,8 @@ class Issued:
     def private_pem(self) -> str:
         return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
-    def signs(self, name: str, **options: Any) -> Self:
-        return issue(name, issuer=self, **options)  # type: ignore[return-value]
+    def signs(self, name: str, **options: Any) -> "Issued":
+        return issue(name, issuer=self, **options)
 
 
 def issue(

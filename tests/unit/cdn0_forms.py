@@ -246,7 +246,7 @@ def parse(received: bytes, method: str) -> Reply:
         received = received.partition(b"\r\n\r\n")[2]
     if not received:
         return Reply(0)
-    response = http.client.HTTPResponse(_Received(received), method=method)  # type: ignore[arg-type]
+    response = http.client.HTTPResponse(_Received(received), method=method)  # pyrefly: ignore[bad-argument-type]  # type: ignore[arg-type]
     response.begin()
     return Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
 
@@ -285,7 +285,7 @@ def _whole(received: bytes, method: str) -> bool:
     head, ended, body = received.partition(b"\r\n\r\n")
     if not ended:
         return False
-    reply = http.client.HTTPResponse(_Received(head + ended), method=method)  # type: ignore[arg-type]
+    reply = http.client.HTTPResponse(_Received(head + ended), method=method)  # pyrefly: ignore[bad-argument-type]  # type: ignore[arg-type]
     reply.begin()
     if method == "HEAD" or reply.status in (204, 304):
         return True

@@ -56,9 +56,9 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     timeout = 60
-    server: "Server"
+    server: "Server"  # pyrefly: ignore[bad-override-mutable-attribute]
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Nothing: pytest shows the recorded requests."""
 
     @property

@@ -15,9 +15,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
-from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-from botocore.credentials import Credentials  # type: ignore[import-untyped]
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -125,7 +125,7 @@ def botocore_signs(
         region,
     )
     with (
-        mock.patch("botocore.auth.get_current_datetime", return_value=AT.replace(tzinfo=None)),
+        mock.patch("botocore.auth.get_current_datetime", return_value=AT.replace(tzinfo=None)),  # pyrefly: ignore[missing-attribute-patch-target]
         mock.patch.object(signer, "payload", return_value=payload),
     ):
         signer.add_auth(request)
@@ -237,7 +237,7 @@ def handing_out(kind: str) -> Iterator[Aws]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """Nothing: `asked` tells."""
 
         def _answer(self) -> None:
@@ -526,7 +526,7 @@ def faulty() -> Iterator[Faulty]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """Nothing: `asked` tells."""
 
         def do_GET(self) -> None:

@@ -23,12 +23,12 @@ from types import MappingProxyType
 from typing import IO, Any
 from unittest import mock
 
-import botocore.session  # type: ignore[import-untyped]
+import botocore.session
 import pytest
-from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
-from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
-from botocore.config import Config  # type: ignore[import-untyped]
-from botocore.credentials import Credentials  # type: ignore[import-untyped]
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -313,7 +313,7 @@ def test_botocore_signs_alike(gate: Gate, upstream: RecordingS3) -> None:
         aws_secret_access_key=WHISPER.secret_access_key,
         config=Config(signature_version="s3v4"),
     )
-    presigned = client.generate_presigned_post(
+    presigned = client.generate_presigned_post(  # pyrefly: ignore[missing-attribute]
         BUCKET,
         PROFILE,
         {"acl": "private", "Content-Type": "image/png"},
@@ -422,7 +422,7 @@ def test_the_holder_of_a_key_may_delete(deleting: Gate, upstream: RecordingS3) -
         aws_secret_access_key=WHISPER.secret_access_key,
         config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
     )
-    answer = client.delete_object(Bucket=BUCKET, Key=PROFILE)
+    answer = client.delete_object(Bucket=BUCKET, Key=PROFILE)  # pyrefly: ignore[missing-attribute]
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 204
     assert PROFILE not in upstream.objects
     assert deleting.send(signed_delete(deleting)).status == 204  # again: it is gone all the same
@@ -485,7 +485,7 @@ def test_nobody_else_may_delete(deleting: Gate, gate: Gate, upstream: RecordingS
 @pytest.mark.parametrize("minutes", [-16, 16])
 def test_a_signed_deletion_is_good_for_fifteen_minutes(deleting: Gate, upstream: RecordingS3, minutes: int) -> None:
     at = datetime.now(UTC) + timedelta(minutes=minutes)
-    with mock.patch("botocore.auth.get_current_datetime", return_value=at.replace(tzinfo=None)):
+    with mock.patch("botocore.auth.get_current_datetime", return_value=at.replace(tzinfo=None)):  # pyrefly: ignore[missing-attribute-patch-target]
         late = signed_delete(deleting)
     assert deleting.send(late).code == "RequestTimeTooSkewed"
     assert upstream.requests == []

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -305,6 +305,6 @@ def test_with_a_role_of_the_pod_on_moto(moto: int, tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         with hooking(folder, environment, *s3_flags(moto, prefix)) as hook:
-            wait_until(lambda hook=hook: hook.health() == 200, 10, "credentials")  # type: ignore[misc]
+            wait_until(lambda hook=hook: hook.health() == 200, 10, "credentials")
             statuses = [hook.ask(call_for(key)).for_client for key in (created, done, new_key())]
             assert statuses == [409, 409, 201]

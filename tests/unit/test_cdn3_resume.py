@@ -53,7 +53,7 @@ def _handler(tusd: Tusd) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:
             """Nothing: `asked` tells."""
 
         def answer(self) -> None:

@@ -113,7 +113,8 @@ class Aws:
             return self._page(request.get("ExclusiveStartTableName", ""))
         if operation != "CreateTable" and name not in self.tables:
             return 400, {"__type": "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException", "message": "gone"}
-        return getattr(self, f"_{operation}")(name, request)  # type: ignore[no-any-return]
+        answer: Answer = getattr(self, f"_{operation}")(name, request)
+        return answer
 
     def _page(self, start: str) -> Answer:
         left = [name for name in sorted(self.tables) if name > start]
@@ -350,7 +351,7 @@ def test_a_row_that_names_another_page_by_now_stays(aws: Aws, tmp_path: Path, ke
 
 NOT_SURE: dict[str, tuple[Callable[[Aws], dict[str, Any]], str]] = {
     "nobody answers": (lambda _: {"endpoint": "http://127.0.0.1:1"}, "refused"),
-    "it fails": (lambda aws: aws.faults.update(GET=[(503, {"xml": ""})] * 99) or {}, "503"),
+    "it fails": (lambda aws: aws.faults.update(GET=[(503, {"xml": ""})] * 99) or {}, "503"),  # pyrefly: ignore[bad-argument-type]
     "it refuses": (
         lambda aws: aws.faults.update(GET=[(403, {"xml": "<Error><Code>SignatureDoesNotMatch</Code></Error>"})]) or {},
         "SignatureDoesNotMatch",

@@ -1,6 +1,7 @@
 """The pack as Pulumi starts it: by the folder, with the Python of the PATH, which does not have the pack's packages."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     shutil.copytree(ROOT / "policies", tmp_path / "policies", ignore=shutil.ignore_patterns(".venv", "__pycache__"))
-    shutil.copy(ROOT / "flatline", tmp_path / "flatline")
+    for name in ("flatline", "uv.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 
@@ -46,11 +48,8 @@ def test_it_goes_on_in_an_environment_of_its_own(checkout: Path) -> None:
 
 
 def test_without_one_it_uses_what_it_made_earlier(checkout: Path) -> None:
-    asked = (
-        f"import runpy; print(runpy.run_path({str(checkout / 'flatline')!r})['digest'](['policies/requirements.txt']))"
-    )
-    digest = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
-    prepared(checkout / "cache" / "flatline" / f"venv-{digest}")
+    launcher = runpy.run_path(str(checkout / "flatline"))
+    prepared(checkout / "cache" / "flatline" / Path(launcher["environment"]("policies")).name)
     assert start(checkout).stdout == "-u policies 127.0.0.1:9\n"
 
 

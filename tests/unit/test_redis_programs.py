@@ -408,7 +408,7 @@ def seen(
     `views`: what node a thinks of node b, where it differs from the truth.
     """
     past, views = past or {}, views or {}
-    result = []
+    result: list[dict[str, Any]] = []
     for one in nodes:
         host = f"redis-{one.ordinal}.{DOMAIN}"
         if one.absent:
@@ -795,7 +795,8 @@ class TestScaling:
         def nodes(**third: Any) -> list[Node]:
             linked = third.pop("linked", True)
             spare = [Node(n, of=0, keys=9, linked=linked) for n in (1, 2)]
-            return [Node(0, [[0, 16383]], keys=9), *spare, Node(3, **{"of": 0, "keys": 9, "linked": linked, **third})]
+            third = {"of": 0, "keys": 9, "linked": linked, **third}
+            return [Node(0, [[0, 16383]], keys=9), *spare, Node(3, **third)]
 
         assert done(plan(nodes(), masters=2), "action", "on") == [("renew", 3)]
         assert done(plan(nodes(linked=False), masters=2), "action", "on") == [], (

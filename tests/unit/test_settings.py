@@ -6,7 +6,7 @@ import secrets
 import string
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import given

@@ -144,7 +144,7 @@ class _Answers(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         kind = type(self)
-        status, kind.statuses = kind.statuses[0], kind.statuses[1:] or kind.statuses[:1]
+        status, kind.statuses = kind.statuses[0], kind.statuses[1:] or kind.statuses[:1]  # pyrefly: ignore[instance-var-assign]
         self.send_response(status if self.path == "/ready?x=1" else 500)
         self.send_header("Location", "/")
         self.end_headers()

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
-from google.protobuf import empty_pb2, json_format, struct_pb2  # type: ignore[import-untyped]
+import grpc
+from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from render.entropy import SystemEntropy
@@ -71,6 +71,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
             made = generator.generate(known, SystemEntropy(), lambda: datetime.now(UTC))
         except ValueError as problem:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(problem))
+            raise  # abort has raised already
         outputs = {key: protocol.secret(v) if key in made.secrets else v for key, v in made.outputs.items()}
         return provider_pb2.CreateResponse(id=made.id, properties=_struct({**made.defaults, **inputs, **outputs}))
 

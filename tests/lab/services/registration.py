@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 
 from tests.lab.services import memory, web
 
@@ -18,7 +18,7 @@ def main(arguments: list[str], properties: dict[str, str], heap: int) -> None:
     if properties.get("micronaut.environments") != "dev":
         raise SystemExit("no bean of type VerificationCodeSender exists: the environment is not dev")
     memory.start(heap, REST)
-    empty = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")
+    empty = grpc.unary_unary_rpc_method_handler(lambda request, context: b"")  # pyrefly: ignore[bad-argument-type]
     server = grpc.server(ThreadPoolExecutor(max_workers=8))
     server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(SERVICE, dict.fromkeys(METHODS, empty))])
     if not server.add_insecure_port(f"0.0.0.0:{PORT}"):

@@ -197,7 +197,7 @@ def test_messages_wait_in_redis_for_the_delay_and_a_round() -> None:
 
 
 def test_the_settings_count() -> None:
-    settings_ = Settings(cdn=Cdn(retentionDays=90), redis=Redis(masters=7, memory="1Gi"))  # type: ignore[call-arg]
+    settings_ = Settings(cdn=Cdn(retentionDays=90), redis=Redis(masters=7, memory="1Gi"))
     found = Installation.of(settings_)
     assert (found.attachment_days, found.masters, found.redis_memory) == (90, 7, GIB)
     workload = Workload(users=1000, messages_per_day=10)

@@ -25,7 +25,7 @@ FILES = (
     "Pulumi.dev.yaml",
     "pyproject.toml",
     "requirements.txt",
-    "requirements-dev.txt",
+    "uv.lock",
 )
 
 PULUMI_DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["*"]}

@@ -1,19 +1,23 @@
 """`flatline`, the file that needs nothing but Python."""
 
 import fcntl
+import hashlib
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from tests.lab.fetch import packaged
 from tests.unit.cli.checkout import REPOSITORY, Checkout, calls
 
 
@@ -28,8 +32,7 @@ def bootstrap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     loader.exec_module(module)
     root = tmp_path / "root"
     root.mkdir()
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        (root / name).write_text("pydantic==1\n")
+    shutil.copy(REPOSITORY / "uv.lock", root)
     monkeypatch.setattr(module, "ROOT", str(root))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return module
@@ -43,17 +46,13 @@ def an_environment(folder: Path, *, marker: bool = True) -> Path:
     return folder
 
 
-def test_an_old_python_is_told_which_one_is_needed(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_old_python_is_told_which_one_is_needed(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 2, "final", 0))
     monkeypatch.setenv("PATH", "")
     with pytest.raises(SystemExit) as ended:
         bootstrap.main(["up"])
-    assert ended.value.code == 1
-    said = capsys.readouterr().err
-    assert "needs Python 3.11 or newer" in said
-    assert "is 3.9." in said
+    assert "needs Python 3.11 or newer" in str(ended.value)
+    assert "is 3.9." in str(ended.value)
 
 
 def test_an_old_python_goes_on_in_a_newer_one(
@@ -82,61 +81,73 @@ def test_an_old_python_goes_on_in_a_newer_one(
 
 @pytest.mark.parametrize("module", ["venv", "ensurepip"])
 def test_a_missing_module_is_named_with_its_package(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else found(name))
-    with pytest.raises(SystemExit):
-        bootstrap.make(bootstrap.cache() + "/venv-x", "requirements.txt")
-    said = capsys.readouterr().err
-    assert f"no module {module}" in said
-    assert f"apt install python3.{sys.version_info.minor}-venv" in said
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in {module, "pip"} else found(name))
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit) as ended:
+        bootstrap.prepared("local")
+    assert f"no module {module}" in str(ended.value)
+    assert f"apt install python3.{sys.version_info.minor}-venv" in str(ended.value)
 
 
-def test_the_folder_belongs_to_the_requirements_and_the_python(
+def test_the_folder_belongs_to_the_group_the_lock_and_the_python(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ["requirements.txt"]
-    first = bootstrap.digest(names)
-    assert first == bootstrap.digest(names) != bootstrap.digest([*names, "requirements-dev.txt"])
-    Path(bootstrap.ROOT, "requirements.txt").write_text("pydantic==2\n")
-    second = bootstrap.digest(names)
+    first = bootstrap.environment("local")
+    assert first == bootstrap.environment("local") != bootstrap.environment("test")
+    Path(bootstrap.ROOT, "uv.lock").write_text("version = 2\n")
+    second = bootstrap.environment("local")
     assert second != first
     monkeypatch.setattr(sys, "version", "3.12.0")
-    assert bootstrap.digest(names) != second
+    assert bootstrap.environment("local") != second
 
 
 @pytest.mark.parametrize(
-    ("arguments", "names"),
+    ("arguments", "group"),
     [
-        (["up"], ["requirements.txt"]),
-        (["test"], ["requirements.txt", "requirements-dev.txt"]),
+        (["up"], "local"),
+        ([], "local"),
+        (["render", "migrate"], "local"),
+        (["migrate", "secrets"], "local"),
+        *((["migrate", action, "--stack", "dev"], "migration") for action in ("export", "load", "verify")),
+        (["test"], "test"),
     ],
+    ids=str,
 )
+def test_a_command_has_a_group_of_packages(bootstrap: ModuleType, arguments: list[str], group: str) -> None:
+    assert bootstrap.group_of(arguments) == group
+
+
+def test_once_the_packages_of_a_cloud_are_there_they_are_used(bootstrap: ModuleType) -> None:
+    an_environment(Path(bootstrap.environment("cloud")))
+    assert bootstrap.group_of(["up"]) == "cloud"
+
+
+@pytest.mark.parametrize("group", ["local", "cloud", "test", "policies"])
 def test_a_complete_environment_is_used_as_it_is(
-    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str], names: list[str]
+    bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, group: str
 ) -> None:
-    folder = an_environment(Path(bootstrap.cache()) / f"venv-{bootstrap.digest(names)}")
+    folder = an_environment(Path(bootstrap.environment(group)))
     monkeypatch.setattr(bootstrap, "make", lambda *_: pytest.fail("made anew"))
-    assert bootstrap.prepared(arguments, arguments == ["test"]) == str(folder / "bin" / "python")
-    assert Path(bootstrap.ROOT, ".venv").is_symlink() == (arguments == ["up"])
+    assert bootstrap.prepared(group) == str(folder / "bin" / "python")
+    assert Path(bootstrap.ROOT, ".venv").is_symlink() == (group in {"local", "cloud"})
 
 
 @pytest.mark.parametrize("defect", ["no marker", "no python"])
 def test_half_an_environment_is_made_anew(bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch, defect: str) -> None:
-    folder = an_environment(
-        Path(bootstrap.cache()) / f"venv-{bootstrap.digest(['requirements.txt'])}", marker=defect != "no marker"
-    )
+    folder = an_environment(Path(bootstrap.environment("local")), marker=defect != "no marker")
     if defect == "no python":
         (folder / "bin" / "python").unlink()
         (folder / "bin" / "python").symlink_to("/nowhere/python")
 
-    def install(made: str, _requirements: str, _log: object) -> None:
+    def install(made: str, _group: str, _log: object) -> None:
         assert not Path(made).exists()
         an_environment(Path(made), marker=False)
 
     monkeypatch.setattr(bootstrap, "install", install)
-    bootstrap.prepared(["up"], False)
+    bootstrap.prepared("local")
     assert bootstrap.complete(str(folder))
     assert not Path(f"{folder}.log").exists()
 
@@ -157,34 +168,126 @@ def test_two_runs_build_it_once(
     monkeypatch.setattr(bootstrap, "install", lambda *_: pytest.fail("built twice"))
     finisher = threading.Thread(target=finish)
     finisher.start()
-    bootstrap.make(str(folder), "requirements.txt")
+    bootstrap.make(str(folder), "local")
     finisher.join()
     assert "waiting for another run" in capsys.readouterr().err
 
 
-def test_failing_packages_leave_nothing_and_show_why(checkout: Checkout) -> None:
-    (checkout.root / "requirements.txt").write_text("no-such-package==1\n")
-    cache = checkout.home / "cache"
-    variables = checkout.environment(XDG_CACHE_HOME=str(cache), PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull)
-    variables.pop("FLATLINE_PYTHON")
-    result = subprocess.run(
+def up_without_packages(checkout: Checkout, **variables: str) -> subprocess.CompletedProcess[str]:
+    """`up` where nothing is installed, with the uv that the tests have."""
+    (checkout.programs / "uv").symlink_to(packaged("uv", "uv"))
+    environment = checkout.environment(XDG_CACHE_HOME=str(checkout.home / "cache"), **variables)
+    environment.pop("FLATLINE_PYTHON")
+    return subprocess.run(
         [sys.executable, str(checkout.root / "flatline"), "up"],
-        env=variables,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
+
+
+def test_failing_packages_leave_nothing_and_show_why(checkout: Checkout) -> None:
+    result = up_without_packages(checkout, PIP_NO_INDEX="1", PIP_CONFIG_FILE=os.devnull)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
     assert "virtual environment" in result.stderr
-    assert "no-such-package" in result.stderr
+    assert "annotated-types" in result.stderr
     assert "PIP_INDEX_URL" in result.stderr
-    folder = next(path for path in (cache / "flatline").iterdir() if path.is_dir())
+    folder = next(path for path in (checkout.home / "cache" / "flatline").glob("venv-*") if path.is_dir())
     assert not (folder / ".complete").exists()
     log = Path(f"{folder}.log")
     assert str(log) in result.stderr
-    assert "no-such-package" in log.read_text()
+    assert "annotated-types" in log.read_text()
+
+
+SMALL_LOCK = """\
+version = 1
+revision = 3
+requires-python = ">=3.11"
+
+[[package]]
+name = "flatline"
+version = "0.1.0"
+source = {{ virtual = "." }}
+
+[package.dev-dependencies]
+local = [{{ name = "thing" }}]
+
+[[package]]
+name = "thing"
+version = "1.0"
+source = {{ registry = "https://pypi.org/simple" }}
+wheels = [{{ url = "https://files.pythonhosted.org/packages/thing-1.0-py3-none-any.whl", hash = "sha256:{hash}" }}]
+
+[[package]]
+name = "uv"
+version = "0.1"
+source = {{ registry = "https://pypi.org/simple" }}
+"""
+
+
+@pytest.mark.parametrize("forged", [False, True], ids=["as locked", "forged"])
+def test_what_an_index_gives_must_have_the_lock_s_hash(checkout: Checkout, tmp_path: Path, forged: bool) -> None:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    with zipfile.ZipFile(wheels / "thing-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("thing.py", "")
+        wheel.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
+        wheel.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("thing-1.0.dist-info/RECORD", "")
+    digest = hashlib.sha256((wheels / "thing-1.0-py3-none-any.whl").read_bytes()).hexdigest()
+    (checkout.root / "uv.lock").write_text(SMALL_LOCK.format(hash="0" * 64 if forged else digest))
+    (checkout.root / "pyproject.toml").write_text(
+        '[project]\nname = "flatline"\nversion = "0.1.0"\nrequires-python = ">=3.11"\n'
+        '[dependency-groups]\nlocal = ["thing==1.0"]\n[tool.uv]\npackage = false\n'
+    )
+    given = {"PIP_NO_INDEX": "1", "PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": str(wheels)}
+    result = up_without_packages(checkout, **given)
+    (folder,) = (path for path in (checkout.home / "cache" / "flatline").glob("venv-*") if path.is_dir())
+    assert (folder / ".complete").exists() != forged, result.stderr
+    assert ("hash" in result.stderr.lower()) == forged
+    if not forged:
+        assert f"{folder}/bin/python has no Python package" in result.stderr  # it goes on there
+
+
+def test_uv_of_the_path_must_be_as_new_as_the_lock_s(bootstrap: ModuleType, checkout: Checkout) -> None:
+    version = bootstrap.locked_uv()["version"]
+    os.environ["PATH"], before = str(checkout.programs), os.environ["PATH"]
+    try:
+        for found, taken in ((version, True), ("0.13.8", False), ("99.0", True), ("", False)):
+            checkout.program("uv", f"print('uv {found}')" if found else "sys.exit(1)")
+            assert (bootstrap.uv_of_path() is not None) == taken, found
+        (checkout.programs / "uv").unlink()
+        assert bootstrap.uv_of_path() is None
+    finally:
+        os.environ["PATH"] = before
+
+
+def test_pip_fetches_the_lock_s_uv_once(bootstrap: ModuleType, checkout: Checkout, tmp_path: Path) -> None:
+    pip = checkout.program(
+        "pip",
+        """
+        record(requirements=open(sys.argv[-1]).read())
+        folder = sys.argv[sys.argv.index("--target") + 1] + "/bin"
+        os.makedirs(folder)
+        open(folder + "/uv", "w").close()
+        os.chmod(folder + "/uv", 0o755)
+        """,
+    )
+    Path(bootstrap.cache()).mkdir(parents=True)
+    for number in range(2):
+        temporary = tmp_path / str(number)
+        temporary.mkdir()
+        with (tmp_path / "log").open("wb") as log:
+            uv = bootstrap.fetched_uv([str(checkout.programs / "pip")], str(temporary), log)
+    locked = bootstrap.locked_uv()
+    assert uv == f"{bootstrap.cache()}/uv-{locked['version']}/bin/uv"
+    (call,) = calls(pip)
+    pin, *hashes = call["requirements"].split()
+    assert pin == f"uv=={locked['version']}"
+    assert {f"--hash={wheel['hash']}" for wheel in locked["wheels"]} < set(hashes)
 
 
 @pytest.mark.parametrize("words", [["--help"], ["up", "--help"], ["upp"], []], ids=" ".join)
@@ -205,9 +308,7 @@ def test_help_and_typing_mistakes_install_nothing(checkout: Checkout, words: lis
     assert not (checkout.home / "cache").exists()
 
 
-def test_uv_learns_what_pip_was_told(
-    bootstrap: ModuleType, checkout: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_uv_learns_what_pip_was_told(bootstrap: ModuleType, checkout: Checkout) -> None:
     pip = checkout.program(
         "pip",
         """
@@ -218,15 +319,12 @@ def test_uv_learns_what_pip_was_told(
         print(":env:.index-url='https://other.example.org/simple'")
         """,
     )
-    for variable in bootstrap.SHARED_SETTINGS.values():
-        monkeypatch.delenv(variable, raising=False)
-    assert bootstrap.settings_of_uv([str(checkout.programs / "pip")]) == {
+    assert bootstrap.settings_of_pip([str(checkout.programs / "pip")]) == {
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_DEFAULT_INDEX": "https://other.example.org/simple",
         "UV_FIND_LINKS": "/wheels,/more",
     }
     assert calls(pip) == [{"arguments": ["config", "list"]}]
-    monkeypatch.setenv("UV_DEFAULT_INDEX", "https://mine.example.org/simple")
-    assert "UV_DEFAULT_INDEX" not in bootstrap.settings_of_uv([str(checkout.programs / "pip")])
 
 
 @pytest.mark.parametrize("before", ["nothing", "ours", "dangling", "a folder", "somebody's link"])

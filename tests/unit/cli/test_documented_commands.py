@@ -56,7 +56,7 @@ NOT_RUN = {
     "pulumi preview --stack dev": "needs the Pulumi CLI; integration/test_engine.py has it",
     "pulumi preview --policy-pack policies": "needs the Pulumi CLI; integration/test_policy_pack.py has it",
     "(cd policies && pulumi install)": "needs the Pulumi CLI",
-    "python3 -m venv ~/flatline-tools && ~/flatline-tools/bin/pip install --requirement requirements-dev.txt": MINUTES,
+    "UV_PROJECT_ENVIRONMENT=~/flatline-tools uv sync --frozen": MINUTES,
     "~/flatline-tools/bin/python -m benchmarks": MINUTES,
     "~/flatline-tools/bin/python -m benchmarks rendering": MINUTES,
     "~/flatline-tools/bin/python -m benchmarks --update-docs": MINUTES,

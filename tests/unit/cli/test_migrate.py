@@ -1,16 +1,12 @@
 """`migrate`: which stores, whether services run, port-forwards, packages of its own, and secrets for another stack."""
 
-import importlib.util
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -192,33 +188,6 @@ def test_a_folder_with_something_in_it_is_refused_before_anything_is_asked(movin
     (moving.root / "backup" / "file").touch()
     assert "is not empty" in moving.fail("migrate", "export", "--to", "backup", "--context", "mine")
     assert calls(moving.programs / "kubectl.calls") == []
-
-
-@pytest.fixture
-def bootstrap() -> ModuleType:
-    loader = SourceFileLoader("flatline_bootstrap", str(REPOSITORY / "flatline"))
-    specification = importlib.util.spec_from_loader(loader.name, loader)
-    assert specification is not None
-    module = importlib.util.module_from_spec(specification)
-    loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("action", ["export", "load", "verify"])
-def test_the_move_has_packages_of_its_own(bootstrap: ModuleType, action: str) -> None:
-    assert bootstrap.more_packages(["migrate", action, "--stack", "dev"]) == ["migration/requirements.txt"]
-
-
-@pytest.mark.parametrize("words", [[], ["up"], ["migrate", "secrets"], ["render", "migrate"]])
-def test_everything_else_does_not_wait_for_them(bootstrap: ModuleType, words: list[str]) -> None:
-    assert bootstrap.more_packages(words) == []
-
-
-def test_packages_of_the_move_are_those_that_are_tested() -> None:
-    own = re.findall(r"^([a-z0-9-]+==\S+)", (REPOSITORY / "migration" / "requirements.txt").read_text(), re.M)
-    tested = (REPOSITORY / "requirements-dev.txt").read_text()
-    assert own
-    assert all(re.search(rf"^{re.escape(pin)}\s", tested, re.M) for pin in own)
 
 
 def test_secrets_move_without_the_packages_of_the_move() -> None:

@@ -108,7 +108,7 @@ def test_images_choose_their_architecture() -> None:
     assert "affinity" not in only(found, "Deployment")["spec"]["template"]["spec"]
     storage = Container(name="main", image="storage", resources=SMALL)
     args = {"component": "app", "name": "app", "containers": (storage,)}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=PodArgs(platform=p, **args)), o))  # type: ignore[arg-type]
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=PodArgs(platform=p, **args)), o))
     required = only(found, "Deployment")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     (term,) = required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
-from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from components.emulators.seeds import create_table_request
@@ -23,7 +23,7 @@ class Aws:
     url: str
 
     def client(self, service: str, region: str = REGION, **options: Any) -> Any:
-        return boto3.client(
+        return boto3.client(  # pyrefly: ignore[no-matching-overload]  # the name of the service is not a literal
             service,
             region_name=region,
             endpoint_url=self.url,

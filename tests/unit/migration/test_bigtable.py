@@ -79,14 +79,14 @@ def test_what_is_no_row_is_refused(table: BigtableRows, document: Any) -> None:
 FAILED = FailedMutationEntryError(
     0,
     RowMutationEntry(b"row planted", SetCell("g", b"q", b"v")),
-    NotFound("row planted"),  # type: ignore[no-untyped-call]
+    NotFound("row planted"),
 )
 
 
 @pytest.mark.parametrize(
     ("problem", "said"),
     [
-        (ServiceUnavailable("row planted"), "reading: ServiceUnavailable"),  # type: ignore[no-untyped-call]
+        (ServiceUnavailable("row planted"), "reading: ServiceUnavailable"),
         (MutationsExceptionGroup([FAILED], 1), "reading: NotFound"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.awsrequest import AWSResponse  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSResponse
 from hypothesis import HealthCheck, Phase, given, settings
 
 from config.schema.dynamodb import TABLES, Key, Table
@@ -69,7 +69,8 @@ class Bumpy:
 
 
 def table(client: Any, schema: Table, name: str, **options: Any) -> DynamoTable:
-    return DynamoTable(client, schema, name, **{"sleep": lambda seconds: None, "readers": 1, **options})
+    options = {"sleep": lambda seconds: None, "readers": 1, **options}
+    return DynamoTable(client, schema, name, **options)
 
 
 def exported(folder: Path, source: DynamoTable) -> Archive:
@@ -168,7 +169,7 @@ def throttled(client: Any, operations: set[str], every: int) -> list[str]:
             def stream(self, *_: Any, **__: Any) -> Any:
                 yield json.dumps(body).encode()
 
-        return AWSResponse(request.url, 400, {"Content-Type": "application/x-amz-json-1.0"}, Raw())
+        return AWSResponse(request.url, 400, {"Content-Type": "application/x-amz-json-1.0"}, Raw())  # pyrefly: ignore[bad-argument-type]
 
     client.meta.events.register("before-send.dynamodb", answer)
     return refused

@@ -33,7 +33,7 @@ def test_a_reader_that_stops_early_ends_the_sources() -> None:
     before = threading.active_count()
     pages = merged([lambda: numbers(0, 10_000), lambda: numbers(0, 10_000)])
     next(pages)
-    pages.close()  # type: ignore[attr-defined]  # a generator
+    pages.close()  # pyrefly: ignore[missing-attribute]  # a generator
     assert threading.active_count() == before
 
 
@@ -66,7 +66,7 @@ def test_batches_are_not_read_ahead_of_the_work() -> None:
     results = each(lambda number: number, batches(), 2)
     next(results)
     assert read <= 4
-    results.close()  # type: ignore[attr-defined]  # a generator
+    results.close()  # pyrefly: ignore[missing-attribute]  # a generator
 
 
 def test_an_error_of_one_batch_ends_the_work() -> None:

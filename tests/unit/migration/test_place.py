@@ -60,7 +60,8 @@ def test_emulators_get_their_own_credentials_and_a_cloud_those_of_its_account() 
     cloud = place.reach(CLOUD, **NOWHERE)
     assert (cloud.region, cloud.account, cloud.credentials) == ("eu-central-1", "111122223333", None)
     assert emulators.object_credentials == emulators.credentials
-    beside = place.reach(LOCAL, **{**NOWHERE, "at": Addresses(dynamodb="http://h", s3="http://o", cdn0="http://o")})
+    given: dict[str, Any] = {**NOWHERE, "at": Addresses(dynamodb="http://h", s3="http://o", cdn0="http://o")}
+    beside = place.reach(LOCAL, **given)
     assert (beside.credentials, beside.object_credentials) == (emulators.credentials, None)
     typed = place.reach(LOCAL, region="eu-west-1", account="123456789012", at=Addresses(dynamodb="http://h"))
     assert (typed.region, typed.account, typed.credentials) == ("eu-west-1", "123456789012", None)
@@ -68,8 +69,9 @@ def test_emulators_get_their_own_credentials_and_a_cloud_those_of_its_account() 
 
 @pytest.mark.parametrize(("what", "typed"), [("account", "123456789012"), ("region", "us-east-1")])
 def test_the_account_of_a_stack_cannot_be_typed_away(what: str, typed: str) -> None:
+    given: dict[str, Any] = {**NOWHERE, what: typed}
     with pytest.raises(MigrationError, match=f"--{what} is {typed}, and the stack's target.aws.{what} is"):
-        place.reach(CLOUD, **{**NOWHERE, what: typed})
+        place.reach(CLOUD, **given)
 
 
 @pytest.mark.parametrize(("account", "allowed"), [("123456789012", True), ("111122223333", False)])

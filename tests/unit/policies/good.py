@@ -526,7 +526,8 @@ def config(*exemptions: Exemption, **rules: dict[str, Any]) -> Config:
 def resource(plain: Plain) -> Resource:
     """Plain data as a resource."""
     urn = f"urn:test:{plain['properties'].get('metadata', {}).get('namespace', '')}:{plain['type']}::{plain['name']}"
-    return Resource(**{"urn": urn, **plain})
+    properties: Plain = {"urn": urn, **plain}
+    return Resource(**properties)
 
 
 def resources(stack: dict[str, Plain]) -> list[Resource]:

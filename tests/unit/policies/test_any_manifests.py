@@ -90,10 +90,10 @@ def test_an_object_with_anything_anywhere_is_checked(data: st.DataObject) -> Non
 
 def _mutate(data: st.DataObject, value: Any) -> None:
     inner = value
-    while isinstance(inner, dict | list) and inner:
+    while isinstance(inner, (dict, list)) and inner:
         keys = list(inner) if isinstance(inner, dict) else list(range(len(inner)))
         key = data.draw(st.sampled_from(keys))
-        if not isinstance(inner[key], dict | list) or data.draw(st.integers(0, 4)) == 0:
+        if not isinstance(inner[key], (dict, list)) or data.draw(st.integers(0, 4)) == 0:
             inner[key] = data.draw(VALUES)
             return
         inner = inner[key]

@@ -45,7 +45,7 @@ class Providers:
         self.random = ResourceOptions(provider=random.Provider("random"))
         self.tls = ResourceOptions(provider=tls.Provider("tls"))
         self.all = ResourceOptions(
-            providers=[options.provider for options in (self.kubernetes, self.random, self.tls)]  # type: ignore[misc]
+            providers=[options.provider for options in (self.kubernetes, self.random, self.tls)]  # pyrefly: ignore[bad-argument-type]
         )
 
 

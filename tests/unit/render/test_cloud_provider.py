@@ -146,7 +146,7 @@ class TestShapes:
             table = aws.dynamodb.Table(
                 "it",
                 attributes=[{"name": "U", "type": "S"}],
-                global_secondary_indexes=[{"name": "by-number"}],  # type: ignore[list-item]
+                global_secondary_indexes=[{"name": "by-number"}],  # pyrefly: ignore[bad-argument-type]
                 opts=clouds.aws,
             )
             pulumi.export("given", table.global_secondary_indexes[0].name)

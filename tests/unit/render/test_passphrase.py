@@ -3,6 +3,7 @@
 import base64
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,9 +79,9 @@ def test_changed_value(change: object) -> None:
 
 def test_derives_a_key_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    derive = passphrase.hashlib.pbkdf2_hmac  # type: ignore[attr-defined]
+    derive = passphrase.hashlib.pbkdf2_hmac
 
-    def counting(*arguments: object) -> bytes:
+    def counting(*arguments: Any) -> bytes:
         calls.append(arguments)
         return bytes(derive(*arguments))
 
