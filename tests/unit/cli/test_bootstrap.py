@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -171,6 +172,27 @@ def test_two_runs_build_it_once(
     bootstrap.make(str(folder), "local")
     finisher.join()
     assert "waiting for another run" in capsys.readouterr().err
+
+
+def test_a_signal_ends_the_step_that_runs(bootstrap: ModuleType, tmp_path: Path) -> None:
+    """As a command's own handlers do, which raise neither KeyboardInterrupt nor an Exception."""
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    done = tmp_path / "done"
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with (tmp_path / "log").open("wb") as log, pytest.raises(Stopped):
+            bootstrap.run("step", ["sh", "-c", f"sleep 2 && touch {done}"], log, dict(os.environ))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    time.sleep(2.5)
+    assert not done.exists()
 
 
 def up_without_packages(checkout: Checkout, **variables: str) -> subprocess.CompletedProcess[str]:
