@@ -11,6 +11,7 @@ from textwrap import dedent, wrap
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from capacity import workload
+from config.version import VERSION
 
 USAGE_ERROR = 2
 DEFAULT_STACK = "dev"
@@ -117,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
         ),
         allow_abbrev=False,
     )
+    top.add_argument("--version", action="version", version=f"flatline {VERSION}", help="show the version and exit")
     commands = top.add_subparsers(dest="command", metavar="<command>", required=True, title="commands")
     for add in (
         _up,

@@ -27,6 +27,7 @@ from config.images import IMAGES
 from config.schema.hosts import PUBLIC_HOSTS
 from config.settings import DevelopmentRegistration as DevelopmentSettings
 from config.settings import EgressName, Settings
+from config.version import VERSION
 
 HOUR, DAY = 3600, 86400
 LOGS_REQUESTS = (
@@ -194,8 +195,8 @@ class Flatline(Component):
 
     @property
     def outputs(self) -> dict[str, pulumi.Input[object]]:
-        """Stack outputs: what clients pin, where they go, and the public certificate chain that `status` reads."""
-        return {**self.pins, "servedCertificate": self._served}
+        """What clients pin and where they go, the public certificate chain that `status` reads, and our version."""
+        return {**self.pins, "servedCertificate": self._served, "version": VERSION}
 
     def _traefik(self, settings: Settings) -> tuple[pulumi.Resource, ...]:
         """Traefik, for a cluster that has none."""
