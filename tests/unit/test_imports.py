@@ -33,7 +33,7 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
     ]
 
 
-OURS = ("capacity", "components", "render", "cli", "policies", "migration", "tests", "docs")
+OURS = ("capacity", "components", "render", "cli", "package", "policies", "migration", "tests", "docs")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,8 @@ OURS = ("capacity", "components", "render", "cli", "policies", "migration", "tes
     [
         ("config", OURS),
         ("capacity", tuple(package for package in OURS if package != "capacity")),
-        ("components", ("capacity", "render", "cli", "policies", "migration", "tests", "docs")),
+        ("components", ("capacity", "render", "cli", "package", "policies", "migration", "tests", "docs")),
+        ("package", ("capacity", "render", "policies", "migration", "tests", "docs")),
         (
             "components/services",
             ("components.emulators", "components.cloud", "components.backend", "components.flatline"),
