@@ -96,7 +96,7 @@ def flatline_args(args: Mapping[str, Any]) -> flatline.FlatlineArgs:
     )
 
     def value(*path: str) -> pulumi.Output[str]:
-        return checked.apply(lambda found: reduce(lambda part, key: part[key], path, found))
+        return checked.apply(lambda found: cast(str, reduce(lambda part, key: part[key], path, found)))
 
     return flatline.FlatlineArgs(
         settings=settings,

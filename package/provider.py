@@ -24,7 +24,7 @@ class FlatlineProvider(ComponentProvider):
 
     def __init__(self) -> None:
         super().__init__([Flatline], PROJECT, version=VERSION)
-        self.schema = re.sub(r"\\n +", " ", self.schema)  # line ends of docstrings
+        self.schema = re.sub(r"\\n +", " ", self.schema or "")  # line ends of docstrings
 
     def map_inputs(self, inputs: pulumi.Inputs, component_def: ComponentDefinition) -> pulumi.Inputs:
         """The arguments as they are, since their names are the schema's.

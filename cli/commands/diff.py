@@ -144,10 +144,10 @@ def _add_stack_file(stack: str, checkout: Path) -> None:
 
 def _said(errors: str) -> list[str]:
     """The error that a child ended with, without its mark, and its other lines."""
-    lines = [line.strip() for line in errors.splitlines()]
-    marked = [at for at, line in enumerate(lines) if line.startswith(("error: ", "flatline: "))]
-    told = lines[marked[-1] :] if marked else [_last_line(errors)]
-    return [told[0].partition(": ")[2] or told[0], *told[1:]]
+    lines = [line.strip() for line in errors.splitlines() if line.strip()] or ["(no message)"]
+    marked = [at for at, line in enumerate(lines) if line.startswith("error: ")]
+    first, *others = lines[marked[0] if marked else -1 :]
+    return [first.removeprefix("error: ").removeprefix("flatline: "), *others]
 
 
 def _changes(before: Path, after: Path) -> Iterator[Change]:

@@ -148,11 +148,12 @@ def test_an_unknown_revision(repository: Checkout, revision: str) -> None:
 
 
 def test_a_revision_that_cannot_be_rendered(repository: Checkout) -> None:
-    repository.configure({"domain": "https://chat.example.org"})
+    repository.configure({"domain": "https://chat.example.org", "namespace": "default"})
     commit(repository)
-    said = error(repository.fail("diff", "--from", "HEAD~1", "--to", "HEAD"))
-    assert said.startswith("error: stack dev cannot be rendered at HEAD (")
-    assert "Pulumi.dev.yaml:2: flatline:domain" in said
+    said = repository.fail("diff", "--from", "HEAD~1", "--to", "HEAD")
+    assert error(said).startswith("error: stack dev cannot be rendered at HEAD (")
+    assert "Pulumi.dev.yaml:2: flatline:domain" in error(said)
+    assert "  error: Pulumi.dev.yaml:3: flatline:namespace" in said
     (repository.root / "flatline").unlink()
     commit(repository)
     shutil.copy(REPOSITORY / "flatline", repository.root)

@@ -130,13 +130,39 @@ def test_mistakes_are_those_of_the_settings(args: Callable[[], dict[str, Any]], 
     assert "short" not in str(raised.value)
 
 
-def test_the_engine_learns_which_argument_is_wrong() -> None:
+def refused(inputs: Callable[[], dict[str, Any]]) -> InputPropertiesError:
+    """What the engine is told about arguments that it sends."""
+
+    def program() -> None:
+        FlatlineProvider().construct("x", "flatline:index:Flatline", inputs())
+
     with pytest.raises(InputPropertiesError) as raised:
-        FlatlineProvider().construct("x", "flatline:index:Flatline", {"redis": {"masters": 2.0}, "nothing": 1.0})
-    assert raised.value.errors is not None
-    found = {each["property_path"]: each["reason"] for each in raised.value.errors}
-    assert found.keys() == {"nothing", "redis.masters"}
-    assert found["redis.masters"] == "is 2; write 3 or more"
+        record(program, project=PROJECT, stack="dev", config={}, values=SeededValues("seed"))
+    return raised.value
+
+
+def test_the_engine_learns_which_argument_is_wrong() -> None:
+    found = refused(lambda: {"redis": {"masters": 2.0}, "nothing": 1.0}).errors or []
+    assert {each["property_path"] for each in found} == {"nothing", "redis.masters"}
+    assert "is 2; write 3 or more" in [each["reason"] for each in found]
+    (block,) = refused(lambda: {"target": pulumi.Output.from_input({"kind": "cloud"})}).errors or []
+    assert block["property_path"] == "target", "the SDK would take an empty block for it"
+
+
+def test_the_engine_is_told_of_no_argument_with_a_secret() -> None:
+    """It shows the value of such an argument."""
+    error = refused(lambda: {"secrets": {"turn": {"value": "short"}}, "certificates": {"provided": {}}})
+    assert error.errors == []
+    assert "secrets: turn: value is not hex" in error.message
+
+
+def test_a_cluster_that_the_machine_chooses_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str | None] = []
+    monkeypatch.setattr("cli.under_engine.check_cluster", asked.append)
+    constructed(lambda: {"target": {"context": "my-k3s"}})
+    assert asked == ["my-k3s"]
+    test_given_providers_are_used_and_the_others_are_made()
+    assert asked == ["my-k3s"], "a given provider has its own cluster"
 
 
 def test_given_providers_are_used_and_the_others_are_made() -> None:

@@ -1,7 +1,9 @@
 """The package as the engine starts it: a process that prints a port and answers the protocol of providers."""
 
+import inspect
 import json
 import os
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,3 +46,16 @@ def test_a_python_that_lacks_packages_is_named(tmp_path: Path) -> None:
     done = subprocess.run(START, cwd="/", env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "lacks packages of requirements.txt" in done.stderr
+
+
+def test_without_an_environment_the_launcher_prepares_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FLATLINE_PYTHON", raising=False)
+    own_python = runpy.run_path(str(ROOT / "package" / "__main__.py"))["own_python"]
+    own_python.__globals__["ROOT"] = str(tmp_path)
+    (tmp_path / "flatline").write_text("def prepared(arguments, for_developers):\n    return '/prepared'\n")
+    assert own_python() == "/prepared"
+    launcher = runpy.run_path(str(ROOT / "flatline"))["prepared"]
+    assert inspect.signature(launcher).bind(["up"], False)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    assert own_python() == str(tmp_path / ".venv" / "bin" / "python")

@@ -15,7 +15,7 @@ from package.component import may_be_output
 from package.provider import FlatlineProvider
 from tests.graph.stack import ROOT, load
 
-SCHEMA: dict[str, Any] = json.loads(FlatlineProvider().schema)
+SCHEMA: dict[str, Any] = json.loads(FlatlineProvider().schema or "")
 COMPONENT: dict[str, Any] = SCHEMA["resources"]["flatline:index:Flatline"]
 KEYS = {row.key.removeprefix("flatline:") for row in settings_table.rows()}
 
