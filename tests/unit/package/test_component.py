@@ -9,17 +9,16 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
 import yaml
-from pulumi.errors import InputPropertiesError
 
 from config.settings import SettingsError
 from package.arguments import FlatlineArgs
 from package.component import Flatline
-from package.provider import FlatlineProvider
 from render.manifests import kubernetes_objects
 from render.recorder import Recording, record
 from render.values import SeededValues
 from tests.graph.stack import PROJECT, ROOT, configuration, load, stack_files
 from tests.unit.authority import SERVER, issue
+from tests.unit.package.provider_process import OUTPUT, asked
 
 OWN = "5f3a" * 16
 HOSTS = ("*.chat.example.org", "chat.example.org")
@@ -130,30 +129,18 @@ def test_mistakes_are_those_of_the_settings(args: Callable[[], dict[str, Any]], 
     assert "short" not in str(raised.value)
 
 
-def refused(inputs: Callable[[], dict[str, Any]]) -> InputPropertiesError:
-    """What the engine is told about arguments that it sends."""
-
-    def program() -> None:
-        FlatlineProvider().construct("x", "flatline:index:Flatline", inputs())
-
-    with pytest.raises(InputPropertiesError) as raised:
-        record(program, project=PROJECT, stack="dev", config={}, values=SeededValues("seed"))
-    return raised.value
-
-
-def test_the_engine_learns_which_argument_is_wrong() -> None:
-    found = refused(lambda: {"redis": {"masters": 2.0}, "nothing": 1.0}).errors or []
-    assert {each["property_path"] for each in found} == {"nothing", "redis.masters"}
-    assert "is 2; write 3 or more" in [each["reason"] for each in found]
-    (block,) = refused(lambda: {"target": pulumi.Output.from_input({"kind": "cloud"})}).errors or []
-    assert block["property_path"] == "target", "the SDK would take an empty block for it"
-
-
-def test_the_engine_is_told_of_no_argument_with_a_secret() -> None:
-    """It shows the value of such an argument."""
-    error = refused(lambda: {"secrets": {"turn": {"value": "short"}}, "certificates": {"provided": {}}})
-    assert error.errors == []
-    assert "secrets: turn: value is not hex" in error.message
+def test_the_engine_learns_which_argument_is_wrong_but_nothing_of_secrets() -> None:
+    """It shows the value of an argument that an error names. The SDK would drop a key, and take {} for an Output."""
+    keys, block, secrets = asked(
+        {"redis": {"masters": 2.0}, "nothing": 1.0},
+        {"target": {OUTPUT: {"kind": "cloud"}}},
+        {"secrets": {"turn": {"value": "short"}}, "certificates": {"provided": {}}},
+    )["refused"]
+    assert {each["property_path"] for each in keys["errors"]} == {"nothing", "redis.masters"}
+    assert "is 2; write 3 or more" in [each["reason"] for each in keys["errors"]]
+    assert [each["property_path"] for each in block["errors"]] == ["target"]
+    assert secrets["errors"] == []
+    assert "secrets: turn: value is not hex" in secrets["message"]
 
 
 def test_a_cluster_that_the_machine_chooses_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,25 @@ from config.version import VERSION
 from docs import settings_table
 from package import generate
 from package.component import may_be_output
-from package.provider import FlatlineProvider
 from tests.graph.stack import ROOT, load
+from tests.unit.package.provider_process import asked
 
-SCHEMA: dict[str, Any] = json.loads(FlatlineProvider().schema or "")
-COMPONENT: dict[str, Any] = SCHEMA["resources"]["flatline:index:Flatline"]
 KEYS = {row.key.removeprefix("flatline:") for row in settings_table.rows()}
+
+
+@cache
+def schema() -> dict[str, Any]:
+    found: dict[str, Any] = asked()["schema"]
+    return found
+
+
+def component() -> dict[str, Any]:
+    found: dict[str, Any] = schema()["resources"]["flatline:index:Flatline"]
+    return found
+
+
+def inputs() -> dict[tuple[str, ...], dict[str, Any]]:
+    return dict(properties(component()["inputProperties"]))
 
 
 def properties(found: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
@@ -30,7 +44,7 @@ def properties(found: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
             inner = inner.get("items") or inner["additionalProperties"]
         reference = inner.get("$ref", "")
         if reference.startswith("#/types/"):
-            yield from properties(SCHEMA["types"][reference.removeprefix("#/types/")]["properties"], at)
+            yield from properties(schema()["types"][reference.removeprefix("#/types/")]["properties"], at)
 
 
 def property_of(key: str) -> str:
@@ -38,22 +52,19 @@ def property_of(key: str) -> str:
     return re.sub(r"(\.<name>|\[\])+$", "", key)
 
 
-INPUTS = dict(properties(COMPONENT["inputProperties"]))
-
-
 def test_the_generated_arguments_are_current() -> None:
     assert (ROOT / "package" / "arguments.py").read_text() == generate.text(), "run ./flatline schema"
 
 
 def test_it_is_one_component_of_our_name_and_version() -> None:
-    assert (SCHEMA["name"], SCHEMA["version"]) == ("flatline", VERSION)
-    assert list(SCHEMA["resources"]) == ["flatline:index:Flatline"]
-    assert COMPONENT["isComponent"]
+    assert (schema()["name"], schema()["version"]) == ("flatline", VERSION)
+    assert list(schema()["resources"]) == ["flatline:index:Flatline"]
+    assert component()["isComponent"]
 
 
 def test_the_arguments_are_the_settings() -> None:
     """Each key of the configuration reference is one, and each is a key or a block of keys there."""
-    ours = {".".join(path) for path in INPUTS}
+    ours = {".".join(path) for path in inputs()}
     wanted = {property_of(key) for key in KEYS}
     assert wanted - ours == set()
     blocks = {property_of(key[: found.start()]) for key in KEYS for found in re.finditer(r"\.", key)}
@@ -62,7 +73,7 @@ def test_the_arguments_are_the_settings() -> None:
 
 @pytest.mark.parametrize("part", ["inputProperties", "properties"])
 def test_everything_is_typed_and_described(part: str) -> None:
-    found = dict(properties(COMPONENT[part]))
+    found = dict(properties(component()[part]))
     assert len(found) > 10
     for path, value in found.items():
         assert len(value["description"].split()) > 1, path
@@ -71,28 +82,29 @@ def test_everything_is_typed_and_described(part: str) -> None:
     assert [path for path, value in found.items() if "Any" in json.dumps(value)] == (
         [("telemetry", "exporters")] if part == "inputProperties" else []
     )
-    assert all(each["description"] for each in SCHEMA["types"].values())
+    assert all(each["description"] for each in schema()["types"].values())
 
 
 def test_only_secrets_and_a_certificate_of_one_s_own_may_be_outputs() -> None:
-    inputs = {path for path, value in INPUTS.items() if not value.get("plain")}
-    assert inputs == {
+    found = inputs()
+    taken = {path for path, value in found.items() if not value.get("plain")}
+    assert taken == {
         ("secrets", "<name>", "value"),
         *(("certificates", "provided", part) for part in ("certificate", "privateKey", "authority")),
     }
-    assert {path for path in INPUTS if may_be_output(path)} == inputs
+    assert {path for path in found if may_be_output(path)} == taken
 
 
 def test_what_a_block_needs_is_required() -> None:
-    assert COMPONENT["requiredInputs"] == []
-    assert SCHEMA["types"]["flatline:index:Turn"]["required"] == ["host"]
-    assert SCHEMA["types"]["flatline:index:Aws"]["required"] == ["account", "identity", "networks", "redis", "region"]
-    assert SCHEMA["types"]["flatline:index:AwsIdentity"]["required"] == ["kind"], "the others are for one kind each"
+    assert component()["requiredInputs"] == []
+    assert schema()["types"]["flatline:index:Turn"]["required"] == ["host"]
+    assert schema()["types"]["flatline:index:Aws"]["required"] == ["account", "identity", "networks", "redis", "region"]
+    assert schema()["types"]["flatline:index:AwsIdentity"]["required"] == ["kind"], "the others are for one kind each"
 
 
 def test_the_outputs_are_those_of_a_stack() -> None:
-    assert COMPONENT["properties"].keys() == load("dev").recording.outputs.keys()
-    assert COMPONENT["required"] == sorted(COMPONENT["properties"])
+    assert component()["properties"].keys() == load("dev").recording.outputs.keys()
+    assert component()["required"] == sorted(component()["properties"])
 
 
 def test_pulumi_finds_the_package() -> None:
