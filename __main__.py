@@ -16,3 +16,4 @@ with under_engine.mistakes_as_lines():
     flatline = Flatline("flatline", FlatlineArgs(settings=settings, stack=stack), providers(settings))
 for name, value in flatline.outputs.items():
     pulumi.export(name, value)
+under_engine.export_readme()

@@ -11,6 +11,7 @@ from textwrap import dedent, wrap
 from typing import Any, NoReturn, TypeAlias
 
 from capacity import workload
+from config.version import VERSION
 
 USAGE_ERROR = 2
 DEFAULT_STACK = "dev"
@@ -116,11 +117,13 @@ def parser() -> argparse.ArgumentParser:
         ),
         allow_abbrev=False,
     )
+    top.add_argument("--version", action="version", version=f"flatline {VERSION}", help="show the version and exit")
     commands = top.add_subparsers(dest="command", metavar="<command>", required=True, title="commands")
     for add in (
         _up,
         _render,
         _preview,
+        _diff,
         _down,
         _outputs,
         _pins,
@@ -265,6 +268,26 @@ def _preview(commands: _Subparsers) -> None:
           ./flatline preview --stack home --context my-k3s""",
     )
     _context(command)
+    _json(command)
+
+
+def _diff(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "diff",
+        "show what changes in a stack's objects between two git revisions",
+        """
+        For reviews: lets each revision render the stack without secrets (as `render --redact` does), and shows a
+        unified difference for each Kubernetes object, cloud resource and stack output. Needs git, and no cluster. A
+        stack whose file only this checkout has is compared with that file on both sides.
+
+        examples:
+          ./flatline diff --from main                what the files as they are change
+          ./flatline diff --from v0.1.0 --to main --stack prod
+          ./flatline diff --from HEAD~1 --to HEAD --json""",
+    )
+    command.add_argument("--from", required=True, dest="before", metavar="REV", help="a branch, a tag or a commit")
+    command.add_argument("--to", dest="after", metavar="REV", help="another one (default: the files as they are now)")
     _json(command)
 
 
@@ -627,14 +650,15 @@ def _schema(commands: _Subparsers) -> None:
     command = _add(
         commands,
         "schema",
-        "write the JSON Schema of stack files, for editors",
+        "write what editors and the component package know of settings",
         """
         Writes config/stack.schema.json from the settings' models. Editors find it by the first line of a stack's
-        file and then complete and check what you type.
+        file and then complete and check what you type. Also writes package/arguments.py, the same settings as
+        arguments of the component (docs/component.md).
 
         examples:
           ./flatline schema
-          ./flatline schema --check        status 1 if the committed file is not current""",
+          ./flatline schema --check        status 1 if a committed file is not current""",
         stack=False,
     )
-    command.add_argument("--check", action="store_true", help="write nothing; say whether the file is current")
+    command.add_argument("--check", action="store_true", help="write nothing; say whether the files are current")

@@ -20,8 +20,8 @@ _MEANINGS = {
     "noisePublicKey": "clients that are not built again cannot open the noise tunnel",
     "urls": "clients connect to the old names until they are built again",
 }
-NOT_PINS = frozenset({"lostOnRestart", "servedCertificate"})
-"""Outputs that no client is built with: one of earlier releases, and the certificate chain that is served."""
+NOT_PINS = frozenset({"lostOnRestart", "servedCertificate", "version"})
+"""Outputs that no client is built with. The first one is of earlier versions."""
 _SAME = "caCertificatesDer"
 """The pin `caCertificates` in another form."""
 

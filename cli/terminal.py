@@ -82,11 +82,11 @@ class Terminal:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
-    def diff(self, lines: Iterable[str]) -> None:
-        """A unified difference, indented, coloured and never wrapped."""
+    def diff(self, lines: Iterable[str], indent: int = 4) -> None:
+        """A unified difference, coloured and never wrapped."""
         styles = {"+": "green", "-": "red", "@": "cyan"}
         for line in lines:
-            self._out.print(Text(f"    {line}", styles.get(line[:1], "")), soft_wrap=True)
+            self._out.print(Text(" " * indent + line, styles.get(line[:1], "")), soft_wrap=True)
 
     def table(
         self,

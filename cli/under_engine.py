@@ -17,7 +17,7 @@ from pulumi.runtime.settings import get_monitor
 
 from cli import kubeconfig, kubectl, packages
 from cli.failure import Failure
-from cli.stacks import Stack, shown
+from cli.stacks import ROOT, Stack, shown
 from components.cloud.drift import SchemaDriftError
 from config.settings import SettingsError
 
@@ -91,6 +91,12 @@ def check_secrets() -> None:
             "client knows",
             f"Carry them into Pulumi, once: `./flatline up --stack {stack.name} --context <context>`",
         )
+
+
+def export_readme() -> None:
+    """Exports the page that Pulumi Cloud shows of a stack, as the output `readme`. A recording has none."""
+    if _by_engine():
+        pulumi.export("readme", (ROOT / "Pulumi.README.md").read_text(encoding="utf-8"))
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:

@@ -1,5 +1,6 @@
 """What the services stand on: the one place of the program that knows which target a stack has."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -82,20 +83,25 @@ class Backend:
     routes: tuple[Route, ...]
 
 
-def providers(settings: Settings) -> pulumi.ResourceOptions:
-    """Options that give each resource its provider: none falls back to what a machine has configured."""
+def providers(
+    settings: Settings, given: Mapping[str, pulumi.ProviderResource] | None = None, prefix: str = ""
+) -> pulumi.ResourceOptions:
+    """Options that give each resource its provider: none falls back to what a machine has configured.
+
+    Those `given` by package are taken as they are. The others are made, named `prefix` and their package.
+    """
     # An empty kubeconfig is the default one at run time; left out, the SDK writes $KUBECONFIG into the state.
     # Objects that `kubectl apply` made have owners of their fields; what the program declares is what counts.
-    given: dict[str, pulumi.ProviderResource] = {
-        "kubernetes": kubernetes.Provider(
-            "kubernetes",
+    made: dict[str, Callable[[str], pulumi.ProviderResource]] = {
+        "kubernetes": lambda name: kubernetes.Provider(
+            name,
             context=settings.target.context,
             kubeconfig="",
             enable_server_side_apply=True,
             enable_patch_force=True,
         ),
-        "random": random.Provider("random"),
-        "tls": tls.Provider("tls"),
+        "random": random.Provider,
+        "tls": tls.Provider,
     }
     match settings.target:
         case Local():
@@ -103,10 +109,13 @@ def providers(settings: Settings) -> pulumi.ResourceOptions:
         case Cloud():
             from components.cloud import providers as clouds  # two large SDKs, which a local stack never needs
 
-            given |= clouds.providers(settings.target)
+            made |= clouds.providers(settings.target)
         case _:
             assert_never(settings.target)
-    return pulumi.ResourceOptions(providers=given)
+    every = dict(given or {})
+    return pulumi.ResourceOptions(
+        providers=every | {package: make(prefix + package) for package, make in made.items() if package not in every}
+    )
 
 
 def ground(settings: Settings, opts: pulumi.ResourceOptions) -> Ground:

@@ -1,14 +1,12 @@
 """What every component of the program shares."""
 
-from typing import ClassVar
-
 import pulumi
 
 
 class Component(pulumi.ComponentResource):
     """A ComponentResource whose type token is the class constant `TYPE` (`flatline:<package>:<Class>`)."""
 
-    TYPE: ClassVar[str]
+    TYPE = ""  # not annotated: the SDK takes the annotations of a packaged component for its outputs
 
     def __init__(self, name: str, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(self.TYPE, name, None, opts)

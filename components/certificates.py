@@ -16,10 +16,13 @@ from config import installation
 CURVE = "P256"
 HOURS = 24
 
+ProvidedCertificate = tuple[pulumi.Input[str], pulumi.Input[str], pulumi.Input[str]]
+"""A chain (leaf first), its private key and the authority that clients pin, as PEM texts."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CertificatesArgs:
-    """Epochs count rotations; validity in days. `provided` is (chain, private key, authority) as PEM texts."""
+    """Epochs count rotations; validity in days. `provided` is served in place of the leaf."""
 
     domain: str
     authority_epoch: int
@@ -27,7 +30,7 @@ class CertificatesArgs:
     authority_days: int
     leaf_epoch: int
     leaf_days: int
-    provided: tuple[str, pulumi.Input[str], str] | None = None
+    provided: ProvidedCertificate | None = None
 
 
 class Certificates(Component):

@@ -1,13 +1,14 @@
 """Flatline, whole: read it as a list of nouns."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pulumi
 
 from components.backend import BackendArgs, Ground, backend, ground, publish, scale
 from components.base import Component
 from components.capabilities import Member, Network, Pods, Registration
-from components.certificates import Certificates, CertificatesArgs
+from components.certificates import Certificates, CertificatesArgs, ProvidedCertificate
 from components.ingress import Ingress, IngressArgs
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
 from components.kubernetes.platform import Platform, PlatformArgs
@@ -27,6 +28,7 @@ from config.images import IMAGES
 from config.schema.hosts import PUBLIC_HOSTS
 from config.settings import DevelopmentRegistration as DevelopmentSettings
 from config.settings import EgressName, Settings
+from config.version import VERSION
 
 HOUR, DAY = 3600, 86400
 LOGS_REQUESTS = (
@@ -37,10 +39,16 @@ LOGS_REQUESTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FlatlineArgs:
-    """The settings of the stack, and its name as `config.installation.stack_label` writes it."""
+    """The settings of the stack, and its name as `config.installation.stack_label` writes it.
+
+    `secret_values` (by the secret's name) and `certificate` (chain, private key, authority as PEM texts) are those that
+    only an Output has. They count like the ones in the settings.
+    """
 
     settings: Settings
     stack: str
+    secret_values: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
+    certificate: ProvidedCertificate | None = None
 
 
 class Flatline(Component):
@@ -56,8 +64,8 @@ class Flatline(Component):
             pulumi.log.warn(LOGS_REQUESTS)
 
         foundation = ground(settings, self.child)
-        secrets = Secrets("secrets", _secrets(settings, foundation), self.child)
-        certificates = Certificates("certificates", _certificates(settings), self.child)
+        secrets = Secrets("secrets", _secrets(args, foundation), self.child)
+        certificates = Certificates("certificates", _certificates(args), self.child)
         made_by = {installation.STACK_LABEL: args.stack}
         platform = Platform(
             name,
@@ -194,8 +202,8 @@ class Flatline(Component):
 
     @property
     def outputs(self) -> dict[str, pulumi.Input[object]]:
-        """Stack outputs: what clients pin, where they go, and the public certificate chain that `status` reads."""
-        return {**self.pins, "servedCertificate": self._served}
+        """What clients pin and where they go, the public certificate chain that `status` reads, and our version."""
+        return {**self.pins, "servedCertificate": self._served, "version": VERSION}
 
     def _traefik(self, settings: Settings) -> tuple[pulumi.Resource, ...]:
         """Traefik, for a cluster that has none."""
@@ -240,16 +248,16 @@ class Flatline(Component):
         return development.registration, development.members
 
 
-def _secrets(settings: Settings, foundation: Ground) -> SecretsArgs:
+def _secrets(args: FlatlineArgs, foundation: Ground) -> SecretsArgs:
+    settings = args.settings.secrets
+    provided = {
+        secret: setting.value.get_secret_value() for secret, setting in settings.items() if setting.value is not None
+    }
     return SecretsArgs(
         issued=foundation.issued,
         absent=foundation.absent,
-        epochs={secret: setting.epochs for secret, setting in settings.secrets.items()},
-        provided={
-            secret: setting.value.get_secret_value()
-            for secret, setting in settings.secrets.items()
-            if setting.value is not None
-        },
+        epochs={secret: setting.epochs for secret, setting in settings.items()},
+        provided={**provided, **args.secret_values},
     )
 
 
@@ -260,11 +268,11 @@ def _digests(secrets: Secrets, certificates: Certificates) -> pulumi.Output[str]
     )
 
 
-def _certificates(settings: Settings) -> CertificatesArgs:
-    wanted = settings.certificates
+def _certificates(args: FlatlineArgs) -> CertificatesArgs:
+    wanted = args.settings.certificates
     brought = wanted.provided
     return CertificatesArgs(
-        domain=settings.domain,
+        domain=args.settings.domain,
         authority_epoch=wanted.authority.epoch,
         signing_epoch=wanted.authority.signer,
         authority_days=wanted.authority.validity_days,
@@ -276,7 +284,7 @@ def _certificates(settings: Settings) -> CertificatesArgs:
             brought.authority,
         )
         if brought
-        else None,
+        else args.certificate,
     )
 
 

@@ -10,6 +10,9 @@ from cli.stacks import Loaded
 from cli.terminal import Terminal
 from render.manifests import REDACTED
 
+README = "readme"
+"""The page of a stack in Pulumi Cloud, which would hide the outputs that people look for."""
+
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints all outputs."""
@@ -28,7 +31,8 @@ def of(loaded: Loaded) -> dict[str, Any]:
     if backend is not None and cli is not None:
         with engine.opened(loaded, cli, None) as opened, engine.engine_errors("pulumi cannot read the outputs"):
             found = opened.outputs()
-        return {name: REDACTED if output.secret else output.value for name, output in sorted(found.items())}
+        shown = ((name, output) for name, output in sorted(found.items()) if name != README)
+        return {name: REDACTED if output.secret else output.value for name, output in shown}
     written = objects.outputs(stack.build)
     if written is None:
         raise Failure(

@@ -1,4 +1,4 @@
-"""`schema`: the JSON Schema of stack files."""
+"""`schema`: what follows from the settings' models: the JSON Schema of stack files, and the component's arguments."""
 
 from argparse import Namespace
 
@@ -6,17 +6,22 @@ from cli.failure import Failure
 from cli.stacks import ROOT, shown
 from cli.terminal import Terminal
 from config import json_schema
+from package import generate
 
-FILE = ROOT / "config" / "stack.schema.json"
+FILES = {
+    ROOT / "config" / "stack.schema.json": json_schema.text,
+    ROOT / "package" / "arguments.py": generate.text,
+}
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
-    """Writes it, or says whether it is current."""
-    text = json_schema.text()
-    current = FILE.is_file() and FILE.read_text(encoding="utf-8") == text
-    if arguments.check and not current:
-        raise Failure(f"{shown(FILE)} is not current", "Write it again: `./flatline schema`")
-    if not current:
-        FILE.write_text(text, encoding="utf-8")
-    terminal.say(f"{shown(FILE)} {'is current' if current else 'written'}.")
+    """Writes them, or says whether they are current."""
+    for path, written in FILES.items():
+        text = written()
+        current = path.is_file() and path.read_text(encoding="utf-8") == text
+        if arguments.check and not current:
+            raise Failure(f"{shown(path)} is not current", "Write it again: `./flatline schema`")
+        if not current:
+            path.write_text(text, encoding="utf-8")
+        terminal.say(f"{shown(path)} {'is current' if current else 'written'}.")
     return 0

@@ -33,7 +33,7 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
     ]
 
 
-OURS = ("capacity", "components", "render", "cli", "policies", "migration", "tests", "docs")
+OURS = ("capacity", "components", "render", "cli", "package", "policies", "migration", "tests", "docs")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,8 @@ OURS = ("capacity", "components", "render", "cli", "policies", "migration", "tes
     [
         ("config", OURS),
         ("capacity", tuple(package for package in OURS if package != "capacity")),
-        ("components", ("capacity", "render", "cli", "policies", "migration", "tests", "docs")),
+        ("components", ("capacity", "render", "cli", "package", "policies", "migration", "tests", "docs")),
+        ("package", ("capacity", "render", "policies", "migration", "tests", "docs")),
         (
             "components/services",
             ("components.emulators", "components.cloud", "components.backend", "components.flatline"),
@@ -145,11 +146,11 @@ def test_the_capacity_model_reads_no_environment_and_no_files() -> None:
 
 def test_what_the_bootstrap_imports_is_standard_library() -> None:
     """A mistyped command and a question for help need no packages."""
-    for path in (ROOT / "cli" / "arguments.py", ROOT / "capacity" / "workload.py", ROOT / "capacity" / "__init__.py"):
-        tops = {name.partition(".")[0] for name in imported(path)}
-        assert tops <= set(sys.stdlib_module_names) | {"capacity"}
-    own = {name for name in imported(ROOT / "cli" / "arguments.py") if name.startswith("capacity.")}
-    assert own == {"capacity.workload"}
+    for name in ("cli/arguments", "capacity/workload", "capacity/__init__", "config/version", "config/__init__"):
+        tops = {each.partition(".")[0] for each in imported(ROOT / f"{name}.py")}
+        assert tops <= set(sys.stdlib_module_names) | {"capacity", "config"}
+    own = {each for each in imported(ROOT / "cli" / "arguments.py") if each.startswith(("capacity.", "config."))}
+    assert own == {"capacity.workload", "config.version", "config.version.VERSION"}
 
 
 def test_every_component_has_a_literal_type_of_its_own() -> None:

@@ -75,8 +75,14 @@ class Language(language_pb2_grpc.LanguageRuntimeServicer):
             return language_pb2.RunResponse(bail=True)
         return language_pb2.RunResponse(error=f"the program ended with exit status {status}")
 
+    def InstallDependencies(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
+        """Nothing, as for every folder without a requirements.txt."""
+        if Path(request.info.program_directory, "requirements.txt").exists():
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "the stand-in of the language host installs no packages")
+        return iter(())
+
     def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
-        """A policy pack: its output, piece by piece, then its exit status."""
+        """A policy pack or a component package: its output, piece by piece, then its exit status."""
         environment = dict(pair.split("=", 1) for pair in request.env)
         command = [_python(request.info), "-u", str(Path(request.info.program_directory, request.info.entry_point))]
         process = subprocess.Popen(

@@ -17,12 +17,13 @@ from tests import forked
 
 REPOSITORY = Path(__file__).parents[3]
 SMALL_PROGRAM = Path(__file__).with_name("small_program.py")
-FOLDERS = ("capacity", "cli", "components", "config", "migration", "policies", "programs", "render")
+FOLDERS = ("capacity", "cli", "components", "config", "migration", "package", "policies", "programs", "render")
 FILES = (
     "__main__.py",
     "flatline",
     "Pulumi.yaml",
     "Pulumi.dev.yaml",
+    "Pulumi.README.md",
     "pyproject.toml",
     "requirements.txt",
     "uv.lock",

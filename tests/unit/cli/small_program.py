@@ -110,3 +110,4 @@ kubernetes_object(
 pulumi.export("urls", {"whisper": f"https://{settings.host('whisper')}"})
 pulumi.export("caCertificates", authority.cert_pem)
 pulumi.export("servedCertificate", authority.cert_pem)
+pulumi.export("version", "1.2.3")

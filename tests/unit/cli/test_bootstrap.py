@@ -19,6 +19,7 @@ from types import ModuleType
 import pytest
 
 from tests.lab.fetch import packaged
+from config.version import VERSION
 from tests.unit.cli.checkout import REPOSITORY, Checkout, calls
 
 
@@ -312,7 +313,7 @@ def test_pip_fetches_the_lock_s_uv_once(bootstrap: ModuleType, checkout: Checkou
     assert {f"--hash={wheel['hash']}" for wheel in locked["wheels"]} < set(hashes)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["up", "--help"], ["upp"], []], ids=" ".join)
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["up", "--help"], ["upp"], []], ids=" ".join)
 def test_help_and_typing_mistakes_install_nothing(checkout: Checkout, words: list[str]) -> None:
     variables = checkout.environment(XDG_CACHE_HOME=str(checkout.home / "cache"))
     variables.pop("FLATLINE_PYTHON")
@@ -325,8 +326,8 @@ def test_help_and_typing_mistakes_install_nothing(checkout: Checkout, words: lis
         check=False,
     )
     assert result.returncode == (2 if words == ["upp"] else 0)
-    expected = "error: upp is no command; did you mean up?" if words == ["upp"] else "usage: ./flatline"
-    assert expected in result.stdout + result.stderr
+    others = {"upp": "error: upp is no command; did you mean up?", "--version": f"flatline {VERSION}\n"}
+    assert others.get(" ".join(words), "usage: ./flatline") in result.stdout + result.stderr
     assert not (checkout.home / "cache").exists()
 
 

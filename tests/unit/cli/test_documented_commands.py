@@ -18,7 +18,7 @@ from tests.unit.cli import kubectl_cli
 from tests.unit.cli.checkout import REPOSITORY, Checkout, kubeconfig
 from tests.unit.cli.conftest import ApiServer
 
-DOCUMENTS = (REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").rglob("*.md")))
+DOCUMENTS = (*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").rglob("*.md")))
 PLACEHOLDERS = {
     "<command>": "status",
     "<context>": "my-k3s",
@@ -40,7 +40,9 @@ DIGESTS = "ends with 1 until the file has digests, which an operator chooses; gr
 MINUTES = "installs packages and measures for minutes"
 NOT_RUN = {
     "curl --cacert ca.pem --write-out '%{http_code}\\n' https://whisper.flatline.internal/v1/accounts/whoami": CLUSTER,
+    "curl --cacert ca.pem --write-out '%{http_code}\\n' ${outputs.urls.whisper}/v1/accounts/whoami": CLUSTER,
     "./flatline check --stack mine": DIGESTS,
+    "./flatline diff --from main": "needs a clone with that branch; test_diff.py has one",
     "./flatline down --delete-data": "asks for the stack's name, on a terminal; test_down.py types it",
     "./flatline migrate export --to backup --context my-k3s": CLUSTER + "; integration/test_migration.py has one",
     "./flatline migrate load --stack prod --from backup": CLOUD + "; integration/test_migration.py has stand-ins",
@@ -119,7 +121,7 @@ def parse(line: str) -> None:
     with suppress(SystemExit):  # of one that asks for help
         assert arguments.parse(words), line
         return
-    assert "--help" in words or not words, line
+    assert {"--help", "--version"} & {*words} or not words, line
 
 
 def prepared(checkout: Checkout, server: ApiServer) -> Checkout:
@@ -174,7 +176,7 @@ def test_the_other_documents(whole: Checkout, api_servers: tuple[ApiServer, ApiS
 
 MODULES = sorted(
     path
-    for folder in ("cli", "components", "config", "migration", "policies", "render")
+    for folder in ("cli", "components", "config", "migration", "package", "policies", "render")
     for path in (REPOSITORY / folder).rglob("*.py")
     if ".venv" not in path.parts
 )

@@ -33,7 +33,7 @@ DOES = {
     "test",
 }
 """Commands that do something: what they show is how that went."""
-ELSEWHERE = {"scan", "migrate verify"}
+ELSEWHERE = {"diff", "scan", "migrate verify"}
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
 

@@ -74,11 +74,12 @@ def test_keys_are_described() -> None:
     assert described == "Clients reach whisper., storage., cdn0. and cdn3. below it."
 
 
-def test_the_command_writes_and_checks(checkout: Checkout) -> None:
-    file = checkout.root / "config" / "stack.schema.json"
-    checkout.succeed("schema")
-    assert file.read_text() == json_schema.text()
-    checkout.succeed("schema", "--check")
+@pytest.mark.parametrize("name", ["config/stack.schema.json", "package/arguments.py"])
+def test_the_command_writes_and_checks(checkout: Checkout, name: str) -> None:
+    file = checkout.root / name
     file.write_text("{}")
-    assert "not current" in checkout.fail("schema", "--check")
+    assert f"{name} is not current" in checkout.fail("schema", "--check")
     assert file.read_text() == "{}"
+    checkout.succeed("schema")
+    assert file.read_text() == (REPOSITORY / name).read_text()
+    checkout.succeed("schema", "--check")

@@ -1,0 +1,29 @@
+"""What a stack exports, and its page in Pulumi Cloud, which is made of that."""
+
+import re
+from typing import Any
+
+from config.version import VERSION
+from tests.graph.stack import ROOT, Stack
+
+PAGE = (ROOT / "Pulumi.README.md").read_text()
+NAMED = re.findall(r"\$\{outputs\.([^}]+)\}", PAGE)
+
+
+def test_a_stack_says_its_version(stack: Stack) -> None:
+    assert stack.recording.outputs["version"] == VERSION
+
+
+def test_every_output_that_the_page_names_exists_and_is_no_secret(stack: Stack) -> None:
+    assert len(NAMED) == PAGE.count("${") > 10
+    for path in NAMED:
+        value: Any = stack.recording.outputs
+        for part in path.split("."):
+            assert part in value, f"Pulumi.README.md names the output {path}"
+            value = value[part]
+        assert isinstance(value, str), f"Pulumi.README.md shows the output {path}, which is more than a text"
+        assert path.partition(".")[0] not in stack.recording.secret_outputs
+
+
+def test_the_page_has_every_address(stack: Stack) -> None:
+    assert {f"urls.{name}" for name in stack.recording.outputs["urls"]} <= set(NAMED)
