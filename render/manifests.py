@@ -11,21 +11,16 @@ tree or the new one. Files that an earlier run did not write are never touched: 
 from __future__ import annotations
 
 import base64
-import contextlib
-import fcntl
-import glob
 import json
-import os
 import re
-import shutil
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import files
 from render import plan, yaml_text
 from render.cloud_provider import HELM_RELEASE, is_stand_in, known_after
 from render.recorder import Path as PropertyPath
@@ -119,9 +114,9 @@ def write(
     recording of a preview, foreign files in the directory, a secret found in a redacted tree, or stand-ins in
     one that is not redacted.
     """
-    files = {name: text.encode() for name, text in tree(recording, redact=redact, extra=extra).items()}
+    content = {name: text.encode() for name, text in tree(recording, redact=redact, extra=extra).items()}
     objects = Counter(str(resource.outputs["kind"]) for resource in kubernetes_objects(recording))
-    changed, removed = _replace(directory, files)
+    changed, removed = _replace(directory, content)
     return Summary(
         directory=directory,
         objects=dict(sorted(objects.items())),
@@ -137,27 +132,27 @@ def tree(recording: Recording, *, redact: bool = False, extra: Mapping[str, str]
     if recording.preview:
         raise ManifestError("a preview has no values to write: record an update")
     _check_identities(recording)
-    files: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for resource in kubernetes_objects(recording):
         content = _redacted(resource) if redact else resource.outputs
-        _add(files, file_name(resource), yaml_text.dump(content))
-    objects = sorted(files)
-    _add(files, STACK_OUTPUTS, _outputs_text(recording, redact))
+        _add(texts, file_name(resource), yaml_text.dump(content))
+    objects = sorted(texts)
+    _add(texts, STACK_OUTPUTS, _outputs_text(recording, redact))
     planned = plan.text(recording)
     if planned:
-        _add(files, PLAN, planned)
-    for_review = bool(planned) or any(is_stand_in(text) for text in files.values())
+        _add(texts, PLAN, planned)
+    for_review = bool(planned) or any(is_stand_in(text) for text in texts.values())
     if for_review:
         _check_for_review(redact)
     else:
-        _add(files, KUSTOMIZATION, yaml_text.dump(_kustomization(objects)))
+        _add(texts, KUSTOMIZATION, yaml_text.dump(_kustomization(objects)))
     for name, text in (extra or {}).items():
-        _add(files, name, text)
+        _add(texts, name, text)
     if redact:
-        _check_for_leaks(recording, files)
+        _check_for_leaks(recording, texts)
     if for_review:
-        del files[STACK_OUTPUTS]  # the pins in it are nobody's, and look as if clients could be built with them
-    return files
+        del texts[STACK_OUTPUTS]  # the pins in it are nobody's, and look as if clients could be built with them
+    return texts
 
 
 def _kustomization(objects: list[str]) -> dict[str, Any]:
@@ -220,12 +215,12 @@ def _own_cluster_scoped(recording: Recording) -> frozenset[str]:
     return frozenset(str(spec["names"]["kind"]) for spec in specs if spec["scope"] == "Cluster")
 
 
-def _add(files: dict[str, str], name: str, text: str) -> None:
+def _add(texts: dict[str, str], name: str, text: str) -> None:
     if "/" in name or name in ("", ".", "..", INVENTORY):
         raise ManifestError(f"{name!r} cannot be the name of a file in the rendered directory")
-    if name in files:
+    if name in texts:
         raise ManifestError(f"two files would have the name {name}")
-    files[name] = text
+    texts[name] = text
 
 
 def _outputs_text(recording: Recording, redact: bool) -> str:
@@ -276,14 +271,14 @@ def _hide(value: Any) -> Any:
     return REDACTED
 
 
-def _check_for_leaks(recording: Recording, files: Mapping[str, str]) -> None:
+def _check_for_leaks(recording: Recording, texts: Mapping[str, str]) -> None:
     """Looks for every generated secret, as it is and in base64, in what is meant for review."""
-    everything = "\0".join(files.values())
+    everything = "\0".join(texts.values())
     for resource in recording:
         for text in _generated_secrets(resource):
             forms = (text, base64.b64encode(text.encode()).decode())
             if any(form in everything for form in forms):
-                name = next(name for name, content in files.items() if any(form in content for form in forms))
+                name = next(name for name, content in texts.items() if any(form in content for form in forms))
                 raise ManifestError(f"{name} would show a secret of {resource.urn} in the redacted tree")
 
 
@@ -302,33 +297,19 @@ def _generated_secrets(resource: Recorded) -> Iterator[str]:
             yield known_after(resource, name)
 
 
-def _replace(directory: Path, files: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Makes ``directory`` hold exactly ``files``. Returns the names changed and removed."""
-    previous = directory.with_name(f".{directory.name}.previous")
-    _finish_interrupted(directory, previous)
+def _replace(directory: Path, content: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Makes ``directory`` hold exactly these files. Returns the names changed and removed."""
+    files.recover_directory(directory)
     remove_unfinished(directory)
     before = _written_before(directory)
-    inventory = "".join(f"{name}\n" for name in sorted(files)).encode()
-    wanted = {**files, INVENTORY: inventory}
-    changed = tuple(sorted(name for name in files if before.get(name) != files[name]))
+    inventory = "".join(f"{name}\n" for name in sorted(content)).encode()
+    wanted = {**content, INVENTORY: inventory}
+    changed = tuple(sorted(name for name in content if before.get(name) != content[name]))
     removed = tuple(sorted(set(before) - set(wanted)))
     if before == wanted:
-        directory.chmod(0o700)
-        return changed, removed
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=_unfinished_prefix(directory)))
-    try:
-        with _in_use(fresh):
-            for name, content in wanted.items():
-                _write_private(fresh / name, content)
-            if directory.exists():
-                directory.rename(previous)
-            fresh.rename(directory)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        _finish_interrupted(directory, previous)
-        raise
-    shutil.rmtree(previous, ignore_errors=True)
+        directory.chmod(files.DIRECTORY_MODE)
+    else:
+        files.replace_directory(directory, wanted)
     return changed, removed
 
 
@@ -337,48 +318,10 @@ def remove_unfinished(directory: Path) -> None:
 
     What another run is writing just now stays. So does everything that no run of Flatline makes.
     """
-    now = re.escape(_unfinished_prefix(directory))
-    before = re.escape(f".{directory.name}.")  # the name that earlier versions gave
-    name = re.compile(rf"({now}|{before}(?!previous$))[a-z0-9_]{{8}}")
-    for path in sorted(directory.parent.glob(f".{glob.escape(directory.name)}.*")):
-        if name.fullmatch(path.name) and _is_unfinished(path):
-            with contextlib.suppress(BlockingIOError), _in_use(path):
-                shutil.rmtree(path)
-
-
-def _unfinished_prefix(directory: Path) -> str:
-    return f".{directory.name}.unfinished-"
-
-
-def _is_unfinished(path: Path) -> bool:
-    """Whether a directory is as a run makes it: private, with nothing in it but rendered files."""
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) != 0o700 or found.st_uid != os.getuid():
-        return False
-    return all(
-        _is_file(each) and (each.suffix in {".yaml", ".json"} or each.name == INVENTORY) for each in path.iterdir()
+    files.remove_unfinished(
+        directory,
+        lambda entry: _is_file(entry) and (entry.suffix in {".yaml", ".json"} or entry.name == INVENTORY),
     )
-
-
-@contextlib.contextmanager
-def _in_use(directory: Path) -> Iterator[None]:
-    """Holds a lock on a directory. Raises BlockingIOError if another run has it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _finish_interrupted(directory: Path, previous: Path) -> None:
-    """A run that stopped between its two renames leaves the old tree beside where it belongs."""
-    if not previous.is_dir():
-        return
-    if directory.exists():
-        shutil.rmtree(previous)
-    else:
-        previous.rename(directory)
 
 
 def _written_before(directory: Path) -> dict[str, bytes | None]:
@@ -407,11 +350,4 @@ def _is_file(path: Path) -> bool:
 
 
 def _is_private(path: Path) -> bool:
-    return stat.S_IMODE(path.lstat().st_mode) == 0o600
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(content)
+    return stat.S_IMODE(path.lstat().st_mode) == files.FILE_MODE

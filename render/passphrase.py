@@ -15,7 +15,6 @@ import hashlib
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,8 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+import files
 
 ITERATIONS: Final = 1_000_000
 VARIABLE: Final = "PULUMI_CONFIG_PASSPHRASE"
@@ -138,7 +139,7 @@ def find(
             f" {path} does not exist. It was made with the first run and cannot be made again: restore that"
             " file, or set one of the variables"
         )
-    created = _create(path, secrets.token_urlsafe(32))
+    created = files.create(path, f"{secrets.token_urlsafe(32)}\n".encode())
     return Source(_read(path, "the passphrase file"), f"the {'new ' if created else ''}file {path}", created)
 
 
@@ -146,23 +147,6 @@ def generated_file(project: str, stack: str, environment: Mapping[str, str] = os
     """Where the passphrase that ``find`` makes is kept."""
     base = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME") or Path.home()) / ".config"
     return Path(base) / "flatline" / f"{project}-{stack}.passphrase"
-
-
-def _create(path: Path, text: str) -> bool:
-    """Makes the file whole or not at all. Returns false if another run made it first."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(descriptor)
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        Path(temporary).unlink()
-    return True
 
 
 def _read(path: Path, what: str) -> str:

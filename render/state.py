@@ -8,19 +8,18 @@ keep their ciphertext, so a run that changes nothing leaves the file as it is, b
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+import files
 from render.generated import Generated
 from render.passphrase import Crypter, PassphraseError, new_salt, unlock
 
@@ -110,9 +109,7 @@ class State:
 
     def close(self) -> None:
         """Releases the lock. Does not save."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     @property
     def salt(self) -> str:
@@ -179,7 +176,10 @@ class State:
         text = _canonical({**body, "mac": self._mac(body)}, indent=1) + "\n"
         if text == self._written:
             return False
-        _replace(self.path, text.encode())
+        try:
+            files.write(self.path, text.encode())
+        except OSError as problem:
+            raise StateError(f"{self.path} cannot be written, and is as it was: {problem.strerror}") from None
         self._written = text
         return True
 
@@ -265,16 +265,13 @@ def _canonical(value: Any, indent: int | None = None) -> str:
     )
 
 
-def _lock(path: Path) -> int | None:
-    """A lock beside the file, because the file itself is replaced on every change."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _lock(path: Path) -> files.Lock:
+    """A lock on a file beside the state file, because the state file itself is replaced on every change."""
+    path.parent.mkdir(mode=files.DIRECTORY_MODE, parents=True, exist_ok=True)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return files.Lock(path.with_name(path.name + ".lock"))
     except BlockingIOError:
-        os.close(descriptor)
         raise StateError(f"another run is using {path}: wait for it to end") from None
-    return descriptor
 
 
 def _read(path: Path) -> str | None:
@@ -286,27 +283,3 @@ def _read(path: Path) -> str | None:
         raise StateError(f"{path} cannot be read: {problem.strerror}") from None
     except UnicodeDecodeError:
         raise StateError(_damaged(path)) from None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all; where it is a symbolic link, the file that this names."""
-    path = path.resolve()
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(descriptor, 0o600)
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as problem:
-        raise StateError(f"{path} cannot be written, and is as it was: {problem.strerror}") from None
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

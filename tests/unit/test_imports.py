@@ -143,6 +143,12 @@ def test_the_capacity_model_reads_no_environment_and_no_files() -> None:
         assert offenders([path], "os", "sys", "pathlib", "socket", "subprocess", "pulumi", "random", "time") == []
 
 
+def test_files_is_standard_library_alone() -> None:
+    """Every package may use it, so it may use none."""
+    tops = {name.partition(".")[0] for name in imported(ROOT / "files.py")}
+    assert tops <= set(sys.stdlib_module_names)
+
+
 def test_what_the_bootstrap_imports_is_standard_library() -> None:
     """A mistyped command and a question for help need no packages."""
     for path in (ROOT / "cli" / "arguments.py", ROOT / "capacity" / "workload.py", ROOT / "capacity" / "__init__.py"):

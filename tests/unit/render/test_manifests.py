@@ -19,6 +19,7 @@ import pytest
 import yaml
 from pulumi import Output, ResourceOptions
 
+import files
 from render import manifests
 from render.manifests import ManifestError, tree, write
 from render.recorder import Recording
@@ -344,7 +345,7 @@ class TestWrite:
         def fail(path: Path, content: bytes) -> None:
             raise OSError("disk full")
 
-        monkeypatch.setattr(manifests, "_write_private", fail)
+        monkeypatch.setattr(files, "_create_file", fail)
         with pytest.raises(OSError, match="disk full"):
             write(run(whole, values=SeededValues("other")), out)
         assert contents(out) == before
@@ -370,15 +371,15 @@ class TestWrite:
         recording = run(whole, values=SeededValues("other"))
         child = os.fork()
         if child == 0:
-            write_private, written = manifests._write_private, []
+            create_file, written = files._create_file, []
 
             def die_at_the_third(path: Path, content: bytes) -> None:
-                write_private(path, content)
+                create_file(path, content)
                 written.append(path)
                 if len(written) == 3:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            monkeypatch.setattr(manifests, "_write_private", die_at_the_third)
+            monkeypatch.setattr(files, "_create_file", die_at_the_third)
             write(recording, out)
             os._exit(0)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
