@@ -16,7 +16,7 @@ from datetime import datetime
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
-from render.generated import Generated
+from render.generator import GeneratedResource
 from render.passphrase import Crypter
 from render.recorder import PROVIDER_PREFIX, STACK_TYPE, Path, Recorded, Recording, stack_urn
 
@@ -45,7 +45,7 @@ class Carried:
     protect: bool
     inputs: Mapping[str, Any]
     ignore_changes: tuple[str, ...]
-    generated: Generated
+    generated: GeneratedResource
 
 
 def deployment(
@@ -129,7 +129,7 @@ def carried(exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = 
             protect=resource.get("protect", False),
             inputs=inputs,
             ignore_changes=tuple(resource.get("ignoreChanges") or ()),
-            generated=Generated(resource["id"], outputs, frozenset(secrets)),
+            generated=GeneratedResource(resource["id"], outputs, frozenset(secrets)),
         )
     return found
 

@@ -281,11 +281,6 @@ def _access_key(facts: _Facts) -> dict[str, Any]:
     return {"status": facts.given("status", "Active")}
 
 
-def _identity_provider(facts: _Facts) -> dict[str, Any]:
-    arn = facts.iam_arn(f"oidc-provider/{facts.given('url').removeprefix('https://')}")
-    return {**facts.aws(), "id": arn, "arn": arn}
-
-
 def _association(facts: _Facts) -> dict[str, Any]:
     arn = facts.arn("eks", f"podidentityassociation/{facts.given('clusterName')}/{facts.later('associationId')}")
     return {**facts.aws(), "id": facts.later("associationId"), "associationArn": arn}
@@ -357,11 +352,6 @@ def _bigtable_table(facts: _Facts) -> dict[str, Any]:
     }
 
 
-def _app_profile(facts: _Facts) -> dict[str, Any]:
-    name = f"projects/{facts.project}/instances/{facts.given('instance')}/appProfiles/{facts.given('appProfileId')}"
-    return {**facts.gcp(), "id": name, "name": name}
-
-
 def _service_account(facts: _Facts) -> dict[str, Any]:
     # A project of a domain (example.org:chat) has it in reverse: chat.example.org.
     domain, _, project = facts.project.rpartition(":")
@@ -376,10 +366,6 @@ def _service_account_key(facts: _Facts) -> dict[str, Any]:
     files = {name: json.dumps({"type": facts.later(name)}) for name in ("privateKey", "publicKey")}
     encoded = {name: base64.b64encode(text.encode()).decode() for name, text in files.items()}
     return {"id": facts.later("name"), "name": facts.later("name"), **encoded}
-
-
-def _project_member(facts: _Facts) -> dict[str, Any]:
-    return {"id": "/".join(facts.given(name) for name in ("project", "role", "member"))}
 
 
 def _member(facts: _Facts) -> dict[str, Any]:
@@ -399,7 +385,6 @@ _DERIVED: Final[Mapping[str, Callable[[_Facts], dict[str, Any]]]] = {
     "aws:elasticache/replicationGroup:ReplicationGroup": _replication_group,
     "aws:elasticache/subnetGroup:SubnetGroup": _cache_group("subnetgroup"),
     "aws:iam/accessKey:AccessKey": _access_key,
-    "aws:iam/openIdConnectProvider:OpenIdConnectProvider": _identity_provider,
     "aws:iam/policy:Policy": _policy,
     "aws:iam/role:Role": _role,
     "aws:iam/rolePolicy:RolePolicy": _role_policy,
@@ -410,7 +395,6 @@ _DERIVED: Final[Mapping[str, Callable[[_Facts], dict[str, Any]]]] = {
     "aws:kms/key:Key": _key,
     "aws:route53/record:Record": _record,
     "aws:s3/bucket:Bucket": _bucket,
-    "aws:s3/bucketCorsConfiguration:BucketCorsConfiguration": _of_bucket,
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _of_bucket,
     "aws:s3/bucketObjectv2:BucketObjectv2": _bucket_object,
     "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _of_bucket,
@@ -418,14 +402,10 @@ _DERIVED: Final[Mapping[str, Callable[[_Facts], dict[str, Any]]]] = {
     "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _of_bucket,
     "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": _of_bucket,
     "aws:s3/bucketVersioning:BucketVersioning": _of_bucket,
-    "aws:vpc/securityGroupEgressRule:SecurityGroupEgressRule": _security_group_rule,
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _security_group_rule,
-    "gcp:bigtable/appProfile:AppProfile": _app_profile,
     "gcp:bigtable/instance:Instance": _bigtable_instance,
     "gcp:bigtable/instanceIamMember:InstanceIamMember": _member,
     "gcp:bigtable/table:Table": _bigtable_table,
-    "gcp:bigtable/tableIamMember:TableIamMember": _member,
-    "gcp:projects/iAMMember:IAMMember": _project_member,
     "gcp:serviceaccount/account:Account": _service_account,
     "gcp:serviceaccount/iAMMember:IAMMember": _member,
     "gcp:serviceaccount/key:Key": _service_account_key,

@@ -17,15 +17,9 @@ class Entropy(Protocol):
     def below(self, limit: int) -> int:
         """A uniform integer in ``0 <= n < limit``."""
 
-    @property
-    def reproducible(self) -> bool:
-        """Whether everything made from it must be a pure function of it."""
-
 
 class SystemEntropy:
     """The operating system's generator."""
-
-    reproducible = False
 
     def bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
@@ -36,8 +30,6 @@ class SystemEntropy:
 
 class SeededEntropy:
     """HMAC-SHA256 in counter mode under a key: equal keys give equal streams. For tests, not for secrets."""
-
-    reproducible = True
 
     def __init__(self, key: bytes) -> None:
         self.key = key

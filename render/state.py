@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import files
-from render.generated import Generated
+from render.generator import GeneratedResource
 from render.passphrase import Crypter, PassphraseError, new_salt, unlock
 
 VERSION: Final = 1
@@ -125,7 +125,7 @@ class State:
         """A key of 32 bytes for one named use, the same for the life of the stack."""
         return hmac.digest(self._key, use.encode(), hashlib.sha256)
 
-    def get(self, urn: str, inputs: str) -> Generated | None:
+    def get(self, urn: str, inputs: str) -> GeneratedResource | None:
         """What was generated for ``urn`` from inputs with this digest, or ``None``."""
         self._used.add(urn)
         entry = self._resources.get(urn)
@@ -133,7 +133,7 @@ class State:
             return None
         return self._generated(entry)
 
-    def values(self) -> dict[str, Generated]:
+    def values(self) -> dict[str, GeneratedResource]:
         """Everything that is kept, by URN, whatever it was made from."""
         return {urn: self._generated(entry) for urn, entry in self._resources.items()}
 
@@ -141,7 +141,7 @@ class State:
         """Whether anything was ever generated for ``urn``."""
         return urn in self._resources
 
-    def put(self, urn: str, token: str, inputs: str, generated: Generated) -> None:
+    def put(self, urn: str, token: str, inputs: str, generated: GeneratedResource) -> None:
         """Keeps what was generated for ``urn`` in place of what was."""
         self._used.add(urn)
         self._resources[urn] = {
@@ -183,9 +183,11 @@ class State:
         self._written = text
         return True
 
-    def _generated(self, entry: Mapping[str, Any]) -> Generated:
+    def _generated(self, entry: Mapping[str, Any]) -> GeneratedResource:
         secrets = {name: self._crypter.decrypt(value) for name, value in entry["secrets"].items()}
-        return Generated(entry["id"], {**entry["outputs"], **secrets}, frozenset(secrets), defaults=entry["defaults"])
+        return GeneratedResource(
+            entry["id"], {**entry["outputs"], **secrets}, frozenset(secrets), defaults=entry["defaults"]
+        )
 
     def _start(self, passphrase: str, salt: str | None) -> None:
         if salt is None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from render import cloud_provider, kubernetes_provider, random_provider, tls_provider
 from render.checkpoint import Carried
 from render.entropy import SeededEntropy, SystemEntropy
-from render.generated import Clock, Generated, Generator
+from render.generator import Clock, GeneratedResource, Generator
 from render.recorder import Created, Recorded, RecordingError
 from render.state import State
 
@@ -52,8 +52,8 @@ class SeededValues:
         created = _outputs(resource, self._key, self._generate)
         return created._replace(later=cloud_provider.after_creation(resource))
 
-    def _generate(self, resource: Recorded, generator: Generator) -> Generated:
-        label = f"{resource.urn}\0{_replacing_inputs(resource.inputs, resource.ignore_changes, generator)}"
+    def _generate(self, resource: Recorded, generator: Generator) -> GeneratedResource:
+        label = f"{resource.urn}\0{_replacing_inputs(resource.inputs, resource.ignore_changes)}"
         entropy = SeededEntropy(hmac.digest(self._key, label.encode(), hashlib.sha256))
         return generator.generate(resource.inputs, entropy, lambda: self._start)
 
@@ -61,9 +61,8 @@ class SeededValues:
 class StateValues:
     """Real values, made once and kept in ``state`` (which the caller saves).
 
-    A resource is made anew exactly when an input changes that the real provider would replace it for: any
-    input of a random or tls resource but ``earlyRenewalHours``. So a changed keeper, length or subject makes
-    one resource anew, and those whose inputs it feeds; a protected one is refused, as the engine would.
+    A changed input replaces a random or tls resource, as the providers do: a changed keeper, length or subject
+    generates it again, and the resources whose inputs it feeds. A protected one is refused, as the engine would.
     Entries of resources that the program no longer has are kept: a seed that comes back must have its old
     value. What is ``carried`` from an engine comes first, as long as its inputs are those of the program.
     """
@@ -89,14 +88,13 @@ class StateValues:
         """Keeps what was carried but not asked for: the program may want it again."""
         for urn in sorted(self._carried.keys() - self._taken):
             each = self._carried[urn]
-            generator = _GENERATORS.get(each.type)
-            if generator is not None:
-                self._take(each, _replacing_inputs(each.inputs, each.ignore_changes, generator))
+            if each.type in _GENERATORS:
+                self._take(each, _replacing_inputs(each.inputs, each.ignore_changes))
 
-    def _generate(self, resource: Recorded, generator: Generator) -> Generated:
-        inputs = _replacing_inputs(resource.inputs, resource.ignore_changes, generator)
+    def _generate(self, resource: Recorded, generator: Generator) -> GeneratedResource:
+        inputs = _replacing_inputs(resource.inputs, resource.ignore_changes)
         brought = self._carried.get(resource.urn)
-        if brought and _replacing_inputs(brought.inputs, resource.ignore_changes, generator) == inputs:
+        if brought and _replacing_inputs(brought.inputs, resource.ignore_changes) == inputs:
             self._take(brought, inputs)
         digest = self._digest(inputs)
         kept = self._state.get(resource.urn, digest)
@@ -134,19 +132,20 @@ class CarryingValues(StateValues):
         return super().outputs(resource, provider)._replace(later=cloud_provider.after_creation(resource))
 
 
-def _beside(generated: Generated, inputs: Mapping[str, Any]) -> dict[str, Any]:
+def _beside(generated: GeneratedResource, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """What a provider keeps of a resource beside its inputs."""
     return {key: v for key, v in {**generated.defaults, **generated.outputs}.items() if key not in inputs}
 
 
-def _replacing_inputs(inputs: Mapping[str, Any], ignore_changes: Collection[str], generator: Generator) -> str:
-    """The inputs that make a resource another one when they change, as text."""
-    kept = generator.updated_in_place.union(ignore_changes)
-    replacing = {key: v for key, v in inputs.items() if key not in kept}
+def _replacing_inputs(inputs: Mapping[str, Any], ignore_changes: Collection[str]) -> str:
+    """The inputs that replace a resource when they change, as text."""
+    replacing = {key: value for key, value in inputs.items() if key not in ignore_changes}
     return json.dumps(replacing, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _outputs(resource: Recorded, name_key: bytes, generate: Callable[[Recorded, Generator], Generated]) -> Created:
+def _outputs(
+    resource: Recorded, name_key: bytes, generate: Callable[[Recorded, Generator], GeneratedResource]
+) -> Created:
     what = f"{resource.type} {resource.name!r}"
     try:
         if resource.package == "kubernetes":

@@ -121,7 +121,7 @@ def _pods(nested: Nested, config_map: kubernetes.core.v1.ConfigMap) -> Any:
 
 def authority(providers: Providers, *, subject: str = "Test CA", hours: int = 1000) -> tls.LocallySignedCert:
     """A certificate authority and a leaf that it signed."""
-    ca_key = tls.PrivateKey("ca-key", algorithm="ECDSA", ecdsa_curve="P384", opts=providers.tls)
+    ca_key = tls.PrivateKey("ca-key", algorithm="ECDSA", ecdsa_curve="P256", opts=providers.tls)
     ca = tls.SelfSignedCert(
         "ca",
         private_key_pem=ca_key.private_key_pem,
@@ -139,7 +139,6 @@ def authority(providers: Providers, *, subject: str = "Test CA", hours: int = 10
         private_key_pem=leaf_key.private_key_pem,
         subject={"common_name": "flatline.internal"},
         dns_names=["flatline.internal", "*.flatline.internal"],
-        ip_addresses=["127.0.0.1"],
         opts=providers.tls,
     )
     leaf = tls.LocallySignedCert(

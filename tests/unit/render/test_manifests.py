@@ -204,7 +204,7 @@ class TestRedacted:
     def test_a_leaked_private_key_is_found(self) -> None:
         def program() -> None:
             providers = Providers()
-            key = tls.PrivateKey("key", algorithm="ED25519", opts=providers.tls)
+            key = tls.PrivateKey("key", algorithm="ECDSA", ecdsa_curve="P256", opts=providers.tls)
             pulumi.export("leak", Output.unsecret(key.private_key_pem))
 
         with pytest.raises(ManifestError, match=r"stack-outputs\.json would show a secret of .*::key"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from render.generated import Generated
+from render.generator import GeneratedResource
 from render.passphrase import PassphraseError, new_salt
 from render.state import State, StateError, header
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("quick")
 
 URN = "urn:pulumi:dev::flatline::random:index/randomPassword:RandomPassword::it"
 PLANTED = "a-planted-secret-value"
-GENERATED = Generated("none", {"result": PLANTED, "plain": "public"}, frozenset({"result"}), {"special": True})
+GENERATED = GeneratedResource("none", {"result": PLANTED, "plain": "public"}, frozenset({"result"}), {"special": True})
 
 
 def opened(path: Path, passphrase: str = "pass", stack: str = "dev", salt: str | None = None) -> State:
