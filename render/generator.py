@@ -40,9 +40,8 @@ class Generator:
 
     def generate(self, inputs: Mapping[str, Any], entropy: Entropy, clock: Clock) -> GeneratedResource:
         """A new resource. Raises ``ValueError`` for an input that is not supported or not valid."""
-        unsupported = sorted(inputs.keys() - self.inputs)
-        if unsupported:
-            raise ValueError(f"{', '.join(unsupported)}: this input needs the Pulumi engine and its provider")
+        for name in sorted(inputs.keys() - self.inputs):
+            raise ValueError(f"the input {name} needs the Pulumi engine and its provider")
         return self.function(inputs, entropy, clock)
 
 

@@ -1,4 +1,4 @@
-"""One resource of each type that is stood in for, with what is known of it before it is there."""
+"""An example of each type of cloud resource, with the outputs that are known before its creation."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -34,12 +34,12 @@ class Clouds(Providers):
 
 @dataclass(frozen=True)
 class Example:
-    """How a resource named `it` is made, what it has for certain, and names of what only the cloud can tell."""
+    """A resource named `it`, its exact outputs, and the names of outputs that are placeholders or secret."""
 
     make: Callable[[Clouds], CustomResource]
     id: str | None
     exact: Mapping[str, Any] = field(default_factory=dict)
-    later: tuple[str, ...] = ()
+    placeholders: tuple[str, ...] = ()
     secret: tuple[str, ...] = ()
 
 

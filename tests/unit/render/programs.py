@@ -9,7 +9,8 @@ import pulumi_random as random
 import pulumi_tls as tls
 from pulumi import ResourceOptions
 
-from render.recorder import Recorded, Recording, Values, record
+from render.model import RecordedResource, Recording, Values
+from render.recorder import record
 from render.values import SeededValues
 
 
@@ -32,13 +33,13 @@ def run(
     )
 
 
-def named(recording: Recording, name: str) -> Recorded:
+def named(recording: Recording, name: str) -> RecordedResource:
     (resource,) = [resource for resource in recording if resource.name == name]
     return resource
 
 
 class Providers:
-    """One explicit provider of each package that the programs use."""
+    """Explicit providers of the packages that the programs use."""
 
     def __init__(self) -> None:
         self.kubernetes = ResourceOptions(provider=kubernetes.Provider("kubernetes"))

@@ -22,7 +22,7 @@ from pulumi import Output, ResourceOptions
 import files
 from render import manifests
 from render.manifests import ManifestError, tree, write
-from render.recorder import Recording
+from render.model import Recording
 from render.values import SeededValues
 from tests.unit.render.programs import Providers, named, run, whole
 
@@ -75,7 +75,7 @@ class TestTree:
             "10-thing.example.org_it.yaml",
         ]
 
-    def test_objects_are_what_was_recorded(self) -> None:
+    def test_objects_are_those_of_the_recording(self) -> None:
         recording = run(whole)
         texts = tree(recording)
         for resource in manifests.kubernetes_objects(recording):
@@ -133,7 +133,7 @@ class TestTree:
             tree(run(whole, preview=True))
 
     @pytest.mark.parametrize("name", ["kustomization.yaml", "../escape", "", manifests.INVENTORY, "a/b"])
-    def test_extra_files_may_not_stand_in_for_others(self, name: str) -> None:
+    def test_extra_files_may_not_replace_others(self, name: str) -> None:
         with pytest.raises(ManifestError):
             tree(run(whole), extra={name: "text"})
 
@@ -387,7 +387,7 @@ class TestWrite:
         write(run(whole), out)  # nothing has changed, so nothing is written: it is removed all the same
         assert os.listdir(tmp_path) == ["out"]
 
-    def test_what_an_earlier_version_left(self, tmp_path: Path) -> None:
+    def test_leftovers_of_an_earlier_version_are_removed(self, tmp_path: Path) -> None:
         left = tmp_path / ".out.a1b2c3_4"
         left.mkdir(mode=0o700)
         (left / "10-secret_certificate.yaml").touch(mode=0o600)
@@ -395,7 +395,7 @@ class TestWrite:
         assert os.listdir(tmp_path) == ["out"]
 
     @pytest.mark.parametrize("name", [".out.unfinished-a1b2c3_4", ".out.a1b2c3_4"])
-    def test_what_is_not_left_by_a_run_stays(self, tmp_path: Path, name: str) -> None:
+    def test_directories_that_no_run_left_are_kept(self, tmp_path: Path, name: str) -> None:
         used, foreign, other = tmp_path / name, tmp_path / name.replace("a1", "zz"), tmp_path / ".out.x.a1b2c3_4"
         for path in (used, foreign, other):
             path.mkdir(mode=0o700)

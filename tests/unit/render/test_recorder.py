@@ -19,7 +19,7 @@ from pulumi import Output, ResourceOptions
 from pulumi.runtime.stack import wait_for_rpcs
 
 from render import recorder
-from render.recorder import UNKNOWN, Created, Recorded, RecordingError
+from render.model import UNKNOWN, CreateResult, RecordedResource, RecordingError
 from render.values import SeededValues
 from tests.unit.render.programs import Providers, named, run, whole
 
@@ -68,7 +68,6 @@ class TestUrns:
         assert password.provider == f"{PREFIX}pulumi:providers:random::random"
         assert named(recording, "service").parent == STACK
         assert named(recording, "outer").provider is None
-        assert named(recording, "outer").providers["tls"] == f"{PREFIX}pulumi:providers:tls::tls"
 
     def test_provider_urn_is_the_same_in_preview(self) -> None:
         in_preview = named(run(whole, preview=True), "outer-inner-password")
@@ -218,7 +217,7 @@ class TestSecrets:
 
 
 class TestPreview:
-    def test_what_only_a_provider_knows_is_unknown(self) -> None:
+    def test_outputs_of_providers_are_unknown(self) -> None:
         recording = run(whole, preview=True)
         assert recording.outputs["password"] is UNKNOWN
         assert recording.outputs["ca"] is UNKNOWN
@@ -232,7 +231,7 @@ class TestPreview:
         volumes = named(run(whole, preview=True), "deployment").inputs["spec"]["template"]["spec"]["volumes"]
         assert volumes[1] == {"name": "config", "configMap": {"name": UNKNOWN}}
 
-    def test_program_can_tell(self) -> None:
+    def test_the_program_knows_that_it_is_a_preview(self) -> None:
         def program() -> None:
             pulumi.export("preview", pulumi.runtime.is_dry_run())
 
@@ -289,7 +288,7 @@ class TestRefused:
         with pytest.raises(RecordingError, match="stack output: hash is unknown"):
             run(program)
 
-    def test_reading_what_exists(self) -> None:
+    def test_reading_existing_resources(self) -> None:
         def program(opts: ResourceOptions) -> None:
             kubernetes.core.v1.ConfigMap.get("it", "flatline/it", opts)
 
@@ -338,7 +337,7 @@ class TestRefused:
 
 
 class Failure(Exception):  # noqa: N818 - it is one, not an error of ours
-    """What the failing programs raise."""
+    """The exception of the failing programs."""
 
 
 class TestFailures:
@@ -470,7 +469,7 @@ class TestRuntime:
         assert recordings == [run(whole)]
 
     @pytest.mark.parametrize("where", ["in the program", "in an apply", "in a provider", "in a task's callback"])
-    def test_a_signal_ends_it_wherever_it_comes(self, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    def test_a_signal_ends_it_at_any_moment(self, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
         """The SDK keeps what is raised inside its tasks, and would wait for what they were to resolve."""
         monkeypatch.setattr(recorder, "TIMEOUT_SECONDS", 5.0)
 
@@ -485,10 +484,10 @@ class TestRuntime:
             return "sent"
 
         class Sending(SeededValues):
-            def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
+            def create(self, resource: RecordedResource, provider: RecordedResource | None) -> CreateResult:
                 if where == "in a provider":
                     send()
-                return super().outputs(resource, provider)
+                return super().create(resource, provider)
 
         def program() -> None:
             options = Providers().kubernetes
@@ -570,14 +569,14 @@ class TestRuntime:
         assert not first.protect
 
     def test_values_see_the_inputs(self) -> None:
-        seen: list[Recorded] = []
+        seen: list[RecordedResource] = []
 
         class Watching(SeededValues):
-            def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
+            def create(self, resource: RecordedResource, provider: RecordedResource | None) -> CreateResult:
                 seen.append(resource)
                 assert provider is not None
                 assert provider.urn == resource.provider
-                return super().outputs(resource, provider)
+                return super().create(resource, provider)
 
         run(whole, values=Watching())
         assert all(resource.custom and not resource.type.startswith("pulumi:") for resource in seen)

@@ -14,7 +14,7 @@ import pytest
 
 from render.generator import GeneratedResource
 from render.passphrase import PassphraseError, new_salt
-from render.state import State, StateError, header
+from render.state import State, StateError, read_header
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_gives_back_what_was_put(path: Path) -> None:
+def test_values_are_read_back(path: Path) -> None:
     with opened(path) as state:
         assert state.get(URN, "digest") == GENERATED
         assert state.get(URN, "other inputs") is None
@@ -214,7 +214,7 @@ def test_something_else(path: Path, content: bytes) -> None:
 
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "dev.json").mkdir()
-    for look in (header, opened):
+    for look in (read_header, opened):
         with pytest.raises(StateError, match=r"dev\.json cannot be read: Is a directory"):
             look(tmp_path / "dev.json")
 
@@ -227,7 +227,7 @@ def test_white_space_is_repaired_quietly(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_open_to_others_is_closed_and_said(path: Path) -> None:
+def test_a_readable_file_is_made_private_with_a_notice(path: Path) -> None:
     path.chmod(0o644)
     with opened(path) as state:
         (notice,) = state.notices
@@ -241,7 +241,7 @@ def test_two_runs_at_once(path: Path) -> None:
     opened(path).close()
 
 
-def test_lock_is_seen_by_another_process(path: Path) -> None:
+def test_the_lock_of_another_process(path: Path) -> None:
     """And ends with the process that holds it, however it ends."""
     hold = f"import fcntl, os; f = os.open({str(path) + '.lock'!r}, os.O_RDWR); fcntl.flock(f, fcntl.LOCK_EX);"
     program = f"{hold} print('held', flush=True); input()"
@@ -257,7 +257,7 @@ def test_lock_is_seen_by_another_process(path: Path) -> None:
     opened(path).close()
 
 
-def test_unused_entries_are_told(path: Path) -> None:
+def test_unused_entries_are_listed(path: Path) -> None:
     with opened(path) as state:
         assert state.unused() == (URN,)
         state.get(URN, "digest")

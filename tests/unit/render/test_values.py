@@ -18,7 +18,7 @@ from pulumi import CustomResource, ResourceOptions, _types
 
 from render import random_provider
 from render.entropy import Entropy, SeededEntropy, SystemEntropy
-from render.recorder import Recorded, RecordingError
+from render.model import RecordedResource, RecordingError
 from render.state import State
 from render.values import SeededValues, StateValues
 from tests.unit.render.programs import Providers, authority, named, run, whole
@@ -54,7 +54,7 @@ class TestSeeded:
         first, second = (named(run(program(epoch)), "it").outputs["result"] for epoch in "12")
         assert first != second
 
-    def test_certificates_begin_when_told(self) -> None:
+    def test_certificates_begin_at_the_start(self) -> None:
         start = datetime(2030, 5, 6, 7, 8, 9, tzinfo=UTC)
         recording = run(lambda: authority(Providers()) and None, values=SeededValues("x", start=start))
         assert named(recording, "leaf").outputs["validityStartTime"] == "2030-05-06T07:08:09Z"
@@ -118,12 +118,12 @@ class TestKept:
             ({"hours": 2000}, {"ca", "leaf"}),
         ],
     )
-    def test_a_change_makes_anew_what_depends_on_it(
+    def test_a_change_replaces_the_resources_that_depend_on_it(
         self, tmp_path: Path, changes: dict[str, Any], expected: set[str]
     ) -> None:
         assert self.changed(tmp_path / "state.json", **changes) == expected
 
-    def test_what_is_protected_is_never_made_anew(self, tmp_path: Path) -> None:
+    def test_a_protected_resource_is_never_replaced(self, tmp_path: Path) -> None:
         """The engine would refuse to replace it, and clients may have pinned it."""
 
         def program(length: int) -> Callable[[], None]:
@@ -140,7 +140,7 @@ class TestKept:
             assert before not in str(refused.value)
             assert named(run(program(40), values=StateValues(state)), "seed").outputs["result"] == before
 
-    def test_what_vanished_comes_back_with_its_value(self, tmp_path: Path) -> None:
+    def test_a_resource_that_comes_back_has_its_old_value(self, tmp_path: Path) -> None:
         path = tmp_path / "state.json"
         with kept(path) as state:
             before = named(run(self.program(), values=StateValues(state)), "third").outputs["result"]
@@ -181,11 +181,11 @@ class TestKept:
         assert datetime.fromisoformat(leaf["validityEndTime"]) - start == timedelta(hours=1000)
 
 
-def _made(resource: Recorded) -> dict[str, Any]:
+def _made(resource: RecordedResource) -> dict[str, Any]:
     return {name: value for name, value in resource.outputs.items() if name not in resource.inputs}
 
 
-def _secrets(resources: tuple[Recorded, ...]) -> set[str]:
+def _secrets(resources: tuple[RecordedResource, ...]) -> set[str]:
     """Generated secret texts."""
     made = [resource for resource in resources if resource.package in ("random", "tls")]
     values = [r.outputs[str(path[0])] for r in made for path in r.secret_output_paths if len(path) == 1]
@@ -242,8 +242,8 @@ class TestOtherRandomValues:
         [
             (random.RandomString, {"length": 20}, "RandomString 'it': only the Pulumi engine and its provider"),
             (random.RandomUuid, {}, "RandomUuid 'it': only the Pulumi engine and its provider"),
-            (random.RandomPassword, {"length": 20, "min_upper": 2}, "RandomPassword 'it': minUpper: this input needs"),
-            (random.RandomId, {"byte_length": 4, "prefix": "p"}, "RandomId 'it': prefix: this input needs the Pulumi"),
+            (random.RandomPassword, {"length": 20, "min_upper": 2}, "RandomPassword 'it': the input minUpper needs"),
+            (random.RandomId, {"byte_length": 4, "prefix": "p"}, "RandomId 'it': the input prefix needs the Pulumi"),
         ],
     )
     def test_what_the_program_does_not_use_is_refused_by_name(
@@ -269,7 +269,7 @@ class TestOutputsOfTls:
             key = tls.PrivateKey("key", algorithm="ECDSA", ecdsa_curve="P256", opts=opts)
             tls.CertRequest("it", private_key_pem=key.private_key_pem, ip_addresses=["127.0.0.1"], opts=opts)
 
-        with pytest.raises(RecordingError, match="CertRequest 'it': ipAddresses: this input needs the Pulumi engine"):
+        with pytest.raises(RecordingError, match="CertRequest 'it': the input ipAddresses needs the Pulumi engine"):
             run(program)
 
     def test_certificates(self) -> None:
@@ -289,7 +289,7 @@ def _missing_outputs(kind: Any, arguments: dict[str, Any], package: str) -> set[
     return _missing(named(recording, "it"), kind)
 
 
-def _missing(resource: Recorded, kind: Any) -> set[str]:
+def _missing(resource: RecordedResource, kind: Any) -> set[str]:
     """Output properties of the type that were not given, inputs that may be left out apart."""
     properties = set(_types.resource_types(kind))
     assert "id" not in properties
@@ -320,7 +320,7 @@ class TestKubernetesObjects:
         assert name == self.config_map("Whisper_Config", "1", seed="other")
         assert name != self.config_map("Whisper_Config", "2")
 
-    def test_name_of_a_secret_is_no_oracle_for_its_content(self) -> None:
+    def test_the_name_of_a_secret_does_not_reveal_its_content(self) -> None:
         assert self.secret("guess") == self.secret("guess")
         assert self.secret("guess") != self.secret("guess", seed="another stack")
 
@@ -369,7 +369,9 @@ class TestKubernetesObjects:
             ),
         ],
     )
-    def test_what_cannot_be_a_manifest(self, build: Callable[[ResourceOptions], object], problem: str) -> None:
+    def test_resources_that_cannot_be_a_manifest(
+        self, build: Callable[[ResourceOptions], object], problem: str
+    ) -> None:
         with pytest.raises(RecordingError, match=problem):
             run(lambda: build(Providers().kubernetes) and None)
 
