@@ -163,30 +163,17 @@ def _alias(facts: _Facts) -> dict[str, Any]:
     return {**facts.aws(), "id": name, "name": name, "arn": facts.arn("kms", name), "targetKeyArn": target}
 
 
-def _role(facts: _Facts) -> dict[str, Any]:
-    name, path = facts.input("name"), facts.input("path", "/")
-    arn = facts.iam_arn(f"role{path}{name}")
-    return {**facts.aws(), "id": name, "name": name, "path": path, "arn": arn}
+def _iam_entity(kind: str, *, id_is_arn: bool = False) -> Callable[[_Facts], dict[str, Any]]:
+    def derive(facts: _Facts) -> dict[str, Any]:
+        name, path = facts.input("name"), facts.input("path", "/")
+        arn = facts.iam_arn(f"{kind}{path}{name}")
+        return {**facts.aws(), "id": arn if id_is_arn else name, "name": name, "path": path, "arn": arn}
+
+    return derive
 
 
-def _policy(facts: _Facts) -> dict[str, Any]:
-    name, path = facts.input("name"), facts.input("path", "/")
-    arn = facts.iam_arn(f"policy{path}{name}")
-    return {**facts.aws(), "id": arn, "name": name, "path": path, "arn": arn}
-
-
-def _user(facts: _Facts) -> dict[str, Any]:
-    name, path = facts.input("name"), facts.input("path", "/")
-    arn = facts.iam_arn(f"user{path}{name}")
-    return {**facts.aws(), "id": name, "name": name, "path": path, "arn": arn}
-
-
-def _role_policy(facts: _Facts) -> dict[str, Any]:
-    return {"id": f"{facts.input('role')}:{facts.input('name')}", "name": facts.input("name")}
-
-
-def _user_policy(facts: _Facts) -> dict[str, Any]:
-    return {"id": f"{facts.input('user')}:{facts.input('name')}", "name": facts.input("name")}
+def _inline_policy(owner: str) -> Callable[[_Facts], dict[str, Any]]:
+    return lambda facts: {"id": f"{facts.input(owner)}:{facts.input('name')}", "name": facts.input("name")}
 
 
 def _user_policy_attachment(facts: _Facts) -> dict[str, Any]:
@@ -284,10 +271,6 @@ def _service_account_key(facts: _Facts) -> dict[str, Any]:
     return {"id": facts.placeholder("name"), "name": facts.placeholder("name"), **encoded}
 
 
-def _member(facts: _Facts) -> dict[str, Any]:
-    return facts.gcp()
-
-
 def _release(facts: _Facts) -> dict[str, Any]:
     name, namespace = facts.input("name"), facts.input("namespace")
     return {"id": f"{namespace}/{name}", "name": name, "namespace": namespace}
@@ -301,11 +284,11 @@ _DERIVED: Final[Mapping[str, Callable[[_Facts], dict[str, Any]]]] = {
     "aws:elasticache/replicationGroup:ReplicationGroup": _replication_group,
     "aws:elasticache/subnetGroup:SubnetGroup": _cache_group("subnetgroup"),
     "aws:iam/accessKey:AccessKey": _access_key,
-    "aws:iam/policy:Policy": _policy,
-    "aws:iam/role:Role": _role,
-    "aws:iam/rolePolicy:RolePolicy": _role_policy,
-    "aws:iam/user:User": _user,
-    "aws:iam/userPolicy:UserPolicy": _user_policy,
+    "aws:iam/policy:Policy": _iam_entity("policy", id_is_arn=True),
+    "aws:iam/role:Role": _iam_entity("role"),
+    "aws:iam/rolePolicy:RolePolicy": _inline_policy("role"),
+    "aws:iam/user:User": _iam_entity("user"),
+    "aws:iam/userPolicy:UserPolicy": _inline_policy("user"),
     "aws:iam/userPolicyAttachment:UserPolicyAttachment": _user_policy_attachment,
     "aws:kms/alias:Alias": _alias,
     "aws:kms/key:Key": _key,
@@ -320,10 +303,10 @@ _DERIVED: Final[Mapping[str, Callable[[_Facts], dict[str, Any]]]] = {
     "aws:s3/bucketVersioning:BucketVersioning": _of_bucket,
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _security_group_rule,
     "gcp:bigtable/instance:Instance": _bigtable_instance,
-    "gcp:bigtable/instanceIamMember:InstanceIamMember": _member,
+    "gcp:bigtable/instanceIamMember:InstanceIamMember": _Facts.gcp,
     "gcp:bigtable/table:Table": _bigtable_table,
     "gcp:serviceaccount/account:Account": _service_account,
-    "gcp:serviceaccount/iAMMember:IAMMember": _member,
+    "gcp:serviceaccount/iAMMember:IAMMember": _Facts.gcp,
     "gcp:serviceaccount/key:Key": _service_account_key,
     HELM_RELEASE: _release,
 }
