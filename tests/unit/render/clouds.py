@@ -17,7 +17,7 @@ TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
 
 
 class Clouds(Providers):
-    """The providers of a cloud stack, configured as one is."""
+    """Providers with the configuration of a cloud stack."""
 
     def __init__(self) -> None:
         super().__init__()

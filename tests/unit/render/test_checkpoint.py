@@ -31,7 +31,7 @@ def opened(folder: Path, **arguments: Any) -> State:
 
 
 def flatline(values: StateValues, stack: str = "dev", **changes: str) -> Recording:
-    """The program itself, as a stack's file configures it."""
+    """Records the real program with the configuration of a stack's file."""
     return record(program, project="flatline", stack="dev", config={**configuration(stack), **changes}, values=values)
 
 
@@ -42,7 +42,7 @@ def written(state: State, recording: Recording, **arguments: Any) -> dict[str, A
 
 
 def read_back(exported: Mapping[str, Any]) -> dict[str, ExportedResource]:
-    """By the passphrase alone, as an engine would."""
+    """Reads a checkpoint with the passphrase only, as an engine does."""
     salt = exported["deployment"]["secrets_providers"]["state"]["salt"]
     return checkpoint.generated_resources(exported, unlock("correct horse", salt).decrypt)
 
@@ -80,7 +80,7 @@ def problems(exported: Mapping[str, Any]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> tuple[State, Recording]:
-    """The default stack with secrets of its own, which nobody changes."""
+    """The stack dev with generated secrets. Tests must not change it."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("render.passphrase.ITERATIONS", 10)
         state = opened(tmp_path_factory.mktemp("dev"))
@@ -194,7 +194,7 @@ def test_an_empty_one_is_of_the_same_stack(dev: tuple[State, Recording]) -> None
 
 
 class TestReading:
-    """Exports as a real provider's: with defaults that it filled in, and outputs of its own."""
+    """The exports have the form of a real provider: with defaults, and with outputs that are not rendered."""
 
     URN = "urn:pulumi:dev::flatline::random:index/randomPassword:RandomPassword::it"
 

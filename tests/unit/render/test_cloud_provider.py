@@ -50,7 +50,7 @@ def in_clouds(program: Callable[[Clouds], object]) -> Recording:
 
 
 def outputs(resource: CustomResource) -> dict[str, pulumi.Output[Any]]:
-    """Every output that the SDK declares for a resource, by its name on the wire."""
+    """The outputs that the SDK declares for a resource, by their names in requests."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated ones are outputs too
         return {name: getattr(resource, python) for python, name in _python_names(type(resource))}

@@ -1,4 +1,4 @@
-"""Manifests: what is written, when it changes, and what is never touched."""
+"""Manifests have the recorded objects, change only with them, and leave foreign files alone."""
 
 import base64
 import fcntl

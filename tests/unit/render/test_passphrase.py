@@ -1,4 +1,4 @@
-"""Encryption as Pulumi's passphrase provider does it, and where the passphrase comes from."""
+"""Encryption is compatible with Pulumi's passphrase provider; the passphrase comes from the right place."""
 
 import base64
 import stat

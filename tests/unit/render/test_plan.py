@@ -1,4 +1,4 @@
-"""The plan: what a reader of a review sees of resources that are no Kubernetes objects."""
+"""The plan shows a reviewer the resources that are not Kubernetes objects."""
 
 import base64
 import json
@@ -28,7 +28,7 @@ def in_clouds(program: Callable[[Clouds], object]) -> Recording:
 
 
 def planned(program: Callable[[Clouds], object]) -> dict[str, Any]:
-    """The plan as a reader of YAML sees it."""
+    """The plan, parsed as YAML."""
     content: dict[str, Any] = yaml.safe_load(plan.text(in_clouds(program)))
     return content
 

@@ -1,4 +1,4 @@
-"""The recorder: real small programs, as the engine would see them."""
+"""The recorder records small real programs as the engine would see them."""
 
 import asyncio
 import base64
@@ -33,7 +33,7 @@ def config_map(name: str, data: Any, opts: ResourceOptions) -> kubernetes.core.v
 
 
 def in_kubernetes(program: Callable[[ResourceOptions], object]) -> Callable[[], None]:
-    """The program, given the options of an explicit provider."""
+    """Passes the options of an explicit provider to the program."""
 
     def wrapped() -> None:
         program(Providers().kubernetes)
@@ -242,7 +242,7 @@ class TestPreview:
 class TestRefused:
     @pytest.fixture(autouse=True)
     def outputs_may_become_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As in a run by someone who has not set the variable that makes the SDK raise."""
+        """Removes the variable that makes the SDK raise, as for a user who has not set it."""
         monkeypatch.delenv("PULUMI_ERROR_OUTPUT_STRING", raising=False)
 
     def test_without_a_provider(self) -> None:
@@ -470,7 +470,7 @@ class TestRuntime:
 
     @pytest.mark.parametrize("where", ["in the program", "in an apply", "in a provider", "in a task's callback"])
     def test_a_signal_ends_it_at_any_moment(self, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-        """The SDK keeps what is raised inside its tasks, and would wait for what they were to resolve."""
+        """The SDK keeps an exception that is raised inside its tasks, and would wait forever for their result."""
         monkeypatch.setattr(recorder, "TIMEOUT_SECONDS", 5.0)
 
         class Stopped(BaseException):
@@ -507,7 +507,7 @@ class TestRuntime:
             signal.signal(signal.SIGTERM, before)
 
     def test_after_mocks_of_another_test(self) -> None:
-        """A root resource, a stack name and configuration that something else left are not seen, nor changed."""
+        """A root resource, a stack name and configuration of an earlier run are neither used nor changed."""
 
         class Nothing(pulumi.runtime.Mocks):
             def call(self, args: pulumi.runtime.MockCallArgs) -> Any:

@@ -242,7 +242,7 @@ class TestMistakes:
     )
     @pytest.mark.parametrize("secret", ["9f86d081884c7d659a2feaa0c55ad015", "VGhpcyBpcyBhIHNlY3JldCBvZiB0", "A1" * 40])
     def test_possible_secrets_are_never_shown(self, tmp_path: Path, content: str, secret: str) -> None:
-        """As when it is pasted where a name belongs."""
+        """Somebody may paste a secret in the place of a name."""
         with pytest.raises(StackFileError) as caught:
             read(stack(tmp_path, content.replace("SECRET", secret)), no_passphrase)
         assert secret[:12] not in str(caught.value)

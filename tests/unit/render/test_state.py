@@ -1,4 +1,4 @@
-"""The state file: encrypted, private, whole, and noticed when it is not."""
+"""The state file is encrypted, private and written whole; anything else is an error."""
 
 import errno
 import json
@@ -92,7 +92,7 @@ def test_replaced_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_symbolic_link_stays_one(path: Path, tmp_path: Path) -> None:
-    """Somebody keeps the file on another disk."""
+    """A user may keep the file on another disk."""
     elsewhere = path.rename(tmp_path / "elsewhere.json")
     path.symlink_to(elsewhere)
     with opened(path) as state:
@@ -242,7 +242,7 @@ def test_two_runs_at_once(path: Path) -> None:
 
 
 def test_the_lock_of_another_process(path: Path) -> None:
-    """And ends with the process that holds it, however it ends."""
+    """The lock ends with its process, however that ends."""
     hold = f"import fcntl, os; f = os.open({str(path) + '.lock'!r}, os.O_RDWR); fcntl.flock(f, fcntl.LOCK_EX);"
     program = f"{hold} print('held', flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Keys and certificates, verified by an independent reading of what was made."""
+"""Generated keys and certificates are verified by an independent parser and verifier."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Values: what stands in for the providers, seeded and kept."""
+"""The values that take the place of the providers: from a seed, and kept in a state."""
 
 import base64
 import json
@@ -88,7 +88,7 @@ class TestKept:
         return wrapped
 
     def changed(self, path: Path, **changes: Any) -> set[str]:
-        """The resources whose outputs differ, beyond echoed inputs, after a run with other settings."""
+        """The resources whose outputs, inputs apart, differ after a run with other settings."""
         with kept(path) as state:
             before = run(self.program(), values=StateValues(state))
             state.save()
@@ -186,7 +186,7 @@ def _made(resource: RecordedResource) -> dict[str, Any]:
 
 
 def _secrets(resources: tuple[RecordedResource, ...]) -> set[str]:
-    """Generated secret texts."""
+    """The generated secrets."""
     made = [resource for resource in resources if resource.package in ("random", "tls")]
     values = [r.outputs[str(path[0])] for r in made for path in r.secret_output_paths if len(path) == 1]
     assert all(isinstance(value, str) for value in values)
@@ -290,7 +290,7 @@ def _missing_outputs(kind: Any, arguments: dict[str, Any], package: str) -> set[
 
 
 def _missing(resource: RecordedResource, kind: Any) -> set[str]:
-    """Output properties of the type that were not given, inputs that may be left out apart."""
+    """The output properties of the type that are absent, except inputs without a default."""
     properties = set(_types.resource_types(kind))
     assert "id" not in properties
     assert len(properties) > 1
