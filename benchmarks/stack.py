@@ -5,7 +5,8 @@ from pathlib import Path
 
 from config.settings import PROJECT
 from render import stack_file
-from render.recorder import Recording, Values, record
+from render.model import Recording, Values
+from render.recorder import record
 
 ROOT = Path(__file__).resolve().parent.parent
 STACK = "dev"

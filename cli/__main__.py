@@ -116,8 +116,8 @@ def _tell_rarer(problem: Exception, terminal: "Terminal") -> None:
     from policies.manifests import ManifestError as UnreadableError
     from policies.scan import ScanError
     from render.manifests import ManifestError
+    from render.model import RecordingError
     from render.passphrase import PassphraseError
-    from render.recorder import RecordingError
     from render.stack_file import StackFileError
     from render.state import StateError
 

@@ -22,8 +22,8 @@ from config import installation
 from config.settings import PROJECT
 from render import state
 from render.manifests import INVENTORY, kubernetes_objects
+from render.model import Recording
 from render.passphrase import generated_file
-from render.recorder import Recording
 from render.state import StateError
 
 NAMESPACE = "Namespace"
@@ -210,7 +210,7 @@ def check_backend(stack: Stack) -> None:
 def _held(stack: Stack, ask: bool) -> Held | None:
     """The secrets of a stack; the engine is asked only where something shows that there must be some."""
     try:
-        found = state.header(stack.state)
+        found = state.read_header(stack.state)
     except StateError as problem:
         return Held(shown(stack.state), f"{PROJECT}/{stack.name}", unreadable=str(problem))
     if found is not None:
@@ -290,7 +290,7 @@ def save(
     new = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
     found = reissue.between(objects.outputs(tree), kept.recording.outputs, objects.read(tree), new)
     reissue.agree(loaded, found, confirmed, terminal)
-    kept.state.keep_digests(digests)
+    kept.state.add_digests(digests)
     kept.save()
     note_up(loaded.stack)
 

@@ -15,7 +15,8 @@ from cli.terminal import Terminal
 from components.secrets import Secrets, SecretsArgs
 from config.schema.secrets import SECRETS, Secret
 from config.settings import PROJECT
-from render.recorder import Created, Recorded, Recording, RecordingError, record
+from render.model import CreateResult, RecordedResource, Recording, RecordingError
+from render.recorder import record
 from render.state import State
 from render.values import StateValues
 
@@ -101,13 +102,13 @@ class _Kept:
         self._state = state
         self._values = StateValues(state)
 
-    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
-        """See `render.recorder.Values`."""
-        if resource.package in {"random", "tls"} and not self._state.knows(resource.urn):
+    def create(self, resource: RecordedResource, provider: RecordedResource | None) -> CreateResult:
+        """Implements `render.model.Values`."""
+        if resource.package in {"random", "tls"} and not self._state.has(resource.urn):
             raise RecordingError(
                 f"{resource.type} {resource.name!r} has never been made: bring the stack up before its secrets move"
             )
-        return self._values.outputs(resource, provider)
+        return self._values.create(resource, provider)
 
 
 class _Replay:
@@ -116,7 +117,7 @@ class _Replay:
     def __init__(self, recording: Recording) -> None:
         self._known = {(each.type, each.name): each for each in recording.resources}
 
-    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
-        """See `render.recorder.Values`."""
+    def create(self, resource: RecordedResource, provider: RecordedResource | None) -> CreateResult:
+        """Implements `render.model.Values`."""
         known = self._known[resource.type, resource.name]
-        return Created(known.id or "", known.outputs, {str(path[0]) for path in known.secret_output_paths})
+        return CreateResult(known.id or "", known.outputs, {str(path[0]) for path in known.secret_output_paths})

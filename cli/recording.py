@@ -11,7 +11,8 @@ from cli.objects import Object
 from cli.stacks import ROOT, Loaded
 from cli.terminal import Terminal
 from config.settings import PROJECT
-from render.recorder import Recording, Values, record
+from render.model import Recording, Values
+from render.recorder import record
 from render.state import State
 from render.values import SeededValues, StateValues
 
@@ -57,7 +58,7 @@ def opened_state(loaded: Loaded, earlier: Path | None = None) -> State:
         stack=loaded.stack.name,
         passphrase=loaded.passphrase,
         salt=loaded.config.encryption_salt,
-        earlier=earlier,
+        fallback=earlier,
     )
 
 
@@ -66,7 +67,7 @@ def recorded(
 ) -> Kept:
     """The program with values of a state that is open."""
     recording = _record(loaded, values, terminal, doing)
-    return Kept(recording, state, values.made, list(state.notices))
+    return Kept(recording, state, values.created, list(state.notices))
 
 
 def with_passing_secrets(loaded: Loaded, terminal: Terminal) -> Recording:

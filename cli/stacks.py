@@ -111,13 +111,13 @@ class Passphrase:
     def __init__(self, stack: Stack, *, may_be_made: bool) -> None:
         self._stack = stack
         self._may_be_made = may_be_made
-        self.source: passphrase.Source | None = None
+        self.source: passphrase.PassphraseSource | None = None
 
     def __call__(self) -> str:
         """The text. Raises PassphraseError where there is none and something is encrypted already."""
         return self.find().text
 
-    def find(self) -> passphrase.Source:
+    def find(self) -> passphrase.PassphraseSource:
         """The passphrase and where it came from."""
         if self.source is None:
             self.source = passphrase.find(

@@ -32,9 +32,9 @@ from cli.stacks import ROOT, Loaded, Stack, shown
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from render import checkpoint
-from render.checkpoint import Carried
+from render.checkpoint import ExportedResource
 from render.state import State
-from render.values import CarryingValues, StateValues
+from render.values import CloudStateValues, StateValues
 
 if TYPE_CHECKING:
     from pulumi import automation
@@ -61,7 +61,7 @@ def prepared(loaded: Loaded, terminal: Terminal) -> Iterator[Prepared]:
     from pulumi._version import version
 
     with recording.opened_state(loaded) as state:
-        values = CarryingValues(state) if loaded.in_cloud else StateValues(state)
+        values = CloudStateValues(state) if loaded.in_cloud else StateValues(state)
         kept = recording.recorded(loaded, state, values, terminal)
         content = checkpoint.deployment(
             kept.recording,
@@ -69,11 +69,11 @@ def prepared(loaded: Loaded, terminal: Terminal) -> Iterator[Prepared]:
             state.salt,
             now=datetime.now(UTC),
             engine=str(version),
-            left_out=kept.made,  # the engine makes them: they are new with this configuration
-            objects=not loaded.in_cloud,
+            exclude=kept.made,  # the engine makes them: they are new with this configuration
+            include_kubernetes=not loaded.in_cloud,
         )
         secrets = {
-            each["urn"] for each in checkpoint.resources(content) if each["type"].startswith(("random:", "tls:"))
+            each["urn"] for each in checkpoint.custom_resources(content) if each["type"].startswith(("random:", "tls:"))
         }
         yield Prepared(state, content, frozenset(secrets), kept.recording.outputs)
 
@@ -129,7 +129,7 @@ def take_charge(
     try:
         with engine.opened(loaded, cli, cluster) as stack:
             unlock(loaded, cli, stack, terminal, agreed)
-            there = checkpoint.carried(_exported(stack))
+            there = checkpoint.generated_resources(_exported(stack))
             _refuse_two_sets(loaded.stack, _differing(made.state, there))
             if made.secrets <= there.keys():
                 return  # an earlier run was interrupted when the engine had them
@@ -147,7 +147,7 @@ def take_charge(
 
 def applied(stack: automation.Stack) -> list[Object]:
     """The Kubernetes objects that the engine keeps."""
-    return [Object(content) for content in checkpoint.objects(_exported(stack))]
+    return [Object(content) for content in checkpoint.kubernetes_objects(_exported(stack))]
 
 
 def expected(loaded: Loaded, deployment: Mapping[str, Any], terminal: Terminal) -> Mapping[str, Any]:
@@ -158,8 +158,8 @@ def expected(loaded: Loaded, deployment: Mapping[str, Any], terminal: Terminal) 
     with TemporaryDirectory(prefix="flatline-") as folder:
         path = Path(folder) / "state.json"
         with State(path, project=PROJECT, stack=loaded.stack.name, passphrase=token_hex) as state:
-            carried = checkpoint.carried({"version": checkpoint.VERSION, "deployment": deployment})
-            return recording.recorded(loaded, state, StateValues(state, carried=carried), terminal).recording.outputs
+            carried = checkpoint.generated_resources({"version": checkpoint.VERSION, "deployment": deployment})
+            return recording.recorded(loaded, state, StateValues(state, exported=carried), terminal).recording.outputs
 
 
 def retire(stack: Stack) -> Path:
@@ -177,7 +177,7 @@ def check_one_set(loaded: Loaded, cli: Cli) -> None:
     with engine.opened(loaded, cli, None) as stack:
         found = _exported(stack)
     with recording.opened_state(loaded) as state:
-        _refuse_two_sets(loaded.stack, _differing(state, checkpoint.carried(found)))
+        _refuse_two_sets(loaded.stack, _differing(state, checkpoint.generated_resources(found)))
 
 
 @contextmanager
@@ -189,20 +189,22 @@ def brought_back(loaded: Loaded, cli: Cli, terminal: Terminal) -> Iterator[Kept]
         unlock(loaded, cli, stack, terminal, agreed=False)
         with terminal.step("Reading the secrets from Pulumi"):
             exported = _exported(stack)
-        carried = checkpoint.carried(exported)
+        carried = checkpoint.generated_resources(exported)
         with _state_for(loaded, carried) as (state, merged):
-            values = StateValues(state, carried=carried)
+            values = StateValues(state, exported=carried)
             kept = recording.recorded(loaded, state, values, terminal)
-            values.keep_the_rest()
-            again = [urn.rpartition("::")[2] for urn in values.made if urn in carried]
+            values.import_unused()
+            again = [urn.rpartition("::")[2] for urn in values.created if urn in carried]
             notices = [f"made again, because the configuration has changed: {', '.join(again)}"] if again else []
             yield _BroughtBack(
                 kept.recording,
                 state,
                 kept.made,
                 [*kept.notices, *notices],
-                [Object(content) for content in checkpoint.objects(exported)],
-                give=lambda: _import(cli, stack, checkpoint.empty(exported), "pulumi does not let the stack go"),
+                [Object(content) for content in checkpoint.kubernetes_objects(exported)],
+                give=lambda: _import(
+                    cli, stack, checkpoint.without_resources(exported), "pulumi does not let the stack go"
+                ),
                 stack=loaded.stack,
                 merged=merged,
             )
@@ -234,7 +236,7 @@ class _BroughtBack(Kept):
 
 
 @contextmanager
-def _state_for(loaded: Loaded, carried: Mapping[str, Carried]) -> Iterator[tuple[State, bool]]:
+def _state_for(loaded: Loaded, carried: Mapping[str, ExportedResource]) -> Iterator[tuple[State, bool]]:
     """The state file to bring secrets back into: the one that is there, or that was, if it is of the same secrets.
 
     Whether it is the one that was.
@@ -251,7 +253,7 @@ def _state_for(loaded: Loaded, carried: Mapping[str, Carried]) -> Iterator[tuple
         yield state, False
 
 
-def _differing(state: State, carried: Mapping[str, Carried]) -> list[str]:
+def _differing(state: State, carried: Mapping[str, ExportedResource]) -> list[str]:
     """The names of protected secrets that both have, with different values."""
     kept = state.values()
     return sorted(

@@ -1,7 +1,7 @@
-"""A Pulumi checkpoint of a recording, and back: so that an engine and rendered files share one set of secrets.
+"""Converts a recording to a Pulumi checkpoint and back, so that an engine and rendered files share their secrets.
 
-``deployment`` writes what `pulumi stack import` reads, version 3 (pulumi/pulumi, sdk/go/common/apitype/core.go);
-``carried`` reads what `pulumi stack export` writes. Every value that is secret is encrypted on its own, as
+``deployment`` makes the input of `pulumi stack import`, version 3 (pulumi/pulumi, sdk/go/common/apitype/core.go);
+``generated_resources`` reads the output of `pulumi stack export`. Every secret value is encrypted on its own, as
 ``render.passphrase`` does.
 """
 
@@ -16,36 +16,35 @@ from datetime import datetime
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
-from render.generated import Generated
+from render.generator import GeneratedResource
+from render.model import PROVIDER_PREFIX, STACK_TYPE, Path, RecordedResource, Recording, stack_urn
 from render.passphrase import Crypter
-from render.recorder import PROVIDER_PREFIX, STACK_TYPE, Path, Recorded, Recording, stack_urn
 
 VERSION: Final = 3
 FIELD_MANAGER: Final = "flatline"
-"""Who owns the fields of an object that `kubectl apply` made; the engine goes on under the same name."""
+"""The owner of an object's fields after `kubectl apply`. The engine continues under the same name."""
 
 _SIGNATURE: Final = "4dabf18193072939515e22adb298388d"
 _SECRET: Final = "1b47061264138c4ac30d75fd1eb44270"
-_GENERATED: Final = ("random", "tls")
+_GENERATED_PACKAGES: Final = ("random", "tls")
 _SCHEMA_VERSIONS: Final = {
-    # Below these versions the providers believe that a state is old, and rewrite it. The other types are at 0.
+    # The providers rewrite a state of a lower version. The other types are at 0.
     "random:index/randomPassword:RandomPassword": 3,
-    "random:index/randomString:RandomString": 3,
     "tls:index/privateKey:PrivateKey": 1,
 }
 _KUBERNETES_SECRETS: Final = frozenset({"data", "stringData"})
 
 
 @dataclass(frozen=True)
-class Carried:
-    """A random or tls resource of an exported stack: what it was made from, and what it is."""
+class ExportedResource:
+    """A random or tls resource of an exported stack, with the inputs that it was generated from."""
 
     urn: str
     type: str
     protect: bool
     inputs: Mapping[str, Any]
     ignore_changes: tuple[str, ...]
-    generated: Generated
+    generated: GeneratedResource
 
 
 def deployment(
@@ -55,64 +54,67 @@ def deployment(
     *,
     now: datetime,
     engine: str,
-    left_out: Collection[str] = (),
-    objects: bool = True,
+    exclude: Collection[str] = (),
+    include_kubernetes: bool = True,
 ) -> dict[str, Any]:
-    """The checkpoint of a stack that ``kubectl`` has deployed from this recording, for `pulumi stack import`.
+    """Makes a checkpoint for `pulumi stack import` of a stack that ``kubectl`` has deployed from this recording.
 
-    It has every random and tls resource but those ``left_out`` (URNs), their parents and providers and, with
-    ``objects``, every Kubernetes object. ``salt`` and ``crypter`` are the stack's; ``engine`` is a version of Pulumi.
+    It has every random and tls resource except ``exclude`` (URNs), their parents and providers and, with
+    ``include_kubernetes``, every Kubernetes object. ``salt`` and ``crypter`` are the stack's; ``engine`` is a version
+    of Pulumi.
     """
-    everything = {resource.urn: resource for resource in recording}
-    wanted = {
+    by_urn = recording.by_urn()
+    included = {
         resource.urn
         for resource in recording
         if resource.custom
-        and resource.urn not in left_out
-        and (resource.package in _GENERATED or (objects and resource.package == "kubernetes"))
+        and resource.urn not in exclude
+        and (resource.package in _GENERATED_PACKAGES or (include_kubernetes and resource.package == "kubernetes"))
     }
-    for urn in list(wanted):
-        wanted.update(_ancestors(everything[urn], everything))
-    writer = _Writer(crypter, wanted, now)
+    for urn in list(included):
+        included.update(_ancestors(by_urn[urn], by_urn))
+    writer = _Writer(crypter, included, now)
     root = {
         "urn": stack_urn(recording.project, recording.stack),
         "custom": False,
         "type": STACK_TYPE,
         "outputs": writer.properties(recording.outputs, {(name,) for name in recording.secret_outputs}),
-        **writer.moments,
+        **writer.timestamps,
     }
     version = f"v{engine}"
     return {
         "version": VERSION,
         "deployment": {
             "manifest": {
-                "time": writer.moments["created"],
+                "time": writer.timestamps["created"],
                 "magic": hashlib.sha256(version.encode()).hexdigest(),
                 "version": version,
             },
             "secrets_providers": {"type": "passphrase", "state": {"salt": salt}},
             "resources": [
                 root,
-                *(writer.resource(each, root["urn"]) for each in _in_order(everything[urn] for urn in wanted)),
+                *(writer.resource(resource, root["urn"]) for resource in _sorted(by_urn[urn] for urn in included)),
             ],
         },
     }
 
 
-def empty(exported: Mapping[str, Any]) -> dict[str, Any]:
-    """The checkpoint of the same stack without any resource."""
+def without_resources(exported: Mapping[str, Any]) -> dict[str, Any]:
+    """The checkpoint of an exported stack without its resources."""
     content = {key: value for key, value in exported["deployment"].items() if key in ("manifest", "secrets_providers")}
     return {"version": exported["version"], "deployment": {**content, "resources": []}}
 
 
-def carried(exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = None) -> dict[str, Carried]:
-    """The random and tls resources of an exported stack by URN; those that wait for their deletion are left out.
+def generated_resources(
+    exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = None
+) -> dict[str, ExportedResource]:
+    """The random and tls resources of an exported stack by URN, without those that are pending deletion.
 
-    ``decrypt`` is needed where the export does not show its secrets.
+    ``decrypt`` is required if the export has encrypted secrets.
     """
-    found = {}
-    for resource in resources(exported):
-        if resource["type"].partition(":")[0] not in _GENERATED or resource.get("delete"):
+    exported_resources = {}
+    for resource in custom_resources(exported):
+        if resource["type"].partition(":")[0] not in _GENERATED_PACKAGES or resource.get("delete"):
             continue
         secrets: set[str] = set()
         inputs = _without_defaults(_plain(resource.get("inputs", {}), decrypt))
@@ -123,44 +125,46 @@ def carried(exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = 
             if _is_secret(value):
                 secrets.add(name)
             outputs[name] = _plain(value, decrypt)
-        found[resource["urn"]] = Carried(
+        exported_resources[resource["urn"]] = ExportedResource(
             urn=resource["urn"],
             type=resource["type"],
             protect=resource.get("protect", False),
             inputs=inputs,
             ignore_changes=tuple(resource.get("ignoreChanges") or ()),
-            generated=Generated(resource["id"], outputs, frozenset(secrets)),
+            generated=GeneratedResource(resource["id"], outputs, frozenset(secrets)),
         )
-    return found
+    return exported_resources
 
 
-def objects(exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = None) -> list[dict[str, Any]]:
-    """The Kubernetes objects of an exported stack, as its program declares them; those that shall go, too."""
+def kubernetes_objects(
+    exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = None
+) -> list[dict[str, Any]]:
+    """The Kubernetes objects of an exported stack as its program declares them, with those pending deletion."""
     return [
         _plain(resource["inputs"], decrypt)
-        for resource in resources(exported)
+        for resource in custom_resources(exported)
         if resource["type"].startswith("kubernetes:") and "kind" in resource.get("inputs", {})
     ]
 
 
-def resources(exported: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """What providers keep in an exported stack."""
+def custom_resources(exported: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The resources of an exported stack that providers manage."""
     for resource in exported["deployment"].get("resources") or ():
         if resource["custom"] and not resource["type"].startswith(PROVIDER_PREFIX):
             yield resource
 
 
 class _Writer:
-    """Writes the resources of one checkpoint."""
+    """Writes the resources of one checkpoint, which has those whose URN is in ``included``."""
 
-    def __init__(self, crypter: Crypter, there: Collection[str], now: datetime) -> None:
+    def __init__(self, crypter: Crypter, included: Collection[str], now: datetime) -> None:
         self._crypter = crypter
-        self._there = there
-        moment = now.strftime("%Y-%m-%dT%H:%M:%SZ")
-        self.moments = {"created": moment, "modified": moment}
+        self._included = included
+        timestamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        self.timestamps = {"created": timestamp, "modified": timestamp}
 
-    def resource(self, resource: Recorded, root: str) -> dict[str, Any]:
-        """One resource, without the parts that are empty."""
+    def resource(self, resource: RecordedResource, root: str) -> dict[str, Any]:
+        """Writes a resource without its empty properties."""
         inputs, outputs, secrets = _state(resource)
         entry = {
             "urn": resource.urn,
@@ -172,19 +176,21 @@ class _Writer:
             "parent": resource.parent or root,
             "protect": resource.protect,
             "retainOnDelete": resource.retain_on_delete,
-            "dependencies": self._known(resource.dependencies),
+            "dependencies": self._only_included(resource.dependencies),
             "provider": resource.provider and f"{resource.provider}::{_provider_id(resource.provider)}",
-            "propertyDependencies": {name: self._known(urns) for name, urns in resource.property_dependencies.items()},
+            "propertyDependencies": {
+                name: self._only_included(urns) for name, urns in resource.property_dependencies.items()
+            },
             "additionalSecretOutputs": list(resource.additional_secret_outputs),
-            "deletedWith": resource.deleted_with if resource.deleted_with in self._there else None,
+            "deletedWith": resource.deleted_with if resource.deleted_with in self._included else None,
             "ignoreChanges": list(resource.ignore_changes),
             "replaceOnChanges": list(resource.replace_on_changes),
-            **self.moments,
+            **self.timestamps,
         }
         return {key: value for key, value in entry.items() if value or key == "custom"}
 
     def properties(self, value: Any, secrets: Collection[Path], path: Path = ()) -> Any:
-        """Values as a checkpoint holds them, those at the paths of ``secrets`` encrypted."""
+        """Writes values, encrypted at the paths of ``secrets``."""
         if path in secrets:
             text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
             return {_SIGNATURE: _SECRET, "ciphertext": self._crypter.encrypt(text)}
@@ -194,34 +200,34 @@ class _Writer:
             return [self.properties(item, secrets, (*path, i)) for i, item in enumerate(value)]
         return value
 
-    def _known(self, urns: Collection[str]) -> list[str]:
-        return [urn for urn in urns if urn in self._there]
+    def _only_included(self, urns: Collection[str]) -> list[str]:
+        return [urn for urn in urns if urn in self._included]
 
 
-def _ancestors(resource: Recorded, everything: Mapping[str, Recorded]) -> Iterator[str]:
-    """The resources that must stand before it: its provider, and its parents up to the root."""
+def _ancestors(resource: RecordedResource, by_urn: Mapping[str, RecordedResource]) -> Iterator[str]:
+    """The URNs of the provider and the parents of a resource, up to the root."""
     for urn in (resource.provider, resource.parent):
-        if urn is not None and urn in everything:
+        if urn is not None and urn in by_urn:
             yield urn
-            yield from _ancestors(everything[urn], everything)
+            yield from _ancestors(by_urn[urn], by_urn)
 
 
-def _in_order(chosen: Iterator[Recorded]) -> list[Recorded]:
-    """Each behind everything that it refers to."""
-    by_urn = {resource.urn: resource for resource in chosen}
+def _sorted(resources: Iterator[RecordedResource]) -> list[RecordedResource]:
+    """Sorts each resource after those that it refers to, as an engine requires."""
+    by_urn = {resource.urn: resource for resource in resources}
     graph = {}
     for urn in sorted(by_urn):
-        each = by_urn[urn]
-        before = {each.parent, each.provider, each.deleted_with, *each.dependencies}
-        before.update(other for urns in each.property_dependencies.values() for other in urns)
-        graph[urn] = sorted(other for other in before if other in by_urn)
+        resource = by_urn[urn]
+        references = {resource.parent, resource.provider, resource.deleted_with, *resource.dependencies}
+        references.update(other for urns in resource.property_dependencies.values() for other in urns)
+        graph[urn] = sorted(other for other in references if other in by_urn)
     return [by_urn[urn] for urn in TopologicalSorter(graph).static_order()]
 
 
-def _state(resource: Recorded) -> tuple[Mapping[str, Any], Mapping[str, Any], frozenset[Path]]:
-    """Inputs and outputs as the resource's provider keeps them, and the paths of what is secret in both."""
+def _state(resource: RecordedResource) -> tuple[Mapping[str, Any], Mapping[str, Any], frozenset[Path]]:
+    """The inputs and outputs that the resource's provider would keep, and the secret paths in both."""
     if resource.package == "kubernetes":
-        inputs = resource.outputs  # they have the name, and its annotation, that `kubectl apply` saw
+        inputs = resource.outputs  # they have the name, and its annotation, that `kubectl apply` used
         secrets = set(resource.secret_output_paths)
         if inputs["kind"] == "Secret":
             secrets = {path for path in secrets if path[0] not in _KUBERNETES_SECRETS}
@@ -234,7 +240,7 @@ def _state(resource: Recorded) -> tuple[Mapping[str, Any], Mapping[str, Any], fr
             "__fieldManager": FIELD_MANAGER,
         }
         return inputs, outputs, frozenset(secrets)
-    if resource.package in _GENERATED:
+    if resource.package in _GENERATED_PACKAGES:
         version = _SCHEMA_VERSIONS.get(resource.type)
         meta = {"__meta": json.dumps({"schema_version": str(version)}, separators=(",", ":"))} if version else {}
         outputs = {**resource.outputs, "id": resource.id, **meta}
@@ -245,14 +251,14 @@ def _state(resource: Recorded) -> tuple[Mapping[str, Any], Mapping[str, Any], fr
     return resource.inputs, resource.outputs, resource.secret_paths
 
 
-def _id(resource: Recorded) -> str | None:
+def _id(resource: RecordedResource) -> str | None:
     if resource.type.startswith(PROVIDER_PREFIX):
         return _provider_id(resource.urn)
     return resource.id if resource.custom else None
 
 
 def _provider_id(urn: str) -> str:
-    """A UUID, as the engine gives providers; always the same for one provider."""
+    """A UUID, as the engine gives to providers. It is a function of the URN."""
     return str(uuid.uuid5(uuid.NAMESPACE_URL, urn))
 
 
@@ -261,7 +267,7 @@ def _is_secret(value: Any) -> bool:
 
 
 def _plain(value: Any, decrypt: Callable[[str], str] | None) -> Any:
-    """Values of a checkpoint without the marks of secrets."""
+    """Decrypts the secrets in values of a checkpoint."""
     if _is_secret(value):
         text = value.get("plaintext")
         if text is None:
@@ -277,10 +283,10 @@ def _plain(value: Any, decrypt: Callable[[str], str] | None) -> Any:
 
 
 def _without_defaults(value: Any) -> Any:
-    """Inputs as the program gave them: a provider notes in ``__defaults`` which it has filled in."""
+    """Removes the inputs that the provider filled in, which it lists in ``__defaults``."""
     if isinstance(value, Mapping):
-        filled = {"__defaults", *value.get("__defaults", ())}
-        return {key: _without_defaults(item) for key, item in value.items() if key not in filled}
+        defaults = {"__defaults", *value.get("__defaults", ())}
+        return {key: _without_defaults(item) for key, item in value.items() if key not in defaults}
     if isinstance(value, list):
         return [_without_defaults(item) for item in value]
     return value

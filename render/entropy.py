@@ -1,4 +1,4 @@
-"""Where generated values take their randomness from: the system, or a seed for tests and golden files."""
+"""Sources of randomness for generated values: the operating system, or a seed for tests and redacted output."""
 
 from __future__ import annotations
 
@@ -12,20 +12,14 @@ class Entropy(Protocol):
     """A source of uniform randomness."""
 
     def token_bytes(self, count: int) -> bytes:
-        """``count`` random bytes."""
+        """Returns ``count`` random bytes."""
 
     def below(self, limit: int) -> int:
-        """A uniform integer in ``0 <= n < limit``."""
-
-    @property
-    def reproducible(self) -> bool:
-        """Whether everything made from it must be a pure function of it."""
+        """Returns a uniform integer in ``0 <= n < limit``."""
 
 
 class SystemEntropy:
     """The operating system's generator."""
-
-    reproducible = False
 
     def token_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
@@ -35,21 +29,19 @@ class SystemEntropy:
 
 
 class SeededEntropy:
-    """HMAC-SHA256 in counter mode under a key: equal keys give equal streams. For tests, not for secrets."""
-
-    reproducible = True
+    """HMAC-SHA256 in counter mode: equal keys give equal streams. For tests and redacted output, not for secrets."""
 
     def __init__(self, key: bytes) -> None:
         self.key = key
         self._counter = 0
-        self._left = b""
+        self._buffer = b""
 
     def token_bytes(self, count: int) -> bytes:
-        while len(self._left) < count:
-            self._left += hmac.digest(self.key, self._counter.to_bytes(8, "big"), hashlib.sha256)
+        while len(self._buffer) < count:
+            self._buffer += hmac.digest(self.key, self._counter.to_bytes(8, "big"), hashlib.sha256)
             self._counter += 1
-        taken, self._left = self._left[:count], self._left[count:]
-        return taken
+        result, self._buffer = self._buffer[:count], self._buffer[count:]
+        return result
 
     def below(self, limit: int) -> int:
         size = (limit.bit_length() + 7) // 8

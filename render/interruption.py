@@ -1,4 +1,4 @@
-"""Ends a run of an event loop when a signal comes, whatever the loop does at that moment."""
+"""Ends the run of an event loop when a signal arrives, even while the loop is inside the code of a library."""
 
 import asyncio
 import signal
@@ -10,10 +10,11 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interruption:
-    """While it is open, a signal that has a handler cancels the task given to `ends`; when it closes, the handler runs.
+    """A context in which a handled signal cancels a task. The signal's own handler runs at the end of the context.
 
-    A handler that raises would raise inside whatever the loop runs. Tasks keep such an exception, so the loop goes on
-    and waits for ever for what they would have resolved. A second signal reaches its handler at once.
+    A handler that raises would raise inside the code that the loop runs at the moment. The SDK's tasks keep such an
+    exception, so the loop would wait forever for what they were to resolve. A second signal reaches its handler at
+    once.
     """
 
     def __init__(self) -> None:
@@ -22,11 +23,11 @@ class Interruption:
         self._task: asyncio.Task[Any] | None = None
 
     def __enter__(self) -> "Interruption":
-        if threading.current_thread() is threading.main_thread():  # Python handles signals in its main thread alone
+        if threading.current_thread() is threading.main_thread():  # Python handles signals in its main thread only
             handlers = {number: signal.getsignal(number) for number in SIGNALS}
             self._handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
         for number in self._handlers:
-            signal.signal(number, self._take)
+            signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -35,13 +36,13 @@ class Interruption:
         for number in self._received:
             self._handlers[number](number, None)
 
-    def ends(self, task: asyncio.Task[Any]) -> None:
-        """Names the task to cancel, from inside its loop."""
+    def cancel_on_signal(self, task: asyncio.Task[Any]) -> None:
+        """Sets the task to cancel. Call it from inside the task's loop."""
         self._task = task
         if self._received:
             task.cancel()
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._received:
             self._handlers[number](number, frame)
         self._received.append(number)

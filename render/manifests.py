@@ -1,45 +1,37 @@
 """Writes a recording as Kubernetes manifests: one file per object, for ``kubectl apply -k``.
 
-What a recording has besides, in a cloud, is one more file, the plan. Such a recording holds texts in place of what
-only the cloud can tell, so it is written for review alone: without secrets, and without a kustomization and stack
-outputs, which are for use.
+The other resources of a stack in a cloud are in one more file, the plan. Such a recording has placeholders, so it is
+written for review only: without secrets, and without the kustomization and the stack outputs, which are for use.
 
-The directory is replaced as a whole and only when something in it changed, so a reader sees either the old
-tree or the new one. Files that an earlier run did not write are never touched: their presence is an error.
+The directory is replaced as a whole, and only if something in it changed, so a reader sees either the old tree or the
+new one. Files that an earlier run did not write are never changed: their presence is an error.
 """
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import fcntl
-import glob
 import json
-import os
 import re
-import shutil
 import stat
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from render import plan, yaml_text
-from render.cloud_provider import HELM_RELEASE, is_stand_in, known_after
-from render.recorder import Path as PropertyPath
-from render.recorder import Recorded, Recording
+import files
+from render import plan, redaction, yaml_text
+from render.model import RecordedResource, Recording
+from render.placeholders import HELM_RELEASE, contains_placeholder
 
-REDACTED: Final = plan.REDACTED
+REDACTED: Final = redaction.REDACTED
 KUSTOMIZATION: Final = "kustomization.yaml"
 STACK_OUTPUTS: Final = "stack-outputs.json"
 PLAN: Final = "cloud-plan.yaml"
 INVENTORY: Final = ".written-by-flatline"
-"""Lists the files that a run wrote: the next one may replace these and no others."""
+"""The list of the files that a run wrote. The next run may replace these and no others."""
 
-_FIRST: Final = {"CustomResourceDefinition": 0, "Namespace": 1}
-_OTHERS: Final = 10
+_ORDER: Final = {"CustomResourceDefinition": 0, "Namespace": 1}
+_DEFAULT_ORDER: Final = 10
 _CLUSTER_SCOPED: Final = frozenset(
     # kubectl api-resources --namespaced=false, Kubernetes 1.34
     {
@@ -75,24 +67,24 @@ _CLUSTER_SCOPED: Final = frozenset(
         "VolumeAttributesClass",
     }
 )
-_SHORTEST_SECRET: Final = 12
 
 
 class ManifestError(Exception):
-    """The recording cannot be written as manifests, or the directory is not this program's to replace."""
+    """The recording cannot be written as manifests, or the directory has files that this program did not write."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What ``write`` wrote. Names are relative to ``directory`` and sorted.
+    """The result of ``write``. File names are relative to ``directory`` and sorted.
 
-    ``objects`` counts objects by kind; ``planned`` counts what is in the plan; ``secret_files`` hold secrets in
-    plain; ``changed`` are new or different since the previous run, ``removed`` were there before.
+    ``objects`` has the number of objects of each kind, and ``planned`` the numbers of resources in the plan.
+    ``secret_files`` contain secrets in plain text. ``changed`` files are new or different since the previous run;
+    ``removed`` files are gone since then.
     """
 
     directory: Path
     objects: Mapping[str, int]
-    planned: tuple[plan.Count, ...]
+    planned: tuple[plan.ResourceCount, ...]
     secret_files: tuple[str, ...]
     changed: tuple[str, ...]
     removed: tuple[str, ...]
@@ -108,20 +100,19 @@ def write(
 ) -> Summary:
     """Writes the Kubernetes objects of ``recording``, a kustomization and the stack outputs to ``directory``.
 
-    Files are ``<order>-<kind>[.<group>]_[<namespace>_]<name>.yaml``, mode 0600 in a directory 0700. ``extra``
-    maps further file names to their text. With ``redact`` every value of a Secret, every other value marked
-    secret and every secret output is the word REDACTED, and the tree is searched for secrets that got out.
+    Files are ``<order>-<kind>[.<group>]_[<namespace>_]<name>.yaml``, mode 0600 in a directory with mode 0700.
+    ``extra`` maps the names of more files to their text. With ``redact`` every value of a Secret, every other secret
+    value and every secret output is replaced by the word REDACTED, and the result is searched for secrets.
 
-    Cloud resources and Helm releases are in ``cloud-plan.yaml``; a recording that has any, or stand-ins for what
-    only a cloud can tell, is written with ``redact`` alone and has no kustomization and no stack outputs.
+    Cloud resources and Helm releases are in ``cloud-plan.yaml``. A recording with any of them, or with placeholders,
+    can only be written with ``redact``, and without a kustomization and stack outputs.
 
-    Raises ``ManifestError`` for two objects of one identity, a namespaced object without a namespace, a
-    recording of a preview, foreign files in the directory, a secret found in a redacted tree, or stand-ins in
-    one that is not redacted.
+    Raises ``ManifestError`` for two objects with one identity, a namespaced object without a namespace, a recording of
+    a preview, foreign files in the directory, a secret in redacted output, or placeholders in other output.
     """
-    files = {name: text.encode() for name, text in tree(recording, redact=redact, extra=extra).items()}
+    content = {name: text.encode() for name, text in tree(recording, redact=redact, extra=extra).items()}
     objects = Counter(str(resource.outputs["kind"]) for resource in kubernetes_objects(recording))
-    changed, removed = _replace(directory, files)
+    changed, removed = _replace(directory, content)
     return Summary(
         directory=directory,
         objects=dict(sorted(objects.items())),
@@ -133,47 +124,45 @@ def write(
 
 
 def tree(recording: Recording, *, redact: bool = False, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The text of every file that ``write`` would write, by name. Raises ``ManifestError`` as ``write`` does."""
+    """The texts of the files that ``write`` would write, by name. Raises ``ManifestError`` as ``write`` does."""
     if recording.preview:
         raise ManifestError("a preview has no values to write: record an update")
     _check_identities(recording)
-    files: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for resource in kubernetes_objects(recording):
-        content = _redacted(resource) if redact else resource.outputs
-        _add(files, file_name(resource), yaml_text.dump(content))
-    objects = sorted(files)
-    _add(files, STACK_OUTPUTS, _outputs_text(recording, redact))
+        content = redaction.redacted_object(resource) if redact else resource.outputs
+        _add(texts, file_name(resource), yaml_text.dump(content))
+    objects = sorted(texts)
+    _add(texts, STACK_OUTPUTS, _outputs_text(recording, redact))
     planned = plan.text(recording)
     if planned:
-        _add(files, PLAN, planned)
-    for_review = bool(planned) or any(is_stand_in(text) for text in files.values())
-    if for_review:
-        _check_for_review(redact)
-    else:
-        _add(files, KUSTOMIZATION, yaml_text.dump(_kustomization(objects)))
+        _add(texts, PLAN, planned)
+    for_review = bool(planned) or any(contains_placeholder(text) for text in texts.values())
+    if for_review and not redact:
+        raise ManifestError(
+            "what only a cloud can tell is not known here, so this can be written for review (redacted) and not"
+            " to be applied"
+        )
+    if not for_review:
+        _add(texts, KUSTOMIZATION, yaml_text.dump(_kustomization(objects)))
     for name, text in (extra or {}).items():
-        _add(files, name, text)
+        _add(texts, name, text)
     if redact:
-        _check_for_leaks(recording, files)
+        leak = redaction.find_leak(recording, texts)
+        if leak is not None:
+            name, urn = leak
+            raise ManifestError(f"{name} would show a secret of {urn} in the redacted tree")
     if for_review:
-        del files[STACK_OUTPUTS]  # the pins in it are nobody's, and look as if clients could be built with them
-    return files
+        del texts[STACK_OUTPUTS]  # its pins belong to no server, but look as if clients could be built with them
+    return texts
 
 
 def _kustomization(objects: list[str]) -> dict[str, Any]:
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": objects}
 
 
-def _check_for_review(redact: bool) -> None:
-    if not redact:
-        raise ManifestError(
-            "what only a cloud can tell is not known here, so this can be written for review (redacted) and not"
-            " to be applied"
-        )
-
-
-def kubernetes_objects(recording: Recording) -> Iterator[Recorded]:
-    """The recorded resources that are Kubernetes objects."""
+def kubernetes_objects(recording: Recording) -> Iterator[RecordedResource]:
+    """The resources that are Kubernetes objects."""
     return (
         resource
         for resource in recording
@@ -181,23 +170,26 @@ def kubernetes_objects(recording: Recording) -> Iterator[Recorded]:
     )
 
 
-def file_name(resource: Recorded) -> str:
-    """``10-deployment.apps_flatline_whisper.yaml``: sorts definitions and namespaces before what needs them."""
+def file_name(resource: RecordedResource) -> str:
+    """The file of an object: ``10-deployment.apps_flatline_whisper.yaml``.
+
+    Definitions and namespaces sort before the objects that need them.
+    """
     group, kind, namespace, name = _identity(resource)
-    order = _FIRST.get(kind, _OTHERS)
+    order = _ORDER.get(kind, _DEFAULT_ORDER)
     parts = [f"{kind}.{group}" if group else kind, namespace, name]
     text = "_".join(part for part in parts if part).lower()
     return f"{order:02}-{re.sub(r'[^a-z0-9._-]', '_', text)}.yaml"
 
 
-def _identity(resource: Recorded) -> tuple[str, str, str, str]:
+def _identity(resource: RecordedResource) -> tuple[str, str, str, str]:
     metadata = resource.outputs["metadata"]
     group = str(resource.outputs["apiVersion"]).rpartition("/")[0]
     return group, str(resource.outputs["kind"]), str(metadata.get("namespace", "")), str(metadata["name"])
 
 
 def _check_identities(recording: Recording) -> None:
-    cluster_scoped = _CLUSTER_SCOPED | _own_cluster_scoped(recording)
+    cluster_scoped = _CLUSTER_SCOPED | _defined_cluster_scoped(recording)
     seen: dict[tuple[str, ...], str] = {}
     for resource in kubernetes_objects(recording):
         identity = _identity(resource)
@@ -205,184 +197,82 @@ def _check_identities(recording: Recording) -> None:
         if not namespace and kind not in cluster_scoped:
             raise ManifestError(f"{kind} {name} ({resource.urn}) has no metadata.namespace: kubectl would choose one")
         if identity in seen:
-            where = f" in {namespace}" if namespace else ""
+            location = f" in {namespace}" if namespace else ""
             raise ManifestError(
-                f"two resources are the same object, {kind} {name}{where}: {seen[identity]} and {resource.urn}"
+                f"two resources are the same object, {kind} {name}{location}: {seen[identity]} and {resource.urn}"
             )
         seen[identity] = resource.urn
 
 
-def _own_cluster_scoped(recording: Recording) -> frozenset[str]:
-    """Kinds that the recording itself defines as cluster-scoped."""
+def _defined_cluster_scoped(recording: Recording) -> frozenset[str]:
+    """The cluster-scoped kinds of the recording's own CustomResourceDefinitions."""
     specs = (
-        r.outputs["spec"] for r in kubernetes_objects(recording) if r.outputs["kind"] == "CustomResourceDefinition"
+        resource.outputs["spec"]
+        for resource in kubernetes_objects(recording)
+        if resource.outputs["kind"] == "CustomResourceDefinition"
     )
     return frozenset(str(spec["names"]["kind"]) for spec in specs if spec["scope"] == "Cluster")
 
 
-def _add(files: dict[str, str], name: str, text: str) -> None:
+def _add(texts: dict[str, str], name: str, text: str) -> None:
     if "/" in name or name in ("", ".", "..", INVENTORY):
         raise ManifestError(f"{name!r} cannot be the name of a file in the rendered directory")
-    if name in files:
+    if name in texts:
         raise ManifestError(f"two files would have the name {name}")
-    files[name] = text
+    texts[name] = text
 
 
 def _outputs_text(recording: Recording, redact: bool) -> str:
     outputs = {
-        name: _hide(value) if redact and name in recording.secret_outputs else value
+        name: redaction.redact_all(value) if redact and name in recording.secret_outputs else value
         for name, value in recording.outputs.items()
     }
     return json.dumps(outputs, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
 
 
 def _secret_files(recording: Recording) -> tuple[str, ...]:
-    names = [file_name(r) for r in kubernetes_objects(recording) if _holds_secret(r)]
+    names = [file_name(resource) for resource in kubernetes_objects(recording) if _has_secret(resource)]
     if recording.secret_outputs:
         names.append(STACK_OUTPUTS)
     return tuple(sorted(names))
 
 
-def _holds_secret(resource: Recorded) -> bool:
+def _has_secret(resource: RecordedResource) -> bool:
     return resource.outputs["kind"] == "Secret" or bool(resource.secret_output_paths)
 
 
-def _redacted(resource: Recorded) -> dict[str, Any]:
-    content: dict[str, Any] = _hide_paths(dict(resource.outputs), (), resource.secret_output_paths)
-    if content["kind"] == "Secret":
-        if "data" in content:
-            word = base64.b64encode(REDACTED.encode()).decode()
-            content["data"] = dict.fromkeys(content["data"], word)
-        if "stringData" in content:
-            content["stringData"] = dict.fromkeys(content["stringData"], REDACTED)
-    return content
-
-
-def _hide_paths(value: Any, path: PropertyPath, secrets: frozenset[PropertyPath]) -> Any:
-    if path in secrets:
-        return _hide(value)
-    if isinstance(value, Mapping):
-        return {key: _hide_paths(item, (*path, key), secrets) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_hide_paths(item, (*path, i), secrets) for i, item in enumerate(value)]
-    return value
-
-
-def _hide(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _hide(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_hide(item) for item in value]
-    return REDACTED
-
-
-def _check_for_leaks(recording: Recording, files: Mapping[str, str]) -> None:
-    """Looks for every generated secret, as it is and in base64, in what is meant for review."""
-    everything = "\0".join(files.values())
-    for resource in recording:
-        for text in _generated_secrets(resource):
-            forms = (text, base64.b64encode(text.encode()).decode())
-            if any(form in everything for form in forms):
-                name = next(name for name, content in files.items() if any(form in content for form in forms))
-                raise ManifestError(f"{name} would show a secret of {resource.urn} in the redacted tree")
-
-
-def _generated_secrets(resource: Recorded) -> Iterator[str]:
-    """What to look for: a password, one line of a private key (its lines are indented in a manifest), a stand-in."""
-    if resource.package not in ("random", "tls", *plan.PACKAGES):
-        return
-    given = {**resource.outputs, **resource.later}
-    for name, *_ in resource.secret_output_paths:
-        value = given.get(str(name))
-        if not isinstance(value, str) or len(value) < _SHORTEST_SECRET:
-            continue
-        lines = value.splitlines()
-        yield lines[1] if len(lines) > 1 else value
-        if is_stand_in(value):
-            yield known_after(resource, name)
-
-
-def _replace(directory: Path, files: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Makes ``directory`` hold exactly ``files``. Returns the names changed and removed."""
-    previous = directory.with_name(f".{directory.name}.previous")
-    _finish_interrupted(directory, previous)
+def _replace(directory: Path, content: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Makes ``directory`` hold exactly these files. Returns the names changed and removed."""
+    files.recover_directory(directory)
     remove_unfinished(directory)
-    before = _written_before(directory)
-    inventory = "".join(f"{name}\n" for name in sorted(files)).encode()
-    wanted = {**files, INVENTORY: inventory}
-    changed = tuple(sorted(name for name in files if before.get(name) != files[name]))
-    removed = tuple(sorted(set(before) - set(wanted)))
-    if before == wanted:
-        directory.chmod(0o700)
-        return changed, removed
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=directory.parent, prefix=_unfinished_prefix(directory)))
-    try:
-        with _in_use(fresh):
-            for name, content in wanted.items():
-                _write_private(fresh / name, content)
-            if directory.exists():
-                directory.rename(previous)
-            fresh.rename(directory)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        _finish_interrupted(directory, previous)
-        raise
-    shutil.rmtree(previous, ignore_errors=True)
+    before = _previous_files(directory)
+    inventory = "".join(f"{name}\n" for name in sorted(content)).encode()
+    after = {**content, INVENTORY: inventory}
+    changed = tuple(sorted(name for name in content if before.get(name) != content[name]))
+    removed = tuple(sorted(set(before) - set(after)))
+    if before == after:
+        directory.chmod(files.DIRECTORY_MODE)
+    else:
+        files.replace_directory(directory, after)
     return changed, removed
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Removes what runs that were killed left beside ``directory`` while they wrote it: it holds secrets.
+    """Removes the unfinished directories of killed runs beside ``directory``, which contain secrets.
 
-    What another run is writing just now stays. So does everything that no run of Flatline makes.
+    Keeps those that another run writes at the moment, and everything that no run of Flatline writes.
     """
-    now = re.escape(_unfinished_prefix(directory))
-    before = re.escape(f".{directory.name}.")  # the name that earlier versions gave
-    name = re.compile(rf"({now}|{before}(?!previous$))[a-z0-9_]{{8}}")
-    for path in sorted(directory.parent.glob(f".{glob.escape(directory.name)}.*")):
-        if name.fullmatch(path.name) and _is_unfinished(path):
-            with contextlib.suppress(BlockingIOError), _in_use(path):
-                shutil.rmtree(path)
-
-
-def _unfinished_prefix(directory: Path) -> str:
-    return f".{directory.name}.unfinished-"
-
-
-def _is_unfinished(path: Path) -> bool:
-    """Whether a directory is as a run makes it: private, with nothing in it but rendered files."""
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or stat.S_IMODE(found.st_mode) != 0o700 or found.st_uid != os.getuid():
-        return False
-    return all(
-        _is_file(each) and (each.suffix in {".yaml", ".json"} or each.name == INVENTORY) for each in path.iterdir()
+    files.remove_unfinished(
+        directory,
+        lambda entry: _is_file(entry) and (entry.suffix in {".yaml", ".json"} or entry.name == INVENTORY),
     )
 
 
-@contextlib.contextmanager
-def _in_use(directory: Path) -> Iterator[None]:
-    """Holds a lock on a directory. Raises BlockingIOError if another run has it."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)
+def _previous_files(directory: Path) -> dict[str, bytes | None]:
+    """The files of an earlier run by name, with ``None`` for one that others can read.
 
-
-def _finish_interrupted(directory: Path, previous: Path) -> None:
-    """A run that stopped between its two renames leaves the old tree beside where it belongs."""
-    if not previous.is_dir():
-        return
-    if directory.exists():
-        shutil.rmtree(previous)
-    else:
-        previous.rename(directory)
-
-
-def _written_before(directory: Path) -> dict[str, bytes | None]:
-    """The files of an earlier run by name, ``None`` for one that others may read. Raises if there is anything else."""
+    Raises ``ManifestError`` if the directory has anything else.
+    """
     if directory.is_symlink():
         raise ManifestError(f"{directory} is a symbolic link: name the directory itself")
     if not directory.exists():
@@ -391,15 +281,15 @@ def _written_before(directory: Path) -> dict[str, bytes | None]:
         raise ManifestError(f"{directory} is a file, not a directory")
     inventory = directory / INVENTORY
     known = {*inventory.read_text().splitlines(), INVENTORY} if inventory.is_file() else set()
-    there = list(directory.iterdir())
-    foreign = sorted(entry.name for entry in there if entry.name not in known or not _is_file(entry))
+    entries = list(directory.iterdir())
+    foreign = sorted(entry.name for entry in entries if entry.name not in known or not _is_file(entry))
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         raise ManifestError(
             f"{directory} holds {', '.join(foreign[:3])}{more}, which no run of Flatline wrote there: move it"
             " away, or render into another directory"
         )
-    return {entry.name: entry.read_bytes() if _is_private(entry) else None for entry in there}
+    return {entry.name: entry.read_bytes() if _is_private(entry) else None for entry in entries}
 
 
 def _is_file(path: Path) -> bool:
@@ -407,11 +297,4 @@ def _is_file(path: Path) -> bool:
 
 
 def _is_private(path: Path) -> bool:
-    return stat.S_IMODE(path.lstat().st_mode) == 0o600
-
-
-def _write_private(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(content)
+    return stat.S_IMODE(path.lstat().st_mode) == files.FILE_MODE

@@ -1,9 +1,10 @@
 """Encryption under a passphrase, compatible with Pulumi's passphrase secrets provider.
 
-Key: PBKDF2-HMAC-SHA256, 1,000,000 iterations, 8-byte salt, 32 bytes. Value: AES-256-GCM with a random
-12-byte nonce, written ``v1:<base64 nonce>:<base64 ciphertext>``. Salt: ``v1:<base64 salt>:<value>``, where the
-value is the word ``pulumi`` encrypted, so that a wrong passphrase is noticed (pulumi/pulumi,
-sdk/go/common/resource/config/crypt.go and pkg/secrets/passphrase).
+- Key: PBKDF2-HMAC-SHA256 with 1,000,000 iterations and a salt of 8 bytes gives 32 bytes.
+- Value: AES-256-GCM with a random nonce of 12 bytes, written ``v1:<base64 nonce>:<base64 ciphertext>``.
+- Salt: ``v1:<base64 salt>:<value>``. The value is the encrypted word ``pulumi``, which shows a wrong passphrase.
+
+Sources: pulumi/pulumi, sdk/go/common/resource/config/crypt.go and pkg/secrets/passphrase.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import hashlib
 import os
 import secrets
 import stat
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import Final
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+import files
 
 ITERATIONS: Final = 1_000_000
 VARIABLE: Final = "PULUMI_CONFIG_PASSPHRASE"
@@ -35,7 +37,7 @@ _PROOF: Final = "pulumi"
 
 
 class PassphraseError(Exception):
-    """The passphrase is absent or wrong, or an encrypted value is not one."""
+    """The passphrase is absent or wrong, or an encrypted value is malformed."""
 
 
 class Crypter:
@@ -45,12 +47,12 @@ class Crypter:
         self._cipher = AESGCM(key)
 
     def encrypt(self, text: str) -> str:
-        """``v1:<nonce>:<ciphertext>``; differs on every call."""
+        """Encrypts ``text`` as ``v1:<nonce>:<ciphertext>``, which differs on every call."""
         nonce = os.urandom(_NONCE_BYTES)
         return f"v1:{_base64(nonce)}:{_base64(self._cipher.encrypt(nonce, text.encode(), None))}"
 
     def decrypt(self, value: str) -> str:
-        """The text of ``v1:<nonce>:<ciphertext>``. Raises ``PassphraseError`` if it is not one of this key."""
+        """Decrypts ``v1:<nonce>:<ciphertext>``. Raises ``PassphraseError`` if it is malformed or of another key."""
         parts = value.split(":")
         if len(parts) != 3 or parts[0] != "v1":
             raise PassphraseError("not an encrypted value of the form v1:<nonce>:<ciphertext>")
@@ -64,38 +66,38 @@ class Crypter:
 
 
 def new_salt(passphrase: str) -> tuple[str, Crypter]:
-    """A new salt in Pulumi's text form, and the crypter for it."""
+    """Makes a new salt, in Pulumi's text form, and its crypter."""
     raw = os.urandom(_SALT_BYTES)
     crypter = Crypter(_derive(passphrase, raw, ITERATIONS))
     return f"v1:{_base64(raw)}:{crypter.encrypt(_PROOF)}", crypter
 
 
 def unlock(passphrase: str, salt: str) -> Crypter:
-    """The crypter for an existing salt. Raises ``PassphraseError`` for a wrong passphrase or a broken salt."""
+    """The crypter of an existing salt. Raises ``PassphraseError`` for a wrong passphrase or a malformed salt."""
     version, _, rest = salt.partition(":")
     raw, _, proof = rest.partition(":")
     if version != "v1" or not proof:
         raise PassphraseError("the encryption salt is not of the form v1:<salt>:v1:<nonce>:<ciphertext>")
     crypter = Crypter(_derive(passphrase, _unbase64(raw), ITERATIONS))
     try:
-        proven = crypter.decrypt(proof) == _PROOF
+        is_correct = crypter.decrypt(proof) == _PROOF
     except PassphraseError:
-        proven = False
-    if not proven:
+        is_correct = False
+    if not is_correct:
         raise PassphraseError("incorrect passphrase")
     return crypter
 
 
 @dataclass(frozen=True)
-class Source:
-    """A passphrase and where it came from. ``created`` is true when it has just been made."""
+class PassphraseSource:
+    """A passphrase, and for messages its origin. ``created`` is true if this run made it."""
 
     text: str
     origin: str
     created: bool = False
 
     def __repr__(self) -> str:
-        return f"Source(origin={self.origin!r}, created={self.created})"
+        return f"PassphraseSource(origin={self.origin!r}, created={self.created})"
 
 
 def find(
@@ -104,75 +106,59 @@ def find(
     *,
     may_create: Callable[[], bool],
     environment: Mapping[str, str] = os.environ,
-) -> Source:
-    """The passphrase of a stack: from PULUMI_CONFIG_PASSPHRASE, the file that PULUMI_CONFIG_PASSPHRASE_FILE
-    names (white space around it is ignored, as Pulumi does), or the file that an earlier run made.
+) -> PassphraseSource:
+    """Finds the passphrase of a stack, or creates it.
 
-    With none of them, and ``may_create()`` true (a local stack that has nothing encrypted yet), a new one is
-    written to ``<XDG_CONFIG_HOME or ~/.config>/flatline/<project>-<stack>.passphrase``, mode 0600.
-    Raises ``PassphraseError`` when there is none and none may be made, when it is empty, or when the file is open to
-    others.
+    It comes from PULUMI_CONFIG_PASSPHRASE, from the file that PULUMI_CONFIG_PASSPHRASE_FILE names (white space around
+    it is ignored, as Pulumi does), or from the file of an earlier run. Without any of them a new one is written to
+    ``<XDG_CONFIG_HOME or ~/.config>/flatline/<project>-<stack>.passphrase``, mode 0600, if ``may_create()`` is true: a
+    local stack that has nothing encrypted yet.
+
+    Raises ``PassphraseError`` if there is none and none may be created, if it is empty, or if others can read the file.
     """
     if VARIABLE in environment:
         if environment[VARIABLE].strip():
-            return Source(environment[VARIABLE], f"the variable {VARIABLE}")
+            return PassphraseSource(environment[VARIABLE], f"the variable {VARIABLE}")
         if may_create():
             raise PassphraseError(
                 f"{VARIABLE} is set to an empty text, which protects nothing: give it a passphrase, or unset it"
             )
-        # What an earlier version encrypted so can still be read.
-        return Source(environment[VARIABLE], f"the variable {VARIABLE}, which is empty: it protects nothing")
+        # An earlier version allowed this, so its values can still be decrypted.
+        return PassphraseSource(environment[VARIABLE], f"the variable {VARIABLE}, which is empty: it protects nothing")
     if environment.get(FILE_VARIABLE):
         path = Path(environment[FILE_VARIABLE]).expanduser()
         text = _read(path, FILE_VARIABLE)
         _refuse_if_open(path)
-        return Source(text, f"the file {path} ({FILE_VARIABLE})")
+        return PassphraseSource(text, f"the file {path} ({FILE_VARIABLE})")
     path = generated_file(project, stack, environment)
     if path.exists():
         text = _read(path, "the passphrase file")
         _refuse_if_open(path)
-        return Source(text, f"the file {path}")
+        return PassphraseSource(text, f"the file {path}")
     if not may_create():
         raise PassphraseError(
             f"no passphrase for the secrets of stack {stack}: neither {VARIABLE} nor {FILE_VARIABLE} is set, and"
             f" {path} does not exist. It was made with the first run and cannot be made again: restore that"
             " file, or set one of the variables"
         )
-    created = _create(path, secrets.token_urlsafe(32))
-    return Source(_read(path, "the passphrase file"), f"the {'new ' if created else ''}file {path}", created)
+    created = files.create(path, f"{secrets.token_urlsafe(32)}\n".encode())
+    return PassphraseSource(_read(path, "the passphrase file"), f"the {'new ' if created else ''}file {path}", created)
 
 
 def generated_file(project: str, stack: str, environment: Mapping[str, str] = os.environ) -> Path:
-    """Where the passphrase that ``find`` makes is kept."""
+    """The file of a passphrase that ``find`` creates."""
     base = environment.get("XDG_CONFIG_HOME") or Path(environment.get("HOME") or Path.home()) / ".config"
     return Path(base) / "flatline" / f"{project}-{stack}.passphrase"
 
 
-def _create(path: Path, text: str) -> bool:
-    """Makes the file whole or not at all. Returns false if another run made it first."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(descriptor)
-        os.link(temporary, path)
-    except FileExistsError:
-        return False
-    finally:
-        Path(temporary).unlink()
-    return True
-
-
-def _read(path: Path, what: str) -> str:
+def _read(path: Path, source: str) -> str:
     try:
         text = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "not text"
-        raise PassphraseError(f"{what}: cannot read {path}: {reason}") from None
+        raise PassphraseError(f"{source}: cannot read {path}: {reason}") from None
     if not text:
-        raise PassphraseError(f"{what}: {path} is empty")
+        raise PassphraseError(f"{source}: {path} is empty")
     return text
 
 

@@ -1,27 +1,26 @@
-"""The state of an engine-less stack: what was generated, kept between runs, secrets encrypted.
+"""The state of a stack without an engine: its generated values, with encrypted secrets.
 
-One JSON file per stack. What is not secret (types, certificates, public keys) is plain; every secret value is
-encrypted on its own as ``render.passphrase`` does; a message authentication code over the whole file, under
-a random key that is itself encrypted, shows any change made by something else. Values that did not change
-keep their ciphertext, so a run that changes nothing leaves the file as it is, byte for byte.
+One JSON file per stack. Types, certificates and public keys are plain text; every secret value is encrypted on its
+own, as ``render.passphrase`` does. A message authentication code over the whole file shows any change from outside;
+its random key is in the file, encrypted. Unchanged values keep their ciphertext, so a run that changes nothing leaves
+the file byte for byte as it is.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import hmac
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from render.generated import Generated
+import files
+from render.generator import GeneratedResource
 from render.passphrase import Crypter, PassphraseError, new_salt, unlock
 
 VERSION: Final = 1
@@ -29,14 +28,14 @@ _KEY_BYTES: Final = 32
 
 
 class StateError(Exception):
-    """The state file cannot be used: another run has it, it is damaged, foreign, or from a newer version."""
+    """The state file cannot be used: it is locked, damaged, of another stack, or from a newer version."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a state file says without its passphrase: whose it is, and the digests of the values that it holds.
+    """The part of a state file that is readable without its passphrase.
 
-    ``digests`` is as ``State.digests``, and empty in a file from before there were any.
+    ``digests`` is as in ``State.digests``. It is empty in a file of a version that did not write any.
     """
 
     project: str
@@ -44,29 +43,25 @@ class Header:
     digests: Mapping[str, tuple[str, ...]]
 
 
-def header(path: Path) -> Header | None:
-    """The plain part of a state file, ``None`` if there is no file. Raises ``StateError`` for a damaged one."""
+def read_header(path: Path) -> Header | None:
+    """Reads the header of a state file; ``None`` if there is no file. Raises ``StateError`` if it is damaged."""
     text = _read(path)
     if text is None:
         return None
     try:
         content = json.loads(text)
-        digests = {str(name): tuple(map(str, each)) for name, each in content.get("digests", {}).items()}
+        digests = {str(name): tuple(map(str, values)) for name, values in content.get("digests", {}).items()}
         return Header(str(content["project"]), str(content["stack"]), digests)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise StateError(_damaged(path)) from None
 
 
-def _damaged(path: Path) -> str:
-    return f"{path} is damaged: restore it from a copy"
-
-
 class State:
-    """The generated values of one stack. A context manager: holds a lock on the file while it is open.
+    """The generated values of one stack. A context manager that holds a lock on the file while it is open.
 
-    ``passphrase`` is asked once. ``salt`` (the stack file's ``encryptionsalt``) is used for a new file, so
-    that one key derivation serves both. Where there is no file, the values of ``earlier`` are gone on with, if
-    there is one. Nothing is written before ``save``.
+    ``passphrase`` is called once. ``salt`` is the stack file's ``encryptionsalt``; a new state uses it, so that one key
+    derivation serves both files. If the file does not exist, the values of ``fallback`` are used, if that exists.
+    Nothing is written before ``save``.
 
     Raises ``StateError`` and ``PassphraseError``.
     """
@@ -79,7 +74,7 @@ class State:
         stack: str,
         passphrase: Callable[[], str],
         salt: str | None = None,
-        earlier: Path | None = None,
+        fallback: Path | None = None,
     ) -> None:
         self.path = path
         self.notices: list[str] = []
@@ -88,14 +83,14 @@ class State:
         self._used: set[str] = set()
         self._lock = _lock(path)
         try:
-            self._written = _read(path)
-            source = path if self._written is not None or earlier is None else earlier
-            text = self._written if source is path else _read(source)
+            self._saved_text = _read(path)
+            source = path if self._saved_text is not None or fallback is None else fallback
+            text = self._saved_text if source is path else _read(source)
             if text is None:
-                self._start(passphrase(), salt)
+                self._initialize(passphrase(), salt)
             else:
                 self._load(source, text, passphrase)
-                self._close_to_others(source)
+                self._restrict_mode(source)
         except BaseException:
             self.close()
             raise
@@ -110,9 +105,7 @@ class State:
 
     def close(self) -> None:
         """Releases the lock. Does not save."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     @property
     def salt(self) -> str:
@@ -121,31 +114,31 @@ class State:
 
     @property
     def crypter(self) -> Crypter:
-        """Encrypts as the file's values are encrypted."""
+        """Encrypts values under the key of this file."""
         return self._crypter
 
-    def key(self, use: str) -> bytes:
-        """A key of 32 bytes for one named use, the same for the life of the stack."""
-        return hmac.digest(self._key, use.encode(), hashlib.sha256)
+    def key(self, purpose: str) -> bytes:
+        """Derives a key of 32 bytes for one purpose. It is the same for the life of the stack."""
+        return hmac.digest(self._key, purpose.encode(), hashlib.sha256)
 
-    def get(self, urn: str, inputs: str) -> Generated | None:
-        """What was generated for ``urn`` from inputs with this digest, or ``None``."""
+    def get(self, urn: str, inputs: str) -> GeneratedResource | None:
+        """The value of ``urn`` if it was generated from inputs with this digest, else ``None``."""
         self._used.add(urn)
         entry = self._resources.get(urn)
         if entry is None or entry["inputs"] != inputs:
             return None
-        return self._generated(entry)
+        return self._decrypted(entry)
 
-    def values(self) -> dict[str, Generated]:
-        """Everything that is kept, by URN, whatever it was made from."""
-        return {urn: self._generated(entry) for urn, entry in self._resources.items()}
+    def values(self) -> dict[str, GeneratedResource]:
+        """All values by URN, whatever their inputs were."""
+        return {urn: self._decrypted(entry) for urn, entry in self._resources.items()}
 
-    def knows(self, urn: str) -> bool:
-        """Whether anything was ever generated for ``urn``."""
+    def has(self, urn: str) -> bool:
+        """True if a value was ever generated for ``urn``."""
         return urn in self._resources
 
-    def put(self, urn: str, token: str, inputs: str, generated: Generated) -> None:
-        """Keeps what was generated for ``urn`` in place of what was."""
+    def put(self, urn: str, token: str, inputs: str, generated: GeneratedResource) -> None:
+        """Sets the value of ``urn``, with its type token and the digest of its inputs."""
         self._used.add(urn)
         self._resources[urn] = {
             "type": token,
@@ -158,11 +151,11 @@ class State:
 
     @property
     def digests(self) -> Mapping[str, tuple[str, ...]]:
-        """The digests of the values that this stack ever had under a name, the latest last; see ``keep_digests``."""
-        return {name: tuple(each) for name, each in self._digests.items()}
+        """The digests of all values that this stack ever had under a name, the latest last. See ``add_digests``."""
+        return {name: tuple(digests) for name, digests in self._digests.items()}
 
-    def keep_digests(self, digests: Mapping[str, str]) -> None:
-        """Notes what generated values can be recognised by, by name. They are not secret, and none is ever dropped."""
+    def add_digests(self, digests: Mapping[str, str]) -> None:
+        """Adds digests by which generated values can be recognised. They are not secret, and are never removed."""
         for name, digest in digests.items():
             known = self._digests.setdefault(name, [])
             if digest in known:
@@ -170,24 +163,28 @@ class State:
             known.append(digest)
 
     def unused(self) -> tuple[str, ...]:
-        """URNs whose values were not asked for since the file was opened. They are kept all the same."""
+        """URNs whose values were not read or set since the file was opened. The file keeps them."""
         return tuple(sorted(set(self._resources) - self._used))
 
     def save(self) -> bool:
-        """Writes the file if anything changed, atomically, mode 0600. Returns whether it wrote."""
+        """Writes the file atomically if anything changed. Returns true if it wrote."""
         body = self._body()
         text = _canonical({**body, "mac": self._mac(body)}, indent=1) + "\n"
-        if text == self._written:
+        if text == self._saved_text:
             return False
-        _replace(self.path, text.encode())
-        self._written = text
+        try:
+            files.write(self.path, text.encode())
+        except OSError as problem:
+            raise StateError(f"{self.path} cannot be written, and is as it was: {problem.strerror}") from None
+        self._saved_text = text
         return True
 
-    def _generated(self, entry: Mapping[str, Any]) -> Generated:
+    def _decrypted(self, entry: Mapping[str, Any]) -> GeneratedResource:
         secrets = {name: self._crypter.decrypt(value) for name, value in entry["secrets"].items()}
-        return Generated(entry["id"], {**entry["outputs"], **secrets}, frozenset(secrets), defaults=entry["defaults"])
+        outputs = {**entry["outputs"], **secrets}
+        return GeneratedResource(entry["id"], outputs, frozenset(secrets), defaults=entry["defaults"])
 
-    def _start(self, passphrase: str, salt: str | None) -> None:
+    def _initialize(self, passphrase: str, salt: str | None) -> None:
         if salt is None:
             self._salt, self._crypter = new_salt(passphrase)
         else:
@@ -245,10 +242,10 @@ class State:
     def _mac(self, body: dict[str, Any]) -> str:
         return hmac.digest(self.key("mac"), _canonical(body).encode(), hashlib.sha256).hex()
 
-    def _close_to_others(self, path: Path) -> None:
+    def _restrict_mode(self, path: Path) -> None:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
-            path.chmod(0o600)
+            path.chmod(files.FILE_MODE)
             self.notices.append(
                 f"{path} was open to other users (mode {mode:04o}) and is now 0600; its secrets are"
                 " encrypted, so only the passphrase must have stayed private"
@@ -265,16 +262,13 @@ def _canonical(value: Any, indent: int | None = None) -> str:
     )
 
 
-def _lock(path: Path) -> int | None:
-    """A lock beside the file, because the file itself is replaced on every change."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def _lock(path: Path) -> files.Lock:
+    """Locks a file beside the state file, because the state file itself is replaced on every change."""
+    path.parent.mkdir(mode=files.DIRECTORY_MODE, parents=True, exist_ok=True)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return files.Lock(path.with_name(path.name + ".lock"))
     except BlockingIOError:
-        os.close(descriptor)
         raise StateError(f"another run is using {path}: wait for it to end") from None
-    return descriptor
 
 
 def _read(path: Path) -> str | None:
@@ -288,25 +282,5 @@ def _read(path: Path) -> str | None:
         raise StateError(_damaged(path)) from None
 
 
-def _replace(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all; where it is a symbolic link, the file that this names."""
-    path = path.resolve()
-    try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(descriptor, 0o600)
-                file.write(content)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as problem:
-        raise StateError(f"{path} cannot be written, and is as it was: {problem.strerror}") from None
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+def _damaged(path: Path) -> str:
+    return f"{path} is damaged: restore it from a copy"

@@ -1,8 +1,8 @@
-"""The providers' part without providers: real values that are kept between runs, or seeded ones for tests.
+"""Creates resources in the place of the providers, with values from a seed or from a stack's state.
 
-Kubernetes objects echo their inputs; ``random`` and ``tls`` resources get real values. Everything else is
-refused by name, so an engine-less run that keeps its values never guesses what a cloud would answer. Seeded
-values, which are for showing alone, have stand-ins for it (``render.cloud_provider``).
+The outputs of Kubernetes objects are their inputs; random and tls resources get real values. Other types are refused
+by name, so a stack without an engine never depends on a guess of what a cloud would answer. Values that are only shown
+have placeholders for it (``render.cloud_provider``).
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from render import cloud_provider, kubernetes_provider, random_provider, tls_provider
-from render.checkpoint import Carried
+from render.checkpoint import ExportedResource
 from render.entropy import SeededEntropy, SystemEntropy
-from render.generated import Clock, Generated, Generator
-from render.recorder import Created, Recorded, RecordingError
+from render.generator import Clock, GeneratedResource, Generator
+from render.model import CreateResult, RecordedResource, RecordingError
 from render.state import State
 
 FIXED_TIME: Final = datetime(2026, 1, 1, tzinfo=UTC)
-"""When seeded certificates begin."""
-
+"""The start of seeded certificates."""
 
 _GENERATORS: Final[Mapping[str, Generator]] = {**random_provider.TYPES, **tls_provider.TYPES}
 _REFUSED: Final = {
@@ -34,10 +33,10 @@ _REFUSED: Final = {
 
 
 class SeededValues:
-    """Values that are a pure function of ``seed``, the URN and the inputs. For tests and for showing; never deployed.
+    """Values that are a pure function of ``seed``, the URN and the inputs. For tests and for output that is only shown.
 
-    Certificates begin at ``start`` (2026-01-01 unless told). Cloud resources get what their inputs and their
-    provider's configuration tell, and texts that say what they stand for in place of the rest.
+    Certificates begin at ``start``. Cloud resources get the outputs that follow from their inputs and their provider's
+    configuration, and placeholders for the rest.
     """
 
     def __init__(self, seed: str | bytes = b"", start: datetime = FIXED_TIME) -> None:
@@ -45,112 +44,115 @@ class SeededValues:
         self._key = hmac.digest(b"flatline seeded values", text, hashlib.sha256)
         self._start = start
 
-    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
-        """See ``render.recorder.Values``."""
+    def create(self, resource: RecordedResource, provider: RecordedResource | None) -> CreateResult:
+        """Implements ``render.model.Values``."""
         if resource.type in cloud_provider.TYPES:
-            return cloud_provider.created(resource, provider)
-        created = _outputs(resource, self._key, self._generate)
-        return created._replace(later=cloud_provider.after_creation(resource))
+            return cloud_provider.create(resource, provider)
+        result = _create(resource, self._key, self._generate)
+        return result._replace(placeholders=cloud_provider.load_balancer_status(resource))
 
-    def _generate(self, resource: Recorded, generator: Generator) -> Generated:
-        label = f"{resource.urn}\0{_replacing_inputs(resource.inputs, resource.ignore_changes, generator)}"
+    def _generate(self, resource: RecordedResource, generator: Generator) -> GeneratedResource:
+        label = f"{resource.urn}\0{_relevant_inputs(resource.inputs, resource.ignore_changes)}"
         entropy = SeededEntropy(hmac.digest(self._key, label.encode(), hashlib.sha256))
         return generator.generate(resource.inputs, entropy, lambda: self._start)
 
 
 class StateValues:
-    """Real values, made once and kept in ``state`` (which the caller saves).
+    """Real values, generated once and kept in ``state``, which the caller saves.
 
-    A resource is made anew exactly when an input changes that the real provider would replace it for: any
-    input of a random or tls resource but ``earlyRenewalHours``. So a changed keeper, length or subject makes
-    one resource anew, and those whose inputs it feeds; a protected one is refused, as the engine would.
-    Entries of resources that the program no longer has are kept: a seed that comes back must have its old
-    value. What is ``carried`` from an engine comes first, as long as its inputs are those of the program.
+    A changed input replaces a random or tls resource, as the providers do: a changed keeper, length or subject
+    generates it again, and the resources whose inputs it feeds. A protected resource is refused, as the engine does.
+    The state keeps entries of resources that the program no longer has, because a seed that comes back must have its
+    old value. A value of ``exported``, the resources of an engine's stack by URN, has priority if its inputs are those
+    of the program.
     """
 
     def __init__(
         self,
         state: State,
-        now: Clock = lambda: datetime.now(UTC),
-        carried: Mapping[str, Carried] | None = None,
+        clock: Clock = lambda: datetime.now(UTC),
+        exported: Mapping[str, ExportedResource] | None = None,
     ) -> None:
         self._state = state
-        self._now = now
-        self._carried = dict(carried or {})
-        self._taken: set[str] = set()
-        self.made: list[str] = []
-        """URNs of what was not there before, in the order of its making."""
+        self._clock = clock
+        self._exported = dict(exported or {})
+        self._imported: set[str] = set()
+        self.created: list[str] = []
+        """URNs of the resources that were generated by this run, in order."""
 
-    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
-        """See ``render.recorder.Values``."""
-        return _outputs(resource, self._state.key("names"), self._generate)
+    def create(self, resource: RecordedResource, provider: RecordedResource | None) -> CreateResult:
+        """Implements ``render.model.Values``."""
+        return _create(resource, self._state.key("names"), self._generate)
 
-    def keep_the_rest(self) -> None:
-        """Keeps what was carried but not asked for: the program may want it again."""
-        for urn in sorted(self._carried.keys() - self._taken):
-            each = self._carried[urn]
-            generator = _GENERATORS.get(each.type)
-            if generator is not None:
-                self._take(each, _replacing_inputs(each.inputs, each.ignore_changes, generator))
+    def import_unused(self) -> None:
+        """Keeps the exported resources that the program did not register: a later program may need them."""
+        for urn in sorted(self._exported.keys() - self._imported):
+            resource = self._exported[urn]
+            if resource.type in _GENERATORS:
+                self._import(resource, _relevant_inputs(resource.inputs, resource.ignore_changes))
 
-    def _generate(self, resource: Recorded, generator: Generator) -> Generated:
-        inputs = _replacing_inputs(resource.inputs, resource.ignore_changes, generator)
-        brought = self._carried.get(resource.urn)
-        if brought and _replacing_inputs(brought.inputs, resource.ignore_changes, generator) == inputs:
-            self._take(brought, inputs)
+    def _generate(self, resource: RecordedResource, generator: Generator) -> GeneratedResource:
+        inputs = _relevant_inputs(resource.inputs, resource.ignore_changes)
+        exported = self._exported.get(resource.urn)
+        if exported and _relevant_inputs(exported.inputs, resource.ignore_changes) == inputs:
+            self._import(exported, inputs)
         digest = self._digest(inputs)
-        kept = self._state.get(resource.urn, digest)
-        if kept is None:
-            if resource.protect and (brought or self._state.knows(resource.urn)):
+        value = self._state.get(resource.urn, digest)
+        if value is None:
+            if resource.protect and (exported or self._state.has(resource.urn)):
                 raise ValueError(
-                    "is protected, and a changed input would make it anew; take the change back, or raise its epoch, "
-                    "which makes a new one beside it"
+                    "is protected, and a changed input would replace it; undo the change, or raise its epoch, "
+                    "which creates a new one beside it"
                 )
-            self._taken.add(resource.urn)
-            kept = generator.generate(resource.inputs, SystemEntropy(), self._now)
-            self._state.put(resource.urn, resource.type, digest, kept)
-            self.made.append(resource.urn)
-        return kept
+            self._imported.add(resource.urn)
+            value = generator.generate(resource.inputs, SystemEntropy(), self._clock)
+            self._state.put(resource.urn, resource.type, digest, value)
+            self.created.append(resource.urn)
+        return value
 
-    def _take(self, brought: Carried, inputs: str) -> None:
-        """Puts a carried value into the state, unless it is there already."""
-        self._taken.add(brought.urn)
-        digest, wanted = self._digest(inputs), brought.generated
-        kept = self._state.get(brought.urn, digest)
-        if kept is None or kept.id != wanted.id or _beside(kept, brought.inputs) != wanted.outputs:
-            self._state.put(brought.urn, brought.type, digest, wanted)
+    def _import(self, exported: ExportedResource, inputs: str) -> None:
+        """Puts an exported value into the state, unless the state has it already."""
+        self._imported.add(exported.urn)
+        digest, value = self._digest(inputs), exported.generated
+        known = self._state.get(exported.urn, digest)
+        if known is None or known.id != value.id or _provider_outputs(known, exported.inputs) != value.outputs:
+            self._state.put(exported.urn, exported.type, digest, value)
 
     def _digest(self, inputs: str) -> str:
         return hmac.digest(self._state.key("inputs"), inputs.encode(), hashlib.sha256).hex()
 
 
-class CarryingValues(StateValues):
-    """The values of a state for a stack that has moved to a cloud, whose own resources have stand-ins."""
+class CloudStateValues(StateValues):
+    """The values of the state of a stack that moved to a cloud. Cloud resources get placeholders."""
 
-    def outputs(self, resource: Recorded, provider: Recorded | None) -> Created:
-        """See ``render.recorder.Values``."""
+    def create(self, resource: RecordedResource, provider: RecordedResource | None) -> CreateResult:
+        """Implements ``render.model.Values``."""
         if resource.type in cloud_provider.TYPES:
-            return cloud_provider.created(resource, provider)
-        return super().outputs(resource, provider)._replace(later=cloud_provider.after_creation(resource))
+            return cloud_provider.create(resource, provider)
+        placeholders = cloud_provider.load_balancer_status(resource)
+        return super().create(resource, provider)._replace(placeholders=placeholders)
 
 
-def _beside(generated: Generated, inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """What a provider keeps of a resource beside its inputs."""
-    return {key: v for key, v in {**generated.defaults, **generated.outputs}.items() if key not in inputs}
+def _provider_outputs(generated: GeneratedResource, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs of a resource that are not inputs."""
+    outputs = {**generated.defaults, **generated.outputs}
+    return {key: value for key, value in outputs.items() if key not in inputs}
 
 
-def _replacing_inputs(inputs: Mapping[str, Any], ignore_changes: Collection[str], generator: Generator) -> str:
-    """The inputs that make a resource another one when they change, as text."""
-    kept = generator.updated_in_place.union(ignore_changes)
-    replacing = {key: v for key, v in inputs.items() if key not in kept}
-    return json.dumps(replacing, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+def _relevant_inputs(inputs: Mapping[str, Any], ignore_changes: Collection[str]) -> str:
+    """The inputs that replace a resource when they change, as canonical text."""
+    relevant = {key: value for key, value in inputs.items() if key not in ignore_changes}
+    return json.dumps(relevant, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _outputs(resource: Recorded, name_key: bytes, generate: Callable[[Recorded, Generator], Generated]) -> Created:
-    what = f"{resource.type} {resource.name!r}"
+def _create(
+    resource: RecordedResource,
+    name_key: bytes,
+    generate: Callable[[RecordedResource, Generator], GeneratedResource],
+) -> CreateResult:
     try:
         if resource.package == "kubernetes":
-            return kubernetes_provider.created(resource, name_key)
+            return kubernetes_provider.create(resource, name_key)
         if resource.type in _REFUSED:
             raise ValueError(_REFUSED[resource.type])
         generator = _GENERATORS.get(resource.type)
@@ -158,6 +160,6 @@ def _outputs(resource: Recorded, name_key: bytes, generate: Callable[[Recorded, 
             raise ValueError("only the Pulumi engine and its provider can make this type of resource")
         generated = generate(resource, generator)
     except ValueError as problem:
-        raise RecordingError(f"{what}: {problem}") from None
+        raise RecordingError(f"{resource.type} {resource.name!r}: {problem}") from None
     outputs = {**generated.defaults, **resource.inputs, **generated.outputs}
-    return Created(generated.id, outputs, generated.secrets)
+    return CreateResult(generated.id, outputs, generated.secrets)

@@ -1,7 +1,7 @@
 """Writes YAML for manifests: sorted keys, multi-line text as block scalars, no aliases, no folded lines.
 
-Made for review and for stable bytes: the text is a function of the value alone. Everything that YAML 1.1 or
-1.2 could take for something else than text is quoted, because kubectl and kustomize read 1.1 booleans.
+The text is easy to review, and a function of the value alone. A text that YAML 1.1 or 1.2 could read as another type
+is quoted, because kubectl and kustomize read booleans of YAML 1.1.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-# Text that no YAML version reads as anything else: a letter or slash first, then nothing that ends a scalar.
+# Text that every version of YAML reads as text: a letter or slash first, then nothing that ends a scalar.
 _PLAIN: Final = re.compile(r"[A-Za-z/](?:[A-Za-z0-9_./@+=%-]|:(?=[A-Za-z0-9/])|[ ,](?=[A-Za-z0-9]))*")
 _RESERVED: Final = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 _BLOCK: Final = re.compile("[\t\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]*")
@@ -19,7 +19,7 @@ _NOT_PRINTABLE: Final = re.compile("[\x7f-\x9f\ufeff\ufffe\uffff\u2028\u2029\ud8
 
 
 def dump(value: Mapping[str, Any]) -> str:
-    """``value`` (JSON's types, text as keys) as one YAML document with a final newline."""
+    """Writes ``value`` (JSON's types, with text as keys) as one YAML document with a final newline."""
     return "\n".join(_lines(value, 0)) + "\n"
 
 
@@ -29,7 +29,7 @@ def _lines(value: Any, depth: int) -> list[str]:
     if isinstance(value, Mapping) and value:
         for key in sorted(value):
             item = value[key]
-            # The items of a list stand under their key at the same depth, as kubectl prints them.
+            # The items of a list have the indentation of their key, as kubectl prints them.
             lines += _under(f"{pad}{_inline(key)}:", item, depth, depth if isinstance(item, list) else depth + 1)
     elif isinstance(value, list) and value:
         for item in value:
@@ -64,7 +64,7 @@ def _block(head: str, text: str, depth: int) -> list[str]:
     body = text.rstrip("\n")
     ends = len(text) - len(body)
     chomping = "-" if ends == 0 else "" if ends == 1 else "+"
-    # Without the indicator, a reader would take the first line's own spaces for indentation.
+    # Without the indicator, a parser would read leading spaces of the first line as indentation.
     indicator = "2" if text[0] in " \n\t" else ""
     pad = "  " * depth
     content = [pad + line if line else "" for line in body.split("\n")]

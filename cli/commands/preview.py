@@ -26,7 +26,7 @@ from cli.recording import with_own_secrets, with_passing_secrets
 from cli.stacks import Loaded, shown
 from cli.terminal import Terminal
 from render.manifests import kubernetes_objects, tree
-from render.recorder import Recording
+from render.model import Recording
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from render import manifests, stack_file
-from render.recorder import Recorded, Recording, record
+from render.model import RecordedResource, Recording
+from render.recorder import record
 from render.values import SeededValues
 
 ROOT = Path(__file__).parent.parent.parent
@@ -52,7 +53,7 @@ class Stack:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.resources: tuple[Recorded, ...] = recording.resources
+        self.resources: tuple[RecordedResource, ...] = recording.resources
         self.objects: list[Object] = [dict(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
 
     def of(self, *kinds: str) -> list[Object]:

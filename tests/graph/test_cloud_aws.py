@@ -19,8 +19,8 @@ from moto import mock_aws
 
 from config.schema.dynamodb import TABLES, Table
 from config.whisper_dynamic import DynamicConfiguration
-from render.cloud_provider import known_after
-from render.recorder import Recorded, Recording
+from render.model import RecordedResource, Recording
+from render.placeholders import placeholder
 from tests.graph.stack import load
 from tests.lab.aws_account import Account, Applied, Inputs, Surroundings, UntranslatedError, apply
 from tests.lab.aws_iam import Document, Request, allowed, enforced
@@ -189,7 +189,7 @@ def made(recording: Recording, endpoint: str | None = None) -> Made:
     """Makes the stack in an account of moto's."""
     account = Account.of(recording, endpoint)
     (edge,) = (each for each in recording.of_type("kubernetes:core/v1:Service") if each.name == "edge")
-    address = edge.later["status"]["loadBalancer"]["ingress"][0]["hostname"]
+    address = edge.placeholders["status"]["loadBalancer"]["ingress"][0]["hostname"]
     given = {**Surroundings.of(account, **OPERATORS).found, address: EDGE}
     applied = apply(account, recording, given)
     names = [each["Name"] for each in account.client("s3").list_buckets()["Buckets"]]
@@ -244,7 +244,7 @@ def test_a_new_argument_cannot_go_untested(prod: Made, token: str, where: tuple[
 
 
 def test_a_new_type_cannot_go_untested(prod: Made) -> None:
-    queue = Recorded(urn="urn:it", type="aws:sqs/queue:Queue", name="it", custom=True, inputs={})
+    queue = RecordedResource(urn="urn:it", type="aws:sqs/queue:Queue", name="it", custom=True, inputs={})
     with pytest.raises(UntranslatedError, match=r"aws:sqs/queue:Queue it"):
         apply(prod.account, replace(prod.recording, resources=(queue,)), {})
 
@@ -717,7 +717,7 @@ def acting(prod: Made, role: str) -> Iterator[Callable[[str], Any]]:
         )
         names = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
         credentials: Mapping[str, str] = {
-            name: prod.applied.known[known_after(resource, output)] for name, output in names.items()
+            name: prod.applied.known[placeholder(resource, output)] for name, output in names.items()
         }
     else:
         credentials = prod.account.session(f"arn:aws:iam::{ACCOUNT}:role/{PREFIX}-{role}")

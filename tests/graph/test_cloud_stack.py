@@ -17,8 +17,9 @@ from components.cloud.bigtable import cluster_id
 from config.schema import bigtable, dynamodb, released
 from config.schema.dynamodb import Key
 from config.settings import Settings
-from render.cloud_provider import known_after
-from render.recorder import Recorded, Recording, record
+from render.model import RecordedResource, Recording
+from render.placeholders import placeholder
+from render.recorder import record
 from render.values import SeededValues
 from tests.graph.stack import PROJECT, Stack, configuration, load, recorded
 from tests.lab.aws_iam import Document, Request, trusts
@@ -189,9 +190,9 @@ def secrets(stack: Stack) -> set[str]:
     for each in stack.recording.of_type("tls:index/privateKey:PrivateKey"):
         found |= {str(each.outputs[name]).strip() for name in ("privateKeyPem", "privateKeyPemPkcs8")}
     for each in stack.recording.of_type("aws:iam/accessKey:AccessKey"):
-        found.add(known_after(each, "secret"))
+        found.add(placeholder(each, "secret"))
     for each in stack.recording.of_type("gcp:serviceaccount/key:Key"):
-        found |= {str(each.later["privateKey"]), known_after(each, "privateKey")}
+        found |= {str(each.placeholders["privateKey"]), placeholder(each, "privateKey")}
     bundle = yaml.safe_load(stack.file("whisper", BUNDLE))
     config, storage = yaml.safe_load(stack.file("whisper", CONFIG)), yaml.safe_load(stack.file("storage", CONFIG))
     found |= {text for key, text in bundle.items() if key != "cdn.accessKey"}
@@ -223,12 +224,12 @@ def test_secrets_are_only_where_they_are_marked(variant: Stack) -> None:
 # --- who trusts whom ----------------------------------------------------------------------------------------
 
 
-def trust_of(role: Recorded) -> Document:
+def trust_of(role: RecordedResource) -> Document:
     document: Document = json.loads(role.inputs["assumeRolePolicy"])
     return document
 
 
-def roles(stack: Stack) -> dict[str, Recorded]:
+def roles(stack: Stack) -> dict[str, RecordedResource]:
     return {str(r.inputs["name"]).removeprefix(f"{PREFIX}-"): r for r in stack.recording.of_type("aws:iam/role:Role")}
 
 
@@ -357,8 +358,8 @@ def test_a_file_of_keys_is_for_its_own_pods() -> None:
         assert f"{name}-odd" in keys
         assert mounted.secret
         assert mounted.text == (
-            f"[default]\naws_access_key_id = {known_after(used, 'id')}\n"
-            f"aws_secret_access_key = {known_after(used, 'secret')}\n"
+            f"[default]\naws_access_key_id = {placeholder(used, 'id')}\n"
+            f"aws_secret_access_key = {placeholder(used, 'secret')}\n"
         )
         assert environment(stack)[_owner(stack, name), "AWS_SHARED_CREDENTIALS_FILE"] == file
 
@@ -406,7 +407,7 @@ def test_google_credentials_are_of_the_variant() -> None:
     assert "private" not in json.dumps(federated)
     newest = {each.name: each for each in _variant("access keys").recording.of_type("gcp:serviceaccount/key:Key")}
     assert sorted(newest) == ["storage-1", "storage-2"]
-    assert file("access keys") == {"type": known_after(newest["storage-2"], "privateKey")}
+    assert file("access keys") == {"type": placeholder(newest["storage-2"], "privateKey")}
     annotated = _variant("web identity").get("ServiceAccount", "storage")["metadata"]["annotations"]
     assert annotated == {
         "iam.gke.io/gcp-service-account": "flatline-prod-storage@flatline-example.iam.gserviceaccount.com"
@@ -450,7 +451,7 @@ def test_all_readers_use_the_key_of_the_active_epoch(name: str, places: set[str]
     signers = {each["name"]: (each["accessKeyId"], each["secretAccessKey"]) for each in gate}
 
     def of(key: str) -> tuple[str, str]:
-        return known_after(keys[key], "id"), known_after(keys[key], "secret")
+        return placeholder(keys[key], "id"), placeholder(keys[key], "secret")
 
     assert (bundle["cdn.accessKey"], bundle["cdn.accessSecret"]) == signers["whisper"] == of(f"cdn0-whisper-{used}")
     assert (storage["accessKey"], storage["accessSecret"]) == signers["storage"] == of("cdn0-storage-odd")
@@ -459,7 +460,7 @@ def test_all_readers_use_the_key_of_the_active_epoch(name: str, places: set[str]
 def test_a_place_is_made_anew_when_its_epoch_changes() -> None:
     """Epoch 3 takes the place of epoch 1, so its key is replaced; that of epoch 2 stays as it is."""
 
-    def keys(epoch: int) -> dict[str, Recorded]:
+    def keys(epoch: int) -> dict[str, RecordedResource]:
         recording = accounts(secrets={KEY: {"epoch": epoch}})
         return {e.name: e for e in recording.of_type("aws:iam/accessKey:AccessKey") if "whisper" in e.name}
 
@@ -555,7 +556,7 @@ DATA = {
 }
 
 
-def by_name(recording: Recording, token: str) -> dict[str, Recorded]:
+def by_name(recording: Recording, token: str) -> dict[str, RecordedResource]:
     return {each.name: each for each in recording.of_type(token)}
 
 

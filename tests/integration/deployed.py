@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from render import manifests
-from render.recorder import Recording, record
+from render.model import Recording
+from render.recorder import record
 from render.values import SeededValues
 from tests.graph.stack import PROJECT, Stack, configuration, program
 from tests.lab.echo import Echo

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from render.recorder import Recording
+from render.model import Recording
 from tests.graph.stack import Stack
 from tests.integration.deployed import deploy, reached_at, rendered
 from tests.integration.rendered_pod import Pods, RenderedPod

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from render.recorder import Recording
+from render.model import Recording
 from tests.integration.deployed import backends, deploy, rendered
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.process import wait_until

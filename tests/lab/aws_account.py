@@ -14,8 +14,8 @@ import boto3
 from botocore.config import Config
 from botocore.validate import ParamValidator
 
-from render.cloud_provider import MARK, known_after
-from render.recorder import Recorded, Recording
+from render.model import RecordedResource, Recording
+from render.placeholders import MARK, placeholder
 
 AWS: Final = "aws"
 ADMINISTRATOR: Final = "administrator"
@@ -135,7 +135,7 @@ class Applied:
 
     account: Account
     known: dict[str, str] = field(default_factory=dict)
-    unmade: list[Recorded] = field(default_factory=list)
+    unmade: list[RecordedResource] = field(default_factory=list)
     """What moto has no API for. Its requests were checked against botocore's model of the service."""
 
     def real(self, value: Any) -> Any:
@@ -150,9 +150,9 @@ class Applied:
             value = value.replace(text, told)
         return value
 
-    def tell(self, resource: Recorded, **outputs: str) -> None:
+    def tell(self, resource: RecordedResource, **outputs: str) -> None:
         """Keeps what moto told about a resource."""
-        self.known |= {known_after(resource, name): text for name, text in outputs.items()}
+        self.known |= {placeholder(resource, name): text for name, text in outputs.items()}
 
 
 def apply(account: Account, recording: Recording, given: Mapping[str, str]) -> Applied:
@@ -189,7 +189,7 @@ def _given(**arguments: Any) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if value is not None}
 
 
-def _only_checked(applied: Applied, resource: Recorded, service: str, operation: str, **arguments: Any) -> None:
+def _only_checked(applied: Applied, resource: RecordedResource, service: str, operation: str, **arguments: Any) -> None:
     """For what moto has not: the request is valid by botocore's model, and is not made."""
     client = applied.account.client(service)
     model = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[operation])
@@ -203,7 +203,7 @@ def _only_checked(applied: Applied, resource: Recorded, service: str, operation:
 # --- DynamoDB ---------------------------------------------------------------------------------------------
 
 
-def _table(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _table(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     client, name = applied.account.client("dynamodb"), take("name")
     keys = [(take("hashKey"), "HASH"), (take("rangeKey"), "RANGE")]
     schema = [{"AttributeName": key, "KeyType": kind} for key, kind in keys if key]
@@ -276,7 +276,7 @@ def _table_encryption(take: Inputs) -> dict[str, Any]:
 # --- KMS --------------------------------------------------------------------------------------------------
 
 
-def _key(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _key(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     client = applied.account.client("kms")
     made = client.create_key(Description=take("description"), Tags=_pairs(applied.account.tags, "TagKey", "TagValue"))
     identity = made["KeyMetadata"]["KeyId"]
@@ -289,20 +289,20 @@ def _key(applied: Applied, resource: Recorded, take: Inputs) -> None:
     applied.tell(resource, keyId=identity)
 
 
-def _alias(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _alias(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("kms").create_alias(AliasName=take("name"), TargetKeyId=take("targetKeyId"))
 
 
 # --- S3 ---------------------------------------------------------------------------------------------------
 
 
-def _bucket(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _bucket(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     client, name = applied.account.client("s3"), take("bucket")
     client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": applied.account.region})
     client.put_bucket_tagging(Bucket=name, Tagging={"TagSet": _pairs(applied.account.tags)})
 
 
-def _access_block(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _access_block(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("s3").put_public_access_block(
         Bucket=take("bucket"),
         PublicAccessBlockConfiguration=_given(
@@ -314,7 +314,7 @@ def _access_block(applied: Applied, resource: Recorded, take: Inputs) -> None:
     )
 
 
-def _ownership(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _ownership(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     rule = Inputs(f"{resource.name}.rule", take("rule"))
     applied.account.client("s3").put_bucket_ownership_controls(
         Bucket=take("bucket"), OwnershipControls={"Rules": [{"ObjectOwnership": rule("objectOwnership")}]}
@@ -322,11 +322,11 @@ def _ownership(applied: Applied, resource: Recorded, take: Inputs) -> None:
     rule.done()
 
 
-def _bucket_policy(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _bucket_policy(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("s3").put_bucket_policy(Bucket=take("bucket"), Policy=take("policy"))
 
 
-def _bucket_encryption(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _bucket_encryption(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     rules = []
     for rule in take.objects("rules"):
         default = Inputs(f"{resource.name}.rules", rule("applyServerSideEncryptionByDefault"))
@@ -344,7 +344,7 @@ def _bucket_encryption(applied: Applied, resource: Recorded, take: Inputs) -> No
     )
 
 
-def _versioning(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _versioning(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     wanted = Inputs(f"{resource.name}.versioningConfiguration", take("versioningConfiguration"))
     applied.account.client("s3").put_bucket_versioning(
         Bucket=take("bucket"), VersioningConfiguration={"Status": wanted("status")}
@@ -352,7 +352,7 @@ def _versioning(applied: Applied, resource: Recorded, take: Inputs) -> None:
     wanted.done()
 
 
-def _lifecycle(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _lifecycle(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("s3").put_bucket_lifecycle_configuration(
         Bucket=take("bucket"),
         LifecycleConfiguration={"Rules": [_lifecycle_rule(rule) for rule in take.objects("rules")]},
@@ -381,7 +381,7 @@ def _lifecycle_rule(take: Inputs) -> dict[str, Any]:
     return made
 
 
-def _object(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _object(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("s3").put_object(
         Bucket=take("bucket"),
         Key=take("key"),
@@ -393,7 +393,7 @@ def _object(applied: Applied, resource: Recorded, take: Inputs) -> None:
 # --- IAM --------------------------------------------------------------------------------------------------
 
 
-def _role(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _role(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("iam").create_role(
         RoleName=take("name"),
         AssumeRolePolicyDocument=take("assumeRolePolicy"),
@@ -401,39 +401,39 @@ def _role(applied: Applied, resource: Recorded, take: Inputs) -> None:
     )
 
 
-def _role_policy(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _role_policy(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     name = take("name", resource.name)
     applied.account.client("iam").put_role_policy(RoleName=take("role"), PolicyName=name, PolicyDocument=take("policy"))
     applied.tell(resource, name=name)
 
 
-def _user(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _user(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("iam").create_user(UserName=take("name"), Tags=_pairs(applied.account.tags))
 
 
-def _user_policy(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _user_policy(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     name = take("name", resource.name)
     applied.account.client("iam").put_user_policy(UserName=take("user"), PolicyName=name, PolicyDocument=take("policy"))
     applied.tell(resource, name=name)
 
 
-def _policy(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _policy(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("iam").create_policy(
         **_given(PolicyName=take("name"), PolicyDocument=take("policy"), Description=take("description")),
         Tags=_pairs(applied.account.tags),
     )
 
 
-def _user_policy_attachment(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _user_policy_attachment(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("iam").attach_user_policy(UserName=take("user"), PolicyArn=take("policyArn"))
 
 
-def _access_key(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _access_key(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     made = applied.account.client("iam").create_access_key(UserName=take("user"))["AccessKey"]
     applied.tell(resource, id=made["AccessKeyId"], secret=made["SecretAccessKey"])
 
 
-def _pod_identity(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _pod_identity(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     _only_checked(
         applied,
         resource,
@@ -449,7 +449,7 @@ def _pod_identity(applied: Applied, resource: Recorded, take: Inputs) -> None:
 # --- networks and caches ----------------------------------------------------------------------------------
 
 
-def _security_group(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _security_group(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     made = applied.account.client("ec2").create_security_group(
         GroupName=take("name"),
         Description=take("description"),
@@ -459,7 +459,7 @@ def _security_group(applied: Applied, resource: Recorded, take: Inputs) -> None:
     applied.tell(resource, id=made["GroupId"])
 
 
-def _ingress(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _ingress(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     permission = _given(IpProtocol=take("ipProtocol"), FromPort=take("fromPort"), ToPort=take("toPort"))
     version4, version6 = take("cidrIpv4"), take("cidrIpv6")
     if version4:
@@ -471,7 +471,7 @@ def _ingress(applied: Applied, resource: Recorded, take: Inputs) -> None:
     )
 
 
-def _subnet_group(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _subnet_group(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.account.client("elasticache").create_cache_subnet_group(
         CacheSubnetGroupName=take("name"),
         CacheSubnetGroupDescription=take("description"),
@@ -480,7 +480,7 @@ def _subnet_group(applied: Applied, resource: Recorded, take: Inputs) -> None:
     )
 
 
-def _parameter_group(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _parameter_group(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     name, values = take("name"), []
     for parameter in take.objects("parameters"):
         values.append({"ParameterName": parameter("name"), "ParameterValue": parameter("value")})
@@ -504,7 +504,7 @@ def _parameter_group(applied: Applied, resource: Recorded, take: Inputs) -> None
     )
 
 
-def _replication_group(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _replication_group(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     # how a later change of the password is made, so no part of a creation
     if take("authTokenUpdateStrategy") not in ("SET", "ROTATE", "DELETE", None):
         raise ValueError(f"{resource.name}: authTokenUpdateStrategy is none that AWS knows")
@@ -537,7 +537,7 @@ def _replication_group(applied: Applied, resource: Recorded, take: Inputs) -> No
     )
 
 
-def _record(applied: Applied, resource: Recorded, take: Inputs) -> None:
+def _record(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     record = {
         "Name": take("name"),
         "Type": take("type"),
@@ -549,7 +549,7 @@ def _record(applied: Applied, resource: Recorded, take: Inputs) -> None:
     )
 
 
-TRANSLATIONS: Final[Mapping[str, Callable[[Applied, Recorded, Inputs], None]]] = {
+TRANSLATIONS: Final[Mapping[str, Callable[[Applied, RecordedResource, Inputs], None]]] = {
     "aws:dynamodb/table:Table": _table,
     "aws:ec2/securityGroup:SecurityGroup": _security_group,
     "aws:eks/podIdentityAssociation:PodIdentityAssociation": _pod_identity,

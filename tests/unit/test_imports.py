@@ -1,6 +1,7 @@
 """Imports point one way, and one module alone knows the target of a stack."""
 
 import ast
+import re
 import sys
 from pathlib import Path
 
@@ -142,6 +143,19 @@ def test_the_capacity_model_reads_no_environment_and_no_files() -> None:
         names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
         assert not names & {"open", "print"}, path
         assert offenders([path], "os", "sys", "pathlib", "socket", "subprocess", "pulumi", "random", "time") == []
+
+
+def test_one_module_uses_private_names_of_the_sdk() -> None:
+    """An upgrade of Pulumi has one module to look at."""
+    paths = [path for path in modules("render") if path.name != "pulumi_internals.py"]
+    assert offenders(paths, "pulumi._types", "pulumi.runtime.rpc", "pulumi.runtime.config") == []
+    assert [path for path in paths if re.search(r"\b(pulumi|settings|runtime)\._", path.read_text())] == []
+
+
+def test_files_is_standard_library_alone() -> None:
+    """Every package may use it, so it may use none."""
+    tops = {name.partition(".")[0] for name in imported(ROOT / "files.py")}
+    assert tops <= set(sys.stdlib_module_names)
 
 
 def test_what_the_bootstrap_imports_is_standard_library() -> None:

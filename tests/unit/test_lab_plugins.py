@@ -20,7 +20,7 @@ PASSWORD = "random:index/randomPassword:RandomPassword"
 KEY, REQUEST = "tls:index/privateKey:PrivateKey", "tls:index/certRequest:CertRequest"
 SELF_SIGNED, SIGNED = "tls:index/selfSignedCert:SelfSignedCert", "tls:index/locallySignedCert:LocallySignedCert"
 SOME, NONE = provider_pb2.DiffResponse.DIFF_SOME, provider_pb2.DiffResponse.DIFF_NONE
-PERIOD = {"validityPeriodHours": 48, "earlyRenewalHours": 24, "allowedUses": ["digital_signature"]}
+PERIOD = {"validityPeriodHours": 48, "allowedUses": ["digital_signature"]}
 
 
 class RefusedError(Exception):
@@ -67,10 +67,7 @@ def inputs() -> dict[str, dict[str, Any]]:
     request = create(REQUEST, subject)["certRequestPem"]
     return {
         "random:index/randomId:RandomId": {"byteLength": 8},
-        "random:index/randomInteger:RandomInteger": {"min": 1, "max": 6},
         PASSWORD: {"length": 12},
-        "random:index/randomString:RandomString": {"length": 12},
-        "random:index/randomUuid:RandomUuid": {},
         KEY: algorithm,
         REQUEST: subject,
         SELF_SIGNED: {**subject, **PERIOD},
@@ -93,7 +90,7 @@ def test_what_the_schema_declares_secret_is_marked(inputs: dict[str, Any]) -> No
     assert create(PASSWORD, {"length": 12})["result"] != protocol.plain(create(PASSWORD, {"length": 12})["result"])
     made = create(KEY, inputs[KEY])
     marked = {name for name in made if made[name] != protocol.plain(made[name])}
-    assert marked == {"privateKeyPem", "privateKeyPemPkcs8", "privateKeyOpenssh"}
+    assert marked == {"privateKeyPem", "privateKeyPemPkcs8"}
 
 
 def test_an_input_that_is_secret_stays_so(inputs: dict[str, Any]) -> None:
@@ -110,31 +107,17 @@ def test_equal_inputs_change_nothing_and_others_replace() -> None:
         assert set(changed.detailedDiff) == set(changed.diffs) != set()
 
 
-def test_early_renewal_changes_in_place_and_is_due_when_a_refresh_sees_it(inputs: dict[str, Any]) -> None:
+def test_a_certificate_that_has_ended_is_replaced_once_a_refresh_sees_it(inputs: dict[str, Any]) -> None:
     old = inputs[SELF_SIGNED]
-    new = {**old, "earlyRenewalHours": 47}
-    changed = diff(SELF_SIGNED, old, new)
-    assert (changed.changes, list(changed.diffs), list(changed.replaces)) == (SOME, ["earlyRenewalHours"], [])
-    state = create(SELF_SIGNED, new)
-    assert diff(SELF_SIGNED, new, new, state).changes == NONE
-    state["validityEndTime"] = (datetime.now(UTC) + timedelta(hours=46)).isoformat()
+    state = create(SELF_SIGNED, old)
+    assert diff(SELF_SIGNED, old, old, state).changes == NONE
+    state["validityEndTime"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     read = PROVIDER.Read(
-        provider_pb2.ReadRequest(urn=urn(SELF_SIGNED), properties=struct(state), inputs=struct(new)), Context()
+        provider_pb2.ReadRequest(urn=urn(SELF_SIGNED), properties=struct(state), inputs=struct(old)), Context()
     )
     refreshed = json_format.MessageToDict(read.properties)
     assert refreshed == {**state, "readyForRenewal": True}
-    assert list(diff(SELF_SIGNED, new, new, refreshed).replaces) == ["readyForRenewal"]
-
-
-def test_an_update_keeps_what_was_made(inputs: dict[str, Any]) -> None:
-    old = {**inputs[SELF_SIGNED], "dnsNames": ["example.org"]}
-    new = {**inputs[SELF_SIGNED], "earlyRenewalHours": 1}
-    state = create(SELF_SIGNED, old)
-    request = provider_pb2.UpdateRequest(
-        urn=urn(SELF_SIGNED), olds=struct(state), old_inputs=struct(old), news=struct(new)
-    )
-    updated = json_format.MessageToDict(PROVIDER.Update(request, Context()).properties)
-    assert updated == {**{k: v for k, v in state.items() if k != "dnsNames"}, "earlyRenewalHours": 1}
+    assert list(diff(SELF_SIGNED, old, old, refreshed).replaces) == ["readyForRenewal"]
 
 
 def test_what_cannot_be_made_is_refused() -> None:

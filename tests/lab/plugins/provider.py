@@ -2,13 +2,13 @@
 
 A resource is made by the code that renders it (``render.random_provider``, ``render.tls_provider``). Checks, diffs,
 replacements, secret outputs and previews are answered as the real providers answer them, so that the engine's part is
-the real one. Not offered: imports, functions, ``bcryptHash`` of passwords, write-only inputs.
+the real one. Not offered: imports, functions, updates in place, and inputs and outputs that rendering does not offer.
 """
 
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import grpc
@@ -16,7 +16,7 @@ from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2, provider_pb2_grpc
 
 from render.entropy import SystemEntropy
-from render.generated import Generator
+from render.generator import Generator
 from tests.lab.plugins import protocol
 
 
@@ -50,15 +50,14 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
     def Diff(self, request: Any, context: Any) -> Any:  # noqa: N802
         old, new = _values(request.old_inputs), _values(request.news)
         changed = {key for key in old.keys() | new.keys() if old.get(key) != new.get(key)}
-        replaces = changed - self._types[_type(request.urn)].updated_in_place
         if _values(request.olds).get("readyForRenewal"):
-            replaces |= {"readyForRenewal"}
+            changed |= {"readyForRenewal"}
         return provider_pb2.DiffResponse(
-            changes=provider_pb2.DiffResponse.DIFF_SOME if changed | replaces else provider_pb2.DiffResponse.DIFF_NONE,
-            diffs=sorted(changed | replaces),
-            replaces=sorted(replaces),
+            changes=provider_pb2.DiffResponse.DIFF_SOME if changed else provider_pb2.DiffResponse.DIFF_NONE,
+            diffs=sorted(changed),
+            replaces=sorted(changed),
             hasDetailedDiff=True,
-            detailedDiff={key: _difference(key, old, new, key in replaces) for key in changed | replaces},
+            detailedDiff={key: _difference(key, old, new) for key in changed},
         )
 
     def Create(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -80,15 +79,9 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         if not state:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, f"the stand-in of the {self._name} provider imports nothing")
         if "readyForRenewal" in state:
-            early = timedelta(hours=protocol.plain(state.get("earlyRenewalHours", 0)))
             end = datetime.fromisoformat(protocol.plain(state["validityEndTime"]))
-            state["readyForRenewal"] = datetime.now(UTC) >= end - early
+            state["readyForRenewal"] = datetime.now(UTC) >= end
         return provider_pb2.ReadResponse(id=request.id, properties=_struct(state), inputs=request.inputs)
-
-    def Update(self, request: Any, context: Any) -> Any:  # noqa: N802
-        gone = _marked(request.old_inputs).keys() - _marked(request.news).keys()
-        kept = {key: value for key, value in _marked(request.olds).items() if key not in gone}
-        return provider_pb2.UpdateResponse(properties=_struct({**kept, **_marked(request.news)}))
 
     def Delete(self, request: Any, context: Any) -> Any:  # noqa: N802
         return empty_pb2.Empty()
@@ -119,9 +112,9 @@ def _struct(properties: Mapping[str, Any]) -> Any:
     return struct
 
 
-def _difference(key: str, old: Mapping[str, Any], new: Mapping[str, Any], replaces: bool) -> Any:
+def _difference(key: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Any:
     kind = "ADD" if key not in old else "DELETE" if key not in new else "UPDATE"
-    value = getattr(provider_pb2.PropertyDiff, f"{kind}_REPLACE" if replaces else kind)
+    value = getattr(provider_pb2.PropertyDiff, f"{kind}_REPLACE")
     return provider_pb2.PropertyDiff(kind=value, inputDiff=key in old or key in new)
 
 

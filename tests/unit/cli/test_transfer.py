@@ -10,7 +10,7 @@ import yaml
 
 from config.installation import SECRETS_ANNOTATION, STACK_LABEL, written
 from render import checkpoint, passphrase
-from render.checkpoint import Carried
+from render.checkpoint import ExportedResource
 from render.state import State
 from tests.unit.cli import kubectl_cli, pulumi_backend
 from tests.unit.cli.checkout import Checkout, calls
@@ -88,7 +88,7 @@ def in_file(stack: Checkout, path: Path | None = None) -> dict[str, Any]:
         return {urn: (each.id, {**each.defaults, **each.outputs}) for urn, each in state.values().items()}
 
 
-def in_engine(stack: Checkout) -> dict[str, Carried]:
+def in_engine(stack: Checkout) -> dict[str, ExportedResource]:
     """Every value in the engine's backend, read by the passphrase alone."""
     path = stack.root / "state" / "pulumi" / ".pulumi" / "stacks" / "flatline" / "dev.json"
     if not path.exists():
@@ -97,10 +97,10 @@ def in_engine(stack: Checkout) -> dict[str, Carried]:
     if not deployment.get("resources"):
         return {}
     crypter = passphrase.unlock(secret_text(stack), deployment["secrets_providers"]["state"]["salt"])
-    return checkpoint.carried({"version": 3, "deployment": deployment}, crypter.decrypt)
+    return checkpoint.generated_resources({"version": 3, "deployment": deployment}, crypter.decrypt)
 
 
-def same(kept: dict[str, Any], carried: dict[str, Carried]) -> bool:
+def same(kept: dict[str, Any], carried: dict[str, ExportedResource]) -> bool:
     there = {urn: each.generated for urn, each in carried.items()}
     return kept.keys() == there.keys() and all(
         kept[urn][0] == each.id and each.outputs.items() <= kept[urn][1].items() for urn, each in there.items()

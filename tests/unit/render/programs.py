@@ -9,7 +9,8 @@ import pulumi_random as random
 import pulumi_tls as tls
 from pulumi import ResourceOptions
 
-from render.recorder import Recorded, Recording, Values, record
+from render.model import RecordedResource, Recording, Values
+from render.recorder import record
 from render.values import SeededValues
 
 
@@ -32,13 +33,13 @@ def run(
     )
 
 
-def named(recording: Recording, name: str) -> Recorded:
+def named(recording: Recording, name: str) -> RecordedResource:
     (resource,) = [resource for resource in recording if resource.name == name]
     return resource
 
 
 class Providers:
-    """One explicit provider of each package that the programs use."""
+    """Explicit providers of the packages that the programs use."""
 
     def __init__(self) -> None:
         self.kubernetes = ResourceOptions(provider=kubernetes.Provider("kubernetes"))
@@ -121,7 +122,7 @@ def _pods(nested: Nested, config_map: kubernetes.core.v1.ConfigMap) -> Any:
 
 def authority(providers: Providers, *, subject: str = "Test CA", hours: int = 1000) -> tls.LocallySignedCert:
     """A certificate authority and a leaf that it signed."""
-    ca_key = tls.PrivateKey("ca-key", algorithm="ECDSA", ecdsa_curve="P384", opts=providers.tls)
+    ca_key = tls.PrivateKey("ca-key", algorithm="ECDSA", ecdsa_curve="P256", opts=providers.tls)
     ca = tls.SelfSignedCert(
         "ca",
         private_key_pem=ca_key.private_key_pem,
@@ -139,7 +140,6 @@ def authority(providers: Providers, *, subject: str = "Test CA", hours: int = 10
         private_key_pem=leaf_key.private_key_pem,
         subject={"common_name": "flatline.internal"},
         dns_names=["flatline.internal", "*.flatline.internal"],
-        ip_addresses=["127.0.0.1"],
         opts=providers.tls,
     )
     leaf = tls.LocallySignedCert(

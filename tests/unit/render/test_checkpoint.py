@@ -1,4 +1,4 @@
-"""Checkpoint: what an engine gets of a recording, and what comes back from it."""
+"""A recording becomes a checkpoint for an engine, and an exported stack becomes the same recording."""
 
 import hashlib
 import json
@@ -12,9 +12,10 @@ import pulumi_random as random
 import pytest
 
 from render import checkpoint
-from render.checkpoint import Carried
+from render.checkpoint import ExportedResource
+from render.model import Recording, RecordingError
 from render.passphrase import unlock
-from render.recorder import Recording, RecordingError, record
+from render.recorder import record
 from render.state import State
 from render.values import StateValues
 from tests.graph.stack import configuration, program
@@ -30,7 +31,7 @@ def opened(folder: Path, **arguments: Any) -> State:
 
 
 def flatline(values: StateValues, stack: str = "dev", **changes: str) -> Recording:
-    """The program itself, as a stack's file configures it."""
+    """Records the real program with the configuration of a stack's file."""
     return record(program, project="flatline", stack="dev", config={**configuration(stack), **changes}, values=values)
 
 
@@ -40,14 +41,14 @@ def written(state: State, recording: Recording, **arguments: Any) -> dict[str, A
     return read
 
 
-def read_back(exported: Mapping[str, Any]) -> dict[str, Carried]:
-    """By the passphrase alone, as an engine would."""
+def read_back(exported: Mapping[str, Any]) -> dict[str, ExportedResource]:
+    """Reads a checkpoint with the passphrase only, as an engine does."""
     salt = exported["deployment"]["secrets_providers"]["state"]["salt"]
-    return checkpoint.carried(exported, unlock("correct horse", salt).decrypt)
+    return checkpoint.generated_resources(exported, unlock("correct horse", salt).decrypt)
 
 
 def problems(exported: Mapping[str, Any]) -> Iterator[str]:
-    """What the engine looks for before it accepts a checkpoint (pulumi/pulumi, pkg/resource/deploy/snapshot.go)."""
+    """The checks of an engine before it accepts a checkpoint (pulumi/pulumi, pkg/resource/deploy/snapshot.go)."""
     content = exported["deployment"]
     manifest = content["manifest"]
     if manifest["magic"] != hashlib.sha256(manifest["version"].encode()).hexdigest():
@@ -79,7 +80,7 @@ def problems(exported: Mapping[str, Any]) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> tuple[State, Recording]:
-    """The default stack with secrets of its own, which nobody changes."""
+    """The stack dev with generated secrets. Tests must not change it."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("render.passphrase.ITERATIONS", 10)
         state = opened(tmp_path_factory.mktemp("dev"))
@@ -101,14 +102,14 @@ def test_every_value_of_the_state_comes_back(dev: tuple[State, Recording]) -> No
         assert back[urn].protect is resource.protect
 
 
-def test_another_state_made_of_it_gives_the_same_stack(dev: tuple[State, Recording], tmp_path: Path) -> None:
+def test_an_import_gives_the_same_stack(dev: tuple[State, Recording], tmp_path: Path) -> None:
     state, recording = dev
     with opened(tmp_path) as other:
-        values = StateValues(other, carried=read_back(written(state, recording)))
+        values = StateValues(other, exported=read_back(written(state, recording)))
         again = flatline(values)
-        values.keep_the_rest()
+        values.import_unused()
         other.save()
-        assert values.made == []
+        assert values.created == []
     assert again.outputs == recording.outputs
     assert _secret_objects(again) == _secret_objects(recording)
     assert _generated(again) == _generated(recording)
@@ -123,7 +124,7 @@ def test_the_same_state_stays_byte_for_byte(dev: tuple[State, Recording], tmp_pa
         exported = written(state, recording)
     before = (tmp_path / "dev.json").read_bytes()
     with opened(tmp_path) as state:
-        flatline(StateValues(state, carried=read_back(exported)))
+        flatline(StateValues(state, exported=read_back(exported)))
         assert not state.save()
     assert (tmp_path / "dev.json").read_bytes() == before
 
@@ -162,38 +163,38 @@ def test_an_object_keeps_its_name_and_its_manager(dev: tuple[State, Recording]) 
 def test_objects_are_read_as_they_were_applied(dev: tuple[State, Recording]) -> None:
     state, recording = dev
     exported = written(state, recording)
-    objects = checkpoint.objects(exported, state.crypter.decrypt)
+    objects = checkpoint.kubernetes_objects(exported, state.crypter.decrypt)
     rendered = [dict(each.outputs) for each in recording if each.package == "kubernetes" and each.custom]
     assert sorted(map(_identity, objects)) == sorted(map(_identity, rendered))
     assert all(each in rendered for each in objects)
 
 
-def test_what_is_not_there_yet_is_left_out(dev: tuple[State, Recording]) -> None:
+def test_new_resources_are_excluded(dev: tuple[State, Recording]) -> None:
     _, recording = dev
     leaf = {each.urn for each in recording if each.name == "leaf-1"}
-    exported = written(*dev, left_out=leaf)
+    exported = written(*dev, exclude=leaf)
     assert list(problems(exported)) == []
     assert not leaf & {each["urn"] for each in exported["deployment"]["resources"]}
 
 
 def test_without_objects_there_are_values_alone(dev: tuple[State, Recording]) -> None:
-    exported = written(*dev, objects=False)
+    exported = written(*dev, include_kubernetes=False)
     assert list(problems(exported)) == []
-    kinds = {each["type"].partition(":")[0] for each in checkpoint.resources(exported)}
+    kinds = {each["type"].partition(":")[0] for each in checkpoint.custom_resources(exported)}
     assert kinds == {"random", "tls"}
     assert read_back(exported).keys() == dev[0].values().keys()
 
 
 def test_an_empty_one_is_of_the_same_stack(dev: tuple[State, Recording]) -> None:
     exported = written(*dev)
-    nothing = checkpoint.empty(exported)
+    nothing = checkpoint.without_resources(exported)
     assert nothing["deployment"]["resources"] == []
     assert nothing["deployment"]["secrets_providers"] == exported["deployment"]["secrets_providers"]
     assert list(problems(nothing)) == []
 
 
 class TestReading:
-    """Exports as a real provider's: with defaults that it filled in, and outputs of its own."""
+    """The exports have the form of a real provider: with defaults, and with outputs that are not rendered."""
 
     URN = "urn:pulumi:dev::flatline::random:index/randomPassword:RandomPassword::it"
 
@@ -229,21 +230,24 @@ class TestReading:
 
     def test_the_value_is_the_provider_s(self, tmp_path: Path) -> None:
         with opened(tmp_path) as state:
-            values = StateValues(state, carried=checkpoint.carried(self.exported()))
+            values = StateValues(state, exported=checkpoint.generated_resources(self.exported()))
             assert run(self.program, values=values).outputs == {"result": "the value, <&> ü"}
-            assert values.made == []
+            assert values.created == []
             state.save()
         assert "the value" not in (tmp_path / "dev.json").read_text()
         with opened(tmp_path) as state:
             assert run(self.program, values=StateValues(state)).outputs == {"result": "the value, <&> ü"}
             assert state.values()[self.URN].outputs["bcryptHash"] == "$2a$10$hash"
 
-    def test_a_protected_value_is_not_made_again_for_other_inputs(self, tmp_path: Path) -> None:
+    def test_a_protected_value_is_not_replaced_for_other_inputs(self, tmp_path: Path) -> None:
         with opened(tmp_path) as state, pytest.raises(RecordingError, match="is protected"):
-            run(lambda: self.program(30), values=StateValues(state, carried=checkpoint.carried(self.exported())))
+            run(
+                lambda: self.program(30),
+                values=StateValues(state, exported=checkpoint.generated_resources(self.exported())),
+            )
 
-    def test_what_waits_for_its_deletion_is_not_taken(self) -> None:
-        assert checkpoint.carried(self.exported(delete=True)) == {}
+    def test_resources_pending_deletion_are_ignored(self) -> None:
+        assert checkpoint.generated_resources(self.exported(delete=True)) == {}
 
     def test_hidden_secrets_are_an_error(self) -> None:
         resource = self.exported()["deployment"]["resources"][0]
@@ -251,13 +255,13 @@ class TestReading:
         del hidden["result"]["plaintext"]
         hidden["result"]["ciphertext"] = "v1:a:b"
         with pytest.raises(ValueError, match="does not show its secrets"):
-            checkpoint.carried(self.exported(outputs=hidden))
+            checkpoint.generated_resources(self.exported(outputs=hidden))
 
-    def test_what_the_program_no_longer_has_is_kept(self, tmp_path: Path) -> None:
+    def test_resources_that_the_program_dropped_are_kept(self, tmp_path: Path) -> None:
         with opened(tmp_path) as state:
-            values = StateValues(state, carried=checkpoint.carried(self.exported()))
+            values = StateValues(state, exported=checkpoint.generated_resources(self.exported()))
             run(lambda: None, values=values)
-            values.keep_the_rest()
+            values.import_unused()
             state.save()
         with opened(tmp_path) as state:
             assert named(run(self.program, values=StateValues(state)), "it").outputs["result"] == "the value, <&> ü"
@@ -269,7 +273,7 @@ def _identity(content: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _secret_objects(recording: Recording) -> dict[str, Any]:
-    """What the pods read, by URN; names of Secrets depend on a key of the state."""
+    """The content that pods read, by URN. Names of Secrets are left out: they depend on a key of the state."""
     return {each.urn: each.outputs["stringData"] for each in recording.of_type("kubernetes:core/v1:Secret")}
 
 
@@ -278,7 +282,7 @@ def _generated(recording: Recording) -> dict[str, Any]:
 
 
 def _secrets(recording: Recording) -> Iterator[str]:
-    """What was generated and is secret: passwords, and the second line of private keys, which JSON does not change."""
+    """The generated secrets: passwords, and the second line of private keys, which JSON does not change."""
     for resource in recording:
         if resource.package in ("random", "tls"):
             for name, *_ in resource.secret_output_paths:

@@ -1,4 +1,4 @@
-"""What stands in for clouds: exact where it can be, and plainly a stand-in where it cannot."""
+"""Cloud resources have exact outputs where these follow from inputs, and recognisable placeholders elsewhere."""
 
 import base64
 import json
@@ -21,8 +21,8 @@ from pulumi import CustomResource, ResourceOptions, _types
 from policies import check
 from policies.config import load
 from render import cloud_provider, manifests
-from render.cloud_provider import MARK, is_stand_in
-from render.recorder import Recording, RecordingError
+from render.model import Recording, RecordingError
+from render.placeholders import MARK, contains_placeholder
 from render.state import State
 from render.values import StateValues
 from tests.unit.render.clouds import ACCOUNT, EXAMPLES, REGION, Clouds, Example, arn, iam_arn
@@ -41,7 +41,7 @@ each = pytest.mark.parametrize(("token", "example"), EXAMPLES.items(), ids=EXAMP
 
 @cache
 def made(token: str) -> Recording:
-    """A recording of the example of a type, made once."""
+    """A recording of the example of a type, cached."""
     return run(lambda: EXAMPLES[token].make(Clouds()) and None)
 
 
@@ -50,7 +50,7 @@ def in_clouds(program: Callable[[Clouds], object]) -> Recording:
 
 
 def outputs(resource: CustomResource) -> dict[str, pulumi.Output[Any]]:
-    """Every output that the SDK declares for a resource, by its name on the wire."""
+    """The outputs that the SDK declares for a resource, by their names in requests."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecated ones are outputs too
         return {name: getattr(resource, python) for python, name in _python_names(type(resource))}
@@ -65,20 +65,20 @@ class TestEveryType:
         assert set(EXAMPLES) == cloud_provider.TYPES
 
     @each
-    def test_what_is_certain(self, token: str, example: Example) -> None:
+    def test_exact_outputs(self, token: str, example: Example) -> None:
         resource = named(made(token), "it")
         assert resource.type == token
         assert {name: resource.outputs.get(name) for name in example.exact} == example.exact
         assert resource.id is not None
-        assert is_stand_in(resource.id) if example.id is None else resource.id == example.id
-        assert not is_stand_in(dict(resource.outputs))
+        assert contains_placeholder(resource.id) if example.id is None else resource.id == example.id
+        assert not contains_placeholder(dict(resource.outputs))
 
     @each
-    def test_what_only_the_cloud_can_tell(self, token: str, example: Example) -> None:
+    def test_placeholders(self, token: str, example: Example) -> None:
         resource = named(made(token), "it")
-        assert set(example.later) <= set(resource.later)
-        assert all(is_stand_in(value) for value in resource.later.values())
-        assert not set(resource.later) & set(resource.outputs)
+        assert set(example.placeholders) <= set(resource.placeholders)
+        assert all(contains_placeholder(value) for value in resource.placeholders.values())
+        assert not set(resource.placeholders) & set(resource.outputs)
 
     @each
     def test_every_output_can_be_used(self, token: str, example: Example) -> None:
@@ -88,10 +88,10 @@ class TestEveryType:
 
         recording = run(program)
         resource = named(recording, "it")
-        for name in (*example.exact, *example.later):
-            assert recording.outputs[name] == {**resource.outputs, **resource.later}[name]
+        for name in (*example.exact, *example.placeholders):
+            assert recording.outputs[name] == {**resource.outputs, **resource.placeholders}[name]
         assert set(example.secret) <= recording.secret_outputs
-        assert set(recording.outputs) >= set(resource.later)
+        assert set(recording.outputs) >= set(resource.placeholders)
 
     @each
     def test_secrets_are_the_declared_ones(self, token: str, example: Example) -> None:
@@ -100,10 +100,10 @@ class TestEveryType:
     @each
     def test_nothing_looks_real(self, token: str, example: Example) -> None:
         resource = named(made(token), "it")
-        given = json.dumps([resource.id, {k: v for k, v in resource.later.items() if k not in KEY_FILES}])
+        given = json.dumps([resource.id, {k: v for k, v in resource.placeholders.items() if k not in KEY_FILES}])
         assert not LOOKS_REAL.search(given)
 
-    def test_what_looks_real_would_be_seen(self) -> None:
+    def test_a_real_looking_value_would_be_found(self) -> None:
         for real in ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "sg-0a1b2c3d4e5f"):
             assert LOOKS_REAL.search(f'"{real}"')
 
@@ -111,15 +111,15 @@ class TestEveryType:
 KEY_FILES = ("privateKey", "publicKey")
 
 
-def test_key_files_are_base64_of_json_that_says_what_it_is() -> None:
+def test_placeholders_of_key_files_are_base64_of_json() -> None:
     resource = named(made("gcp:serviceaccount/key:Key"), "it")
-    content = json.loads(base64.b64decode(resource.later["privateKey"], validate=True))
+    content = json.loads(base64.b64decode(resource.placeholders["privateKey"], validate=True))
     assert content == {"type": "(known after creation: gcp:serviceaccount/key:Key it privateKey)"}
 
 
-def test_stand_ins_name_the_resource_and_the_output() -> None:
+def test_placeholders_name_the_resource_and_the_output() -> None:
     group = named(made("aws:elasticache/replicationGroup:ReplicationGroup"), "it")
-    assert group.later["configurationEndpointAddress"] == (
+    assert group.placeholders["configurationEndpointAddress"] == (
         "(known after creation: aws:elasticache/replicationGroup:ReplicationGroup it configurationEndpointAddress)"
     )
 
@@ -141,7 +141,7 @@ class TestShapes:
         assert found["member"].endswith("group memberClusters[0])")
         assert found["shard"].endswith("group nodeGroupConfigurations[0].slots)")
 
-    def test_what_a_given_list_lacks_is_filled_in(self) -> None:
+    def test_missing_parts_of_a_list_are_filled_in(self) -> None:
         def program(clouds: Clouds) -> None:
             table = aws.dynamodb.Table(
                 "it",
@@ -154,7 +154,7 @@ class TestShapes:
 
         recording = in_clouds(program)
         assert recording.outputs["given"] == "by-number"
-        assert is_stand_in(recording.outputs["lacking"])
+        assert contains_placeholder(recording.outputs["lacking"])
         assert named(recording, "it").outputs["globalSecondaryIndexes"] == [{"name": "by-number"}]
 
     def test_optional_outputs_are_absent(self) -> None:
@@ -164,7 +164,7 @@ class TestShapes:
 
         assert in_clouds(program).outputs["absent"] is True
 
-    def test_secret_outputs_stay_secret_in_what_they_go_into(self) -> None:
+    def test_secret_outputs_stay_secret_in_other_resources(self) -> None:
         def program(clouds: Clouds) -> None:
             key = aws.iam.AccessKey("it", user="uploader", opts=clouds.aws)
             kubernetes.core.v1.Secret(
@@ -178,7 +178,7 @@ class TestShapes:
 
 
 class TestNames:
-    def test_generated_names_go_into_what_is_made_of_them(self) -> None:
+    def test_generated_names_are_part_of_derived_outputs(self) -> None:
         def program(clouds: Clouds) -> None:
             aws.s3.Bucket("cdn", opts=clouds.aws)
             aws.iam.Role("role", assume_role_policy="{}", opts=clouds.aws)
@@ -186,18 +186,18 @@ class TestNames:
         recording = in_clouds(program)
         bucket, role = named(recording, "cdn"), named(recording, "role")
         name = f"{MARK}aws:s3/bucket:Bucket cdn bucket)"
-        assert bucket.id == bucket.later["bucket"] == name
-        assert bucket.later["arn"] == f"arn:aws:s3:::{name}"
-        assert bucket.later["bucketRegionalDomainName"] == f"{name}.s3.{REGION}.amazonaws.com"
-        assert role.later["arn"] == iam_arn(f"role/{MARK}aws:iam/role:Role role name)")
+        assert bucket.id == bucket.placeholders["bucket"] == name
+        assert bucket.placeholders["arn"] == f"arn:aws:s3:::{name}"
+        assert bucket.placeholders["bucketRegionalDomainName"] == f"{name}.s3.{REGION}.amazonaws.com"
+        assert role.placeholders["arn"] == iam_arn(f"role/{MARK}aws:iam/role:Role role name)")
 
-    def test_an_alias_of_a_key_that_is_not_there_yet(self) -> None:
+    def test_an_alias_of_a_new_key(self) -> None:
         def program(clouds: Clouds) -> None:
             key = aws.kms.Key("key", opts=clouds.aws)
             aws.kms.Alias("alias", name="alias/data", target_key_id=key.key_id, opts=clouds.aws)
 
         alias = named(in_clouds(program), "alias")
-        assert alias.later["targetKeyArn"] == arn("kms", f"key/{MARK}aws:kms/key:Key key keyId)")
+        assert alias.placeholders["targetKeyArn"] == arn("kms", f"key/{MARK}aws:kms/key:Key key keyId)")
 
     @pytest.mark.parametrize(
         ("region", "partition", "domain"),
@@ -229,7 +229,7 @@ class TestNames:
             aws.dynamodb.Table("it", name="t", opts=ResourceOptions(provider=provider))
 
         account = f"{MARK}pulumi:providers:aws main accountId)"
-        assert named(run(program), "it").later["arn"] == f"arn:aws:dynamodb:{REGION}:{account}:table/t"
+        assert named(run(program), "it").placeholders["arn"] == f"arn:aws:dynamodb:{REGION}:{account}:table/t"
 
     def test_a_project_of_a_domain(self) -> None:
         def program() -> None:
@@ -265,7 +265,7 @@ class TestLoadBalancer:
             run(lambda: self.program("ClusterIP"))
 
     @pytest.mark.usefixtures("quick")
-    def test_it_is_unknown_where_values_are_kept(self, tmp_path: Path) -> None:
+    def test_it_is_unknown_with_a_state(self, tmp_path: Path) -> None:
         with pytest.raises(RecordingError, match="stack output: host is unknown"), kept(tmp_path) as state:
             run(lambda: self.program("LoadBalancer"), values=StateValues(state))
 
@@ -277,7 +277,7 @@ def kept(folder: Path) -> State:
 class TestRefusals:
     @pytest.mark.usefixtures("quick")
     @each
-    def test_values_that_are_kept_never_stand_in(self, tmp_path: Path, token: str, example: Example) -> None:
+    def test_values_of_a_state_have_no_placeholders(self, tmp_path: Path, token: str, example: Example) -> None:
         with (
             pytest.raises(RecordingError, match=r"only the Pulumi engine|not a single Kubernetes object"),
             kept(tmp_path) as state,
@@ -313,7 +313,7 @@ def test_stacks_without_clouds_do_not_import_their_packages() -> None:
 
 
 class TestRules:
-    """The policies see cloud resources, and no stand-in satisfies one."""
+    """The policies check cloud resources, and no placeholder satisfies them."""
 
     @staticmethod
     def findings(program: Callable[[Clouds], object]) -> set[str]:
@@ -348,10 +348,10 @@ class TestRules:
             ),
         ],
     )
-    def test_what_is_left_out_is_found(self, make: Callable[[Clouds], object], rules: set[str]) -> None:
+    def test_missing_settings_are_found(self, make: Callable[[Clouds], object], rules: set[str]) -> None:
         assert rules <= self.findings(make)
 
-    def test_what_is_right_passes(self) -> None:
+    def test_correct_resources_pass(self) -> None:
         def program(clouds: Clouds) -> None:
             key = aws.kms.Key("key", enable_key_rotation=True, opts=clouds.aws)
             aws.dynamodb.Table(
@@ -367,7 +367,7 @@ class TestRules:
         about = ("kms", "dynamodb", "bigtable")
         assert not {rule for rule in self.findings(program) if rule.startswith(about)}
 
-    def test_a_bucket_is_found_by_what_configures_it(self) -> None:
+    def test_a_bucket_is_checked_by_its_configuration(self) -> None:
         def program(clouds: Clouds, status: str) -> None:
             bucket = aws.s3.Bucket("config", opts=clouds.aws)
             aws.s3.BucketVersioning(
@@ -380,7 +380,7 @@ class TestRules:
         assert "s3-versioning" in self.findings(lambda clouds: program(clouds, "Suspended"))
         assert "s3-versioning" not in self.findings(lambda clouds: program(clouds, "Enabled"))
 
-    def test_a_grant_of_everything_is_found_beside_stand_ins(self) -> None:
+    def test_a_wildcard_grant_is_found_beside_placeholders(self) -> None:
         def program(clouds: Clouds, action: str) -> None:
             bucket = aws.s3.Bucket("cdn", opts=clouds.aws)
             statement = bucket.arn.apply(

@@ -1,4 +1,4 @@
-"""Manifests: what is written, when it changes, and what is never touched."""
+"""Manifests have the recorded objects, change only with them, and leave foreign files alone."""
 
 import base64
 import fcntl
@@ -19,9 +19,10 @@ import pytest
 import yaml
 from pulumi import Output, ResourceOptions
 
+import files
 from render import manifests
 from render.manifests import ManifestError, tree, write
-from render.recorder import Recording
+from render.model import Recording
 from render.values import SeededValues
 from tests.unit.render.programs import Providers, named, run, whole
 
@@ -74,7 +75,7 @@ class TestTree:
             "10-thing.example.org_it.yaml",
         ]
 
-    def test_objects_are_what_was_recorded(self) -> None:
+    def test_objects_are_those_of_the_recording(self) -> None:
         recording = run(whole)
         texts = tree(recording)
         for resource in manifests.kubernetes_objects(recording):
@@ -132,7 +133,7 @@ class TestTree:
             tree(run(whole, preview=True))
 
     @pytest.mark.parametrize("name", ["kustomization.yaml", "../escape", "", manifests.INVENTORY, "a/b"])
-    def test_extra_files_may_not_stand_in_for_others(self, name: str) -> None:
+    def test_extra_files_may_not_replace_others(self, name: str) -> None:
         with pytest.raises(ManifestError):
             tree(run(whole), extra={name: "text"})
 
@@ -203,7 +204,7 @@ class TestRedacted:
     def test_a_leaked_private_key_is_found(self) -> None:
         def program() -> None:
             providers = Providers()
-            key = tls.PrivateKey("key", algorithm="ED25519", opts=providers.tls)
+            key = tls.PrivateKey("key", algorithm="ECDSA", ecdsa_curve="P256", opts=providers.tls)
             pulumi.export("leak", Output.unsecret(key.private_key_pem))
 
         with pytest.raises(ManifestError, match=r"stack-outputs\.json would show a secret of .*::key"):
@@ -344,7 +345,7 @@ class TestWrite:
         def fail(path: Path, content: bytes) -> None:
             raise OSError("disk full")
 
-        monkeypatch.setattr(manifests, "_write_private", fail)
+        monkeypatch.setattr(files, "_create_file", fail)
         with pytest.raises(OSError, match="disk full"):
             write(run(whole, values=SeededValues("other")), out)
         assert contents(out) == before
@@ -370,15 +371,15 @@ class TestWrite:
         recording = run(whole, values=SeededValues("other"))
         child = os.fork()
         if child == 0:
-            write_private, written = manifests._write_private, []
+            create_file, written = files._create_file, []
 
             def die_at_the_third(path: Path, content: bytes) -> None:
-                write_private(path, content)
+                create_file(path, content)
                 written.append(path)
                 if len(written) == 3:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            monkeypatch.setattr(manifests, "_write_private", die_at_the_third)
+            monkeypatch.setattr(files, "_create_file", die_at_the_third)
             write(recording, out)
             os._exit(0)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
@@ -386,7 +387,7 @@ class TestWrite:
         write(run(whole), out)  # nothing has changed, so nothing is written: it is removed all the same
         assert os.listdir(tmp_path) == ["out"]
 
-    def test_what_an_earlier_version_left(self, tmp_path: Path) -> None:
+    def test_leftovers_of_an_earlier_version_are_removed(self, tmp_path: Path) -> None:
         left = tmp_path / ".out.a1b2c3_4"
         left.mkdir(mode=0o700)
         (left / "10-secret_certificate.yaml").touch(mode=0o600)
@@ -394,7 +395,7 @@ class TestWrite:
         assert os.listdir(tmp_path) == ["out"]
 
     @pytest.mark.parametrize("name", [".out.unfinished-a1b2c3_4", ".out.a1b2c3_4"])
-    def test_what_is_not_left_by_a_run_stays(self, tmp_path: Path, name: str) -> None:
+    def test_directories_that_no_run_left_are_kept(self, tmp_path: Path, name: str) -> None:
         used, foreign, other = tmp_path / name, tmp_path / name.replace("a1", "zz"), tmp_path / ".out.x.a1b2c3_4"
         for path in (used, foreign, other):
             path.mkdir(mode=0o700)

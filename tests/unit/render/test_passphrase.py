@@ -1,4 +1,4 @@
-"""Encryption as Pulumi's passphrase provider does it, and where the passphrase comes from."""
+"""Encryption is compatible with Pulumi's passphrase provider; the passphrase comes from the right place."""
 
 import base64
 import stat
@@ -21,7 +21,7 @@ def environment(home: Path, **variables: str) -> dict[str, str]:
     return {"HOME": str(home), **variables}
 
 
-def test_reads_what_pulumi_wrote() -> None:
+def test_reads_values_of_pulumi() -> None:
     assert unlock("pass", PULUMI_SALT).decrypt(PULUMI_VALUE) == "s3cr3t"
 
 
@@ -31,7 +31,7 @@ def test_round_trip(text: str) -> None:
     assert crypter.decrypt(crypter.encrypt(text)) == text
 
 
-def test_form_of_what_is_written() -> None:
+def test_the_form_of_values() -> None:
     salt, crypter = new_salt("pass")
     version, raw, inner, nonce, proof = salt.split(":")
     assert (version, inner) == ("v1", "v1")
@@ -108,7 +108,7 @@ class TestFind:
             find("p", "s", may_create=lambda: True, environment=variables)
         assert not (tmp_path / ".config").exists()
 
-    def test_what_an_empty_one_encrypted_can_be_read(self, tmp_path: Path) -> None:
+    def test_values_encrypted_with_an_empty_passphrase_can_be_read(self, tmp_path: Path) -> None:
         found = find("p", "s", may_create=lambda: False, environment=environment(tmp_path, PULUMI_CONFIG_PASSPHRASE=""))
         assert found.text == ""
         assert "protects nothing" in found.origin

@@ -1,4 +1,4 @@
-"""The plan: what a reader of a review sees of resources that are no Kubernetes objects."""
+"""The plan shows a reviewer the resources that are not Kubernetes objects."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from pulumi import ResourceOptions
 
 from render import manifests, plan
 from render.manifests import PLAN, ManifestError, tree
-from render.recorder import Recording
+from render.model import Recording
 from render.values import SeededValues
 from tests.unit.render.clouds import ACCOUNT, EXAMPLES, Clouds, iam_arn
 from tests.unit.render.programs import named, run, whole
@@ -28,7 +28,7 @@ def in_clouds(program: Callable[[Clouds], object]) -> Recording:
 
 
 def planned(program: Callable[[Clouds], object]) -> dict[str, Any]:
-    """The plan as a reader of YAML sees it."""
+    """The plan, parsed as YAML."""
     content: dict[str, Any] = yaml.safe_load(plan.text(in_clouds(program)))
     return content
 
@@ -185,7 +185,7 @@ class TestText:
             "inputs": {"name": "second", "path": "/first/"},
         }
 
-    def test_two_of_one_name_are_told_apart(self) -> None:
+    def test_two_with_one_name_differ(self) -> None:
         class Group(pulumi.ComponentResource):
             def __init__(self, name: str, clouds: Clouds) -> None:
                 super().__init__(f"flatline:test:{name}", name)
@@ -203,7 +203,7 @@ class TestText:
             (block,) = [b for name, b in planned(example.make).items() if not name.startswith("pulumi:")]
             assert block["inputs"], token
 
-    def test_nothing_to_plan_is_no_file(self) -> None:
+    def test_without_cloud_resources_there_is_no_file(self) -> None:
         assert plan.text(run(whole)) == ""
         assert PLAN not in tree(run(whole))
         assert manifests.KUSTOMIZATION in tree(run(whole))
@@ -212,7 +212,7 @@ class TestText:
 class TestSecrets:
     def test_they_are_redacted(self) -> None:
         found = planned(several)
-        assert found["aws:elasticache:ReplicationGroup cache"]["inputs"]["authToken"] == plan.REDACTED
+        assert found["aws:elasticache:ReplicationGroup cache"]["inputs"]["authToken"] == manifests.REDACTED
 
     def test_an_access_key_of_the_provider_is_redacted(self) -> None:
         def program() -> None:
@@ -235,7 +235,7 @@ class TestSecrets:
 
         text = plan.text(in_clouds(program))
         assert named(in_clouds(program), "password").outputs["result"] not in text
-        assert plan.REDACTED in text
+        assert manifests.REDACTED in text
 
     def test_the_redacted_tree_holds_none(self) -> None:
         recording = in_clouds(several)
@@ -291,19 +291,19 @@ class TestTree:
         with pytest.raises(ManifestError, match="for review"):
             tree(in_clouds(several))
 
-    def test_a_release_is_no_object(self) -> None:
+    def test_a_release_is_not_an_object(self) -> None:
         kinds = {resource.outputs["kind"] for resource in manifests.kubernetes_objects(in_clouds(several))}
         assert kinds == {"Secret", "ConfigMap"}
 
     def test_summary(self, tmp_path: Path) -> None:
         written = manifests.write(in_clouds(several), tmp_path / "out", redact=True)
         assert written.planned == (
-            plan.Count("aws dynamodb", "Table", 2, 2),
-            plan.Count("aws elasticache", "ReplicationGroup", 1, 0),
-            plan.Count("aws iam", "AccessKey", 1, 0),
-            plan.Count("aws iam", "Role", 1, 0),
-            plan.Count("aws iam", "RolePolicy", 1, 0),
-            plan.Count("kubernetes helm.sh", "Release", 1, 0),
+            plan.ResourceCount("aws dynamodb", "Table", 2, 2),
+            plan.ResourceCount("aws elasticache", "ReplicationGroup", 1, 0),
+            plan.ResourceCount("aws iam", "AccessKey", 1, 0),
+            plan.ResourceCount("aws iam", "Role", 1, 0),
+            plan.ResourceCount("aws iam", "RolePolicy", 1, 0),
+            plan.ResourceCount("kubernetes helm.sh", "Release", 1, 0),
         )
         assert written.objects == {"ConfigMap": 1, "Secret": 1}
         assert (tmp_path / "out" / PLAN).read_text() == plan.text(in_clouds(several))
@@ -314,7 +314,7 @@ class TestTree:
         assert plan.text(first) == plan.text(second)
 
 
-def test_stand_ins_of_load_balancers_keep_their_text() -> None:
+def test_placeholders_of_load_balancers_keep_their_text() -> None:
     def program(clouds: Clouds) -> None:
         service = kubernetes.core.v1.Service(
             "traefik",
@@ -339,7 +339,7 @@ def test_stand_ins_of_load_balancers_keep_their_text() -> None:
 
 
 def test_role_arns_are_real() -> None:
-    """What IAM refers to by name needs no stand-in, so a reviewer reads the very grants."""
+    """IAM refers to resources by name, so no placeholder is needed and a reviewer reads the exact grants."""
     recording = run(lambda: several(Clouds()))
     assert named(recording, "tables").inputs["role"] == "whisper"
     assert named(recording, "whisper").outputs["arn"] == iam_arn("role/whisper")

@@ -241,8 +241,8 @@ class TestMistakes:
         ],
     )
     @pytest.mark.parametrize("secret", ["9f86d081884c7d659a2feaa0c55ad015", "VGhpcyBpcyBhIHNlY3JldCBvZiB0", "A1" * 40])
-    def test_what_may_be_a_secret_is_never_shown(self, tmp_path: Path, content: str, secret: str) -> None:
-        """As when it is pasted where a name belongs."""
+    def test_possible_secrets_are_never_shown(self, tmp_path: Path, content: str, secret: str) -> None:
+        """Somebody may paste a secret in the place of a name."""
         with pytest.raises(StackFileError) as caught:
             read(stack(tmp_path, content.replace("SECRET", secret)), no_passphrase)
         assert secret[:12] not in str(caught.value)
@@ -255,7 +255,7 @@ class TestMistakes:
         assert "abc" not in str(caught.value)
         assert "MIGH" not in str(caught.value)
 
-    def test_absent_file_tells_what_there_is(self, tmp_path: Path) -> None:
+    def test_absent_file_names_those_that_exist(self, tmp_path: Path) -> None:
         stack(tmp_path, "")
         with pytest.raises(
             StackFileError, match=r"Pulumi\.prod\.yaml: no such file in .*; there are Pulumi\.dev\.yaml"
@@ -277,66 +277,14 @@ class TestMistakes:
         with pytest.raises(StackFileError, match="is not UTF-8 text"):
             read(path, no_passphrase)
 
+    def test_configuration_of_the_project_is_refused(self, tmp_path: Path) -> None:
+        project = "name: flatline\nconfig:\n  domain: {type: string}\n"
+        with pytest.raises(StackFileError, match=r"^Pulumi\.yaml:2: config: is not supported here; write the values"):
+            read(stack(tmp_path, "", project), no_passphrase)
+
     def test_project_without_a_name(self, tmp_path: Path) -> None:
         with pytest.raises(StackFileError, match=r"Pulumi\.yaml:1: name: must be given"):
             read(stack(tmp_path, "", project="runtime: python\n"), no_passphrase)
-
-
-class TestProjectDeclarations:
-    PROJECT = (
-        "name: flatline\nconfig:\n  domain: flatline.internal\n  sizes:\n    type: array\n    items: {type: integer}\n"
-        "    default: [1, 2]\n  flag: {type: boolean, default: false}\n  pulumi:disable-default-providers:\n"
-        "    value: ['*']\n"
-    )
-
-    def test_defaults_and_values(self, tmp_path: Path) -> None:
-        config = read(stack(tmp_path, "config:\n  flag: true\n", self.PROJECT), no_passphrase).config
-        assert config == {
-            "flatline:domain": "flatline.internal",
-            "flatline:sizes": "[1,2]",
-            "flatline:flag": "true",
-            "pulumi:disable-default-providers": '["*"]',
-        }
-
-    @pytest.mark.parametrize(
-        ("kind", "right", "wrong"),
-        [
-            ("{type: string}", ["text", "5", "true", '"5"'], ["[a]", "{a: b}"]),
-            ("{type: integer}", ["5", '"5"', "-3", "1e3"], ["text", "1.5", "true", "[5]"]),
-            ("{type: boolean}", ["true", '"false"'], ["yes", "1"]),
-            ("{type: object}", ["{a: b}", "{}"], ["a", "[a]"]),
-            ("{type: array, items: {type: string}}", ["[a]", "[]"], ["a", "[[a]]"]),
-        ],
-    )
-    def test_types(self, tmp_path: Path, kind: str, right: list[str], wrong: list[str]) -> None:
-        project = f"name: flatline\nconfig:\n  it: {kind}\n"
-        for written in right:
-            assert "flatline:it" in read(stack(tmp_path, f"config:\n  it: {written}\n", project), no_passphrase).config
-        for written in wrong:
-            with pytest.raises(
-                StackFileError, match=r"Pulumi\.dev\.yaml:2: it: must be of type \w+ \(Pulumi\.yaml says so\)$"
-            ):
-                read(stack(tmp_path, f"config:\n  it: {written}\n", project), no_passphrase)
-
-    def test_missing(self, tmp_path: Path) -> None:
-        project = "name: flatline\nconfig:\n  one: {type: string}\n  two: {type: string}\n"
-        with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml: config: one, two: must be given"):
-            read(stack(tmp_path, "", project), no_passphrase)
-
-    def test_must_be_secret(self, tmp_path: Path) -> None:
-        project = "name: flatline\nconfig:\n  token: {type: string, secret: true}\n"
-        with pytest.raises(StackFileError, match="token: must be encrypted"):
-            read(stack(tmp_path, "config:\n  token: open\n", project), no_passphrase)
-
-    def test_default_of_the_wrong_type(self, tmp_path: Path) -> None:
-        project = "name: flatline\nconfig:\n  it: {type: integer, default: many}\n"
-        with pytest.raises(StackFileError, match=r"^Pulumi\.yaml:3: it: must be of type integer"):
-            read(stack(tmp_path, "", project), no_passphrase)
-
-    def test_unknown_words(self, tmp_path: Path) -> None:
-        project = "name: flatline\nconfig:\n  it: {typ: string}\n"
-        with pytest.raises(StackFileError, match=r"Pulumi\.yaml:3: it: unknown typ"):
-            read(stack(tmp_path, "", project), no_passphrase)
 
 
 def test_nothing_of_the_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

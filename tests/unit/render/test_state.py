@@ -1,4 +1,4 @@
-"""The state file: encrypted, private, whole, and noticed when it is not."""
+"""The state file is encrypted, private and written whole; anything else is an error."""
 
 import errno
 import json
@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
-from render.generated import Generated
+from render.generator import GeneratedResource
 from render.passphrase import PassphraseError, new_salt
-from render.state import State, StateError, header
+from render.state import State, StateError, read_header
 
 pytestmark = pytest.mark.usefixtures("quick")
 
 URN = "urn:pulumi:dev::flatline::random:index/randomPassword:RandomPassword::it"
 PLANTED = "a-planted-secret-value"
-GENERATED = Generated("none", {"result": PLANTED, "plain": "public"}, frozenset({"result"}), {"special": True})
+GENERATED = GeneratedResource("none", {"result": PLANTED, "plain": "public"}, frozenset({"result"}), {"special": True})
 
 
 def opened(path: Path, passphrase: str = "pass", stack: str = "dev", salt: str | None = None) -> State:
@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_gives_back_what_was_put(path: Path) -> None:
+def test_values_are_read_back(path: Path) -> None:
     with opened(path) as state:
         assert state.get(URN, "digest") == GENERATED
         assert state.get(URN, "other inputs") is None
@@ -92,7 +92,7 @@ def test_replaced_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_symbolic_link_stays_one(path: Path, tmp_path: Path) -> None:
-    """Somebody keeps the file on another disk."""
+    """A user may keep the file on another disk."""
     elsewhere = path.rename(tmp_path / "elsewhere.json")
     path.symlink_to(elsewhere)
     with opened(path) as state:
@@ -214,7 +214,7 @@ def test_something_else(path: Path, content: bytes) -> None:
 
 def test_a_folder_in_its_place(tmp_path: Path) -> None:
     (tmp_path / "dev.json").mkdir()
-    for look in (header, opened):
+    for look in (read_header, opened):
         with pytest.raises(StateError, match=r"dev\.json cannot be read: Is a directory"):
             look(tmp_path / "dev.json")
 
@@ -227,7 +227,7 @@ def test_white_space_is_repaired_quietly(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_open_to_others_is_closed_and_said(path: Path) -> None:
+def test_a_readable_file_is_made_private_with_a_notice(path: Path) -> None:
     path.chmod(0o644)
     with opened(path) as state:
         (notice,) = state.notices
@@ -241,8 +241,8 @@ def test_two_runs_at_once(path: Path) -> None:
     opened(path).close()
 
 
-def test_lock_is_seen_by_another_process(path: Path) -> None:
-    """And ends with the process that holds it, however it ends."""
+def test_the_lock_of_another_process(path: Path) -> None:
+    """The lock ends with its process, however that ends."""
     hold = f"import fcntl, os; f = os.open({str(path) + '.lock'!r}, os.O_RDWR); fcntl.flock(f, fcntl.LOCK_EX);"
     program = f"{hold} print('held', flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -257,7 +257,7 @@ def test_lock_is_seen_by_another_process(path: Path) -> None:
     opened(path).close()
 
 
-def test_unused_entries_are_told(path: Path) -> None:
+def test_unused_entries_are_listed(path: Path) -> None:
     with opened(path) as state:
         assert state.unused() == (URN,)
         state.get(URN, "digest")

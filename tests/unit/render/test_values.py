@@ -1,9 +1,8 @@
-"""Values: what stands in for the providers, seeded and kept."""
+"""The values that take the place of the providers: from a seed, and kept in a state."""
 
 import base64
 import json
 import string
-import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,7 +18,7 @@ from pulumi import CustomResource, ResourceOptions, _types
 
 from render import random_provider
 from render.entropy import Entropy, SeededEntropy, SystemEntropy
-from render.recorder import Recorded, RecordingError
+from render.model import RecordedResource, RecordingError
 from render.state import State
 from render.values import SeededValues, StateValues
 from tests.unit.render.programs import Providers, authority, named, run, whole
@@ -55,7 +54,7 @@ class TestSeeded:
         first, second = (named(run(program(epoch)), "it").outputs["result"] for epoch in "12")
         assert first != second
 
-    def test_certificates_begin_when_told(self) -> None:
+    def test_certificates_begin_at_the_start(self) -> None:
         start = datetime(2030, 5, 6, 7, 8, 9, tzinfo=UTC)
         recording = run(lambda: authority(Providers()) and None, values=SeededValues("x", start=start))
         assert named(recording, "leaf").outputs["validityStartTime"] == "2030-05-06T07:08:09Z"
@@ -89,7 +88,7 @@ class TestKept:
         return wrapped
 
     def changed(self, path: Path, **changes: Any) -> set[str]:
-        """The resources whose outputs differ, beyond echoed inputs, after a run with other settings."""
+        """The resources whose outputs, inputs apart, differ after a run with other settings."""
         with kept(path) as state:
             before = run(self.program(), values=StateValues(state))
             state.save()
@@ -119,34 +118,12 @@ class TestKept:
             ({"hours": 2000}, {"ca", "leaf"}),
         ],
     )
-    def test_a_change_makes_anew_what_depends_on_it(
+    def test_a_change_replaces_the_resources_that_depend_on_it(
         self, tmp_path: Path, changes: dict[str, Any], expected: set[str]
     ) -> None:
         assert self.changed(tmp_path / "state.json", **changes) == expected
 
-    def test_early_renewal_is_an_update(self, tmp_path: Path) -> None:
-        def program(hours: int) -> Callable[[], None]:
-            def wrapped() -> None:
-                opts = Providers().tls
-                key = tls.PrivateKey("key", algorithm="ED25519", opts=opts)
-                tls.SelfSignedCert(
-                    "cert",
-                    private_key_pem=key.private_key_pem,
-                    allowed_uses=[],
-                    validity_period_hours=100,
-                    early_renewal_hours=hours,
-                    opts=opts,
-                )
-
-            return wrapped
-
-        with kept(tmp_path / "state.json") as state:
-            values = StateValues(state)
-            first, second = (named(run(program(hours), values=values), "cert").outputs for hours in (1, 2))
-        assert second["certPem"] == first["certPem"]
-        assert (first["earlyRenewalHours"], second["earlyRenewalHours"]) == (1, 2)
-
-    def test_what_is_protected_is_never_made_anew(self, tmp_path: Path) -> None:
+    def test_a_protected_resource_is_never_replaced(self, tmp_path: Path) -> None:
         """The engine would refuse to replace it, and clients may have pinned it."""
 
         def program(length: int) -> Callable[[], None]:
@@ -163,7 +140,7 @@ class TestKept:
             assert before not in str(refused.value)
             assert named(run(program(40), values=StateValues(state)), "seed").outputs["result"] == before
 
-    def test_what_vanished_comes_back_with_its_value(self, tmp_path: Path) -> None:
+    def test_a_resource_that_comes_back_has_its_old_value(self, tmp_path: Path) -> None:
         path = tmp_path / "state.json"
         with kept(path) as state:
             before = named(run(self.program(), values=StateValues(state)), "third").outputs["result"]
@@ -204,12 +181,12 @@ class TestKept:
         assert datetime.fromisoformat(leaf["validityEndTime"]) - start == timedelta(hours=1000)
 
 
-def _made(resource: Recorded) -> dict[str, Any]:
+def _made(resource: RecordedResource) -> dict[str, Any]:
     return {name: value for name, value in resource.outputs.items() if name not in resource.inputs}
 
 
-def _secrets(resources: tuple[Recorded, ...]) -> set[str]:
-    """Generated secret texts."""
+def _secrets(resources: tuple[RecordedResource, ...]) -> set[str]:
+    """The generated secrets."""
     made = [resource for resource in resources if resource.package in ("random", "tls")]
     values = [r.outputs[str(path[0])] for r in made for path in r.secret_output_paths if len(path) == 1]
     assert all(isinstance(value, str) for value in values)
@@ -220,32 +197,12 @@ class TestPasswords:
     entropies = (SystemEntropy(), SeededEntropy(b"key"))
 
     @pytest.mark.parametrize("entropy", entropies)
-    @given(
-        classes=st.sets(st.sampled_from(["upper", "lower", "numeric", "special"]), min_size=1),
-        length=st.integers(1, 60),
-        special=st.sampled_from(["", "_-", "!"]),
-        data=st.data(),
-    )
-    def test_honours_its_inputs(
-        self, entropy: Entropy, classes: set[str], length: int, special: str, data: st.DataObject
-    ) -> None:
-        names = ("upper", "lower", "numeric", "special")
-        inputs: dict[str, Any] = {name: name in classes for name in names} | {"length": length}
-        minimum = data.draw(st.integers(0, length // len(classes)))
-        inputs |= {f"min{name.title()}": minimum for name in classes}
-        if special:
-            inputs["overrideSpecial"] = special
-        alphabets = {
-            "upper": string.ascii_uppercase,
-            "lower": string.ascii_lowercase,
-            "numeric": string.digits,
-            "special": special or "!@#$%&*()-_=+[]{}<>:?",
-        }
-        text = random_provider.password(inputs, entropy).outputs["result"]
+    @given(special=st.booleans(), length=st.integers(1, 60))
+    def test_honours_its_inputs(self, entropy: Entropy, special: bool, length: int) -> None:
+        text = random_provider.password({"length": length, "special": special}, entropy).outputs["result"]
+        alphabet = string.ascii_letters + string.digits + ("!@#$%&*()-_=+[]{}<>:?" if special else "")
         assert len(text) == length
-        assert set(text) <= set("".join(alphabets[name] for name in classes))
-        for name in classes:
-            assert sum(character in alphabets[name] for character in text) >= minimum
+        assert set(text) <= set(alphabet)
 
     def test_every_character_of_the_alphabet_comes_about_equally_often(self) -> None:
         text = random_provider.password({"length": 60_000, "special": False}, SeededEntropy(b"k")).outputs["result"]
@@ -253,50 +210,24 @@ class TestPasswords:
         assert min(counts) > 800
         assert max(counts) < 1150
 
-    @pytest.mark.parametrize(
-        ("inputs", "problem"),
-        [
-            ({"length": 0}, "length is 0"),
-            ({"length": 3, "minUpper": 2, "minLower": 2}, "less than the 4 characters"),
-            ({"length": 3, "upper": False, "lower": False, "numeric": False, "special": False}, "all false"),
-        ],
-    )
-    def test_impossible_inputs(self, inputs: dict[str, Any], problem: str) -> None:
-        with pytest.raises(ValueError, match=problem):
-            random_provider.password(inputs, SystemEntropy())
+    def test_impossible_inputs(self) -> None:
+        with pytest.raises(ValueError, match="length is 0"):
+            random_provider.password({"length": 0}, SystemEntropy())
 
     def test_is_secret_and_its_id_says_nothing(self) -> None:
         generated = random_provider.password({"length": 20}, SystemEntropy())
         assert generated.id == "none"
         assert generated.secrets == {"result"}
 
-    def test_number_is_the_old_name_of_numeric(self) -> None:
-        inputs = {"length": 200, "number": False}
-        text = random_provider.password(inputs, SystemEntropy()).outputs["result"]
-        assert not set(text) & set(string.digits)
-
 
 class TestOtherRandomValues:
-    def test_string_is_its_own_id_and_not_secret(self) -> None:
-        generated = random_provider.string({"length": 9}, SystemEntropy())
-        assert generated.id == generated.outputs["result"]
-        assert not generated.secrets
-
-    def test_id_spellings(self) -> None:
-        outputs = random_provider.identifier({"byteLength": 9, "prefix": "p-"}, SeededEntropy(b"k")).outputs
-        raw = bytes.fromhex(outputs["hex"].removeprefix("p-"))
+    def test_encodings_of_an_id(self) -> None:
+        outputs = random_provider.identifier({"byteLength": 9}, SeededEntropy(b"k")).outputs
+        raw = bytes.fromhex(outputs["hex"])
         assert len(raw) == 9
-        assert int(outputs["dec"].removeprefix("p-")) == int.from_bytes(raw, "big")
-        assert base64.b64decode(outputs["b64Std"].removeprefix("p-")) == raw
-        assert base64.urlsafe_b64decode(outputs["b64Url"].removeprefix("p-")) == raw
-
-    def test_uuid(self) -> None:
-        assert uuid.UUID(random_provider.universal_id({}, SystemEntropy()).outputs["result"]).version == 4
-
-    @given(st.integers(-50, 50), st.integers(0, 300))
-    def test_integer_is_within(self, low: int, span: int) -> None:
-        result = random_provider.integer({"min": low, "max": low + span}, SystemEntropy()).outputs["result"]
-        assert low <= result <= low + span
+        assert int(outputs["dec"]) == int.from_bytes(raw, "big")
+        assert base64.b64decode(outputs["b64Std"]) == raw
+        assert base64.urlsafe_b64decode(outputs["b64Url"]) == raw
 
     @given(st.integers(1, 2**70), st.binary(min_size=1, max_size=8))
     def test_seeded_entropy_is_within_the_limit(self, limit: int, key: bytes) -> None:
@@ -307,25 +238,39 @@ class TestOtherRandomValues:
             run(lambda: random.RandomBytes("it", length=8, opts=Providers().random) and None)
 
     @pytest.mark.parametrize(
-        ("kind", "arguments"),
+        ("kind", "arguments", "problem"),
         [
-            (random.RandomString, {"length": 20}),
-            (random.RandomUuid, {}),
-            (random.RandomId, {"byte_length": 4}),
-            (random.RandomInteger, {"min": 1, "max": 2}),
+            (random.RandomString, {"length": 20}, "RandomString 'it': only the Pulumi engine and its provider"),
+            (random.RandomUuid, {}, "RandomUuid 'it': only the Pulumi engine and its provider"),
+            (random.RandomPassword, {"length": 20, "min_upper": 2}, "RandomPassword 'it': the input minUpper needs"),
+            (random.RandomId, {"byte_length": 4, "prefix": "p"}, "RandomId 'it': the input prefix needs the Pulumi"),
         ],
     )
-    def test_gives_every_output_of_the_real_type(self, kind: Any, arguments: dict[str, Any]) -> None:
-        assert _missing_outputs(kind, arguments, "random") == set()
+    def test_what_the_program_does_not_use_is_refused_by_name(
+        self, kind: Any, arguments: dict[str, Any], problem: str
+    ) -> None:
+        with pytest.raises(RecordingError, match=problem):
+            run(lambda: kind("it", **arguments, opts=Providers().random) and None)
 
-    def test_password_has_no_bcrypt_hash(self) -> None:
+    def test_gives_every_output_of_the_real_type_that_is_read(self) -> None:
+        assert _missing_outputs(random.RandomId, {"byte_length": 4}, "random") == set()
         assert _missing_outputs(random.RandomPassword, {"length": 20}, "random") == {"bcryptHash"}
 
 
-class TestEveryOutputOfTls:
-    @pytest.mark.parametrize("algorithm", ["ECDSA", "ED25519"])
-    def test_private_key(self, algorithm: str) -> None:
-        assert _missing_outputs(tls.PrivateKey, {"algorithm": algorithm}, "tls") == set()
+class TestOutputsOfTls:
+    def test_private_key(self) -> None:
+        missing = _missing_outputs(tls.PrivateKey, {"algorithm": "ECDSA", "ecdsa_curve": "P256"}, "tls")
+        openssh = {"privateKeyOpenssh", "publicKeyOpenssh", "publicKeyFingerprintMd5", "publicKeyFingerprintSha256"}
+        assert missing == openssh
+
+    def test_an_input_that_is_not_supported(self) -> None:
+        def program() -> None:
+            opts = Providers().tls
+            key = tls.PrivateKey("key", algorithm="ECDSA", ecdsa_curve="P256", opts=opts)
+            tls.CertRequest("it", private_key_pem=key.private_key_pem, ip_addresses=["127.0.0.1"], opts=opts)
+
+        with pytest.raises(RecordingError, match="CertRequest 'it': the input ipAddresses needs the Pulumi engine"):
+            run(program)
 
     def test_certificates(self) -> None:
         recording = run(lambda: authority(Providers()) and None)
@@ -344,8 +289,8 @@ def _missing_outputs(kind: Any, arguments: dict[str, Any], package: str) -> set[
     return _missing(named(recording, "it"), kind)
 
 
-def _missing(resource: Recorded, kind: Any) -> set[str]:
-    """Output properties of the type that were not given, inputs that may be left out apart."""
+def _missing(resource: RecordedResource, kind: Any) -> set[str]:
+    """The output properties of the type that are absent, except inputs without a default."""
     properties = set(_types.resource_types(kind))
     assert "id" not in properties
     assert len(properties) > 1
@@ -375,7 +320,7 @@ class TestKubernetesObjects:
         assert name == self.config_map("Whisper_Config", "1", seed="other")
         assert name != self.config_map("Whisper_Config", "2")
 
-    def test_name_of_a_secret_is_no_oracle_for_its_content(self) -> None:
+    def test_the_name_of_a_secret_does_not_reveal_its_content(self) -> None:
         assert self.secret("guess") == self.secret("guess")
         assert self.secret("guess") != self.secret("guess", seed="another stack")
 
@@ -424,7 +369,9 @@ class TestKubernetesObjects:
             ),
         ],
     )
-    def test_what_cannot_be_a_manifest(self, build: Callable[[ResourceOptions], object], problem: str) -> None:
+    def test_resources_that_cannot_be_a_manifest(
+        self, build: Callable[[ResourceOptions], object], problem: str
+    ) -> None:
         with pytest.raises(RecordingError, match=problem):
             run(lambda: build(Providers().kubernetes) and None)
 

@@ -125,7 +125,7 @@ def test_numbers(number: float, text: str) -> None:
     assert yaml.safe_load(dump({"key": number})) == {"key": number}
 
 
-def test_what_json_does_not_know() -> None:
+def test_values_that_json_does_not_have() -> None:
     with pytest.raises(TypeError, match="cannot write a set"):
         dump({"key": {1}})
     with pytest.raises(ValueError, match="JSON compliant"):
