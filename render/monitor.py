@@ -103,7 +103,7 @@ class Monitor(MockMonitor):
     def ExistsResource(self, request: Any) -> NoReturn:
         self._refuse(f"{request.type} is looked up")
 
-    def SupportsFeature(self, request: Any) -> resource_pb2.SupportsFeatureResponse:
+    def SupportsFeature(self, request: Any) -> Any:
         return resource_pb2.SupportsFeatureResponse(hasSupport=False)
 
     def GetDeploymentInfo(self, request: Any) -> resource_pb2.DeploymentInfo:

@@ -51,7 +51,8 @@ def pending_registrations() -> list[asyncio.Task[Any]]:
 
 def registration_failure() -> BaseException | None:
     """The first failure of a registration that the program did not handle."""
-    failure: BaseException | None = settings.SETTINGS.rpc_manager.unhandled_exception
+    manager: Any = settings.SETTINGS.rpc_manager  # a property of the context, which the SDK types as its decorator
+    failure: BaseException | None = manager.unhandled_exception
     return failure
 
 

@@ -70,7 +70,8 @@ class DecodedProperties:
                 return self._struct(value.struct_value, path)
             case "list_value":
                 return [self._value(item, (*path, i)) for i, item in enumerate(value.list_value.values)]
-        return None
+            case _:
+                return None
 
     def _struct(self, struct: struct_pb2.Struct, path: Path) -> Any:
         if SIGNATURE_KEY not in struct.fields:
@@ -108,7 +109,7 @@ def encode(value: Any, path: Path, secrets: Collection[Path]) -> Any:
         value = UNKNOWN_VALUE
     elif isinstance(value, Mapping):
         value = {key: encode(item, (*path, key), secrets) for key, item in value.items()}
-    elif isinstance(value, list | tuple):
+    elif isinstance(value, (list, tuple)):
         value = [encode(item, (*path, i), secrets) for i, item in enumerate(value)]
     if path in secrets:
         return {SIGNATURE_KEY: SECRET_SIGNATURE, "value": value}

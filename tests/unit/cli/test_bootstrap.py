@@ -18,8 +18,8 @@ from types import ModuleType
 
 import pytest
 
-from tests.lab.fetch import packaged
 from config.version import VERSION
+from tests.lab.fetch import packaged
 from tests.unit.cli.checkout import REPOSITORY, Checkout, calls
 
 
