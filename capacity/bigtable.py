@@ -16,7 +16,7 @@ NODE_BYTES = 5 * 1024**4
 """Storage of an SSD node ("Quotas and limits")."""
 
 NODE_LOAD, NODE_FILL = 0.7, 0.7
-"""How busy and how full a node should be, for low latency ("Plan your Bigtable capacity")."""
+"""How busy and how full a node should be, for low latency ("Estimate your Bigtable capacity")."""
 
 MEMBER_BYTES, GROUP_BYTES, CHANGE_BYTES = 180, 450, 500
 """A member (ids and profile key, encrypted), a group without them (title, avatar, access), a change of one."""

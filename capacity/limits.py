@@ -1,7 +1,7 @@
-"""What stands in the way of more users: limits of AWS, Google Cloud and Kubernetes, and of the settings.
+"""Limits that a growing installation meets: those of AWS, Google Cloud and Kubernetes, and those of the settings.
 
-Each limit measures a plan against a bound that does not depend on the users; what is measured never falls when users
-are added, so the number of users at which it begins can be searched for.
+Each limit compares a figure of an estimate with a bound that does not depend on the number of users. The figure never
+falls when users are added, so a search finds the number of users at which the limit begins.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from typing import Literal
 
 from capacity import redis
 from capacity.dynamodb import ITEM_OVERHEAD
+from capacity.estimate import Estimate
 from capacity.installation import (
     MOST_BIGTABLE_NODES,
     MOST_MASTERS,
@@ -20,7 +21,6 @@ from capacity.installation import (
     SCALED,
     Installation,
 )
-from capacity.plan import Plan, estimate
 from capacity.redis import USABLE_IN_CLUSTER, shards
 from capacity.traffic import per_second
 from capacity.workload import GIB, KIB, MIB, MOST_USERS, Workload
@@ -66,7 +66,7 @@ MODEL = "docs/capacity.md"
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """A limit before it is measured. `where` names the part of the plan that is nearest to it."""
+    """A limit before it is measured. `where` names the part of the estimate that is nearest to it."""
 
     id: str
     what: str
@@ -75,9 +75,9 @@ class Rule:
     unit: str
     bound: float
     source: str
-    measure: Callable[[Plan], float]
+    measure: Callable[[Estimate], float]
     remedy: str
-    where: Callable[[Plan], str] = lambda _: ""
+    where: Callable[[Estimate], str] = lambda _: ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +102,12 @@ class Limit:
         return self.value > self.bound
 
 
-def limits(plan: Plan, only: str = "") -> tuple[Limit, ...]:
-    """Every limit, or one by its id, measured for a plan."""
+def limits(estimate: Estimate, only: str = "") -> tuple[Limit, ...]:
+    """Every limit, or one by its id, measured for an estimate."""
 
     @cache
-    def with_users(users: int) -> Plan:
-        return estimate(replace(plan.workload, users=users), plan.installation)
+    def with_users(users: int) -> Estimate:
+        return Estimate.of(replace(estimate.workload, users=users), estimate.installation)
 
     def begins(rule: Rule) -> int | None:
         return _begins(lambda users: rule.measure(with_users(users)), rule.bound)
@@ -117,16 +117,16 @@ def limits(plan: Plan, only: str = "") -> tuple[Limit, ...]:
             id=rule.id,
             what=rule.what,
             detail=rule.detail,
-            where=rule.where(plan),
+            where=rule.where(estimate),
             kind=rule.kind,
             unit=rule.unit,
-            value=rule.measure(plan),
+            value=rule.measure(estimate),
             bound=rule.bound,
             begins=begins(rule),
             source=rule.source,
             remedy=rule.remedy,
         )
-        for rule in rules(plan.workload, plan.installation)
+        for rule in rules(estimate.workload, estimate.installation)
         if only in {"", rule.id}
     )
 
@@ -182,8 +182,8 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="WRU/s",
             bound=40_000,
             source=QUOTAS,
-            measure=lambda plan: max(table.throughput.writes_peak for table in plan.tables),
-            where=lambda plan: max(plan.tables, key=lambda table: table.throughput.writes_peak).name,
+            measure=lambda estimate: max(table.throughput.writes_peak for table in estimate.tables),
+            where=lambda estimate: max(estimate.tables, key=lambda table: table.throughput.writes_peak).name,
             remedy=raise_quota.format("write"),
         ),
         Rule(
@@ -194,8 +194,8 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="RRU/s",
             bound=40_000,
             source=QUOTAS,
-            measure=lambda plan: max(table.throughput.reads_peak for table in plan.tables),
-            where=lambda plan: max(plan.tables, key=lambda table: table.throughput.reads_peak).name,
+            measure=lambda estimate: max(table.throughput.reads_peak for table in estimate.tables),
+            where=lambda estimate: max(estimate.tables, key=lambda table: table.throughput.reads_peak).name,
             remedy=raise_quota.format("read"),
         ),
         Rule(
@@ -206,8 +206,8 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="WRU/s",
             bound=40_000,
             source=BACK_PRESSURE,
-            measure=lambda plan: max(writes for writes, _ in _global_indexes(plan)),
-            where=lambda plan: max(_global_indexes(plan))[1],
+            measure=lambda estimate: max(writes for writes, _ in _global_indexes(estimate)),
+            where=lambda estimate: max(_global_indexes(estimate))[1],
             remedy=raise_quota.format("write"),
         ),
         Rule(
@@ -218,7 +218,9 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="WCU/s",
             bound=1000,
             source=PARTITIONS,
-            measure=lambda plan: _busiest(plan, plan.table("Messages").throughput.writes_peak, plan.traffic.devices),
+            measure=lambda estimate: _busiest(
+                estimate, estimate.table("Messages").throughput.writes_peak, estimate.traffic.devices
+            ),
             remedy=inbound,
         ),
         Rule(
@@ -229,7 +231,9 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="WCU/s",
             bound=1000,
             source=PARTITIONS,
-            measure=lambda plan: _busiest(plan, plan.table("Accounts").throughput.writes_peak, plan.workload.users),
+            measure=lambda estimate: _busiest(
+                estimate, estimate.table("Accounts").throughput.writes_peak, estimate.workload.users
+            ),
             remedy="an account is updated at most a few times a day: look for a client that changes its own in a loop",
         ),
         Rule(
@@ -240,7 +244,7 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="RCU/s",
             bound=3000,
             source=PARTITIONS,
-            measure=lambda plan: plan.table("RemoteConfig").throughput.reads_peak,
+            measure=lambda estimate: estimate.table("RemoteConfig").throughput.reads_peak,
             remedy="fewer, larger Whisper pods (flatline:scaling.whisper), or values in flatline:whisper.remoteConfig",
         ),
         Rule(
@@ -252,7 +256,9 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             bound=10 * GIB,
             source=COLLECTIONS,
             # time-to-live deletes within a few days
-            measure=lambda plan: _backlog(plan) * (plan.installation.message_days + 2) * plan.workload.busiest_away,
+            measure=lambda estimate: (
+                _backlog(estimate) * (estimate.installation.message_days + 2) * estimate.workload.busiest_away
+            ),
             remedy="the persister then drops the oldest, and as much more as "
             "flatline:whisper.dynamicConfig.messagePersister.trimOversizedQueueExtraRoomRatio says",
         ),
@@ -264,8 +270,8 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="bytes",
             bound=400 * KIB,
             source=CONSTRAINTS,
-            measure=lambda plan: max(
-                plan.workload.busiest_envelope_bytes + 105, 900 + 600 * plan.workload.most_devices
+            measure=lambda estimate: max(
+                estimate.workload.busiest_envelope_bytes + 105, 900 + 600 * estimate.workload.most_devices
             ),
             remedy="smaller messages: the limit of a message is in Whisper's code",
         ),
@@ -277,7 +283,7 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="bytes",
             bound=16 * MIB,
             source=CONSTRAINTS,
-            measure=lambda plan: 25 * (plan.workload.busiest_envelope_bytes + 105),
+            measure=lambda estimate: 25 * (estimate.workload.busiest_envelope_bytes + 105),
             remedy="smaller messages: the limit of a message is in Whisper's code",
         ),
         Rule(
@@ -288,7 +294,7 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="items",
             bound=100,
             source=CONSTRAINTS,
-            measure=lambda plan: 5 + 5 * plan.workload.most_devices,
+            measure=lambda estimate: 5 + 5 * estimate.workload.most_devices,
             remedy="fewer devices for an account (maxDevices of Whisper)",
         ),
         Rule(
@@ -299,7 +305,7 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="bytes",
             bound=4 * MIB,
             source=CONSTRAINTS,
-            measure=lambda plan: 900 + 600 * plan.workload.most_devices + 4000 * plan.workload.most_devices,
+            measure=lambda estimate: 900 + 600 * estimate.workload.most_devices + 4000 * estimate.workload.most_devices,
             remedy="fewer devices for an account (maxDevices of Whisper)",
         ),
         Rule(
@@ -321,46 +327,48 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
             unit="s",
             bound=CLEAN_UP_SECONDS,
             source=PAGES,
-            measure=lambda plan: plan.table("Accounts").bytes / (workload.scan_mib * MIB),
+            measure=lambda estimate: estimate.table("Accounts").bytes / (workload.scan_mib * MIB),
             remedy="several segments at once (--segments of the command), or a longer activeDeadlineSeconds",
         ),
     )
 
 
-def _global_indexes(plan: Plan) -> list[tuple[float, str]]:
+def _global_indexes(estimate: Estimate) -> list[tuple[float, str]]:
     return [
         (index.throughput.writes_peak, f"{table.name}/{index.name}")
-        for table in plan.tables
+        for table in estimate.tables
         for index in table.indexes
         if not index.local
     ]
 
 
-def _busiest(plan: Plan, units: float, sharers: float) -> float:
+def _busiest(estimate: Estimate, units: float, sharers: float) -> float:
     """The busiest one's part of units that so many share."""
-    return units / sharers * plan.workload.busiest
+    return units / sharers * estimate.workload.busiest
 
 
-def _backlog(plan: Plan) -> float:
+def _backlog(estimate: Estimate) -> float:
     """Bytes of Messages that a day adds for a device that is away, with its local index."""
-    table = plan.table("Messages")
+    table = estimate.table("Messages")
     entry = table.item.bytes + 60 + 2 * ITEM_OVERHEAD
-    return plan.traffic.envelopes / plan.traffic.devices * entry
+    return estimate.traffic.envelopes / estimate.traffic.devices * entry
 
 
-def _fetched(plan: Plan) -> float:
+def _fetched(estimate: Estimate) -> float:
     """Bytes of Messages that a connection reads."""
-    return next(use.bytes for use in plan.table("Messages").uses if use.operation == "Query")
+    return next(use.bytes for use in estimate.table("Messages").uses if use.operation == "Query")
 
 
 def _redis(installation: Installation) -> tuple[Rule, ...]:
     copies = 1 + installation.shard_replicas
 
-    def least_shards(plan: Plan) -> float:
-        return shards(plan.redis, LARGEST_NODE_GIB * GIB * redis.USABLE_MANAGED, plan.workload.redis_shard_commands)
+    def least_shards(estimate: Estimate) -> float:
+        return shards(
+            estimate.redis, LARGEST_NODE_GIB * GIB * redis.USABLE_MANAGED, estimate.workload.redis_shard_commands
+        )
 
-    def least_masters(plan: Plan) -> float:
-        return shards(plan.redis, LARGEST_MEMORY * USABLE_IN_CLUSTER, plan.workload.redis_shard_commands)
+    def least_masters(estimate: Estimate) -> float:
+        return shards(estimate.redis, LARGEST_MEMORY * USABLE_IN_CLUSTER, estimate.workload.redis_shard_commands)
 
     managed = "ElastiCache: flatline:target.aws.redis with kind elasticache"
     return (
@@ -372,7 +380,7 @@ def _redis(installation: Installation) -> tuple[Rule, ...]:
             unit="bytes",
             bound=installation.masters * installation.redis_memory * USABLE_IN_CLUSTER,
             source=SETTINGS,
-            measure=lambda plan: plan.redis.bytes,
+            measure=lambda estimate: estimate.redis.bytes,
             remedy="raise flatline:redis.memory or flatline:redis.masters (the recommendation has both)",
         ),
         Rule(
@@ -394,7 +402,7 @@ def _redis(installation: Installation) -> tuple[Rule, ...]:
             unit="nodes",
             bound=90,
             source=ELASTICACHE,
-            measure=lambda plan: least_shards(plan) * copies,
+            measure=lambda estimate: least_shards(estimate) * copies,
             remedy="ask AWS for up to 500 (Service Quotas, ElastiCache, nodes per cluster)",
         ),
         Rule(
@@ -405,7 +413,7 @@ def _redis(installation: Installation) -> tuple[Rule, ...]:
             unit="nodes",
             bound=500,
             source=SHARDS,
-            measure=lambda plan: least_shards(plan) * copies,
+            measure=lambda estimate: least_shards(estimate) * copies,
             remedy="fewer flatline:target.aws.redis.replicasPerShard; beyond it, several installations",
         ),
         Rule(
@@ -444,7 +452,7 @@ def _bigtable() -> tuple[Rule, ...]:
             unit="nodes",
             bound=1,
             source=BIGTABLE,
-            measure=lambda plan: plan.bigtable.load / 0.7,
+            measure=lambda estimate: estimate.bigtable.load / 0.7,
             remedy=nodes,
         ),
         Rule(
@@ -455,7 +463,7 @@ def _bigtable() -> tuple[Rule, ...]:
             unit="nodes",
             bound=1,
             source=BIGTABLE_QUOTAS,
-            measure=lambda plan: plan.bigtable.fill / 0.7,
+            measure=lambda estimate: estimate.bigtable.fill / 0.7,
             remedy=nodes,
         ),
         Rule(
@@ -466,7 +474,7 @@ def _bigtable() -> tuple[Rule, ...]:
             unit="nodes",
             bound=MOST_BIGTABLE_NODES,
             source=SETTINGS,
-            measure=lambda plan: float(plan.bigtable.nodes),
+            measure=lambda estimate: float(estimate.bigtable.nodes),
             remedy="several clusters or installations; group logs, which nothing deletes, are the largest table",
         ),
         Rule(
@@ -477,7 +485,7 @@ def _bigtable() -> tuple[Rule, ...]:
             unit="bytes",
             bound=100 * MIB,
             source=BIGTABLE_QUOTAS,
-            measure=lambda plan: plan.bigtable.largest_cell,
+            measure=lambda estimate: estimate.bigtable.largest_cell,
             where=lambda _: "groups",
             remedy="fewer members (group.maxGroupSize of Storage)",
         ),
@@ -489,7 +497,7 @@ def _bigtable() -> tuple[Rule, ...]:
             unit="bytes",
             bound=256 * MIB,
             source=BIGTABLE_QUOTAS,
-            measure=lambda plan: 2 * plan.bigtable.largest_cell,
+            measure=lambda estimate: 2 * estimate.bigtable.largest_cell,
             where=lambda _: "group-logs",
             remedy="fewer members (group.maxGroupSize of Storage)",
         ),
@@ -507,8 +515,8 @@ def _s3() -> tuple[Rule, ...]:
             unit="requests/s",
             bound=3500,
             source=S3,
-            measure=lambda plan: max(prefix.puts_peak for prefix in plan.prefixes),
-            where=lambda plan: max(plan.prefixes, key=lambda prefix: prefix.puts_peak).name,
+            measure=lambda estimate: max(prefix.puts_peak for prefix in estimate.prefixes),
+            where=lambda estimate: max(estimate.prefixes, key=lambda prefix: prefix.puts_peak).name,
             remedy=split,
         ),
         Rule(
@@ -519,8 +527,8 @@ def _s3() -> tuple[Rule, ...]:
             unit="requests/s",
             bound=5500,
             source=S3,
-            measure=lambda plan: max(prefix.gets_peak for prefix in plan.prefixes),
-            where=lambda plan: max(plan.prefixes, key=lambda prefix: prefix.gets_peak).name,
+            measure=lambda estimate: max(prefix.gets_peak for prefix in estimate.prefixes),
+            where=lambda estimate: max(estimate.prefixes, key=lambda prefix: prefix.gets_peak).name,
             remedy=split,
         ),
     )
@@ -536,7 +544,7 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             unit="nodes",
             bound=5000,
             source=KUBERNETES,
-            measure=lambda plan: float(plan.cluster.nodes),
+            measure=lambda estimate: float(estimate.cluster.nodes),
             remedy="larger nodes; beyond it, several installations",
         ),
         Rule(
@@ -547,7 +555,7 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             unit="pods",
             bound=150_000,
             source=KUBERNETES,
-            measure=lambda plan: float(plan.cluster.most_pods),
+            measure=lambda estimate: float(estimate.cluster.most_pods),
             remedy="larger pods; beyond it, several installations",
         ),
         Rule(
@@ -558,9 +566,11 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             unit="pods",
             bound=MOST_REPLICAS,
             source=SETTINGS,
-            measure=lambda plan: float(max(pods.most for pods in plan.cluster.pods if pods.service in SCALED)),
-            where=lambda plan: (
-                max((pods for pods in plan.cluster.pods if pods.service in SCALED), key=lambda pods: pods.most).service
+            measure=lambda estimate: float(max(pods.most for pods in estimate.cluster.pods if pods.service in SCALED)),
+            where=lambda estimate: (
+                max(
+                    (pods for pods in estimate.cluster.pods if pods.service in SCALED), key=lambda pods: pods.most
+                ).service
             ),
             remedy="several installations",
         ),
@@ -572,7 +582,7 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             unit="pods",
             bound=MOST_TRAEFIK_PODS,
             source=SETTINGS,
-            measure=lambda plan: float(plan.cluster.of("traefik").most),
+            measure=lambda estimate: float(estimate.cluster.of("traefik").most),
             remedy="a Traefik of your own with larger or more pods (flatline:ingress.namespace, .podLabels)",
         ),
         Rule(
@@ -583,7 +593,7 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             unit="persisters",
             bound=1,
             source=MODEL,
-            measure=lambda plan: float(plan.cluster.of("whisper-persister").replicas),
+            measure=lambda estimate: float(estimate.cluster.of("whisper-persister").replicas),
             remedy="more of them (flatline:scaling.whisper-persister): they share the slots",
         ),
         Rule(
@@ -594,8 +604,8 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             unit="MiB/s",
             bound=UPLOAD_CORES * workload.cdn_mib,
             source=MODEL,
-            measure=lambda plan: (
-                per_second(plan.traffic.uploads * plan.traffic.attachment_bytes, plan.workload.peak) / MIB
+            measure=lambda estimate: (
+                per_second(estimate.traffic.uploads * estimate.traffic.attachment_bytes, estimate.workload.peak) / MIB
             ),
             remedy="several installations",
         ),
@@ -607,7 +617,7 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             unit="connections",
             bound=2 * workload.traefik_connections,
             source=MODEL,
-            measure=lambda plan: plan.traffic.connections,
+            measure=lambda estimate: estimate.traffic.connections,
             remedy="more Traefik pods (flatline:ingress.install.replicas, where Flatline installs it)",
         ),
         Rule(
@@ -618,7 +628,7 @@ def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
             unit="connections",
             bound=EPHEMERAL_PORTS,
             source=PORTS,
-            measure=lambda plan: min(plan.traffic.connections, plan.workload.websockets_per_pod),
+            measure=lambda estimate: min(estimate.traffic.connections, estimate.workload.websockets_per_pod),
             remedy="fewer WebSockets in a pod: more of them (flatline:scaling.whisper)",
         ),
     )
@@ -632,8 +642,8 @@ def _volumes(installation: Installation) -> tuple[Rule, ...]:
         "attachments": "attachments until they expire",
     }
 
-    def stored(name: str) -> Callable[[Plan], float]:
-        return lambda plan: plan.volumes[name]
+    def stored(name: str) -> Callable[[Estimate], float]:
+        return lambda estimate: estimate.volumes[name]
 
     return tuple(
         Rule(

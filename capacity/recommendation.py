@@ -1,4 +1,4 @@
-"""What to set for a plan: node types, shards and pods, as the keys of a stack's file."""
+"""What to set for an estimate: node types, shards and pods, as the keys of a stack's file."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capacity.cluster import LEAST_PODS
+from capacity.estimate import Estimate
 from capacity.installation import (
     LEAST_MASTERS,
     MOST_BIGTABLE_NODES,
@@ -14,7 +15,6 @@ from capacity.installation import (
     MOST_SHARDS,
     SCALED,
 )
-from capacity.plan import Plan
 from capacity.redis import USABLE_IN_CLUSTER, USABLE_MANAGED, shards
 from capacity.workload import GIB, MIB
 from config.prices import CacheNode
@@ -69,17 +69,17 @@ class Recommendation:
     in_cluster: InCluster | None
 
 
-def recommend(plan: Plan, nodes: Iterable[CacheNode]) -> Recommendation:
+def recommend(estimate: Estimate, nodes: Iterable[CacheNode]) -> Recommendation:
     """The cheapest node type that does with the shards that a cluster may have, and Redis on Kubernetes."""
     known = tuple(nodes)
-    caches = [_cache(plan, node) for node in known]
+    caches = [_cache(estimate, node) for node in known]
     steady = [cache for cache in caches if not cache.node.type.startswith(BURSTABLE)]
     small = [cache for cache in caches if cache.shards == LEAST_SHARDS]
     fitting = [cache for cache in steady if cache.shards <= MOST_SHARDS and cache.nodes <= MOST_NODES]
     return Recommendation(
         cache=min(small + fitting, key=_cheapest) if small + fitting else min(steady or caches, key=_least),
         pubsub=min(known, key=lambda node: node.hour),
-        in_cluster=_in_cluster(plan),
+        in_cluster=_in_cluster(estimate),
     )
 
 
@@ -91,41 +91,41 @@ def _least(cache: Cache) -> tuple[int, float]:
     return cache.shards, cache.node.hour
 
 
-def _cache(plan: Plan, node: CacheNode) -> Cache:
-    commands = plan.workload.redis_shard_commands
+def _cache(estimate: Estimate, node: CacheNode) -> Cache:
+    commands = estimate.workload.redis_shard_commands
     if node.type.startswith(BURSTABLE):
         commands = min(commands, BURSTABLE_COMMANDS)
     return Cache(
         node=node,
-        shards=max(LEAST_SHARDS, shards(plan.redis, node.memory_gib * GIB * USABLE_MANAGED, commands)),
-        replicas_per_shard=plan.installation.shard_replicas,
+        shards=max(LEAST_SHARDS, shards(estimate.redis, node.memory_gib * GIB * USABLE_MANAGED, commands)),
+        replicas_per_shard=estimate.installation.shard_replicas,
     )
 
 
-def _in_cluster(plan: Plan) -> InCluster | None:
+def _in_cluster(estimate: Estimate) -> InCluster | None:
     for memory in MEMORIES:
-        needed = shards(plan.redis, memory * USABLE_IN_CLUSTER, plan.workload.redis_shard_commands)
+        needed = shards(estimate.redis, memory * USABLE_IN_CLUSTER, estimate.workload.redis_shard_commands)
         # half of the bound leaves room to grow before nodes must become larger
         if needed <= (MOST_MASTERS if memory == MEMORIES[-1] else MOST_MASTERS // 2):
-            least = int(plan.installation.target != "local")  # nodes on one machine go together
+            least = int(estimate.installation.target != "local")  # nodes on one machine go together
             return InCluster(
                 masters=max(LEAST_MASTERS, needed),
-                replicas_per_master=max(least, plan.installation.replicas_per_master),
+                replicas_per_master=max(least, estimate.installation.replicas_per_master),
                 memory=memory,
             )
     return None
 
 
-def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
+def snippet(estimate: Estimate, recommended: Recommendation) -> dict[str, Any]:
     """The keys of `Pulumi.<stack>.yaml` below `config`, those of the stack's target or of both where none is known.
 
     A number beyond its bound is the bound; the limits tell of it.
     """
-    cache, own, has = recommended.cache, recommended.in_cluster, plan.installation
+    cache, own, has = recommended.cache, recommended.in_cluster, estimate.installation
     local = has.target == "local"
     scaling = {
-        pods.service: _scale(plan, pods.replicas, pods.most)
-        for pods in plan.cluster.pods
+        pods.service: _scale(estimate, pods.replicas, pods.most)
+        for pods in estimate.cluster.pods
         # on one node a second pod of the same is for load alone, and the volume of uploads takes one
         if not local or (pods.most > LEAST_PODS and pods.service != "cdn3")
     }
@@ -142,9 +142,9 @@ def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
             }
         }
     if local:
-        target["volumes"] = {name: _quantity(size) for name, size in volumes(plan).items()}
+        target["volumes"] = {name: _quantity(size) for name, size in volumes(estimate).items()}
     else:
-        target["gcp"] = {"clusters": [{"nodes": min(plan.bigtable.nodes, MOST_BIGTABLE_NODES)}]}
+        target["gcp"] = {"clusters": [{"nodes": min(estimate.bigtable.nodes, MOST_BIGTABLE_NODES)}]}
     found[_TARGET] = target
     if own is not None and not has.managed_redis:
         found["flatline:redis"] = {
@@ -174,17 +174,17 @@ def _merged(base: Any, more: Any) -> Any:
     return more
 
 
-def volumes(plan: Plan) -> dict[str, int]:
+def volumes(estimate: Estimate) -> dict[str, int]:
     """Sizes in whole GiB, with half as much again, and never smaller than they are."""
-    now = dict(plan.installation.volumes)
-    sizes = {name: min(math.ceil(held * 1.5 / GIB), MOST_GIB) * GIB for name, held in plan.volumes.items()}
+    now = dict(estimate.installation.volumes)
+    sizes = {name: min(math.ceil(held * 1.5 / GIB), MOST_GIB) * GIB for name, held in estimate.volumes.items()}
     return {name: max(now[name], size) for name, size in sizes.items()}
 
 
-def _scale(plan: Plan, replicas: int, most: int) -> dict[str, int]:
+def _scale(estimate: Estimate, replicas: int, most: int) -> dict[str, int]:
     """With room above the peak, unless that is where it starts."""
     low, high = min(replicas, MOST_REPLICAS), min(math.ceil(most * 1.25), MOST_REPLICAS)
-    found = {"replicas": low, "cpuPercent": round(plan.workload.cpu_percent)}
+    found = {"replicas": low, "cpuPercent": round(estimate.workload.cpu_percent)}
     return {**found, "maxReplicas": high} if high > low else found
 
 

@@ -1,7 +1,7 @@
-"""What people do in a day, and everything else that the model assumes. Standard library only: it makes options, too.
+"""The assumptions of the model: what users do in a day, and what each program can do in a second.
 
-Every number is a field with its unit, its bounds and where it is from, so that the options of `./flatline plan`, the
-list of assumptions that it prints and the checks are all made of the same fields.
+Each number is a field with its unit, bounds and source. The options of `./flatline capacity`, the assumptions that it
+prints and the validation all come from these fields. Standard library only, because `--help` needs the options.
 """
 
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -21,7 +21,7 @@ class WorkloadError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a number means. `option` tells whether `./flatline plan` takes it; `low` and `high` are allowed, too."""
+    """What a number means. `option` tells whether `./flatline capacity` takes it; `low` and `high` are allowed, too."""
 
     meaning: str
     unit: str
@@ -242,4 +242,4 @@ class Workload:
 
 
 OPTIONS: Final = tuple(entry for entry in fields(Workload) if about(entry).option)
-"""The fields that `./flatline plan` takes as options."""
+"""The fields that `./flatline capacity` takes as options."""

@@ -1,4 +1,4 @@
-"""How `plan` shows an estimate: as text for people, as JSON for programs."""
+"""How `capacity` shows an estimate: as text for people, as JSON for programs."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ from pydantic.alias_generators import to_camel
 
 from capacity.cost import Cost, total
 from capacity.dynamodb import IndexDemand, TableDemand, Throughput
+from capacity.estimate import Estimate
 from capacity.limits import Limit
-from capacity.plan import Plan
 from capacity.recommendation import Recommendation, snippet, whole
 from capacity.traffic import per_second
 from capacity.workload import DAY, MOST_USERS, about, option, shown
@@ -28,7 +28,7 @@ PEAK = "Peak"
 class Report:
     """An estimate with its limits and its cost; `prices` are those of `family`, for `region` if one is known."""
 
-    plan: Plan
+    estimate: Estimate
     limits: tuple[Limit, ...]
     recommended: Recommendation
     costs: tuple[Cost, ...]
@@ -42,20 +42,20 @@ class Report:
     @property
     def settings(self) -> dict[str, Any]:
         """What is recommended, as keys of a stack's file."""
-        return whole(snippet(self.plan, self.recommended), self.target)
+        return whole(snippet(self.estimate, self.recommended), self.target)
 
     @property
     def notes(self) -> list[str]:
         """What a reader must know about the numbers."""
-        plan = self.plan
+        estimate = self.estimate
         source = f"stack {self.stack}" if self.stack else "the settings' defaults"
         found = [
-            f"Retentions and sizes are those of {source}: attachments {plan.installation.attachment_days} days, "
-            f"messages {plan.installation.message_days} days.",
+            f"Retentions and sizes are those of {source}: attachments {estimate.installation.attachment_days} days, "
+            f"messages {estimate.installation.message_days} days.",
             f"Prices are list prices of {self.family} ({', '.join(self.prices.regions)}), without taxes, discounts, "
             "free tiers and support.",
         ]
-        if plan.installation.target == "local":
+        if estimate.installation.target == "local":
             found.append("The stack is local: the cost is that of a cloud target, for comparison.")
         if self.region is not None and self.region not in self.prices.regions:
             found.append(
@@ -112,7 +112,7 @@ def users(begins: int | None) -> str:
 
 def show(report: Report, terminal: Terminal) -> None:
     """All of it, as text."""
-    workload = report.plan.workload
+    workload = report.estimate.workload
     terminal.say(
         f"{workload.users:,} users, each sending {shown(workload.messages_per_day)} messages a day: about "
         f"${dollars(total(report.costs))} a month",
@@ -120,21 +120,21 @@ def show(report: Report, terminal: Terminal) -> None:
     )
     for note in report.notes:
         terminal.say(note)
-    _traffic(report.plan, terminal)
-    _dynamodb(report.plan, terminal)
+    _traffic(report.estimate, terminal)
+    _dynamodb(report.estimate, terminal)
     _redis(report, terminal)
-    _bigtable(report.plan, terminal)
-    _objects(report.plan, terminal)
-    _pods(report.plan, terminal)
+    _bigtable(report.estimate, terminal)
+    _objects(report.estimate, terminal)
+    _pods(report.estimate, terminal)
     _costs(report, terminal)
     _limits(report, terminal)
     _settings(report, terminal)
     _assumptions(report, terminal)
 
 
-def _traffic(plan: Plan, terminal: Terminal) -> None:
+def _traffic(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("Traffic")
-    peak, traffic, transfer = plan.workload.peak, plan.traffic, plan.transfer
+    peak, traffic, transfer = estimate.workload.peak, estimate.traffic, estimate.transfer
     daily = (
         ("messages sent", traffic.messages),
         ("deliveries to a device, with receipts and copies", traffic.envelopes),
@@ -156,16 +156,16 @@ def _traffic(plan: Plan, terminal: Terminal) -> None:
     terminal.table(("A second", "Mean", PEAK), rows, frozenset({"Mean", PEAK}))
 
 
-def _dynamodb(plan: Plan, terminal: Terminal) -> None:
+def _dynamodb(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("DynamoDB")
-    used = [table for table in plan.tables if table.items or table.uses]
+    used = [table for table in estimate.tables if table.items or table.uses]
     rows: list[tuple[str, ...]] = []
     for table in used:
         rows.append(_load(table.name, table.items, table.bytes, table.throughput))
         rows += [_load(f"  {index.name}", index.items, index.bytes, index.throughput) for index in table.indexes]
     columns = ("Table, index", "Items", "Stored", "RRU/s", PEAK, "WRU/s", PEAK)
     terminal.table(columns, rows, frozenset(columns[1:]))
-    unused = ", ".join(table.name for table in plan.tables if table not in used)
+    unused = ", ".join(table.name for table in estimate.tables if table not in used)
     terminal.say(f"Empty, because nothing here uses them: {unused}.")
 
 
@@ -176,7 +176,7 @@ def _load(name: str, items: float, stored: float, load: Throughput) -> tuple[str
 
 def _redis(report: Report, terminal: Terminal) -> None:
     terminal.heading("Redis")
-    asked, cache, own = report.plan.redis, report.recommended.cache, report.recommended.in_cluster
+    asked, cache, own = report.estimate.redis, report.recommended.cache, report.recommended.in_cluster
     rows = (
         (f"messages that wait, up to {asked.wait_seconds:.0f} s", size(asked.queued)),
         ("accounts", size(asked.accounts)),
@@ -196,7 +196,7 @@ def _redis(report: Report, terminal: Terminal) -> None:
         terminal.say(f"On Kubernetes: {own.masters} masters of {size(own.memory)}, {replicas}.")
 
 
-def _bigtable(plan: Plan, terminal: Terminal) -> None:
+def _bigtable(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("Bigtable")
     rows = [
         (
@@ -208,14 +208,14 @@ def _bigtable(plan: Plan, terminal: Terminal) -> None:
             count(table.writes_mean),
             count(table.writes_peak),
         )
-        for table in plan.bigtable.tables
+        for table in estimate.bigtable.tables
     ]
     columns = ("Table", "Rows", "Stored", "Reads/s", PEAK, "Writes/s", PEAK)
     terminal.table(columns, rows, frozenset(columns[1:]))
-    terminal.say(f"Nodes: {plan.bigtable.nodes}.")
+    terminal.say(f"Nodes: {estimate.bigtable.nodes}.")
 
 
-def _objects(plan: Plan, terminal: Terminal) -> None:
+def _objects(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("S3")
     rows = [
         (
@@ -227,21 +227,21 @@ def _objects(plan: Plan, terminal: Terminal) -> None:
             count(prefix.gets_mean),
             count(prefix.gets_peak),
         )
-        for prefix in plan.prefixes
+        for prefix in estimate.prefixes
     ]
     columns = ("Prefix", "Objects", "Stored", "PUT/s", PEAK, "GET/s", PEAK)
     terminal.table(columns, rows, frozenset(columns[1:]))
 
 
-def _pods(plan: Plan, terminal: Terminal) -> None:
+def _pods(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("Kubernetes")
     rows = [
         (pods.service, str(pods.replicas), str(pods.most), f"{pods.cores:g}", f"{pods.mib:,}", pods.why)
-        for pods in plan.cluster.pods
+        for pods in estimate.cluster.pods
     ]
     columns = ("Pods", "Mean", PEAK, "Cores", "MiB", "Because")
     terminal.table(columns, rows, frozenset(columns[1:5]), prose=frozenset({"Because"}))
-    terminal.say(f"Nodes at the peak: {plan.cluster.nodes:,}.")
+    terminal.say(f"Nodes at the peak: {estimate.cluster.nodes:,}.")
 
 
 def _costs(report: Report, terminal: Terminal) -> None:
@@ -299,13 +299,13 @@ def settings_text(report: Report) -> str:
 
 def _assumptions(report: Report, terminal: Terminal) -> None:
     terminal.heading("Assumptions")
-    terminal.points(_assumption(report.plan, entry) for entry in fields(report.plan.workload))
+    terminal.points(_assumption(report.estimate, entry) for entry in fields(report.estimate.workload))
     terminal.heading("Sizes")
-    sizes = [(table.name, f"{table.item.bytes:,.0f}", table.item.source) for table in report.plan.tables]
-    sizes += [(table.name, f"{table.row_bytes:,.0f}", table.source) for table in report.plan.bigtable.tables]
+    sizes = [(table.name, f"{table.item.bytes:,.0f}", table.item.source) for table in report.estimate.tables]
+    sizes += [(table.name, f"{table.row_bytes:,.0f}", table.source) for table in report.estimate.bigtable.tables]
     sizes += [
         (prefix.name, f"{prefix.bytes / prefix.objects:,.0f}" if prefix.objects else "0", prefix.source)
-        for prefix in report.plan.prefixes
+        for prefix in report.estimate.prefixes
     ]
     columns = ("Item, row, object", "Bytes", "Made of")
     terminal.table(columns, sizes, frozenset({"Bytes"}), prose=frozenset({"Made of"}))
@@ -313,8 +313,8 @@ def _assumptions(report: Report, terminal: Terminal) -> None:
     terminal.points(f"{name}: {listed.source}, {listed.as_of}" for name, listed in _listed(report.prices))
 
 
-def _assumption(plan: Plan, entry: Field[Any]) -> str:
-    meant, value = about(entry), shown(getattr(plan.workload, entry.name))
+def _assumption(estimate: Estimate, entry: Field[Any]) -> str:
+    meant, value = about(entry), shown(getattr(estimate.workload, entry.name))
     unit = "" if meant.unit in {"share", "times"} else f" {meant.unit}"
     typed = f" ({option(entry)})" if meant.option else ""
     return f"{meant.meaning}: {value}{unit}{typed}; {meant.source}"
@@ -337,18 +337,19 @@ def as_json(report: Report) -> str:
 
 def document(report: Report) -> dict[str, Any]:
     """The JSON form; its keys are promised (docs/capacity.md)."""
-    plan, recommended = report.plan, report.recommended
+    estimate, recommended = report.estimate, report.recommended
     found = {
         "version": JSON_VERSION,
-        "workload": {entry.name: getattr(plan.workload, entry.name) for entry in fields(plan.workload)},
-        "installation": {**asdict(plan.installation), "volumes": dict(plan.installation.volumes)},
+        "workload": {entry.name: getattr(estimate.workload, entry.name) for entry in fields(estimate.workload)},
+        "installation": {**asdict(estimate.installation), "volumes": dict(estimate.installation.volumes)},
         "traffic": {
-            name: number / DAY if name not in _NOT_DAILY else number for name, number in asdict(plan.traffic).items()
+            name: number / DAY if name not in _NOT_DAILY else number
+            for name, number in asdict(estimate.traffic).items()
         },
-        "dynamodb": [_table(table) for table in plan.tables],
+        "dynamodb": [_table(table) for table in estimate.tables],
         "redis": {
-            **asdict(plan.redis),
-            "bytes": plan.redis.bytes,
+            **asdict(estimate.redis),
+            "bytes": estimate.redis.bytes,
             "elasticache": {
                 "nodeType": recommended.cache.node.type,
                 "shards": recommended.cache.shards,
@@ -357,12 +358,12 @@ def document(report: Report) -> dict[str, Any]:
             "inCluster": asdict(recommended.in_cluster) if recommended.in_cluster else None,
         },
         "bigtable": {
-            "nodes": plan.bigtable.nodes,
-            "tables": [{**asdict(table), "bytes": table.bytes} for table in plan.bigtable.tables],
+            "nodes": estimate.bigtable.nodes,
+            "tables": [{**asdict(table), "bytes": table.bytes} for table in estimate.bigtable.tables],
         },
-        "s3": [asdict(prefix) for prefix in plan.prefixes],
-        "transfer": {name: number / DAY for name, number in asdict(plan.transfer).items()},
-        "kubernetes": {"nodes": plan.cluster.nodes, "pods": [asdict(pods) for pods in plan.cluster.pods]},
+        "s3": [asdict(prefix) for prefix in estimate.prefixes],
+        "transfer": {name: number / DAY for name, number in asdict(estimate.transfer).items()},
+        "kubernetes": {"nodes": estimate.cluster.nodes, "pods": [asdict(pods) for pods in estimate.cluster.pods]},
         "cost": {
             "total": total(report.costs),
             "prices": report.family,
@@ -372,12 +373,12 @@ def document(report: Report) -> dict[str, Any]:
         "assumptions": [
             {
                 "name": entry.name,
-                "value": getattr(plan.workload, entry.name),
+                "value": getattr(estimate.workload, entry.name),
                 "unit": about(entry).unit,
                 "meaning": about(entry).meaning,
                 "source": about(entry).source,
             }
-            for entry in fields(plan.workload)
+            for entry in fields(estimate.workload)
         ],
         "notes": report.notes,
     }
