@@ -1,4 +1,4 @@
-"""What an estimate costs in a month at list prices."""
+"""The monthly cost of an estimate at list prices."""
 
 from dataclasses import dataclass
 
@@ -8,20 +8,20 @@ from capacity.workload import GIB
 from config.prices import Family
 
 HOURS = 730
-"""Of a month, as both providers count."""
+"""Hours of a month, as both providers count them."""
 
 SECONDS = HOURS * 3600
 DAYS = HOURS / 24
 DISK_GIB = 100
-"""Disk of a Kubernetes node."""
+"""Disk of a Kubernetes node, in GiB."""
 
 UNIT_CONNECTIONS = 100_000
-"""Open connections that a capacity unit of a Network Load Balancer holds."""
+"""Open connections per capacity unit of a Network Load Balancer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """A line: so much of something, and US dollars in a month."""
+    """A cost line: an amount of something, and its price in US dollars a month."""
 
     service: str
     what: str
@@ -31,7 +31,7 @@ class Cost:
 
 
 def costs(estimate: Estimate, recommended: Recommendation, prices: Family) -> tuple[Cost, ...]:
-    """Every line; the total is their sum."""
+    """Every cost line; the total is their sum."""
     return (
         *_dynamodb(estimate, prices),
         *_s3(estimate, prices),
@@ -52,7 +52,7 @@ def _line(service: str, what: str, amount: float, unit: str, price: float) -> Co
 
 
 def _dynamodb(estimate: Estimate, prices: Family) -> tuple[Cost, ...]:
-    # a local index' units are its table's
+    # The units of a local index are in its table.
     loads = [table.throughput for table in estimate.tables] + [
         index.throughput for table in estimate.tables for index in table.indexes if not index.local
     ]

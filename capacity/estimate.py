@@ -1,4 +1,4 @@
-"""Everything that an installation needs for a workload."""
+"""The estimate: everything that an installation needs for a workload."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from capacity.workload import Workload
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A workload on an installation, and what it asks of each part."""
+    """A workload on an installation, and its demand on each part."""
 
     workload: Workload
     installation: Installation

@@ -1,4 +1,4 @@
-"""The assumptions of the model: what users do in a day, and what each program can do in a second.
+"""The assumptions of the model: habits of users, and rates of programs.
 
 Each number is a field with its unit, bounds and source. The options of `./flatline capacity`, the assumptions that it
 prints and the validation all come from these fields. Standard library only, because `--help` needs the options.
@@ -12,16 +12,16 @@ KIB: Final = 1024
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 MOST_USERS: Final = 10**10
-"""More than there are people; the search for the number of users at which a limit begins ends here."""
+"""More than the world's population. The search for the number of users at which a limit begins ends here."""
 
 
 class WorkloadError(ValueError):
-    """A number that the model cannot work with. Says which and what it may be."""
+    """A number is out of its bounds. The text names the number and its bounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a number means. `option` tells whether `./flatline capacity` takes it; `low` and `high` are allowed, too."""
+    """The meaning of a number. `low` and `high` are inclusive. `./flatline capacity` has an option if `option` is set."""
 
     meaning: str
     unit: str
@@ -32,44 +32,42 @@ class About:
 
     @property
     def range(self) -> str:
-        """The bounds, as somebody would write them."""
-        return f"{shown(self.low)} to {shown(self.high)}"
+        """The bounds as text."""
+        return f"{display(self.low)} to {display(self.high)}"
 
 
 def about(entry: Field[Any]) -> About:
-    """What a field of `Workload` means."""
-    found = entry.metadata["about"]
-    assert isinstance(found, About)
-    return found
+    """The meaning of a field of `Workload`."""
+    meaning = entry.metadata["about"]
+    assert isinstance(meaning, About)
+    return meaning
 
 
 def option(entry: Field[Any]) -> str:
-    """The option that sets a field."""
+    """The command's option for a field."""
     return "--" + entry.name.replace("_", "-")
 
 
 def required(entry: Field[Any]) -> bool:
-    """Whether a field has no default."""
+    """True if a field has no default."""
     return entry.default is MISSING
 
 
 def default(entry: Field[Any]) -> float | None:
-    """What a field is where nothing is typed."""
+    """The default of a field; None if it is required."""
     return None if entry.default is MISSING else float(entry.default)
 
 
-def shown(value: float) -> str:
-    """A number with its thousands apart, without an exponent where it is whole."""
+def display(value: float) -> str:
+    """A number with thousands separators, and without an exponent if it is whole."""
     return f"{int(value):,}" if value == int(value) else f"{value:,.10g}"
 
 
 def _number(
     meaning: str, unit: str, source: str, low: float, high: float, *, default: Any = MISSING, option: bool = False
 ) -> Any:
-    made = About(meaning=meaning, unit=unit, low=low, high=high, source=source, option=option)
-    if default is MISSING:
-        return field(metadata={"about": made})
-    return field(default=default, metadata={"about": made})
+    metadata = {"about": About(meaning=meaning, unit=unit, low=low, high=high, source=source, option=option)}
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
 def _option(meaning: str, unit: str, source: str, low: float, high: float, *, default: Any = MISSING) -> Any:
@@ -89,7 +87,7 @@ _BENCH = "a cautious guess; measure yours"
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """How an installation is used. Raises WorkloadError for a number out of its bounds."""
+    """The use of an installation. Raises WorkloadError for a number out of its bounds."""
 
     users: int = _option("registered users", "users", "as typed", 1, MOST_USERS)
     messages_per_day: float = _option(
@@ -242,4 +240,4 @@ class Workload:
 
 
 OPTIONS: Final = tuple(entry for entry in fields(Workload) if about(entry).option)
-"""The fields that `./flatline capacity` takes as options."""
+"""The fields that are options of `./flatline capacity`."""

@@ -585,7 +585,8 @@ def _capacity(commands: _Subparsers) -> None:
             type=_within(number),
             metavar="N",
             default=default,
-            help=workload.about(number).meaning + ("" if default is None else f" (default: {workload.shown(default)})"),
+            help=workload.about(number).meaning
+            + ("" if default is None else f" (default: {workload.display(default)})"),
         )
 
 

@@ -14,7 +14,7 @@ from capacity.estimate import Estimate
 from capacity.limits import Limit
 from capacity.recommendation import Recommendation, snippet, whole
 from capacity.traffic import per_second
-from capacity.workload import DAY, MOST_USERS, about, option, shown
+from capacity.workload import DAY, MOST_USERS, about, display, option
 from cli.terminal import Terminal
 from config.prices import Family
 
@@ -114,7 +114,7 @@ def show(report: Report, terminal: Terminal) -> None:
     """All of it, as text."""
     workload = report.estimate.workload
     terminal.say(
-        f"{workload.users:,} users, each sending {shown(workload.messages_per_day)} messages a day: about "
+        f"{workload.users:,} users, each sending {display(workload.messages_per_day)} messages a day: about "
         f"${dollars(total(report.costs))} a month",
         "bold",
     )
@@ -314,7 +314,7 @@ def _assumptions(report: Report, terminal: Terminal) -> None:
 
 
 def _assumption(estimate: Estimate, entry: Field[Any]) -> str:
-    meant, value = about(entry), shown(getattr(estimate.workload, entry.name))
+    meant, value = about(entry), display(getattr(estimate.workload, entry.name))
     unit = "" if meant.unit in {"share", "times"} else f" {meant.unit}"
     typed = f" ({option(entry)})" if meant.option else ""
     return f"{meant.meaning}: {value}{unit}{typed}; {meant.source}"

@@ -59,10 +59,10 @@ def test_a_limit_begins_where_it_says(name: str) -> None:
     begins = measured(workload, installation, name).begins
     assert begins is not None, "it cannot be exceeded"
     at = RULES[name].measure(Estimate.of(replace(workload, users=begins), installation))
-    assert at > RULES[name].bound
+    assert at > RULES[name].bound.size
     if begins > 1:
         below = RULES[name].measure(Estimate.of(replace(workload, users=begins - 1), installation))
-        assert below <= RULES[name].bound
+        assert below <= RULES[name].bound.size
 
 
 @pytest.mark.parametrize("name", [*EXTREME, *sorted(HUGE_GROUPS)])
@@ -83,7 +83,7 @@ def test_exceeded_and_begins_agree(users: int) -> None:
     found = estimate(users, 50)
     for name, rule in RULES.items():
         begins_at = begin[name]
-        assert (rule.measure(found) > rule.bound) == (begins_at is not None and users >= begins_at), name
+        assert (rule.measure(found) > rule.bound.size) == (begins_at is not None and users >= begins_at), name
 
 
 @settings(max_examples=20, deadline=None)
@@ -156,11 +156,11 @@ def test_the_messages_limit_names_the_table() -> None:
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_each_names_its_source_and_a_remedy(rule: Any) -> None:
-    assert rule.source.startswith(("https://", "docs/"))
+    assert rule.bound.source.startswith(("https://", "docs/"))
     assert rule.remedy
     assert rule.detail
     assert not rule.remedy.endswith(".")
-    assert rule.bound > 0
+    assert rule.bound.size > 0
 
 
 def test_settings_that_remedies_name_exist() -> None:
@@ -176,7 +176,7 @@ def test_settings_that_remedies_name_exist() -> None:
 
 def test_known_bounds() -> None:
     """The numbers of the public documents, once more."""
-    bounds = {name: rule.bound for name, rule in RULES.items()}
+    bounds = {name: rule.bound.size for name, rule in RULES.items()}
     assert bounds["dynamodb-table-writes"] == bounds["dynamodb-table-reads"] == 40_000
     assert bounds["dynamodb-partition-messages"] == 1000
     assert bounds["dynamodb-partition-remote-config"] == 3000

@@ -75,26 +75,26 @@ def test_every_table_of_the_schema_is_in_the_model() -> None:
 
 def test_a_new_table_needs_an_item_size() -> None:
     new = Table(name="New", hash=Key("K", "S"), operations=("GetItem",))
-    with pytest.raises(ModelError, match=r"new.tableName has no item size: write it in capacity/dynamodb.py"):
+    with pytest.raises(ModelError, match=r"new.tableName has no model: add one to capacity/dynamodb.py"):
         demand({**TABLES, "new.tableName": new})
 
 
 def test_a_table_that_went_away_must_leave_the_model() -> None:
     fewer = {key: table for key, table in TABLES.items() if key != "backups.tableName"}
-    with pytest.raises(ModelError, match=r"backups.tableName has an item size, but is no table of the schema"):
+    with pytest.raises(ModelError, match=r"backups.tableName has a model but is not in the schema"):
         demand(fewer)
 
 
 def test_a_new_index_must_be_in_the_model() -> None:
     profiles = TABLES["profiles.tableName"]
     index = Index(name="v_to_u", hash=Key("V", "S"))
-    with pytest.raises(ModelError, match=r"Profiles has the indexes \['v_to_u'\], the model \[\]"):
+    with pytest.raises(ModelError, match=r"Profiles has the indexes \['v_to_u'\], but its model has \[\]"):
         demand({**TABLES, "profiles.tableName": replace(profiles, indexes=(index,))})
 
 
 def test_the_model_uses_operations_that_the_schema_grants() -> None:
     keys = TABLES["ecKeys.tableName"]
-    with pytest.raises(ModelError, match=r"Keys: the model has DeleteItem, which is none of the schema's operations"):
+    with pytest.raises(ModelError, match=r"Keys: the model uses DeleteItem, which the schema does not grant"):
         demand({**TABLES, "ecKeys.tableName": replace(keys, operations=("PutItem", "Query"))})
 
 
