@@ -35,7 +35,7 @@ class ModelError(Exception):
     """The model and the schema do not match. The text names the entry that is missing or left over."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Use:
     """An operation: how often a day it happens, and how many bytes each one reads or writes.
 
@@ -82,7 +82,7 @@ class Item:
 
     def get(self, times: float, why: str, *, consistent: bool = True) -> Use:
         """Reads an item."""
-        return Use(operation="GetItem", times=times, bytes=self.bytes, why=why, consistent=consistent)
+        return Use("GetItem", times, self.bytes, why, consistent=consistent)
 
     def put(self, times: float, why: str, *maintains: str, transaction: bool = False) -> Use:
         """Writes a whole item."""
@@ -97,14 +97,7 @@ class Item:
         return self._write("DeleteItem", times, why, maintains, transaction)
 
     def _write(self, operation: str, times: float, why: str, maintains: tuple[str, ...], transaction: bool) -> Use:
-        return Use(
-            operation=operation,
-            times=times,
-            bytes=self.bytes,
-            why=why,
-            maintains=maintains,
-            transaction=transaction,
-        )
+        return Use(operation, times, self.bytes, why, maintains=maintains, transaction=transaction)
 
 
 @dataclass(frozen=True)
@@ -198,18 +191,12 @@ def _accounts(w: Workload, t: Traffic) -> dict[str, TableModel]:
                 account.put(t.registrations, "registration", "ul_to_u", transaction=True),
                 account.update(username_changes, "username or its link changed", "ul_to_u", transaction=True),
                 account.delete(t.deletions, "account deleted", "ul_to_u", transaction=True),
+                Use("Query", usernames * 0.05, 32, "username links that are opened", index="ul_to_u"),
                 Use(
-                    operation="Query",
-                    times=usernames * 0.05,
-                    bytes=32,
-                    why="username links that are opened",
-                    index="ul_to_u",
-                ),
-                Use(
-                    operation="Scan",
-                    times=ACCOUNT_SCANS,
-                    bytes=users * account.bytes,
-                    why="clean-up commands read every account",
+                    "Scan",
+                    ACCOUNT_SCANS,
+                    users * account.bytes,
+                    "clean-up commands read every account",
                     steady=True,
                     unit_rate=w.scan_mib * MIB / (4 * KIB) / 2,
                 ),
@@ -252,13 +239,7 @@ def _accounts(w: Workload, t: Traffic) -> dict[str, TableModel]:
             (
                 PROFILE.get(profile_reads, "profiles that Redis does not have", consistent=False),
                 PROFILE.update(t.registrations + t.avatar_changes * 2, "profile or avatar changed"),
-                Use(
-                    operation="Query",
-                    times=t.deletions,
-                    bytes=PROFILE.bytes * w.versions,
-                    why="account deleted",
-                    consistent=True,
-                ),
+                Use("Query", t.deletions, PROFILE.bytes * w.versions, "account deleted", consistent=True),
                 PROFILE.delete(t.deletions * w.versions, "account deleted"),
             ),
         ),
@@ -292,9 +273,9 @@ def _registration(w: Workload, t: Traffic) -> dict[str, TableModel]:
             identifier,
             users,
             (
-                Use(operation="BatchGetItem", times=t.registrations, bytes=identifier.bytes, why="registration"),
+                Use("BatchGetItem", t.registrations, identifier.bytes, "registration"),
                 identifier.put(t.registrations, "registration", "pni_to_p", transaction=True),
-                Use(operation="Query", times=t.deletions, bytes=32, why="account deleted", index="pni_to_p"),
+                Use("Query", t.deletions, 32, "account deleted", index="pni_to_p"),
             ),
             {"pni_to_p": users},
         ),
@@ -343,7 +324,7 @@ def _pre_keys(w: Workload, t: Traffic) -> dict[str, TableModel]:
         )
 
     def query(times: float, why: str) -> Use:
-        return Use(operation="Query", times=times, bytes=ec.bytes * ONE_TIME_KEYS, why=why)
+        return Use("Query", times, ec.bytes * ONE_TIME_KEYS, why)
 
     return {
         "clientPublicKeys.tableName": TableModel(
@@ -379,15 +360,7 @@ def _pre_keys(w: Workload, t: Traffic) -> dict[str, TableModel]:
         "pqKeys.tableName": TableModel(
             pq,
             0,
-            (
-                Use(
-                    operation="Query",
-                    times=refills + joins * IDENTITIES,
-                    bytes=0,
-                    why="keys from before pages are removed with a new page",
-                    consistent=True,
-                ),
-            ),
+            (Use("Query", refills + joins * IDENTITIES, 0, "a new page removes older single keys", consistent=True),),
         ),
         "pqLastResortKeys.tableName": repeated(last_resort),
     }
@@ -400,28 +373,29 @@ def _messages(w: Workload, t: Traffic, installation: Installation) -> dict[str, 
     fetched = t.persisted * (1 - w.abandoned)
     stored = fetched * w.offline_days + t.persisted * w.abandoned * installation.message_days
     reported = t.messages * t.recipients * w.unsealed
+    index = ("Message_UUID_Index",)
     return {
         "messages.tableName": TableModel(
             message,
             stored,
             (
                 Use(
-                    operation="BatchWriteItem",
-                    times=t.persisted,
-                    bytes=message.bytes,
-                    why="the persister, up to 25 at a time",
-                    maintains=("Message_UUID_Index",),
+                    "BatchWriteItem",
+                    t.persisted,
+                    message.bytes,
+                    "up to 25 at a time, by the persister",
+                    maintains=index,
                 ),
                 Use(
-                    operation="Query",
-                    times=connects,
-                    bytes=fetched * message.bytes / connects,
-                    why="each connection asks for what waits",
+                    "Query",
+                    connects,
+                    fetched * message.bytes / connects,
+                    "each connection asks for what waits",
                     consistent=True,
                 ),
-                message.delete(fetched, "delivered", "Message_UUID_Index"),
+                message.delete(fetched, "delivered", *index),
             ),
-            {"Message_UUID_Index": stored},
+            dict.fromkeys(index, stored),
         ),
         "reportMessage.tableName": TableModel(
             report, reported * 7, (report.put(reported, "messages that show their sender"),)
@@ -433,7 +407,7 @@ def _configuration(pods: float) -> dict[str, TableModel]:
     release = Item(60, "platform, version, two dates")
 
     def scan(times: float, size: float, why: str) -> Use:
-        return Use(operation="Scan", times=times, bytes=size, why=why, steady=True)
+        return Use("Scan", times, size, why, steady=True)
 
     return {
         "clientReleases.tableName": TableModel(

@@ -153,7 +153,7 @@ def _begins(measure: Callable[[int], float], bound: float) -> int | None:
     if measure(breaks) <= bound:
         return None
     while breaks - fits > 1:
-        # Most figures are linear in users: the interpolated number or the next one decides. The middle bounds the steps.
+        # Most figures are linear in users: the interpolated number or the next decides. The middle bounds the steps.
         along = (bound - measure(fits)) / (measure(breaks) - measure(fits))
         guess = fits + int((breaks - fits) * along)
         for users in (guess, guess + 1, (fits + breaks) // 2):
@@ -355,7 +355,7 @@ def _dynamodb_pages(workload: Workload) -> tuple[Rule, ...]:
 
 def _redis(installation: Installation) -> tuple[Rule, ...]:
     copies = 1 + installation.shard_replicas
-    own = installation.masters * installation.redis_memory * USABLE_IN_CLUSTER
+    usable = installation.masters * installation.redis_memory * USABLE_IN_CLUSTER
 
     def least(memory: float) -> Figure:
         return lambda estimate: shards(estimate.redis, memory, estimate.workload.redis_shard_commands)
@@ -371,7 +371,7 @@ def _redis(installation: Installation) -> tuple[Rule, ...]:
             "redis-this-stack",
             "Redis: memory of the stack",
             "the Redis Cluster that flatline:redis sets; half of each node is for data",
-            Bound("stack", own, "bytes", SETTINGS),
+            Bound("stack", usable, "bytes", SETTINGS),
             lambda estimate: estimate.redis.bytes,
             "raise flatline:redis.memory or flatline:redis.masters (the recommendation has both)",
         ),

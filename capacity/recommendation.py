@@ -107,9 +107,8 @@ def _in_cluster(estimate: Estimate) -> InCluster | None:
         needed = shards(estimate.redis, memory * USABLE_IN_CLUSTER, estimate.workload.redis_shard_commands)
         # Half of the bound leaves room to grow before nodes must become larger.
         if needed <= (MOST_MASTERS if memory == MEMORIES[-1] else MOST_MASTERS // 2):
-            least = int(
-                estimate.installation.target != "local"
-            )  # A local stack has one machine: a replica fails with its master.
+            # A local stack has one machine, where a replica fails together with its master.
+            least = int(estimate.installation.target != "local")
             return InCluster(
                 masters=max(LEAST_MASTERS, needed),
                 replicas_per_master=max(least, estimate.installation.replicas_per_master),
@@ -123,17 +122,17 @@ def snippet(estimate: Estimate, recommended: Recommendation) -> dict[str, Any]:
 
     A number beyond the bound of its setting is set to the bound; the limits report it.
     """
-    cache, own, has = recommended.cache, recommended.in_cluster, estimate.installation
-    local = has.target == "local"
+    cache, in_cluster, installation = recommended.cache, recommended.in_cluster, estimate.installation
+    local = installation.target == "local"
     scaling = {
         pods.service: _scale(estimate, pods.replicas, pods.most)
         for pods in estimate.cluster.pods
         # On one node a second pod of a service is only for load, and the volume of uploads takes one pod.
         if not local or (pods.most > LEAST_PODS and pods.service != "cdn3")
     }
-    found: dict[str, Any] = {_SCALING: {name: scaling[name] for name in SCALED if name in scaling}}
+    settings: dict[str, Any] = {_SCALING: {name: scaling[name] for name in SCALED if name in scaling}}
     target: dict[str, Any] = {}
-    if has.target == "any" or has.managed_redis:
+    if installation.target == "any" or installation.managed_redis:
         target["aws"] = {
             "redis": {
                 "kind": "elasticache",
@@ -147,25 +146,25 @@ def snippet(estimate: Estimate, recommended: Recommendation) -> dict[str, Any]:
         target["volumes"] = {name: _quantity(size) for name, size in volumes(estimate).items()}
     else:
         target["gcp"] = {"clusters": [{"nodes": min(estimate.bigtable.nodes, MOST_BIGTABLE_NODES)}]}
-    found[_TARGET] = target
-    if own is not None and not has.managed_redis:
-        found["flatline:redis"] = {
-            "masters": own.masters,
-            "replicasPerMaster": own.replicas_per_master,
-            "memory": _quantity(own.memory),
+    settings[_TARGET] = target
+    if in_cluster is not None and not installation.managed_redis:
+        settings["flatline:redis"] = {
+            "masters": in_cluster.masters,
+            "replicasPerMaster": in_cluster.replicas_per_master,
+            "memory": _quantity(in_cluster.memory),
         }
-    return found
+    return settings
 
 
-def whole(found: Mapping[str, Any], target: Mapping[str, Any] | None) -> dict[str, Any]:
+def with_target(settings: Mapping[str, Any], target: Mapping[str, Any] | None) -> dict[str, Any]:
     """The snippet with the stack's own `flatline:target` merged in, so that each key can replace that of the file.
 
     Without a stack, it leaves out what only one kind of target accepts: `flatline:target` and the pods of CDN3.
     """
     if target is not None:
-        return {**found, _TARGET: _merged(target, found[_TARGET])}
-    scaling = {name: scale for name, scale in found[_SCALING].items() if name != "cdn3"}
-    return {**{key: value for key, value in found.items() if key != _TARGET}, _SCALING: scaling}
+        return {**settings, _TARGET: _merged(target, settings[_TARGET])}
+    scaling = {name: scale for name, scale in settings[_SCALING].items() if name != "cdn3"}
+    return {**{key: value for key, value in settings.items() if key != _TARGET}, _SCALING: scaling}
 
 
 def _merged(base: Any, more: Any) -> Any:
@@ -177,7 +176,7 @@ def _merged(base: Any, more: Any) -> Any:
 
 
 def volumes(estimate: Estimate) -> dict[str, int]:
-    """Sizes of a local target's volumes: half as large again as the content, in whole GiB, and never smaller than now."""
+    """Sizes of a local target's volumes: half as large again as the content, in whole GiB, never smaller than now."""
     now = dict(estimate.installation.volumes)
     sizes = {name: min(math.ceil(held * 1.5 / GIB), MOST_GIB) * GIB for name, held in estimate.volumes.items()}
     return {name: max(now[name], size) for name, size in sizes.items()}
@@ -186,8 +185,8 @@ def volumes(estimate: Estimate) -> dict[str, int]:
 def _scale(estimate: Estimate, replicas: int, most: int) -> dict[str, int]:
     """Replicas for the mean, and a maximum a quarter above the peak if that is more."""
     low, high = min(replicas, MOST_REPLICAS), min(math.ceil(most * 1.25), MOST_REPLICAS)
-    found = {"replicas": low, "cpuPercent": round(estimate.workload.cpu_percent)}
-    return {**found, "maxReplicas": high} if high > low else found
+    scale = {"replicas": low, "cpuPercent": round(estimate.workload.cpu_percent)}
+    return {**scale, "maxReplicas": high} if high > low else scale
 
 
 def _quantity(size: int) -> str:

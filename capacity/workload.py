@@ -21,7 +21,7 @@ class WorkloadError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """The meaning of a number. `low` and `high` are inclusive. `./flatline capacity` has an option if `option` is set."""
+    """The meaning of a number. `low` and `high` are inclusive; `option` says that `./flatline capacity` accepts it."""
 
     meaning: str
     unit: str
@@ -232,11 +232,11 @@ class Workload:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value, bounds = getattr(self, entry.name), about(entry)
-            wanted = "a whole number" if entry.type is int else "a number"
+            expected = "a whole number" if entry.type is int else "a number"
             if isinstance(value, bool) or not isinstance(value, int if entry.type is int else int | float):
-                raise WorkloadError(f"{entry.name} is {value!r}; write {wanted}, {bounds.range}")
+                raise WorkloadError(f"{entry.name} is {value!r}; write {expected}, {bounds.range}")
             if not bounds.low <= value <= bounds.high:
-                raise WorkloadError(f"{entry.name} is {value:,}; write {wanted}, {bounds.range}")
+                raise WorkloadError(f"{entry.name} is {value:,}; write {expected}, {bounds.range}")
 
 
 OPTIONS: Final = tuple(entry for entry in fields(Workload) if about(entry).option)

@@ -1,4 +1,4 @@
-"""How `capacity` shows an estimate: as text for people, as JSON for programs."""
+"""Renders an estimate for the command `capacity`: as text for people, as JSON for programs."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -12,21 +12,21 @@ from capacity.cost import Cost, total
 from capacity.dynamodb import IndexDemand, TableDemand, Throughput
 from capacity.estimate import Estimate
 from capacity.limits import Limit
-from capacity.recommendation import Recommendation, snippet, whole
+from capacity.recommendation import Recommendation, snippet, with_target
 from capacity.traffic import per_second
 from capacity.workload import DAY, MOST_USERS, about, display, option
 from cli.terminal import Terminal
 from config.prices import Family
 
 JSON_VERSION = 1
-"""Raised when a key of the JSON form goes away or means something else."""
+"""Raise it when a key of the JSON form is removed or changes its meaning."""
 
 PEAK = "Peak"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """An estimate with its limits and its cost; `prices` are those of `family`, for `region` if one is known."""
+    """An estimate with its limits and cost. `prices` are those of `family`; `region` is None if it is not known."""
 
     estimate: Estimate
     limits: tuple[Limit, ...]
@@ -41,12 +41,12 @@ class Report:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What is recommended, as keys of a stack's file."""
-        return whole(snippet(self.estimate, self.recommended), self.target)
+        """The recommended settings, as keys of a stack's file."""
+        return with_target(snippet(self.estimate, self.recommended), self.target)
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know about the numbers."""
+        """Remarks on the numbers: their sources, and what they leave out."""
         estimate = self.estimate
         source = f"stack {self.stack}" if self.stack else "the settings' defaults"
         found = [
@@ -69,7 +69,7 @@ class Report:
 
 
 def count(value: float) -> str:
-    """Three digits or so: 0.023, 7.5, 1,250, 12.5k, 3.41M."""
+    """A number with about three digits: 0.023, 7.5, 1,250, 12.5k, 3.41M."""
     if value == 0:
         return "0"
     if value < 0.01:
@@ -83,7 +83,7 @@ def count(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes in the largest unit that leaves a number of one or more."""
+    """Bytes in the largest unit in which they are at least one."""
     unit = "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if value < 1024 or unit == "PiB":
@@ -93,17 +93,17 @@ def size(value: float) -> str:
 
 
 def measured(value: float, unit: str) -> str:
-    """A limit's value or bound."""
+    """A limit's value or bound, as text."""
     return size(value) if unit == "bytes" else count(value)
 
 
 def dollars(value: float) -> str:
-    """Whole dollars, cents below ten."""
+    """Dollars as text, with cents below ten."""
     return f"{value:,.0f}" if value >= 10 else f"{value:,.2f}"
 
 
 def users(begins: int | None) -> str:
-    """Where a limit begins."""
+    """The number of users at which a limit begins, as text."""
     return f"{begins:,}" if begins is not None else "never"
 
 
@@ -111,7 +111,7 @@ def users(begins: int | None) -> str:
 
 
 def show(report: Report, terminal: Terminal) -> None:
-    """All of it, as text."""
+    """Prints the whole report as text."""
     workload = report.estimate.workload
     terminal.say(
         f"{workload.users:,} users, each sending {display(workload.messages_per_day)} messages a day: about "
@@ -190,7 +190,7 @@ def _redis(report: Report, terminal: Terminal) -> None:
     copies = f"{cache.replicas_per_shard} replica{'s' if cache.replicas_per_shard != 1 else ''} each"
     terminal.say(f"ElastiCache: {cache.shards} shards of {cache.node.type}, {copies}.")
     if own is None:
-        terminal.say("On Kubernetes: not any more.")
+        terminal.say("On Kubernetes: too small for this workload.")
     else:
         replicas = f"{own.replicas_per_master or 'no'} replica{'s' if own.replicas_per_master > 1 else ''} each"
         terminal.say(f"On Kubernetes: {own.masters} masters of {size(own.memory)}, {replicas}.")
@@ -278,7 +278,7 @@ def _limits(report: Report, terminal: Terminal) -> None:
     ]
     columns = ("Limit", "Here", "Bound", "Begins at", "")
     terminal.table(columns, rows, frozenset(columns[1:4]), prose=frozenset({"Limit", ""}))
-    terminal.say("Begins at: so many users, with everything else as it was typed.")
+    terminal.say("Begins at: the smallest number of users that exceeds the limit, with all other options unchanged.")
     exceeded = [limit for limit in ordered if limit.exceeded]
     if exceeded:
         terminal.heading("What to change")
@@ -331,12 +331,12 @@ def _listed(prices: Family) -> Iterable[tuple[str, Any]]:
 
 
 def as_json(report: Report) -> str:
-    """The same for programs: numbers in full, bytes, units a second, US dollars a month."""
+    """The report as JSON: exact numbers, bytes, units a second, US dollars a month."""
     return json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The JSON form; its keys are promised (docs/capacity.md)."""
+    """The JSON form. docs/capacity.md promises its keys."""
     estimate, recommended = report.estimate, report.recommended
     found = {
         "version": JSON_VERSION,
@@ -386,7 +386,7 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def _camel(block: dict[str, Any]) -> dict[str, Any]:
-    """The same with keys as in YAML."""
+    """The block with camelCase keys, as in YAML."""
     return {to_camel(key): _camel_inside(inner) for key, inner in block.items()}
 
 
@@ -411,12 +411,12 @@ def _table(table: TableDemand) -> dict[str, Any]:
     }
 
 
-def _demand(each: TableDemand | IndexDemand) -> dict[str, Any]:
-    load = each.throughput
+def _demand(demand: TableDemand | IndexDemand) -> dict[str, Any]:
+    load = demand.throughput
     return {
-        "name": each.name,
-        "items": each.items,
-        "bytes": each.bytes,
+        "name": demand.name,
+        "items": demand.items,
+        "bytes": demand.bytes,
         "readsMean": load.reads_mean,
         "readsPeak": load.reads_peak,
         "writesMean": load.writes_mean,

@@ -1,4 +1,4 @@
-"""`capacity`: what so many users need, what it costs, and which limits are in the way."""
+"""`capacity`: estimates the resources, the cost and the limits for a number of users."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -52,7 +52,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _target(loaded: Loaded) -> dict[str, Any]:
-    """As it is written, so that what is encrypted stays so."""
+    """The block flatline:target as the file has it, so that encrypted values stay encrypted."""
     config = (yaml.safe_load(loaded.stack.file.read_text(encoding="utf-8")) or {}).get("config") or {}
     return {"kind": loaded.settings.target.kind, **(config.get(f"{PROJECT}:target") or {})}
 
