@@ -170,27 +170,27 @@ def models(workload: Workload, traffic: Traffic, installation: Installation, pod
     }
 
 
-def _accounts(w: Workload, t: Traffic) -> dict[str, TableModel]:
-    users = float(w.users)
-    usernames = users * w.usernames
-    username_changes = usernames * w.registrations
-    account = account_item(w)
+def _accounts(workload: Workload, traffic: Traffic) -> dict[str, TableModel]:
+    users = float(workload.users)
+    usernames = users * workload.usernames
+    username_changes = usernames * workload.registrations
+    account = account_item(workload)
     number = Item(35, "number, account id (16)")
     number_id = Item(36, "number's id (16), account id (16)")
     username = Item(75, "hash (32), account id (16), confirmed, expiry")
     token = Item(50, "hash (32), expiry")
-    cached_reads = (t.active_users + t.bundles) * w.cache_misses
-    profile_reads = t.active_users * w.profile_reads * w.cache_misses
+    cached_reads = (traffic.active_users + traffic.bundles) * workload.cache_misses
+    profile_reads = traffic.active_users * workload.profile_reads * workload.cache_misses
     return {
         "accounts.tableName": TableModel(
             account,
             users,
             (
                 account.get(cached_reads, "accounts that Redis (two days) does not have"),
-                account.update(t.active_devices * 1.1, "day of last use of each device; attributes"),
-                account.put(t.registrations, "registration", "ul_to_u", transaction=True),
+                account.update(traffic.active_devices * 1.1, "day of last use of each device; attributes"),
+                account.put(traffic.registrations, "registration", "ul_to_u", transaction=True),
                 account.update(username_changes, "username or its link changed", "ul_to_u", transaction=True),
-                account.delete(t.deletions, "account deleted", "ul_to_u", transaction=True),
+                account.delete(traffic.deletions, "account deleted", "ul_to_u", transaction=True),
                 Use("Query", usernames * 0.05, 32, "username links that are opened", index="ul_to_u"),
                 Use(
                     "Scan",
@@ -198,7 +198,7 @@ def _accounts(w: Workload, t: Traffic) -> dict[str, TableModel]:
                     users * account.bytes,
                     "clean-up commands read every account",
                     steady=True,
-                    unit_rate=w.scan_mib * MIB / (4 * KIB) / 2,
+                    unit_rate=workload.scan_mib * MIB / (4 * KIB) / 2,
                 ),
             ),
             {"ul_to_u": usernames},
@@ -207,18 +207,18 @@ def _accounts(w: Workload, t: Traffic) -> dict[str, TableModel]:
             number,
             users,
             (
-                number.get(t.registrations, "registration"),
-                number.put(t.registrations, "registration", transaction=True),
-                number.delete(t.deletions, "account deleted", transaction=True),
+                number.get(traffic.registrations, "registration"),
+                number.put(traffic.registrations, "registration", transaction=True),
+                number.delete(traffic.deletions, "account deleted", transaction=True),
             ),
         ),
         "accounts.phoneNumberIdentifierTableName": TableModel(
             number_id,
             users,
             (
-                number_id.get(t.bundles * w.cache_misses / 2, "accounts asked for by their number's id"),
-                number_id.put(t.registrations, "registration", transaction=True),
-                number_id.delete(t.deletions, "account deleted", transaction=True),
+                number_id.get(traffic.bundles * workload.cache_misses / 2, "accounts asked for by their number's id"),
+                number_id.put(traffic.registrations, "registration", transaction=True),
+                number_id.delete(traffic.deletions, "account deleted", transaction=True),
             ),
         ),
         "accounts.usernamesTableName": TableModel(
@@ -227,42 +227,42 @@ def _accounts(w: Workload, t: Traffic) -> dict[str, TableModel]:
             (
                 username.get(usernames * 0.05, "usernames that are looked up", consistent=False),
                 username.put(username_changes, "reserved, then confirmed", transaction=True),
-                username.delete(t.deletions * w.usernames, "account deleted", transaction=True),
+                username.delete(traffic.deletions * workload.usernames, "account deleted", transaction=True),
             ),
         ),
         "accounts.usedLinkDeviceTokensTableName": TableModel(
-            token, t.links, (token.put(t.links, "device linked", transaction=True),)
+            token, traffic.links, (token.put(traffic.links, "device linked", transaction=True),)
         ),
         "profiles.tableName": TableModel(
             PROFILE,
-            users * w.versions,
+            users * workload.versions,
             (
                 PROFILE.get(profile_reads, "profiles that Redis does not have", consistent=False),
-                PROFILE.update(t.registrations + t.avatar_changes * 2, "profile or avatar changed"),
-                Use("Query", t.deletions, PROFILE.bytes * w.versions, "account deleted", consistent=True),
-                PROFILE.delete(t.deletions * w.versions, "account deleted"),
+                PROFILE.update(traffic.registrations + traffic.avatar_changes * 2, "profile or avatar changed"),
+                Use("Query", traffic.deletions, PROFILE.bytes * workload.versions, "account deleted", consistent=True),
+                PROFILE.delete(traffic.deletions * workload.versions, "account deleted"),
             ),
         ),
     }
 
 
-def _registration(w: Workload, t: Traffic) -> dict[str, TableModel]:
-    users = float(w.users)
+def _registration(workload: Workload, traffic: Traffic) -> dict[str, TableModel]:
+    users = float(workload.users)
     deleted = Item(60, "number's id, account id (16), expiry")
     lock = Item(200, "an item of dynamodb-lock-client")
-    locked = t.registrations + t.deletions
+    locked = traffic.registrations + traffic.deletions
     identifier = Item(40, "number, its id (16)")
     recovery = Item(150, "number's id, salt, hash, expiry")
     session = Item(500, "JSON of a session, expiry")
     return {
         "deletedAccounts.tableName": TableModel(
             deleted,
-            t.deletions * 30,
+            traffic.deletions * 30,
             (
-                deleted.get(t.registrations, "registration"),
-                deleted.put(t.deletions, "account deleted", "u_to_p", transaction=True),
+                deleted.get(traffic.registrations, "registration"),
+                deleted.put(traffic.deletions, "account deleted", "u_to_p", transaction=True),
             ),
-            {"u_to_p": t.deletions * 30},
+            {"u_to_p": traffic.deletions * 30},
         ),
         "deletedAccountsLock.tableName": TableModel(
             lock,
@@ -273,9 +273,9 @@ def _registration(w: Workload, t: Traffic) -> dict[str, TableModel]:
             identifier,
             users,
             (
-                Use("BatchGetItem", t.registrations, identifier.bytes, "registration"),
-                identifier.put(t.registrations, "registration", "pni_to_p", transaction=True),
-                Use("Query", t.deletions, 32, "account deleted", index="pni_to_p"),
+                Use("BatchGetItem", traffic.registrations, identifier.bytes, "registration"),
+                identifier.put(traffic.registrations, "registration", "pni_to_p", transaction=True),
+                Use("Query", traffic.deletions, 32, "account deleted", index="pni_to_p"),
             ),
             {"pni_to_p": users},
         ),
@@ -283,27 +283,27 @@ def _registration(w: Workload, t: Traffic) -> dict[str, TableModel]:
             recovery,
             users,
             (
-                recovery.get(t.registrations, "registration"),
-                recovery.put(t.registrations + t.active_users / 7, "refreshed by clients"),
-                recovery.delete(t.deletions, "account deleted"),
+                recovery.get(traffic.registrations, "registration"),
+                recovery.put(traffic.registrations + traffic.active_users / 7, "refreshed by clients"),
+                recovery.delete(traffic.deletions, "account deleted"),
             ),
         ),
         "verificationSessions.tableName": TableModel(
             session,
-            t.registrations,
+            traffic.registrations,
             (
-                session.put(t.registrations * 4, "each step of a registration"),
-                session.get(t.registrations * 4, "each step of a registration"),
+                session.put(traffic.registrations * 4, "each step of a registration"),
+                session.get(traffic.registrations * 4, "each step of a registration"),
             ),
         ),
     }
 
 
-def _pre_keys(w: Workload, t: Traffic) -> dict[str, TableModel]:
-    devices = t.devices
-    joins, takes = t.registrations + t.links, t.bundles * IDENTITIES / 2
+def _pre_keys(workload: Workload, traffic: Traffic) -> dict[str, TableModel]:
+    devices = traffic.devices
+    joins, takes = traffic.registrations + traffic.links, traffic.bundles * IDENTITIES / 2
     refills = takes / REFILL
-    rotations = t.active_devices * IDENTITIES / 2
+    rotations = traffic.active_devices * IDENTITIES / 2
     client = Item(55, "account id (16), device, key (33)")
     ec = Item(70, "identity (16), device and key id (16), public key (33)")
     signed = Item(135, "identity (16), device, key id, public key (33), signature (64)")
@@ -319,7 +319,7 @@ def _pre_keys(w: Workload, t: Traffic) -> dict[str, TableModel]:
                 key.put(rotations, "clients rotate it every two days, for each identity"),
                 key.put(joins * IDENTITIES, "registration or link", transaction=True),
                 key.get(takes, "one in each bundle"),
-                key.delete(t.deletions * w.devices * IDENTITIES, "account deleted", transaction=True),
+                key.delete(traffic.deletions * workload.devices * IDENTITIES, "account deleted", transaction=True),
             ),
         )
 
@@ -332,7 +332,7 @@ def _pre_keys(w: Workload, t: Traffic) -> dict[str, TableModel]:
             devices,
             (
                 client.put(joins, "registration or link", transaction=True),
-                client.delete(t.deletions * w.devices, "account deleted", transaction=True),
+                client.delete(traffic.deletions * workload.devices, "account deleted", transaction=True),
             ),
         ),
         "ecKeys.tableName": TableModel(
@@ -354,7 +354,7 @@ def _pre_keys(w: Workload, t: Traffic) -> dict[str, TableModel]:
                 page.put(refills + joins * IDENTITIES, "a new page"),
                 page.get(rotations, "clients count theirs every two days"),
                 page.get(devices * IDENTITIES / 7, "orphaned pages are looked for every week"),
-                page.delete(t.deletions * w.devices * IDENTITIES, "account deleted"),
+                page.delete(traffic.deletions * workload.devices * IDENTITIES, "account deleted"),
             ),
         ),
         "pqKeys.tableName": TableModel(
@@ -366,13 +366,15 @@ def _pre_keys(w: Workload, t: Traffic) -> dict[str, TableModel]:
     }
 
 
-def _messages(w: Workload, t: Traffic, installation: Installation) -> dict[str, TableModel]:
-    message = Item(w.envelope_bytes + 105, "envelope; device (25), time and id (24), id (16), expiry and names (40)")
+def _messages(workload: Workload, traffic: Traffic, installation: Installation) -> dict[str, TableModel]:
+    message = Item(
+        workload.envelope_bytes + 105, "envelope; device (25), time and id (24), id (16), expiry and names (40)"
+    )
     report = Item(50, "hash (32), expiry")
-    connects = t.active_devices * w.reconnects
-    fetched = t.persisted * (1 - w.abandoned)
-    stored = fetched * w.offline_days + t.persisted * w.abandoned * installation.message_days
-    reported = t.messages * t.recipients * w.unsealed
+    connects = traffic.active_devices * workload.reconnects
+    fetched = traffic.persisted * (1 - workload.abandoned)
+    stored = fetched * workload.offline_days + traffic.persisted * workload.abandoned * installation.message_days
+    reported = traffic.messages * traffic.recipients * workload.unsealed
     index = ("Message_UUID_Index",)
     return {
         "messages.tableName": TableModel(
@@ -381,7 +383,7 @@ def _messages(w: Workload, t: Traffic, installation: Installation) -> dict[str, 
             (
                 Use(
                     "BatchWriteItem",
-                    t.persisted,
+                    traffic.persisted,
                     message.bytes,
                     "up to 25 at a time, by the persister",
                     maintains=index,

@@ -192,8 +192,8 @@ def _most(figures: Callable[[Estimate], Iterable[tuple[float, str]]]) -> tuple[F
 
 
 def _dynamodb_throughput() -> tuple[Rule, ...]:
-    writes, written = _most(lambda estimate: [(t.throughput.writes_peak, t.name) for t in estimate.tables])
-    reads, read = _most(lambda estimate: [(t.throughput.reads_peak, t.name) for t in estimate.tables])
+    writes, written = _most(lambda estimate: [(table.throughput.writes_peak, table.name) for table in estimate.tables])
+    reads, read = _most(lambda estimate: [(table.throughput.reads_peak, table.name) for table in estimate.tables])
     index_writes, index = _most(
         lambda estimate: [
             (index.throughput.writes_peak, f"{table.name}/{index.name}")
