@@ -271,8 +271,8 @@ def _dynamodb_partitions() -> tuple[Rule, ...]:
             "with a local index, 10 GB fit under one hash key; for the busiest device, until they expire",
             Bound("fixed", 10 * GIB, "bytes", COLLECTIONS),
             _backlog,
-            "the persister then drops the oldest, and as much more as "
-            "flatline:whisper.dynamicConfig.messagePersister.trimOversizedQueueExtraRoomRatio says",
+            "nothing: the persister drops the oldest messages, and more for extra room "
+            "(flatline:whisper.dynamicConfig.messagePersister.trimOversizedQueueExtraRoomRatio)",
         ),
     )
 
@@ -337,15 +337,15 @@ def _dynamodb_pages(workload: Workload) -> tuple[Rule, ...]:
         Rule(
             "dynamodb-query-page",
             "DynamoDB: messages that a connection fetches",
-            "beyond a page of 1 MB Whisper asks again",
+            "after a page of 1 MB, Whisper fetches the next page",
             Bound("growth", MIB, "bytes", PAGES),
             lambda estimate: next(use.bytes for use in estimate.table("Messages").uses if use.operation == "Query"),
-            "nothing: Whisper asks for page after page, and such devices take longer to catch up",
+            "nothing: Whisper fetches page after page; such devices take longer to catch up",
         ),
         Rule(
             "dynamodb-accounts-scan",
             "seconds of a scan of Accounts",
-            "a clean-up command reads every account, page after page; after four hours its Job is ended",
+            "a clean-up command reads every account, page after page; Kubernetes ends its Job after four hours",
             Bound("fixed", CLEAN_UP_SECONDS, "s", PAGES),
             lambda estimate: estimate.table("Accounts").bytes / (workload.scan_mib * MIB),
             "several segments at once (--segments of the command), or a longer activeDeadlineSeconds",
@@ -386,7 +386,7 @@ def _redis(installation: Installation) -> tuple[Rule, ...]:
         Rule(
             "elasticache-nodes-quota",
             "ElastiCache: nodes, by quota",
-            "nodes of a cluster, with replicas, before AWS is asked; for the largest nodes",
+            "nodes of a cluster, with replicas, without a quota increase; for the largest nodes",
             Bound("quota", 90, "nodes", ELASTICACHE),
             least_nodes,
             "ask AWS for up to 500 (Service Quotas, ElastiCache, nodes per cluster)",
@@ -538,11 +538,11 @@ def _programs(workload: Workload) -> tuple[Rule, ...]:
     return (
         Rule(
             "persister",
-            "persisters: one",
-            "message queues that a persister moves a second; beyond it messages stay in Redis",
+            "load of one persister",
+            "message queues that a persister moves a second; further messages stay in Redis",
             Bound("growth", 1, "persisters", MODEL),
             lambda estimate: float(estimate.cluster.of("whisper-persister").replicas),
-            "more of them (flatline:scaling.whisper-persister): they share the slots",
+            "more persisters (flatline:scaling.whisper-persister), which share the slots",
         ),
         Rule(
             "upload-pod",
@@ -568,7 +568,7 @@ def _programs(workload: Workload) -> tuple[Rule, ...]:
             "each takes a source port; a pod has 28,232",
             Bound("fixed", EPHEMERAL_PORTS, "connections", PORTS),
             lambda estimate: min(estimate.traffic.connections, estimate.workload.websockets_per_pod),
-            "fewer WebSockets in a pod: more of them (flatline:scaling.whisper)",
+            "more Whisper pods (flatline:scaling.whisper), with fewer WebSockets each",
         ),
     )
 

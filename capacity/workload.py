@@ -78,11 +78,11 @@ def _fixed(default: float, meaning: str, unit: str, source: str, *, low: float =
     return _number(meaning, unit, source, low, high, default=default)
 
 
-_HABIT = "a guess; measure yours"
+_HABIT = "a guess; measure your own"
 _CLIENT = "what Signal's clients do"
 _CODE = "read in the service's code"
 _SIZED = "computed from the format"
-_BENCH = "a cautious guess; measure yours"
+_BENCH = "a cautious guess; measure your own"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,10 @@ class Workload:
     """The use of an installation. Raises WorkloadError for a number out of its bounds."""
 
     users: int = _option("registered users", "users", "as typed", 1, MOST_USERS)
-    messages_per_day: float = _option(
-        "messages that each user sends in a day", "messages/user/day", "as typed", 0, 10_000
-    )
+    messages_per_day: float = _option("messages that a user sends in a day", "messages/user/day", "as typed", 0, 10_000)
 
     devices: float = _option("devices per user", "devices", _HABIT, 1, 6, default=1.2)
-    active: float = _option("share of users that use it on a day", "share", _HABIT, 0.001, 1, default=0.6)
+    active: float = _option("share of users that are active in a day", "share", _HABIT, 0.001, 1, default=0.6)
     connected: float = _option(
         "share of the active devices that hold a WebSocket at the busiest time",
         "share",
@@ -107,14 +105,14 @@ class Workload:
     offline: float = _option(
         "share of deliveries that wait until the persister moves them to DynamoDB", "share", _HABIT, 0, 1, default=0.3
     )
-    peak: float = _option("the busiest minute over the mean of the day", "times", _HABIT, 1, 100, default=3.0)
+    peak: float = _option("the busiest minute divided by the mean of the day", "times", _HABIT, 1, 100, default=3.0)
     group_messages: float = _option("share of the messages that go to a group", "share", _HABIT, 0, 1, default=0.3)
     group_size: float = _option("members of a group", "users", _HABIT, 2, 1001, default=10.0)
     groups: float = _option("groups that a user is in", "groups", _HABIT, 0, 1000, default=3.0)
     group_updates: float = _option(
         "changes of a group in a day (members, title, avatar)", "changes/group/day", _HABIT, 0, 1000, default=0.1
     )
-    attachments: float = _option("share of the messages that bring an attachment", "share", _HABIT, 0, 1, default=0.05)
+    attachments: float = _option("share of the messages with an attachment", "share", _HABIT, 0, 1, default=0.05)
     attachment_kib: float = _option("mean size of an attachment", "KiB", _HABIT, 1, 10**8, default=500.0)
     avatar_kib: float = _option("mean size of an avatar", "KiB", _HABIT, 1, 10_240, default=100.0)
 
@@ -127,7 +125,7 @@ class Workload:
     abandoned: float = _fixed(
         0.05, "share of persisted messages that nobody fetches before they expire", "share", _HABIT, high=1
     )
-    offline_days: float = _fixed(0.5, "time that a persisted message waits otherwise", "days", _HABIT)
+    offline_days: float = _fixed(0.5, "time until a device fetches a persisted message", "days", _HABIT)
     reconnects: float = _fixed(8, "times that a device connects in a day", "connections/device/day", _HABIT, low=0.1)
     api_requests: float = _fixed(
         60,
@@ -161,15 +159,17 @@ class Workload:
     )
     years: float = _fixed(
         1,
-        "age at which storage is estimated that nothing deletes (group logs)",
+        "age of the data that nothing deletes (group logs)",
         "year(s)",
         "Bigtable's tables have no garbage collection",
         low=0.001,
         high=100,
     )
 
-    busiest: float = _fixed(1000, "the busiest device over the mean device", "times", _HABIT, low=1)
-    busiest_away: float = _fixed(50, "the busiest device that is away for long, over the mean", "times", _HABIT, low=1)
+    busiest: float = _fixed(1000, "the busiest device divided by the mean device", "times", _HABIT, low=1)
+    busiest_away: float = _fixed(
+        50, "the busiest device that is away for long, divided by the mean", "times", _HABIT, low=1
+    )
     busiest_envelope_bytes: float = _fixed(
         256 * KIB, "the largest envelope that Whisper takes", "bytes", _CODE, low=1, high=10**8
     )
@@ -182,7 +182,7 @@ class Workload:
     )
     whisper_requests: float = _fixed(
         400,
-        "requests that a core of Whisper does in a second",
+        "requests that a core of Whisper handles in a second",
         "requests/s/core",
         "a third of the 1,380 refused requests/s that were measured on one core",
         low=1,
@@ -191,13 +191,13 @@ class Workload:
         0.5, "work of a delivery over a WebSocket, and of its acknowledgement", "requests", _BENCH, high=10
     )
     storage_requests: float = _fixed(
-        300, "requests that a core of Storage does in a second", "requests/s/core", _BENCH, low=1
+        300, "requests that a core of Storage handles in a second", "requests/s/core", _BENCH, low=1
     )
     cdn_mib: float = _fixed(50, "bytes that a CDN pod moves in a second", "MiB/s", _BENCH, low=1)
     cdn_requests: float = _fixed(300, "requests that a CDN pod answers in a second", "requests/s", _BENCH, low=1)
     cpu_percent: float = _fixed(
         60,
-        "load of a pod's core at which another one is added",
+        "CPU load of a pod at which another pod is added",
         "percent",
         "flatline:scaling.<service>.cpuPercent",
         low=1,
@@ -219,7 +219,7 @@ class Workload:
         5, "Redis commands for an envelope: insert, publish, get, remove", "commands", _CODE, low=1
     )
     redis_shard_commands: float = _fixed(
-        30_000, "commands, mostly Lua scripts, that a Redis node does in a second", "commands/s", _BENCH, low=1
+        30_000, "commands, mostly Lua scripts, that a Redis node runs in a second", "commands/s", _BENCH, low=1
     )
     scan_mib: float = _fixed(
         10,
