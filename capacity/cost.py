@@ -1,27 +1,27 @@
-"""What a plan costs in a month at list prices."""
+"""The monthly cost of an estimate at list prices."""
 
 from dataclasses import dataclass
 
-from capacity.plan import Plan
+from capacity.estimate import Estimate
 from capacity.recommendation import Recommendation
 from capacity.workload import GIB
 from config.prices import Family
 
 HOURS = 730
-"""Of a month, as both providers count."""
+"""Hours of a month, as both providers count them."""
 
 SECONDS = HOURS * 3600
 DAYS = HOURS / 24
 DISK_GIB = 100
-"""Disk of a Kubernetes node."""
+"""Disk of a Kubernetes node, in GiB."""
 
 UNIT_CONNECTIONS = 100_000
-"""Open connections that a capacity unit of a Network Load Balancer holds."""
+"""Open connections per capacity unit of a Network Load Balancer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """A line: so much of something, and US dollars in a month."""
+    """A cost line: an amount of something, and its price in US dollars a month."""
 
     service: str
     what: str
@@ -30,15 +30,15 @@ class Cost:
     dollars: float
 
 
-def costs(plan: Plan, recommended: Recommendation, prices: Family) -> tuple[Cost, ...]:
-    """Every line; the total is their sum."""
+def costs(estimate: Estimate, recommended: Recommendation, prices: Family) -> tuple[Cost, ...]:
+    """Every cost line; the total is their sum."""
     return (
-        *_dynamodb(plan, prices),
-        *_s3(plan, prices),
+        *_dynamodb(estimate, prices),
+        *_s3(estimate, prices),
         *_redis(recommended, prices),
-        *_bigtable(plan, prices),
-        *_kubernetes(plan, prices),
-        *_transfer(plan, prices),
+        *_bigtable(estimate, prices),
+        *_kubernetes(estimate, prices),
+        *_transfer(estimate, prices),
     )
 
 
@@ -51,14 +51,14 @@ def _line(service: str, what: str, amount: float, unit: str, price: float) -> Co
     return Cost(service=service, what=what, amount=amount, unit=unit, dollars=amount * price)
 
 
-def _dynamodb(plan: Plan, prices: Family) -> tuple[Cost, ...]:
-    # a local index' units are its table's
-    loads = [table.throughput for table in plan.tables] + [
-        index.throughput for table in plan.tables for index in table.indexes if not index.local
+def _dynamodb(estimate: Estimate, prices: Family) -> tuple[Cost, ...]:
+    # The units of a local index are in its table.
+    loads = [table.throughput for table in estimate.tables] + [
+        index.throughput for table in estimate.tables for index in table.indexes if not index.local
     ]
     reads = sum(load.reads_mean for load in loads) * SECONDS / 1e6
     writes = sum(load.writes_mean for load in loads) * SECONDS / 1e6
-    stored = sum(table.stored_bytes for table in plan.tables) / GIB
+    stored = sum(table.stored_bytes for table in estimate.tables) / GIB
     listed = prices.dynamodb
     return (
         _line("DynamoDB", "reads", reads, "million RRU", listed.read_million),
@@ -68,10 +68,10 @@ def _dynamodb(plan: Plan, prices: Family) -> tuple[Cost, ...]:
     )
 
 
-def _s3(plan: Plan, prices: Family) -> tuple[Cost, ...]:
-    stored = sum(prefix.bytes for prefix in plan.prefixes) / GIB
-    puts = sum(prefix.puts_mean for prefix in plan.prefixes) * SECONDS / 1000
-    gets = sum(prefix.gets_mean for prefix in plan.prefixes) * SECONDS / 1000
+def _s3(estimate: Estimate, prices: Family) -> tuple[Cost, ...]:
+    stored = sum(prefix.bytes for prefix in estimate.prefixes) / GIB
+    puts = sum(prefix.puts_mean for prefix in estimate.prefixes) * SECONDS / 1000
+    gets = sum(prefix.gets_mean for prefix in estimate.prefixes) * SECONDS / 1000
     return (
         Cost(service="S3", what="storage", amount=stored, unit="GiB", dollars=prices.s3.of(stored)),
         _line("S3", "PUT, POST, LIST", puts, "thousand", prices.s3.put_thousand),
@@ -87,19 +87,27 @@ def _redis(recommended: Recommendation, prices: Family) -> tuple[Cost, ...]:
     )
 
 
-def _bigtable(plan: Plan, prices: Family) -> tuple[Cost, ...]:
-    listed, stored = prices.bigtable, plan.bigtable.bytes / GIB
+def _bigtable(estimate: Estimate, prices: Family) -> tuple[Cost, ...]:
+    listed, stored = prices.bigtable, estimate.bigtable.bytes / GIB
     return (
-        _line("Bigtable", f"nodes: {plan.bigtable.nodes}", plan.bigtable.nodes * HOURS, "node hours", listed.node_hour),
+        _line(
+            "Bigtable",
+            f"nodes: {estimate.bigtable.nodes}",
+            estimate.bigtable.nodes * HOURS,
+            "node hours",
+            listed.node_hour,
+        ),
         _line("Bigtable", "storage", stored, "GiB", listed.storage_gib),
         _line("Bigtable", "backup", stored, "GiB", listed.backup_gib),
     )
 
 
-def _kubernetes(plan: Plan, prices: Family) -> tuple[Cost, ...]:
-    listed, nodes, balancer = prices.kubernetes, plan.cluster.nodes, prices.load_balancer
-    moved = (plan.transfer.attachments + plan.transfer.avatars + plan.transfer.messages) * DAYS / GIB / HOURS
-    units = max(plan.traffic.connections / UNIT_CONNECTIONS, moved)
+def _kubernetes(estimate: Estimate, prices: Family) -> tuple[Cost, ...]:
+    listed, nodes, balancer = prices.kubernetes, estimate.cluster.nodes, prices.load_balancer
+    moved = (
+        (estimate.transfer.attachments + estimate.transfer.avatars + estimate.transfer.messages) * DAYS / GIB / HOURS
+    )
+    units = max(estimate.traffic.connections / UNIT_CONNECTIONS, moved)
     return (
         _line("Kubernetes", "control plane", HOURS, "hours", listed.control_plane_hour),
         _line("Kubernetes", f"{nodes} × {listed.node_type}", nodes * HOURS, "node hours", listed.node_hour),
@@ -109,8 +117,8 @@ def _kubernetes(plan: Plan, prices: Family) -> tuple[Cost, ...]:
     )
 
 
-def _transfer(plan: Plan, prices: Family) -> tuple[Cost, ...]:
-    aws, google = plan.transfer.from_aws * DAYS / GIB, plan.transfer.from_google * DAYS / GIB
+def _transfer(estimate: Estimate, prices: Family) -> tuple[Cost, ...]:
+    aws, google = estimate.transfer.from_aws * DAYS / GIB, estimate.transfer.from_google * DAYS / GIB
     return (
         Cost(service="Transfer", what="AWS to the internet", amount=aws, unit="GiB", dollars=prices.from_aws.of(aws)),
         Cost(

@@ -1,4 +1,4 @@
-"""What the model takes from a stack's settings and from the services' own configuration."""
+"""The part of a stack's settings, and of the services' configuration, that the model needs."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
@@ -13,10 +13,10 @@ from config.target import BigtableCluster, Cloud, ElastiCache, Local
 
 @dataclass(frozen=True, kw_only=True)
 class Installation:
-    """Retentions and sizes. `volumes` (bytes, by the name of the setting) are those of a local target.
+    """Retentions and sizes. `volumes` has the bytes of a local target's volumes, by the name of the setting.
 
-    `target` is `any` where no stack was named: then everything is told that either target would need.
-    `managed_redis` tells whether a cloud target has ElastiCache.
+    `target` is `any` if no stack is given; the recommendation then covers both targets. `managed_redis` is true for a
+    cloud target with ElastiCache.
     """
 
     target: Literal["any", "local", "cloud"]
@@ -35,7 +35,7 @@ class Installation:
 
     @classmethod
     def of(cls, stack: Settings | None = None) -> "Installation":
-        """What a stack is set to; without one, the settings' defaults."""
+        """Reads the settings of a stack, or the defaults of the settings."""
         settings = stack or Settings()
         target = settings.target
         volumes: tuple[tuple[str, int], ...] = ()
@@ -66,10 +66,11 @@ class Installation:
 
 
 def bounds(model: type[Any], name: str) -> tuple[int, int]:
-    """The least and the greatest value that a setting may have."""
-    found = model.model_fields[name].metadata
-    return next(each.ge for each in found if hasattr(each, "ge")), next(
-        each.le for each in found if hasattr(each, "le")
+    """The lowest and the highest value of a setting."""
+    constraints = model.model_fields[name].metadata
+    return (
+        next(constraint.ge for constraint in constraints if hasattr(constraint, "ge")),
+        next(constraint.le for constraint in constraints if hasattr(constraint, "le")),
     )
 
 
@@ -78,6 +79,6 @@ MOST_SHARDS = bounds(ElastiCache, "shards")[1]
 MOST_BIGTABLE_NODES = bounds(BigtableCluster, "nodes")[1]
 MOST_TRAEFIK_PODS = bounds(TraefikInstall, "replicas")[1]
 SCALED: Final[tuple[str, ...]] = get_args(ScaledName)
-"""Services that `flatline:scaling` knows."""
+"""The services of `flatline:scaling`."""
 
 MOST_REPLICAS = bounds(Scale, "replicas")[1]

@@ -1,16 +1,17 @@
-"""What stands in the way of more users: limits of AWS, Google Cloud and Kubernetes, and of the settings.
+"""Limits that a growing installation meets: those of AWS, Google Cloud and Kubernetes, and those of the settings.
 
-Each limit measures a plan against a bound that does not depend on the users; what is measured never falls when users
-are added, so the number of users at which it begins can be searched for.
+Each limit compares a figure of an estimate with a bound that does not depend on the number of users. The figure never
+falls when users are added, so a search finds the number of users at which the limit begins.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from capacity import redis
+from capacity.bigtable import NODE_FILL, NODE_LOAD
 from capacity.dynamodb import ITEM_OVERHEAD
+from capacity.estimate import Estimate
 from capacity.installation import (
     MOST_BIGTABLE_NODES,
     MOST_MASTERS,
@@ -20,30 +21,30 @@ from capacity.installation import (
     SCALED,
     Installation,
 )
-from capacity.plan import Plan, estimate
-from capacity.redis import USABLE_IN_CLUSTER, shards
+from capacity.redis import SLOTS, USABLE_IN_CLUSTER, USABLE_MANAGED, shards
 from capacity.traffic import per_second
 from capacity.workload import GIB, KIB, MIB, MOST_USERS, Workload
 
 Kind = Literal["fixed", "quota", "setting", "growth", "stack"]
-"""`fixed`: nobody raises it. `quota`: the provider raises it on request. `setting`: a bound of the settings.
-`growth`: one node or pod does not do any more; the recommendation has as many as it takes. `stack`: what the stack
-is set to."""
+"""`fixed`: nobody can raise it. `quota`: the provider raises it on request. `setting`: a bound of the settings.
+`growth`: one node or pod is not enough any more, and the recommendation has as many as are needed. `stack`: the
+stack's own setting."""
 
 CLEAN_UP_SECONDS = 4 * 3600
-"""A clean-up command that runs longer is ended (`activeDeadlineSeconds` of its Job)."""
+"""Kubernetes ends a clean-up command that runs longer (`activeDeadlineSeconds` of its Job)."""
 
 LARGEST_NODE_GIB = 419.09
 """Memory of a cache.r7g.16xlarge."""
 
 LARGEST_MEMORY = 32 * GIB
-"""A Redis node in the cluster that a Kubernetes node still has room for."""
+"""The largest Redis node in the cluster for which a Kubernetes node has room."""
 
 EPHEMERAL_PORTS = 28_232
 """Source ports of a pod for connections to one address and port: 32768 to 60999 (`ip_local_port_range`)."""
 
 UPLOAD_CORES = 8
-"""Of the one pod that uploads have, the largest that is assumed; each carries `Workload.cdn_mib`."""
+"""Assumed cores of the largest pod for uploads, of which there is one; each core moves `Workload.cdn_mib`."""
+
 
 _DYNAMODB = "https://docs.aws.amazon.com/amazondynamodb/latest/developerguide"
 QUOTAS = f"{_DYNAMODB}/ServiceQuotas.html"
@@ -64,25 +65,38 @@ SETTINGS = "docs/configuration.md"
 MODEL = "docs/capacity.md"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """A limit before it is measured. `where` names the part of the plan that is nearest to it."""
+class Bound(NamedTuple):
+    """The highest figure that fits: who can raise it, its size and unit, and the document that states it."""
+
+    kind: Kind
+    size: float
+    unit: str
+    source: str
+
+
+Figure = Callable[[Estimate], float]
+"""A figure of an estimate. It never falls when users are added."""
+
+
+def _nothing(_: Estimate) -> str:
+    return ""
+
+
+class Rule(NamedTuple):
+    """A limit before it is measured. `where` names the part of an estimate that is nearest to it."""
 
     id: str
     what: str
     detail: str
-    kind: Kind
-    unit: str
-    bound: float
-    source: str
-    measure: Callable[[Plan], float]
+    bound: Bound
+    measure: Figure
     remedy: str
-    where: Callable[[Plan], str] = lambda _: ""
+    where: Callable[[Estimate], str] = _nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """A limit, measured. `begins` is the least number of users at which it is exceeded, None if there is none."""
+    """A measured limit. `begins` is the smallest number of users that exceeds it; None if 10,000,000,000 do not."""
 
     id: str
     what: str
@@ -98,48 +112,48 @@ class Limit:
 
     @property
     def exceeded(self) -> bool:
-        """Whether the workload is beyond it."""
+        """The workload needs more than the bound."""
         return self.value > self.bound
 
 
-def limits(plan: Plan, only: str = "") -> tuple[Limit, ...]:
-    """Every limit, or one by its id, measured for a plan."""
+def limits(estimate: Estimate, only: str = "") -> tuple[Limit, ...]:
+    """Measures every limit, or the one whose id is `only`."""
 
     @cache
-    def with_users(users: int) -> Plan:
-        return estimate(replace(plan.workload, users=users), plan.installation)
+    def with_users(users: int) -> Estimate:
+        return Estimate.of(replace(estimate.workload, users=users), estimate.installation)
 
     def begins(rule: Rule) -> int | None:
-        return _begins(lambda users: rule.measure(with_users(users)), rule.bound)
+        return _begins(lambda users: rule.measure(with_users(users)), rule.bound.size)
 
     return tuple(
         Limit(
             id=rule.id,
             what=rule.what,
             detail=rule.detail,
-            where=rule.where(plan),
-            kind=rule.kind,
-            unit=rule.unit,
-            value=rule.measure(plan),
-            bound=rule.bound,
+            where=rule.where(estimate),
+            kind=rule.bound.kind,
+            unit=rule.bound.unit,
+            value=rule.measure(estimate),
+            bound=rule.bound.size,
             begins=begins(rule),
-            source=rule.source,
+            source=rule.bound.source,
             remedy=rule.remedy,
         )
-        for rule in rules(plan.workload, plan.installation)
+        for rule in rules(estimate.workload, estimate.installation)
         if only in {"", rule.id}
     )
 
 
 def _begins(measure: Callable[[int], float], bound: float) -> int | None:
-    """The least number of users for which more than the bound is measured."""
+    """The smallest number of users whose figure is above the bound."""
     fits, breaks = 1, MOST_USERS
     if measure(fits) > bound:
         return fits
     if measure(breaks) <= bound:
         return None
     while breaks - fits > 1:
-        # most of what is measured is a line, so its two neighbours decide; the middle makes sure of an end
+        # Most figures are linear in users: the interpolated number or the next decides. The middle bounds the steps.
         along = (bound - measure(fits)) / (measure(breaks) - measure(fits))
         guess = fits + int((breaks - fits) * along)
         for users in (guess, guess + 1, (fits + breaks) // 2):
@@ -153,21 +167,40 @@ def _begins(measure: Callable[[int], float], bound: float) -> int | None:
 
 
 def rules(workload: Workload, installation: Installation) -> tuple[Rule, ...]:
-    """Every limit that an installation has."""
+    """Every limit of an installation."""
     return (
-        *_dynamodb(workload),
+        *_dynamodb_throughput(),
+        *_dynamodb_partitions(),
+        *_dynamodb_sizes(),
+        *_dynamodb_pages(workload),
         *_redis(installation),
         *_bigtable(),
         *_s3(),
-        *_kubernetes(workload),
+        *_pods(),
+        *_programs(workload),
         *_volumes(installation),
     )
 
 
-def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
-    inbound = (
-        "a hot key is only helped by less: lower flatline:whisper.dynamicConfig.limits.messages and "
-        "flatline:whisper.dynamicConfig.limits.inboundMessageBytes"
+def _most(figures: Callable[[Estimate], Iterable[tuple[float, str]]]) -> tuple[Figure, Callable[[Estimate], str]]:
+    """The highest of several figures, and the name of the part that it belongs to."""
+
+    def first(estimate: Estimate) -> tuple[float, str]:
+        return max(figures(estimate), key=lambda figure: figure[0])
+
+    return lambda estimate: first(estimate)[0], lambda estimate: first(estimate)[1]
+
+
+def _dynamodb_throughput() -> tuple[Rule, ...]:
+    writes, written = _most(lambda estimate: [(table.throughput.writes_peak, table.name) for table in estimate.tables])
+    reads, read = _most(lambda estimate: [(table.throughput.reads_peak, table.name) for table in estimate.tables])
+    index_writes, index = _most(
+        lambda estimate: [
+            (index.throughput.writes_peak, f"{table.name}/{index.name}")
+            for table in estimate.tables
+            for index in table.indexes
+            if not index.local
+        ]
     )
     raise_quota = (
         "ask AWS for more (Service Quotas, DynamoDB, table-level {} throughput) and for warm throughput, before "
@@ -175,478 +208,390 @@ def _dynamodb(workload: Workload) -> tuple[Rule, ...]:
     )
     return (
         Rule(
-            id="dynamodb-table-writes",
-            what="DynamoDB: writes of a table",
-            detail="its write units a second, with those of local indexes",
-            kind="quota",
-            unit="WRU/s",
-            bound=40_000,
-            source=QUOTAS,
-            measure=lambda plan: max(table.throughput.writes_peak for table in plan.tables),
-            where=lambda plan: max(plan.tables, key=lambda table: table.throughput.writes_peak).name,
-            remedy=raise_quota.format("write"),
+            "dynamodb-table-writes",
+            "DynamoDB: writes of a table",
+            "its write units a second, with those of local indexes",
+            Bound("quota", 40_000, "WRU/s", QUOTAS),
+            writes,
+            raise_quota.format("write"),
+            written,
         ),
         Rule(
-            id="dynamodb-table-reads",
-            what="DynamoDB: reads of a table",
-            detail="its read units a second",
-            kind="quota",
-            unit="RRU/s",
-            bound=40_000,
-            source=QUOTAS,
-            measure=lambda plan: max(table.throughput.reads_peak for table in plan.tables),
-            where=lambda plan: max(plan.tables, key=lambda table: table.throughput.reads_peak).name,
-            remedy=raise_quota.format("read"),
+            "dynamodb-table-reads",
+            "DynamoDB: reads of a table",
+            "its read units a second",
+            Bound("quota", 40_000, "RRU/s", QUOTAS),
+            reads,
+            raise_quota.format("read"),
+            read,
         ),
         Rule(
-            id="dynamodb-index-writes",
-            what="DynamoDB: writes of a global index",
-            detail="an index that is throttled holds up the writes of its table",
-            kind="quota",
-            unit="WRU/s",
-            bound=40_000,
-            source=BACK_PRESSURE,
-            measure=lambda plan: max(writes for writes, _ in _global_indexes(plan)),
-            where=lambda plan: max(_global_indexes(plan))[1],
-            remedy=raise_quota.format("write"),
-        ),
-        Rule(
-            id="dynamodb-partition-messages",
-            what="DynamoDB: writes to the busiest device",
-            detail="all messages of a device are below one hash key, so in one partition",
-            kind="fixed",
-            unit="WCU/s",
-            bound=1000,
-            source=PARTITIONS,
-            measure=lambda plan: _busiest(plan, plan.table("Messages").throughput.writes_peak, plan.traffic.devices),
-            remedy=inbound,
-        ),
-        Rule(
-            id="dynamodb-partition-accounts",
-            what="DynamoDB: writes of the busiest account",
-            detail="an account is one item, so in one partition",
-            kind="fixed",
-            unit="WCU/s",
-            bound=1000,
-            source=PARTITIONS,
-            measure=lambda plan: _busiest(plan, plan.table("Accounts").throughput.writes_peak, plan.workload.users),
-            remedy="an account is updated at most a few times a day: look for a client that changes its own in a loop",
-        ),
-        Rule(
-            id="dynamodb-partition-remote-config",
-            what="DynamoDB: reads of RemoteConfig",
-            detail="every Whisper pod scans it every ten seconds, and it is in one partition",
-            kind="fixed",
-            unit="RCU/s",
-            bound=3000,
-            source=PARTITIONS,
-            measure=lambda plan: plan.table("RemoteConfig").throughput.reads_peak,
-            remedy="fewer, larger Whisper pods (flatline:scaling.whisper), or values in flatline:whisper.remoteConfig",
-        ),
-        Rule(
-            id="dynamodb-item-collection",
-            what="DynamoDB: messages of a device that is away",
-            detail="with a local index 10 GB fit below one hash key; of the busiest device, until they expire",
-            kind="fixed",
-            unit="bytes",
-            bound=10 * GIB,
-            source=COLLECTIONS,
-            # time-to-live deletes within a few days
-            measure=lambda plan: _backlog(plan) * (plan.installation.message_days + 2) * plan.workload.busiest_away,
-            remedy="the persister then drops the oldest, and as much more as "
-            "flatline:whisper.dynamicConfig.messagePersister.trimOversizedQueueExtraRoomRatio says",
-        ),
-        Rule(
-            id="dynamodb-item",
-            what="DynamoDB: the largest item",
-            detail="an envelope of the greatest size, or an account with all of its devices",
-            kind="fixed",
-            unit="bytes",
-            bound=400 * KIB,
-            source=CONSTRAINTS,
-            measure=lambda plan: max(
-                plan.workload.busiest_envelope_bytes + 105, 900 + 600 * plan.workload.most_devices
-            ),
-            remedy="smaller messages: the limit of a message is in Whisper's code",
-        ),
-        Rule(
-            id="dynamodb-batch-write",
-            what="DynamoDB: the largest batch",
-            detail="the persister writes 25 messages at once, the most that a batch may hold",
-            kind="fixed",
-            unit="bytes",
-            bound=16 * MIB,
-            source=CONSTRAINTS,
-            measure=lambda plan: 25 * (plan.workload.busiest_envelope_bytes + 105),
-            remedy="smaller messages: the limit of a message is in Whisper's code",
-        ),
-        Rule(
-            id="dynamodb-transaction-items",
-            what="DynamoDB: items of a transaction",
-            detail="a number is changed with all keys of all devices",
-            kind="fixed",
-            unit="items",
-            bound=100,
-            source=CONSTRAINTS,
-            measure=lambda plan: 5 + 5 * plan.workload.most_devices,
-            remedy="fewer devices for an account (maxDevices of Whisper)",
-        ),
-        Rule(
-            id="dynamodb-transaction-bytes",
-            what="DynamoDB: bytes of a transaction",
-            detail="a number is changed with all keys of all devices",
-            kind="fixed",
-            unit="bytes",
-            bound=4 * MIB,
-            source=CONSTRAINTS,
-            measure=lambda plan: 900 + 600 * plan.workload.most_devices + 4000 * plan.workload.most_devices,
-            remedy="fewer devices for an account (maxDevices of Whisper)",
-        ),
-        Rule(
-            id="dynamodb-query-page",
-            what="DynamoDB: messages that a connection fetches",
-            detail="beyond a page of 1 MB Whisper asks again",
-            kind="growth",
-            unit="bytes",
-            bound=MIB,
-            source=PAGES,
-            measure=_fetched,
-            remedy="nothing: Whisper asks for page after page, and such devices take longer to catch up",
-        ),
-        Rule(
-            id="dynamodb-accounts-scan",
-            what="seconds of a scan of Accounts",
-            detail="a clean-up command reads every account, page after page; after four hours its Job is ended",
-            kind="fixed",
-            unit="s",
-            bound=CLEAN_UP_SECONDS,
-            source=PAGES,
-            measure=lambda plan: plan.table("Accounts").bytes / (workload.scan_mib * MIB),
-            remedy="several segments at once (--segments of the command), or a longer activeDeadlineSeconds",
+            "dynamodb-index-writes",
+            "DynamoDB: writes of a global index",
+            "an index that is throttled holds up the writes of its table",
+            Bound("quota", 40_000, "WRU/s", BACK_PRESSURE),
+            index_writes,
+            raise_quota.format("write"),
+            index,
         ),
     )
 
 
-def _global_indexes(plan: Plan) -> list[tuple[float, str]]:
-    return [
-        (index.throughput.writes_peak, f"{table.name}/{index.name}")
-        for table in plan.tables
-        for index in table.indexes
-        if not index.local
-    ]
+def _dynamodb_partitions() -> tuple[Rule, ...]:
+    writes = Bound("fixed", 1000, "WCU/s", PARTITIONS)
+    return (
+        Rule(
+            "dynamodb-partition-messages",
+            "DynamoDB: writes to the busiest device",
+            "all messages of a device have one hash key, so they are in one partition",
+            writes,
+            lambda estimate: _busiest(estimate, "Messages", estimate.traffic.devices),
+            "only less load helps a hot key: lower flatline:whisper.dynamicConfig.limits.messages and "
+            "flatline:whisper.dynamicConfig.limits.inboundMessageBytes",
+        ),
+        Rule(
+            "dynamodb-partition-accounts",
+            "DynamoDB: writes of the busiest account",
+            "an account is one item, so it is in one partition",
+            writes,
+            lambda estimate: _busiest(estimate, "Accounts", estimate.workload.users),
+            "clients update an account at most a few times a day: look for a client that does so in a loop",
+        ),
+        Rule(
+            "dynamodb-partition-remote-config",
+            "DynamoDB: reads of RemoteConfig",
+            "every Whisper pod scans it every ten seconds, and it is in one partition",
+            Bound("fixed", 3000, "RCU/s", PARTITIONS),
+            lambda estimate: estimate.table("RemoteConfig").throughput.reads_peak,
+            "fewer, larger Whisper pods (flatline:scaling.whisper), or values in flatline:whisper.remoteConfig",
+        ),
+        Rule(
+            "dynamodb-item-collection",
+            "DynamoDB: messages of a device that is away",
+            "with a local index, 10 GB fit under one hash key; for the busiest device, until they expire",
+            Bound("fixed", 10 * GIB, "bytes", COLLECTIONS),
+            _backlog,
+            "nothing: the persister drops the oldest messages, and more for extra room "
+            "(flatline:whisper.dynamicConfig.messagePersister.trimOversizedQueueExtraRoomRatio)",
+        ),
+    )
 
 
-def _busiest(plan: Plan, units: float, sharers: float) -> float:
-    """The busiest one's part of units that so many share."""
-    return units / sharers * plan.workload.busiest
+def _busiest(estimate: Estimate, table: str, sharers: float) -> float:
+    """Write units of the busiest of `sharers` that share a table."""
+    return estimate.table(table).throughput.writes_peak / sharers * estimate.workload.busiest
 
 
-def _backlog(plan: Plan) -> float:
-    """Bytes of Messages that a day adds for a device that is away, with its local index."""
-    table = plan.table("Messages")
-    entry = table.item.bytes + 60 + 2 * ITEM_OVERHEAD
-    return plan.traffic.envelopes / plan.traffic.devices * entry
+def _backlog(estimate: Estimate) -> float:
+    """Bytes of Messages, with the local index, of the busiest device that is away until its messages expire."""
+    entry = estimate.table("Messages").item.bytes + 60 + 2 * ITEM_OVERHEAD
+    a_day = estimate.traffic.envelopes / estimate.traffic.devices * entry
+    # Time-to-live deletes within two days of the expiry.
+    return a_day * (estimate.installation.message_days + 2) * estimate.workload.busiest_away
 
 
-def _fetched(plan: Plan) -> float:
-    """Bytes of Messages that a connection reads."""
-    return next(use.bytes for use in plan.table("Messages").uses if use.operation == "Query")
+def _dynamodb_sizes() -> tuple[Rule, ...]:
+    smaller = "smaller messages: the limit of a message is in Whisper's code"
+    fewer_devices = "fewer devices for an account (maxDevices of Whisper)"
+    new_number = "a change of number writes all keys of all devices"
+    return (
+        Rule(
+            "dynamodb-item",
+            "DynamoDB: the largest item",
+            "an envelope of the largest size, or an account with all of its devices",
+            Bound("fixed", 400 * KIB, "bytes", CONSTRAINTS),
+            lambda estimate: max(
+                estimate.workload.busiest_envelope_bytes + 105, 900 + 600 * estimate.workload.most_devices
+            ),
+            smaller,
+        ),
+        Rule(
+            "dynamodb-batch-write",
+            "DynamoDB: the largest batch",
+            "the persister writes 25 messages at once, the most that a batch may hold",
+            Bound("fixed", 16 * MIB, "bytes", CONSTRAINTS),
+            lambda estimate: 25 * (estimate.workload.busiest_envelope_bytes + 105),
+            smaller,
+        ),
+        Rule(
+            "dynamodb-transaction-items",
+            "DynamoDB: items of a transaction",
+            new_number,
+            Bound("fixed", 100, "items", CONSTRAINTS),
+            lambda estimate: 5 + 5 * estimate.workload.most_devices,
+            fewer_devices,
+        ),
+        Rule(
+            "dynamodb-transaction-bytes",
+            "DynamoDB: bytes of a transaction",
+            new_number,
+            Bound("fixed", 4 * MIB, "bytes", CONSTRAINTS),
+            lambda estimate: 900 + 600 * estimate.workload.most_devices + 4000 * estimate.workload.most_devices,
+            fewer_devices,
+        ),
+    )
+
+
+def _dynamodb_pages(workload: Workload) -> tuple[Rule, ...]:
+    return (
+        Rule(
+            "dynamodb-query-page",
+            "DynamoDB: messages that a connection fetches",
+            "after a page of 1 MB, Whisper fetches the next page",
+            Bound("growth", MIB, "bytes", PAGES),
+            lambda estimate: next(use.bytes for use in estimate.table("Messages").uses if use.operation == "Query"),
+            "nothing: Whisper fetches page after page; such devices take longer to catch up",
+        ),
+        Rule(
+            "dynamodb-accounts-scan",
+            "seconds of a scan of Accounts",
+            "a clean-up command reads every account, page after page; Kubernetes ends its Job after four hours",
+            Bound("fixed", CLEAN_UP_SECONDS, "s", PAGES),
+            lambda estimate: estimate.table("Accounts").bytes / (workload.scan_mib * MIB),
+            "several segments at once (--segments of the command), or a longer activeDeadlineSeconds",
+        ),
+    )
 
 
 def _redis(installation: Installation) -> tuple[Rule, ...]:
     copies = 1 + installation.shard_replicas
+    usable = installation.masters * installation.redis_memory * USABLE_IN_CLUSTER
 
-    def least_shards(plan: Plan) -> float:
-        return shards(plan.redis, LARGEST_NODE_GIB * GIB * redis.USABLE_MANAGED, plan.workload.redis_shard_commands)
+    def least(memory: float) -> Figure:
+        return lambda estimate: shards(estimate.redis, memory, estimate.workload.redis_shard_commands)
 
-    def least_masters(plan: Plan) -> float:
-        return shards(plan.redis, LARGEST_MEMORY * USABLE_IN_CLUSTER, plan.workload.redis_shard_commands)
+    least_shards = least(LARGEST_NODE_GIB * GIB * USABLE_MANAGED)
 
-    managed = "ElastiCache: flatline:target.aws.redis with kind elasticache"
+    def least_nodes(estimate: Estimate) -> float:
+        return least_shards(estimate) * copies
+
+    divide = "several installations"
     return (
         Rule(
-            id="redis-this-stack",
-            what="Redis: memory of the stack",
-            detail="the Redis Cluster that flatline:redis sets; half of each node is for data",
-            kind="stack",
-            unit="bytes",
-            bound=installation.masters * installation.redis_memory * USABLE_IN_CLUSTER,
-            source=SETTINGS,
-            measure=lambda plan: plan.redis.bytes,
-            remedy="raise flatline:redis.memory or flatline:redis.masters (the recommendation has both)",
+            "redis-this-stack",
+            "Redis: memory of the stack",
+            "the Redis Cluster that flatline:redis sets; half of each node is for data",
+            Bound("stack", usable, "bytes", SETTINGS),
+            lambda estimate: estimate.redis.bytes,
+            "raise flatline:redis.memory or flatline:redis.masters (the recommendation has both)",
         ),
         Rule(
-            id="redis-masters",
-            what="Redis: masters on Kubernetes",
-            detail="flatline:redis.masters, for nodes of 32 GiB",
-            kind="setting",
-            unit="masters",
-            bound=MOST_MASTERS,
-            source=SETTINGS,
-            measure=least_masters,
-            remedy=managed,
+            "redis-masters",
+            "Redis: masters on Kubernetes",
+            "flatline:redis.masters, for nodes of 32 GiB",
+            Bound("setting", MOST_MASTERS, "masters", SETTINGS),
+            least(LARGEST_MEMORY * USABLE_IN_CLUSTER),
+            "ElastiCache: flatline:target.aws.redis with kind elasticache",
         ),
         Rule(
-            id="elasticache-nodes-quota",
-            what="ElastiCache: nodes, by quota",
-            detail="nodes of a cluster, with replicas, before AWS is asked; for the largest nodes",
-            kind="quota",
-            unit="nodes",
-            bound=90,
-            source=ELASTICACHE,
-            measure=lambda plan: least_shards(plan) * copies,
-            remedy="ask AWS for up to 500 (Service Quotas, ElastiCache, nodes per cluster)",
+            "elasticache-nodes-quota",
+            "ElastiCache: nodes, by quota",
+            "nodes of a cluster, with replicas, without a quota increase; for the largest nodes",
+            Bound("quota", 90, "nodes", ELASTICACHE),
+            least_nodes,
+            "ask AWS for up to 500 (Service Quotas, ElastiCache, nodes per cluster)",
         ),
         Rule(
-            id="elasticache-nodes",
-            what="ElastiCache: nodes",
-            detail="nodes of a cluster, with replicas; for the largest nodes",
-            kind="fixed",
-            unit="nodes",
-            bound=500,
-            source=SHARDS,
-            measure=lambda plan: least_shards(plan) * copies,
-            remedy="fewer flatline:target.aws.redis.replicasPerShard; beyond it, several installations",
+            "elasticache-nodes",
+            "ElastiCache: nodes",
+            "nodes of a cluster, with replicas; for the largest nodes",
+            Bound("fixed", 500, "nodes", SHARDS),
+            least_nodes,
+            "fewer flatline:target.aws.redis.replicasPerShard; beyond it, several installations",
         ),
         Rule(
-            id="elasticache-shards",
-            what="ElastiCache: shards",
-            detail="flatline:target.aws.redis.shards, for the largest nodes",
-            kind="setting",
-            unit="shards",
-            bound=MOST_SHARDS,
-            source=SETTINGS,
-            measure=least_shards,
-            remedy="several installations",
+            "elasticache-shards",
+            "ElastiCache: shards",
+            "flatline:target.aws.redis.shards, for the largest nodes",
+            Bound("setting", MOST_SHARDS, "shards", SETTINGS),
+            least_shards,
+            divide,
         ),
         Rule(
-            id="redis-slots",
-            what="Redis: slots",
-            detail="a shard has one of the 16384 slots at least",
-            kind="fixed",
-            unit="shards",
-            bound=redis.SLOTS,
-            source=REDIS_CLUSTER,
-            measure=least_shards,
-            remedy="several installations",
+            "redis-slots",
+            "Redis: slots",
+            "each shard has at least one of the 16384 slots",
+            Bound("fixed", SLOTS, "shards", REDIS_CLUSTER),
+            least_shards,
+            divide,
         ),
     )
 
 
 def _bigtable() -> tuple[Rule, ...]:
-    nodes = "flatline:target.gcp.clusters[].nodes (the recommendation has the number), or autoscaling"
+    more_nodes = "flatline:target.gcp.clusters[].nodes (the recommendation has the number), or autoscaling"
+    fewer_members = "fewer members (group.maxGroupSize of Storage)"
     return (
         Rule(
-            id="bigtable-node-rows",
-            what="Bigtable: load of one node",
-            detail="17,000 rows read or 14,000 written a second, at 70 % load",
-            kind="growth",
-            unit="nodes",
-            bound=1,
-            source=BIGTABLE,
-            measure=lambda plan: plan.bigtable.load / 0.7,
-            remedy=nodes,
+            "bigtable-node-rows",
+            "Bigtable: load of one node",
+            "17,000 rows read or 14,000 written a second, at 70 % load",
+            Bound("growth", 1, "nodes", BIGTABLE),
+            lambda estimate: estimate.bigtable.load / NODE_LOAD,
+            more_nodes,
         ),
         Rule(
-            id="bigtable-node-storage",
-            what="Bigtable: storage of one node",
-            detail="5 TiB, at 70 %",
-            kind="growth",
-            unit="nodes",
-            bound=1,
-            source=BIGTABLE_QUOTAS,
-            measure=lambda plan: plan.bigtable.fill / 0.7,
-            remedy=nodes,
+            "bigtable-node-storage",
+            "Bigtable: storage of one node",
+            "5 TiB, at 70 %",
+            Bound("growth", 1, "nodes", BIGTABLE_QUOTAS),
+            lambda estimate: estimate.bigtable.fill / NODE_FILL,
+            more_nodes,
         ),
         Rule(
-            id="bigtable-nodes",
-            what="Bigtable: nodes",
-            detail="flatline:target.gcp.clusters[].nodes",
-            kind="setting",
-            unit="nodes",
-            bound=MOST_BIGTABLE_NODES,
-            source=SETTINGS,
-            measure=lambda plan: float(plan.bigtable.nodes),
-            remedy="several clusters or installations; group logs, which nothing deletes, are the largest table",
+            "bigtable-nodes",
+            "Bigtable: nodes",
+            "flatline:target.gcp.clusters[].nodes",
+            Bound("setting", MOST_BIGTABLE_NODES, "nodes", SETTINGS),
+            lambda estimate: float(estimate.bigtable.nodes),
+            "several clusters or installations; group logs, which nothing deletes, are the largest table",
         ),
         Rule(
-            id="bigtable-cell",
-            what="Bigtable: the largest cell",
-            detail="a group with as many members as it may have",
-            kind="fixed",
-            unit="bytes",
-            bound=100 * MIB,
-            source=BIGTABLE_QUOTAS,
-            measure=lambda plan: plan.bigtable.largest_cell,
-            where=lambda _: "groups",
-            remedy="fewer members (group.maxGroupSize of Storage)",
+            "bigtable-cell",
+            "Bigtable: the largest cell",
+            "a group with as many members as it may have",
+            Bound("fixed", 100 * MIB, "bytes", BIGTABLE_QUOTAS),
+            lambda estimate: estimate.bigtable.largest_cell,
+            fewer_members,
+            lambda _: "groups",
         ),
         Rule(
-            id="bigtable-row",
-            what="Bigtable: the largest row",
-            detail="a change of such a group, and the group after it",
-            kind="fixed",
-            unit="bytes",
-            bound=256 * MIB,
-            source=BIGTABLE_QUOTAS,
-            measure=lambda plan: 2 * plan.bigtable.largest_cell,
-            where=lambda _: "group-logs",
-            remedy="fewer members (group.maxGroupSize of Storage)",
+            "bigtable-row",
+            "Bigtable: the largest row",
+            "a change of such a group, and the group after it",
+            Bound("fixed", 256 * MIB, "bytes", BIGTABLE_QUOTAS),
+            lambda estimate: 2 * estimate.bigtable.largest_cell,
+            fewer_members,
+            lambda _: "group-logs",
         ),
     )
 
 
 def _s3() -> tuple[Rule, ...]:
-    split = "S3 divides keys as random as these by itself while requests grow; ask AWS to do it before a sudden rise"
+    puts, put_prefix = _most(lambda estimate: [(prefix.puts_peak, prefix.name) for prefix in estimate.prefixes])
+    gets, get_prefix = _most(lambda estimate: [(prefix.gets_peak, prefix.name) for prefix in estimate.prefixes])
+    split = "S3 splits such random keys by itself while requests grow; ask AWS to do so before a sudden rise"
     return (
         Rule(
-            id="s3-puts",
-            what="S3: PUT requests of a prefix",
-            detail="with POST, LIST and DELETE, a second",
-            kind="growth",
-            unit="requests/s",
-            bound=3500,
-            source=S3,
-            measure=lambda plan: max(prefix.puts_peak for prefix in plan.prefixes),
-            where=lambda plan: max(plan.prefixes, key=lambda prefix: prefix.puts_peak).name,
-            remedy=split,
+            "s3-puts",
+            "S3: PUT requests of a prefix",
+            "with POST, LIST and DELETE, a second",
+            Bound("growth", 3500, "requests/s", S3),
+            puts,
+            split,
+            put_prefix,
         ),
         Rule(
-            id="s3-gets",
-            what="S3: GET requests of a prefix",
-            detail="with HEAD, a second",
-            kind="growth",
-            unit="requests/s",
-            bound=5500,
-            source=S3,
-            measure=lambda plan: max(prefix.gets_peak for prefix in plan.prefixes),
-            where=lambda plan: max(plan.prefixes, key=lambda prefix: prefix.gets_peak).name,
-            remedy=split,
+            "s3-gets",
+            "S3: GET requests of a prefix",
+            "with HEAD, a second",
+            Bound("growth", 5500, "requests/s", S3),
+            gets,
+            split,
+            get_prefix,
         ),
     )
 
 
-def _kubernetes(workload: Workload) -> tuple[Rule, ...]:
+def _pods() -> tuple[Rule, ...]:
+    most, service = _most(
+        lambda estimate: [(float(pods.most), pods.service) for pods in estimate.cluster.pods if pods.service in SCALED]
+    )
     return (
         Rule(
-            id="kubernetes-nodes",
-            what="Kubernetes: nodes",
-            detail="nodes of a cluster",
-            kind="fixed",
-            unit="nodes",
-            bound=5000,
-            source=KUBERNETES,
-            measure=lambda plan: float(plan.cluster.nodes),
-            remedy="larger nodes; beyond it, several installations",
+            "kubernetes-nodes",
+            "Kubernetes: nodes",
+            "nodes of a cluster",
+            Bound("fixed", 5000, "nodes", KUBERNETES),
+            lambda estimate: float(estimate.cluster.nodes),
+            "larger nodes; beyond it, several installations",
         ),
         Rule(
-            id="kubernetes-pods",
-            what="Kubernetes: pods",
-            detail="pods of a cluster",
-            kind="fixed",
-            unit="pods",
-            bound=150_000,
-            source=KUBERNETES,
-            measure=lambda plan: float(plan.cluster.most_pods),
-            remedy="larger pods; beyond it, several installations",
+            "kubernetes-pods",
+            "Kubernetes: pods",
+            "pods of a cluster",
+            Bound("fixed", 150_000, "pods", KUBERNETES),
+            lambda estimate: float(estimate.cluster.most_pods),
+            "larger pods; beyond it, several installations",
         ),
         Rule(
-            id="service-pods",
-            what="pods of a service",
-            detail="flatline:scaling.<service>.maxReplicas",
-            kind="setting",
-            unit="pods",
-            bound=MOST_REPLICAS,
-            source=SETTINGS,
-            measure=lambda plan: float(max(pods.most for pods in plan.cluster.pods if pods.service in SCALED)),
-            where=lambda plan: (
-                max((pods for pods in plan.cluster.pods if pods.service in SCALED), key=lambda pods: pods.most).service
-            ),
-            remedy="several installations",
+            "service-pods",
+            "pods of a service",
+            "flatline:scaling.<service>.maxReplicas",
+            Bound("setting", MOST_REPLICAS, "pods", SETTINGS),
+            most,
+            "several installations",
+            service,
         ),
         Rule(
-            id="traefik-pods",
-            what="pods of Traefik",
-            detail="flatline:ingress.install.replicas",
-            kind="setting",
-            unit="pods",
-            bound=MOST_TRAEFIK_PODS,
-            source=SETTINGS,
-            measure=lambda plan: float(plan.cluster.of("traefik").most),
-            remedy="a Traefik of your own with larger or more pods (flatline:ingress.namespace, .podLabels)",
-        ),
-        Rule(
-            id="persister",
-            what="persisters: one",
-            detail="message queues that a persister moves a second; beyond it messages stay in Redis",
-            kind="growth",
-            unit="persisters",
-            bound=1,
-            source=MODEL,
-            measure=lambda plan: float(plan.cluster.of("whisper-persister").replicas),
-            remedy="more of them (flatline:scaling.whisper-persister): they share the slots",
-        ),
-        Rule(
-            id="upload-pod",
-            what="CDN3: uploads through one pod",
-            detail="at the busiest time; tusd's locks are in its memory, so uploads have one pod, of eight cores",
-            kind="fixed",
-            unit="MiB/s",
-            bound=UPLOAD_CORES * workload.cdn_mib,
-            source=MODEL,
-            measure=lambda plan: (
-                per_second(plan.traffic.uploads * plan.traffic.attachment_bytes, plan.workload.peak) / MIB
-            ),
-            remedy="several installations",
-        ),
-        Rule(
-            id="traefik-connections",
-            what="connections of two Traefik pods",
-            detail="open at the busiest time",
-            kind="growth",
-            unit="connections",
-            bound=2 * workload.traefik_connections,
-            source=MODEL,
-            measure=lambda plan: plan.traffic.connections,
-            remedy="more Traefik pods (flatline:ingress.install.replicas, where Flatline installs it)",
-        ),
-        Rule(
-            id="ephemeral-ports",
-            what="connections of a Traefik pod to a Whisper pod",
-            detail="each takes a source port; a pod has 28,232",
-            kind="fixed",
-            unit="connections",
-            bound=EPHEMERAL_PORTS,
-            source=PORTS,
-            measure=lambda plan: min(plan.traffic.connections, plan.workload.websockets_per_pod),
-            remedy="fewer WebSockets in a pod: more of them (flatline:scaling.whisper)",
+            "traefik-pods",
+            "pods of Traefik",
+            "flatline:ingress.install.replicas",
+            Bound("setting", MOST_TRAEFIK_PODS, "pods", SETTINGS),
+            lambda estimate: float(estimate.cluster.of("traefik").most),
+            "a Traefik of your own with larger or more pods (flatline:ingress.namespace, .podLabels)",
         ),
     )
+
+
+def _programs(workload: Workload) -> tuple[Rule, ...]:
+    return (
+        Rule(
+            "persister",
+            "load of one persister",
+            "message queues that a persister moves a second; further messages stay in Redis",
+            Bound("growth", 1, "persisters", MODEL),
+            lambda estimate: float(estimate.cluster.of("whisper-persister").replicas),
+            "more persisters (flatline:scaling.whisper-persister), which share the slots",
+        ),
+        Rule(
+            "upload-pod",
+            "CDN3: uploads through one pod",
+            "at the busiest time; tusd keeps its locks in memory, so one pod takes all uploads, with eight cores",
+            Bound("fixed", UPLOAD_CORES * workload.cdn_mib, "MiB/s", MODEL),
+            lambda estimate: (
+                per_second(estimate.traffic.uploads * estimate.traffic.attachment_bytes, estimate.workload.peak) / MIB
+            ),
+            "several installations",
+        ),
+        Rule(
+            "traefik-connections",
+            "connections of two Traefik pods",
+            "open at the busiest time",
+            Bound("growth", 2 * workload.traefik_connections, "connections", MODEL),
+            lambda estimate: estimate.traffic.connections,
+            "more Traefik pods (flatline:ingress.install.replicas, where Flatline installs it)",
+        ),
+        Rule(
+            "ephemeral-ports",
+            "connections of a Traefik pod to a Whisper pod",
+            "each takes a source port; a pod has 28,232",
+            Bound("fixed", EPHEMERAL_PORTS, "connections", PORTS),
+            lambda estimate: min(estimate.traffic.connections, estimate.workload.websockets_per_pod),
+            "more Whisper pods (flatline:scaling.whisper), with fewer WebSockets each",
+        ),
+    )
+
+
+_VOLUMES = {
+    "database": ("DynamoDB's tables", "move to a cloud target"),
+    "groups": ("Bigtable's tables", "move to a cloud target"),
+    "objects": ("pages of pre-keys, and avatars", "move to a cloud target"),
+    "attachments": ("attachments until they expire", "lower flatline:cdn.retentionDays"),
+}
+"""The content of each volume, and the alternative to a larger one."""
 
 
 def _volumes(installation: Installation) -> tuple[Rule, ...]:
-    held = {
-        "database": "DynamoDB's tables",
-        "groups": "Bigtable's tables",
-        "objects": "pages of pre-keys, and avatars",
-        "attachments": "attachments until they expire",
-    }
+    return tuple(_volume(name, size, *_VOLUMES[name]) for name, size in installation.volumes)
 
-    def stored(name: str) -> Callable[[Plan], float]:
-        return lambda plan: plan.volumes[name]
 
-    return tuple(
-        Rule(
-            id=f"volume-{name}",
-            what=f"volume: {name}",
-            detail=f"{held[name]}, on the stack's flatline:target.volumes.{name}",
-            kind="stack",
-            unit="bytes",
-            bound=size,
-            source=SETTINGS,
-            measure=stored(name),
-            remedy=f"raise flatline:target.volumes.{name}"
-            + (" or lower flatline:cdn.retentionDays" if name == "attachments" else ", or move to a cloud target"),
-        )
-        for name, size in installation.volumes
+def _volume(name: str, size: int, content: str, alternative: str) -> Rule:
+    return Rule(
+        f"volume-{name}",
+        f"volume: {name}",
+        f"{content}, on the stack's flatline:target.volumes.{name}",
+        Bound("stack", size, "bytes", SETTINGS),
+        lambda estimate: estimate.volumes[name],
+        f"raise flatline:target.volumes.{name} or {alternative}",
     )

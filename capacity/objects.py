@@ -1,4 +1,4 @@
-"""S3: objects, bytes and requests a second, by the prefix under which S3 limits them."""
+"""S3: objects, bytes and requests a second, by prefix, because S3 limits requests per prefix."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,19 @@ from capacity.traffic import Traffic, per_second
 from capacity.workload import DAY, KIB, Workload
 
 PAGE_BYTES = 8 + 1641 * ONE_TIME_KEYS
-"""A page of pre-keys: a header, and 1641 bytes (id, Kyber-1024 key, signature) for each."""
+"""Bytes of a page of pre-keys: a header, and 1641 bytes (id, Kyber-1024 key, signature) for each key."""
 
 UPLOAD_PUTS, UPLOAD_GETS = 5, 4
-"""tusd's S3 store: begins a multipart upload, writes a part, completes it, writes the .info twice; reads it back."""
+"""Requests of tusd's S3 store for an upload: it starts a multipart upload, writes a part, completes the upload and
+writes the .info file twice; then it reads them back."""
 
 AVATAR_READERS = 15
-"""People who fetch a changed avatar."""
+"""Users who fetch a changed avatar."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prefix:
-    """Objects below a prefix. `puts` are PUT, COPY, POST, LIST; `gets` are GET and HEAD; each a second."""
+    """Objects under a prefix. `puts` are PUT, COPY, POST and LIST, `gets` are GET and HEAD requests a second."""
 
     bucket: str
     prefix: str
@@ -34,13 +35,13 @@ class Prefix:
 
     @property
     def name(self) -> str:
-        """Bucket and prefix."""
+        """The bucket and the prefix."""
         return f"{self.bucket}/{self.prefix}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transfer:
-    """Bytes a day between clients, AWS and Google Cloud, where somebody pays for them; what comes in is free."""
+    """Bytes a day that leave AWS or Google Cloud. Incoming bytes are free."""
 
     attachments: float
     avatars: float
@@ -50,22 +51,22 @@ class Transfer:
 
     @property
     def from_aws(self) -> float:
-        """To clients, and to Bigtable."""
+        """Bytes to clients and to Bigtable."""
         return self.attachments + self.avatars + self.messages + self.bigtable_writes
 
     @property
     def from_google(self) -> float:
-        """What Storage reads."""
+        """Bytes that Storage reads from Bigtable."""
         return self.bigtable_reads
 
 
 def demand(workload: Workload, traffic: Traffic, installation: Installation, pods: float) -> tuple[Prefix, ...]:
-    """What each prefix holds and is asked for. `pods` are Whisper's, which look for new configuration."""
-    w, t = workload, traffic
-    pages, takes = t.devices * IDENTITIES, t.bundles * IDENTITIES / 2
-    new_pages = takes / REFILL + (t.registrations + t.links) * IDENTITIES
-    avatar = w.avatar_kib * KIB
-    group_avatar_changes = t.group_changes * 0.1
+    """The content of each prefix and the requests for it. Whisper's `pods` poll the dynamic configuration."""
+    peak = workload.peak
+    pages, takes = traffic.devices * IDENTITIES, traffic.bundles * IDENTITIES / 2
+    new_pages = takes / REFILL + (traffic.registrations + traffic.links) * IDENTITIES
+    avatar = workload.avatar_kib * KIB
+    group_avatar_changes = traffic.group_changes * 0.1
 
     def prefix(
         bucket: str, name: str, objects: float, size: float, source: str, puts: float, gets: float, peak: float
@@ -87,32 +88,32 @@ def demand(workload: Workload, traffic: Traffic, installation: Installation, pod
         prefix(
             "uploads",
             "",
-            t.uploads * days,
-            t.attachment_bytes,
+            traffic.uploads * days,
+            traffic.attachment_bytes,
             f"attachments, kept {days} days",
-            t.uploads * UPLOAD_PUTS,
-            t.uploads * UPLOAD_GETS + t.downloads * 2,
-            w.peak,
+            traffic.uploads * UPLOAD_PUTS,
+            traffic.uploads * UPLOAD_GETS + traffic.downloads * 2,
+            peak,
         ),
         prefix(
             "cdn0",
             "profiles/",
-            w.users * w.avatars,
+            workload.users * workload.avatars,
             avatar,
             "profile avatars",
-            t.avatar_changes,
-            t.avatar_changes * AVATAR_READERS,
-            w.peak,
+            traffic.avatar_changes,
+            traffic.avatar_changes * AVATAR_READERS,
+            peak,
         ),
         prefix(
             "cdn0",
             "groups/",
-            t.groups * w.avatars,
+            traffic.groups * workload.avatars,
             avatar,
             "group avatars",
             group_avatar_changes,
-            group_avatar_changes * w.group_size,
-            w.peak,
+            group_avatar_changes * workload.group_size,
+            peak,
         ),
         prefix(
             "pre-keys",
@@ -120,10 +121,10 @@ def demand(workload: Workload, traffic: Traffic, installation: Installation, pod
             pages,
             PAGE_BYTES,
             "a page of 100 for each device and identity",
-            # orphaned pages are looked for every week, 1000 names a LIST
+            # A weekly command looks for orphaned pages, with 1000 names in each LIST.
             new_pages + pages / 1000 / 7,
             takes,
-            w.peak,
+            peak,
         ),
         prefix(
             "dynamic-config",
@@ -139,11 +140,11 @@ def demand(workload: Workload, traffic: Traffic, installation: Installation, pod
 
 
 FRAME_BYTES = 150
-"""What WebSocket, HTTP and TLS add to an envelope."""
+"""Bytes that WebSocket, HTTP and TLS add to an envelope."""
 
 
 def transfer(workload: Workload, traffic: Traffic, bigtable: BigtableDemand, prefixes: tuple[Prefix, ...]) -> Transfer:
-    """What leaves each cloud in a day."""
+    """Bytes that leave each cloud in a day."""
     avatars = sum(prefix.gets_mean for prefix in prefixes if prefix.bucket == "cdn0") * DAY
     return Transfer(
         attachments=traffic.downloads * traffic.attachment_bytes,

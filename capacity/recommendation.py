@@ -1,4 +1,4 @@
-"""What to set for a plan: node types, shards and pods, as the keys of a stack's file."""
+"""Recommended settings for an estimate: node types, shards and pods, as keys of a stack's file."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capacity.cluster import LEAST_PODS
+from capacity.estimate import Estimate
 from capacity.installation import (
     LEAST_MASTERS,
     MOST_BIGTABLE_NODES,
@@ -14,25 +15,24 @@ from capacity.installation import (
     MOST_SHARDS,
     SCALED,
 )
-from capacity.plan import Plan
 from capacity.redis import USABLE_IN_CLUSTER, USABLE_MANAGED, shards
 from capacity.workload import GIB, MIB
 from config.prices import CacheNode
 
 MOST_GIB = 999_999
-"""Of a volume, as it can be written."""
+"""The largest size of a volume that the settings accept, in GiB."""
 
 LEAST_SHARDS = 3
-"""So that the loss of one leaves a majority."""
+"""Minimum shards, so that a majority remains when one is lost."""
 
 MOST_NODES = 500
-"""Of an ElastiCache cluster."""
+"""Nodes of an ElastiCache cluster."""
 
 BURSTABLE, BURSTABLE_COMMANDS = "cache.t", 5000
-"""Node types whose CPU is meant for bursts, and the commands a second that they do for long."""
+"""The prefix of burstable node types, and the commands a second that they sustain."""
 
 MEMORIES = tuple(512 * MIB * 2**step for step in range(7))
-"""Redis nodes in the cluster: 512 MiB to 32 GiB."""
+"""Memory sizes of Redis nodes on Kubernetes: 512 MiB to 32 GiB."""
 
 _SCALING, _TARGET = "flatline:scaling", "flatline:target"
 
@@ -47,13 +47,13 @@ class Cache:
 
     @property
     def nodes(self) -> int:
-        """Primaries and replicas."""
+        """All nodes, primaries and replicas."""
         return self.shards * (1 + self.replicas_per_shard)
 
 
 @dataclass(frozen=True, kw_only=True)
 class InCluster:
-    """A Redis Cluster on Kubernetes; `memory` in bytes for each node."""
+    """A Redis Cluster on Kubernetes; `memory` is the bytes of each node."""
 
     masters: int
     replicas_per_master: int
@@ -62,24 +62,24 @@ class InCluster:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """Redis as a service, or on Kubernetes if that is large enough."""
+    """Redis as a managed service, and Redis on Kubernetes unless it would be too small."""
 
     cache: Cache
     pubsub: CacheNode
     in_cluster: InCluster | None
 
 
-def recommend(plan: Plan, nodes: Iterable[CacheNode]) -> Recommendation:
-    """The cheapest node type that does with the shards that a cluster may have, and Redis on Kubernetes."""
+def recommend(estimate: Estimate, nodes: Iterable[CacheNode]) -> Recommendation:
+    """Chooses the cheapest node type whose cluster stays within its bounds, and sizes Redis on Kubernetes."""
     known = tuple(nodes)
-    caches = [_cache(plan, node) for node in known]
+    caches = [_cache(estimate, node) for node in known]
     steady = [cache for cache in caches if not cache.node.type.startswith(BURSTABLE)]
     small = [cache for cache in caches if cache.shards == LEAST_SHARDS]
     fitting = [cache for cache in steady if cache.shards <= MOST_SHARDS and cache.nodes <= MOST_NODES]
     return Recommendation(
         cache=min(small + fitting, key=_cheapest) if small + fitting else min(steady or caches, key=_least),
         pubsub=min(known, key=lambda node: node.hour),
-        in_cluster=_in_cluster(plan),
+        in_cluster=_in_cluster(estimate),
     )
 
 
@@ -91,47 +91,48 @@ def _least(cache: Cache) -> tuple[int, float]:
     return cache.shards, cache.node.hour
 
 
-def _cache(plan: Plan, node: CacheNode) -> Cache:
-    commands = plan.workload.redis_shard_commands
+def _cache(estimate: Estimate, node: CacheNode) -> Cache:
+    commands = estimate.workload.redis_shard_commands
     if node.type.startswith(BURSTABLE):
         commands = min(commands, BURSTABLE_COMMANDS)
     return Cache(
         node=node,
-        shards=max(LEAST_SHARDS, shards(plan.redis, node.memory_gib * GIB * USABLE_MANAGED, commands)),
-        replicas_per_shard=plan.installation.shard_replicas,
+        shards=max(LEAST_SHARDS, shards(estimate.redis, node.memory_gib * GIB * USABLE_MANAGED, commands)),
+        replicas_per_shard=estimate.installation.shard_replicas,
     )
 
 
-def _in_cluster(plan: Plan) -> InCluster | None:
+def _in_cluster(estimate: Estimate) -> InCluster | None:
     for memory in MEMORIES:
-        needed = shards(plan.redis, memory * USABLE_IN_CLUSTER, plan.workload.redis_shard_commands)
-        # half of the bound leaves room to grow before nodes must become larger
+        needed = shards(estimate.redis, memory * USABLE_IN_CLUSTER, estimate.workload.redis_shard_commands)
+        # Half of the bound leaves room to grow before nodes must become larger.
         if needed <= (MOST_MASTERS if memory == MEMORIES[-1] else MOST_MASTERS // 2):
-            least = int(plan.installation.target != "local")  # nodes on one machine go together
+            # A local stack has one machine, where a replica fails together with its master.
+            least = int(estimate.installation.target != "local")
             return InCluster(
                 masters=max(LEAST_MASTERS, needed),
-                replicas_per_master=max(least, plan.installation.replicas_per_master),
+                replicas_per_master=max(least, estimate.installation.replicas_per_master),
                 memory=memory,
             )
     return None
 
 
-def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
-    """The keys of `Pulumi.<stack>.yaml` below `config`, those of the stack's target or of both where none is known.
+def snippet(estimate: Estimate, recommended: Recommendation) -> dict[str, Any]:
+    """The keys of `Pulumi.<stack>.yaml` below `config`: those of the stack's target, or of both if no stack is given.
 
-    A number beyond its bound is the bound; the limits tell of it.
+    A number beyond the bound of its setting is set to the bound; the limits report it.
     """
-    cache, own, has = recommended.cache, recommended.in_cluster, plan.installation
-    local = has.target == "local"
+    cache, in_cluster, installation = recommended.cache, recommended.in_cluster, estimate.installation
+    local = installation.target == "local"
     scaling = {
-        pods.service: _scale(plan, pods.replicas, pods.most)
-        for pods in plan.cluster.pods
-        # on one node a second pod of the same is for load alone, and the volume of uploads takes one
+        pods.service: _scale(estimate, pods.replicas, pods.most)
+        for pods in estimate.cluster.pods
+        # On one node a second pod of a service is only for load, and the volume of uploads takes one pod.
         if not local or (pods.most > LEAST_PODS and pods.service != "cdn3")
     }
-    found: dict[str, Any] = {_SCALING: {name: scaling[name] for name in SCALED if name in scaling}}
+    settings: dict[str, Any] = {_SCALING: {name: scaling[name] for name in SCALED if name in scaling}}
     target: dict[str, Any] = {}
-    if has.target == "any" or has.managed_redis:
+    if installation.target == "any" or installation.managed_redis:
         target["aws"] = {
             "redis": {
                 "kind": "elasticache",
@@ -142,50 +143,50 @@ def snippet(plan: Plan, recommended: Recommendation) -> dict[str, Any]:
             }
         }
     if local:
-        target["volumes"] = {name: _quantity(size) for name, size in volumes(plan).items()}
+        target["volumes"] = {name: _quantity(size) for name, size in volumes(estimate).items()}
     else:
-        target["gcp"] = {"clusters": [{"nodes": min(plan.bigtable.nodes, MOST_BIGTABLE_NODES)}]}
-    found[_TARGET] = target
-    if own is not None and not has.managed_redis:
-        found["flatline:redis"] = {
-            "masters": own.masters,
-            "replicasPerMaster": own.replicas_per_master,
-            "memory": _quantity(own.memory),
+        target["gcp"] = {"clusters": [{"nodes": min(estimate.bigtable.nodes, MOST_BIGTABLE_NODES)}]}
+    settings[_TARGET] = target
+    if in_cluster is not None and not installation.managed_redis:
+        settings["flatline:redis"] = {
+            "masters": in_cluster.masters,
+            "replicasPerMaster": in_cluster.replicas_per_master,
+            "memory": _quantity(in_cluster.memory),
         }
-    return found
+    return settings
 
 
-def whole(found: Mapping[str, Any], target: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A snippet whose keys replace those of a stack's file: `flatline:target` is the stack's own with the new numbers.
+def with_target(settings: Mapping[str, Any], target: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The snippet with the stack's own `flatline:target` merged in, so that each key can replace that of the file.
 
-    Without a stack, what only one kind of target takes is left out: that block, and several pods of CDN3.
+    Without a stack, it leaves out what only one kind of target accepts: `flatline:target` and the pods of CDN3.
     """
     if target is not None:
-        return {**found, _TARGET: _merged(target, found[_TARGET])}
-    scaling = {name: scale for name, scale in found[_SCALING].items() if name != "cdn3"}
-    return {**{key: value for key, value in found.items() if key != _TARGET}, _SCALING: scaling}
+        return {**settings, _TARGET: _merged(target, settings[_TARGET])}
+    scaling = {name: scale for name, scale in settings[_SCALING].items() if name != "cdn3"}
+    return {**{key: value for key, value in settings.items() if key != _TARGET}, _SCALING: scaling}
 
 
 def _merged(base: Any, more: Any) -> Any:
     if isinstance(base, Mapping) and isinstance(more, Mapping):
         return {**base, **{key: _merged(base.get(key), value) for key, value in more.items()}}
     if isinstance(base, list) and isinstance(more, list):
-        return [_merged(one, more[min(at, len(more) - 1)]) for at, one in enumerate(base)]
+        return [_merged(entry, more[min(index, len(more) - 1)]) for index, entry in enumerate(base)]
     return more
 
 
-def volumes(plan: Plan) -> dict[str, int]:
-    """Sizes in whole GiB, with half as much again, and never smaller than they are."""
-    now = dict(plan.installation.volumes)
-    sizes = {name: min(math.ceil(held * 1.5 / GIB), MOST_GIB) * GIB for name, held in plan.volumes.items()}
+def volumes(estimate: Estimate) -> dict[str, int]:
+    """Sizes of a local target's volumes: half as large again as the content, in whole GiB, never smaller than now."""
+    now = dict(estimate.installation.volumes)
+    sizes = {name: min(math.ceil(held * 1.5 / GIB), MOST_GIB) * GIB for name, held in estimate.volumes.items()}
     return {name: max(now[name], size) for name, size in sizes.items()}
 
 
-def _scale(plan: Plan, replicas: int, most: int) -> dict[str, int]:
-    """With room above the peak, unless that is where it starts."""
+def _scale(estimate: Estimate, replicas: int, most: int) -> dict[str, int]:
+    """Replicas for the mean, and a maximum a quarter above the peak if that is more."""
     low, high = min(replicas, MOST_REPLICAS), min(math.ceil(most * 1.25), MOST_REPLICAS)
-    found = {"replicas": low, "cpuPercent": round(plan.workload.cpu_percent)}
-    return {**found, "maxReplicas": high} if high > low else found
+    scale = {"replicas": low, "cpuPercent": round(estimate.workload.cpu_percent)}
+    return {**scale, "maxReplicas": high} if high > low else scale
 
 
 def _quantity(size: int) -> str:

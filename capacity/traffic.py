@@ -1,4 +1,4 @@
-"""What a workload means in numbers a day: connections, envelopes, uploads, registrations."""
+"""A workload as numbers a day: connections, envelopes, uploads, registrations."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from capacity.workload import DAY, KIB, Workload
 class Traffic:
     """Numbers a day, except `connections` (at the busiest time) and `recipients` (of a message).
 
-    `envelopes` are those that are kept until they are delivered, one for each device; `ephemeral` ones (typing) are
-    not; `persisted` are those that the persister moves to DynamoDB. `requests` are Whisper's, with the work of
-    deliveries in requests; `bundles` are pre-keys of a device that somebody fetches.
+    Whisper keeps `envelopes`, one for each device, until they are delivered; it does not keep `ephemeral` ones (typing
+    indicators). The persister moves the `persisted` ones to DynamoDB. `requests` are Whisper's, and include the work of
+    deliveries as requests. A `bundle` is the set of pre-keys of a device that a sender fetches.
     """
 
     devices: float
@@ -37,13 +37,13 @@ class Traffic:
 
     @classmethod
     def of(cls, workload: Workload) -> "Traffic":
-        """The numbers of a workload."""
+        """Computes the numbers of a workload."""
         users, devices = workload.users, workload.users * workload.devices
         active_users, active_devices = users * workload.active, devices * workload.active
         messages = users * workload.messages_per_day
         recipients = 1 - workload.group_messages + workload.group_messages * (workload.group_size - 1)
         arrivals = messages * recipients * workload.devices
-        # a user's other devices get a transcript of what was sent, and of what was read
+        # The sender's other devices receive a copy of each sent message and of each read receipt.
         synchronised = messages * (workload.devices - 1) * (1 + recipients)
         envelopes = arrivals * (1 + workload.receipts) + synchronised
         uploads = messages * workload.attachments
@@ -77,5 +77,5 @@ class Traffic:
 
 
 def per_second(a_day: float, peak: float = 1) -> float:
-    """A number a second, of a number a day: the mean, or so many times as much."""
+    """Converts a number a day to a number a second, multiplied by `peak`."""
     return a_day / DAY * peak

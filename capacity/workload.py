@@ -1,7 +1,7 @@
-"""What people do in a day, and everything else that the model assumes. Standard library only: it makes options, too.
+"""The assumptions of the model: habits of users, and rates of programs.
 
-Every number is a field with its unit, its bounds and where it is from, so that the options of `./flatline plan`, the
-list of assumptions that it prints and the checks are all made of the same fields.
+Each number is a field with its unit, bounds and source. The options of `./flatline capacity`, the assumptions that it
+prints and the validation all come from these fields. Standard library only, because `--help` needs the options.
 """
 
 from dataclasses import MISSING, Field, dataclass, field, fields
@@ -12,16 +12,16 @@ KIB: Final = 1024
 MIB: Final = 1024**2
 GIB: Final = 1024**3
 MOST_USERS: Final = 10**10
-"""More than there are people; the search for the number of users at which a limit begins ends here."""
+"""More than the world's population. The search for the number of users at which a limit begins ends here."""
 
 
 class WorkloadError(ValueError):
-    """A number that the model cannot work with. Says which and what it may be."""
+    """A number is out of its bounds. The text names the number and its bounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a number means. `option` tells whether `./flatline plan` takes it; `low` and `high` are allowed, too."""
+    """The meaning of a number. `low` and `high` are inclusive; `option` says that `./flatline capacity` accepts it."""
 
     meaning: str
     unit: str
@@ -32,44 +32,42 @@ class About:
 
     @property
     def range(self) -> str:
-        """The bounds, as somebody would write them."""
-        return f"{shown(self.low)} to {shown(self.high)}"
+        """The bounds as text."""
+        return f"{display(self.low)} to {display(self.high)}"
 
 
 def about(entry: Field[Any]) -> About:
-    """What a field of `Workload` means."""
-    found = entry.metadata["about"]
-    assert isinstance(found, About)
-    return found
+    """The meaning of a field of `Workload`."""
+    meaning = entry.metadata["about"]
+    assert isinstance(meaning, About)
+    return meaning
 
 
 def option(entry: Field[Any]) -> str:
-    """The option that sets a field."""
+    """The command's option for a field."""
     return "--" + entry.name.replace("_", "-")
 
 
 def required(entry: Field[Any]) -> bool:
-    """Whether a field has no default."""
+    """True if a field has no default."""
     return entry.default is MISSING
 
 
 def default(entry: Field[Any]) -> float | None:
-    """What a field is where nothing is typed."""
+    """The default of a field; None if it is required."""
     return None if entry.default is MISSING else float(entry.default)
 
 
-def shown(value: float) -> str:
-    """A number with its thousands apart, without an exponent where it is whole."""
+def display(value: float) -> str:
+    """A number with thousands separators, and without an exponent if it is whole."""
     return f"{int(value):,}" if value == int(value) else f"{value:,.10g}"
 
 
 def _number(
     meaning: str, unit: str, source: str, low: float, high: float, *, default: Any = MISSING, option: bool = False
 ) -> Any:
-    made = About(meaning=meaning, unit=unit, low=low, high=high, source=source, option=option)
-    if default is MISSING:
-        return field(metadata={"about": made})
-    return field(default=default, metadata={"about": made})
+    metadata = {"about": About(meaning=meaning, unit=unit, low=low, high=high, source=source, option=option)}
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
 def _option(meaning: str, unit: str, source: str, low: float, high: float, *, default: Any = MISSING) -> Any:
@@ -80,24 +78,22 @@ def _fixed(default: float, meaning: str, unit: str, source: str, *, low: float =
     return _number(meaning, unit, source, low, high, default=default)
 
 
-_HABIT = "a guess; measure yours"
+_HABIT = "a guess; measure your own"
 _CLIENT = "what Signal's clients do"
 _CODE = "read in the service's code"
 _SIZED = "computed from the format"
-_BENCH = "a cautious guess; measure yours"
+_BENCH = "a cautious guess; measure your own"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
-    """How an installation is used. Raises WorkloadError for a number out of its bounds."""
+    """The use of an installation. Raises WorkloadError for a number out of its bounds."""
 
     users: int = _option("registered users", "users", "as typed", 1, MOST_USERS)
-    messages_per_day: float = _option(
-        "messages that each user sends in a day", "messages/user/day", "as typed", 0, 10_000
-    )
+    messages_per_day: float = _option("messages that a user sends in a day", "messages/user/day", "as typed", 0, 10_000)
 
     devices: float = _option("devices per user", "devices", _HABIT, 1, 6, default=1.2)
-    active: float = _option("share of users that use it on a day", "share", _HABIT, 0.001, 1, default=0.6)
+    active: float = _option("share of users that are active in a day", "share", _HABIT, 0.001, 1, default=0.6)
     connected: float = _option(
         "share of the active devices that hold a WebSocket at the busiest time",
         "share",
@@ -109,14 +105,14 @@ class Workload:
     offline: float = _option(
         "share of deliveries that wait until the persister moves them to DynamoDB", "share", _HABIT, 0, 1, default=0.3
     )
-    peak: float = _option("the busiest minute over the mean of the day", "times", _HABIT, 1, 100, default=3.0)
+    peak: float = _option("the busiest minute divided by the mean of the day", "times", _HABIT, 1, 100, default=3.0)
     group_messages: float = _option("share of the messages that go to a group", "share", _HABIT, 0, 1, default=0.3)
     group_size: float = _option("members of a group", "users", _HABIT, 2, 1001, default=10.0)
     groups: float = _option("groups that a user is in", "groups", _HABIT, 0, 1000, default=3.0)
     group_updates: float = _option(
         "changes of a group in a day (members, title, avatar)", "changes/group/day", _HABIT, 0, 1000, default=0.1
     )
-    attachments: float = _option("share of the messages that bring an attachment", "share", _HABIT, 0, 1, default=0.05)
+    attachments: float = _option("share of the messages with an attachment", "share", _HABIT, 0, 1, default=0.05)
     attachment_kib: float = _option("mean size of an attachment", "KiB", _HABIT, 1, 10**8, default=500.0)
     avatar_kib: float = _option("mean size of an avatar", "KiB", _HABIT, 1, 10_240, default=100.0)
 
@@ -129,7 +125,7 @@ class Workload:
     abandoned: float = _fixed(
         0.05, "share of persisted messages that nobody fetches before they expire", "share", _HABIT, high=1
     )
-    offline_days: float = _fixed(0.5, "time that a persisted message waits otherwise", "days", _HABIT)
+    offline_days: float = _fixed(0.5, "time until a device fetches a persisted message", "days", _HABIT)
     reconnects: float = _fixed(8, "times that a device connects in a day", "connections/device/day", _HABIT, low=0.1)
     api_requests: float = _fixed(
         60,
@@ -163,15 +159,17 @@ class Workload:
     )
     years: float = _fixed(
         1,
-        "age at which storage is estimated that nothing deletes (group logs)",
+        "age of the data that nothing deletes (group logs)",
         "year(s)",
         "Bigtable's tables have no garbage collection",
         low=0.001,
         high=100,
     )
 
-    busiest: float = _fixed(1000, "the busiest device over the mean device", "times", _HABIT, low=1)
-    busiest_away: float = _fixed(50, "the busiest device that is away for long, over the mean", "times", _HABIT, low=1)
+    busiest: float = _fixed(1000, "the busiest device divided by the mean device", "times", _HABIT, low=1)
+    busiest_away: float = _fixed(
+        50, "the busiest device that is away for long, divided by the mean", "times", _HABIT, low=1
+    )
     busiest_envelope_bytes: float = _fixed(
         256 * KIB, "the largest envelope that Whisper takes", "bytes", _CODE, low=1, high=10**8
     )
@@ -184,7 +182,7 @@ class Workload:
     )
     whisper_requests: float = _fixed(
         400,
-        "requests that a core of Whisper does in a second",
+        "requests that a core of Whisper handles in a second",
         "requests/s/core",
         "a third of the 1,380 refused requests/s that were measured on one core",
         low=1,
@@ -193,13 +191,13 @@ class Workload:
         0.5, "work of a delivery over a WebSocket, and of its acknowledgement", "requests", _BENCH, high=10
     )
     storage_requests: float = _fixed(
-        300, "requests that a core of Storage does in a second", "requests/s/core", _BENCH, low=1
+        300, "requests that a core of Storage handles in a second", "requests/s/core", _BENCH, low=1
     )
     cdn_mib: float = _fixed(50, "bytes that a CDN pod moves in a second", "MiB/s", _BENCH, low=1)
     cdn_requests: float = _fixed(300, "requests that a CDN pod answers in a second", "requests/s", _BENCH, low=1)
     cpu_percent: float = _fixed(
         60,
-        "load of a pod's core at which another one is added",
+        "CPU load of a pod at which another pod is added",
         "percent",
         "flatline:scaling.<service>.cpuPercent",
         low=1,
@@ -221,7 +219,7 @@ class Workload:
         5, "Redis commands for an envelope: insert, publish, get, remove", "commands", _CODE, low=1
     )
     redis_shard_commands: float = _fixed(
-        30_000, "commands, mostly Lua scripts, that a Redis node does in a second", "commands/s", _BENCH, low=1
+        30_000, "commands, mostly Lua scripts, that a Redis node runs in a second", "commands/s", _BENCH, low=1
     )
     scan_mib: float = _fixed(
         10,
@@ -234,12 +232,12 @@ class Workload:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value, bounds = getattr(self, entry.name), about(entry)
-            wanted = "a whole number" if entry.type is int else "a number"
+            expected = "a whole number" if entry.type is int else "a number"
             if isinstance(value, bool) or not isinstance(value, int if entry.type is int else int | float):
-                raise WorkloadError(f"{entry.name} is {value!r}; write {wanted}, {bounds.range}")
+                raise WorkloadError(f"{entry.name} is {value!r}; write {expected}, {bounds.range}")
             if not bounds.low <= value <= bounds.high:
-                raise WorkloadError(f"{entry.name} is {value:,}; write {wanted}, {bounds.range}")
+                raise WorkloadError(f"{entry.name} is {value:,}; write {expected}, {bounds.range}")
 
 
 OPTIONS: Final = tuple(entry for entry in fields(Workload) if about(entry).option)
-"""The fields that `./flatline plan` takes as options."""
+"""The fields that are options of `./flatline capacity`."""

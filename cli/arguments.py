@@ -14,6 +14,8 @@ from capacity import workload
 from config.version import VERSION
 
 USAGE_ERROR = 2
+RENAMED = {"plan": "capacity"}
+"""Former names of commands and their present names, for the error that a former name gets."""
 DEFAULT_STACK = "dev"
 WIDEST = 100
 TEST_SELECTIONS = {
@@ -74,6 +76,8 @@ def _command(top: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Arg
         groups = [action for action in here._actions if isinstance(action, argparse._SubParsersAction)]
         if not groups or word.startswith("-"):
             break
+        if here is top and word in RENAMED:
+            here.error(f"{word} is called {RENAMED[word]} now: ./flatline {RENAMED[word]}")
         if word not in groups[0].choices:
             here.error(f"{word} is no command{_did_you_mean(word, groups[0].choices)}")
         here = groups[0].choices[word]
@@ -132,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
         _stack,
         _check,
         _scan,
-        _plan,
+        _capacity,
         _migrate,
         _test,
         _schema,
@@ -571,24 +575,24 @@ def _readers(text: str) -> int:
     return int(text)
 
 
-def _plan(commands: _Subparsers) -> None:
+def _capacity(commands: _Subparsers) -> None:
     command = _add(
         commands,
-        "plan",
-        "estimate what so many users need, cost, and where limits are",
+        "capacity",
+        "estimate resources, limits and monthly cost for a number of users",
         """
-        From the tables of the schema and from what the services do with them: request units and storage of DynamoDB,
-        memory and shards of Redis, nodes of Bigtable, objects, pods, transfer, and the cost of a month at list
-        prices. Says which limit is exceeded, at how many users each one begins, and what to change; ends with
-        settings to paste. Everything that it assumes is printed, and docs/capacity.md explains it.
+        Estimates request units and storage of DynamoDB, memory and shards of Redis, nodes of Bigtable, objects, pods,
+        data transfer, and the monthly cost at list prices. Prints which limits are exceeded, the number of users at
+        which each limit begins, what to change, and settings to paste. Prints every assumption as well;
+        docs/capacity.md explains them.
 
-        Looks at nothing but this checkout. Retentions and sizes are the settings' defaults, or those of --stack.
+        Reads this checkout only. Retentions and sizes are the settings' defaults, or those of --stack.
 
         examples:
-          ./flatline plan --users 5000 --messages-per-day 40
-          ./flatline plan --users 1000000 --messages-per-day 40 --json
-          ./flatline plan --users 20000 --messages-per-day 60 --stack dev
-          ./flatline plan --users 20000 --messages-per-day 60 --group-size 25""",
+          ./flatline capacity --users 5000 --messages-per-day 40
+          ./flatline capacity --users 1000000 --messages-per-day 40 --json
+          ./flatline capacity --users 20000 --messages-per-day 60 --stack dev
+          ./flatline capacity --users 20000 --messages-per-day 60 --group-size 25""",
         stack=False,
     )
     command.add_argument("--stack", "-s", metavar="NAME", help="take retentions and sizes from this stack's file")
@@ -603,12 +607,13 @@ def _plan(commands: _Subparsers) -> None:
             type=_within(number),
             metavar="N",
             default=default,
-            help=workload.about(number).meaning + ("" if default is None else f" (default: {workload.shown(default)})"),
+            help=workload.about(number).meaning
+            + ("" if default is None else f" (default: {workload.display(default)})"),
         )
 
 
 def _within(number: Field[Any]) -> Callable[[str], float]:
-    """Reads a number of the model; argparse makes a typing mistake of one that is none or is out of bounds."""
+    """A parser for a number of the model. argparse reports what is not a number, or out of bounds, as a usage error."""
     whole, about = number.type is int, workload.about(number)
     wanted = f"write {'a whole number' if whole else 'a number'}, {about.range}"
 

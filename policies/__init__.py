@@ -1,1 +1,1 @@
-"""Policy as code: rules over resources, whoever made them. Nothing here imports the program that is audited."""
+"""Policy as code: rules over resources from any source. Nothing here imports the program that it audits."""

@@ -1,7 +1,7 @@
-"""Starts the pack: Pulumi runs this folder, with the Python of the PATH, for `--policy-pack policies`.
+"""Starts the pack. For `--policy-pack policies`, Pulumi runs this folder with the Python on the PATH.
 
-Where that Python lacks the pack's packages, the pack goes on in an environment that has them: `.venv` in this folder,
-or else one that `./flatline` makes. Old Pythons read this file too.
+If that Python lacks the pack's packages, the pack restarts with a Python that has them: the one of `.venv` in this
+folder, or that of an environment that `./flatline` makes. This file must parse with old Python versions.
 """
 
 import importlib
@@ -15,10 +15,10 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def own_python() -> str:
-    """A Python with the packages of requirements.txt. Ends this program where there is none and none can be made."""
-    given = FOLDER / ".venv" / "bin" / "python"
-    if given.exists():
-        return str(given)
+    """A Python with the packages of requirements.txt. Exits with an error if there is none and none can be made."""
+    installed = FOLDER / ".venv" / "bin" / "python"
+    if installed.exists():
+        return str(installed)
     launcher = FOLDER.parent / "flatline"
     if not launcher.exists():
         sys.exit(
@@ -31,5 +31,5 @@ if __name__ == "__main__":
     if importlib.util.find_spec("pulumi_policy") is None:
         python = own_python()
         os.execv(python, [python, "-u", *sys.argv])
-    sys.path.insert(0, str(FOLDER.parent))  # the pack is run as a folder, not as a package
+    sys.path.insert(0, str(FOLDER.parent))  # Pulumi runs the pack as a folder, not as a package
     importlib.import_module("policies.pack")

@@ -3,8 +3,8 @@
     config = policies.config.load("dev", profile="local")
     report = check(from_recording(recording), config)
 
-Pure: nothing here reads a stack, an engine or the clock. Sources are `from_recording` and `manifests.read`, whose
-result `check_manifests` takes.
+Pure: nothing here reads a stack, an engine or the clock. Resources come from `from_recording`, or from
+`manifests.read`, whose result is for `check_manifests`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,38 +14,27 @@ from typing import Any
 from policies.config import Config, Exemption
 from policies.manifests import Manifests
 from policies.model import Resource, Stack, UndecidedError
-from policies.report import Finding, Gap, Report
+from policies.report import Finding, Report, Undecided
 from policies.rule import Level, ResourceRule, Rule, Settings, StackRule, Violation
 from policies.rules import RULES
 
 
 def check(resources: Iterable[Resource], config: Config, rules: Sequence[Rule] = RULES) -> Report:
-    """What the rules find in some resources. An exemption of its own that covers nothing is a problem of the report."""
+    """Runs the rules over resources. A stack's own exemption that matches nothing is a problem of the report."""
     stack = Stack(tuple(resources))
-    findings: list[Finding] = []
-    gaps: list[Gap] = []
-    for rule in rules:
-        level = config.level(rule)
-        if level is Level.DISABLED:
-            continue
-        for outcome in evaluate(rule, stack, config.settings(rule)):
-            if isinstance(outcome, Gap):
-                gaps.append(outcome)
-            else:
-                findings.append(_finding(rule, level, outcome, config))
-    used = {found.exemption for found in findings if found.exemption}
+    enabled = [rule for rule in rules if config.level(rule) is not Level.DISABLED]
+    outcomes = [(rule, outcome) for rule in enabled for outcome in evaluate(rule, stack, config.settings(rule))]
+    findings = [_finding(rule, outcome, config) for rule, outcome in outcomes if isinstance(outcome, Violation)]
+    used = {finding.exemption for finding in findings}
+    unused = [entry for entry in config.exemptions if entry not in used and entry not in config.shared]
     return Report(
         profile=config.profile,
         resources=len(stack.resources),
-        rules=sum(1 for rule in rules if config.level(rule) is not Level.DISABLED),
-        findings=tuple(found for found in findings if found.exemption is None),
-        exempted=tuple(found for found in findings if found.exemption is not None),
-        gaps=tuple(gaps),
-        problems=tuple(
-            f"exemption {exemption} matches nothing: remove it"
-            for exemption in config.exemptions
-            if exemption not in used and exemption not in config.shared
-        ),
+        rules=len(enabled),
+        findings=tuple(finding for finding in findings if finding.exemption is None),
+        exempted=tuple(finding for finding in findings if finding.exemption is not None),
+        undecided=tuple(outcome for _, outcome in outcomes if isinstance(outcome, Undecided)),
+        problems=tuple(f"exemption {exemption} matches nothing: remove it" for exemption in unused),
         weakened={
             rule.name: f"{config.level(rule)}: {config.rules[rule.name]['reason']}"
             for rule in rules
@@ -54,37 +43,38 @@ def check(resources: Iterable[Resource], config: Config, rules: Sequence[Rule] =
     )
 
 
-def check_manifests(found: Manifests, config: Config) -> Report:
-    """What the rules find in objects from files, and what of the files was not read."""
-    return replace(check(found.resources, config), unread=found.unread, others=found.others)
+def check_manifests(manifests: Manifests, config: Config) -> Report:
+    """Runs the rules over objects from files. The report includes the documents that were not read."""
+    report = check(manifests.resources, config)
+    return replace(report, unread=manifests.unread, passed_over=manifests.passed_over)
 
 
-def evaluate(rule: Rule, stack: Stack, settings: Settings) -> Iterator[Violation | Gap]:
-    """The violations of one rule, each with its resource; a gap where a value is not known."""
+def evaluate(rule: Rule, stack: Stack, settings: Settings) -> Iterator[Violation | Undecided]:
+    """Yields the violations of one rule, each with its resource, and what it cannot decide for want of a value."""
     if isinstance(rule, ResourceRule):
         for resource in stack:
             try:
                 for violation in rule.check(resource, settings):
                     yield Violation(message=violation.message, resource=resource, subject=violation.subject)
             except UndecidedError as unknown:
-                yield Gap(rule=rule, resource=resource, path=str(unknown))
+                yield Undecided(rule=rule, resource=resource, path=str(unknown))
     elif isinstance(rule, StackRule):
         try:
             yield from rule.check(stack, settings)
         except UndecidedError as unknown:
-            yield Gap(rule=rule, resource=None, path=str(unknown))
+            yield Undecided(rule=rule, resource=None, path=str(unknown))
 
 
 def exemption_of(rule: Rule, violation: Violation, config: Config) -> Exemption | None:
-    """Why a violation is not held against the stack, if so."""
-    covering = (e for e in config.exemptions if e.covers(rule.name, violation.resource, violation.subject))
+    """The first exemption that covers a violation, or None."""
+    covering = (entry for entry in config.exemptions if entry.covers(rule.name, violation.resource, violation.subject))
     return next(covering, None)
 
 
-def _finding(rule: Rule, level: Level, violation: Violation, config: Config) -> Finding:
+def _finding(rule: Rule, violation: Violation, config: Config) -> Finding:
     return Finding(
         rule=rule,
-        level=level,
+        level=config.level(rule),
         resource=violation.resource,
         message=violation.message,
         exemption=exemption_of(rule, violation, config),
@@ -92,9 +82,10 @@ def _finding(rule: Rule, level: Level, violation: Violation, config: Config) -> 
 
 
 def from_recording(recording: Iterable[Any]) -> list[Resource]:
-    """The resources of a recording: anything with the attributes of a registration.
+    """Converts the registrations of a recording to resources.
 
-    `urn`, `type`, `name`, `inputs`, `outputs`, `protect`, `retain_on_delete`, `provider`, `property_dependencies`.
+    A registration has `urn`, `type`, `name`, `inputs`, `outputs`, `protect`, `retain_on_delete`, `provider` and
+    `property_dependencies`. Its class belongs to the audited program, so nothing here imports it.
     """
     return [
         Resource(

@@ -1,4 +1,4 @@
-"""The configuration of the pack: levels, settings and exemptions, read strictly."""
+"""The configuration of the pack: levels, settings and exemptions. Unknown and incomplete entries are errors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _STRICTNESS = {Level.DISABLED: 0, Level.ADVISORY: 1, Level.MANDATORY: 2}
 
 
 class ConfigError(Exception):
-    """The configuration has mistakes; `problems` are lines for people, each with the place of one."""
+    """The configuration has mistakes. `problems` has a line for each, with its place in the file."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -26,9 +26,9 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Exemption:
-    """What is not held against a stack: one rule, for resources (and a subject) that patterns match, and why.
+    """An exemption from one rule, for resources (and a subject) that match patterns, with its reason.
 
-    A list of patterns in the file is as many exemptions, so that each of them must be for something.
+    A list of patterns in the file becomes one exemption per pattern, so that each pattern must match something.
     """
 
     rule: str
@@ -37,7 +37,7 @@ class Exemption:
     reason: str
 
     def covers(self, rule: str, resource: Resource | None, subject: str) -> bool:
-        """Whether a violation is meant."""
+        """True if the exemption applies to a violation."""
         names = (resource.label, resource.urn) if resource else ("stack",)
         return (
             self.rule == rule
@@ -51,9 +51,9 @@ class Exemption:
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """What is demanded of one stack. Rules that `rules` does not name are as they define themselves.
+    """The configuration for one stack. Rules that `rules` does not name keep their own level and defaults.
 
-    `shared` are those of the exemptions that are for every stack of a kind, so they may match nothing in this one.
+    `shared` are the exemptions of the profile. They are for all stacks of that kind, so some may match nothing here.
     """
 
     profile: str = "manifests"
@@ -62,30 +62,30 @@ class Config:
     shared: tuple[Exemption, ...] = ()
 
     def level(self, rule: Rule) -> Level:
-        """What a violation of a rule does."""
+        """The level of a rule for this stack."""
         return Level(self.rules.get(rule.name, {}).get("level", rule.level))
 
     def settings(self, rule: Rule) -> Settings:
-        """The settings of a rule, with its defaults."""
-        given = self.rules.get(rule.name, {})
-        return rule.with_defaults({name: value for name, value in given.items() if name not in ("level", "reason")})
+        """The settings of a rule for this stack, including defaults."""
+        entry = self.rules.get(rule.name, {})
+        return rule.with_defaults({name: value for name, value in entry.items() if name not in ("level", "reason")})
 
 
 def load(stack: str = "", *, profile: str | None = None, path: Path = DEFAULT) -> Config:
-    """The configuration for a stack; `profile` is that of a stack for which the file says none.
+    """Reads the configuration for a stack. `profile` applies unless the file names another one for the stack.
 
-    Raises ConfigError for a file that is not right, or for a profile that there is not.
+    Raises ConfigError for mistakes in the file, or for a profile that does not exist.
     """
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as problem:
-        where = getattr(problem, "problem_mark", None)
-        raise ConfigError([f"{path.name}{f', line {where.line + 1}' if where else ''}: cannot be read"]) from None
+        mark = getattr(problem, "problem_mark", None)
+        raise ConfigError([f"{path.name}{f', line {mark.line + 1}' if mark else ''}: cannot be read"]) from None
     return parse(document, stack, profile=profile)
 
 
 def parse(document: Any, stack: str = "", *, profile: str | None = None) -> Config:
-    """The configuration for a stack, from the content of a file. Raises ConfigError with all mistakes."""
+    """Converts the content of a file to the configuration for a stack. Raises ConfigError with all mistakes."""
     reader = _Reader()
     if not isinstance(document, dict):
         raise ConfigError(["the file: must be a mapping"])
@@ -93,21 +93,22 @@ def parse(document: Any, stack: str = "", *, profile: str | None = None) -> Conf
     profiles = {name: reader.part(value, f"profiles.{name}") for name, value in _names(top.get("profiles"))}
     stacks = {name: reader.part(value, f"stacks.{name}", stack=True) for name, value in _names(top.get("stacks"))}
     common = reader.rules(top.get("rules"), "rules")
-    own = stacks.get(stack, _Part())
-    chosen = own.profile or profile or "manifests"
+    of_stack = stacks.get(stack, _Part())
+    profile = of_stack.profile or profile or "manifests"
     for name, part in stacks.items():
         if part.profile and part.profile not in profiles:
             reader.problem(f"stacks.{name}.profile", "there is no such profile")
-    if chosen not in profiles:
+    if profile not in profiles:
         reader.problem("profiles", f"there is no profile for stack {stack or '(none)'}")
     if reader.problems:
         raise ConfigError(reader.problems)
-    base = profiles[chosen]
+    base = profiles[profile]
     rules: dict[str, dict[str, Any]] = {}
-    for layer in (common, base.rules, own.rules):
-        for name, given in layer.items():
-            rules[name] = {**rules.get(name, {}), **given}
-    return Config(profile=chosen, rules=rules, exemptions=(*base.exemptions, *own.exemptions), shared=base.exemptions)
+    for layer in (common, base.rules, of_stack.rules):
+        for name, entry in layer.items():
+            rules[name] = {**rules.get(name, {}), **entry}
+    exemptions = (*base.exemptions, *of_stack.exemptions)
+    return Config(profile=profile, rules=rules, exemptions=exemptions, shared=base.exemptions)
 
 
 def _names(value: Any) -> list[tuple[str, Any]]:
@@ -122,7 +123,7 @@ class _Part:
 
 
 class _Reader:
-    """Reads parts of the file and collects what is wrong with them."""
+    """Reads parts of the file and collects their mistakes."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -138,7 +139,7 @@ class _Reader:
             return {}
         for key in value:
             if key not in keys:
-                self.problem(f"{where}.{key}", f"is none of {', '.join(sorted(keys))}")
+                self.problem(f"{where}.{key}", f"is not one of {', '.join(sorted(keys))}")
         return {key: entry for key, entry in value.items() if key in keys}
 
     def part(self, value: Any, where: str, *, stack: bool = False) -> _Part:
@@ -152,7 +153,7 @@ class _Reader:
         return _Part(
             profile=str(table.get("profile") or ""),
             rules=self.rules(table.get("rules"), f"{where}.rules"),
-            exemptions=tuple(exemption for several in read for exemption in several),
+            exemptions=tuple(exemption for entry in read for exemption in entry),
         )
 
     def rules(self, value: Any, where: str) -> dict[str, dict[str, Any]]:
@@ -160,16 +161,16 @@ class _Reader:
         return {name: self.rule(BY_NAME[name], entry, f"{where}.{name}") for name, entry in table.items()}
 
     def rule(self, rule: Rule, value: Any, where: str) -> dict[str, Any]:
-        given = self.table(value, where, {"level", "reason", *rule.settings})
+        entry = self.table(value, where, {"level", "reason", *rule.settings})
         for name, setting in rule.settings.items():
-            if name in given and not conforms(given[name], setting.schema):
-                self.problem(f"{where}.{name}", f"must be {form(setting.schema)}")
-        level = given.get("level", rule.level)
+            if name in entry and not conforms(entry[name], setting.schema):
+                self.problem(f"{where}.{name}", f"must be {type_text(setting.schema)}")
+        level = entry.get("level", rule.level)
         if level not in list(Level):
             self.problem(f"{where}.level", f"must be one of {', '.join(Level)}")
-        elif _STRICTNESS[Level(level)] < _STRICTNESS[rule.level] and not _is_text(given.get("reason")):
-            self.problem(f"{where}.reason", "is needed where a rule is made weaker")
-        return given
+        elif _STRICTNESS[Level(level)] < _STRICTNESS[rule.level] and not _is_text(entry.get("reason")):
+            self.problem(f"{where}.reason", "is required for a level below the rule's own")
+        return entry
 
     def exemption(self, value: Any, where: str) -> list[Exemption]:
         before = len(self.problems)
@@ -190,11 +191,11 @@ class _Reader:
         ]
 
     def patterns(self, value: Any, where: str) -> tuple[str, ...]:
-        found = value if isinstance(value, list) else [value]
-        if not found or not all(_is_text(entry) for entry in found):
+        patterns = value if isinstance(value, list) else [value]
+        if not patterns or not all(_is_text(entry) for entry in patterns):
             self.problem(where, "must be a pattern or a list of patterns")
             return ()
-        return tuple(found)
+        return tuple(patterns)
 
 
 def _is_text(value: Any) -> bool:
@@ -211,7 +212,7 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether a value has the form of a setting's schema: `type`, and the form of its entries."""
+    """True if a value has the type of a setting's schema, and its entries have theirs."""
     if not isinstance(value, _TYPES[schema["type"]]) or (isinstance(value, bool) and schema["type"] != "boolean"):
         return False
     if isinstance(value, list) and "items" in schema:
@@ -221,8 +222,8 @@ def conforms(value: Any, schema: Mapping[str, Any]) -> bool:
     return True
 
 
-def form(schema: Mapping[str, Any]) -> str:
-    """A schema in words: `an array of string`."""
+def type_text(schema: Mapping[str, Any]) -> str:
+    """The type of a schema as text: `an array of string`."""
     article = "an" if schema["type"][0] in "aeiou" else "a"
     inner = schema.get("items") or schema.get("additionalProperties")
     return f"{article} {schema['type']}" + (f" of {inner['type']}" if inner else "")

@@ -1,7 +1,7 @@
-"""Writes docs/policies.md: the table of rules, and on request that of what they find in somebody's objects.
+"""Writes the tables of rules in docs/policies.md. On request, prints a table of findings in given objects.
 
 python -m policies.document                                   writes the generated part
-python -m policies.document --check                           fails when it is not current
+python -m policies.document --check                           fails if the generated part is not current
 python -m policies.document --findings PATH [--namespace N]   prints a table of findings in rendered objects
 """
 
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from policies import manifests
 from policies.check import check_manifests
-from policies.config import form, load
+from policies.config import load, type_text
 from policies.report import Report
 from policies.rule import Rule
 from policies.rules import CONCERNS, RULES
@@ -24,14 +24,14 @@ SHOWN = 3
 
 
 def rules_text() -> str:
-    """The rules, one table for each concern."""
+    """The tables of rules, with one table for each concern."""
     lines = [f"{len(RULES)} rules; {sum(1 for r in RULES if r.level == 'mandatory')} are mandatory.", ""]
     for concern, rules in CONCERNS.items():
-        lines += [f"### {concern}", "", "| rule | what must be so | remedy | same demand elsewhere |"]
+        lines += [f"### {concern}", "", "| rule | requirement | remedy | other catalogues |"]
         lines += ["| --- | --- | --- | --- |", *(_row(rule) for rule in rules), ""]
         settings = [line for rule in rules for line in _settings(rule)]
         if settings:
-            lines += ["| setting | form | default | meaning |", "| --- | --- | --- | --- |", *settings, ""]
+            lines += ["| setting | type | default | meaning |", "| --- | --- | --- | --- |", *settings, ""]
     return "\n".join(lines)
 
 
@@ -43,7 +43,7 @@ def _row(rule: Rule) -> str:
 def _settings(rule: Rule) -> Iterator[str]:
     for name, setting in rule.settings.items():
         meaning = _cell(setting.description)
-        yield f"| `{rule.name}: {name}` | {form(setting.schema)} | {_value(setting.default)} | {meaning} |"
+        yield f"| `{rule.name}: {name}` | {type_text(setting.schema)} | {_value(setting.default)} | {meaning} |"
 
 
 def _value(value: Any) -> str:
@@ -59,44 +59,43 @@ def _cell(text: str) -> str:
 
 
 def document(current: str) -> str:
-    """The file with its generated part made anew."""
+    """The file's text with a current generated part."""
     before, _, rest = current.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not end:
-        raise ValueError(f"{FILE.name} has no place for the rules")
+        raise ValueError(f"{FILE.name} has no markers for the tables of rules")
     return f"{before}{BEGIN}\n\n{rules_text()}\n{END}{after}"
 
 
 def findings_text(report: Report) -> str:
-    """What was found, by rule: how often, in how many objects, and what it means for the first of them."""
+    """A table with the number of findings and objects of each rule, and its first messages."""
     lines = ["| rule | findings | objects | what is wrong |", "| --- | ---: | ---: | --- |"]
     for rule in RULES:
-        found = [finding for finding in report.findings if finding.rule == rule]
-        if found:
-            objects = list(dict.fromkeys(finding.where for finding in found))
-            messages = list(dict.fromkeys(finding.message.rpartition(": ")[2] for finding in found))
-            said = "; ".join(messages[:SHOWN]) + ("; ..." if len(messages) > SHOWN else "")
+        findings = [finding for finding in report.findings if finding.rule == rule]
+        if findings:
+            objects = list(dict.fromkeys(finding.where for finding in findings))
+            messages = list(dict.fromkeys(finding.message.rpartition(": ")[2] for finding in findings))
+            problems = "; ".join(messages[:SHOWN]) + ("; ..." if len(messages) > SHOWN else "")
             where = f" (`{objects[0]}`)" if len(objects) == 1 else ""
-            lines.append(f"| `{rule.name}` | {len(found)} | {len(objects)} | {_cell(said)}{where} |")
+            lines.append(f"| `{rule.name}` | {len(findings)} | {len(objects)} | {_cell(problems)}{where} |")
     total = len(report.findings)
     lines.append(f"| **all** | **{total}** | **{len({finding.where for finding in report.findings})}** | |")
     return "\n".join(lines) + "\n"
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 1 where `--check` finds the file out of date."""
+    """Runs the program. Returns its exit status, which is 1 if `--check` finds the file out of date."""
     parser = argparse.ArgumentParser(prog="python -m policies.document")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--findings", type=Path)
     parser.add_argument("--namespace", default="")
-    given = parser.parse_args(arguments)
-    if given.findings:
-        found = manifests.read(given.findings, namespace=given.namespace)
-        report = check_manifests(found, load(profile="manifests"))
-        print(findings_text(report), end="")
+    options = parser.parse_args(arguments)
+    if options.findings:
+        objects = manifests.read(options.findings, namespace=options.namespace)
+        print(findings_text(check_manifests(objects, load(profile="manifests"))), end="")
         return 0
     current = FILE.read_text()
-    if given.check:
+    if options.check:
         return int(document(current) != current)
     FILE.write_text(document(current))
     return 0

@@ -1,4 +1,4 @@
-"""Resources as rules see them: plain, immutable, and the same whether an engine, a recording or a file gave them."""
+"""Resources as rules see them: plain, immutable, and the same from an engine, a recording or a file."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,18 +17,18 @@ NOT_OBJECTS: Final = (
     "kubernetes:yaml/",
     "kubernetes:yaml:",
 )
-"""Types of the Kubernetes package that are no objects of the API server."""
+"""Types of Pulumi's Kubernetes package that are not objects of the API server."""
 
 KUSTOMIZATION: Final = "files:kustomize:Kustomization"
 CHART: Final = "files:helm:Chart"
 UNBUILT: Final = {
-    KUSTOMIZATION: "a kustomization that changes objects, or has some that are not among these files",
+    KUSTOMIZATION: "a kustomization that changes objects, or refers to objects outside of these files",
     CHART: "a Helm chart",
 }
-"""Types of what files hold beside objects, which they become only when they are built."""
+"""Types of sources in files that become objects only when a tool builds them."""
 
 CLUSTER_SCOPED: Final = frozenset(
-    # kubectl api-resources --namespaced=false, Kubernetes 1.34, and what k3s adds
+    # kubectl api-resources --namespaced=false, of Kubernetes 1.34 and of k3s
     {
         "APIService",
         "CSIDriver",
@@ -65,7 +65,7 @@ CLUSTER_SCOPED: Final = frozenset(
 
 
 class UndecidedError(Exception):
-    """A rule needs a value that nobody knows before deployment. `path` says which, the value being none."""
+    """A rule needs the value at `path`, which is not known before deployment."""
 
     def __init__(self, path: tuple[str, ...]) -> None:
         super().__init__(".".join(path))
@@ -74,11 +74,11 @@ class UndecidedError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """One resource with the properties of its provider's schema (camelCase).
+    """A resource with the properties of its provider's schema (camelCase).
 
-    `type` is Pulumi's token; an object from a file has the one that Pulumi would give it. `protect` and
-    `retain_on_delete` are None where the source cannot tell: that is no protection. `dependencies` maps a property
-    to the URNs that its value comes from. `source` is a file and a line (from 1), where there is one.
+    `type` is Pulumi's type token, also for an object from a file. `protect` and `retain_on_delete` are None if the
+    source does not know them; rules treat that as unprotected. `dependencies` maps a property to the URNs that its
+    value depends on. `source` is the file and the line (from 1) of an object from a file.
     """
 
     urn: str
@@ -93,12 +93,12 @@ class Resource:
 
     @property
     def is_object(self) -> bool:
-        """Whether it is an object of a Kubernetes API server."""
+        """True for an object of a Kubernetes API server."""
         return self.type.startswith(KUBERNETES) and not self.type.startswith(NOT_OBJECTS)
 
     @cached_property
     def kind(self) -> str:
-        """`Deployment`, `Table`: the last part of the token, so that no property can hide it."""
+        """The last part of the type token: `Deployment`, `Table`. A `kind` among the properties cannot change it."""
         return self.type.rpartition(":")[2]
 
     @cached_property
@@ -108,12 +108,12 @@ class Resource:
 
     @cached_property
     def namespace(self) -> str:
-        """The namespace of an object, empty where it has none or does not say."""
+        """The namespace of an object; empty if it has none or does not name it."""
         return text(self.metadata.get("namespace")) if self.kind not in CLUSTER_SCOPED else ""
 
     @cached_property
     def object_name(self) -> str:
-        """The name in the cluster; the logical name where the cluster's is not known yet."""
+        """The name in the cluster; the logical name if that name is not known yet."""
         try:
             return text(self.metadata.get("name")) or self.name
         except UndecidedError:
@@ -121,11 +121,11 @@ class Resource:
 
     @cached_property
     def label(self) -> str:
-        """`Deployment/flatline/whisper`, `Namespace/flatline`, `Table/accounts`: what people and exemptions call it."""
+        """The name for people and exemptions: `Deployment/flatline/whisper`, `Namespace/flatline`, `Table/accounts`."""
         return "/".join(part for part in (self.kind, self.namespace, self.object_name) if part)
 
     def depends_on(self, name: str, urn: str) -> bool:
-        """Whether a property's value comes from another resource."""
+        """True if the value of a property comes from another resource."""
         return urn in self.dependencies.get(name, ())
 
 
@@ -140,38 +140,38 @@ class Stack:
             if resource.is_object:
                 self._by_kind.setdefault(resource.kind, []).append(resource)
                 self._by_name.setdefault((resource.kind, resource.object_name), []).append(resource)
-        self._kept: dict[Callable[[Stack], Any], Any] = {}
+        self._cache: dict[Callable[[Stack], Any], Any] = {}
 
     def __iter__(self) -> Iterator[Resource]:
         return iter(self.resources)
 
     def of(self, *kinds: str) -> list[Resource]:
         """The Kubernetes objects of some kinds."""
-        return [found for kind in kinds for found in self._by_kind.get(kind, ())]
+        return [resource for kind in kinds for resource in self._by_kind.get(kind, ())]
 
     def typed(self, *tokens: str) -> list[Resource]:
         """The resources of some type tokens."""
-        return [found for found in self.resources if found.type in tokens]
+        return [resource for resource in self.resources if resource.type in tokens]
 
     def get(self, kind: str, namespace: str, name: str) -> Resource | None:
-        """The object of an identity."""
+        """The object of a kind, namespace and name, or None."""
         return next((o for o in self._by_name.get((kind, name), ()) if o.namespace == namespace), None)
 
-    def kept(self, make: "Callable[[Stack], T]") -> T:
-        """What `make` says of this stack, asked once."""
-        if make not in self._kept:
-            self._kept[make] = make(self)
-        found: T = self._kept[make]
-        return found
+    def cached(self, compute: "Callable[[Stack], T]") -> T:
+        """The result of `compute(self)`, computed once."""
+        if compute not in self._cache:
+            self._cache[compute] = compute(self)
+        result: T = self._cache[compute]
+        return result
 
 
 def mapping(value: Any) -> Properties:
-    """The value if it is an object, else an empty one: a field of the wrong form is as good as absent."""
+    """The value if it is an object, else an empty object: a field of the wrong type counts as absent."""
     return value if isinstance(value, Mapping) else {}
 
 
 def items(value: Any) -> list[Any]:
-    """The value if it is a list, else an empty one."""
+    """The value if it is a list, else an empty list."""
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
@@ -181,12 +181,12 @@ def objects(value: Any) -> list[Properties]:
 
 
 def text(value: Any) -> str:
-    """The value if it is text, else empty."""
+    """The value if it is a string, else an empty string."""
     return value if isinstance(value, str) else ""
 
 
 def number(value: Any) -> float | None:
-    """The value if it is a number, also one written as text; else None."""
+    """The value if it is a number or a string that is one, else None."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -198,13 +198,13 @@ def number(value: Any) -> float | None:
 
 
 def whole(value: Any) -> int:
-    """The value as a whole number, such as a port; 0 if it is none."""
-    found = number(value)
-    return int(found) if found is not None and abs(found) < 2**53 else 0
+    """The value as an integer, such as a port; 0 if it is not a number."""
+    plain = number(value)
+    return int(plain) if plain is not None and abs(plain) < 2**53 else 0
 
 
 def at(value: Any, *path: str) -> Any:
-    """The value at a path of keys, None where something on the way is missing."""
+    """The value at a path of keys; None if a key is missing."""
     for key in path:
         value = mapping(value).get(key)
     return value

@@ -1,4 +1,4 @@
-"""Pods of workloads, tasks and bare pods, and how selectors find them."""
+"""The pods of workloads, jobs and bare Pods, and label selectors over them."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,10 +21,10 @@ TEMPLATES: Final = {
     "ReplicationController": ("spec", "template"),
     "StatefulSet": ("spec", "template"),
 }
-"""Where each kind has its pod template."""
+"""The path of the pod template in each kind."""
 
 SERVERS: Final = frozenset({"DaemonSet", "Deployment", "ReplicaSet", "ReplicationController", "StatefulSet"})
-"""Kinds whose pods run until they are stopped."""
+"""Kinds whose pods run until something stops them."""
 
 CONTAINER_LISTS: Final = {
     "containers": "container",
@@ -35,7 +35,7 @@ CONTAINER_LISTS: Final = {
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """A container of any of the three lists; `where` names it in messages: `init container wait`."""
+    """A container of one of the three lists. `where` is its name in messages: `init container wait`."""
 
     list: str
     name: str
@@ -47,12 +47,12 @@ class Container:
 
     @property
     def security(self) -> Properties:
-        """Its security context."""
+        """The container's security context."""
         return mapping(self.spec.get("securityContext"))
 
     @property
-    def runs_on(self) -> bool:
-        """Whether it runs as long as its pod: a main container, or a sidecar among the init containers."""
+    def is_long_running(self) -> bool:
+        """True for a main container, and for a sidecar among the init containers."""
         return self.list == "containers" or (
             self.list == "initContainers" and self.spec.get("restartPolicy") == "Always"
         )
@@ -76,11 +76,11 @@ class Pod:
 
     @property
     def security(self) -> Properties:
-        """Its security context."""
+        """The pod's security context."""
         return mapping(self.spec.get("securityContext"))
 
     def containers(self) -> Iterator[Container]:
-        """All of them, those of the start and for debugging included."""
+        """All containers, including init and ephemeral ones."""
         for name in CONTAINER_LISTS:
             for index, spec in enumerate(objects(self.spec.get(name))):
                 yield Container(list=name, name=text(spec.get("name")) or str(index), spec=spec)
@@ -90,7 +90,7 @@ class Pod:
 
 
 def pod_of(resource: Resource) -> Pod | None:
-    """The pod template of a workload or task; None for anything else."""
+    """The pod template of a workload or job; None for any other resource."""
     if not resource.is_object or resource.kind not in TEMPLATES:
         return None
     template = mapping(at(resource.properties, *TEMPLATES[resource.kind]))
@@ -99,7 +99,7 @@ def pod_of(resource: Resource) -> Pod | None:
 
 def pods_of(stack: Stack) -> list[Pod]:
     """Every pod template of a stack."""
-    return stack.kept(_pods_of)
+    return stack.cached(_pods_of)
 
 
 def _pods_of(stack: Stack) -> list[Pod]:
@@ -117,7 +117,7 @@ ContainerCheck = Callable[[Pod, Container, Settings], Iterable[str]]
 
 
 def each_pod(check: PodCheck) -> Callable[[Resource, Settings], Iterator[Violation]]:
-    """A check of pods as one of resources."""
+    """Turns a check of pods into a check of resources."""
 
     def run(resource: Resource, settings: Settings) -> Iterator[Violation]:
         pod = pod_of(resource)
@@ -129,7 +129,7 @@ def each_pod(check: PodCheck) -> Callable[[Resource, Settings], Iterator[Violati
 
 
 def each_container(check: ContainerCheck) -> Callable[[Resource, Settings], Iterator[Violation]]:
-    """A check of containers as one of resources."""
+    """Turns a check of containers into a check of resources."""
 
     def run(pod: Pod, settings: Settings) -> Iterator[str]:
         for container in pod.containers():
@@ -140,11 +140,11 @@ def each_container(check: ContainerCheck) -> Callable[[Resource, Settings], Iter
 
 
 def selects(selector: Any, labels: Mapping[str, Any]) -> bool:
-    """Whether a label selector (`matchLabels`, `matchExpressions`) matches. An empty one matches everything."""
-    wanted = mapping(selector)
-    if any(labels.get(key) != value for key, value in mapping(wanted.get("matchLabels")).items()):
+    """True if a label selector (`matchLabels`, `matchExpressions`) matches. An empty selector matches everything."""
+    fields = mapping(selector)
+    if any(labels.get(key) != value for key, value in mapping(fields.get("matchLabels")).items()):
         return False
-    return all(_satisfied(expression, labels) for expression in objects(wanted.get("matchExpressions")))
+    return all(_satisfied(expression, labels) for expression in objects(fields.get("matchExpressions")))
 
 
 def _satisfied(expression: Properties, labels: Mapping[str, Any]) -> bool:
@@ -162,7 +162,7 @@ def _satisfied(expression: Properties, labels: Mapping[str, Any]) -> bool:
 
 
 class Labelled(Generic[T]):
-    """Things with labels. A selector looks only at those that have one of the labels that it asks for."""
+    """An index of things by label, so that a selector compares only things that have one of its labels."""
 
     def __init__(self, entries: Iterable[tuple[Mapping[str, Any], T]]) -> None:
         self._entries = list(entries)
@@ -174,35 +174,35 @@ class Labelled(Generic[T]):
         self._selected: dict[str, list[T]] = {}
 
     def select(self, selector: Any) -> list[T]:
-        """Those that a label selector matches, in their order."""
-        asked = json.dumps(selector, sort_keys=True, default=repr)
-        if asked not in self._selected:
-            self._selected[asked] = [thing for labels, thing in self._candidates(selector) if selects(selector, labels)]
-        return self._selected[asked]
+        """The things that a label selector matches, in their original order."""
+        key = json.dumps(selector, sort_keys=True, default=repr)
+        if key not in self._selected:
+            self._selected[key] = [thing for labels, thing in self._candidates(selector) if selects(selector, labels)]
+        return self._selected[key]
 
     def _candidates(self, selector: Any) -> list[tuple[Mapping[str, Any], T]]:
-        wanted = [
+        labelled = [
             self._by_label.get((key, value), [])
             for key, value in mapping(mapping(selector).get("matchLabels")).items()
             if isinstance(value, str)
         ]
-        return min([self._entries, *wanted], key=len)
+        return min([self._entries, *labelled], key=len)
 
 
 def selected_pods(stack: Stack, namespace: str, selector: Any) -> list[Pod]:
     """The pods of a namespace that a selector matches."""
-    found = stack.kept(_by_namespace).get(namespace)
-    return found.select(selector) if found else []
+    pods = stack.cached(_by_namespace).get(namespace)
+    return pods.select(selector) if pods else []
 
 
 def _by_namespace(stack: Stack) -> dict[str, Labelled[Pod]]:
     pods: dict[str, list[Pod]] = {}
     for pod in pods_of(stack):
         pods.setdefault(pod.namespace, []).append(pod)
-    return {name: Labelled((pod.labels, pod) for pod in each) for name, each in pods.items()}
+    return {name: Labelled((pod.labels, pod) for pod in members) for name, members in pods.items()}
 
 
 def is_empty(selector: Any) -> bool:
-    """Whether a selector matches everything by saying nothing."""
-    wanted = mapping(selector)
-    return not mapping(wanted.get("matchLabels")) and not items(wanted.get("matchExpressions"))
+    """True for a selector without conditions, which matches everything."""
+    fields = mapping(selector)
+    return not mapping(fields.get("matchLabels")) and not items(fields.get("matchExpressions"))

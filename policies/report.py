@@ -1,4 +1,4 @@
-"""What a check found, and what follows from it."""
+"""The report of a check: findings, what is undecided, what was not read, and the exit status."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from policies.rule import Level, Rule
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """A violation: of which rule, how serious here, where, and what is wrong. `exemption` is why it does not count."""
+    """A violation with its rule, its level for this stack and its resource. An exempted one does not count."""
 
     rule: Rule
     level: Level
@@ -20,13 +20,13 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """The resource as people call it; `stack` for all of it."""
+        """The label of the resource; `stack` if the violation is about the whole stack."""
         return self.resource.label if self.resource else "stack"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gap:
-    """A rule that could not look: a value that it needs is not known before deployment."""
+class Undecided:
+    """A rule that cannot decide about a resource, because the value at `path` is not known before deployment."""
 
     rule: Rule
     resource: Resource | None
@@ -39,9 +39,9 @@ class Gap:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that a check found. `problems` are mistakes of the configuration that only the resources show.
+    """The result of a check. `problems` are mistakes in the configuration that only a check of resources can find.
 
-    `unread` has a line for each text that should have been read and was not; `others` names what holds no objects.
+    `unread` has a line for each document that could not be read; `passed_over` names documents without objects.
     """
 
     profile: str
@@ -49,24 +49,24 @@ class Report:
     rules: int
     findings: tuple[Finding, ...] = ()
     exempted: tuple[Finding, ...] = ()
-    gaps: tuple[Gap, ...] = ()
+    undecided: tuple[Undecided, ...] = ()
     problems: tuple[str, ...] = ()
     unread: tuple[str, ...] = ()
-    others: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
     weakened: Mapping[str, str]
-    """Rules that the configuration made weaker, with their level and the reason."""
+    """Rules whose level the configuration lowered, with that level and the reason."""
 
     @property
     def mandatory(self) -> tuple[Finding, ...]:
         """The findings that stop a deployment."""
-        return tuple(found for found in self.findings if found.level is Level.MANDATORY)
+        return tuple(finding for finding in self.findings if finding.level is Level.MANDATORY)
 
     @property
     def advisory(self) -> tuple[Finding, ...]:
-        """The findings that are told."""
-        return tuple(found for found in self.findings if found.level is Level.ADVISORY)
+        """The findings that are reported and do not stop a deployment."""
+        return tuple(finding for finding in self.findings if finding.level is Level.ADVISORY)
 
     @property
     def exit_code(self) -> int:
-        """1 where something must be mended (in the resources, or in the configuration) or was not read, else 0."""
+        """1 if there is a mandatory finding, a problem of the configuration or an unread document, else 0."""
         return 1 if self.mandatory or self.problems or self.unread else 0

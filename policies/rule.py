@@ -1,4 +1,4 @@
-"""What a rule is: a named constant with a pure function, the words that go with it, and what can be set."""
+"""The types of a rule: a named constant with a pure function, its texts for people, and its settings."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ Settings = Mapping[str, Any]
 
 
 class Level(StrEnum):
-    """What a violation does: stops the deployment, is told, or is not looked for."""
+    """The effect of a violation: it stops the deployment, it is only reported, or the rule does not run."""
 
     MANDATORY = "mandatory"
     ADVISORY = "advisory"
@@ -20,10 +20,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """Something wrong, in words that name fields, containers and objects, and never repeat a value.
+    """A violation. The message names fields, containers and objects, and never repeats a value, which may be secret.
 
-    `resource` is None where the whole stack is meant, or, from a rule for single resources, that resource.
-    `subject` is what an exemption may name besides the resource (an image, a host); it is not printed.
+    `resource` is None for the whole stack, and in a ResourceRule, which is about a single resource anyway. An exemption
+    can match `subject` (an image, a host) in addition to the resource; it is not printed.
     """
 
     message: str
@@ -33,7 +33,7 @@ class Violation:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A value that can be set: its JSON Schema (`type` and, for arrays, `items`), and what it is by itself."""
+    """A setting of a rule: its JSON Schema (`type`, and the type of entries) and its default."""
 
     description: str
     schema: Mapping[str, Any]
@@ -42,8 +42,8 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """`name` is lower-case words with hyphens, `description` what must be so in one sentence, `remedy` how to get
-    there in one. `frameworks` are the ids of the same demand elsewhere (PSS, CKV, FSBP, NSA/CISA)."""
+    """A rule. `name` is lower-case words with hyphens. `description` is the requirement and `remedy` is the correction,
+    in one sentence each. `frameworks` lists the same requirement in other catalogues (PSS, CKV, FSBP, NSA/CISA)."""
 
     name: str
     description: str
@@ -52,27 +52,27 @@ class Rule:
     level: Level = Level.MANDATORY
     settings: Mapping[str, Setting] = field(default_factory=dict)
 
-    def with_defaults(self, given: Settings) -> Settings:
-        """The settings, with the default of each that is not given."""
-        return {**{name: setting.default for name, setting in self.settings.items()}, **given}
+    def with_defaults(self, settings: Settings) -> Settings:
+        """Adds the default of each missing setting."""
+        return {**{name: setting.default for name, setting in self.settings.items()}, **settings}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceRule(Rule):
-    """Looks at one resource at a time; yields nothing for those that it is not about."""
+    """A rule for single resources. `check` yields nothing for resources of other types."""
 
     check: Callable[[Resource, Settings], Iterable[Violation]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackRule(Rule):
-    """Looks at everything at once."""
+    """A rule that needs all resources of a stack at once."""
 
     check: Callable[[Stack, Settings], Iterable[Violation]]
 
 
 def strings(description: str, default: tuple[str, ...] = ()) -> Setting:
-    """A setting that is a list of texts."""
+    """A setting that is a list of strings."""
     return Setting(
         description=description, schema={"type": "array", "items": {"type": "string"}}, default=list(default)
     )

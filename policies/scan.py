@@ -1,4 +1,4 @@
-"""A second opinion: checkov over rendered objects, in an environment of its own, without a network.
+"""Runs checkov over rendered objects as a second opinion, in an environment of its own and without a network.
 
 report = scan(folder)         # objects as `./flatline render --redact` writes them
 print(as_text(report)); sys.exit(report.exit_code)
@@ -28,12 +28,12 @@ PROFILE: Final = "profile"
 
 
 class ScanError(Exception):
-    """The scanner could not be had, did not read everything, or its list of skips is not right."""
+    """The scanner could not be installed, did not read every object, or the list of skips has a mistake."""
 
 
 @dataclass(frozen=True)
 class Skip:
-    """A check that is not held against some resources (a pattern of `<kind>.<namespace>.<name>`), and why."""
+    """A check that is skipped for resources (a pattern of `<kind>.<namespace>.<name>`), with the reason."""
 
     check: str
     resource: str
@@ -42,7 +42,7 @@ class Skip:
 
 @dataclass(frozen=True)
 class Failed:
-    """A check that a resource failed; `skip` is why it does not count."""
+    """A check that a resource failed. It does not count if it has a skip."""
 
     check: str
     title: str
@@ -53,7 +53,7 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanReport:
-    """What the scanner found. `unused` are skips that match nothing."""
+    """The result of a scan. `unused` are the skips that match nothing."""
 
     version: str
     objects: int
@@ -64,12 +64,12 @@ class ScanReport:
 
     @property
     def exit_code(self) -> int:
-        """1 where a check failed or a skip is for nothing, else 0."""
+        """1 if a check failed or a skip matches nothing, else 0."""
         return 1 if self.failed or self.unused else 0
 
 
 def load_skips(path: Path = SKIPS, profile: str = "") -> tuple[Skip, ...]:
-    """The skips of a file, without those of another profile. Raises ScanError for one that is not complete."""
+    """Reads the skips of a file, without those of other profiles. Raises ScanError for an incomplete one."""
     try:
         document = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError):
@@ -78,8 +78,8 @@ def load_skips(path: Path = SKIPS, profile: str = "") -> tuple[Skip, ...]:
     if not isinstance(entries, list):
         raise ScanError(f"{path.name}: skips must be a list")
     for index, entry in enumerate(entries):
-        fits = isinstance(entry, dict) and set(entry) - {PROFILE} == _FIELDS
-        if not fits or not all(_is_text(value) for value in entry.values()):
+        is_complete = isinstance(entry, dict) and set(entry) - {PROFILE} == _FIELDS
+        if not is_complete or not all(_is_text(value) for value in entry.values()):
             raise ScanError(f"{path.name}: skips[{index}] must have check, resource and reason, and may have profile")
     return tuple(
         Skip(**{field: entry[field] for field in _FIELDS})
@@ -93,9 +93,9 @@ def _is_text(value: object) -> bool:
 
 
 def scan(folder: Path, skips: tuple[Skip, ...] = ()) -> ScanReport:
-    """Runs checkov over the Kubernetes objects of a folder. Fetches it the first time (about 300 MB).
+    """Runs checkov over the Kubernetes objects of a folder. The first run downloads it (about 300 MB).
 
-    Raises ScanError where it cannot be installed, fails, or has not read every object; ManifestError for a folder
+    Raises ScanError if checkov cannot be installed, fails, or did not read every object; ManifestError for a folder
     without objects.
     """
     objects = len(manifests.read(folder).resources)
@@ -103,15 +103,15 @@ def scan(folder: Path, skips: tuple[Skip, ...] = ()) -> ScanReport:
 
 
 def judge(output: Mapping[str, Any], objects: int, skips: tuple[Skip, ...]) -> ScanReport:
-    """A report from checkov's own output (JSON), for a number of objects that it should have read."""
+    """Converts checkov's JSON output to a report. `objects` is the number of objects that it must have read."""
     summary = output.get("summary") or output
     if summary.get("parsing_errors") or summary.get("resource_count", 0) < objects:
         raise ScanError(f"checkov read {summary.get('resource_count', 0)} of {objects} objects")
-    found = [
+    checks = [
         Failed(check["check_id"], check["check_name"], check["resource"], check["file_path"].rpartition("/")[2])
         for check in (output.get("results") or {}).get("failed_checks", [])
     ]
-    judged = [_judged(failed, skips) for failed in found]
+    judged = [_judged(failed, skips) for failed in checks]
     used = {failed.skip for failed in judged}
     return ScanReport(
         version=str(summary.get("checkov_version", "")),
@@ -131,7 +131,7 @@ def _judged(failed: Failed, skips: tuple[Skip, ...]) -> Failed:
 
 
 def as_text(report: ScanReport) -> str:
-    """The report in lines: what failed, what was skipped and why (with its number), and a summary at the end."""
+    """The report as lines: failed checks, skips with their reason and number of matches, and a summary at the end."""
     lines = [f"{failed.check}  {failed.resource}  {failed.title}  ({failed.file})" for failed in report.failed]
     for skip in sorted({failed.skip for failed in report.skipped if failed.skip}, key=lambda skip: skip.check):
         number = sum(1 for failed in report.skipped if failed.skip == skip)
@@ -145,7 +145,7 @@ def as_text(report: ScanReport) -> str:
 
 
 def as_document(report: ScanReport) -> dict[str, Any]:
-    """The report for programs: what stands in the text, in full."""
+    """The report for programs, with every failed and every skipped check."""
     return {
         "checkov": report.version,
         "objects": report.objects,
@@ -157,8 +157,8 @@ def as_document(report: ScanReport) -> dict[str, Any]:
 
 
 def _as_object(failed: Failed) -> dict[str, Any]:
-    found = {"check": failed.check, "title": failed.title, "resource": failed.resource, "file": failed.file}
-    return {**found, **({"reason": failed.skip.reason} if failed.skip else {})}
+    entry = {"check": failed.check, "title": failed.title, "resource": failed.resource, "file": failed.file}
+    return {**entry, **({"reason": failed.skip.reason} if failed.skip else {})}
 
 
 def environment() -> Path:
@@ -175,23 +175,23 @@ def installed() -> bool:
     return bool(launcher["complete"](launcher["environment"]("scan")))
 
 
-def _run(place: Path, folder: Path) -> Mapping[str, Any]:
-    with tempfile.TemporaryDirectory() as home:  # so that no configuration of the user's changes the result
+def _run(environment: Path, folder: Path) -> Mapping[str, Any]:
+    with tempfile.TemporaryDirectory() as home:  # without the user's own configuration of checkov
         command = [
-            str(place / "bin" / "python"),
-            str(place / "bin" / "checkov"),
+            str(environment / "bin" / "python"),
+            str(environment / "bin" / "checkov"),
             *("--directory", str(folder.absolute()), "--framework", "kubernetes"),
             *("--output", "json", "--quiet", "--compact", "--skip-download", "--skip-results-upload"),
         ]
         variables = {"PATH": os.environ.get("PATH", os.defpath), "HOME": home, "LOG_LEVEL": "ERROR"}
-        done = subprocess.run(
+        result = subprocess.run(
             command, cwd=home, env=variables, capture_output=True, text=True, timeout=TIMEOUT_SECONDS, check=False
         )
     try:
-        output = json.loads(done.stdout)
+        output = json.loads(result.stdout)
     except ValueError:
-        last = "\n".join(done.stderr.splitlines()[-5:])
-        raise ScanError(f"checkov ended with status {done.returncode}:\n{last}") from None
+        last = "\n".join(result.stderr.splitlines()[-5:])
+        raise ScanError(f"checkov ended with status {result.returncode}:\n{last}") from None
     if not isinstance(output, dict):
-        raise ScanError("checkov answered with something else than one report")
+        raise ScanError("checkov's output is not a single report")
     return output

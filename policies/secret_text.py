@@ -1,6 +1,6 @@
-"""Finds what looks like a secret in text, by its form, its randomness or the name that it is given.
+"""Finds likely secrets in text, by their format, their randomness or their name.
 
-Everything answers with where and why, never with the text itself.
+Results name the place and the reason, and never contain the text itself.
 """
 
 import base64
@@ -20,14 +20,14 @@ NAME: Final = re.compile(
     r"|authentication[_-]?key|signing[_-]?key|encryption[_-]?key|credential|keystore[_-]?pass|requirepass|masterauth",
     re.IGNORECASE,
 )
-"""Names whose value is a secret."""
+"""Names of secret values."""
 
 REFERENCE_NAME: Final = re.compile(
     r"[_.-]?(file|filename|path|dir|directory|name|id|arn|url|uri|mount|ref|label|header|type|version|policy|format"
     r"|seconds|minutes|hours|days|length|size|count|epoch|enabled|required)s?$",
     re.IGNORECASE,
 )
-"""Names that end like this say something about a secret (where it is, how old) instead of being one."""
+"""Endings of names that describe a secret (its path, its age) instead of holding it."""
 
 _CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
@@ -47,7 +47,8 @@ KNOWN_FORMS: Final = (
     ),
     ("a password in a URL", re.compile(r"(?<=[a-z0-9+.-]://)[^\s/:@'\"`${}]*+:[^\s/:@'\"`${}<>]++@")),
 )
-"""Each is linear: what repeats is followed by what it cannot be, or begins where a run of its characters begins."""
+"""Secrets with a recognisable format. Each pattern takes linear time: a repetition ends at a character that it cannot
+contain, or starts only where a run of its characters starts."""
 
 _WORD: Final = re.compile(r"[A-Za-z0-9+/_-]{20,}={0,2}")
 _LETTERS: Final = re.compile(r"[A-Z][a-z]{2,}|[a-z]{3,}")
@@ -55,34 +56,37 @@ _HEX: Final = re.compile(r"(?<![A-Za-z0-9])[0-9a-f]{32,}(?![A-Za-z0-9])|(?<![A-Z
 _DIGEST: Final = re.compile(
     r"sha(?:1|224|256|384|512)[\"']?\s*[:=-]\s*[\"']?$|\b(?:git|commit|rev)[:/@]$", re.IGNORECASE
 )
-"""What stands before a hash that everybody may know: `@sha256:`, `sha256: "`, `commit/`."""
+"""Text before a public hash: `@sha256:`, `sha256: "`, `commit/`."""
 
 _HEX_BITS: Final = 3.0
-"""Bits per character. 32 random hex digits have 3.5 on average, and fewer than 3.0 once in 20 000 times."""
+"""Bits per character. 32 random hex digits have 3.5 on average, and fewer than 3.0 once in 20,000 times."""
 
 
 def bits(value: str) -> float:
-    """Shannon's entropy per character."""
+    """Shannon entropy per character."""
     total = len(value)
     return -sum(count / total * math.log2(count / total) for count in Counter(value).values())
 
 
 def _is_random_base64(word: str) -> bool:
-    """Whether a word of letters, digits and `+/-_` is random: it has every sort of character, few of them twice,
-    and changes between sorts as often as chance does. Identifiers, paths and alphabets do not."""
+    """Heuristic for random base64: all character classes, few repetitions, frequent class changes.
+
+    Identifiers, paths and alphabets do not have all three.
+    """
     body = word.rstrip("=")
-    sorts = [_sort(character) for character in body]
-    if not {"lower", "upper", "digit"} <= set(sorts) or len(body) < 20:
+    classes = [_class(character) for character in body]
+    if not {"lower", "upper", "digit"} <= set(classes) or len(body) < 20:
         return False
     pairs = list(pairwise(body))
-    changes = sum(1 for a, b in pairwise(sorts) if a != b) / len(pairs)
+    changes = sum(1 for a, b in pairwise(classes) if a != b) / len(pairs)
     neighbours = sum(1 for a, b in pairs if abs(ord(a) - ord(b)) <= 1) / len(pairs)
-    words = sum(len(found) for found in _LETTERS.findall(body)) / len(body)
-    # Random base64 changes its sort at 0.6 of the places, goes on in the alphabet at 0.05 and has words on 0.2.
+    words = sum(len(letters) for letters in _LETTERS.findall(body)) / len(body)
+    # In random base64, the class changes at 0.6 of the places, 0.05 of the pairs are neighbours in the alphabet, and
+    # 0.2 of the characters are in runs of letters.
     return changes >= 0.4 and neighbours <= 0.25 and words <= 0.6 and bits(body) >= 0.8 * math.log2(min(len(body), 64))
 
 
-def _sort(character: str) -> str:
+def _class(character: str) -> str:
     if character.isdigit():
         return "digit"
     if character.isalpha():
@@ -98,30 +102,30 @@ _PUBLIC_PEM: Final = re.compile(
 _PUBLIC_LINE: Final = re.compile(
     r"\b(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-nistp\d+|sk-(?:ssh|ecdsa)-[\w@.-]+)\s+[A-Za-z0-9+/]{40,}={0,2}|\bage1[a-z0-9]{58}\b"
 )
-"""Keys of SSH and age that are there to be given away."""
+"""Public keys of SSH and age."""
 
 _PUBLIC_NAME: Final = re.compile(
     r"public|pub_?key|(?:^|[_.-])pub$|commit|revision|(?:^|[_.-])(?:rev|sha|sha1|sha256|sha512|md5|etag|hash|digest|checksum"
     r"|integrity|fingerprint|thumbprint|git_?ref|uuid|guid|id|kid)$|certificate$|ca_?(?:bundle|cert|data)$",
     re.IGNORECASE,
 )
-"""Names whose random text is for everybody: keys to verify with, hashes, and numbers of things."""
+"""Names of public random text: verification keys, hashes and identifiers."""
 
 _PUBLIC_JWK: Final = re.compile(r'\{(?=[^{}]*"kty")(?![^{}]*"(?:d|k|p|q)"\s*:)[^{}]*\}')
 _NAMED: Final = re.compile(r"([A-Za-z_][\w.-]*)[\"']?\s*(?:[:=]|\s)\s*[\"'`]?$")
 _COMMIT_DIGITS: Final = 40
-"""A text of so many hexadecimal digits is the hash of a commit, unless its name says that it is a secret."""
+"""Hexadecimal digits of a commit's hash. A text of this length is one, unless its name is that of a secret."""
 
 
 def by_form(value: str, name: str = "") -> Iterator[str]:
-    """What a text has in it that is a secret by its form or its randomness: `a private key`, `a random hex text`.
+    """Names the secrets in a text by their format or their randomness: `a private key`, `a random hex text`.
 
-    `name` is what the text is called. Where that, or the name before a word in the text, says that everybody may know
-    it, randomness is no reason. A form of secrets always is.
+    `name` is the name of the text. Random text is public if that name, or the name before it in the text, is a public
+    one. A known format of a secret is always reported.
     """
-    for what, pattern in KNOWN_FORMS:
+    for description, pattern in KNOWN_FORMS:
         if pattern.search(value):
-            yield what
+            yield description
     plain = value
     for public in (_PUBLIC_PEM, _PUBLIC_LINE, _PUBLIC_JWK):
         plain = public.sub(" ", plain)
@@ -144,10 +148,9 @@ def by_form(value: str, name: str = "") -> Iterator[str]:
 def _is_public(value: str, match: re.Match[str], name: str) -> bool:
     before = value[max(0, match.start() - 80) : match.start()]
     named = _NAMED.search(before.rpartition("\n")[2])
-    called = named.group(1) if named else name
     if _DIGEST.search(before):
         return True
-    plain = _CAMEL.sub("_", called).strip("-_.")
+    plain = _CAMEL.sub("_", named.group(1) if named else name).strip("-_.")
     if NAME.search(plain) and not REFERENCE_NAME.search(plain):
         return False
     return bool(_PUBLIC_NAME.search(plain)) or (len(match.group()) == _COMMIT_DIGITS and not _SUSPICIOUS.search(plain))
@@ -157,7 +160,7 @@ _SUSPICIOUS: Final = re.compile(r"key|seed|salt|auth|cookie|hmac|pepper|sign", r
 
 
 def _bytes_of(word: str) -> bytes:
-    """What base64 stands for; empty where it is none."""
+    """The bytes of a base64 word; empty if it is not base64."""
     plain = word.rstrip("=").replace("-", "+").replace("_", "/")
     try:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
@@ -166,20 +169,20 @@ def _bytes_of(word: str) -> bytes:
 
 
 def _is_public_bytes(word: str) -> bool:
-    """Whether a word is a certificate or a public key: without its PEM lines, with them, or as SSH writes it."""
+    """True for the base64 of a certificate or a public key: of its DER, of its PEM, or in SSH's format."""
     data = _bytes_of(word)
     if data.startswith(b"-----BEGIN "):
         return not re.match(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY", data)
     if data[:4] == b"\x00\x00\x00" + data[3:4] and re.match(rb"ssh-|ecdsa-sha2-|sk-", data[4:]):
         return True
     first = _der_of(data)
-    # SubjectPublicKeyInfo is a sequence of an algorithm and a bit string; a certificate begins with one that has a
-    # version in brackets. PKCS#8 and the older forms of private keys begin with a number.
+    # SubjectPublicKeyInfo is a sequence of an algorithm and a bit string. A certificate is a sequence whose first
+    # sequence has a version in brackets. PKCS#8 and older formats of private keys begin with an integer.
     return first[:1] == b"\x30" and _der_of(first)[:1] in (b"\x06", b"\xa0")
 
 
 def _is_private_bytes(word: str) -> bool:
-    """Whether a word is a private key without its PEM lines, or a PEM text of one."""
+    """True for the base64 of a private key's DER or PEM."""
     data = _bytes_of(word)
     if re.match(rb"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY", data):
         return True
@@ -188,7 +191,7 @@ def _is_private_bytes(word: str) -> bool:
 
 
 def _der_of(data: bytes) -> bytes:
-    """The content of a sequence of DER that fills all of some bytes at least nearly; empty where there is none."""
+    """The content of the DER sequence at the start of the data; empty if there is none, or it exceeds the data."""
     if len(data) < 4 or data[0] != 0x30:
         return b""
     if data[1] < 0x80:
@@ -200,17 +203,17 @@ def _der_of(data: bytes) -> bytes:
 
 
 def is_secret_name(name: str) -> bool:
-    """Whether what has this name is a secret: `REDIS_PASSWORD`, `authenticationKey`, but not `PASSWORD_FILE`."""
+    """True for the name of a secret: `REDIS_PASSWORD`, `authenticationKey`, but not `PASSWORD_FILE`."""
     plain = _CAMEL.sub("_", name).strip("-_.")
     return bool(NAME.search(plain) or NAME.search(name)) and not REFERENCE_NAME.search(plain)
 
 
 _NO_VALUE: Final = re.compile(r"/|\.{1,2}/|\$[({\w]|secret://|<|\{\{|(?:true|false|null|none)$", re.IGNORECASE)
-"""Paths, references to elsewhere (a variable, a bundle, a template), and words for nothing."""
+"""Values that are not secrets: paths, references (a variable, a bundle, a template) and words for no value."""
 
 
 def is_value(value: Any, placeholders: Collection[str] = ()) -> bool:
-    """Whether a value under a secret's name is one: text that is no path, no reference and no known placeholder."""
+    """True if a value with a secret's name is a secret: text other than a path, a reference or a known placeholder."""
     if not isinstance(value, str) or value in placeholders:
         return False
     return bool(value.strip()) and not _NO_VALUE.match(value)
@@ -224,12 +227,12 @@ _LINE: Final = re.compile(
 
 
 def in_file(name: str, content: str, placeholders: Collection[str] = ()) -> Iterator[tuple[str, str]]:
-    """(where, why) of everything in a file that looks like a secret. `where` is a key or a line, `why` has no value.
+    """Yields (where, why) for each likely secret in a file. `where` is a key or a line, `why` never has the value.
 
-    What the file is follows from its name, else from its text: data (JSON, YAML), a program, or lines of settings.
+    The name of the file, or else its text, decides its type: data (JSON, YAML), a program, or lines of settings.
     """
-    for what in by_form(content, name):
-        yield "its text", f"has {what}"
+    for description in by_form(content, name):
+        yield "its text", f"has {description}"
     data = None if name.endswith(_PROGRAM) or content.startswith("#!") else _data(content)
     if isinstance(data, (dict, list)):
         for path in _named(data, "", placeholders):
@@ -241,7 +244,7 @@ def in_file(name: str, content: str, placeholders: Collection[str] = ()) -> Iter
             if is_secret_name(match.group(1)) and is_value(match.group(value).strip("\"'"), placeholders):
                 line += content.count("\n", counted, match.start(1))
                 counted = match.start(1)
-                yield f"line {line}", "gives a value to what has the name of a secret"
+                yield f"line {line}", "assigns a value to the name of a secret"
 
 
 def _data(content: str) -> Any:

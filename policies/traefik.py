@@ -1,6 +1,6 @@
-"""Reads the match rules of Traefik, so that other rules can ask which requests a route takes.
+"""Parses the match rules of Traefik, so that policy rules can find out which requests a route takes.
 
-https://doc.traefik.io/traefik/routing/routers/#rule: matchers, `!`, `&&` before `||`, and brackets.
+https://doc.traefik.io/traefik/routing/routers/#rule: matchers, `!`, `&&` (which binds tighter than `||`), and brackets.
 """
 
 import re
@@ -11,12 +11,12 @@ from typing import Final
 _TOKEN: Final = re.compile(r"""\s*(\|\||&&|!|\(|\)|[A-Za-z]+\((?:[^`"()]|`[^`]*`|"(?:[^"\\]|\\.)*")*\))""")
 _QUOTED: Final = re.compile(r'`([^`]*)`|"((?:[^"\\]|\\.)*)"')
 _MOST: Final = 512
-"""More alternatives than this are no rule that people read."""
+"""The most alternatives of a rule that is still readable; more are an error."""
 
 
 @dataclass(frozen=True)
 class Matcher:
-    """One condition of a rule: `Method(`GET`)`, or its opposite."""
+    """A condition of a rule, such as `Method(`GET`)`, or its negation."""
 
     name: str
     values: tuple[str, ...]
@@ -24,11 +24,11 @@ class Matcher:
 
 
 Clause = tuple[Matcher, ...]
-"""Conditions that must all hold."""
+"""Conditions that must all be true."""
 
 
 def clauses_of(match: str) -> list[Clause] | None:
-    """The alternatives of a rule, any of which takes a request. None for a rule that cannot be read."""
+    """The alternatives of a rule; a request must satisfy one of them. None for a rule that cannot be parsed."""
     try:
         return _Parser(match).clauses()
     except ValueError:
@@ -40,17 +40,17 @@ class _Parser:
         self._tokens: list[str] = []
         place = 0
         while match[place:].strip():
-            found = _TOKEN.match(match, place)
-            if found is None:
+            token = _TOKEN.match(match, place)
+            if token is None:
                 raise ValueError
-            self._tokens.append(found.group(1))
-            place = found.end()
+            self._tokens.append(token.group(1))
+            place = token.end()
 
     def clauses(self) -> list[Clause]:
-        found = self._either(negated=False)
+        clauses = self._either(negated=False)
         if self._tokens:
             raise ValueError
-        return found
+        return clauses
 
     def _either(self, *, negated: bool) -> list[Clause]:
         parts = [self._both(negated=negated)]
@@ -110,13 +110,13 @@ HOST: Final = re.compile(r"(?!-)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+", re.IGNOR
 
 
 def hosts(clause: Clause) -> set[str]:
-    """The host names that a clause is limited to; empty where it takes any. A pattern is no name."""
+    """The host names that a clause is limited to; empty if it takes any host or a pattern of hosts."""
     named = {value for m in clause if m.name == "Host" and not m.negated for value in m.values}
     return named if all(HOST.fullmatch(name) for name in named) else set()
 
 
 def methods(clause: Clause) -> tuple[set[str], bool]:
-    """Methods of a clause, and whether those are the only ones that it takes (else: the only ones that it leaves)."""
+    """Methods of a clause: (those it takes, True), or (those it excludes, False)."""
     only = [{value.upper() for value in m.values} for m in clause if m.name == "Method" and not m.negated]
     never = {value.upper() for m in clause if m.name == "Method" and m.negated for value in m.values}
     if only:
@@ -125,7 +125,7 @@ def methods(clause: Clause) -> tuple[set[str], bool]:
 
 
 def overlap(one: Clause, other: Clause) -> bool:
-    """Whether a method is taken by both clauses."""
+    """True if both clauses take a common method."""
     (first, first_only), (second, second_only) = methods(one), methods(other)
     if first_only and second_only:
         return bool(first & second)
@@ -138,10 +138,10 @@ _WIDE: Final = re.compile(r"\[\^|\[\]|(?<!\\)\.|\\[SWDsCXpP]|\*|\+|\{\d*,\}|\(\?
 
 
 def is_narrow(pattern: str, *, anchored: bool = True) -> bool:
-    """Whether a regular expression takes texts of a known form and length only, with a fixed beginning.
+    """True if a regular expression matches only strings of limited length with a fixed beginning.
 
-    Anything that repeats without end, any character, the opposite of a set, and alternatives outside of brackets make
-    it wide. `anchored` demands `^` and `$`, for programs that look for a pattern anywhere in a text.
+    Unlimited repetition, `.`, negated sets, and alternatives outside of brackets make it wide. `anchored` requires `^`
+    and `$`, for programs that search for the pattern anywhere in a string.
     """
     if anchored and not (pattern.startswith("^") and pattern.endswith("$")):
         return False
@@ -161,7 +161,7 @@ def is_narrow(pattern: str, *, anchored: bool = True) -> bool:
 
 
 def is_scoped(clause: Clause) -> bool:
-    """Whether a clause is limited to paths that it names."""
+    """True if a clause is limited to paths that it names."""
     return any(not matcher.negated and _names_paths(matcher) for matcher in clause)
 
 

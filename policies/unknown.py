@@ -1,4 +1,4 @@
-"""Values that are not known yet: whoever looks at one learns that the question cannot be decided."""
+"""Values that are not known before deployment. Reading one raises UndecidedError, so that no rule decides on it."""
 
 from collections.abc import Collection, Iterator, Mapping
 from enum import Enum
@@ -53,7 +53,7 @@ def _known(value: Any, path: tuple[str, ...]) -> Any:
 
 
 def guarded(value: Any, path: tuple[str, ...] = (), *, unknown: Collection[str] = ()) -> Any:
-    """A copy of plain data, in which `UNKNOWN`, and every text that means it, guards itself at any depth."""
+    """Copies plain data so that reading `UNKNOWN`, or a string in `unknown`, raises UndecidedError at any depth."""
     if isinstance(value, Mapping):
         guard = Object((key, guarded(entry, (*path, str(key)), unknown=unknown)) for key, entry in value.items())
         guard.path = path

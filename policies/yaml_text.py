@@ -1,10 +1,9 @@
-"""Reads YAML and JSON text as kubectl does, in time and memory that grow with its length and no faster.
+"""Reads YAML and JSON text as kubectl does, in time and memory that grow linearly with its length.
 
-Scalars follow gopkg.in/yaml.v2, which kubectl reads with: dates and `22:22` are text, `yes` and `on` are booleans,
-`1e3` is a number, `=` is text. Of two equal keys the later counts, a merge (`<<`) counts where it is written, and an
-anchor's name may be given again. Keys become text, as in JSON. Each of these was tried with kubectl 1.32.
-More than kubectl reads: keys that are null, tags of other languages (they mean nothing), surrogate escapes of JSON
-behind a `---`.
+Scalars follow gopkg.in/yaml.v2, kubectl's parser: dates and `22:22` are text, `yes` and `on` are booleans, `1e3` is a
+number, `=` is text. The last of equal keys wins, a merge (`<<`) takes effect at its place, and an anchor's name can be
+reused. Keys become text, as in JSON. All of this was compared with kubectl 1.32. In addition to what kubectl reads,
+this module accepts null keys, language-specific tags (which it ignores), and surrogate escapes in JSON after a `---`.
 """
 
 import base64
@@ -20,13 +19,14 @@ from typing import Any, Final
 import yaml
 
 DEEPEST: Final = 100
-"""Levels of nesting. Definitions of custom resources have about 40."""
+"""Levels of nesting. Custom resource definitions have about 40."""
 ALIASED: Final = 2_000
-"""How many values aliases may repeat in a text, besides two for each of its characters."""
+"""Values that aliases may repeat in a text, in addition to two for each of its characters."""
 _CHARACTERS_OF_A_VALUE: Final = 32
 
 _LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""In C where there is one. Only its events are used: its own anchors, tags and dates are not kubectl's."""
+"""The C implementation if there is one. Only its events are used, because kubectl resolves anchors, tags and dates
+differently."""
 
 _SEPARATOR: Final = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
@@ -37,7 +37,7 @@ _BOOLEANS: Final = {
 _INTEGER: Final = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)")
 _FLOAT: Final = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _LONGEST_INTEGER: Final = 66
-"""Characters of the longest one within 64 bits, which is binary; longer ones are decimal fractions for kubectl."""
+"""Characters of the longest 64-bit integer, which is a binary one; kubectl reads longer integers as floats."""
 _TEXT: Final = re.compile(r"\S")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _CORE: Final = "tag:yaml.org,2002:"
@@ -46,14 +46,14 @@ _RESOLVED_TAGS: Final = frozenset(_CORE + name for name in ("bool", "float", "in
 
 @dataclass(frozen=True)
 class Document:
-    """The plain data of one document, and the line (from 1) on which it begins."""
+    """The plain data of a document, and the line (from 1) on which it begins."""
 
     line: int
     value: Any
 
 
 class UnreadableError(Exception):
-    """A document that cannot be read, or is too large to be read. The text says why and repeats nothing of it."""
+    """A document that cannot be read, or is too large. The text gives the reason and never repeats the content."""
 
     def __init__(self, line: int, problem: str) -> None:
         super().__init__(problem)
@@ -61,34 +61,34 @@ class UnreadableError(Exception):
 
 
 class Mapping(dict[str, Any]):
-    """A mapping that knows the line (from 1) on which it begins; 0 where the text is JSON."""
+    """A mapping with the line (from 1) on which it begins; 0 in JSON."""
 
     line = 0
 
 
 def documents(content: str) -> Iterator[Document | UnreadableError]:
-    """Every document of a text that has something in it. What follows an unreadable one is read all the same."""
+    """Every document of a text that is not empty. An unreadable document does not stop the following ones."""
     allowed = _Allowance(ALIASED + 2 * len(content))
     for line, part in _parts(content):
         yield from _part(part, line, allowed)
 
 
 def single(content: str) -> Any:
-    """The plain data of a text with one document. Raises UnreadableError where it has none or several."""
-    found = documents(content)
-    first = next(found, None)
+    """The plain data of a text with one document. Raises UnreadableError if it has none or several."""
+    parts = documents(content)
+    first = next(parts, None)
     if isinstance(first, UnreadableError):
         raise first
-    if first is None or next(found, None) is not None:
-        raise UnreadableError(1, "has not one document")
+    if first is None or next(parts, None) is not None:
+        raise UnreadableError(1, "does not have exactly one document")
     return first.value
 
 
 def _parts(content: str) -> Iterator[tuple[int, str]]:
-    """The text between separators, with the line that each part begins on. Directives go with what they are for."""
+    """The text between separators, with the line of each part. Directives belong to the part that follows them."""
     content = content.removeprefix("\ufeff").replace("\n\ufeff", "\n")
     line, held = 1, 0
-    for begin, end in pairwise([0, *(found.start() for found in _SEPARATOR.finditer(content)), len(content)]):
+    for begin, end in pairwise([0, *(match.start() for match in _SEPARATOR.finditer(content)), len(content)]):
         if _is_directives(content[begin:end]):
             continue
         part = content[held:end]
@@ -106,23 +106,23 @@ def _is_directives(part: str) -> bool:
 
 def _part(part: str, line: int, allowed: "_Allowance") -> Iterator[Document | UnreadableError]:
     try:
-        found = list(_json(part, line))
+        parsed = list(_json(part, line))
     except _NotJsonError:
-        found = None
+        parsed = None
     except RecursionError:
         yield _too_deep(line)
         return
     except UnreadableError as problem:
-        yield UnreadableError(problem.line, str(problem))  # without the frames that the caught one keeps
+        yield UnreadableError(problem.line, str(problem))  # without the frames of the caught error
         return
     try:
-        yield from _yaml(part, line, allowed) if found is None else found
+        yield from _yaml(part, line, allowed) if parsed is None else parsed
     except UnreadableError as problem:
         yield UnreadableError(problem.line, str(problem))
 
 
 class _NotJsonError(Exception):
-    """A text is something else."""
+    """The text is not JSON."""
 
 
 def _json(part: str, line: int) -> Iterator[Document]:
@@ -148,7 +148,7 @@ def _no_constant(name: str) -> Any:
 
 
 def _plain(value: Any, line: int, depth: int) -> Any:
-    """The value without halves of surrogate pairs, which no text may have."""
+    """The value without unpaired surrogates, which are not valid in text."""
     if depth > DEEPEST:
         raise _too_deep(line)
     if isinstance(value, dict):
@@ -178,28 +178,28 @@ def _yaml(part: str, line: int, allowed: "_Allowance") -> Iterator[Document]:
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None) or getattr(problem, "context_mark", None)
         reason = getattr(problem, "problem", None) or "it has a character that YAML forbids"
-        raise UnreadableError(line + (mark.line if mark else 0), f"is no YAML: {reason}") from None
+        raise UnreadableError(line + (mark.line if mark else 0), f"is not valid YAML: {reason}") from None
     finally:
         loader.dispose()
 
 
 @dataclass
 class _Allowance:
-    """How much aliases may still repeat, in values."""
+    """The number of values that aliases may still repeat."""
 
     left: int
 
 
 @dataclass
 class _Anchored:
-    """What an anchor names: its value and how many values that is, both unknown until it ends."""
+    """The target of an anchor: its value and its number of values, both unknown until its end is read."""
 
     value: Any = None
     size: int | None = None
 
 
 class _Composer:
-    """Makes plain data from the events of a parser. What aliases name is shared, and counted each time."""
+    """Builds plain data from the events of a parser. The targets of aliases are shared, but counted at each use."""
 
     def __init__(self, loader: Any, line: int, allowed: _Allowance) -> None:
         self._loader = loader
@@ -236,9 +236,9 @@ class _Composer:
         line = self.line(event)
         anchored = self.anchors.get(event.anchor)
         if anchored is None:
-            raise UnreadableError(line, "an alias names no anchor before it")
+            raise UnreadableError(line, "an alias names an anchor that is not defined before it")
         if anchored.size is None:
-            raise UnreadableError(line, "an alias is inside of what it names")
+            raise UnreadableError(line, "an alias is inside of its own anchor")
         self._size += anchored.size
         self._allowed.left -= anchored.size
         if self._allowed.left < 0:
@@ -261,22 +261,22 @@ class _Composer:
             if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:
                 _merge(values, value, line)
             elif isinstance(key, (dict, list)):
-                raise UnreadableError(line, "a key is no text: write it in quotes")
+                raise UnreadableError(line, "a key is a mapping or a list: write it in quotes")
             else:
                 values[_key(key)] = value
         return values
 
 
 def _merge(values: Mapping, merged: Any, line: int) -> None:
-    """Adds what `<<` names; of several the first counts."""
-    for each in reversed(merged) if isinstance(merged, list) else [merged]:
-        if not isinstance(each, dict):
-            raise UnreadableError(line, "a merge (<<) names no mapping")
-        values.update(each)
+    """Adds the mapping, or the list of mappings, of a `<<`. The first mapping of a list wins."""
+    for source in reversed(merged) if isinstance(merged, list) else [merged]:
+        if not isinstance(source, dict):
+            raise UnreadableError(line, "a merge (<<) names something other than a mapping")
+        values.update(source)
 
 
 def _key(key: Any) -> str:
-    """A key as JSON has it."""
+    """A key as text, as in JSON."""
     if isinstance(key, str):
         return key
     return json.dumps(key)
@@ -294,7 +294,7 @@ def _scalar(event: yaml.ScalarEvent) -> Any:
 
 
 def _resolved(text: str) -> Any:
-    """What a scalar without quotes is."""
+    """The value of a scalar without quotes."""
     if text in _NULL:
         return None
     if text in _BOOLEANS:
@@ -314,7 +314,7 @@ def _resolved(text: str) -> Any:
 
 
 def _integer(text: str) -> int:
-    """As Go's `strconv.ParseInt` with base 0: a leading zero means octal."""
+    """Parses like Go's `strconv.ParseInt` with base 0: a leading zero means octal."""
     digits = text.lstrip("+-")
     number = int(digits, 8 if re.fullmatch("0[0-7]+", digits) else 0)
     return -number if text.startswith("-") else number

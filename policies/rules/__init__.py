@@ -1,4 +1,4 @@
-"""All rules, in the order in which they are told."""
+"""All rules, in the order of reports and of the documentation."""
 
 from policies.rule import Rule
 from policies.rules import (
@@ -28,13 +28,13 @@ from policies.rules import (
 CONCERNS: dict[str, tuple[Rule, ...]] = {
     "Pod Security Standards": pod_security.RULES,
     "Pods": (*pods.RULES, *identities.RULES),
-    "What programs are told": programs.RULES,
+    "Configuration of programs": programs.RULES,
     "Secrets": secrets.RULES,
     "Objects and namespaces": identity.RULES,
     "Network": network.RULES,
     "Services and availability": services.RULES,
     "Volumes": volumes.RULES,
-    "Rights in the cluster": rbac.RULES,
+    "Permissions in the cluster": rbac.RULES,
     "Public edge": (*ingress.RULES, *routes.RULES, *middlewares.RULES),
     "Emulators": emulators.RULES,
     "DynamoDB": dynamodb.RULES,

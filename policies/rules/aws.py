@@ -1,4 +1,4 @@
-"""The rest of AWS: keys rotate, caches are encrypted and ask who is there, everything is tagged."""
+"""Other services of AWS: keys rotate, caches are encrypted and authenticate clients, every resource has tags."""
 
 import ipaddress
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 from policies.model import Properties, Resource, Stack, items, mapping, number, objects, text
 from policies.rule import ResourceRule, Settings, StackRule, Violation, strings, whole_number
-from policies.rules.iam import account_of, document_of, own_account, several, statements_of
+from policies.rules.iam import account_of, document_of, own_account, statements_of, strings_of
 from policies.secret_text import bits
 
 KEY = "aws:kms/key:Key"
@@ -33,45 +33,49 @@ KEY_POLICY = "aws:kms/keyPolicy:KeyPolicy"
 
 
 def _key_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    own = own_account(stack)
+    stack_account = own_account(stack)
     for resource in stack.typed(KEY, KEY_POLICY):
         if resource.properties.get("bypassPolicyLockoutSafetyCheck") not in (None, False):
-            yield Violation(message="bypassPolicyLockoutSafetyCheck lets nobody but AWS help", resource=resource)
+            yield Violation(
+                message="bypassPolicyLockoutSafetyCheck allows a policy that only AWS support can undo",
+                resource=resource,
+            )
         policy = resource.properties.get("policy")
         if policy is None:
-            continue  # AWS gives the key to its account and to nobody else
+            continue  # AWS' default policy is for the key's own account only
         statements = statements_of(document_of(policy))
         if not statements:
-            yield Violation(message="policy is no policy document", resource=resource)
+            yield Violation(message="policy is not a policy document", resource=resource)
         for index, statement in enumerate(statements):
-            if statement.get("Effect") != "Deny" and not names_own(statement, own):
-                yield Violation(message=f"policy: statement {index} is for others than the account", resource=resource)
+            if statement.get("Effect") != "Deny" and not is_for_account(statement, stack_account):
+                message = f"policy: statement {index} allows principals outside of the account"
+                yield Violation(message=message, resource=resource)
     for grant in stack.typed("aws:kms/grant:Grant"):
-        if account_of(text(grant.properties.get("granteePrincipal"))) != own or not own:
-            yield Violation(message="granteePrincipal is none of the account's", resource=grant)
+        if account_of(text(grant.properties.get("granteePrincipal"))) != stack_account or not stack_account:
+            yield Violation(message="granteePrincipal is not a principal of the account", resource=grant)
 
 
-def names_own(statement: Properties, own: str) -> bool:
-    """Whether a statement is for principals of one account, or for a service of AWS on its behalf."""
+def is_for_account(statement: Properties, account: str) -> bool:
+    """True if a statement is for principals of one account only, or for a service of AWS on behalf of that account."""
     principal = statement.get("Principal")
     if "NotPrincipal" in statement or not isinstance(principal, Mapping) or not principal:
         return False
     for kind, value in principal.items():
-        for who in several(value) or [""]:
+        for principal_id in strings_of(value) or [""]:
             if kind == "Service":
                 conditions = [mapping(entry) for entry in mapping(statement.get("Condition")).values()]
                 if not any(key in entry for entry in conditions for key in ("aws:SourceAccount", "aws:SourceArn")):
                     return False
-            elif kind != "AWS" or "*" in who or (own and (account_of(who) or who) != own):
+            elif kind != "AWS" or "*" in principal_id or account not in ("", account_of(principal_id) or principal_id):
                 return False
     return True
 
 
 KMS_POLICY = StackRule(
     name="kms-policy",
-    description="Keys are for the stack's own account, which stays able to manage them.",
+    description="Only the stack's own account can use its keys, and it stays able to manage them.",
     frameworks=("FSBP KMS.5", "CKV2_AWS_64"),
-    remedy="Name principals of the account in the key's policy, or leave the policy to AWS.",
+    remedy="Name principals of the account in the key's policy, or leave the policy out, so that AWS sets its default.",
     check=_key_policy,
 )
 
@@ -80,20 +84,20 @@ def _key_available(resource: Resource, settings: Settings) -> Iterator[Violation
     if resource.type != KEY:
         return
     if resource.properties.get("isEnabled") not in (None, True):
-        yield Violation(message="isEnabled is not true: nothing that it encrypted can be read")
+        yield Violation(message="isEnabled is not true: data that the key encrypted cannot be read")
     days = resource.properties.get("deletionWindowInDays")
-    if days is not None and (number(days) or 0) < settings["days"]:  # AWS waits 30 days by itself
+    if days is not None and (number(days) or 0) < settings["days"]:  # AWS' default is 30 days
         yield Violation(message="deletionWindowInDays is too short to notice a mistake")
     if resource.properties.get("keyUsage") not in (None, "ENCRYPT_DECRYPT"):
-        yield Violation(message="keyUsage is none that tables and buckets can use")
+        yield Violation(message="keyUsage is not ENCRYPT_DECRYPT: tables and buckets cannot use the key")
 
 
 KMS_AVAILABLE = ResourceRule(
     name="kms-available",
-    description="A key can be used, and its deletion takes long enough to be noticed.",
+    description="A key is enabled, and its deletion takes long enough for someone to notice.",
     frameworks=("FSBP KMS.3",),
     remedy="Leave isEnabled true and deletionWindowInDays at 30.",
-    settings={"days": whole_number("the shortest time before a key is gone", 14)},
+    settings={"days": whole_number("the shortest waiting period before a key is deleted, in days", 14)},
     check=_key_available,
 )
 
@@ -101,12 +105,12 @@ KEY_PROPERTIES = ("kmsKeyArn", "kmsKeyId", "kmsMasterKeyId", "kmsMasterKeyArn", 
 
 
 def _foreign_keys(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    own = own_account(stack)
+    stack_account = own_account(stack)
     for resource in stack:
-        if own and resource.type.startswith("aws:"):
+        if stack_account and resource.type.startswith("aws:"):
             for where, value in _keys_in(resource.properties):
-                if account_of(value) not in ("", own):
-                    yield Violation(message=f"{where} is a key of another account", resource=resource)
+                if account_of(value) not in ("", stack_account):
+                    yield Violation(message=f"{where} names a key of another account", resource=resource)
 
 
 def _keys_in(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
@@ -123,7 +127,7 @@ def _keys_in(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 FOREIGN_KEYS = StackRule(
     name="kms-account",
-    description="What is encrypted can be read without the help of another account.",
+    description="Encrypted data uses keys of the stack's own account, so that no other account can make it unreadable.",
     frameworks=("Well-Architected SEC08",),
     remedy="Use a key of the stack's own account.",
     check=_foreign_keys,
@@ -139,17 +143,17 @@ def _transit(resource: Resource, settings: Settings) -> Iterator[Violation]:
         if resource.properties.get("transitEncryptionEnabled") is not True:
             yield Violation(message="transitEncryptionEnabled is not true")
         elif resource.properties.get("transitEncryptionMode") == "preferred":
-            yield Violation(message="transitEncryptionMode lets clients connect without TLS")
+            yield Violation(message="transitEncryptionMode allows clients to connect without TLS")
 
 
 def _is_member(resource: Resource) -> bool:
-    """Whether a cluster belongs to a replication group, which has the settings."""
+    """True for a cluster of a replication group; the group has the settings then."""
     return resource.type == CLUSTER and bool(text(resource.properties.get("replicationGroupId")))
 
 
 ELASTICACHE_TRANSIT = ResourceRule(
     name="elasticache-transit",
-    description="Clients and nodes of a cache speak TLS.",
+    description="Clients and nodes of a cache communicate over TLS.",
     frameworks=("FSBP ElastiCache.5", "CKV_AWS_30"),
     remedy="Set transitEncryptionEnabled to true, and transitEncryptionMode to required.",
     check=_transit,
@@ -165,7 +169,7 @@ def _rest(resource: Resource, settings: Settings) -> Iterator[Violation]:
 
 ELASTICACHE_REST = ResourceRule(
     name="elasticache-rest",
-    description="What a cache writes to disk is encrypted.",
+    description="A cache encrypts the data that it writes to disk.",
     frameworks=("FSBP ElastiCache.4", "CKV_AWS_29"),
     remedy="Use a ReplicationGroup with atRestEncryptionEnabled true.",
     check=_rest,
@@ -177,15 +181,15 @@ def _authentication(resource: Resource, settings: Settings) -> Iterator[Violatio
     if resource.type == GROUP and not (
         _given(resource, "authToken") or _given(resource, "authTokenWo") or items(properties.get("userGroupIds"))
     ):
-        yield Violation(message="has neither authToken nor userGroupIds: everybody who reaches it may use it")
+        yield Violation(message="has neither authToken nor userGroupIds: any client that reaches the cache can use it")
     for name in ("authToken", "authTokenWo"):
         token = properties.get(name) if resource.type == GROUP else None
         if isinstance(token, str) and token and not _is_strong(token):
-            yield Violation(message=f"{name} is a word, not 32 or more random characters")
+            yield Violation(message=f"{name} is not a random string of 32 or more characters")
     if resource.type == SERVERLESS and not text(properties.get("userGroupId")):
-        yield Violation(message="has no userGroupId: everybody who reaches it may use it")
+        yield Violation(message="has no userGroupId: any client that reaches the cache can use it")
     if resource.type == CLUSTER and not _is_member(resource):
-        yield Violation(message="a cluster without a replication group asks nobody who it is")
+        yield Violation(message="a cluster without a replication group cannot authenticate clients")
 
 
 def _is_strong(token: str) -> bool:
@@ -198,7 +202,7 @@ def _given(resource: Resource, name: str) -> bool:
 
 ELASTICACHE_AUTHENTICATION = ResourceRule(
     name="elasticache-authentication",
-    description="A cache demands a password that nobody guesses, or a user.",
+    description="A cache authenticates clients by a random password or by users.",
     frameworks=("FSBP ElastiCache.6", "CKV_AWS_31"),
     remedy="Set authToken, or userGroupIds with users that have passwords.",
     check=_authentication,
@@ -216,12 +220,12 @@ def _failover(resource: Resource, settings: Settings) -> Iterator[Violation]:
     replicas = number(resource.properties.get("replicasPerNodeGroup"))
     nodes = number(resource.properties.get("numCacheClusters"))
     if (replicas or 0) < 1 and (nodes or 0) < 2:
-        yield Violation(message="has no replica that could take over")
+        yield Violation(message="has no replica for a failover")
 
 
 ELASTICACHE_FAILOVER = ResourceRule(
     name="elasticache-failover",
-    description="A cache goes on when a zone of the region fails.",
+    description="A cache survives the failure of an availability zone.",
     frameworks=("FSBP ElastiCache.3", "Well-Architected REL10"),
     remedy="Set automaticFailoverEnabled and multiAzEnabled to true, with a replica.",
     check=_failover,
@@ -235,21 +239,23 @@ def _parameters(group: Resource) -> dict[str, str]:
 def _eviction(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for group in stack.typed(PARAMETERS):
         parameters = _parameters(group)
-        policy = parameters.get("maxmemory-policy", "volatile-lru")  # AWS' own
+        policy = parameters.get("maxmemory-policy", "volatile-lru")  # AWS' default
         if policy.startswith("allkeys") or (parameters.get("cluster-enabled") == "yes" and policy != "noeviction"):
-            yield Violation(message="maxmemory-policy drops messages when the memory is full", resource=group)
+            yield Violation(message="maxmemory-policy evicts messages when the memory is full", resource=group)
     names = {text(group.properties.get("name")) or group.name for group in stack.typed(PARAMETERS)}
     for cache in stack.typed(GROUP):
         depends = any(cache.depends_on("parameterGroupName", group.urn) for group in stack.typed(PARAMETERS))
         if not depends and text(cache.properties.get("parameterGroupName")) not in names:
-            yield Violation(message="parameterGroupName is missing, or none of the stack's", resource=cache)
+            yield Violation(
+                message="parameterGroupName is missing, or names a parameter group outside of the stack", resource=cache
+            )
 
 
 ELASTICACHE_EVICTION = StackRule(
     name="elasticache-eviction",
-    description="A full cache refuses writes instead of dropping what it holds.",
+    description="A full cache rejects writes instead of evicting data.",
     frameworks=("Well-Architected REL05",),
-    remedy="Name a ParameterGroup of the stack with maxmemory-policy noeviction.",
+    remedy="Set parameterGroupName to a ParameterGroup of the stack with maxmemory-policy noeviction.",
     check=_eviction,
 )
 
@@ -259,16 +265,20 @@ SECURITY_GROUP = "aws:ec2/securityGroup:SecurityGroup"
 
 
 def _openings(resource: Resource) -> Iterator[Properties]:
-    """What a security group lets in, in one form: protocol, fromPort, toPort and a list of networks."""
-    given = resource.properties
+    """The ingress of a security group in a common form: protocol, fromPort, toPort and a list of networks."""
+    properties = resource.properties
     if resource.type == RULE:
-        networks = [text(given.get(name)) for name in ("cidrIpv4", "cidrIpv6") if given.get(name)]
-        yield {**given, "protocol": given.get("ipProtocol"), "networks": networks}
-    elif resource.type == OLD_RULE and given.get("type") != "egress":
-        yield {**given, "networks": several(given.get("cidrBlocks")) + several(given.get("ipv6CidrBlocks"))}
+        networks = [text(properties.get(name)) for name in ("cidrIpv4", "cidrIpv6") if properties.get(name)]
+        yield {**properties, "protocol": properties.get("ipProtocol"), "networks": networks}
+    elif resource.type == OLD_RULE and properties.get("type") != "egress":
+        yield {**properties, "networks": _cidr_blocks(properties)}
     elif resource.type == SECURITY_GROUP:
-        for entry in objects(given.get("ingress")):
-            yield {**entry, "networks": several(entry.get("cidrBlocks")) + several(entry.get("ipv6CidrBlocks"))}
+        for entry in objects(properties.get("ingress")):
+            yield {**entry, "networks": _cidr_blocks(entry)}
+
+
+def _cidr_blocks(entry: Properties) -> list[str]:
+    return strings_of(entry.get("cidrBlocks")) + strings_of(entry.get("ipv6CidrBlocks"))
 
 
 def _security_groups(stack: Stack, settings: Settings) -> Iterator[Violation]:
@@ -281,34 +291,34 @@ def _security_groups(stack: Stack, settings: Settings) -> Iterator[Violation]:
 
 def _wide_opening(opening: Properties, ports: set[float], settings: Settings) -> Iterator[str]:
     if text(opening.get("protocol")).lower() not in ("tcp", "udp", "6", "17"):
-        yield "opens every protocol"
+        yield "allows other protocols than TCP and UDP"
     first, last = number(opening.get("fromPort")), number(opening.get("toPort"))
     if first is None or first != last:
-        yield "opens more than one port"
+        yield "allows more than one port"
     elif ports and first not in ports:
-        yield "opens a port that no cache of the stack has"
+        yield "allows a port that no cache of the stack uses"
     for cidr in opening["networks"]:
         try:
             network = ipaddress.ip_network(cidr, strict=False)
         except ValueError:
-            yield "is for something that is no network"
+            yield "allows a value that is not a network"
             continue
-        short = network.prefixlen < settings["ipv4" if network.version == 4 else "ipv6"]
-        if short or not network.is_private:
-            yield "is for more than a small network of the inside"
+        is_wide = network.prefixlen < settings["ipv4" if network.version == 4 else "ipv6"]
+        if is_wide or not network.is_private:
+            yield "allows more than a small private network"
     for name in ("prefixListId", "prefixListIds"):
         if opening.get(name):
-            yield f"{name} is for networks that are written elsewhere"
+            yield f"{name} allows networks that are defined elsewhere"
 
 
 SECURITY_GROUPS = StackRule(
     name="security-group-wide",
-    description="A security group opens the port of what is in it to a small network of the inside.",
+    description="A security group allows only its cache's port, from a small private network.",
     frameworks=("FSBP EC2.18", "FSBP EC2.19", "CKV_AWS_24", "CKV_AWS_25", "CKV_AWS_260"),
-    remedy="Write ipProtocol tcp, the port as fromPort and toPort, and the network of the nodes or pods.",
+    remedy="Set ipProtocol to tcp, fromPort and toPort to the port, and the CIDR to the network of the nodes or pods.",
     settings={
-        "ipv4": whole_number("the shortest prefix of an IPv4 network that is narrow enough", 16),
-        "ipv6": whole_number("the shortest prefix of an IPv6 network that is narrow enough", 48),
+        "ipv4": whole_number("the shortest allowed prefix of an IPv4 network", 16),
+        "ipv6": whole_number("the shortest allowed prefix of an IPv6 network", 48),
     },
     check=_security_groups,
 )
@@ -324,29 +334,29 @@ PROTECTED = {
 
 
 def _data(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    kept = resource.type == GROUP and (number(resource.properties.get("snapshotRetentionLimit")) or 0) > 0
-    if (resource.type in PROTECTED or kept) and not resource.protect:
-        what = PROTECTED.get(resource.type, "a cache that is backed up")
-        yield Violation(message=f"is {what} with data, and not protected")
+    is_backed_up = resource.type == GROUP and (number(resource.properties.get("snapshotRetentionLimit")) or 0) > 0
+    if (resource.type in PROTECTED or is_backed_up) and not resource.protect:
+        noun = PROTECTED.get(resource.type, "a cache with backups")
+        yield Violation(message=f"is {noun} without protect")
     if resource.properties.get("forceDestroy") not in (None, False) and resource.type.startswith("aws:"):
-        yield Violation(message="forceDestroy deletes what is in it")
+        yield Violation(message="forceDestroy allows deletion together with all content")
 
 
 DATA = ResourceRule(
     name="cloud-data-protected",
-    description="Nothing in the cloud that holds data, or the key to it, is deleted by mistake.",
+    description="Cloud resources that hold data, and keys that encrypt data, are protected against deletion.",
     frameworks=("Well-Architected REL09", "Pulumi: protect"),
-    remedy="Set protect (and retain_on_delete) on the resource.",
+    remedy="Set protect (and retain_on_delete) on the resource; remove forceDestroy.",
     check=_data,
 )
 
 PROVIDERS = "pulumi:providers:"
 SWITCHES = {
-    "insecure": "accepts any certificate",
-    "skipCredentialsValidation": "does not ask who it is",
-    "skipRequestingAccountId": "does not ask which account it is in",
-    "skipTlsVerify": "accepts any certificate",
-    "deleteUnreachable": "forgets what it cannot reach",
+    "insecure": "the provider accepts any certificate",
+    "skipCredentialsValidation": "the provider does not validate its credentials",
+    "skipRequestingAccountId": "the provider does not verify its account",
+    "skipTlsVerify": "the provider accepts any certificate",
+    "deleteUnreachable": "the provider drops unreachable resources from the state",
 }
 INLINE = ("accessKey", "secretKey", "token", "accessToken", "credentials", "password")
 ELSEWHERE = ("endpoints", "httpProxy", "httpsProxy", "customCaBundle", "ec2MetadataServiceEndpoint", "stsRegion")
@@ -355,27 +365,27 @@ ELSEWHERE = ("endpoints", "httpProxy", "httpsProxy", "customCaBundle", "ec2Metad
 def _provider(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if not resource.type.startswith(PROVIDERS):
         return
-    given = resource.properties
-    for name, what in SWITCHES.items():
-        if text(given.get(name)).lower() == "true" or given.get(name) is True:
-            yield Violation(message=f"{name}: {what}")
+    options = resource.properties
+    for name, effect in SWITCHES.items():
+        if text(options.get(name)).lower() == "true" or options.get(name) is True:
+            yield Violation(message=f"{name}: {effect}")
     for name in INLINE:
-        if given.get(name) not in (None, ""):
+        if options.get(name) not in (None, ""):
             yield Violation(message=f"{name} is a credential in the program")
-    for name in (*ELSEWHERE, *(key for key in given if key.endswith("CustomEndpoint"))):
-        if given.get(name) not in (None, "", "[]", "{}", []):
-            yield Violation(message=f"{name} sends requests elsewhere than to the cloud")
-    if "insecure-skip-tls-verify: true" in text(given.get("kubeconfig")).replace('"', ""):
+    for name in (*ELSEWHERE, *(key for key in options if key.endswith("CustomEndpoint"))):
+        if options.get(name) not in (None, "", "[]", "{}", []):
+            yield Violation(message=f"{name} redirects requests away from the cloud's own endpoints")
+    if "insecure-skip-tls-verify: true" in text(options.get("kubeconfig")).replace('"', ""):
         yield Violation(message="kubeconfig accepts any certificate")
-    if resource.type == f"{PROVIDERS}aws" and given.get("allowedAccountIds") in (None, "", "[]", []):
-        yield Violation(message="allowedAccountIds is missing: it works in whatever account it is given")
+    if resource.type == f"{PROVIDERS}aws" and options.get("allowedAccountIds") in (None, "", "[]", []):
+        yield Violation(message="allowedAccountIds is missing: the provider accepts credentials of any account")
 
 
 PROVIDER = ResourceRule(
     name="provider-options",
-    description="A provider talks to the cloud's own endpoints, verifies them, and knows its account.",
+    description="A provider uses the cloud's own endpoints, verifies their certificates, and accepts one account only.",
     frameworks=("CWE-295", "CWE-798"),
-    remedy="Remove the option; take credentials from the environment; set allowedAccountIds.",
+    remedy="Remove the option; pass credentials in the environment; set allowedAccountIds.",
     check=_provider,
 )
 
@@ -401,18 +411,18 @@ def _tags(stack: Stack, settings: Settings) -> Iterator[Violation]:
     providers = {resource.urn: _default_tags(resource) for resource in stack if resource.type == "pulumi:providers:aws"}
     for resource in stack:
         if resource.type in TAGGED:
-            given = {
+            tags = {
                 **providers.get(resource.provider or "", {}),
                 **mapping(resource.properties.get("tagsAll")),
                 **mapping(resource.properties.get("tags")),
             }
             for name in settings["tags"]:
-                if not text(given.get(name)):
+                if not text(tags.get(name)):
                     yield Violation(message=f"the tag {name} is missing", resource=resource)
 
 
 def _default_tags(provider: Resource) -> dict[str, object]:
-    """The tags that a provider gives to everything. Providers take objects as their JSON."""
+    """The tags that a provider adds to every resource. Provider inputs hold objects as JSON."""
     value = provider.properties.get("defaultTags")
     if isinstance(value, str):
         try:
@@ -424,10 +434,10 @@ def _default_tags(provider: Resource) -> dict[str, object]:
 
 TAGS = StackRule(
     name="aws-tags",
-    description="Each resource of AWS says by tags what it belongs to.",
+    description="Tags on each AWS resource name its project and stack.",
     frameworks=("FSBP Tagging", "Well-Architected COST03"),
     remedy="Set defaultTags on the provider.",
-    settings={"tags": strings("the tags that must be there", ("project", "stack"))},
+    settings={"tags": strings("required tags", ("project", "stack"))},
     check=_tags,
 )
 

@@ -1,4 +1,4 @@
-"""Bigtable holds the groups: it is not deleted by mistake, and there are copies."""
+"""Bigtable, which holds the groups: it is protected against deletion, has backups, and limits access."""
 
 import re
 from collections.abc import Iterator
@@ -15,16 +15,16 @@ def _deletion_protection(resource: Resource, settings: Settings) -> Iterator[Vio
         if resource.properties.get("deletionProtection") is not True:
             yield Violation(message="deletionProtection is not true")
         if resource.properties.get("forceDestroy") not in (None, False):
-            yield Violation(message="forceDestroy deletes its backups with it")
+            yield Violation(message="forceDestroy allows deletion together with its backups")
     if resource.type == TABLE and resource.properties.get("deletionProtection") != "PROTECTED":
         yield Violation(message="deletionProtection is not PROTECTED")
 
 
 DELETION_PROTECTION = ResourceRule(
     name="bigtable-deletion-protection",
-    description="Instances and tables of Bigtable cannot be deleted by mistake.",
+    description="Instances and tables of Bigtable are protected against deletion.",
     frameworks=("CKV_GCP_122",),
-    remedy="Set deletionProtection to true for instances and PROTECTED for tables.",
+    remedy="Set deletionProtection to true for instances and to PROTECTED for tables; remove forceDestroy.",
     check=_deletion_protection,
 )
 
@@ -34,14 +34,14 @@ def _backups(resource: Resource, settings: Settings) -> Iterator[Violation]:
         return
     policy = mapping(resource.properties.get("automatedBackupPolicy"))
     for name in ("retentionPeriod", "frequency"):
-        # A policy of "0" switches backups off (documentation of the property).
+        # A value of "0" turns backups off (documentation of the property).
         if text(policy.get(name)).strip() in ("", "0", "0s"):
-            yield Violation(message=f"automatedBackupPolicy.{name} is missing or nothing")
+            yield Violation(message=f"automatedBackupPolicy.{name} is missing or zero")
 
 
 BACKUPS = ResourceRule(
     name="bigtable-backup",
-    description="Bigtable makes a backup of each table by itself.",
+    description="Bigtable backs up each table automatically.",
     remedy="Set automatedBackupPolicy with a frequency and a retentionPeriod.",
     check=_backups,
 )
@@ -57,19 +57,19 @@ ACCOUNT = re.compile(r"serviceAccount:[a-z0-9-]+@[a-z0-9.-]+\.gserviceaccount\.c
 
 def _access(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for resource in stack:
-        found = IAM.match(resource.type)
+        grant = IAM.match(resource.type)
         if resource.type == "gcp:serviceaccount/key:Key" and not settings["keys"]:
-            yield Violation(message="is a key that never ends", resource=resource)
-        if found is None:
+            yield Violation(message="is a key without expiry", resource=resource)
+        if grant is None:
             continue
-        if found.group(1) in ("projects", "organizations", "folder"):
-            yield Violation(message="is for everything in the project", resource=resource)
-        if found.group(2).endswith("Policy"):
-            yield Violation(message="replaces every right that others gave", resource=resource)
+        if grant.group(1) in ("projects", "organizations", "folder"):
+            yield Violation(message="grants access to every resource of the project", resource=resource)
+        if grant.group(2).endswith("Policy"):
+            yield Violation(message="replaces all existing grants of the resource", resource=resource)
         if text(resource.properties.get("role")) not in settings["roles"]:
-            yield Violation(message="role may do more than read and write data", resource=resource)
-        given = resource.properties.get("members")
-        for member in items(given) if given is not None else [resource.properties.get("member")]:
+            yield Violation(message="role allows more than reading and writing data", resource=resource)
+        members = resource.properties.get("members")
+        for member in items(members) if members is not None else [resource.properties.get("member")]:
             for message in _member(stack, text(member)):
                 yield Violation(message=message, resource=resource)
 
@@ -78,19 +78,19 @@ def _member(stack: Stack, member: str) -> Iterator[str]:
     subject = SUBJECT.fullmatch(member)
     if subject is not None:
         if stack.get("ServiceAccount", *subject.groups()) is None:
-            yield "a member is a service account that is none of the stack's"
+            yield "a member is a service account outside of the stack"
     elif not ACCOUNT.fullmatch(member):
-        yield "a member is no single service account"
+        yield "a member is not a single service account"
 
 
 ACCESS = StackRule(
     name="bigtable-access",
-    description="One service account reads and writes the groups; nobody else, and nothing else.",
+    description="Only service accounts of the stack have access to Bigtable, and only to its data.",
     frameworks=("CKV_GCP_117", "CIS GCP 1.5"),
-    remedy="Give roles/bigtable.user on the instance to the principal of one Kubernetes service account.",
+    remedy="Grant roles/bigtable.user on the instance to the principal of one Kubernetes service account.",
     settings={
-        "roles": strings("roles that may be given", ("roles/bigtable.user", "roles/bigtable.reader")),
-        "keys": switch("service accounts of Google Cloud may have keys"),
+        "roles": strings("allowed roles", ("roles/bigtable.user", "roles/bigtable.reader")),
+        "keys": switch("allow keys of Google Cloud service accounts"),
     },
     check=_access,
 )

@@ -1,4 +1,4 @@
-"""Certificates and keys: strong, limited to their purpose, short-lived, and for the names that are served."""
+"""Certificates and keys: strong, limited to their purpose, short-lived, and valid for the routed hosts."""
 
 import re
 from collections.abc import Iterator
@@ -24,23 +24,23 @@ def _key(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if algorithm == "ECDSA":
         # The provider's default is P224.
         if resource.properties.get("ecdsaCurve") not in settings["curves"]:
-            yield Violation(message="ecdsaCurve is missing or none of those that are allowed")
+            yield Violation(message="ecdsaCurve is missing or not an allowed curve")
     elif algorithm == "RSA":
         # The provider's default is 2048.
         if (number(resource.properties.get("rsaBits")) or 2048) < settings["rsaBits"]:
             yield Violation(message="rsaBits is too small")
     else:
-        yield Violation(message="algorithm is missing or none of those that are allowed")
+        yield Violation(message="algorithm is missing or not an allowed one")
 
 
 KEYS = ResourceRule(
     name="tls-key",
-    description="Each private key is ECDSA on a common curve, Ed25519, or RSA of a sufficient size.",
+    description="Each private key is Ed25519, ECDSA on an allowed curve, or RSA of a sufficient size.",
     frameworks=("NIST SP 800-57", "FSBP ACM.2"),
     remedy="Set algorithm to ECDSA and ecdsaCurve to P256.",
     settings={
-        "curves": strings("curves that are allowed", ("P256", "P384", "P521")),
-        "rsaBits": whole_number("the smallest RSA key", 2048),
+        "curves": strings("allowed curves", ("P256", "P384", "P521")),
+        "rsaBits": whole_number("the smallest allowed RSA key, in bits", 2048),
     },
     check=_key,
 )
@@ -53,7 +53,7 @@ def _uses(resource: Resource) -> set[str]:
 
 
 def is_authority(resource: Resource) -> bool:
-    """Whether a certificate may sign others, by its constraint or by what it is allowed to be used for."""
+    """True if a certificate can sign others, by its constraints or by its allowed uses."""
     return resource.type in (SELF_SIGNED, SIGNED) and (
         resource.properties.get("isCaCertificate") is True or "cert_signing" in _uses(resource)
     )
@@ -61,15 +61,15 @@ def is_authority(resource: Resource) -> bool:
 
 def _authority(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if resource.type == SELF_SIGNED and not is_authority(resource):
-        yield Violation(message="signs itself without being an authority, so nobody can replace it")
+        yield Violation(message="is self-signed, but not an authority: clients that trust it cannot accept a successor")
     if not is_authority(resource):
         return
     if resource.properties.get("isCaCertificate") is not True:
-        yield Violation(message="may sign certificates, but isCaCertificate is not true")
+        yield Violation(message="can sign certificates, but isCaCertificate is not true")
     if not _uses(resource) or not _uses(resource) <= FOR_SIGNING or "cert_signing" not in _uses(resource):
-        yield Violation(message="allowedUses is missing, or has more than signing")
+        yield Violation(message="allowedUses is missing, or allows more than signing")
     if number(resource.properties.get("maxPathLength")) != settings["pathLength"]:
-        yield Violation(message="maxPathLength is missing, or allows further authorities")
+        yield Violation(message="maxPathLength is missing, or allows more intermediate authorities")
     if resource.properties.get("setSubjectKeyId") is not True:
         yield Violation(message="setSubjectKeyId is not true")
     hours = number(resource.properties.get("validityPeriodHours"))
@@ -79,12 +79,12 @@ def _authority(resource: Resource, settings: Settings) -> Iterator[Violation]:
 
 AUTHORITY = ResourceRule(
     name="tls-authority",
-    description="An authority signs leaves and nothing else, and ends some day.",
+    description="An authority can only sign server certificates, and it expires.",
     frameworks=("RFC 5280 4.2.1.9", "CA/Browser Forum BR 7.1.2"),
     remedy="Set isCaCertificate, maxPathLength 0, setSubjectKeyId, and allowedUses to cert_signing and crl_signing.",
     settings={
-        "days": whole_number("the longest life of an authority", 3653),
-        "pathLength": whole_number("how many authorities may stand between it and a leaf", 0),
+        "days": whole_number("the longest validity of an authority, in days", 3653),
+        "pathLength": whole_number("the number of intermediate authorities between it and a server certificate", 0),
     },
     check=_authority,
 )
@@ -97,15 +97,15 @@ def _leaf(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if hours is None or hours > settings["days"] * HOURS:
         yield Violation(message="validityPeriodHours is missing or too long")
     if "server_auth" not in _uses(resource) or "any_extended" in _uses(resource):
-        yield Violation(message="allowedUses is missing, or not that of a server")
+        yield Violation(message="allowedUses does not have server_auth, or has any_extended")
 
 
 LEAF = ResourceRule(
     name="tls-leaf",
-    description="A server's certificate lives about a year at most and is for servers only.",
+    description="A server's certificate is valid for about a year at most, and for servers only.",
     frameworks=("CA/Browser Forum BR 6.3.2",),
     remedy="Set validityPeriodHours to 397 days (9528) at most, and allowedUses to digital_signature and server_auth.",
-    settings={"days": whole_number("the longest life of a server's certificate", 398)},
+    settings={"days": whole_number("the longest validity of a server's certificate, in days", 398)},
     check=_leaf,
 )
 
@@ -114,39 +114,39 @@ QUOTED = re.compile(r"[`\"']([^`\"']+)[`\"']")
 
 
 def hosts_of(match: str) -> list[str]:
-    """The host names of a rule of Traefik."""
+    """The host names in a match rule of Traefik."""
     return [host for group in HOST.findall(match) for host in QUOTED.findall(group)]
 
 
 def is_covered(host: str, names: set[str]) -> bool:
-    """Whether a certificate for some names is one for a host; `*` stands for one label (RFC 6125 6.4.3)."""
+    """True if a certificate for some names is valid for a host. `*` matches one label (RFC 6125 6.4.3)."""
     return host in names or "*." + host.partition(".")[2] in names
 
 
 def _names(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    certificates = [r for r in stack.typed(REQUEST, SELF_SIGNED) if not is_authority(r)]
+    certificates = [resource for resource in stack.typed(REQUEST, SELF_SIGNED) if not is_authority(resource)]
     if not certificates:
-        return  # the certificate is somebody else's; nothing here says what is in it
-    names = {text(name) for found in certificates for name in items(found.properties.get("dnsNames"))}
-    for route in stack.of("IngressRoute", "IngressRouteTCP"):
-        if is_redirect(stack, route) or not text(mapping(spec_of(route).get("tls")).get("secretName")):
-            continue
-        for index, rule in enumerate(routes_of(route)):
-            hosts = hosts_of(text(rule.get("match")))
-            if not hosts or not all(is_covered(host, names) for host in hosts):
-                yield Violation(
-                    message=f"routes[{index}]: it names no host, or none that a certificate of the stack is for",
-                    resource=route,
-                )
-    for ingress in stack.of("Ingress"):
-        hosts = [text(rule.get("host")) for rule in objects(spec_of(ingress).get("rules"))]
+        return  # the certificate is not part of the stack, so its names are unknown
+    names = {text(name) for request in certificates for name in items(request.properties.get("dnsNames"))}
+    for resource, where, hosts in _routed_hosts(stack):
         if not hosts or not all(is_covered(host, names) for host in hosts):
-            yield Violation(message="names no host, or none that a certificate of the stack is for", resource=ingress)
+            message = f"{where}has no host, or a host without a certificate of the stack"
+            yield Violation(message=message, resource=resource)
+
+
+def _routed_hosts(stack: Stack) -> Iterator[tuple[Resource, str, list[str]]]:
+    """Yields (resource, place, hosts) for each rule of a Traefik route with TLS, and for each Ingress."""
+    for route in stack.of("IngressRoute", "IngressRouteTCP"):
+        if not is_redirect(stack, route) and text(mapping(spec_of(route).get("tls")).get("secretName")):
+            for index, rule in enumerate(routes_of(route)):
+                yield route, f"routes[{index}]: ", hosts_of(text(rule.get("match")))
+    for ingress in stack.of("Ingress"):
+        yield ingress, "", [text(rule.get("host")) for rule in objects(spec_of(ingress).get("rules"))]
 
 
 NAMES = StackRule(
     name="tls-names",
-    description="The certificate is for every host that is routed.",
+    description="The stack's certificate is valid for every routed host.",
     frameworks=("RFC 6125",),
     remedy="Add the host, or a wildcard for its domain, to dnsNames of the certificate request.",
     check=_names,

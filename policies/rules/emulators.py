@@ -1,4 +1,4 @@
-"""Emulators of cloud services authenticate nobody: they stay inside, and out of real installations."""
+"""Emulators of cloud services, which do not authenticate clients: they are not exposed, and not used in the cloud."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from policies.rules.services import pods_behind
 
 IMAGES = {
     "images": strings(
-        "parts of the repositories of emulators",
+        "parts of the repository names of emulators",
         (
             "localstack",
             "cbtemulator",
@@ -48,45 +48,45 @@ def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
             namespace = text(backend.get("namespace")) or route.namespace
             service = stack.get("Service", namespace, text(backend.get("name")))
             if service and any(pod in emulators for pod in pods_behind(stack, service)):
-                yield Violation(message=f"{where}: leads to an emulator", resource=route)
+                yield Violation(message=f"{where}: routes to an emulator", resource=route)
     for policy in policies_of(stack):
         if any(pod in emulators for pod in pods_under(stack, policy)):
-            for message in _outsiders(stack, policy):
+            for message in _external_peers(stack, policy):
                 yield Violation(message=message, resource=policy)
 
 
-def _outsiders(stack: Stack, policy: Resource) -> Iterator[str]:
-    """Openings of an emulator's policy to what is no pod of the stack, the proxy above all."""
+def _external_peers(stack: Stack, policy: Resource) -> Iterator[str]:
+    """Reports ingress of an emulator's policy from peers that are not pods of the stack, such as the proxy."""
     if "Ingress" not in directions_of(policy):
         return
     for index, rule in enumerate(rules_of(policy, "Ingress")):
         for peer in peers_of(rule, "Ingress"):
             if not any(peer_pods(stack, policy, peer)):
-                yield f"ingress[{index}]: opens an emulator to what is no pod of the stack"
+                yield f"ingress[{index}]: allows a peer that is not a pod of the stack to reach an emulator"
 
 
 EXPOSED = StackRule(
     name="emulator-exposed",
-    description="Nothing but pods of the stack reaches an emulator: no route, and no opening for the proxy.",
+    description="Only pods of the stack reach an emulator: neither a route nor a network policy exposes it.",
     frameworks=("CWE-306",),
-    remedy="Route to a gate that checks each request, and let only the gate reach the emulator.",
+    remedy="Route to a gate that checks each request, and allow only the gate to reach the emulator.",
     settings=IMAGES,
     check=_exposed,
 )
 
 
 def _in_cloud(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    real = any(resource.type.startswith(("aws:", "aws-native:", "gcp:", "google-native:")) for resource in stack)
-    if settings["forbidden"] or real:
+    is_cloud = any(resource.type.startswith(("aws:", "aws-native:", "gcp:", "google-native:")) for resource in stack)
+    if settings["forbidden"] or is_cloud:
         for pod in emulators_of(stack, settings):
-            yield Violation(message="runs an emulator in an installation with real cloud services", resource=pod.owner)
+            yield Violation(message="runs an emulator in a cloud installation", resource=pod.owner)
 
 
 IN_CLOUD = StackRule(
     name="emulator-in-cloud",
-    description="An installation on real cloud services has no emulator.",
+    description="A cloud installation runs no emulator.",
     remedy="Remove the emulator; use the cloud's service.",
-    settings={**IMAGES, "forbidden": switch("no emulator, whether or not the stack has cloud resources")},
+    settings={**IMAGES, "forbidden": switch("forbid emulators even if the stack has no cloud resources")},
     check=_in_cloud,
 )
 

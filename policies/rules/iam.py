@@ -1,4 +1,4 @@
-"""IAM: grants are spelled out, and no key lives for ever."""
+"""IAM: policies list actions and resources, roles name who can assume them, and access keys are replaced."""
 
 import json
 import re
@@ -29,7 +29,7 @@ PASSWORDS = ("aws:iam/userLoginProfile:UserLoginProfile", "aws:iam/sshKey:SshKey
 
 
 def document_of(value: Any) -> Properties:
-    """A policy document, which is an object or its JSON; empty if it is neither."""
+    """A policy document from an object or its JSON; empty for any other value."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -39,13 +39,13 @@ def document_of(value: Any) -> Properties:
 
 
 def statements_of(document: Properties) -> list[Properties]:
-    """The statements of a policy document, which has one or a list of them."""
-    found = document.get("Statement")
-    return [found] if isinstance(found, dict) else objects(found)
+    """The statements of a policy document, whose `Statement` is one statement or a list."""
+    statements = document.get("Statement")
+    return [statements] if isinstance(statements, dict) else objects(statements)
 
 
-def several(value: Any) -> list[str]:
-    """A text or a list of texts, as a list."""
+def strings_of(value: Any) -> list[str]:
+    """A list of strings, from a string or a list of strings."""
     return [value] if isinstance(value, str) else [text(entry) for entry in items(value)]
 
 
@@ -61,30 +61,30 @@ def _wildcards(resource: Resource, settings: Settings) -> Iterator[Violation]:
     for where, value in _documents(resource):
         statements = statements_of(document_of(value))
         if not statements:
-            yield Violation(message=f"{where} is missing, or no policy document")
+            yield Violation(message=f"{where} is missing or not a policy document")
         for index, statement in enumerate(statements):
             if statement.get("Effect") == "Deny":
                 continue
             for field in _wide_fields(statement):
-                yield Violation(message=f"{where}: statement {index} has a wildcard as {field}")
+                yield Violation(message=f"{where}: statement {index} has a wildcard in {field}")
     for where, arn in _attached(resource):
         if arn.split(":")[4:5] == ["aws"]:
-            yield Violation(message=f"{where} is a policy of AWS, which is for every resource of the account")
+            yield Violation(message=f"{where} is an AWS managed policy, which covers every resource of the account")
 
 
 def _wide_fields(statement: Properties) -> Iterator[str]:
     if "NotAction" in statement:
         yield "NotAction"
-    elif any("*" in action or "?" in action for action in several(statement.get("Action")) or ["*"]):
+    elif any("*" in action or "?" in action for action in strings_of(statement.get("Action")) or ["*"]):
         yield "Action"
     if "NotResource" in statement:
         yield "NotResource"
-    elif any(_is_wide_arn(arn) for arn in several(statement.get("Resource")) or ["*"]):
+    elif any(_is_wide_arn(arn) for arn in strings_of(statement.get("Resource")) or ["*"]):
         yield "Resource"
 
 
 def _is_wide_arn(arn: str) -> bool:
-    """Whether an ARN means several things (`*`, `table/*`, `table/a-*`), not several in one (`table/a/index/*`).
+    """True if an ARN matches several resources (`*`, `table/*`, `table/a-*`), and not parts of one (`table/a/index/*`).
 
     https://docs.aws.amazon.com/IAM/latest/UserGuide/reference-arns.html: the sixth part is the resource.
     """
@@ -93,8 +93,8 @@ def _is_wide_arn(arn: str) -> bool:
         return "*" in arn or "?" in arn or not arn
     service, name = parts[2], parts[5]
     kind, _, rest = name.partition("/" if "/" in name and ":" not in name.partition("/")[0] else ":")
-    own = kind if service == "s3" or not rest else re.split("[/:]", rest.lstrip("/"))[0]
-    return any(sign in part for sign in "*?" for part in (*parts[:5], kind, own))
+    resource_id = kind if service == "s3" or not rest else re.split("[/:]", rest.lstrip("/"))[0]
+    return any(sign in part for sign in "*?" for part in (*parts[:5], kind, resource_id))
 
 
 def _attached(resource: Resource) -> Iterator[tuple[str, str]]:
@@ -107,9 +107,9 @@ def _attached(resource: Resource) -> Iterator[tuple[str, str]]:
 
 WILDCARDS = ResourceRule(
     name="iam-wildcards",
-    description="Policies name each action, and the resources that it is for.",
+    description="Policies list each action and each resource.",
     frameworks=("FSBP IAM.1", "FSBP IAM.21", "CKV_AWS_62", "CKV_AWS_63", "CKV_AWS_355", "CKV_AWS_356"),
-    remedy="Write out the actions that are called and the ARNs of the resources.",
+    remedy="List the actions that the program calls, and the ARNs of the resources.",
     check=_wildcards,
 )
 
@@ -146,33 +146,33 @@ DATA_ACTIONS = (
 
 
 def _actions(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    allowed = {action.lower() for action in settings["actions"]}  # IAM does not tell cases apart
-    own = own_account(stack)
+    allowed = {action.lower() for action in settings["actions"]}  # IAM ignores case
+    stack_account = own_account(stack)
     for resource in stack:
         for where, value in _documents(resource):
             for index, statement in enumerate(statements_of(document_of(value))):
                 if statement.get("Effect") == "Deny":
                     continue
-                for action in several(statement.get("Action")):
+                for action in strings_of(statement.get("Action")):
                     if action.lower() not in allowed and "*" not in action and "?" not in action:
-                        message = f"{where}: statement {index} allows more than to read and write data"
+                        message = f"{where}: statement {index} allows more than reading and writing data"
                         yield Violation(message=message, resource=resource, subject=action)
                         break
-                accounts = {account_of(arn) for arn in several(statement.get("Resource"))} - {"", "*"}
-                if own and accounts - {own}:
-                    message = f"{where}: statement {index} is for resources of another account"
+                accounts = {account_of(arn) for arn in strings_of(statement.get("Resource"))} - {"", "*"}
+                if stack_account and accounts - {stack_account}:
+                    message = f"{where}: statement {index} allows resources of another account"
                     yield Violation(message=message, resource=resource)
 
 
 def account_of(arn: str) -> str:
-    """The account in an ARN; empty where there is none, as in those of S3."""
+    """The account in an ARN; empty if there is none, as in ARNs of S3."""
     parts = arn.split(":", 5)
     return parts[4] if len(parts) == 6 and parts[0] == "arn" and parts[4] != "aws" else ""
 
 
 def own_account(stack: Stack) -> str:
-    """The account that a stack is in: what its provider allows, or else where most of its resources are."""
-    return stack.kept(_own_account)
+    """The stack's account: the one that its provider allows, or else the account of most of its resources."""
+    return stack.cached(_own_account)
 
 
 def _own_account(stack: Stack) -> str:
@@ -185,19 +185,19 @@ def _own_account(stack: Stack) -> str:
                 allowed = []
         if len(items(allowed)) == 1:
             return text(items(allowed)[0])
-    found = Counter(
+    accounts = Counter(
         account
         for resource in stack
         if resource.type.startswith("aws:") and (account := account_of(text(resource.properties.get("arn"))))
     )
-    return found.most_common(1)[0][0] if found else ""
+    return accounts.most_common(1)[0][0] if accounts else ""
 
 
 ACTIONS = StackRule(
     name="iam-data-only",
-    description="Pods may read and write data of the stack's account; nothing gives rights, keys or other roles away.",
+    description="Policies allow pods only to read and write data of the stack's account, not to manage resources.",
     frameworks=("FSBP IAM.21", "CKV_AWS_286", "CKV_AWS_287", "CKV_AWS_289"),
-    remedy="Take the action out; what changes tables, buckets, keys and roles is for Pulumi and for people.",
+    remedy="Remove the action; only Pulumi and operators change tables, buckets, keys and roles.",
     settings={"actions": strings("actions that a policy may allow", DATA_ACTIONS)},
     check=_actions,
 )
@@ -210,50 +210,55 @@ def _trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for role in stack.typed(ROLE):
         statements = statements_of(document_of(role.properties.get("assumeRolePolicy")))
         if not statements:
-            yield Violation(message="assumeRolePolicy is missing, or no policy document", resource=role)
+            yield Violation(message="assumeRolePolicy is missing or not a policy document", resource=role)
         for index, statement in enumerate(statements):
             if statement.get("Effect") != "Deny":
-                for message in _believed(stack, role, statement):
+                for message in _trusted(stack, role, statement):
                     yield Violation(message=f"assumeRolePolicy: statement {index} {message}", resource=role)
     for association in stack.typed(ASSOCIATION):
         place = text(association.properties.get("namespace")), text(association.properties.get("serviceAccount"))
         if stack.get("ServiceAccount", *place) is None:
-            yield Violation(message="serviceAccount is none of the stack's", resource=association)
+            yield Violation(message="serviceAccount is not a service account of the stack", resource=association)
 
 
-def _believed(stack: Stack, role: Resource, statement: Properties) -> Iterator[str]:
-    principal, own = statement.get("Principal"), own_account(stack)
+def _trusted(stack: Stack, role: Resource, statement: Properties) -> Iterator[str]:
+    principal, stack_account = statement.get("Principal"), own_account(stack)
     if "NotPrincipal" in statement or "NotAction" in statement:
-        yield "leaves out instead of naming"
+        yield "uses NotPrincipal or NotAction"
     if not isinstance(principal, dict) or not principal:
-        yield "believes everybody, or names nobody"
+        yield "trusts everybody, or has no principal"
         return
-    for action in several(statement.get("Action")) or ["*"]:
+    for action in strings_of(statement.get("Action")) or ["*"]:
         if action not in ("sts:AssumeRole", "sts:TagSession", "sts:AssumeRoleWithWebIdentity"):
-            yield "allows another action than to take the role"
+            yield "allows an action other than assuming the role"
             break
     for kind, value in principal.items():
-        for who in several(value) or [""]:
-            if "*" in who or not who:
-                yield "believes everybody"
-            elif kind == "AWS":
-                account = account_of(who) or who
-                if own and account != own:
-                    yield "believes another account"
-                elif who == account or who.endswith(":root"):
-                    yield "believes everybody in the account"
-            elif kind == "Federated" and own and account_of(who) != own:
-                yield "believes an issuer of another account"
-            elif kind == "Service" and who != "pods.eks.amazonaws.com":
-                yield "believes another service of AWS than the one that pods ask"
+        for principal_id in strings_of(value) or [""]:
+            yield from _wide_principal(kind, principal_id, stack_account)
     yield from _conditions(stack, role, statement, principal)
 
 
+def _wide_principal(kind: str, principal: str, stack_account: str) -> Iterator[str]:
+    """Reports a principal other than one identity of the stack's account, or the service that pods use."""
+    if "*" in principal or not principal:
+        yield "trusts everybody"
+    elif kind == "AWS":
+        account = account_of(principal) or principal
+        if stack_account and account != stack_account:
+            yield "trusts another account"
+        elif principal == account or principal.endswith(":root"):
+            yield "trusts every identity of the account"
+    elif kind == "Federated" and stack_account and account_of(principal) != stack_account:
+        yield "trusts an identity provider of another account"
+    elif kind == "Service" and principal != "pods.eks.amazonaws.com":
+        yield "trusts an AWS service other than EKS Pod Identity"
+
+
 def _exact(statement: Properties) -> dict[str, list[str]]:
-    """The conditions that hold for one value exactly. IfExists and ForAnyValue pass where there is nothing."""
+    """The conditions that require exact values. Others (IfExists, ForAnyValue) are true for a missing key."""
     conditions = mapping(statement.get("Condition"))
     return {
-        text(key): several(value)
+        text(key): strings_of(value)
         for operator in ("StringEquals", "ArnEquals")
         for key, value in mapping(conditions.get(operator)).items()
     }
@@ -263,37 +268,49 @@ def _conditions(stack: Stack, role: Resource, statement: Properties, principal: 
     exact = _exact(statement)
     if any(len(values) != 1 or "*" in value or "?" in value for values in exact.values() for value in values or [""]):
         yield "has a condition with several values or a wildcard"
-    accounts: set[tuple[str, str]] = set()
-    if "pods.eks.amazonaws.com" in several(principal.get("Service")):
-        if not {*EKS, "aws:RequestTag/eks-cluster-name", "aws:SourceAccount"} <= set(exact):
-            yield "does not say for which account, cluster, namespace and service account"
-            return
-        accounts = {(exact[EKS[0]][0], exact[EKS[1]][0])}
-        own = own_account(stack)
-        if own and exact["aws:SourceAccount"] != [own]:
-            yield "is for pods of another account"
-        for association in stack.typed(ASSOCIATION):
-            if association.depends_on("roleArn", role.urn):
-                given = association.properties
-                if (text(given.get("namespace")), text(given.get("serviceAccount"))) not in accounts:
-                    yield "is for another service account than its PodIdentityAssociation"
+    if "pods.eks.amazonaws.com" in strings_of(principal.get("Service")):
+        yield from _pod_identity_conditions(stack, role, exact)
     elif "Federated" in principal:
-        subjects = [values for key, values in exact.items() if key.endswith(":sub")]
-        if not subjects or not any(key.endswith(":aud") for key in exact):
-            yield "does not say for which service account and audience"
-            return
-        for subject in subjects[0]:
-            _, _, rest = subject.partition("system:serviceaccount:")
-            namespace, _, name = rest.partition(":")
-            accounts.add((namespace, name))
-    for place in accounts:
-        if stack.get("ServiceAccount", *place) is None:
-            yield "is for a service account that is none of the stack's"
+        yield from _federated_conditions(stack, exact)
+
+
+def _pod_identity_conditions(stack: Stack, role: Resource, exact: dict[str, list[str]]) -> Iterator[str]:
+    if not {*EKS, "aws:RequestTag/eks-cluster-name", "aws:SourceAccount"} <= set(exact):
+        yield "does not require an account, cluster, namespace and service account"
+        return
+    account = (exact[EKS[0]][0], exact[EKS[1]][0])
+    stack_account = own_account(stack)
+    if stack_account and exact["aws:SourceAccount"] != [stack_account]:
+        yield "trusts pods of another account"
+    for association in stack.typed(ASSOCIATION):
+        if association.depends_on("roleArn", role.urn):
+            properties = association.properties
+            if (text(properties.get("namespace")), text(properties.get("serviceAccount"))) != account:
+                yield "trusts another service account than its PodIdentityAssociation names"
+    yield from _unknown_accounts(stack, {account})
+
+
+def _federated_conditions(stack: Stack, exact: dict[str, list[str]]) -> Iterator[str]:
+    subjects = [values for key, values in exact.items() if key.endswith(":sub")]
+    if not subjects or not any(key.endswith(":aud") for key in exact):
+        yield "does not require a service account and an audience"
+        return
+    accounts: set[tuple[str, str]] = set()
+    for subject in subjects[0]:
+        namespace, _, name = subject.partition("system:serviceaccount:")[2].partition(":")
+        accounts.add((namespace, name))
+    yield from _unknown_accounts(stack, accounts)
+
+
+def _unknown_accounts(stack: Stack, accounts: set[tuple[str, str]]) -> Iterator[str]:
+    for namespace, name in accounts:
+        if stack.get("ServiceAccount", namespace, name) is None:
+            yield "trusts a service account outside of the stack"
 
 
 TRUST = StackRule(
     name="iam-trust",
-    description="A role can be taken by one service account of the stack.",
+    description="Only one service account of the stack can assume a role.",
     frameworks=("FSBP IAM.21", "CKV_AWS_60", "CKV_AWS_61", "MITRE ATT&CK T1199"),
     remedy="Name the principal; compare account, cluster, namespace and service account with StringEquals.",
     check=_trust,
@@ -304,23 +321,23 @@ DATE_FORMS = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z")
 
 def _access_keys(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if resource.type in PASSWORDS:
-        yield Violation(message="is a key or a password of an account that pods and people share")
+        yield Violation(message="is an SSH key or a console password of an IAM user")
     if resource.type != ACCESS_KEY:
         return
     user = text(resource.properties.get("user"))
     days = next((limit for name, limit in settings["users"].items() if fnmatchcase(user or resource.name, name)), None)
     if days is None:
-        yield Violation(message="is a long-lived key of a user that may not have one")
+        yield Violation(message="is a long-lived key of a user that the setting `users` does not list")
         return
     limit, created = number(days), text(resource.properties.get("createDate"))
     if limit is None or limit <= 0:
-        yield Violation(message="has no age at which it must be replaced")
-    elif created and _age(created, text(settings["today"])) > limit:  # one that is being made has no date yet
-        yield Violation(message="is older than its user's keys may be")
+        yield Violation(message="has no maximum age")
+    elif created and _age(created, text(settings["today"])) > limit:  # a new key has no date yet
+        yield Violation(message="is older than the maximum age of its user's keys")
 
 
 def _age(created: str, today: str) -> float:
-    """Whole days since a date; a date that cannot be read is older than any limit."""
+    """Whole days since a date. An unreadable date is older than any limit."""
     now = datetime.fromisoformat(today).replace(tzinfo=UTC) if today else datetime.now(UTC)
     for form in DATE_FORMS:
         try:
@@ -332,17 +349,17 @@ def _age(created: str, today: str) -> float:
 
 ACCESS_KEYS = ResourceRule(
     name="iam-access-keys",
-    description="Only named users have access keys, and those are replaced before they are old.",
+    description="Only listed users have access keys, and no key exceeds its maximum age.",
     frameworks=("FSBP IAM.3", "CKV_AWS_273"),
-    remedy="Use a role (IRSA, instance profile); where only a key will do, name the user and the age, and rotate it.",
+    remedy="Use a role (IRSA, instance profile); if a key is necessary, list its user in `users`, and rotate it.",
     settings={
         "users": Setting(
-            description="users that may have a key (patterns), with the greatest age of one in days",
+            description="users that may have keys (patterns), each with the maximum age of a key in days",
             schema={"type": "object", "additionalProperties": {"type": "integer"}},
             default={},
         ),
         "today": Setting(
-            description="the date to count from (ISO 8601); today if empty", schema={"type": "string"}, default=""
+            description="the current date (ISO 8601); the clock's if empty", schema={"type": "string"}, default=""
         ),
     },
     check=_access_keys,

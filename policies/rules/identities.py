@@ -1,9 +1,9 @@
-"""What pods refer to, whose name they act under, and whose answers they believe."""
+"""Service accounts, references, name resolution and placement of pods."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from policies.model import Stack, at, items, objects, text
+from policies.model import Properties, Stack, at, items, mapping, objects, text
 from policies.pods import Pod, each_pod, pods_of
 from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
 from policies.rules.services import spec_of
@@ -11,7 +11,7 @@ from policies.rules.services import spec_of
 
 def _shared_processes(pod: Pod, settings: Settings) -> Iterator[str]:
     if pod.spec.get("shareProcessNamespace") not in (None, False):
-        yield "pod: shareProcessNamespace lets each container read the memory and the files of the others"
+        yield "pod: shareProcessNamespace allows each container to read memory and files of the others"
 
 
 SHARED_PROCESSES = ResourceRule(
@@ -25,69 +25,75 @@ SHARED_PROCESSES = ResourceRule(
 
 def _names(pod: Pod, settings: Settings) -> Iterator[str]:
     if items(pod.spec.get("hostAliases")):
-        yield "pod: hostAliases answers for names instead of the cluster's DNS"
+        yield "pod: hostAliases overrides the cluster's DNS"
     if pod.spec.get("dnsPolicy") not in (None, "ClusterFirst"):
-        yield "pod: dnsPolicy asks somebody else than the cluster's DNS"
+        yield "pod: dnsPolicy uses another resolver than the cluster's DNS"
     for field in ("nameservers", "searches"):
         if items(at(pod.spec, "dnsConfig", field)):
-            yield f"pod: dnsConfig.{field} changes whose answers are believed"
+            yield f"pod: dnsConfig.{field} overrides the cluster's DNS"
 
 
 NAME_RESOLUTION = ResourceRule(
     name="pod-name-resolution",
-    description="Pods find each other by the cluster's DNS and by nothing else.",
+    description="Pods resolve names only through the cluster's DNS.",
     frameworks=("CWE-350", "MITRE ATT&CK T1557"),
     remedy="Remove hostAliases, dnsConfig.nameservers and dnsConfig.searches; leave dnsPolicy at ClusterFirst.",
     check=each_pod(_names),
 )
 
 
+_OF_VOLUMES = {
+    "secret": ("Secret", "secretName"),
+    "configMap": ("ConfigMap", "name"),
+    "persistentVolumeClaim": ("PersistentVolumeClaim", "claimName"),
+}
+_OF_PROJECTIONS = {"secret": ("Secret", "name"), "configMap": ("ConfigMap", "name")}
+_OF_VARIABLES = {"secretKeyRef": ("Secret", "name"), "configMapKeyRef": ("ConfigMap", "name")}
+_OF_ENVIRONMENTS = {"secretRef": ("Secret", "name"), "configMapRef": ("ConfigMap", "name")}
+"""Fields that refer to objects, with the kind of the object and the key of its name."""
+
+
 def references_of(pod: Pod) -> Iterator[tuple[str, str, str]]:
-    """Every object that a pod names: where, kind and name. An empty name is one that is missing."""
+    """Yields (where, kind, name) for each object that a pod refers to. The name is empty if it is missing."""
     for volume in pod.volumes():
         where = f"volume {text(volume.get('name'))}"
-        if volume.get("secret") is not None:
-            yield where, "Secret", text(at(volume, "secret", "secretName"))
-        if volume.get("configMap") is not None:
-            yield where, "ConfigMap", text(at(volume, "configMap", "name"))
-        if volume.get("persistentVolumeClaim") is not None:
-            yield where, "PersistentVolumeClaim", text(at(volume, "persistentVolumeClaim", "claimName"))
+        yield from _named(volume, _OF_VOLUMES, where)
         for source in objects(at(volume, "projected", "sources")):
-            for field, kind in (("secret", "Secret"), ("configMap", "ConfigMap")):
-                if source.get(field) is not None:
-                    yield where, kind, text(at(source, field, "name"))
+            yield from _named(source, _OF_PROJECTIONS, where)
     for container in pod.containers():
         for variable in objects(container.spec.get("env")):
-            for field, kind in (("secretKeyRef", "Secret"), ("configMapKeyRef", "ConfigMap")):
-                if at(variable, "valueFrom", field) is not None:
-                    yield f"{container.where}: env", kind, text(at(variable, "valueFrom", field, "name"))
+            yield from _named(mapping(variable.get("valueFrom")), _OF_VARIABLES, f"{container.where}: env")
         for source in objects(container.spec.get("envFrom")):
-            for field, kind in (("secretRef", "Secret"), ("configMapRef", "ConfigMap")):
-                if source.get(field) is not None:
-                    yield f"{container.where}: envFrom", kind, text(at(source, field, "name"))
+            yield from _named(source, _OF_ENVIRONMENTS, f"{container.where}: envFrom")
     for index, entry in enumerate(objects(pod.spec.get("imagePullSecrets"))):
         yield f"imagePullSecrets[{index}]", "Secret", text(entry.get("name"))
 
 
+def _named(holder: Properties, fields: Mapping[str, tuple[str, str]], where: str) -> Iterator[tuple[str, str, str]]:
+    for field, (kind, key) in fields.items():
+        if holder.get(field) is not None:
+            yield where, kind, text(at(holder, field, key))
+
+
 def _references(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    of_routes = {
+    route_secrets = {
         (route.namespace, text(at(spec_of(route), "tls", "secretName")))
         for route in stack.of("IngressRoute", "IngressRouteTCP")
     }
     for pod in pods_of(stack):
         for where, kind, name in references_of(pod):
             if stack.get(kind, pod.namespace, name) is None:
-                message = f"{where}: names a {kind} that is none of the stack's"
+                message = f"{where}: refers to a {kind} outside of the stack"
                 yield Violation(message=message, resource=pod.owner, subject=name)
-            elif kind == "Secret" and (pod.namespace, name) in of_routes:
-                yield Violation(message=f"{where}: takes the key of the public certificate", resource=pod.owner)
+            elif kind == "Secret" and (pod.namespace, name) in route_secrets:
+                yield Violation(message=f"{where}: uses the private key of the public certificate", resource=pod.owner)
 
 
 REFERENCES = StackRule(
     name="pod-references",
-    description="Each Secret, ConfigMap and claim that a pod names is one of the stack's, and none is the proxy's own.",
+    description="Pods refer only to Secrets, ConfigMaps and claims of the stack, and not to the proxy's certificate.",
     frameworks=("NSA/CISA: Secrets",),
-    remedy="Make the object part of the stack, or remove the reference.",
+    remedy="Add the object to the stack, or remove the reference.",
     check=_references,
 )
 
@@ -98,11 +104,14 @@ def _accounts(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for pod in pods:
         account = _account(pod)
         if not account:
-            yield Violation(message="serviceAccountName is missing: it acts as everybody else", resource=pod.owner)
+            yield Violation(
+                message="serviceAccountName is missing: the pod shares the namespace's default account",
+                resource=pod.owner,
+            )
         elif stack.get("ServiceAccount", pod.namespace, account) is None:
-            yield Violation(message="serviceAccountName is none of the stack's", resource=pod.owner)
+            yield Violation(message="serviceAccountName is not a service account of the stack", resource=pod.owner)
         elif users[pod.namespace, account] > 1:
-            yield Violation(message="serviceAccountName is another workload's as well", resource=pod.owner)
+            yield Violation(message="serviceAccountName is shared with another workload", resource=pod.owner)
 
 
 def _account(pod: Pod) -> str:
@@ -111,7 +120,7 @@ def _account(pod: Pod) -> str:
 
 ACCOUNTS = StackRule(
     name="pod-service-account",
-    description="Each workload has a service account of its own, which is what its rights in clouds are tied to.",
+    description="Each workload has its own service account, because cloud permissions are bound to service accounts.",
     frameworks=("CIS Kubernetes 5.1.5", "NSA/CISA: Role-based access control"),
     remedy="Add a ServiceAccount for the workload and name it in serviceAccountName.",
     check=_accounts,
@@ -120,25 +129,25 @@ ACCOUNTS = StackRule(
 
 def _placement(pod: Pod, settings: Settings) -> Iterator[str]:
     if pod.spec.get("nodeName"):
-        yield "pod: nodeName goes round the scheduler and what it checks"
+        yield "pod: nodeName bypasses the scheduler"
     if pod.spec.get("schedulerName") not in (None, "", "default-scheduler"):
-        yield "pod: schedulerName is somebody else's"
+        yield "pod: schedulerName is not the default scheduler"
     if text(pod.spec.get("priorityClassName")).startswith("system-"):
-        yield "pod: priorityClassName drives out what the cluster itself needs"
+        yield "pod: priorityClassName can evict pods of the cluster itself"
     if pod.spec.get("runtimeClassName") not in (None, "", *settings["runtimes"]):
-        yield "pod: runtimeClassName is none of those that are allowed"
+        yield "pod: runtimeClassName is not an allowed one"
     for index, toleration in enumerate(objects(pod.spec.get("tolerations"))):
         key = text(toleration.get("key"))
         if not key or key.startswith("node-role.kubernetes.io/"):
-            yield f"pod: tolerations[{index}] is for every node, or for those of the control plane"
+            yield f"pod: tolerations[{index}] matches every taint, or nodes of the control plane"
 
 
 PLACEMENT = ResourceRule(
     name="pod-placement",
-    description="Pods run where the scheduler puts them, beside what runs the cluster and not among it.",
+    description="The default scheduler places pods, on worker nodes and with normal priority.",
     frameworks=("MITRE ATT&CK T1610",),
-    remedy="Remove nodeName, schedulerName, system priorities and tolerations of the control plane.",
-    settings={"runtimes": strings("runtime classes that a pod may name")},
+    remedy="Remove nodeName, schedulerName, system priorities and tolerations for the control plane.",
+    settings={"runtimes": strings("allowed runtime classes")},
     check=each_pod(_placement),
 )
 

@@ -1,4 +1,4 @@
-"""What every object is: in a namespace of its own, unique, and visible to the rules."""
+"""Requirements for every object: it has a namespace, is unique, and is visible to the rules."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ def _namespace(resource: Resource, settings: Settings) -> Iterator[Violation]:
         return
     namespace = text(resource.metadata.get("namespace"))
     if not namespace:
-        yield Violation(message="metadata.namespace is missing: it goes to wherever somebody applies it")
+        yield Violation(message="metadata.namespace is missing: the object goes to the namespace of kubectl's context")
     elif namespace == "default":
-        yield Violation(message="metadata.namespace is default, where no policy of ours holds")
+        yield Violation(message="metadata.namespace is default, which has no network policies of the stack")
 
 
 NAMESPACE = ResourceRule(
     name="object-namespace",
-    description="Each object says its namespace, which is not the default one.",
+    description="Each object names its namespace, which is not `default`.",
     frameworks=("CKV_K8S_21", "NSA/CISA: Namespaces"),
     remedy="Set metadata.namespace.",
     check=_namespace,
@@ -30,12 +30,12 @@ NAMESPACE = ResourceRule(
 def _unique(stack: Stack, settings: Settings) -> Iterator[Violation]:
     identities = Counter(_identity(resource) for resource in stack)
     urns = Counter(resource.urn for resource in stack)
-    told: set[tuple[str, ...]] = set()
+    reported: set[tuple[str, ...]] = set()
     for resource in stack:
         identity = _identity(resource)
-        if (identities[identity] > 1 or urns[resource.urn] > 1) and identity not in told:
-            told.add(identity)
-            yield Violation(message="there is another one of the same kind, namespace and name", resource=resource)
+        if (identities[identity] > 1 or urns[resource.urn] > 1) and identity not in reported:
+            reported.add(identity)
+            yield Violation(message="another object has the same kind, namespace and name", resource=resource)
 
 
 def _identity(resource: Resource) -> tuple[str, ...]:
@@ -47,35 +47,35 @@ def _identity(resource: Resource) -> tuple[str, ...]:
 
 UNIQUE = StackRule(
     name="object-unique",
-    description="No two objects have the same kind, namespace and name: the later would overwrite the earlier.",
-    remedy="Give one of them another name.",
+    description="No two objects have the same kind, namespace and name, because one would overwrite the other.",
+    remedy="Rename one of them.",
     check=_unique,
 )
 
 OPAQUE = ("HelmChart", "HelmChartConfig", "HelmRelease", "Application", "Kustomization")
-"""Objects from which a controller makes others: k3s, Flux, Argo CD."""
+"""Objects from which a controller (of k3s, Flux, Argo CD) makes other objects."""
 
 
 def _opaque(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if resource.type.startswith("kubernetes:helm.sh/v3:Release"):
-        yield Violation(message="a release of Helm: no rule sees its objects")
+        yield Violation(message="is a Helm release: the rules do not see its objects")
     elif resource.type in UNBUILT:
-        yield Violation(message=f"{UNBUILT[resource.type]}: no rule sees what is built from it")
+        yield Violation(message=f"is {UNBUILT[resource.type]}: the rules do not see the result of the build")
     elif resource.is_object and resource.kind in OPAQUE:
-        yield Violation(message="a controller makes objects from it that no rule sees")
+        yield Violation(message="makes a controller create objects that the rules do not see")
     elif resource.is_object and resource.kind.endswith("Patch"):
-        yield Violation(message="changes an object of somebody else, which no rule sees")
+        yield Violation(message="patches an object that the rules do not see")
     elif resource.is_object and resource.kind.endswith("List") and "items" in resource.properties:
-        yield Violation(message="a list, whose entries no rule sees")
+        yield Violation(message="is a list whose items the rules do not see")
     pod = pod_of(resource)
     if pod is not None and not any(container.list == "containers" for container in pod.containers()):
-        yield Violation(message="has no container where this kind has them")
+        yield Violation(message="has no containers in its pod template")
 
 
 OPAQUE_OBJECTS = ResourceRule(
     name="object-opaque",
-    description="Everything that will run is among the objects that the rules see.",
-    remedy="Render it and deploy the objects themselves.",
+    description="The rules see every object that will run.",
+    remedy="Render the objects and deploy them directly.",
     check=_opaque,
 )
 
@@ -86,14 +86,14 @@ def _pod_security(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for namespace in stack.of("Namespace"):
         level = mapping(namespace.metadata.get("labels")).get(name)
         if level not in levels:
-            message = f"the label {name} is missing or allows too much"
+            message = f"the label {name} is missing or not strict enough"
             yield Violation(message=message, resource=namespace, subject=text(level))
-    told = set()
+    reported = set()
     for pod in pods_of(stack):
-        if pod.namespace not in known and pod.namespace not in told:
-            told.add(pod.namespace)
+        if pod.namespace not in known and pod.namespace not in reported:
+            reported.add(pod.namespace)
             yield Violation(
-                message=f"the namespace of this pod is none of the stack's, so its label {name} is nobody's",
+                message=f"the pod's namespace is not part of the stack, so its label {name} is unknown",
                 resource=pod.owner,
             )
 
@@ -102,8 +102,8 @@ POD_SECURITY = StackRule(
     name="namespace-pod-security",
     description="The API server enforces Pod Security `restricted` in each namespace.",
     frameworks=("PSS: Pod Security Admission", "NSA/CISA: Pod security"),
-    remedy="Make the Namespace part of the stack and label it pod-security.kubernetes.io/enforce: restricted.",
-    settings={"levels": strings("the levels that are enough", ("restricted",))},
+    remedy="Add the Namespace to the stack with the label pod-security.kubernetes.io/enforce: restricted.",
+    settings={"levels": strings("accepted levels", ("restricted",))},
     check=_pod_security,
 )
 

@@ -1,4 +1,4 @@
-"""The public edge: TLS on every route, no way to the admin ports."""
+"""The public edge: TLS on every route, and no route to an administrative port."""
 
 import re
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ ROUTES = ("IngressRoute", "IngressRouteTCP")
 
 
 def routes_of(route: Resource) -> list[Properties]:
-    """The rules of a Traefik route."""
+    """The entries of `spec.routes` of a Traefik route."""
     return objects(spec_of(route).get("routes"))
 
 
 def backends(resource: Resource) -> Iterator[tuple[str, Properties]]:
-    """(where, reference) of everything that a Traefik route or an Ingress leads to: kind, namespace, name, port."""
+    """Yields (where, reference) for each backend of a Traefik route or an Ingress: kind, namespace, name, port."""
     if resource.kind == "Ingress":
         paths = [mapping(spec_of(resource).get("defaultBackend"))]
         for rule in objects(spec_of(resource).get("rules")):
@@ -34,20 +34,20 @@ def backends(resource: Resource) -> Iterator[tuple[str, Properties]]:
 
 
 def is_redirect(stack: Stack, route: Resource) -> bool:
-    """Whether a route does nothing but send clients to https: it leads to nowhere and has the middleware for it."""
+    """True if a route only redirects clients to https: it has no backend and a middleware for the redirect."""
     rules = routes_of(route)
     return route.kind == "IngressRoute" and bool(rules) and all(_redirects(stack, route, rule) for rule in rules)
 
 
 def _redirects(stack: Stack, route: Resource, rule: Properties) -> bool:
     services = objects(rule.get("services"))
-    nowhere = all((s.get("kind"), s.get("name")) == ("TraefikService", "noop@internal") for s in services)
-    return nowhere and any(_to_https(stack, route, entry) for entry in objects(rule.get("middlewares")))
+    has_no_backend = all((s.get("kind"), s.get("name")) == ("TraefikService", "noop@internal") for s in services)
+    return has_no_backend and any(_to_https(stack, route, entry) for entry in objects(rule.get("middlewares")))
 
 
 def _to_https(stack: Stack, route: Resource, entry: Properties) -> bool:
-    found = stack.get("Middleware", text(entry.get("namespace")) or route.namespace, text(entry.get("name")))
-    return found is not None and at(found.properties, "spec", "redirectScheme", "scheme") == "https"
+    middleware = stack.get("Middleware", text(entry.get("namespace")) or route.namespace, text(entry.get("name")))
+    return middleware is not None and at(middleware.properties, "spec", "redirectScheme", "scheme") == "https"
 
 
 def _tls(stack: Stack, settings: Settings) -> Iterator[Violation]:
@@ -60,31 +60,31 @@ def _tls(stack: Stack, settings: Settings) -> Iterator[Violation]:
         tls = spec_of(route).get("tls")
         points = items(spec_of(route).get("entryPoints"))
         if not isinstance(tls, dict):
-            yield Violation(message="spec.tls is missing, and it is no mere redirect to https", resource=route)
+            yield Violation(message="spec.tls is missing, and the route is not a redirect to https", resource=route)
         elif not text(tls.get("secretName")) and not text(tls.get("certResolver")):
             yield Violation(
-                message="spec.tls names no certificate: Traefik makes one that nobody trusts", resource=route
+                message="spec.tls names no certificate: Traefik uses one that clients do not trust", resource=route
             )
         elif text(tls.get("secretName")) and not _has_certificate(stack, route, text(tls.get("secretName"))):
-            yield Violation(message="spec.tls.secretName names no certificate of the stack", resource=route)
+            yield Violation(message="spec.tls.secretName is not a certificate of the stack", resource=route)
         if not points or any(point not in settings["entryPoints"] for point in points):
-            yield Violation(message="spec.entryPoints is missing or has one without TLS", resource=route)
+            yield Violation(message="spec.entryPoints is missing, or has an entry point without TLS", resource=route)
 
 
 def _has_certificate(stack: Stack, route: Resource, name: str) -> bool:
-    """Whether there is a Secret for TLS, or a Certificate of cert-manager that makes one."""
+    """True if the stack has a TLS Secret of this name, or a Certificate for which cert-manager creates it."""
     secret = stack.get("Secret", route.namespace, name)
-    makers = (c for c in stack.of("Certificate") if c.namespace == route.namespace)
-    made = any(at(maker.properties, "spec", "secretName") == name for maker in makers)
-    return made or (secret is not None and secret.properties.get("type") == "kubernetes.io/tls")
+    certificates = (c for c in stack.of("Certificate") if c.namespace == route.namespace)
+    is_issued = any(at(certificate.properties, "spec", "secretName") == name for certificate in certificates)
+    return is_issued or (secret is not None and secret.properties.get("type") == "kubernetes.io/tls")
 
 
 TLS = StackRule(
     name="ingress-tls",
-    description="Each public route has TLS with a certificate of its own, but for the redirect from http.",
+    description="Each public route has TLS with a certificate of the stack, except the redirect from http.",
     frameworks=("CWE-319", "NSA/CISA: Encryption in transit"),
-    remedy="Set spec.tls.secretName, and spec.entryPoints to the one with TLS.",
-    settings={"entryPoints": strings("the entry points of the proxy that have TLS", ("websecure",))},
+    remedy="Set spec.tls.secretName, and set spec.entryPoints to the entry point with TLS.",
+    settings={"entryPoints": strings("the proxy's entry points with TLS", ("websecure",))},
     check=_tls,
 )
 
@@ -98,32 +98,32 @@ def _tls_version(stack: Stack, settings: Settings) -> Iterator[Violation]:
         name, namespace = text(chosen.get("name")), text(chosen.get("namespace")) or route.namespace
         if name:
             option = stack.get("TLSOption", namespace, name)
-        else:  # Traefik applies an option named default to every route that names none
+        else:  # Traefik applies the option `default` to every route without one
             option = next((o for o in stack.of("TLSOption") if o.object_name == "default"), None)
         if option is None:
-            yield Violation(message="spec.tls.options names no TLSOption of the stack", resource=route)
+            yield Violation(message="spec.tls.options does not name a TLSOption of the stack", resource=route)
     for option in stack.of("TLSOption"):
-        for message in _old(spec_of(option)):
+        for message in _weak_options(spec_of(option)):
             yield Violation(message=message, resource=option)
     for store in stack.of("TLSStore"):
-        yield Violation(message="changes the certificate of every route that names none", resource=store)
+        yield Violation(message="changes the certificate of every route without one", resource=store)
 
 
 STRONG_SUITE = re.compile(r"TLS_ECDHE_(?:ECDSA|RSA)_WITH_(?:AES_(?:128|256)_GCM|CHACHA20_POLY1305)(?:_SHA\d+)?")
 
 
-def _old(spec: Properties) -> Iterator[str]:
+def _weak_options(spec: Properties) -> Iterator[str]:
     if spec.get("minVersion") not in ("VersionTLS12", "VersionTLS13"):
         yield "spec.minVersion is missing or older than TLS 1.2"
     if spec.get("maxVersion") not in (None, "", "VersionTLS13"):
-        yield "spec.maxVersion forbids TLS 1.3"
+        yield "spec.maxVersion excludes TLS 1.3"
     suites = [text(suite) for suite in items(spec.get("cipherSuites"))]
     if spec.get("minVersion") != "VersionTLS13" and not suites:
-        yield "spec.cipherSuites is missing: those of TLS 1.2 that are weak are in"  # Go has CBC among its own
+        yield "spec.cipherSuites is missing: weak suites of TLS 1.2 are enabled"  # Go's defaults include CBC suites
     if not all(STRONG_SUITE.fullmatch(suite) or suite in TLS13_SUITES for suite in suites):
-        yield "spec.cipherSuites has one without forward secrecy or authenticated encryption"
+        yield "spec.cipherSuites has a suite without forward secrecy or authenticated encryption"
     if spec.get("sniStrict") is not True:
-        yield "spec.sniStrict is not true: strangers' hosts get a certificate"
+        yield "spec.sniStrict is not true: requests for unknown hosts get a certificate"
 
 
 TLS13_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
@@ -131,14 +131,14 @@ TLS13_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA2
 
 TLS_VERSION = StackRule(
     name="ingress-tls-version",
-    description="Each route has a TLSOption that demands TLS 1.2 or later, strong ciphers and a known host.",
+    description="Each route has a TLSOption that requires TLS 1.2 or later, strong ciphers and a known host.",
     frameworks=("FSBP ELB.17", "NIST SP 800-52r2"),
     remedy="Set spec.tls.options to a TLSOption with minVersion VersionTLS12, ECDHE and AEAD ciphers, and sniStrict.",
     check=_tls_version,
 )
 
 INTERNAL = ("api@internal", "dashboard@internal", "rest@internal", "prometheus@internal")
-"""Services of Traefik itself that tell or change its configuration."""
+"""Traefik's own services, which show or change its configuration."""
 
 
 def _admin(stack: Stack, settings: Settings) -> Iterator[Violation]:
@@ -147,11 +147,11 @@ def _admin(stack: Stack, settings: Settings) -> Iterator[Violation]:
         for where, backend in backends(route):
             names = {text(backend.get("port")), *_port_names(stack, route, backend)}
             if text(backend.get("name")) in INTERNAL or any(pattern.search(name) for name in names):
-                yield Violation(message=f"{where}: leads to an administrative port", resource=route)
+                yield Violation(message=f"{where}: routes to an administrative port", resource=route)
 
 
 def _port_names(stack: Stack, route: Resource, backend: Properties) -> Iterator[str]:
-    """What the Service and the pods behind it call the port of a backend."""
+    """The names of a backend's port in its Service and in the pods of that Service."""
     namespace = text(backend.get("namespace")) or route.namespace
     service = stack.get("Service", namespace, text(backend.get("name")))
     if service is None:
@@ -174,7 +174,7 @@ ADMIN = StackRule(
     remedy="Remove the route; reach the port with kubectl port-forward.",
     settings={
         "names": strings(
-            "parts of the names of administrative ports",
+            "parts of names of administrative ports",
             ("admin", "management", "metrics", "prometheus", "debug", "pprof", "dashboard", "actuator"),
         )
     },

@@ -1,4 +1,4 @@
-"""What stands between a client and a service: limits, headers that nobody may forge, and who a client is."""
+"""Middlewares of the proxy: limits per client, headers, and the identification of clients."""
 
 import re
 from collections.abc import Iterator
@@ -12,26 +12,26 @@ from policies.traefik import clauses_of, hosts
 
 
 def chain_of(stack: Stack, route: Resource, rule: Properties) -> tuple[list[Resource], bool]:
-    """The middlewares of a rule in their order, chains opened, and whether each that it names is there."""
-    found: list[Resource] = []
-    complete = True
-    waiting = _names_of(rule, route.namespace)
+    """The middlewares of a rule in order, with chains expanded, and True if the stack has all of them."""
+    chain: list[Resource] = []
+    is_complete = True
+    queue = _names_of(rule, route.namespace)
     seen = set()
-    while waiting:
-        place = waiting.pop(0)
+    while queue:
+        place = queue.pop(0)
         middleware = stack.get("Middleware", *place)
         if middleware is None:
-            complete = False
+            is_complete = False
         elif place not in seen:
             seen.add(place)
-            found.append(middleware)
-            waiting = _names_of(mapping(spec_of(middleware).get("chain")), place[0]) + waiting
-    return found, complete
+            chain.append(middleware)
+            queue = _names_of(mapping(spec_of(middleware).get("chain")), place[0]) + queue
+    return chain, is_complete
 
 
 def _names_of(holder: Properties, namespace: str) -> list[tuple[str, str]]:
-    named = objects(holder.get("middlewares"))
-    return [(text(each.get("namespace")) or namespace, text(each.get("name"))) for each in named]
+    references = objects(holder.get("middlewares"))
+    return [(text(reference.get("namespace")) or namespace, text(reference.get("name"))) for reference in references]
 
 
 _PERIOD: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
@@ -39,7 +39,7 @@ _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m":
 
 
 def seconds(value: Any) -> float | None:
-    """A duration of Go (`1m30s`), or a number of seconds."""
+    """The seconds of a Go duration (`1m30s`), or of a number; None for any other value."""
     if (plain := number(value)) is not None:
         return plain
     parts = _PERIOD.findall(text(value))
@@ -54,7 +54,7 @@ def _is_rate(spec: Properties, settings: Settings) -> bool:
     period = 1.0 if limit.get("period") is None else seconds(limit.get("period"))
     return (
         average is not None
-        and average > 0  # no average is no limit, says Traefik
+        and average > 0  # an average of 0 disables the limit (Traefik)
         and period is not None
         and period > 0
         and average / period <= settings["requestsPerSecond"]
@@ -69,40 +69,40 @@ def _is_concurrency(spec: Properties, settings: Settings) -> bool:
 
 def _limits(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for route, index, rule in rules_of_routes(stack):
-        chain, complete = chain_of(stack, route, rule)
+        chain, is_complete = chain_of(stack, route, rule)
         specs = [spec_of(middleware) for middleware in chain]
         where = f"routes[{index}].middlewares"
-        if not complete:
-            yield Violation(message=f"{where}: names one that is none of the stack's", resource=route)
+        if not is_complete:
+            yield Violation(message=f"{where}: names a middleware outside of the stack", resource=route)
         if not any(_is_rate(spec, settings) for spec in specs):
-            yield Violation(message=f"{where}: nothing limits how often a client may ask", resource=route)
+            yield Violation(message=f"{where}: no middleware limits the request rate of a client", resource=route)
         if not any(_is_concurrency(spec, settings) for spec in specs):
-            yield Violation(message=f"{where}: nothing limits how much a client may have under way", resource=route)
+            yield Violation(message=f"{where}: no middleware limits concurrent requests of a client", resource=route)
     for ingress in stack.of("Ingress"):
         names = text(mapping(ingress.metadata.get("annotations")).get(ANNOTATION)).replace(" ", "").split(",")
         known = {f"{m.namespace}-{m.object_name}@kubernetescrd": spec_of(m) for m in stack.of("Middleware")}
         specs = [known[name] for name in names if name in known]
         if not any(_is_rate(spec, settings) for spec in specs):
-            yield Violation(message=f"the annotation {ANNOTATION} names no limit", resource=ingress)
+            yield Violation(message=f"the annotation {ANNOTATION} names no rate limit", resource=ingress)
     for middleware in stack.of("Middleware"):
         spec = spec_of(middleware)
         if spec.get("rateLimit") is not None and not _is_rate(spec, settings):
-            yield Violation(message="rateLimit is none, or so high that it limits nobody", resource=middleware)
+            yield Violation(message="rateLimit is disabled or too high", resource=middleware)
         if spec.get("inFlightReq") is not None and not _is_concurrency(spec, settings):
-            yield Violation(message="inFlightReq is none, or so high that it limits nobody", resource=middleware)
+            yield Violation(message="inFlightReq is disabled or too high", resource=middleware)
 
 
 ANNOTATION = "traefik.ingress.kubernetes.io/router.middlewares"
 
 LIMITS = StackRule(
     name="ingress-limits",
-    description="Each route limits how often a client may ask, and how much it may have under way.",
+    description="Each route limits the request rate and the concurrent requests of a client.",
     frameworks=("CWE-770", "OWASP API4:2023"),
-    remedy="Name middlewares of the stack with rateLimit and with inFlightReq in each route.",
+    remedy="Add middlewares of the stack with rateLimit and with inFlightReq to each route.",
     settings={
-        "requestsPerSecond": whole_number("the highest rate of one client", 1000),
-        "burst": whole_number("the largest burst of one client", 5000),
-        "inFlight": whole_number("the most requests of one client at once", 5000),
+        "requestsPerSecond": whole_number("the highest allowed rate of a client", 1000),
+        "burst": whole_number("the largest allowed burst of a client", 5000),
+        "inFlight": whole_number("the most concurrent requests of a client", 5000),
     },
     check=_limits,
 )
@@ -115,13 +115,13 @@ def _headers(stack: Stack, settings: Settings) -> Iterator[Violation]:
         responses: dict[str, Any] = {}
         for middleware in chain:
             headers = mapping(spec_of(middleware).get("headers"))
-            given = mapping(headers.get("customRequestHeaders"))
-            requests |= {str(name).lower(): value for name, value in given.items()}
+            custom = mapping(headers.get("customRequestHeaders"))
+            requests |= {str(name).lower(): value for name, value in custom.items()}
             responses |= {name: headers[name] for name in ("stsSeconds", "contentTypeNosniff") if name in headers}
         where = f"routes[{index}].middlewares"
         for name in settings["removed"]:
             if requests.get(name.lower()) != "":
-                yield Violation(message=f"{where}: a client's header {name} is not removed", resource=route)
+                yield Violation(message=f"{where}: the request header {name} of clients is not removed", resource=route)
         if (number(responses.get("stsSeconds")) or 0) < settings["stsSeconds"]:
             yield Violation(message=f"{where}: headers.stsSeconds is missing or too short", resource=route)
         if responses.get("contentTypeNosniff") is not True:
@@ -130,14 +130,14 @@ def _headers(stack: Stack, settings: Settings) -> Iterator[Violation]:
 
 HEADERS = StackRule(
     name="ingress-headers",
-    description="Each route takes away headers that only a proxy may write, and tells browsers to stay with https.",
+    description="Each route removes request headers that only a proxy may set, and sends HSTS and nosniff headers.",
     frameworks=("CWE-348", "CWE-290"),
-    remedy="Name a middleware whose headers.customRequestHeaders sets each to an empty text, with stsSeconds.",
+    remedy="Add a middleware that sets each of these request headers to an empty string, with stsSeconds and nosniff.",
     settings={
         "removed": strings(
-            "headers of requests that are removed", ("Forwarded", "X-Proxied-Https", "Proxy-Ssl-Id", "Proxy-Auth-Cert")
+            "request headers that must be removed", ("Forwarded", "X-Proxied-Https", "Proxy-Ssl-Id", "Proxy-Auth-Cert")
         ),
-        "stsSeconds": whole_number("the shortest Strict-Transport-Security", 31536000),
+        "stsSeconds": whole_number("the shortest allowed Strict-Transport-Security, in seconds", 31536000),
     },
     check=_headers,
 )
@@ -156,7 +156,7 @@ def _trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
         for host in hosts(clause)
     }
     for middleware in stack.of("Middleware", "MiddlewareTCP"):
-        for message in _trusting(spec_of(middleware), public):
+        for message in _misplaced_trust(spec_of(middleware), public):
             yield Violation(message=message, resource=middleware)
     for transport in stack.of("ServersTransport", "ServersTransportTCP"):
         for path in (("insecureSkipVerify",), ("tls", "insecureSkipVerify")):
@@ -165,52 +165,64 @@ def _trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for route in stack.of("IngressRoute"):
         for index, rule in enumerate(objects(spec_of(route).get("routes"))):
             for service in objects(rule.get("services")):
-                name = text(service.get("serversTransport"))
-                place = text(service.get("namespace")) or route.namespace
-                if name and stack.get("ServersTransport", place, name.rpartition("/")[2]) is None:
-                    message = f"routes[{index}]: names a ServersTransport that is none of the stack's"
-                    yield Violation(message=message, resource=route)
-                if service.get("passHostHeader") not in (None, True):
-                    yield Violation(message=f"routes[{index}]: passHostHeader hides the host", resource=route)
+                for message in _service_options(stack, route, service):
+                    yield Violation(message=f"routes[{index}]: {message}", resource=route)
 
 
-def _trusting(spec: Properties, public: set[str]) -> Iterator[str]:
-    for where, strategy in _named(spec, "ipStrategy"):
-        for name in ("depth", "excludedIPs"):
-            if strategy.get(name) not in (None, 0, []):
-                yield f"{where}.{name} takes the client's address from a header that the client writes"
-    for where, criterion in _named(spec, "sourceCriterion"):
-        for name in ("requestHeaderName", "requestHost"):
-            if criterion.get(name) not in (None, "", False):
-                yield f"{where}.{name} lets a client choose whom its requests are counted for"
-    for name in ("ipAllowList", "ipWhiteList"):
-        ranges = [text(entry) for entry in items(mapping(spec.get(name)).get("sourceRange"))]
-        if spec.get(name) is not None and (not ranges or any(entry.endswith("/0") for entry in ranges)):
-            yield f"{name}.sourceRange is missing, or everybody"
-    forward = mapping(spec.get("forwardAuth"))
-    if forward.get("trustForwardHeader") not in (None, False):
-        yield "forwardAuth.trustForwardHeader believes what a client writes"
-    if at(forward, "tls", "insecureSkipVerify") not in (None, False):
-        yield "forwardAuth.tls.insecureSkipVerify accepts any certificate"
-    if spec.get("forwardAuth") is not None and not _IN_CLUSTER.match(text(forward.get("address"))):
-        yield "forwardAuth.address is no Service of the cluster, and sees every request"
+def _service_options(stack: Stack, route: Resource, service: Properties) -> Iterator[str]:
+    name = text(service.get("serversTransport"))
+    namespace = text(service.get("namespace")) or route.namespace
+    if name and stack.get("ServersTransport", namespace, name.rpartition("/")[2]) is None:
+        yield "names a ServersTransport outside of the stack"
+    if service.get("passHostHeader") not in (None, True):
+        yield "passHostHeader hides the host from the service"
+
+
+def _misplaced_trust(spec: Properties, public: set[str]) -> Iterator[str]:
+    yield from _client_identity(spec)
+    yield from _forward_auth(spec)
     if spec.get("plugin") is not None:
-        yield "plugin runs code of somebody else in the proxy"
+        yield "plugin runs third-party code in the proxy"
     headers = mapping(spec.get("headers"))
     for name, value in mapping(headers.get("customRequestHeaders")).items():
         if FORGED.match(str(name)) and value != "":
-            yield f"headers.customRequestHeaders writes {name}, which says who a client is"
+            yield f"headers.customRequestHeaders sets {name}, which identifies the client"
     if "*" in [text(entry) for entry in items(headers.get("accessControlAllowOriginList"))] or items(
         headers.get("accessControlAllowOriginListRegex")
     ):
-        yield "headers.accessControlAllowOriginList lets every page read answers"
+        yield "headers.accessControlAllowOriginList allows every web page to read responses"
     target = _FOREIGN_URL.match(text(mapping(spec.get("redirectRegex")).get("replacement")))
     if target and target.group(2).partition(":")[0] not in public:
-        yield "redirectRegex.replacement leads clients to another host"
+        yield "redirectRegex.replacement redirects clients to a host outside of the stack"
+
+
+def _client_identity(spec: Properties) -> Iterator[str]:
+    for where, strategy in _named(spec, "ipStrategy"):
+        for name in ("depth", "excludedIPs"):
+            if strategy.get(name) not in (None, 0, []):
+                yield f"{where}.{name} takes the client's address from a header that the client can set"
+    for where, criterion in _named(spec, "sourceCriterion"):
+        for name in ("requestHeaderName", "requestHost"):
+            if criterion.get(name) not in (None, "", False):
+                yield f"{where}.{name} allows a client to choose the source that its requests count for"
+    for name in ("ipAllowList", "ipWhiteList"):
+        ranges = [text(entry) for entry in items(mapping(spec.get(name)).get("sourceRange"))]
+        if spec.get(name) is not None and (not ranges or any(entry.endswith("/0") for entry in ranges)):
+            yield f"{name}.sourceRange is missing, or allows every address"
+
+
+def _forward_auth(spec: Properties) -> Iterator[str]:
+    forward = mapping(spec.get("forwardAuth"))
+    if forward.get("trustForwardHeader") not in (None, False):
+        yield "forwardAuth.trustForwardHeader trusts headers that the client can set"
+    if at(forward, "tls", "insecureSkipVerify") not in (None, False):
+        yield "forwardAuth.tls.insecureSkipVerify accepts any certificate"
+    if spec.get("forwardAuth") is not None and not _IN_CLUSTER.match(text(forward.get("address"))):
+        yield "forwardAuth.address, which receives every request, is not a Service of the cluster"
 
 
 def _named(value: Any, name: str, where: str = "") -> Iterator[tuple[str, Properties]]:
-    """Every object of a name, at any depth, with its path."""
+    """Yields each object with a given key, at any depth, with its path."""
     for key, entry in mapping(value).items():
         path = f"{where}.{key}" if where else str(key)
         if key == name:
@@ -220,7 +232,7 @@ def _named(value: Any, name: str, where: str = "") -> Iterator[tuple[str, Proper
 
 TRUST = StackRule(
     name="ingress-trust",
-    description="The proxy believes nobody: neither headers of clients, nor certificates that it cannot verify.",
+    description="The proxy trusts no headers of clients, no unverified certificates, and no third-party code or hosts.",
     frameworks=("CWE-348", "CWE-295", "CWE-601"),
     remedy="Take the client's address from the connection; verify certificates; keep requests in the cluster.",
     check=_trust,

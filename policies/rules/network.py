@@ -1,4 +1,4 @@
-"""Network policies: nothing may talk to anything but what is said."""
+"""Network policies: all traffic is denied except what a policy allows explicitly."""
 
 import ipaddress
 import json
@@ -23,29 +23,29 @@ def spec_of(policy: Resource) -> Properties:
 
 
 def directions_of(policy: Resource) -> set[str]:
-    """What a policy restricts. Without policyTypes: ingress, and egress if it has rules for it."""
+    """The directions that a policy restricts. Without policyTypes: ingress, and egress if it has egress rules."""
     spec = spec_of(policy)
     types = {text(entry) for entry in items(spec.get("policyTypes"))}
     return types or {"Ingress", *(["Egress"] if items(spec.get("egress")) else [])}
 
 
 def pods_under(stack: Stack, policy: Resource) -> list[Pod]:
-    """The pods that a policy is about."""
+    """The pods that a policy selects."""
     return selected_pods(stack, policy.namespace, spec_of(policy).get("podSelector"))
 
 
 def rules_of(policy: Resource, direction: str) -> list[Properties]:
-    """The openings of a policy in one direction."""
+    """The rules of a policy in one direction."""
     return objects(spec_of(policy).get(DIRECTIONS[direction][0]))
 
 
 def peers_of(rule: Properties, direction: str) -> list[Properties]:
-    """Whom an opening names; nobody named is everybody."""
+    """The peers of a rule. A rule without peers allows everybody."""
     return objects(rule.get(DIRECTIONS[direction][1]))
 
 
 def is_default_deny(policy: Resource) -> bool:
-    """Whether a policy closes everything for every pod of its namespace."""
+    """True if a policy denies all traffic of every pod in its namespace."""
     return (
         is_empty(spec_of(policy).get("podSelector"))
         and directions_of(policy) >= set(DIRECTIONS)
@@ -54,45 +54,44 @@ def is_default_deny(policy: Resource) -> bool:
 
 
 def namespace_labels(stack: Stack, name: str) -> dict[str, str]:
-    """The labels of a namespace, its name among them, which the API server sets."""
-    found = stack.get("Namespace", "", name)
-    given = mapping(found.metadata.get("labels")) if found else {}
-    return {**given, "kubernetes.io/metadata.name": name}
+    """The labels of a namespace, including the one for its name, which the API server sets."""
+    namespace = stack.get("Namespace", "", name)
+    labels = mapping(namespace.metadata.get("labels")) if namespace else {}
+    return {**labels, "kubernetes.io/metadata.name": name}
 
 
 def peer_namespaces(stack: Stack, policy: Resource, peer: Properties) -> list[str]:
-    """Those of the stack's own namespaces that an opening's peer is in."""
+    """The namespaces of the stack that a peer selects."""
     if peer.get("ipBlock") is not None:
         return []
     if peer.get("namespaceSelector") is None:
-        return [policy.namespace] if policy.namespace in stack.kept(_namespaces) else []
-    return stack.kept(_labelled_namespaces).select(peer["namespaceSelector"])
+        return [policy.namespace] if policy.namespace in stack.cached(_namespaces) else []
+    return stack.cached(_labelled_namespaces).select(peer["namespaceSelector"])
 
 
 def peer_pods(stack: Stack, policy: Resource, peer: Properties) -> Iterator[Pod]:
-    """The pods that an opening's peer is."""
+    """The pods of the stack that a peer selects."""
     for name in peer_namespaces(stack, policy, peer):
         yield from selected_pods(stack, name, peer.get("podSelector"))
 
 
 def _namespaces(stack: Stack) -> frozenset[str]:
-    """The namespaces that the stack makes, or has pods in."""
-    return frozenset(
-        [*(pod.namespace for pod in pods_of(stack)), *(found.object_name for found in stack.of("Namespace"))]
-    )
+    """The namespaces that the stack creates or has pods in."""
+    created = (namespace.object_name for namespace in stack.of("Namespace"))
+    return frozenset([*(pod.namespace for pod in pods_of(stack)), *created])
 
 
 def _labelled_namespaces(stack: Stack) -> Labelled[str]:
-    return Labelled((namespace_labels(stack, name), name) for name in sorted(stack.kept(_namespaces)))
+    return Labelled((namespace_labels(stack, name), name) for name in sorted(stack.cached(_namespaces)))
 
 
 def _default_deny(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    closed = {policy.namespace for policy in policies_of(stack) if is_default_deny(policy)}
-    places: dict[str, Resource] = {pod.namespace: pod.owner for pod in reversed(pods_of(stack))}
-    places |= {namespace.object_name: namespace for namespace in stack.of("Namespace")}
-    for name, resource in sorted(places.items()):
-        if name not in closed:
-            yield Violation(message="its namespace has no policy that denies everything by default", resource=resource)
+    denied = {policy.namespace for policy in policies_of(stack) if is_default_deny(policy)}
+    namespaces: dict[str, Resource] = {pod.namespace: pod.owner for pod in reversed(pods_of(stack))}
+    namespaces |= {namespace.object_name: namespace for namespace in stack.of("Namespace")}
+    for name, resource in sorted(namespaces.items()):
+        if name not in denied:
+            yield Violation(message="no policy of its namespace denies all traffic by default", resource=resource)
 
 
 DEFAULT_DENY = StackRule(
@@ -112,12 +111,12 @@ def _pod_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
                 covered.setdefault(id(pod), set()).update(directions_of(policy))
     for pod in pods_of(stack):
         for direction in sorted(set(DIRECTIONS) - covered.get(id(pod), set())):
-            yield Violation(message=f"no policy of its own for {direction.lower()}", resource=pod.owner)
+            yield Violation(message=f"no policy for {direction.lower()} selects its pods", resource=pod.owner)
 
 
 POD_POLICY = StackRule(
     name="network-pod-policy",
-    description="A policy says of each pod whom it may talk to and who may talk to it.",
+    description="A policy restricts ingress and egress of each pod.",
     frameworks=("CKV2_K8S_6", "NSA/CISA: Network policies"),
     remedy="Add a NetworkPolicy whose podSelector matches the pod, with policyTypes [Ingress, Egress].",
     check=_pod_policy,
@@ -125,15 +124,15 @@ POD_POLICY = StackRule(
 
 
 NAME_LABEL = "kubernetes.io/metadata.name"
-"""The label that the API server gives to each namespace: its name."""
+"""The label with a namespace's name, which the API server sets."""
 
 
 def named_by(selector: Any, *labels: str) -> str:
-    """What a selector says that one of some labels must be; empty where it leaves that open or allows several."""
-    wanted = mapping(selector)
+    """The single value that a selector requires for the first of some labels; empty if there is none, or several."""
+    fields = mapping(selector)
     for label in labels:
-        value = text(mapping(wanted.get("matchLabels")).get(label))
-        for expression in objects(wanted.get("matchExpressions")):
+        value = text(mapping(fields.get("matchLabels")).get(label))
+        for expression in objects(fields.get("matchExpressions")):
             values = items(expression.get("values"))
             if (expression.get("key"), expression.get("operator")) == (label, "In") and len(values) == 1:
                 value = value or text(values[0])
@@ -143,7 +142,7 @@ def named_by(selector: Any, *labels: str) -> str:
 
 
 def _known_namespaces(stack: Stack, settings: Settings) -> set[str]:
-    """Namespaces that the stack makes, has something in, or may take for granted."""
+    """Namespaces that the stack creates or has objects in, and those that every cluster has."""
     releases = stack.typed("kubernetes:helm.sh/v3:Release")
     return {
         *settings["namespaces"],
@@ -153,8 +152,8 @@ def _known_namespaces(stack: Stack, settings: Settings) -> set[str]:
     }
 
 
-def outsiders(stack: Stack) -> Iterator["Opening"]:
-    """The openings for pods that are none of the stack's."""
+def external_openings(stack: Stack) -> Iterator["Opening"]:
+    """The openings for pods outside of the stack."""
     for opening in openings_of(stack):
         peer = opening.peer
         if peer is None or peer.get("ipBlock") is not None or peer.get("namespaceSelector") is None:
@@ -163,34 +162,35 @@ def outsiders(stack: Stack) -> Iterator["Opening"]:
             yield opening
 
 
-def _lost_namespaces(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    """Peers in a namespace that nothing else of the stack knows: a name misspelt, or somebody whom nobody meant.
+def _unknown_namespaces(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Reports peers in a namespace that nothing else in the stack mentions: the name may be misspelt.
 
-    Where the proxy and the cluster's DNS are is for the operator to say, so several policies that agree on a place
-    are believed, unless others look for the same pods elsewhere. Who collects metrics may be anywhere.
+    The operator decides the namespaces of the proxy and of the cluster's DNS, so a namespace counts as known if
+    several policies agree on it and no policy expects the same pods elsewhere. Metrics collectors may be anywhere.
     """
     known = _known_namespaces(stack, settings)
-    places: dict[str, dict[str, set[str]]] = {}
-    found = []
-    for opening in outsiders(stack):
+    policies: dict[str, dict[str, set[str]]] = {}
+    peers = []
+    for opening in external_openings(stack):
         assert opening.peer is not None
-        place = named_by(opening.peer.get("namespaceSelector"), NAME_LABEL)
-        if place:
-            who = json.dumps(opening.peer.get("podSelector"), sort_keys=True, default=str)
-            places.setdefault(who, {}).setdefault(place, set()).add(opening.policy.label)
-            found.append((opening, who, place))
-    for opening, who, place in found:
-        agreed = len(places[who]) == 1 and (len(places[who][place]) > 1 or opening.is_for_metrics(stack))
-        if place not in known and not agreed:
+        namespace = named_by(opening.peer.get("namespaceSelector"), NAME_LABEL)
+        if namespace:
+            selector = json.dumps(opening.peer.get("podSelector"), sort_keys=True, default=str)
+            policies.setdefault(selector, {}).setdefault(namespace, set()).add(opening.policy.label)
+            peers.append((opening, selector, namespace))
+    for opening, selector, namespace in peers:
+        by_namespace = policies[selector]
+        is_agreed = len(by_namespace) == 1 and (len(by_namespace[namespace]) > 1 or opening.is_for_metrics(stack))
+        if namespace not in known and not is_agreed:
             yield Violation(
-                message=f"{opening.where}: a peer is in a namespace that nothing else of the stack knows",
+                message=f"{opening.where}: a peer is in a namespace that nothing else in the stack mentions",
                 resource=opening.policy,
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """One peer of one opening; no peer is everybody."""
+    """A rule of a policy together with one of its peers. Without a peer, the rule allows everybody."""
 
     policy: Resource
     direction: str
@@ -203,27 +203,27 @@ class Opening:
         return f"{DIRECTIONS[self.direction][0]}[{self.index}]"
 
     def ports_of(self, pod: Pod) -> set[tuple[str, int]]:
-        """The ports of a pod that it opens, as protocol and number. Where it names none: all that the pod declares."""
+        """The (protocol, number) of each port of a pod that it opens; all declared ports if the rule names none."""
         declared = {
             (text(port.get("protocol")) or "TCP", whole(port.get("containerPort")), text(port.get("name")))
             for port in container_ports(pod)
         }
-        opened = objects(self.rule.get("ports"))
-        if not opened:
+        ports = objects(self.rule.get("ports"))
+        if not ports:
             return {(protocol, value) for protocol, value, _ in declared}
-        found: set[tuple[str, int]] = set()
-        for port in opened:
-            protocol, wanted = text(port.get("protocol")) or "TCP", port.get("port")
-            if wanted is None:
-                found |= {(kind, value) for kind, value, _ in declared if kind == protocol}
-            elif number(wanted) is not None:
-                found.add((protocol, whole(wanted)))
+        opened: set[tuple[str, int]] = set()
+        for entry in ports:
+            protocol, port = text(entry.get("protocol")) or "TCP", entry.get("port")
+            if port is None:
+                opened |= {(kind, value) for kind, value, _ in declared if kind == protocol}
+            elif number(port) is not None:
+                opened.add((protocol, whole(port)))
             else:
-                found |= {(kind, value) for kind, value, name in declared if kind == protocol and name == wanted}
-        return found
+                opened |= {(kind, value) for kind, value, name in declared if kind == protocol and name == port}
+        return opened
 
     def is_for_metrics(self, stack: Stack) -> bool:
-        """Whether it opens ports for metrics and nothing else."""
+        """True if it opens only ports for metrics."""
         pods = pods_under(stack, self.policy)
         return self.direction == "Ingress" and all(
             any(
@@ -236,8 +236,8 @@ class Opening:
 
 
 def openings_of(stack: Stack) -> list[Opening]:
-    """Every opening of every policy."""
-    return stack.kept(_openings_of)
+    """Every rule of every policy, once for each of its peers."""
+    return stack.cached(_openings_of)
 
 
 def _openings_of(stack: Stack) -> list[Opening]:
@@ -251,32 +251,32 @@ def _openings_of(stack: Stack) -> list[Opening]:
 
 
 def _orphans(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    yield from _lost_namespaces(stack, settings)
+    yield from _unknown_namespaces(stack, settings)
     for policy in policies_of(stack):
         if not is_default_deny(policy) and not pods_under(stack, policy):
             yield Violation(message="podSelector matches no pod", resource=policy)
         for direction in DIRECTIONS:
             for index, rule in enumerate(rules_of(policy, direction)):
                 for peer in peers_of(rule, direction):
-                    if _is_lost(stack, policy, peer):
+                    if _matches_nothing(stack, policy, peer):
                         field = DIRECTIONS[direction][0]
                         yield Violation(
                             message=f"{field}[{index}]: a peer matches no pod of the stack", resource=policy
                         )
 
 
-def _is_lost(stack: Stack, policy: Resource, peer: Properties) -> bool:
-    """Whether a peer is in the stack's own namespaces, so that its pods must be among the stack's, and is none."""
-    anywhere = peer.get("namespaceSelector") is not None and is_empty(peer["namespaceSelector"])
-    ours = not anywhere and peer_namespaces(stack, policy, peer)
-    return bool(ours) and not any(peer_pods(stack, policy, peer))
+def _matches_nothing(stack: Stack, policy: Resource, peer: Properties) -> bool:
+    """True if a peer is in namespaces of the stack, but selects none of the stack's pods."""
+    is_anywhere = peer.get("namespaceSelector") is not None and is_empty(peer["namespaceSelector"])
+    namespaces = [] if is_anywhere else peer_namespaces(stack, policy, peer)
+    return bool(namespaces) and not any(peer_pods(stack, policy, peer))
 
 
 ORPHANS = StackRule(
     name="network-orphan",
-    description="Each network policy, and each peer in it, matches a pod that there is, in a namespace that there is.",
-    remedy="Correct the labels of the selector or the namespace, or remove the policy.",
-    settings={"namespaces": strings("namespaces that every cluster has, or that yours has", ("kube-system",))},
+    description="Each network policy and each of its peers match existing pods in existing namespaces.",
+    remedy="Correct the labels or the namespace of the selector, or remove the policy.",
+    settings={"namespaces": strings("namespaces of the cluster that are not part of the stack", ("kube-system",))},
     check=_orphans,
 )
 
@@ -293,41 +293,41 @@ UNSEEN = frozenset(
         "StagedNetworkPolicy",
     }
 )
-"""Kinds of network plugins that open and close traffic beside the policies of Kubernetes."""
+"""Kinds of network plugins that allow or deny traffic in addition to Kubernetes' own policies."""
 
 
 def _wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for resource in stack:
         foreign = resource.kind == "NetworkPolicy" and not resource.type.startswith("kubernetes:networking.k8s.io/")
         if resource.is_object and (resource.kind in UNSEEN or foreign):
-            yield Violation(message="a policy of a network plugin, whose openings no rule sees", resource=resource)
+            yield Violation(message="is a policy of a network plugin, which the rules do not check", resource=resource)
     for policy in policies_of(stack):
         opens = any(rules_of(policy, direction) for direction in DIRECTIONS)
         owners = {pod.owner.urn for pod in pods_under(stack, policy)}
         if opens and is_empty(spec_of(policy).get("podSelector")):
-            yield Violation(message="opens something for every pod of its namespace", resource=policy)
+            yield Violation(message="allows traffic for every pod of its namespace", resource=policy)
         elif opens and len(owners) > 1:
-            yield Violation(message="opens something for several workloads at once", resource=policy)
-        for direction, (field, peers) in DIRECTIONS.items():
+            yield Violation(message="allows traffic for several workloads at once", resource=policy)
+        for direction in DIRECTIONS:
             for index, rule in enumerate(rules_of(policy, direction)):
-                where = f"{field}[{index}]"
-                if not objects(rule.get("ports")):
-                    yield Violation(message=f"{where}.ports is missing: every port is open", resource=policy)
-                for message in _wide_ports(rule):
-                    yield Violation(message=f"{where}.{message}", resource=policy)
-                if not peers_of(rule, direction):
-                    yield Violation(message=f"{where}.{peers} is missing: everybody is meant", resource=policy)
-                for peer in peers_of(rule, direction):
-                    for message in _wide_peer(peer, direction, settings):
-                        yield Violation(message=f"{where}.{peers}: {message}", resource=policy)
+                for message in _wide_rule(rule, direction, settings):
+                    yield Violation(message=f"{DIRECTIONS[direction][0]}[{index}].{message}", resource=policy)
 
 
-def _wide_ports(rule: Properties) -> Iterator[str]:
+def _wide_rule(rule: Properties, direction: str, settings: Settings) -> Iterator[str]:
+    peers = DIRECTIONS[direction][1]
+    if not objects(rule.get("ports")):
+        yield "ports is missing: all ports are allowed"
     for index, port in enumerate(objects(rule.get("ports"))):
         if port.get("port") in (None, "", 0):
-            yield f"ports[{index}].port is missing: every port of the protocol is open"
+            yield f"ports[{index}].port is missing: all ports of the protocol are allowed"
         if port.get("endPort") is not None:
-            yield f"ports[{index}].endPort opens a range"
+            yield f"ports[{index}].endPort allows a range of ports"
+    if not peers_of(rule, direction):
+        yield f"{peers} is missing: all peers are allowed"
+    for peer in peers_of(rule, direction):
+        for message in _wide_peer(peer, direction, settings):
+            yield f"{peers}: {message}"
 
 
 def _wide_peer(peer: Properties, direction: str, settings: Settings) -> Iterator[str]:
@@ -336,33 +336,33 @@ def _wide_peer(peer: Properties, direction: str, settings: Settings) -> Iterator
         try:
             network = ipaddress.ip_network(text(block.get("cidr")), strict=False)
         except ValueError:
-            yield "ipBlock.cidr is no network"
+            yield "ipBlock.cidr is not a network"
             return
         if network.prefixlen < settings["ipv4" if network.version == 4 else "ipv6"]:
             yield "ipBlock.cidr is too wide"
         elif direction == "Ingress" and network.is_private and network.num_addresses > 1:
-            yield "ipBlock.cidr is a network of the inside, where any pod may be"
+            yield "ipBlock.cidr is a private network, which can contain any pod"
     elif is_empty(peer.get("podSelector")):
-        yield "every pod of a namespace is meant"
+        yield "podSelector matches every pod of a namespace"
     elif not named_by(peer.get("podSelector"), *settings["identities"]):
-        yield "podSelector does not say which workload is meant"
+        yield "podSelector does not identify a workload"
     elif peer.get("namespaceSelector") is not None and is_empty(peer["namespaceSelector"]):
-        yield "pods of every namespace are meant"
+        yield "namespaceSelector matches every namespace"
     elif peer.get("namespaceSelector") is not None and not named_by(peer["namespaceSelector"], NAME_LABEL):
         yield f"namespaceSelector does not name one namespace by {NAME_LABEL}"
 
 
 WIDE = StackRule(
     name="network-wide",
-    description="Each opening of a network policy names ports, and pods or a small network.",
+    description="Each rule of a network policy names its ports, and its peers as one workload or a small network.",
     frameworks=("CKV2_K8S_6", "NSA/CISA: Network policies"),
-    remedy="Name each port, and each peer by the labels of its workload and of its namespace, or by a narrow ipBlock.",
+    remedy="Name each port, and each peer by the labels of its workload and its namespace, or by a small ipBlock.",
     settings={
         "identities": strings(
-            "labels that say which workload a pod belongs to", ("app.kubernetes.io/name", "k8s-app", "app", "name")
+            "labels that identify the workload of a pod", ("app.kubernetes.io/name", "k8s-app", "app", "name")
         ),
-        "ipv4": whole_number("the shortest prefix of an IPv4 network that is narrow enough", 16),
-        "ipv6": whole_number("the shortest prefix of an IPv6 network that is narrow enough", 48),
+        "ipv4": whole_number("the shortest allowed prefix of an IPv4 network", 16),
+        "ipv6": whole_number("the shortest allowed prefix of an IPv6 network", 48),
     },
     check=_wide,
 )
@@ -370,7 +370,7 @@ WIDE = StackRule(
 
 @dataclass(frozen=True)
 class Edge:
-    """Traffic that an opening means: from pods of one workload to a port of another."""
+    """Traffic that an opening allows: from the pods of one workload to a port of another."""
 
     client: str
     server: str
@@ -379,12 +379,28 @@ class Edge:
 
 
 def _agreement(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    judged = {policy.urn for policy in policies_of(stack)} - _found_elsewhere(stack)
+    judged = {policy.urn for policy in policies_of(stack)} - _reported_elsewhere(stack)
     edges: dict[str, dict[Edge, Opening]] = {direction: {} for direction in DIRECTIONS}
     for opening in openings_of(stack):
         for edge in _edges(stack, opening):
             edges[opening.direction].setdefault(edge, opening)
+    restricted = _restricted_workloads(stack, judged)
     names = {pod.owner.urn: pod.owner.label for pod in pods_of(stack)}
+    reported = set()
+    for direction, other in (("Ingress", "Egress"), ("Egress", "Ingress")):
+        for edge, opening in edges[direction].items():
+            workload = edge.client if other == "Egress" else edge.server
+            if edge in edges[other] or workload not in restricted[other] or opening.policy.urn not in judged:
+                continue
+            name = names[workload]
+            if (opening.policy.urn, opening.where, name) not in reported:
+                reported.add((opening.policy.urn, opening.where, name))
+                message = f"{opening.where}: the policy of {name} has no matching {DIRECTIONS[other][0]} rule"
+                yield Violation(message=message, resource=opening.policy)
+
+
+def _restricted_workloads(stack: Stack, judged: set[str]) -> dict[str, set[str]]:
+    """The workloads whose traffic a policy restricts, by direction, if all of their policies are judged here."""
     restricted: dict[str, set[str]] = {direction: set() for direction in DIRECTIONS}
     unjudged: set[str] = set()
     for policy in policies_of(stack):
@@ -393,52 +409,41 @@ def _agreement(stack: Stack, settings: Settings) -> Iterator[Violation]:
             restricted[direction] |= owners
         if policy.urn not in judged:
             unjudged |= owners
-    restricted = {direction: owners - unjudged for direction, owners in restricted.items()}
-    told = set()
-    for direction, other in (("Ingress", "Egress"), ("Egress", "Ingress")):
-        for edge, opening in edges[direction].items():
-            theirs = edge.client if other == "Egress" else edge.server
-            if edge in edges[other] or theirs not in restricted[other] or opening.policy.urn not in judged:
-                continue
-            name = names[theirs]
-            if (opening.policy.urn, opening.where, name) not in told:
-                told.add((opening.policy.urn, opening.where, name))
-                says = f"{opening.where}: the policy of {name} has no {DIRECTIONS[other][0]} for this"
-                yield Violation(message=says, resource=opening.policy)
+    return {direction: owners - unjudged for direction, owners in restricted.items()}
 
 
 def _edges(stack: Stack, opening: Opening) -> Iterator[Edge]:
-    theirs = pods_of(stack) if opening.peer is None else list(peer_pods(stack, opening.policy, opening.peer))
-    for mine in pods_under(stack, opening.policy):
-        for other in theirs:
-            client, server = (other, mine) if opening.direction == "Ingress" else (mine, other)
+    peers = pods_of(stack) if opening.peer is None else list(peer_pods(stack, opening.policy, opening.peer))
+    for pod in pods_under(stack, opening.policy):
+        for peer in peers:
+            client, server = (peer, pod) if opening.direction == "Ingress" else (pod, peer)
             for protocol, port in opening.ports_of(server):
                 yield Edge(client.owner.urn, server.owner.urn, protocol, port)
 
 
-def _found_elsewhere(stack: Stack) -> set[str]:
-    """Policies that another rule finds: what they do not say is told once."""
-    found = [*_orphans(stack, ORPHANS.with_defaults({})), *_wide(stack, WIDE.with_defaults({}))]
-    return {violation.resource.urn for violation in found if violation.resource is not None}
+def _reported_elsewhere(stack: Stack) -> set[str]:
+    """Policies with a violation of another rule. Skipping them here avoids a second report of the same mistake."""
+    violations = [*_orphans(stack, ORPHANS.with_defaults({})), *_wide(stack, WIDE.with_defaults({}))]
+    return {violation.resource.urn for violation in violations if violation.resource is not None}
 
 
 AGREEMENT = StackRule(
     name="network-agreement",
-    description="Both policies of a connection allow it: nobody is let in who declares no use of it.",
+    description="Both sides of a connection allow it: each ingress rule has its egress rule, and the reverse.",
     frameworks=("NSA/CISA: Network policies",),
-    remedy="Add the opening to the policy of the other side, or remove it from this one.",
+    remedy="Add the rule to the policy of the other side, or remove it from this one.",
     check=_agreement,
 )
 
 AGENT = {"169.254.170.23/32": 80, "fd00:ec2::23/128": 80}
-"""EKS Pod Identity's agent on the node: it gives a pod the credentials of its own role and nothing else."""
+"""The agent of EKS Pod Identity on the node, which returns only the credentials of the pod's own role."""
 GKE = {"169.254.169.252/32": 988, "169.254.169.254/32": 80}
-"""GKE's metadata server, which two addresses belong to; it stands in front of the machine's own."""
+"""GKE's metadata server, which has two addresses. It intercepts requests to the machine's own metadata server."""
 DNS = 53
-"""A resolver on the machine (NodeLocal DNSCache, Cloud DNS of GKE) answers for names and gives away nothing else."""
+"""The port of a resolver on the machine (NodeLocal DNSCache, GKE's Cloud DNS), which exposes nothing but names."""
 METADATA = tuple(
-    ipaddress.ip_network(each)
-    for each in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
+    ipaddress.ip_network(cidr)
+    for cidr in ("169.254.0.0/16", "fe80::/10", "fd00:ec2::/32", "100.100.100.200/32", "168.63.129.16/32")
 )
 
 
@@ -451,13 +456,13 @@ def _metadata(stack: Stack, settings: Settings) -> Iterator[Violation]:
             for peer in peers_of(rule, direction)
             if peer.get("ipBlock") is not None
         ]
-        written = {text(block.get("cidr")) for _, _, block in blocks}
-        allowed = {**AGENT, **(GKE if set(GKE) <= written else {})}
+        cidrs = {text(block.get("cidr")) for _, _, block in blocks}
+        allowed = {**AGENT, **(GKE if set(GKE) <= cidrs else {})}
         for where, rule, block in blocks:
             cidr = text(block.get("cidr"))
             ports = [port.get("port") for port in objects(rule.get("ports"))]
             if _reaches_metadata(block) and set(ports) != {DNS} and not (cidr in allowed and ports == [allowed[cidr]]):
-                yield Violation(message=f"{where}: leads to where machines get their credentials", resource=policy)
+                yield Violation(message=f"{where}: allows access to the machine's metadata service", resource=policy)
 
 
 def _reaches_metadata(block: Properties) -> bool:
@@ -465,7 +470,7 @@ def _reaches_metadata(block: Properties) -> bool:
         network = ipaddress.ip_network(text(block.get("cidr")), strict=False)
         holes = [ipaddress.ip_network(text(hole), strict=False) for hole in items(block.get("except"))]
     except ValueError:
-        return False  # network-wide tells
+        return False  # network-wide reports it
     return any(
         network.version == place.version
         and network.overlaps(place)
@@ -478,16 +483,16 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def _covers(hole: Network, place: Network, network: Network) -> bool:
-    """Whether an exception takes away all that a network has of a place. Networks nest or are apart."""
+    """True if an exception covers the common part of a network and a place. Networks are nested or disjoint."""
     inner = place if place.prefixlen >= network.prefixlen else network
     return hole.prefixlen <= inner.prefixlen and inner.network_address in hole
 
 
 METADATA_RULE = StackRule(
     name="network-metadata",
-    description="No pod reaches the metadata of its machine, which gives away the machine's own credentials.",
+    description="No pod can reach its machine's metadata service, which returns the machine's credentials.",
     frameworks=("MITRE ATT&CK T1552.005", "CIS EKS 4.3.1"),
-    remedy="Remove the ipBlock, or leave link-local addresses out with except.",
+    remedy="Remove the ipBlock, or exclude link-local addresses with except.",
     check=_metadata,
 )
 

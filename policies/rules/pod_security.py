@@ -1,8 +1,8 @@
 """The 18 checks of the Pod Security Standards' profile `restricted`: twelve of `baseline` and six of its own.
 
-https://kubernetes.io/docs/concepts/security/pod-security-standards/ (Kubernetes 1.34). Where two checks of the
-standard look at one field, each reports its own part only, so that a mistake is told once: what no profile allows by
-the check of `baseline`, what only `restricted` forbids by that of `restricted`.
+https://kubernetes.io/docs/concepts/security/pod-security-standards/ (Kubernetes 1.34). If two checks of the standard
+cover one field, each reports only its own part, so that a mistake has one finding: the `baseline` check reports values
+that no profile allows, the `restricted` check reports values that only `restricted` forbids.
 """
 
 from collections.abc import Iterator
@@ -11,12 +11,19 @@ from policies.model import Properties, items, mapping, objects, text
 from policies.pods import Container, Pod, each_container, each_pod
 from policies.rule import ResourceRule, Settings
 
+
+def _security_contexts(pod: Pod) -> Iterator[tuple[str, Properties]]:
+    """Yields (where, security context) for the pod and for each of its containers."""
+    yield "pod", pod.security
+    for container in pod.containers():
+        yield container.where, container.security
+
+
 # --- baseline
 
 
 def _host_process(pod: Pod, settings: Settings) -> Iterator[str]:
-    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
-    for where, security in places:
+    for where, security in _security_contexts(pod):
         if mapping(security.get("windowsOptions")).get("hostProcess") not in (None, False):
             yield f"{where}: securityContext.windowsOptions.hostProcess is set"
 
@@ -38,7 +45,7 @@ def _host_namespaces(pod: Pod, settings: Settings) -> Iterator[str]:
 
 HOST_NAMESPACES = ResourceRule(
     name="pod-host-namespaces",
-    description="No pod shares the network, the processes or the IPC of its node.",
+    description="No pod shares the network, process or IPC namespace of its node.",
     frameworks=("PSS baseline: Host Namespaces", "CKV_K8S_17", "CKV_K8S_18", "CKV_K8S_19", "NSA/CISA: Pod security"),
     remedy="Remove hostNetwork, hostPID and hostIPC; publish ports by a Service.",
     check=each_pod(_host_namespaces),
@@ -58,7 +65,7 @@ PRIVILEGED = ResourceRule(
     check=each_container(_privileged),
 )
 
-UNREMARKABLE = frozenset(
+DEFAULT_CAPABILITIES = frozenset(
     {
         "AUDIT_WRITE",
         "CHOWN",
@@ -75,7 +82,7 @@ UNREMARKABLE = frozenset(
         "SYS_CHROOT",
     }
 )
-"""The capabilities that `baseline` lets a container add: those that runtimes give by default."""
+"""The capabilities that `baseline` allows a container to add, which are the defaults of container runtimes."""
 
 
 def _added(container: Container) -> list[str]:
@@ -83,13 +90,13 @@ def _added(container: Container) -> list[str]:
 
 
 def _capabilities_added(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
-    if any(name not in UNREMARKABLE for name in _added(container)):
-        yield "securityContext.capabilities.add has a capability beyond those of a usual container"
+    if any(name not in DEFAULT_CAPABILITIES for name in _added(container)):
+        yield "securityContext.capabilities.add has a capability that runtimes do not grant by default"
 
 
 CAPABILITIES_ADDED = ResourceRule(
     name="pod-capabilities-added",
-    description="No container adds a capability beyond those that runtimes give by default.",
+    description="No container adds a capability that runtimes do not grant by default.",
     frameworks=("PSS baseline: Capabilities", "CKV_K8S_25", "CKV_K8S_39", "NSA/CISA: Pod security"),
     remedy="Remove it from securityContext.capabilities.add.",
     check=each_container(_capabilities_added),
@@ -99,12 +106,12 @@ CAPABILITIES_ADDED = ResourceRule(
 def _host_path(pod: Pod, settings: Settings) -> Iterator[str]:
     for volume in pod.volumes():
         if volume.get("hostPath") is not None:
-            yield f"volume {text(volume.get('name'))}: is a path of the node"
+            yield f"volume {text(volume.get('name'))}: mounts a path of the node"
 
 
 HOST_PATH = ResourceRule(
     name="pod-host-path",
-    description="No volume is a path of the node.",
+    description="No volume mounts a path of the node.",
     frameworks=("PSS baseline: HostPath Volumes", "CKV_K8S_27", "NSA/CISA: Pod security"),
     remedy="Use a persistent volume claim or an emptyDir.",
     check=each_pod(_host_path),
@@ -119,7 +126,7 @@ def _host_ports(pod: Pod, container: Container, settings: Settings) -> Iterator[
 
 HOST_PORTS = ResourceRule(
     name="pod-host-ports",
-    description="No container takes a port of its node.",
+    description="No container uses a port of its node.",
     frameworks=("PSS baseline: Host Ports", "CKV_K8S_26", "NSA/CISA: Pod security"),
     remedy="Remove hostPort; publish the port by a Service.",
     check=each_container(_host_ports),
@@ -145,7 +152,7 @@ def _probe_hosts(pod: Pod, container: Container, settings: Settings) -> Iterator
 
 PROBE_HOSTS = ResourceRule(
     name="pod-probe-hosts",
-    description="Probes and lifecycle hooks ask the pod itself, not a host that they name.",
+    description="Probes and lifecycle hooks connect to the pod itself, not to another host.",
     frameworks=("PSS baseline: Host Probes / Lifecycle Hooks",),
     remedy="Remove host from the probe or hook.",
     check=each_container(_probe_hosts),
@@ -155,8 +162,7 @@ APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 def _app_armor(pod: Pod, settings: Settings) -> Iterator[str]:
-    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
-    for where, security in places:
+    for where, security in _security_contexts(pod):
         if mapping(security.get("appArmorProfile")).get("type") not in (None, "RuntimeDefault", "Localhost"):
             yield f"{where}: securityContext.appArmorProfile.type is neither RuntimeDefault nor Localhost"
     for name, value in mapping(pod.metadata.get("annotations")).items():
@@ -170,7 +176,7 @@ def _app_armor(pod: Pod, settings: Settings) -> Iterator[str]:
 
 APP_ARMOR = ResourceRule(
     name="pod-apparmor",
-    description="No container leaves the AppArmor profile of its runtime for none.",
+    description="No container disables the AppArmor profile of its runtime.",
     frameworks=("PSS baseline: AppArmor", "NSA/CISA: Pod security"),
     remedy="Remove the profile, or set its type to RuntimeDefault.",
     check=each_pod(_app_armor),
@@ -180,11 +186,10 @@ SELINUX_TYPES = (None, "", "container_t", "container_init_t", "container_kvm_t",
 
 
 def _selinux(pod: Pod, settings: Settings) -> Iterator[str]:
-    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
-    for where, security in places:
+    for where, security in _security_contexts(pod):
         options = mapping(security.get("seLinuxOptions"))
         if options.get("type") not in SELINUX_TYPES:
-            yield f"{where}: securityContext.seLinuxOptions.type is none of a container's"
+            yield f"{where}: securityContext.seLinuxOptions.type is not a container type"
         for name in ("user", "role"):
             if options.get(name) not in (None, ""):
                 yield f"{where}: securityContext.seLinuxOptions.{name} is set"
@@ -192,7 +197,7 @@ def _selinux(pod: Pod, settings: Settings) -> Iterator[str]:
 
 SELINUX = ResourceRule(
     name="pod-selinux",
-    description="SELinux confines each container as one.",
+    description="Each container has an SELinux type for containers.",
     frameworks=("PSS baseline: SELinux", "NSA/CISA: Pod security"),
     remedy="Remove seLinuxOptions.",
     check=each_pod(_selinux),
@@ -220,15 +225,14 @@ def _profile(security: Properties) -> str:
 
 
 def _seccomp_off(pod: Pod, settings: Settings) -> Iterator[str]:
-    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
-    for where, security in places:
+    for where, security in _security_contexts(pod):
         if _profile(security) not in ("", *SECCOMP):
-            yield f"{where}: securityContext.seccompProfile.type switches the filter off"
+            yield f"{where}: securityContext.seccompProfile.type disables the filter"
 
 
 SECCOMP_OFF = ResourceRule(
     name="pod-seccomp-off",
-    description="No container switches the filter of system calls off.",
+    description="No container disables the seccomp filter.",
     frameworks=("PSS baseline: Seccomp", "NSA/CISA: Pod security"),
     remedy="Set securityContext.seccompProfile.type to RuntimeDefault.",
     check=each_pod(_seccomp_off),
@@ -253,12 +257,12 @@ SAFE_SYSCTLS = frozenset(
 def _sysctls(pod: Pod, settings: Settings) -> Iterator[str]:
     for sysctl in objects(pod.security.get("sysctls")):
         if text(sysctl.get("name")) not in SAFE_SYSCTLS:
-            yield f"sysctl {text(sysctl.get('name')) or 'without a name'}: reaches beyond the pod"
+            yield f"sysctl {text(sysctl.get('name')) or 'without a name'}: affects more than the pod"
 
 
 SYSCTLS = ResourceRule(
     name="pod-sysctls",
-    description="A pod sets no kernel parameter that reaches beyond it.",
+    description="A pod sets no kernel parameter that affects other pods or the node.",
     frameworks=("PSS baseline: Sysctls", "NSA/CISA: Pod security"),
     remedy="Remove it from securityContext.sysctls, or set it on the node.",
     check=each_pod(_sysctls),
@@ -267,13 +271,13 @@ SYSCTLS = ResourceRule(
 # --- restricted
 
 VOLUME_TYPES = frozenset(
-    # the standard allows `csi` as well: a driver that a pod calls by itself, with attributes that nobody checks
+    # The standard also allows `csi`, whose driver a pod calls directly, with attributes that no rule checks.
     {
         "configMap",
         "downwardAPI",
         "emptyDir",
         "ephemeral",
-        "hostPath",  # pod-host-path tells of it
+        "hostPath",  # pod-host-path reports it
         "persistentVolumeClaim",
         "projected",
         "secret",
@@ -285,14 +289,14 @@ def _volume_types(pod: Pod, settings: Settings) -> Iterator[str]:
     for volume in pod.volumes():
         kinds = {key for key in volume if key != "name" and volume.get(key) is not None}
         if not kinds <= VOLUME_TYPES:
-            yield f"volume {text(volume.get('name'))}: is of a type that is not allowed"
+            yield f"volume {text(volume.get('name'))}: has a type that is not allowed"
 
 
 VOLUMES = ResourceRule(
     name="pod-volume-types",
-    description="Volumes are claims, scratch space, or files of ConfigMaps and Secrets.",
+    description="Volumes are persistent volume claims, emptyDirs, or files of ConfigMaps and Secrets.",
     frameworks=("PSS restricted: Volume Types", "NSA/CISA: Pod security"),
-    remedy="Use a persistent volume claim; a driver for another kind of storage belongs behind a StorageClass.",
+    remedy="Use a persistent volume claim, with a StorageClass for other kinds of storage.",
     check=each_pod(_volume_types),
 )
 
@@ -312,33 +316,32 @@ PRIVILEGE_ESCALATION = ResourceRule(
 
 
 def _non_root(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
-    own = container.security.get("runAsNonRoot")
-    if (pod.security.get("runAsNonRoot") if own is None else own) is not True:
+    non_root = container.security.get("runAsNonRoot")
+    if (pod.security.get("runAsNonRoot") if non_root is None else non_root) is not True:
         yield "runAsNonRoot is not true, neither in its securityContext nor in the pod's"
 
 
 NON_ROOT = ResourceRule(
     name="pod-non-root",
-    description="The node refuses to start a container as root.",
+    description="Each container requires a user other than root; the kubelet does not start it otherwise.",
     frameworks=("PSS restricted: Running as Non-root", "CKV_K8S_23", "NSA/CISA: Non-root containers"),
-    remedy="Set securityContext.runAsNonRoot to true, and a user if the image names none.",
+    remedy="Set securityContext.runAsNonRoot to true, and runAsUser if the image has no user.",
     check=each_container(_non_root),
 )
 
 
 def _root_user(pod: Pod, settings: Settings) -> Iterator[str]:
-    places = [("pod", pod.security), *((c.where, c.security) for c in pod.containers())]
-    for where, security in places:
+    for where, security in _security_contexts(pod):
         for name in ("runAsUser", "runAsGroup", "fsGroup"):
             if security.get(name) == 0:
                 yield f"{where}: securityContext.{name} is root"
         if 0 in items(security.get("supplementalGroups")):
-            yield f"{where}: securityContext.supplementalGroups has root"
+            yield f"{where}: securityContext.supplementalGroups includes root"
 
 
 ROOT_USER = ResourceRule(
     name="pod-root-user",
-    description="No container is told to run as user 0, or with group 0.",
+    description="No container is set to user 0 or group 0.",
     frameworks=("PSS restricted: Running as Non-root user", "CKV_K8S_40", "NSA/CISA: Non-root containers"),
     remedy="Set securityContext.runAsUser, runAsGroup and fsGroup to numbers above 10000.",
     check=each_pod(_root_user),
@@ -352,7 +355,7 @@ def _seccomp(pod: Pod, container: Container, settings: Settings) -> Iterator[str
 
 SECCOMP_PROFILE = ResourceRule(
     name="pod-seccomp-profile",
-    description="Each container says which filter of system calls it has.",
+    description="Each container has a seccomp profile.",
     frameworks=("PSS restricted: Seccomp", "CKV_K8S_31", "NSA/CISA: Pod security"),
     remedy="Set securityContext.seccompProfile.type to RuntimeDefault.",
     check=each_container(_seccomp),
@@ -361,14 +364,14 @@ SECCOMP_PROFILE = ResourceRule(
 
 def _capabilities_dropped(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
     if "ALL" not in items(mapping(container.security.get("capabilities")).get("drop")):
-        yield "securityContext.capabilities.drop has not ALL"
-    if any(name in UNREMARKABLE - {"NET_BIND_SERVICE"} for name in _added(container)):
+        yield "securityContext.capabilities.drop does not include ALL"
+    if any(name in DEFAULT_CAPABILITIES - {"NET_BIND_SERVICE"} for name in _added(container)):
         yield "securityContext.capabilities.add has more than NET_BIND_SERVICE"
 
 
 CAPABILITIES_DROPPED = ResourceRule(
     name="pod-capabilities-dropped",
-    description="Each container drops all capabilities, and adds NET_BIND_SERVICE at most.",
+    description="Each container drops all capabilities, and adds at most NET_BIND_SERVICE.",
     frameworks=("PSS restricted: Capabilities", "CKV_K8S_28", "CKV_K8S_37", "NSA/CISA: Pod security"),
     remedy="Set securityContext.capabilities to {drop: [ALL]}.",
     check=each_container(_capabilities_dropped),

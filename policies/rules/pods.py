@@ -1,4 +1,4 @@
-"""How pods are built: exact images from known places, resources, probes, no token, labels."""
+"""Contents of pods: exact images from allowed registries, resources, probes, labels, and no API token."""
 
 import re
 from collections.abc import Iterator
@@ -17,16 +17,16 @@ def _read_only_root(pod: Pod, container: Container, settings: Settings) -> Itera
 
 READ_ONLY_ROOT = ResourceRule(
     name="pod-read-only-root",
-    description="No container can change the files of its image.",
+    description="No container can write to its root file system.",
     frameworks=("CKV_K8S_22", "NSA/CISA: Immutable container file systems"),
-    remedy="Set securityContext.readOnlyRootFilesystem to true, and mount an emptyDir where it must write.",
+    remedy="Set securityContext.readOnlyRootFilesystem to true, and mount an emptyDir where the program writes.",
     check=each_container(_read_only_root),
 )
 
 
 @dataclass(frozen=True)
 class Image:
-    """A reference as the runtime reads it: `repository` has the registry, `tag` and `digest` may be empty."""
+    """An image reference. `repository` includes the registry; `tag` and `digest` may be empty."""
 
     repository: str
     tag: str
@@ -34,7 +34,10 @@ class Image:
 
 
 def image_of(reference: str) -> Image:
-    """`redis:8.10.2` is `docker.io/library/redis` with the tag `8.10.2` (distribution/reference, normalize.go)."""
+    """Parses an image reference like the container runtime: `redis:8.10.2` is `docker.io/library/redis` and a tag.
+
+    The rules are those of distribution/reference, normalize.go.
+    """
     name, _, digest = reference.partition("@")
     head, slash, last = name.rpartition("/")
     path, _, tag = last.partition(":")
@@ -68,10 +71,10 @@ def _image_version(resource: Resource, settings: Settings) -> Iterator[Violation
 
 IMAGE_VERSION = ResourceRule(
     name="pod-image-version",
-    description="Each image is exact, so that a restart brings back what ran before.",
+    description="Each image has an exact version, so that a restart runs the same program as before.",
     frameworks=("CKV_K8S_14", "CKV_K8S_43", "NSA/CISA: Container image scanning"),
-    remedy="Give the image a digest (@sha256:...), or a tag with a full version where its publisher never moves it.",
-    settings={"digest": switch("demand a digest; a version tag is not enough")},
+    remedy="Add a digest (@sha256:...) to the image, or a tag with a full version that its publisher never moves.",
+    settings={"digest": switch("require a digest; a version tag is not enough")},
     check=_image_version,
 )
 
@@ -80,14 +83,14 @@ def _image_registry(pod: Pod, container: Container, settings: Settings) -> Itera
     repository = image_of(text(container.spec.get("image"))).repository
     allowed = settings["registries"]
     if not any(repository == entry or repository.startswith(entry.rstrip("/") + "/") for entry in allowed):
-        yield "image comes from a place that is not allowed"
+        yield "image comes from a registry or repository that is not allowed"
 
 
 IMAGE_REGISTRY = ResourceRule(
     name="pod-image-registry",
-    description="Images come from the registries and repositories that were chosen.",
+    description="Images come only from allowed registries and repositories.",
     frameworks=("NSA/CISA: Secure container images",),
-    remedy="Use an image from an allowed place, or add the place to the setting `registries`.",
+    remedy="Use an image from an allowed registry, or add the registry to the setting `registries`.",
     settings={"registries": strings("allowed registries, organisations or repositories: `docker.io/library`")},
     check=each_container(_image_registry),
 )
@@ -104,7 +107,7 @@ def _resources(pod: Pod, container: Container, settings: Settings) -> Iterator[s
 
 RESOURCES = ResourceRule(
     name="pod-resources",
-    description="Each container requests CPU and memory, and its memory has a limit.",
+    description="Each container requests CPU and memory, and has a memory limit.",
     frameworks=("CKV_K8S_10", "CKV_K8S_12", "CKV_K8S_13", "NSA/CISA: Resource policies"),
     remedy="Set resources.requests.cpu, resources.requests.memory and resources.limits.memory.",
     check=each_container(_resources),
@@ -112,7 +115,7 @@ RESOURCES = ResourceRule(
 
 
 def _probes(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
-    if pod.owner.kind in SERVERS and container.runs_on:
+    if pod.owner.kind in SERVERS and container.is_long_running:
         for name in ("readinessProbe", "livenessProbe"):
             if not mapping(container.spec.get(name)):
                 yield f"{name} is missing"
@@ -120,7 +123,7 @@ def _probes(pod: Pod, container: Container, settings: Settings) -> Iterator[str]
 
 PROBES = ResourceRule(
     name="pod-probes",
-    description="Each server says when it can work and when it must be restarted.",
+    description="Each server has a readiness and a liveness probe.",
     frameworks=("CKV_K8S_8", "CKV_K8S_9"),
     remedy="Add a readinessProbe and a livenessProbe.",
     check=each_container(_probes),
@@ -140,13 +143,13 @@ def _probe_ports(pod: Pod, container: Container, settings: Settings) -> Iterator
     known = {port.get("name") for port in ports} | {port.get("containerPort") for port in ports}
     for where, action in _probe_actions(container):
         if action.get("port") is None or action.get("port") not in known:
-            yield f"{where}.port is no port of the container"
+            yield f"{where}.port is not a port of the container"
 
 
 PROBE_PORTS = ResourceRule(
     name="pod-probe-ports",
-    description="Each probe asks a port that its container declares.",
-    remedy="Name a port of the same container, or declare the port that is meant.",
+    description="Each probe uses a port that its container declares.",
+    remedy="Use a port of the same container, or declare the port in the container.",
     check=each_container(_probe_ports),
 )
 
@@ -157,12 +160,12 @@ def _token(pod: Pod, settings: Settings) -> Iterator[str]:
     for volume in pod.volumes():
         for source in objects(mapping(volume.get("projected")).get("sources")):
             projection = source.get("serviceAccountToken")
-            if projection is not None and not _is_for(text(mapping(projection).get("audience")), settings):
-                yield f"volume {text(volume.get('name'))}: has a service-account token"
+            if projection is not None and not _is_allowed(text(mapping(projection).get("audience")), settings):
+                yield f"volume {text(volume.get('name'))}: has a service account token for the API server"
 
 
-def _is_for(audience: str, settings: Settings) -> bool:
-    """Whether a token is for others than the API server, which refuses a token of another audience than its own."""
+def _is_allowed(audience: str, settings: Settings) -> bool:
+    """True if a token has an allowed audience. The API server rejects tokens with another audience than its own."""
     return any(fnmatchcase(audience, pattern) for pattern in settings["audiences"])
 
 
@@ -170,8 +173,8 @@ TOKEN = ResourceRule(
     name="pod-service-account-token",
     description="No pod has a token for the API server.",
     frameworks=("CKV_K8S_38", "NSA/CISA: Protecting Pod service account tokens"),
-    remedy="Set automountServiceAccountToken to false in the pod; give a projected token the audience of its reader.",
-    settings={"audiences": strings("patterns of the audiences that a projected token may have", ())},
+    remedy="Set automountServiceAccountToken to false in the pod; give a projected token its recipient as audience.",
+    settings={"audiences": strings("patterns of allowed audiences of projected tokens", ())},
     check=each_pod(_token),
 )
 
@@ -196,7 +199,7 @@ LABELS = ResourceRule(
     remedy="Add the label to metadata.labels of the workload and of its pod template.",
     settings={
         "labels": strings(
-            "the labels that must be there",
+            "required labels",
             tuple(PREFIX + name for name in ("name", "instance", "component", "part-of")),
         )
     },
@@ -207,18 +210,18 @@ LABELS = ResourceRule(
 def _secret_environment(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
     for variable in objects(container.spec.get("env")):
         if mapping(variable.get("valueFrom")).get("secretKeyRef") is not None:
-            yield f"environment variable {text(variable.get('name'))}: is filled from a Secret"
+            yield f"environment variable {text(variable.get('name'))}: has its value from a Secret"
     for source in items(container.spec.get("envFrom")):
         if mapping(source).get("secretRef") is not None:
-            yield "envFrom: takes all of a Secret"
+            yield "envFrom: takes all values of a Secret"
 
 
 SECRET_ENVIRONMENT = ResourceRule(
     name="pod-secret-environment",
-    description="Secrets reach a container as files, which children and crash reports do not inherit.",
+    description="Containers get Secrets as files, because child processes and crash reports inherit the environment.",
     level=Level.ADVISORY,
     frameworks=("CKV_K8S_35", "NSA/CISA: Secrets"),
-    remedy="Mount the Secret as a file and give the program its path.",
+    remedy="Mount the Secret as a file and pass the program its path.",
     check=each_container(_secret_environment),
 )
 

@@ -1,6 +1,6 @@
-"""What programs are told: by arguments, by the environment, and by the files that they read.
+"""The configuration of programs by arguments, environment variables and files.
 
-The first rule is about any program; the others know tusd, Redis and the gate of the public bucket.
+The first rule applies to any program; the others are for tusd, Redis and the gate of the public bucket.
 """
 
 import json
@@ -18,7 +18,7 @@ _LOADERS: Final = re.compile(
     r"(?:LD_(?:PRELOAD|LIBRARY_PATH|AUDIT)|DYLD_\w+|BASH_ENV|ENV|PROMPT_COMMAND|PYTHONSTARTUP|PYTHONPATH|PYTHONINSPECT"
     r"|PERL5OPT|PERL5LIB|RUBYOPT|RUBYLIB|NODE_PATH|CLASSPATH|GCONV_PATH|CORECLR_\w+|COR_PROFILER\w*)$"
 )
-"""Variables by which a program loads code that is not its own."""
+"""Variables that make a program load additional code."""
 
 _RUNTIME_OPTIONS: Final = re.compile(
     r"-agentlib|-agentpath|-javaagent|-Xdebug|-Xrun|-Xbootclasspath|--patch-module|-XX:\+?(?:OnError|OnOutOfMemoryError"
@@ -27,8 +27,7 @@ _RUNTIME_OPTIONS: Final = re.compile(
     r"|--inspect|--debug-port|(?:^|\s)(?:-r|--require|--import|--loader|--experimental-loader)(?:[\s=]|$)"
     r"|--allow-natives|-Dlog4j2\.formatMsgNoLookups=false"
 )
-"""Options that open a debugger or load an agent, whether an argument or one of the variables that hold options has
-them."""
+"""Options that open a debugger or load an agent, in arguments or in variables with options."""
 
 _OPTION_VARIABLE: Final = re.compile(r".*(?:_OPTIONS|_OPTS|OPTS|_ARGS|_FLAGS)$")
 _UNVERIFIED: Final = re.compile(
@@ -37,7 +36,7 @@ _UNVERIFIED: Final = re.compile(
     r"|(?:HTTPS?|ALL|FTP)_PROXY=.+)$",
     re.IGNORECASE,
 )
-"""Variables that make a program believe others than those it would."""
+"""Variables that change the certificates, proxies or endpoints that a program trusts."""
 
 _FETCH: Final = re.compile(
     r"(?<![\w./-])(?:/\S*/)?(?:curl|wget|aria2c|axel|lynx|fetch|lwp-request|ncat|netcat|nc|socat|telnet|ftp|tftp|scp|sftp"
@@ -50,7 +49,7 @@ _FETCH: Final = re.compile(
     r"|\burlopen\b|\burllib\b|\brequests\.get\b|\bimport\(\s*['\"]?(?:https?|data):"
     r"|\bfetch\(|\beval\b",
 )
-"""Words that bring code into a running container."""
+"""Commands that bring code into a running container, or decode it."""
 
 _SHELLS: Final = re.compile(r"(?:^|/)(?:ba|da|a|z|k)?sh$")
 _INLINE: Final = re.compile(r"(?:^|/)(?:python[\d.]*|node|perl|ruby|php|java|jshell|deno|bun)$")
@@ -58,7 +57,7 @@ _INLINE_FLAGS: Final = frozenset({"-c", "-e", "-p", "--eval", "--print", "-r"})
 
 
 def commands_of(container: Container) -> Iterator[tuple[str, list[str]]]:
-    """Everything that a container runs: its program with its arguments, probes and hooks."""
+    """Yields (where, words) for each command of a container: its program with arguments, its probes and its hooks."""
     spec = container.spec
     yield "command", [text(word) for field in ("command", "args") for word in items(spec.get(field))]
     for name in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -71,29 +70,29 @@ def _foreign_code(pod: Pod, container: Container, settings: Settings) -> Iterato
     for variable in objects(container.spec.get("env")):
         name, value = text(variable.get("name")), text(variable.get("value"))
         if _LOADERS.match(name):
-            yield f"environment variable {name}: loads code that is not in the program"
+            yield f"environment variable {name}: loads additional code"
         elif _OPTION_VARIABLE.match(name) and (_RUNTIME_OPTIONS.search(value) or value.lstrip().startswith("@")):
             yield f"environment variable {name}: opens a debugger or loads an agent"
         elif _UNVERIFIED.match(f"{name}={value}"):
-            yield f"environment variable {name}: changes whom the program believes"
+            yield f"environment variable {name}: changes the certificates, proxies or endpoints that the program trusts"
     for where, words in commands_of(container):
         if any(_RUNTIME_OPTIONS.search(word) for word in words if not _is_script(words, word)):
             yield f"{where}: opens a debugger or loads an agent"
-        if any(_FETCH.search(part) and not _asks_itself(part) for part in _code_of(words)):
-            yield f"{where}: fetches or hides what it runs"
+        if any(_FETCH.search(part) and not _is_local(part) for part in _code_of(words)):
+            yield f"{where}: downloads or decodes the code that it runs"
         if len(words) > 1 and _INLINE.search(words[0]) and re.match(r"(?:https?|ftp|data):", words[1]):
-            yield f"{where}: runs a program from an address"
+            yield f"{where}: runs a program from a URL"
 
 
 _URL: Final = re.compile(r"https?://([^/\s'\"]+)")
 
 
-def _asks_itself(part: str) -> bool:
-    """Whether all addresses of a command are the pod's own, as in a probe."""
-    found = _URL.findall(part)
+def _is_local(part: str) -> bool:
+    """True if all URLs of a command are on the pod itself, as in a probe."""
+    hosts = _URL.findall(part)
     return (
-        bool(found)
-        and all(_LOOPBACK.match(host) for host in found)
+        bool(hosts)
+        and all(_LOOPBACK.match(host) for host in hosts)
         and not re.search(r"\|\s*(?:\S*/)?(?:ba|da|a)?sh\b", part)
     )
 
@@ -103,7 +102,7 @@ def _is_script(words: list[str], word: str) -> bool:
 
 
 def _code_of(words: list[str]) -> Iterator[str]:
-    """The program's name and whatever of the arguments is a program itself."""
+    """The program's name, and the arguments that are code."""
     if not words:
         return
     if _FETCH.match(" ".join(words[:3])):
@@ -116,9 +115,9 @@ def _code_of(words: list[str]) -> Iterator[str]:
 
 FOREIGN_CODE = ResourceRule(
     name="pod-foreign-code",
-    description="A container runs what its image and the stack's files have: no debugger, no agent, nothing fetched.",
+    description="A container runs only code of its image and of the stack's files: no debugger, agent or download.",
     frameworks=("CWE-494", "CWE-489", "MITRE ATT&CK T1105"),
-    remedy="Put the code into the image or into a ConfigMap of the stack; take debuggers and agents out.",
+    remedy="Put the code into the image or into a ConfigMap of the stack; remove debuggers and agents.",
     check=each_container(_foreign_code),
 )
 
@@ -147,22 +146,22 @@ _BOOLEAN: Final = frozenset(
         "version",
     }
 )
-"""Options of tusd without a value of their own (its flags.go)."""
+"""Boolean options of tusd (its flags.go), whose value is not a separate argument."""
 
 
 def flags_of(words: list[str]) -> dict[str, str]:
-    """Options as Go's `flag` reads them: one dash or two, the last one counts, the first other word ends them."""
-    found: dict[str, str] = {}
-    waiting = list(words)
-    while waiting:
-        word = waiting.pop(0)
+    """Parses options like Go's `flag`: one dash or two, the last value wins, and the first other word ends them."""
+    flags: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
         if not re.match(r"--?[A-Za-z]", word):
             break
         name, equals, value = word.lstrip("-").partition("=")
         if not equals:
-            value = "true" if name in _BOOLEAN else (waiting.pop(0) if waiting else "")
-        found[name] = value
-    return found
+            value = "true" if name in _BOOLEAN else (rest.pop(0) if rest else "")
+        flags[name] = value
+    return flags
 
 
 def _is_on(flags: dict[str, str], name: str) -> bool:
@@ -170,7 +169,7 @@ def _is_on(flags: dict[str, str], name: str) -> bool:
 
 
 def tusd_of(pod: Pod) -> Iterator[tuple[Container, dict[str, str]]]:
-    """The containers of a pod that run tusd, with its options."""
+    """Yields the containers of a pod that run tusd, with tusd's options."""
     for container in pod.containers():
         if image_of(text(container.spec.get("image"))).repository.endswith("/tusd"):
             yield container, flags_of([text(word) for word in items(container.spec.get("args"))])
@@ -189,23 +188,23 @@ def _uploads(stack: Stack, settings: Settings) -> Iterator[Violation]:
 def _hook(pod: Pod, flags: dict[str, str]) -> Iterator[str]:
     address = re.fullmatch(r"http://([^/:]+|\[::1\]):(\d+)(/.*)?", flags.get("hooks-http", ""))
     if address is None or not _LOOPBACK.fullmatch(address.group(1)):
-        yield "hooks-http is missing or no program of the same pod: nobody asks who uploads"
+        yield "hooks-http is missing or not a program of the same pod: uploads are not authorised"
         return
     if "pre-create" not in flags.get("hooks-enabled-events", "").split(","):
-        yield "hooks-enabled-events has no pre-create: nobody is asked before an upload begins"
+        yield "hooks-enabled-events has no pre-create: uploads are not authorised before they begin"
     port = address.group(2)
     listening = list(_listening(pod, port))
     if not listening:
-        yield "nothing in the pod listens where hooks-http asks"
+        yield "no program in the pod listens on the port of hooks-http"
     if any(not _LOOPBACK.fullmatch(host) for host in listening):
-        yield "what hooks-http asks listens for other pods as well"
+        yield "the program of hooks-http also listens for other pods"
     for name in ("hooks-dir", "hooks-grpc", "hooks-plugin"):
         if flags.get(name):
-            yield f"{name} is a hook beside the one that decides"
+            yield f"{name} is a second hook besides hooks-http"
 
 
 def _listening(pod: Pod, port: str) -> Iterator[str]:
-    """The hosts of every argument of the pod's other containers that has this port: `127.0.0.1` of `127.0.0.1:8081`."""
+    """The hosts on which other containers of the pod listen at a port: `127.0.0.1` of `--listen 127.0.0.1:8081`."""
     tusd = {container.name for container, _ in tusd_of(pod)}
     for container in pod.containers():
         if container.name in tusd:
@@ -215,8 +214,8 @@ def _listening(pod: Pod, port: str) -> Iterator[str]:
             option, equals, value = word.partition("=")
             if option.lstrip("-") == "listen":
                 value = value if equals else (words[index + 1] if index + 1 < len(words) else "")
-                host, _, number_ = value.rpartition(":")
-                if number_ == port:
+                host, _, listened = value.rpartition(":")
+                if listened == port:
                     yield host
 
 
@@ -227,33 +226,33 @@ def _functions(flags: dict[str, str]) -> Iterator[str]:
     for name in ("expose-pprof", "s3-disable-ssl", "enable-experimental-protocol"):
         if _is_on(flags, name):
             yield f"{name} is set"
-    if flags.get("expose-metrics", "true").lower() not in ("false", "0", "f"):  # tusd's own default is true
+    if flags.get("expose-metrics", "true").lower() not in ("false", "0", "f"):  # tusd's default is true
         yield "expose-metrics is not false"
     if (number(flags.get("max-size")) or 0) <= 0:
-        yield "max-size is missing: uploads have no end"
+        yield "max-size is missing: the size of uploads is unlimited"
     if flags.get("s3-endpoint", "https://").startswith("http://"):
-        yield "s3-endpoint has no TLS"
+        yield "s3-endpoint does not use TLS"
 
 
 UPLOADS = StackRule(
     name="uploads-authorised",
-    description="tusd asks a program of its pod before each upload, and can neither delete, join nor read.",
+    description="A hook in tusd's pod authorises each upload; tusd does not delete, concatenate or serve uploads.",
     frameworks=("CWE-306", "CWE-862"),
-    remedy="Set --hooks-http to 127.0.0.1 with pre-create, --max-size, and --disable- of what has its own service.",
+    remedy="Set --hooks-http to 127.0.0.1 with pre-create, --max-size, and the --disable-... options that are missing.",
     check=_uploads,
 )
 
 # --- Redis
 
 _REDIS: Final = (
-    (r"protected-mode\W+no\b", "protected-mode is off: everybody who reaches it may use it"),
-    (r"enable-(?:debug-command|module-command|protected-configs)\W+(?:yes|local)\b", "lets clients change the server"),
-    (r"bind\W+(?:\*|0\.0\.0\.0|-?::)", "listens on every address"),
-    (r"requirepass\s+(?:\"\"|'')", "has an empty password"),
-    (r"user\s+\S+\s+(?:[^\n]*\s)?(?:nopass|allcommands\s+nopass)\b", "has a user without a password"),
-    (r"loadmodule\s+\S+", "loads a module"),
-    (r"appendonly\W+no\b", "keeps nothing on its volume"),
-    (r"appendfsync\W+(?:no|everysec)\b", "acknowledges writes that are not on its volume yet"),
+    (r"protected-mode\W+no\b", "protected-mode is off: any client that reaches the server can use it"),
+    (r"enable-(?:debug-command|module-command|protected-configs)\W+(?:yes|local)\b", "clients can change the server"),
+    (r"bind\W+(?:\*|0\.0\.0\.0|-?::)", "the server listens on every address"),
+    (r"requirepass\s+(?:\"\"|'')", "the password is empty"),
+    (r"user\s+\S+\s+(?:[^\n]*\s)?(?:nopass|allcommands\s+nopass)\b", "a user has no password"),
+    (r"loadmodule\s+\S+", "the server loads a module"),
+    (r"appendonly\W+no\b", "the server does not persist its data"),
+    (r"appendfsync\W+(?:no|everysec)\b", "the server acknowledges writes that are not on its volume yet"),
 )
 _EVICTS: Final = re.compile(r"maxmemory-policy\W+(?!noeviction\b)[a-z]+-[a-z]+")
 
@@ -261,13 +260,13 @@ _EVICTS: Final = re.compile(r"maxmemory-policy\W+(?!noeviction\b)[a-z]+-[a-z]+")
 def _redis(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for resource in stack.of("ConfigMap"):
         for name, content in mapping(resource.properties.get("data")).items():
-            for message in _settings_of_redis(_without_comments(text(content)), str(name)):
+            for message in _redis_settings(_without_comments(text(content)), str(name)):
                 yield Violation(message=f"file {name}: {message}", resource=resource)
     for pod in pods_of(stack):
         for container in pod.containers():
             words = " ".join(word for _, command in commands_of(container) for word in command)
             if "redis" in words or "valkey" in words or "redis" in text(container.spec.get("image")):
-                for message in _settings_of_redis(words.replace(" --", "\n"), ""):
+                for message in _redis_settings(words.replace(" --", "\n"), ""):
                     yield Violation(message=f"{container.where}: {message}", resource=pod.owner)
 
 
@@ -275,24 +274,24 @@ def _without_comments(content: str) -> str:
     return "\n".join(line for line in content.splitlines() if not line.lstrip().startswith(("#", "//", "*")))
 
 
-def _settings_of_redis(content: str, name: str) -> Iterator[str]:
-    clustered = re.search(r"cluster-enabled\W+yes", content)  # only a cluster's nodes keep messages
+def _redis_settings(content: str, name: str) -> Iterator[str]:
+    clustered = re.search(r"cluster-enabled\W+yes", content)  # only the nodes of a cluster store messages
     is_file = name.endswith(".conf") and re.search(r"^(?:maxmemory|appendonly|cluster-enabled|port)\b", content, re.M)
     for pattern, message in _REDIS:
-        # appendonly and the like are words of many files; the first two are of Redis alone
-        anywhere = pattern.startswith(("protected-mode", "enable-"))
-        found = (anywhere or is_file or not name) and re.search(rf"(?:^|[\"'\s-]){pattern}", content, re.I | re.M)
-        if found and (clustered or not pattern.startswith("append")):
+        # Only the first two patterns are unique to Redis. The others are common words in files.
+        is_unique = pattern.startswith(("protected-mode", "enable-"))
+        match = (is_unique or is_file or not name) and re.search(rf"(?:^|[\"'\s-]){pattern}", content, re.I | re.M)
+        if match and (clustered or not pattern.startswith("append")):
             yield message
     if clustered and (_EVICTS.search(content) or (is_file and "maxmemory-policy" not in content)):
-        yield "a full server drops messages instead of refusing writes"
+        yield "a full server evicts messages instead of rejecting writes"
 
 
 REDIS = StackRule(
     name="redis-configuration",
-    description="Redis keeps what it was given and asks everybody who they are.",
+    description="Redis persists its data and authenticates its clients.",
     frameworks=("CWE-306", "CIS Redis"),
-    remedy="Leave protected-mode and the password on; set appendonly yes and maxmemory-policy noeviction.",
+    remedy="Keep protected-mode and the password; set appendonly yes and maxmemory-policy noeviction.",
     check=_redis,
 )
 
@@ -305,7 +304,7 @@ def _gate(resource: Resource, settings: Settings) -> Iterator[Violation]:
     for name, content in mapping(resource.properties.get("data")).items():
         document = _json(str(name), text(content))
         if isinstance(document.get("reads"), list) and isinstance(document.get("uploads"), dict):
-            for message in _open_doors(document, settings):
+            for message in _gate_problems(document, settings):
                 yield Violation(message=f"file {name}: {message}")
 
 
@@ -318,7 +317,7 @@ def _json(name: str, content: str) -> Properties:
         return {}
 
 
-def _open_doors(document: Properties, settings: Settings) -> Iterator[str]:
+def _gate_problems(document: Properties, settings: Settings) -> Iterator[str]:
     patterns: list[tuple[str, Any]] = [(f"reads[{i}]", p) for i, p in enumerate(items(document.get("reads")))]
     for name, upload in mapping(document.get("uploads")).items():
         patterns.append((f"uploads.{name}.pattern", mapping(upload).get("pattern")))
@@ -327,22 +326,22 @@ def _open_doors(document: Properties, settings: Settings) -> Iterator[str]:
             yield f"uploads.{name}.maxBytes is missing or too large"
     for where, pattern in patterns:
         if not is_narrow(text(pattern), anchored=False):
-            yield f"{where} takes keys of any form"
+            yield f"{where} matches keys of any length or content"
     upstream = text(document.get("upstream"))
-    inside = re.fullmatch(r"http://[a-z0-9-]+\.[a-z0-9-]+\.svc(?::\d+)?/?", upstream)
-    amazon = re.fullmatch(r"https://(?:[\w.-]+\.)?s3[\w.-]*\.amazonaws\.com(?:\.cn)?/?", upstream)
-    if upstream and not inside and not amazon:
+    in_cluster = re.fullmatch(r"http://[a-z0-9-]+\.[a-z0-9-]+\.svc(?::\d+)?/?", upstream)
+    is_s3 = re.fullmatch(r"https://(?:[\w.-]+\.)?s3[\w.-]*\.amazonaws\.com(?:\.cn)?/?", upstream)
+    if upstream and not in_cluster and not is_s3:
         yield "upstream is neither a Service of the cluster nor Amazon S3"
-    if document.get("store") == "emulator" and not inside:
-        yield "store sends requests without a signature, and upstream is not in the cluster"
+    if document.get("store") == "emulator" and not in_cluster:
+        yield "store sends unsigned requests, and upstream is not in the cluster"
 
 
 GATE = ResourceRule(
     name="gate-patterns",
-    description="The gate of the public bucket lets through keys of known forms and uploads of a limited size.",
+    description="The gate of the public bucket accepts only keys of fixed formats and uploads of a limited size.",
     frameworks=("CWE-22", "CWE-400"),
-    remedy="Write each pattern with its folder, sets of characters and lengths; give each upload its maxBytes.",
-    settings={"maxBytes": whole_number("the largest file that a gate may take", 16 * 1024 * 1024)},
+    remedy="Limit each pattern to a folder, character sets and lengths; set maxBytes for each upload.",
+    settings={"maxBytes": whole_number("the largest maxBytes of an upload", 16 * 1024 * 1024)},
     check=_gate,
 )
 

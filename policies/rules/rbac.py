@@ -1,4 +1,4 @@
-"""Rights in the cluster are spelled out."""
+"""Permissions in the cluster: roles list what they allow, and only pods with a token have roles."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -16,7 +16,7 @@ def _wildcards(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if not resource.is_object or resource.kind not in ROLES:
         return
     if objects(at(resource.properties, "aggregationRule", "clusterRoleSelectors")):
-        yield Violation(message="aggregationRule collects rights that are written elsewhere")
+        yield Violation(message="aggregationRule adds permissions of other roles")
     for index, rule in enumerate(objects(resource.properties.get("rules"))):
         for field in ("apiGroups", "resources", "verbs", "nonResourceURLs"):
             if any("*" in text(entry) for entry in items(rule.get(field))):
@@ -25,9 +25,9 @@ def _wildcards(resource: Resource, settings: Settings) -> Iterator[Violation]:
 
 WILDCARDS = ResourceRule(
     name="rbac-wildcards",
-    description="Roles name each API group, resource and verb.",
+    description="Roles list each API group, resource and verb.",
     frameworks=("CKV_K8S_49", "CIS Kubernetes 5.1.3", "NSA/CISA: Role-based access control"),
-    remedy="Write out what is needed instead of the wildcard.",
+    remedy="Replace the wildcard by a list of what the pod needs.",
     check=_wildcards,
 )
 
@@ -39,35 +39,35 @@ def _bindings(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for resource in stack.of(*BINDINGS):
         role = text(at(resource.properties, "roleRef", "name"))
         if not role or role in BUILT_IN or role.startswith("system:"):
-            yield Violation(message="roleRef is missing, or a role that is not written here", resource=resource)
+            yield Violation(message="roleRef is missing, or names a built-in role", resource=resource)
         for index, subject in enumerate(objects(resource.properties.get("subjects"))):
             name = text(subject.get("name"))
-            where = text(subject.get("namespace")) or resource.namespace
+            namespace = text(subject.get("namespace")) or resource.namespace
             if name in EVERYBODY or name.startswith("system:serviceaccounts:"):
-                yield Violation(message=f"subjects[{index}] is a group that everybody is in", resource=resource)
-            elif subject.get("kind") != "ServiceAccount" or stack.get("ServiceAccount", where, name) is None:
-                yield Violation(message=f"subjects[{index}] is no service account of the stack", resource=resource)
+                yield Violation(message=f"subjects[{index}] is a group of all users or accounts", resource=resource)
+            elif subject.get("kind") != "ServiceAccount" or stack.get("ServiceAccount", namespace, name) is None:
+                yield Violation(message=f"subjects[{index}] is not a service account of the stack", resource=resource)
 
 
 BROAD_BINDINGS = StackRule(
     name="rbac-broad-bindings",
-    description="A binding gives a role of the stack to a service account of the stack.",
+    description="A binding grants a role of the stack to a service account of the stack.",
     frameworks=("CIS Kubernetes 5.1.1", "NSA/CISA: Role-based access control"),
-    remedy="Bind a role of the stack's own to the one service account that needs it.",
+    remedy="Bind a role of the stack to the service account that needs it.",
     check=_bindings,
 )
 
 READ_AND_WRITE = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
 DANGEROUS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
-    (("secrets",), READ_AND_WRITE, "reads or writes Secrets"),
+    (("secrets",), READ_AND_WRITE, "allows reading or writing Secrets"),
     (
         ("pods/exec", "pods/attach", "pods/portforward", "pods/proxy", "pods/ephemeralcontainers", "services/proxy"),
         READ_AND_WRITE,
-        "enters running pods",
+        "allows access to running pods",
     ),
-    (("nodes/proxy", "nodes/exec", "nodes/pods"), READ_AND_WRITE, "reaches the kubelets"),
-    (("serviceaccounts/token", "tokenreviews"), ("create",), "makes tokens"),
+    (("nodes/proxy", "nodes/exec", "nodes/pods"), READ_AND_WRITE, "allows access to kubelets"),
+    (("serviceaccounts/token", "tokenreviews"), ("create",), "allows creating tokens"),
     (
         (
             "pods",
@@ -80,7 +80,7 @@ DANGEROUS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
             "cronjobs",
         ),
         ("create", "update", "patch"),
-        "starts pods with any identity of the namespace",
+        "allows starting pods with any service account of the namespace",
     ),
     (
         (
@@ -90,33 +90,37 @@ DANGEROUS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
             "customresourcedefinitions",
         ),
         WRITE,
-        "changes what the API server does",
+        "allows changing the behaviour of the API server",
     ),
-    (("roles", "clusterroles", "rolebindings", "clusterrolebindings"), WRITE, "gives rights away"),
-    (("certificatesigningrequests", "certificatesigningrequests/approval", "signers"), WRITE, "makes certificates"),
+    (("roles", "clusterroles", "rolebindings", "clusterrolebindings"), WRITE, "allows granting permissions"),
+    (
+        ("certificatesigningrequests", "certificatesigningrequests/approval", "signers"),
+        WRITE,
+        "allows issuing certificates",
+    ),
     (
         ("nodes", "nodes/status", "persistentvolumes", "namespaces", "networkpolicies", "endpoints", "endpointslices"),
         WRITE,
-        "changes what keeps pods apart",
+        "allows changing the isolation of pods",
     ),
-    (("configmaps", "services", "ingressroutes", "serviceaccounts"), WRITE, "changes what the stack says"),
+    (("configmaps", "services", "ingressroutes", "serviceaccounts"), WRITE, "allows changing objects of the stack"),
 )
-GIVING = ("escalate", "bind", "impersonate", "approve", "sign")
+GRANTING = ("escalate", "bind", "impersonate", "approve", "sign")
 
 
 def _dangerous(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if not resource.is_object or resource.kind not in ROLES:
         return
     for index, rule in enumerate(objects(resource.properties.get("rules"))):
-        for message in _dangers(rule):
+        for message in _dangerous_permissions(rule):
             yield Violation(message=f"rules[{index}] {message}")
 
 
-def _dangers(rule: Properties) -> Iterator[str]:
+def _dangerous_permissions(rule: Properties) -> Iterator[str]:
     verbs = {text(verb).lower() for verb in items(rule.get("verbs"))}
-    resources = {text(each).lower() for each in items(rule.get("resources"))}
-    if verbs & set(GIVING):
-        yield "has a verb that gives rights away"
+    resources = {text(resource).lower() for resource in items(rule.get("resources"))}
+    if verbs & set(GRANTING):
+        yield "has a verb that allows granting permissions"
     for names, risky, message in DANGEROUS:
         if resources & set(names) and verbs & set(risky):
             yield message
@@ -124,9 +128,9 @@ def _dangers(rule: Properties) -> Iterator[str]:
 
 DANGEROUS_RIGHTS = ResourceRule(
     name="rbac-dangerous",
-    description="No role can read Secrets, enter or start pods, make tokens, or give rights away.",
+    description="No role allows reading Secrets, entering or starting pods, creating tokens, or granting permissions.",
     frameworks=("CIS Kubernetes 5.1.2", "CIS Kubernetes 5.1.4", "Kubernetes: RBAC good practices"),
-    remedy="Take the right out of the role; name the objects with resourceNames where one is needed.",
+    remedy="Remove the permission from the role; if it is necessary, exempt the role with a reason.",
     check=_dangerous,
 )
 
@@ -146,15 +150,15 @@ def _unneeded(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for resource in stack.of(*ROLES, *BINDINGS):
         needed = resource.urn in used or (resource.kind in ROLES and resource.object_name in used)
         if not needed and not any(fnmatchcase(resource.label, pattern) for pattern in settings["objects"]):
-            yield Violation(message="gives rights that no pod of the stack can use", resource=resource)
+            yield Violation(message="grants permissions that no pod of the stack can use", resource=resource)
 
 
 UNNEEDED = StackRule(
     name="rbac-unneeded",
-    description="There are rights in the cluster only for pods that have a token.",
+    description="Only pods with a token have roles in the cluster.",
     frameworks=("CIS Kubernetes 5.1.6", "NSA/CISA: Role-based access control"),
-    remedy="Remove the role and its binding; name those that people need in the setting `objects`.",
-    settings={"objects": strings("patterns of roles and bindings for others than pods, as `Role/namespace/name`")},
+    remedy="Remove the role and its binding; add those for people to the setting `objects`.",
+    settings={"objects": strings("patterns of roles and bindings that are not for pods, as `Role/namespace/name`")},
     check=_unneeded,
 )
 
@@ -163,33 +167,33 @@ TOKENS = ("kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"
 
 def _tokens(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if resource.is_object and resource.kind == "Secret" and resource.properties.get("type") in TOKENS:
-        yield Violation(message="type is a token that never ends")
+        yield Violation(message="type is that of a token without expiry")
     if resource.is_object and resource.kind == "ServiceAccount" and objects(resource.properties.get("secrets")):
-        yield Violation(message="secrets has tokens that never end")
+        yield Violation(message="secrets refers to tokens without expiry")
 
 
 LEGACY_TOKENS = ResourceRule(
     name="rbac-legacy-token",
     description="No Secret holds a token of a service account.",
     frameworks=("CIS Kubernetes 5.1.6",),
-    remedy="Remove the Secret; a pod gets a token that ends by a projected volume.",
+    remedy="Remove the Secret; use a projected volume, whose token expires.",
     check=_tokens,
 )
 
 EXTENSIONS = {
-    "APIService": "answers for the API server",
-    "CertificateSigningRequest": "asks for a certificate of the cluster",
-    "ClusterTrustBundle": "says which authorities pods believe",
-    "CustomResourceDefinition": "adds a kind that no rule knows",
-    "FlowSchema": "changes whose requests the API server serves first",
-    "MutatingAdmissionPolicy": "changes objects on their way into the cluster",
-    "MutatingAdmissionPolicyBinding": "changes objects on their way into the cluster",
-    "MutatingWebhookConfiguration": "lets a server see and change every object that it asks for",
-    "Node": "adds a machine",
-    "PriorityLevelConfiguration": "changes whose requests the API server serves first",
-    "ValidatingAdmissionPolicy": "decides which objects the cluster takes",
-    "ValidatingAdmissionPolicyBinding": "decides which objects the cluster takes",
-    "ValidatingWebhookConfiguration": "lets a server see every object that it asks for",
+    "APIService": "serves requests on behalf of the API server",
+    "CertificateSigningRequest": "requests a certificate of the cluster",
+    "ClusterTrustBundle": "changes the certificate authorities that pods trust",
+    "CustomResourceDefinition": "adds a kind that the rules do not know",
+    "FlowSchema": "changes the priority of API requests",
+    "MutatingAdmissionPolicy": "changes objects on admission to the cluster",
+    "MutatingAdmissionPolicyBinding": "changes objects on admission to the cluster",
+    "MutatingWebhookConfiguration": "allows a server to read and change objects on admission",
+    "Node": "adds a node to the cluster",
+    "PriorityLevelConfiguration": "changes the priority of API requests",
+    "ValidatingAdmissionPolicy": "decides which objects the cluster admits",
+    "ValidatingAdmissionPolicyBinding": "decides which objects the cluster admits",
+    "ValidatingWebhookConfiguration": "allows a server to read objects on admission",
 }
 
 
@@ -200,9 +204,9 @@ def _extensions(resource: Resource, settings: Settings) -> Iterator[Violation]:
 
 CLUSTER_EXTENSIONS = ResourceRule(
     name="rbac-cluster-extension",
-    description="The stack changes nothing about the cluster itself.",
+    description="The stack does not change the cluster itself.",
     frameworks=("MITRE ATT&CK T1546", "Kubernetes: RBAC good practices"),
-    remedy="Remove the object; whoever runs the cluster decides about it.",
+    remedy="Remove the object; the cluster's operator manages such objects.",
     check=_extensions,
 )
 

@@ -1,4 +1,4 @@
-"""Where public routes lead and what they take: hosts, methods and paths by name, to what is open to the proxy."""
+"""Public routes: they name hosts, methods and paths, and their backends accept traffic of the proxy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from policies.model import Properties, Resource, Stack, mapping, number, objects
 from policies.pods import Pod, container_ports
 from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
 from policies.rules.ingress import INTERNAL, backends, is_redirect, routes_of
-from policies.rules.network import outsiders, pods_under, policies_of
+from policies.rules.network import external_openings, pods_under, policies_of
 from policies.rules.services import pods_behind, spec_of, target_of
 from policies.traefik import Clause, clauses_of, hosts, is_scoped, methods, overlap
 
 UNSEEN = {
-    "IngressRouteTCP": "a route of plain TCP: no limit and no header rule holds on it",
-    "IngressRouteUDP": "a route of UDP: no limit and no TLS holds on it",
-    "TraefikService": "spreads or mirrors requests to services that no rule sees",
-    "Gateway": "a gateway beside the proxy whose routes the rules know",
+    "IngressRouteTCP": "is a TCP route, without request limits and header rules",
+    "IngressRouteUDP": "is a UDP route, without limits and TLS",
+    "TraefikService": "balances or mirrors requests to services that the rules do not see",
+    "Gateway": "is a second gateway, whose routes the rules do not check",
     **dict.fromkeys(
         ("HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute", "UDPRoute", "HTTPProxy", "VirtualService", "Route"),
-        "a route of another kind than the rules know",
+        "is a kind of route that the rules do not check",
     ),
-    "ReferenceGrant": "lets routes of another namespace lead here",
+    "ReferenceGrant": "allows routes of another namespace to use services of this one",
 }
 
 
@@ -32,15 +32,15 @@ def _kinds(resource: Resource, settings: Settings) -> Iterator[Violation]:
 
 KINDS = ResourceRule(
     name="ingress-kinds",
-    description="The ways in are routes of HTTP that the rules can read.",
+    description="Public routes are HTTP routes of kinds that the rules check.",
     frameworks=("NSA/CISA: Network separation",),
-    remedy="Use an IngressRoute; reach what is no HTTP from inside of the cluster.",
+    remedy="Use an IngressRoute; keep other protocols inside of the cluster.",
     check=_kinds,
 )
 
 
 def rules_of_routes(stack: Stack) -> Iterator[tuple[Resource, int, Properties]]:
-    """Each rule of each route that is no mere redirect to https."""
+    """Yields (route, index, rule) for each rule of each route, except redirects to https."""
     for route in stack.of("IngressRoute"):
         if not is_redirect(stack, route):
             for index, rule in enumerate(routes_of(route)):
@@ -54,9 +54,9 @@ def _hosts(stack: Stack, settings: Settings) -> Iterator[Violation]:
         for index, rule in enumerate(routes_of(route)):
             clauses = clauses_of(text(rule.get("match")))
             if not clauses:
-                yield Violation(message=f"routes[{index}].match is missing or cannot be read", resource=route)
+                yield Violation(message=f"routes[{index}].match is missing or cannot be parsed", resource=route)
             elif not all(hosts(clause) for clause in clauses):
-                yield Violation(message=f"routes[{index}].match takes requests for any host", resource=route)
+                yield Violation(message=f"routes[{index}].match accepts requests for any host", resource=route)
     for ingress in stack.of("Ingress"):
         for index, rule in enumerate(objects(spec_of(ingress).get("rules"))):
             if not text(rule.get("host")) or "*" in text(rule.get("host")):
@@ -65,29 +65,29 @@ def _hosts(stack: Stack, settings: Settings) -> Iterator[Violation]:
 
 HOSTS = StackRule(
     name="ingress-hosts",
-    description="Each route names the hosts that it is for.",
+    description="Each route names its hosts.",
     frameworks=("CWE-346",),
-    remedy="Write Host(`...`) with a full name into each alternative of the match.",
+    remedy="Add Host(`...`) with a full name to each alternative of the match.",
     check=_hosts,
 )
 
 
 def service_of(stack: Stack, route: Resource, backend: Properties) -> Resource | None:
-    """The Service that a backend names."""
+    """The Service of a backend, or None."""
     return stack.get("Service", text(backend.get("namespace")) or route.namespace, text(backend.get("name")))
 
 
 def port_of(service: Resource, backend: Properties) -> Properties | None:
-    """The Service's port that a backend names, by number or by name."""
-    wanted = backend.get("port")
+    """The Service's port of a backend, by number or by name; None if the Service has no such port."""
+    target = backend.get("port")
     for port in objects(spec_of(service).get("ports")):
-        if wanted is not None and (wanted == port.get("name") or number(wanted) == number(port.get("port"))):
+        if target is not None and (target == port.get("name") or number(target) == number(port.get("port"))):
             return port
     return None
 
 
 def pod_ports(stack: Stack, service: Resource, port: Properties) -> Iterator[tuple[Pod, int]]:
-    """The pods behind a Service's port, each with the number that it is sent to."""
+    """Yields (pod, port number) for each pod that receives traffic of a Service's port."""
     target = target_of(port)
     for pod in pods_behind(stack, service):
         for declared in container_ports(pod):
@@ -99,7 +99,7 @@ def pod_ports(stack: Stack, service: Resource, port: Properties) -> Iterator[tup
 def _backends(stack: Stack, settings: Settings) -> Iterator[Violation]:
     open_to_proxy = {
         (pod.owner.urn, port)
-        for opening in outsiders(stack)
+        for opening in external_openings(stack)
         if opening.direction == "Ingress" and not opening.is_for_metrics(stack)
         for pod in pods_under(stack, opening.policy)
         for _, port in opening.ports_of(pod)
@@ -110,124 +110,139 @@ def _backends(stack: Stack, settings: Settings) -> Iterator[Violation]:
             if not objects(rule.get("services")):
                 yield Violation(message=f"routes[{index}].services is missing", resource=route)
         for where, backend in [] if redirect else list(backends(route)):
-            if text(backend.get("name")) in INTERNAL:
-                continue  # ingress-admin tells
-            if backend.get("kind") not in (None, "Service"):
-                yield Violation(message=f"{where}: leads to something else than a Service", resource=route)
-                continue
-            service = service_of(stack, route, backend)
-            port = port_of(service, backend) if service else None
-            if service is None:
-                yield Violation(message=f"{where}: leads to a Service that is none of the stack's", resource=route)
-            elif port is None:
-                yield Violation(message=f"{where}: leads to a port that the Service has not", resource=route)
-            elif not policies_of(stack):
-                continue  # network-pod-policy tells
-            else:
-                ends = {(pod.owner.urn, value) for pod, value in pod_ports(stack, service, port)}
-                if ends and not ends <= open_to_proxy:
-                    yield Violation(
-                        message=f"{where}: leads to a port that no policy opens to the proxy", resource=route
-                    )
+            problem = _backend_problem(stack, route, backend, open_to_proxy)
+            if problem:
+                yield Violation(message=f"{where}: {problem}", resource=route)
+
+
+def _backend_problem(stack: Stack, route: Resource, backend: Properties, open_to_proxy: set[tuple[str, int]]) -> str:
+    """The reason why a backend is not a Service that the proxy can reach; empty if it is one."""
+    if text(backend.get("name")) in INTERNAL:
+        return ""  # ingress-admin reports it
+    if backend.get("kind") not in (None, "Service"):
+        return "the backend is not a Service"
+    service = service_of(stack, route, backend)
+    if service is None:
+        return "the backend is a Service outside of the stack"
+    port = port_of(service, backend)
+    if port is None:
+        return "the Service does not have the backend's port"
+    if not policies_of(stack):
+        return ""  # network-pod-policy reports it
+    targets = {(pod.owner.urn, value) for pod, value in pod_ports(stack, service, port)}
+    is_reachable = not targets or targets <= open_to_proxy
+    return "" if is_reachable else "no network policy allows the proxy to reach the backend's port"
 
 
 BACKENDS = StackRule(
     name="ingress-backends",
-    description="Each route leads to a Service of the stack whose policy lets the proxy in.",
+    description="The backend of each route is a Service of the stack that the proxy is allowed to reach.",
     frameworks=("CWE-441", "NSA/CISA: Network separation"),
-    remedy="Lead the route to the endpoint that is meant to be public; others are for pods of the stack.",
+    remedy="Route to the public endpoint; other endpoints are for pods of the stack only.",
     check=_backends,
 )
 
 
 def _proxy_ports(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    routed = set()
+    routed: set[tuple[str, int]] = set()
+    reported: set[tuple[str, str]] = set()
     for route in stack.of("IngressRoute", "IngressRouteTCP", "IngressRouteUDP", "Ingress"):
         for _, backend in backends(route):
             service = service_of(stack, route, backend)
             port = port_of(service, backend) if service else None
             if service is not None and port is not None:
                 routed |= {(pod.owner.urn, value) for pod, value in pod_ports(stack, service, port)}
-    told = set()
-    for opening in outsiders(stack):
+    for opening in external_openings(stack):
         if opening.direction != "Ingress":
             continue
-        for pod in pods_under(stack, opening.policy):
-            for _, value in opening.ports_of(pod):
-                if (pod.owner.urn, value) in routed or (opening.is_for_metrics(stack) and not _proxy(opening.peer)):
-                    continue
-                if (opening.policy.urn, opening.where) not in told:
-                    told.add((opening.policy.urn, opening.where))
-                    yield Violation(
-                        message=f"{opening.where}: opens a port to the outside that no route leads to",
-                        resource=opening.policy,
-                    )
+        exposed = {
+            (pod.owner.urn, value)
+            for pod in pods_under(stack, opening.policy)
+            for _, value in opening.ports_of(pod)
+            if not opening.is_for_metrics(stack) or _is_proxy(opening.peer)
+        }
+        place = (opening.policy.urn, opening.where)
+        if exposed - routed and place not in reported:
+            reported.add(place)
+            message = f"{opening.where}: allows pods outside of the stack to reach a port without a route"
+            yield Violation(message=message, resource=opening.policy)
 
 
-def _proxy(peer: Properties | None) -> bool:
-    """Whether a peer is a proxy, which brings in anybody."""
+def _is_proxy(peer: Properties | None) -> bool:
+    """True if a peer is a proxy, through which any client can come."""
     labels = mapping(mapping(mapping(peer).get("podSelector")).get("matchLabels"))
     return any(name in text(value) for value in labels.values() for name in ("traefik", "nginx", "envoy", "haproxy"))
 
 
 PROXY_PORTS = StackRule(
     name="network-proxy",
-    description="Pods of others reach ports that a route leads to, or that are for metrics, and no other.",
+    description="Pods outside of the stack can only reach ports with a public route, and ports for metrics.",
     frameworks=("CWE-749", "NSA/CISA: Network policies"),
-    remedy="Remove the opening; reach administrative ports with kubectl port-forward.",
+    remedy="Remove the rule; reach administrative ports with kubectl port-forward.",
     check=_proxy_ports,
 )
 
 
 @dataclass(frozen=True)
-class Way:
-    """An alternative of a route with where it leads."""
+class Alternative:
+    """An alternative of a rule's match, with the rule's Services and their ports."""
 
     route: Resource
     clause: Clause
-    ends: tuple[frozenset[str], frozenset[str]]
+    services: frozenset[str]
+    ports: frozenset[str]
+
+    def conflicts(self, other: "Alternative") -> bool:
+        """True if both take the same methods of a host, but have different backends."""
+        is_same_backend = (self.services, self.ports) == (other.services, other.ports)
+        has_common_host = bool(hosts(self.clause) & hosts(other.clause))
+        return has_common_host and not is_same_backend and overlap(self.clause, other.clause)
+
+
+def _alternatives(route: Resource, rule: Properties) -> list[Alternative]:
+    services = objects(rule.get("services"))
+    names = frozenset(f"{text(s.get('namespace')) or route.namespace}/{text(s.get('name'))}" for s in services)
+    ports = frozenset(str(service.get("port")) for service in services)
+    return [Alternative(route, clause, names, ports) for clause in clauses_of(text(rule.get("match"))) or ()]
 
 
 def _scope(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    ways = []
+    alternatives: list[Alternative] = []
     for route, index, rule in rules_of_routes(stack):
         where = f"routes[{index}]"
-        names = {
-            f"{text(service.get('namespace')) or route.namespace}/{text(service.get('name'))}"
-            for service in objects(rule.get("services"))
-        }
-        ports = {str(service.get("port")) for service in objects(rule.get("services"))}
-        is_open = all(any(fnmatchcase(name, pattern) for pattern in settings["open"]) for name in names)
         if rule.get("priority") not in (None, 0):
-            yield Violation(message=f"{where}.priority puts it before routes that are more exact", resource=route)
-        for clause in clauses_of(text(rule.get("match"))) or ():
-            ways.append(Way(route, clause, (frozenset(names), frozenset(ports))))
-            taken, only = methods(clause)
-            if only and not taken <= set(settings["methods"]):
-                yield Violation(message=f"{where}.match takes methods that nothing needs", resource=route)
-            if not is_open and not only and not taken:
-                yield Violation(message=f"{where}.match takes every method", resource=route)
-            if not is_open and not is_scoped(clause):
-                yield Violation(message=f"{where}.match takes paths that it does not name", resource=route)
-    told = set()
-    for place, one in enumerate(ways):
-        for other in ways[place + 1 :]:
-            both = hosts(one.clause) & hosts(other.clause)
-            if both and one.ends != other.ends and overlap(one.clause, other.clause) and one.route.urn not in told:
-                told.add(one.route.urn)
-                yield Violation(
-                    message=f"takes the same methods of a host as {other.route.label}, which leads elsewhere",
-                    resource=one.route,
-                )
+            yield Violation(message=f"{where}.priority overrides routes with a more exact match", resource=route)
+        for alternative in _alternatives(route, rule):
+            alternatives.append(alternative)
+            for message in _wide_match(alternative, settings):
+                yield Violation(message=f"{where}.match {message}", resource=route)
+    reported = set()
+    for index, first in enumerate(alternatives):
+        for second in alternatives[index + 1 :]:
+            if first.route.urn not in reported and first.conflicts(second):
+                reported.add(first.route.urn)
+                message = f"accepts the same methods of a host as {second.route.label}, which has another backend"
+                yield Violation(message=message, resource=first.route)
+
+
+def _wide_match(alternative: Alternative, settings: Settings) -> Iterator[str]:
+    is_open = all(any(fnmatchcase(name, pattern) for pattern in settings["open"]) for name in alternative.services)
+    named, are_only = methods(alternative.clause)
+    if are_only and not named <= set(settings["methods"]):
+        yield "accepts methods that are not allowed"
+    if not is_open and not are_only and not named:
+        yield "accepts every method"
+    if not is_open and not is_scoped(alternative.clause):
+        yield "accepts paths that it does not name"
 
 
 SCOPE = StackRule(
     name="ingress-scope",
-    description="A route takes the methods and paths that it is for, and no request that another one is for.",
+    description="A route names its methods and paths, and does not accept requests for another route.",
     frameworks=("CWE-749",),
-    remedy="Write Method(`...`) and Path, PathPrefix or an anchored PathRegexp into each alternative of the match.",
+    remedy="Add Method(`...`) and Path, PathPrefix or an anchored PathRegexp to each alternative of the match.",
     settings={
-        "open": strings("patterns of the Services that are public as a whole, as `namespace/name`"),
+        "open": strings("patterns of Services that are public on all paths, as `namespace/name`"),
         "methods": strings("methods that a route may name", ("GET", "HEAD", "POST", "OPTIONS")),
     },
     check=_scope,

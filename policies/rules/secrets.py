@@ -1,4 +1,4 @@
-"""Secrets are in Secrets: not in the environment, in arguments or in ConfigMaps."""
+"""Secret values are in Secrets only: not in environment variables, arguments or ConfigMaps."""
 
 import base64
 import binascii
@@ -9,7 +9,7 @@ from policies.pods import Container, Pod, each_container
 from policies.rule import ResourceRule, Settings, Violation, strings
 from policies.secret_text import by_form, in_file, is_secret_name, is_value
 
-PLACEHOLDERS = {"placeholders": strings("values that open nothing and that everybody knows; they are no secrets")}
+PLACEHOLDERS = {"placeholders": strings("well-known values that are not secret, such as placeholders")}
 
 
 def _environment(container: Container, placeholders: Collection[str]) -> Iterator[str]:
@@ -17,8 +17,8 @@ def _environment(container: Container, placeholders: Collection[str]) -> Iterato
         name, value = text(variable.get("name")), text(variable.get("value"))
         if is_secret_name(name) and is_value(value, placeholders):
             yield f"environment variable {name}: has the name of a secret and a value"
-        for what in by_form(value, name):
-            yield f"environment variable {name}: has {what}"
+        for description in by_form(value, name):
+            yield f"environment variable {name}: has {description}"
 
 
 def _arguments(container: Container, placeholders: Collection[str]) -> Iterator[str]:
@@ -27,17 +27,17 @@ def _arguments(container: Container, placeholders: Collection[str]) -> Iterator[
         for index, word in enumerate(words):
             option, equals, value = word.partition("=")
             if option.startswith("-") and not equals:
-                follows = words[index + 1] if index + 1 < len(words) else ""
-                value = "" if follows.startswith("-") else follows
+                following = words[index + 1] if index + 1 < len(words) else ""
+                value = "" if following.startswith("-") else following
             if option.startswith("-") and is_secret_name(_option_name(option)) and is_value(value, placeholders):
                 yield f"{field}[{index}]: is an option with the name of a secret and a value"
             before = words[index - 1] if index else ""
-            for what in by_form(word, _option_name(before) if before.startswith("-") else ""):
-                yield f"{field}[{index}]: has {what}"
+            for description in by_form(word, _option_name(before) if before.startswith("-") else ""):
+                yield f"{field}[{index}]: has {description}"
 
 
 def _option_name(option: str) -> str:
-    """`--redis-password` is `redis-password`; `-Dsecrets.bundle` of the JVM is `secrets.bundle`."""
+    """The name of an option: `redis-password` for `--redis-password`, `secrets.bundle` for `-Dsecrets.bundle`."""
     return option[2:] if option.startswith(("--", "-D")) else option[1:]
 
 
@@ -48,9 +48,9 @@ def _pod_values(pod: Pod, container: Container, settings: Settings) -> Iterator[
 
 POD_VALUES = ResourceRule(
     name="pod-secret-values",
-    description="No environment variable and no argument has a secret as its text.",
+    description="No environment variable or argument contains a secret value.",
     frameworks=("CWE-526", "NSA/CISA: Secrets"),
-    remedy="Put it into a Secret, mount that as a file, and give the program the file's path.",
+    remedy="Put the value into a Secret, mount the Secret as a file, and pass the program the file's path.",
     settings=PLACEHOLDERS,
     check=each_container(_pod_values),
 )
@@ -78,9 +78,9 @@ def _decoded(value: str) -> str:
 
 CONFIG_MAP_VALUES = ResourceRule(
     name="config-map-secret-values",
-    description="No ConfigMap holds a secret.",
+    description="No ConfigMap contains a secret value.",
     frameworks=("CWE-312", "NSA/CISA: Secrets"),
-    remedy="Put it into a Secret, or leave it out of the file and let the program read it from a mounted Secret.",
+    remedy="Put the file into a Secret, or move the value to a mounted Secret that the program reads.",
     settings=PLACEHOLDERS,
     check=_config_map_values,
 )

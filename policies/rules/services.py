@@ -1,4 +1,4 @@
-"""Services reach the pods that they are for, and nobody from outside; disruptions leave enough of them."""
+"""Services select pods of the stack and are not exposed; disruption budgets keep replicated workloads available."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -13,7 +13,7 @@ def spec_of(service: Resource) -> Properties:
 
 
 def pods_behind(stack: Stack, service: Resource) -> list[Pod]:
-    """The pods that a Service selects; a Service without a selector has none of its own."""
+    """The pods that a Service selects; none for a Service without a selector."""
     selector = mapping(spec_of(service).get("selector"))
     if not selector:
         return []
@@ -21,7 +21,7 @@ def pods_behind(stack: Stack, service: Resource) -> list[Pod]:
 
 
 def target_of(port: Properties) -> object:
-    """The port of the pods: targetPort, or the Service's own number."""
+    """The port of the pods: targetPort, or else the Service's own port."""
     target = port.get("targetPort")
     return port.get("port") if target in (None, "") else target
 
@@ -29,9 +29,9 @@ def target_of(port: Properties) -> object:
 def _selector(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for service in stack.of("Service"):
         if spec_of(service).get("type") == "ExternalName":
-            yield Violation(message="type is ExternalName: it leads out of the cluster", resource=service)
+            yield Violation(message="type is ExternalName, which leads out of the cluster", resource=service)
         elif not mapping(spec_of(service).get("selector")):
-            yield Violation(message="spec.selector is missing: nothing says which pods it leads to", resource=service)
+            yield Violation(message="spec.selector is missing, so the Service's pods are unknown", resource=service)
         elif not pods_behind(stack, service):
             yield Violation(message="spec.selector matches no pod", resource=service)
 
@@ -39,7 +39,7 @@ def _selector(stack: Stack, settings: Settings) -> Iterator[Violation]:
 SELECTOR = StackRule(
     name="service-selector",
     description="Each Service selects pods of the stack.",
-    remedy="Make spec.selector the labels of the pods that are meant.",
+    remedy="Set spec.selector to the labels of the Service's pods.",
     check=_selector,
 )
 
@@ -53,14 +53,15 @@ def _target_port(stack: Stack, settings: Settings) -> Iterator[Violation]:
                 matching = [p for p in ports if target in (p.get("name"), p.get("containerPort"))]
                 where = f"port {text(port.get('name')) or index}"
                 if not matching:
-                    yield Violation(message=f"{where}: {pod.owner.label} declares no such port", resource=service)
+                    yield Violation(message=f"{where}: {pod.owner.label} does not declare its target", resource=service)
                 elif all((p.get("protocol") or "TCP") != protocol for p in matching):
-                    yield Violation(message=f"{where}: {pod.owner.label} has another protocol there", resource=service)
+                    message = f"{where}: {pod.owner.label} declares its target with another protocol"
+                    yield Violation(message=message, resource=service)
 
 
 TARGET_PORT = StackRule(
     name="service-target-port",
-    description="Each port of a Service is one that its pods declare, with the same protocol.",
+    description="The pods of a Service declare each of its target ports, with the same protocol.",
     remedy="Correct targetPort or protocol, or declare the port in the container.",
     check=_target_port,
 )
@@ -72,24 +73,24 @@ def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
         if any(fnmatchcase(name, pattern) for pattern in settings["services"]):
             continue
         if spec_of(service).get("type") in ("LoadBalancer", "NodePort"):
-            yield Violation(message="spec.type opens it on the nodes or to the internet", resource=service)
+            yield Violation(message="spec.type exposes the Service on the nodes or to the internet", resource=service)
         if items(spec_of(service).get("externalIPs")):
-            yield Violation(message="spec.externalIPs opens it to the outside", resource=service)
+            yield Violation(message="spec.externalIPs exposes the Service outside of the cluster", resource=service)
 
 
 EXPOSED = StackRule(
     name="service-exposed",
-    description="Only named Services are reachable from outside of the cluster; the others are behind the proxy.",
+    description="Only listed Services are reachable from outside of the cluster; all others are behind the proxy.",
     frameworks=("NSA/CISA: Network separation",),
-    remedy="Make it ClusterIP, or add `namespace/name` to the setting `services`.",
-    settings={"services": strings("patterns of the Services that may be opened, as `namespace/name`")},
+    remedy="Set spec.type to ClusterIP, or add `namespace/name` to the setting `services`.",
+    settings={"services": strings("patterns of Services that may be exposed, as `namespace/name`")},
     check=_exposed,
 )
 
 
 def replicas_of(stack: Stack, workload: Resource) -> float:
-    """How many pods a workload keeps: its own number (1 if it says none), or what an autoscaler keeps at least."""
-    own = number(at(workload.properties, "spec", "replicas"))
+    """The minimum number of pods of a workload: its own replicas (default 1), or the minimum of its autoscaler."""
+    replicas = number(at(workload.properties, "spec", "replicas"))
     scaled = [
         number(at(scaler.properties, "spec", "minReplicas")) or 1
         for scaler in stack.of("HorizontalPodAutoscaler")
@@ -97,7 +98,7 @@ def replicas_of(stack: Stack, workload: Resource) -> float:
         and at(scaler.properties, "spec", "scaleTargetRef", "kind") == workload.kind
         and at(scaler.properties, "spec", "scaleTargetRef", "name") == workload.object_name
     ]
-    return max([1 if own is None else own, *scaled])
+    return max([1 if replicas is None else replicas, *scaled])
 
 
 def _disruption_budget(stack: Stack, settings: Settings) -> Iterator[Violation]:
@@ -111,9 +112,9 @@ def _disruption_budget(stack: Stack, settings: Settings) -> Iterator[Violation]:
         if not any(_protects(budget, pod) for pod in pods):
             yield Violation(message="spec.selector matches no workload", resource=budget)
         elif spec.get("maxUnavailable") is None and spec.get("minAvailable") is None:
-            yield Violation(message="says neither maxUnavailable nor minAvailable", resource=budget)
+            yield Violation(message="has neither maxUnavailable nor minAvailable", resource=budget)
         elif spec.get("maxUnavailable") in (0, "0", "0%") or spec.get("minAvailable") == "100%":
-            yield Violation(message="allows no disruption, so that no node can ever be drained", resource=budget)
+            yield Violation(message="allows no disruption, so that its nodes cannot be drained", resource=budget)
 
 
 def _protects(budget: Resource, pod: Pod) -> bool:
@@ -123,7 +124,7 @@ def _protects(budget: Resource, pod: Pod) -> bool:
 
 DISRUPTION_BUDGET = StackRule(
     name="disruption-budget",
-    description="Where there are several replicas, maintenance takes them away one after the other.",
+    description="Each workload with several replicas has a disruption budget, so that maintenance keeps some running.",
     frameworks=("Kubernetes: Pod disruption budgets",),
     remedy="Add a PodDisruptionBudget with maxUnavailable: 1 and the labels of the workload.",
     check=_disruption_budget,
@@ -132,12 +133,12 @@ DISRUPTION_BUDGET = StackRule(
 
 def _endpoints(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for resource in stack.of("Endpoints", "EndpointSlice"):
-        yield Violation(message="writes by hand where a Service leads to", resource=resource)
+        yield Violation(message="sets the addresses of a Service manually", resource=resource)
 
 
 ENDPOINTS = StackRule(
     name="service-endpoints",
-    description="Kubernetes alone says which addresses a Service leads to.",
+    description="Only Kubernetes sets the addresses of a Service.",
     frameworks=("CVE-2021-25740",),
     remedy="Remove the object; let the Service select its pods.",
     check=_endpoints,

@@ -1,4 +1,4 @@
-"""Volumes with data outlive mistakes, are used, and have one writer."""
+"""Volumes with data are protected against deletion, are mounted, and have one writer."""
 
 from collections.abc import Iterator
 
@@ -11,27 +11,25 @@ def _protected(resource: Resource, settings: Settings) -> Iterator[Violation]:
     if not resource.is_object:
         return
     if resource.kind == "PersistentVolumeClaim" and not (
-        resource.protect or resource.retain_on_delete or _kept(resource)
+        resource.protect or resource.retain_on_delete or _is_kept_by_annotation(resource)
     ):
         yield Violation(message="is neither protected nor retained: deleting the stack deletes the data")
     if resource.kind == "StatefulSet":
         policy = mapping(at(resource.properties, "spec", "persistentVolumeClaimRetentionPolicy"))
         for name in ("whenDeleted", "whenScaled"):
-            if policy.get(name) not in (None, "Retain"):  # Retain is what Kubernetes does by itself
+            if policy.get(name) not in (None, "Retain"):  # Retain is Kubernetes' default
                 yield Violation(message=f"persistentVolumeClaimRetentionPolicy.{name} deletes the data")
 
 
-def _kept(claim: Resource) -> bool:
+def _is_kept_by_annotation(claim: Resource) -> bool:
     annotations = mapping(claim.metadata.get("annotations"))
-    return annotations.get("helm.sh/resource-policy") == "keep" or any(
-        option in text(annotations.get("argocd.argoproj.io/sync-options")).replace(" ", "").split(",")
-        for option in ("Delete=false",)
-    )
+    options = text(annotations.get("argocd.argoproj.io/sync-options")).replace(" ", "").split(",")
+    return annotations.get("helm.sh/resource-policy") == "keep" or "Delete=false" in options
 
 
 PROTECTED = ResourceRule(
     name="volume-protected",
-    description="Deleting the stack, or an object of it by mistake, does not delete data.",
+    description="Deleting the stack, or one of its objects, does not delete data.",
     frameworks=("Well-Architected REL09",),
     remedy="Set protect or retain_on_delete on the claim; leave whenDeleted and whenScaled of StatefulSets at Retain.",
     check=_protected,
@@ -39,7 +37,7 @@ PROTECTED = ResourceRule(
 
 
 def claims_of(pod: Pod) -> dict[str, Properties]:
-    """The claims of a pod's volumes: the name of the volume and its source."""
+    """The sources of a pod's volumes that are claims, by the name of the volume."""
     return {
         text(volume.get("name")): mapping(volume.get("persistentVolumeClaim"))
         for volume in pod.volumes()
@@ -65,7 +63,7 @@ def _mounted(stack: Stack, settings: Settings) -> Iterator[Violation]:
     }
     for claim in stack.of("PersistentVolumeClaim"):
         if (claim.namespace, claim.object_name) not in used:
-            yield Violation(message="no container mounts it: what should be kept is kept elsewhere", resource=claim)
+            yield Violation(message="no container mounts the claim, so its data is stored elsewhere", resource=claim)
     for owner in stack.of("StatefulSet"):
         pod = pod_of(owner)
         for template in objects(at(owner.properties, "spec", "volumeClaimTemplates")):
@@ -76,8 +74,8 @@ def _mounted(stack: Stack, settings: Settings) -> Iterator[Violation]:
 
 MOUNTED = StackRule(
     name="volume-mounted",
-    description="A container mounts each volume that is claimed.",
-    remedy="Add the volumeMount where the program keeps its data, or remove the claim.",
+    description="A container mounts each claimed volume.",
+    remedy="Add a volumeMount at the path of the program's data, or remove the claim.",
     check=_mounted,
 )
 
@@ -90,7 +88,7 @@ def _one_writer(stack: Stack, settings: Settings) -> Iterator[Violation]:
             continue
         if at(owner.properties, "spec", "strategy", "type") != "Recreate":
             yield Violation(
-                message="spec.strategy.type is not Recreate, so that two pods meet on one volume", resource=owner
+                message="spec.strategy.type is not Recreate: two pods share a volume during an upgrade", resource=owner
             )
         if (number(at(owner.properties, "spec", "replicas")) or 0) > 1:
             yield Violation(message="several replicas share one volume", resource=owner)
@@ -104,7 +102,7 @@ def _is_exclusive(stack: Stack, owner: Resource, source: Properties) -> bool:
 
 ONE_WRITER = StackRule(
     name="volume-one-writer",
-    description="One pod at a time writes to a volume, during an upgrade as well.",
+    description="Only one pod at a time writes to a volume, also during an upgrade.",
     remedy="Set spec.strategy.type to Recreate and replicas to 1, or use a StatefulSet.",
     check=_one_writer,
 )

@@ -1,59 +1,30 @@
-"""Every pod is as closed as it can be."""
+"""Hardening that the policy rules do not demand. `test_policies.py` runs those rules over the same stacks."""
 
 import re
 
 from tests.graph.stack import Object, Stack
 
-ROOT_PODS = {"localstack"}
-"""LocalStack's image works as root only; its namespace enforces `baseline`."""
 
-
-def test_containers_are_restricted(stack: Stack) -> None:
+def test_pods_have_a_high_user_that_owns_their_volumes(stack: Stack) -> None:
+    """Except LocalStack, whose image works only as root."""
     for pod in stack.pods():
-        root = pod.labels["app.kubernetes.io/name"] in ROOT_PODS
-        context = pod.spec["securityContext"]
-        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
-        if not root:
-            assert context["runAsNonRoot"]
+        if pod.labels["app.kubernetes.io/name"] != "localstack":
+            context = pod.spec["securityContext"]
             assert context["runAsUser"] > 10000
             assert context["fsGroup"] == context["runAsGroup"] == context["runAsUser"]
-        for container in pod.containers():
-            own = container["securityContext"]
-            assert own["allowPrivilegeEscalation"] is False
-            assert own["capabilities"]["drop"] == ["ALL"]
-            assert own["readOnlyRootFilesystem"] is not root
 
 
-def test_namespaces_enforce_pod_security(emulated: Stack) -> None:
-    level = "pod-security.kubernetes.io/enforce"
-    levels = {o["metadata"]["name"]: o["metadata"]["labels"][level] for o in emulated.of("Namespace")}
-    assert levels == {"flatline": "restricted", "flatline-emulators": "baseline"}
-    roots = {pod.namespace for pod in emulated.pods() if pod.labels["app.kubernetes.io/name"] in ROOT_PODS}
-    assert roots == {"flatline-emulators"}
+def test_service_accounts_mount_no_token_and_each_is_used(stack: Stack) -> None:
+    accounts = stack.of("ServiceAccount")
+    assert all(account["automountServiceAccountToken"] is False for account in accounts)
+    names = {(account["metadata"]["namespace"], account["metadata"]["name"]) for account in accounts}
+    assert names == {(pod.namespace, pod.spec["serviceAccountName"]) for pod in stack.pods()}
 
 
-def test_no_pod_has_a_token_of_the_cluster(stack: Stack) -> None:
-    accounts = {(o["metadata"]["namespace"], o["metadata"]["name"]): o for o in stack.of("ServiceAccount")}
-    used = []
-    for pod in stack.pods():
-        assert pod.spec["automountServiceAccountToken"] is False
-        used.append((pod.namespace, pod.spec["serviceAccountName"]))
-        assert accounts[used[-1]]["automountServiceAccountToken"] is False
-    assert sorted(used) == sorted(accounts), "each pod has an account of its own"
-
-
-def test_resources_are_requested_and_memory_is_limited(stack: Stack) -> None:
-    for pod in stack.pods():
-        for container in pod.containers():
-            assert {"cpu", "memory"} <= set(container["resources"]["requests"])
-            assert "memory" in container["resources"]["limits"]
-
-
-def test_servers_have_three_probes(stack: Stack) -> None:
+def test_servers_have_startup_probes(stack: Stack) -> None:
     for pod in stack.pods():
         if pod.owner["kind"] in {"Deployment", "StatefulSet"}:
-            for container in pod.spec["containers"]:
-                assert {"startupProbe", "readinessProbe", "livenessProbe"} <= set(container), pod.name
+            assert all("startupProbe" in container for container in pod.spec["containers"]), pod.name
 
 
 def test_images_are_exact_but_for_the_three_that_publish_one_tag(stack: Stack) -> None:
@@ -70,11 +41,9 @@ def test_images_are_exact_but_for_the_three_that_publish_one_tag(stack: Stack) -
     }
 
 
-def test_a_volume_has_one_writer_at_a_time(stack: Stack) -> None:
+def test_the_successor_of_a_pod_with_a_volume_waits_for_its_end(stack: Stack) -> None:
     for pod in stack.pods():
         if any("persistentVolumeClaim" in volume for volume in pod.spec.get("volumes", ())):
-            assert pod.owner["spec"]["strategy"] == {"type": "Recreate"}
-            assert pod.owner["spec"]["replicas"] == 1
             assert pod.spec["affinity"]["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"] == [
                 {
                     "topologyKey": "kubernetes.io/hostname",
@@ -83,9 +52,8 @@ def test_a_volume_has_one_writer_at_a_time(stack: Stack) -> None:
             ]
 
 
-def test_redis_keeps_its_volumes(emulated: Stack) -> None:
+def test_redis_has_its_volume_and_its_headless_service(emulated: Stack) -> None:
     redis = emulated.get("StatefulSet", "redis")["spec"]
-    assert redis["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
     (template,) = redis["volumeClaimTemplates"]
     mounts = redis["template"]["spec"]["containers"][0]["volumeMounts"]
     assert {"name": template["metadata"]["name"], "mountPath": "/data"} in mounts

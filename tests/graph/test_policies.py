@@ -43,7 +43,7 @@ def test_our_stacks_pass(stack: Stack) -> None:
     mandatory = [found for found in report.findings if found.level is Level.MANDATORY]
     assert [(found.rule.name, found.where, found.message) for found in mandatory] == []
     assert report.problems == ()
-    assert report.gaps == ()
+    assert report.undecided == ()
     assert report.exit_code == 0
     assert report.rules == len(BY_NAME)
 
@@ -346,7 +346,7 @@ def test_a_single_edit_is_found_by_exactly_its_rule(rule: str, index: int) -> No
     edit = EDITS[rule][index]
     report = found(edited(edit))
     assert {finding.rule.name for finding in report.findings} - ALSO.get(rule, set()) == {rule}
-    assert report.gaps == ()
+    assert report.undecided == ()
 
 
 def test_there_are_enough_edits_and_each_changes_something() -> None:

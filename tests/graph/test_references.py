@@ -1,4 +1,4 @@
-"""Whatever names a Service, a port or a file names one that is there, and may reach it."""
+"""References in files and arguments lead to Services, ports and files of the stack that the pod may reach."""
 
 import re
 from collections.abc import Iterator
@@ -85,35 +85,6 @@ def test_every_service_selects_pods_that_have_its_ports(stack: Stack) -> None:
             assert named[port["targetPort"]] == (port["port"], port["protocol"])
 
 
-def test_every_probe_asks_a_port_of_its_container(stack: Stack) -> None:
-    for pod in stack.pods():
-        for container in pod.spec["containers"]:
-            named = {port["name"] for port in container.get("ports", ())}
-            for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
-                probe = container.get(kind, {})
-                for way in ("httpGet", "tcpSocket"):
-                    if way in probe:
-                        assert probe[way]["port"] in named
-
-
-def test_every_route_leads_to_a_service(stack: Stack) -> None:
-    known = services(stack)
-    for route in stack.of("IngressRoute"):
-        for rule in route["spec"]["routes"]:
-            for target in rule["services"]:
-                if target.get("kind") == "TraefikService":
-                    assert target["name"] == "noop@internal"
-                    continue
-                service = known[target["name"], route["metadata"]["namespace"]]
-                assert target["port"] in {port["port"] for port in service["spec"]["ports"]}
-            for middleware in rule["middlewares"]:
-                stack.get("Middleware", middleware["name"])
-        tls = route["spec"].get("tls")
-        if tls:
-            assert stack.get("Secret", "certificate")["metadata"]["name"] == tls["secretName"]
-            assert stack.get("TLSOption", tls["options"]["name"])["spec"]["minVersion"] == "VersionTLS12"
-
-
 def test_every_mounted_file_is_read(stack: Stack) -> None:
     for pod in stack.pods():
         own = {container["name"]: container for container in pod.containers()}
@@ -148,17 +119,6 @@ def test_every_volume_is_mounted_and_every_mount_has_a_volume(stack: Stack) -> N
         volumes = {volume["name"] for volume in pod.spec.get("volumes", ())} | set(claims)
         mounted = {mount["name"] for container in pod.containers() for mount in container.get("volumeMounts", ())}
         assert volumes == mounted, pod.name
-
-
-def test_every_claim_of_a_pod_exists(stack: Stack) -> None:
-    claims = {(o["metadata"]["namespace"], o["metadata"]["name"]) for o in stack.of("PersistentVolumeClaim")}
-    used = {
-        (pod.namespace, volume["persistentVolumeClaim"]["claimName"])
-        for pod in stack.pods()
-        for volume in pod.spec.get("volumes", ())
-        if "persistentVolumeClaim" in volume
-    }
-    assert used == claims
 
 
 def test_what_a_pod_names_it_may_reach(stack: Stack) -> None:

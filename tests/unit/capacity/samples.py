@@ -7,8 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from capacity.estimate import Estimate
 from capacity.installation import Installation
-from capacity.plan import Plan, estimate
 from capacity.workload import Workload
 from config.prices import Family, Prices, parse
 
@@ -38,14 +38,14 @@ HABITS = st.fixed_dictionaries(
 )
 
 
-def plan(users: int = 10_000, messages_per_day: float = 40, **habits: Any) -> Plan:
+def estimate(users: int = 10_000, messages_per_day: float = 40, **habits: Any) -> Estimate:
     """An estimate for the settings' defaults."""
-    return estimate(Workload(users=users, messages_per_day=messages_per_day, **habits), INSTALLATION)
+    return Estimate.of(Workload(users=users, messages_per_day=messages_per_day, **habits), INSTALLATION)
 
 
-def with_users(of: Plan, users: int) -> Plan:
+def with_users(of: Estimate, users: int) -> Estimate:
     """The same for other users."""
-    return estimate(replace(of.workload, users=users), of.installation)
+    return Estimate.of(replace(of.workload, users=users), of.installation)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Prices, what a plan costs, and what it recommends."""
+"""Prices, what an estimate costs, and what it recommends."""
 
 import json
 from typing import Any
@@ -9,22 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capacity.cost import HOURS, SECONDS, Cost, costs, total
+from capacity.estimate import Estimate
 from capacity.installation import SCALED, Installation
 from capacity.limits import limits
-from capacity.plan import Plan, estimate
-from capacity.recommendation import Recommendation, recommend, snippet, whole
+from capacity.recommendation import Recommendation, recommend, snippet, with_target
 from capacity.redis import USABLE_IN_CLUSTER, USABLE_MANAGED
 from capacity.workload import GIB, Workload
 from config.prices import PricesError, Tiered, parse
 from config.settings import Settings, load
-from tests.unit.capacity.samples import HABITS, MESSAGES, PRICES_FILE, RANGE, family, plan, prices, with_users
+from tests.unit.capacity.samples import HABITS, MESSAGES, PRICES_FILE, RANGE, estimate, family, prices, with_users
 
 
-def recommended(of: Plan) -> Recommendation:
+def recommended(of: Estimate) -> Recommendation:
     return recommend(of, family().elasticache.nodes)
 
 
-def lines(of: Plan) -> tuple[Cost, ...]:
+def lines(of: Estimate) -> tuple[Cost, ...]:
     return costs(of, recommended(of), family())
 
 
@@ -33,7 +33,7 @@ def lines(of: Plan) -> tuple[Cost, ...]:
 
 @pytest.mark.parametrize("users", RANGE)
 def test_the_total_is_the_sum_of_the_lines(users: int) -> None:
-    found = lines(plan(users, 50))
+    found = lines(estimate(users, 50))
     assert total(found) == pytest.approx(sum(line.dollars for line in found))
     assert all(line.dollars >= 0 for line in found)
     assert {line.service for line in found} == {
@@ -50,13 +50,13 @@ def test_the_total_is_the_sum_of_the_lines(users: int) -> None:
 @settings(max_examples=25, deadline=None)
 @given(users=st.integers(1, 10**8), more=st.integers(1, 10**8), messages=MESSAGES, habits=HABITS)
 def test_more_users_cost_more(users: int, more: int, messages: float, habits: dict[str, float]) -> None:
-    before = plan(users, messages, **habits)
+    before = estimate(users, messages, **habits)
     assert total(lines(with_users(before, users + more))) >= total(lines(before)) * (1 - 1e-9)
 
 
 def test_request_units_by_hand() -> None:
     """A message a second: four write units, for a month, and nothing of the account's few writes."""
-    of = plan(86_400, 1, devices=1, group_messages=0, receipts=0, typing=0, offline=1, abandoned=0)
+    of = estimate(86_400, 1, devices=1, group_messages=0, receipts=0, typing=0, offline=1, abandoned=0)
     writes = next(line for line in lines(of) if (line.service, line.what) == ("DynamoDB", "writes"))
     others = sum(table.throughput.writes_mean for table in of.tables if table.name != "Messages")
     others += sum(i.throughput.writes_mean for t in of.tables for i in t.indexes if not i.local)
@@ -65,7 +65,7 @@ def test_request_units_by_hand() -> None:
 
 
 def test_a_local_index_costs_no_units_besides_its_table() -> None:
-    of = plan(10_000, 50)
+    of = estimate(10_000, 50)
     writes = next(line for line in lines(of) if (line.service, line.what) == ("DynamoDB", "writes"))
     assert of.table("Messages").indexes[0].throughput.writes_mean > 0
     found = sum(table.throughput.writes_mean for table in of.tables)
@@ -74,7 +74,7 @@ def test_a_local_index_costs_no_units_besides_its_table() -> None:
 
 
 def test_nodes_cost_their_hours() -> None:
-    of = plan(1000, 50)
+    of = estimate(1000, 50)
     found = {(line.service, line.what): line.dollars for line in lines(of)}
     assert found["Bigtable", "nodes: 1"] == pytest.approx(0.65 * HOURS)
     assert found["Kubernetes", "3 × m6i.2xlarge"] == pytest.approx(3 * 0.384 * HOURS)
@@ -193,7 +193,7 @@ def test_larger_nodes_cost_more() -> None:
 @settings(max_examples=25, deadline=None)
 @given(users=st.integers(1, 10**9), messages=MESSAGES, habits=HABITS)
 def test_what_is_recommended_holds_what_is_asked_for(users: int, messages: float, habits: dict[str, float]) -> None:
-    of = plan(users, messages, **habits)
+    of = estimate(users, messages, **habits)
     found = recommended(of)
     assert found.cache.shards * found.cache.node.memory_gib * GIB * USABLE_MANAGED >= of.redis.bytes * (1 - 1e-9)
     assert found.cache.shards * of.workload.redis_shard_commands >= of.redis.commands_peak * (1 - 1e-9)
@@ -204,13 +204,13 @@ def test_what_is_recommended_holds_what_is_asked_for(users: int, messages: float
 
 @pytest.mark.parametrize(("users", "node", "shards"), [(1000, "cache.t4g.small", 3), (1_000_000, "cache.r7g.large", 7)])
 def test_small_nodes_are_for_small_installations(users: int, node: str, shards: int) -> None:
-    found = recommended(plan(users, 50)).cache
+    found = recommended(estimate(users, 50)).cache
     assert (found.node.type, found.shards) == (node, shards)
 
 
 def test_redis_on_kubernetes_ends_where_its_masters_do() -> None:
-    assert recommended(plan(7_168_458, 50)).in_cluster is not None
-    assert recommended(plan(7_168_459, 50)).in_cluster is None
+    assert recommended(estimate(7_168_458, 50)).in_cluster is not None
+    assert recommended(estimate(7_168_459, 50)).in_cluster is None
 
 
 CLOUD = yaml.safe_load((PRICES_FILE.parents[1] / "Pulumi.prod.yaml").read_text())["config"]["flatline:target"]
@@ -218,14 +218,14 @@ CLOUD = yaml.safe_load((PRICES_FILE.parents[1] / "Pulumi.prod.yaml").read_text()
 
 def pasted(found: dict[str, Any], target: dict[str, Any]) -> Settings:
     """A stack's settings with a snippet; raises SettingsError where they do not take it."""
-    return load({key: json.dumps(value) for key, value in whole(found, target).items()})
+    return load({key: json.dumps(value) for key, value in with_target(found, target).items()})
 
 
 @pytest.mark.parametrize("users", [1, *RANGE, 10**10])
 def test_the_snippet_is_what_a_cloud_stack_takes(users: int) -> None:
-    of = plan(users, 50)
+    of = estimate(users, 50)
     settings_ = pasted(snippet(of, recommended(of)), CLOUD)
-    again = estimate(of.workload, Installation.of(settings_))
+    again = Estimate.of(of.workload, Installation.of(settings_))
     found = snippet(again, recommended(again))
     assert pasted(found, CLOUD) is not None
     assert "flatline:redis" not in found, "it has ElastiCache"
@@ -234,17 +234,17 @@ def test_the_snippet_is_what_a_cloud_stack_takes(users: int) -> None:
 
 @pytest.mark.parametrize("users", [1, *RANGE, 10**10])
 def test_the_snippet_is_what_a_local_stack_takes(users: int) -> None:
-    of = estimate(Workload(users=users, messages_per_day=50), Installation.of(Settings()))
+    of = Estimate.of(Workload(users=users, messages_per_day=50), Installation.of(Settings()))
     found = snippet(of, recommended(of))
     settings_ = pasted(found, {"kind": "local"})
     again = Installation.of(settings_)
     if users <= 100_000:
-        rows = limits(estimate(of.workload, again))
+        rows = limits(Estimate.of(of.workload, again))
         assert [limit.id for limit in rows if limit.kind == "stack" and limit.exceeded] == []
 
 
 def test_pods_have_room_above_the_peak() -> None:
-    of = plan(1_000_000, 50)
+    of = estimate(1_000_000, 50)
     scale = snippet(of, recommended(of))["flatline:scaling"]["whisper"]
     assert scale["replicas"] == of.cluster.of("whisper").replicas
     assert scale["maxReplicas"] >= of.cluster.of("whisper").most * 1.25

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from capacity.estimate import Estimate
 from capacity.installation import Installation
 from capacity.limits import Limit, limits, rules
-from capacity.plan import Plan, estimate
 from capacity.workload import MOST_USERS, Workload
 from config.settings import Redis, Settings
 from config.target import Volumes
-from tests.unit.capacity.samples import HABITS, INSTALLATION, MESSAGES, RANGE, plan, with_users
+from tests.unit.capacity.samples import HABITS, INSTALLATION, MESSAGES, RANGE, estimate, with_users
 
 DEFAULT = Workload(users=10_000, messages_per_day=50)
 RULES = {rule.id: rule for rule in rules(DEFAULT, INSTALLATION)}
@@ -44,13 +44,13 @@ def workload_for(name: str) -> tuple[Workload, Installation]:
 
 
 def measured(workload: Workload, installation: Installation, name: str) -> Limit:
-    (limit,) = limits(estimate(workload, installation), only=name)
+    (limit,) = limits(Estimate.of(workload, installation), only=name)
     return limit
 
 
 @cache
 def default_limits() -> tuple[Limit, ...]:
-    return limits(estimate(DEFAULT, INSTALLATION))
+    return limits(Estimate.of(DEFAULT, INSTALLATION))
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -58,18 +58,18 @@ def test_a_limit_begins_where_it_says(name: str) -> None:
     workload, installation = workload_for(name)
     begins = measured(workload, installation, name).begins
     assert begins is not None, "it cannot be exceeded"
-    at = RULES[name].measure(estimate(replace(workload, users=begins), installation))
-    assert at > RULES[name].bound
+    at = RULES[name].measure(Estimate.of(replace(workload, users=begins), installation))
+    assert at > RULES[name].bound.size
     if begins > 1:
-        below = RULES[name].measure(estimate(replace(workload, users=begins - 1), installation))
-        assert below <= RULES[name].bound
+        below = RULES[name].measure(Estimate.of(replace(workload, users=begins - 1), installation))
+        assert below <= RULES[name].bound.size
 
 
 @pytest.mark.parametrize("name", [*EXTREME, *sorted(HUGE_GROUPS)])
 def test_a_limit_that_never_begins_is_not_exceeded_by_the_most_users(name: str) -> None:
     limit = next(limit for limit in default_limits() if limit.id == name)
     assert limit.begins is None
-    assert RULES[name].measure(estimate(replace(DEFAULT, users=MOST_USERS), INSTALLATION)) <= limit.bound
+    assert RULES[name].measure(Estimate.of(replace(DEFAULT, users=MOST_USERS), INSTALLATION)) <= limit.bound
 
 
 def test_all_others_begin_somewhere() -> None:
@@ -80,10 +80,10 @@ def test_all_others_begin_somewhere() -> None:
 @pytest.mark.parametrize("users", RANGE)
 def test_exceeded_and_begins_agree(users: int) -> None:
     begin = {limit.id: limit.begins for limit in default_limits()}
-    found = plan(users, 50)
+    found = estimate(users, 50)
     for name, rule in RULES.items():
         begins_at = begin[name]
-        assert (rule.measure(found) > rule.bound) == (begins_at is not None and users >= begins_at), name
+        assert (rule.measure(found) > rule.bound.size) == (begins_at is not None and users >= begins_at), name
 
 
 @settings(max_examples=20, deadline=None)
@@ -91,7 +91,7 @@ def test_exceeded_and_begins_agree(users: int) -> None:
 def test_what_is_measured_never_falls_when_users_are_added(
     users: int, more: int, messages: float, habits: dict[str, float]
 ) -> None:
-    before = plan(users, messages, **habits)
+    before = estimate(users, messages, **habits)
     after = with_users(before, users + more)
     for rule in rules(before.workload, before.installation):
         assert rule.measure(after) >= rule.measure(before) * (1 - 1e-9), rule.id
@@ -102,11 +102,11 @@ def test_what_is_measured_never_falls_when_users_are_added(
 def test_where_a_limit_begins_does_not_depend_on_the_users_that_were_typed(
     users: int, messages: float, habits: dict[str, float]
 ) -> None:
-    one, other = plan(1, messages, **habits), plan(users, messages, **habits)
+    one, other = estimate(1, messages, **habits), estimate(users, messages, **habits)
     assert [limit.begins for limit in limits(one)] == [limit.begins for limit in limits(other)]
 
 
-def begins(name: str, found: Plan) -> int:
+def begins(name: str, found: Estimate) -> int:
     (limit,) = limits(found, only=name)
     assert limit.begins is not None
     return limit.begins
@@ -115,40 +115,40 @@ def begins(name: str, found: Plan) -> int:
 def test_the_write_quota_by_hand() -> None:
     """Four units for a message of one device in a second; 40,000 of them, at the peak of two, are 5,000 messages."""
     habits = {"devices": 1, "group_messages": 0, "receipts": 0, "typing": 0, "offline": 1, "abandoned": 0, "peak": 2}
-    assert begins("dynamodb-table-writes", plan(1, 1, **habits)) == 5_000 * 86_400 + 1
+    assert begins("dynamodb-table-writes", estimate(1, 1, **habits)) == 5_000 * 86_400 + 1
 
 
 def test_a_scan_of_accounts_by_hand() -> None:
     per_account = 900 + 600 + 100
     expected = int(4 * 3600 * 10 * 1024**2 / per_account) + 1
-    assert begins("dynamodb-accounts-scan", plan(1, 1, devices=1)) == expected
+    assert begins("dynamodb-accounts-scan", estimate(1, 1, devices=1)) == expected
 
 
 def test_attachments_fill_a_volume_by_hand() -> None:
     habits = {"attachments": 1, "attachment_kib": 1024}
-    assert begins("volume-attachments", plan(1, 1, **habits)) == 20 * 1024 // 45 + 1
+    assert begins("volume-attachments", estimate(1, 1, **habits)) == 20 * 1024 // 45 + 1
 
 
 def test_pages_of_pre_keys_fill_a_volume_by_hand() -> None:
     """A page of 100 keys for the account, and one for its phone number's identity."""
     page = 8 + 1641 * 100
-    assert begins("volume-objects", plan(1, 1, devices=1, avatars=0)) == 10 * 1024**3 // (2 * page) + 1
+    assert begins("volume-objects", estimate(1, 1, devices=1, avatars=0)) == 10 * 1024**3 // (2 * page) + 1
 
 
 def test_every_volume_has_a_limit_but_the_one_of_redis() -> None:
-    assert {name for name, _ in INSTALLATION.volumes} == plan(1, 1).volumes.keys()
+    assert {name for name, _ in INSTALLATION.volumes} == estimate(1, 1).volumes.keys()
     assert {name for name, _ in INSTALLATION.volumes} == Volumes.model_fields.keys() - {"redis"}
 
 
 def test_a_larger_redis_of_the_stack_lasts_longer() -> None:
-    small = begins("redis-this-stack", plan(1, 50))
+    small = begins("redis-this-stack", estimate(1, 50))
     larger = Installation.of(Settings(redis=Redis(masters=6)))
-    large = begins("redis-this-stack", estimate(Workload(users=1, messages_per_day=50), larger))
+    large = begins("redis-this-stack", Estimate.of(Workload(users=1, messages_per_day=50), larger))
     assert large == pytest.approx(2 * small, abs=2)
 
 
 def test_the_messages_limit_names_the_table() -> None:
-    found = {name: rule.where(plan(10**6, 50)) for name, rule in RULES.items()}
+    found = {name: rule.where(estimate(10**6, 50)) for name, rule in RULES.items()}
     assert found["dynamodb-table-writes"] == "Messages"
     assert found["s3-gets"] == "uploads/"
     assert found["service-pods"] == "whisper"
@@ -156,11 +156,11 @@ def test_the_messages_limit_names_the_table() -> None:
 
 @pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_each_names_its_source_and_a_remedy(rule: Any) -> None:
-    assert rule.source.startswith(("https://", "docs/"))
+    assert rule.bound.source.startswith(("https://", "docs/"))
     assert rule.remedy
     assert rule.detail
     assert not rule.remedy.endswith(".")
-    assert rule.bound > 0
+    assert rule.bound.size > 0
 
 
 def test_settings_that_remedies_name_exist() -> None:
@@ -176,7 +176,7 @@ def test_settings_that_remedies_name_exist() -> None:
 
 def test_known_bounds() -> None:
     """The numbers of the public documents, once more."""
-    bounds = {name: rule.bound for name, rule in RULES.items()}
+    bounds = {name: rule.bound.size for name, rule in RULES.items()}
     assert bounds["dynamodb-table-writes"] == bounds["dynamodb-table-reads"] == 40_000
     assert bounds["dynamodb-partition-messages"] == 1000
     assert bounds["dynamodb-partition-remote-config"] == 3000

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from capacity import bigtable, dynamodb, objects
 from capacity.cluster import ClusterDemand, Pods, nodes
 from capacity.dynamodb import ACCOUNT_SCANS, ITEM_OVERHEAD, IndexDemand, ModelError, TableDemand, Use
+from capacity.estimate import Estimate
 from capacity.installation import Installation
 from capacity.limits import CLEAN_UP_SECONDS
-from capacity.plan import Plan, estimate
 from capacity.traffic import Traffic
 from capacity.workload import GIB, KIB, MIB, Workload
 from components.services import whisper
@@ -22,11 +22,11 @@ from config.schema.bigtable import TABLES as BIGTABLE
 from config.schema.dynamodb import TABLES, Index, Key, Table
 from config.services.whisper import MESSAGE_RETENTION_DAYS
 from config.settings import Cdn, Redis, Settings
-from tests.unit.capacity.samples import HABITS, INSTALLATION, MESSAGES, RANGE, USERS, plan, with_users
+from tests.unit.capacity.samples import HABITS, INSTALLATION, MESSAGES, RANGE, USERS, estimate, with_users
 
 
-def numbers(of: Plan) -> Iterator[tuple[str, float]]:
-    """Everything that a plan asks for, by name."""
+def numbers(of: Estimate) -> Iterator[tuple[str, float]]:
+    """Everything that an estimate asks for, by name."""
     for table in of.tables:
         several: list[TableDemand | IndexDemand] = [table, *table.indexes]
         for each in several:
@@ -51,7 +51,7 @@ def numbers(of: Plan) -> Iterator[tuple[str, float]]:
     yield "nodes", of.cluster.nodes
 
 
-def none_falls(before: Plan, after: Plan) -> None:
+def none_falls(before: Estimate, after: Estimate) -> None:
     later = dict(numbers(after))
     fallen = {name: (value, later[name]) for name, value in numbers(before) if later[name] < value * (1 - 1e-9)}
     assert fallen == {}
@@ -66,42 +66,42 @@ def demand(tables: dict[str, Table]) -> tuple[dynamodb.TableDemand, ...]:
 
 
 def test_every_table_of_the_schema_is_in_the_model() -> None:
-    assert [table.name for table in plan().tables] == [table.name for table in TABLES.values()]
-    assert [(t.name, i.name) for t in plan().tables for i in t.indexes] == [
+    assert [table.name for table in estimate().tables] == [table.name for table in TABLES.values()]
+    assert [(t.name, i.name) for t in estimate().tables for i in t.indexes] == [
         (t.name, i.name) for t in TABLES.values() for i in t.indexes
     ]
-    assert {table.name for table in plan().bigtable.tables} == {table.name for table in BIGTABLE.values()}
+    assert {table.name for table in estimate().bigtable.tables} == {table.name for table in BIGTABLE.values()}
 
 
 def test_a_new_table_needs_an_item_size() -> None:
     new = Table(name="New", hash=Key("K", "S"), operations=("GetItem",))
-    with pytest.raises(ModelError, match=r"new.tableName has no item size: write it in capacity/dynamodb.py"):
+    with pytest.raises(ModelError, match=r"new.tableName has no model: add one to capacity/dynamodb.py"):
         demand({**TABLES, "new.tableName": new})
 
 
 def test_a_table_that_went_away_must_leave_the_model() -> None:
     fewer = {key: table for key, table in TABLES.items() if key != "backups.tableName"}
-    with pytest.raises(ModelError, match=r"backups.tableName has an item size, but is no table of the schema"):
+    with pytest.raises(ModelError, match=r"backups.tableName has a model but is not in the schema"):
         demand(fewer)
 
 
 def test_a_new_index_must_be_in_the_model() -> None:
     profiles = TABLES["profiles.tableName"]
     index = Index(name="v_to_u", hash=Key("V", "S"))
-    with pytest.raises(ModelError, match=r"Profiles has the indexes \['v_to_u'\], the model \[\]"):
+    with pytest.raises(ModelError, match=r"Profiles has the indexes \['v_to_u'\], but its model has \[\]"):
         demand({**TABLES, "profiles.tableName": replace(profiles, indexes=(index,))})
 
 
 def test_the_model_uses_operations_that_the_schema_grants() -> None:
     keys = TABLES["ecKeys.tableName"]
-    with pytest.raises(ModelError, match=r"Keys: the model has DeleteItem, which is none of the schema's operations"):
+    with pytest.raises(ModelError, match=r"Keys: the model uses DeleteItem, which the schema does not grant"):
         demand({**TABLES, "ecKeys.tableName": replace(keys, operations=("PutItem", "Query"))})
 
 
 def test_a_new_bigtable_table_must_be_in_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bigtable, "TABLES", {**BIGTABLE, "new": next(iter(BIGTABLE.values())).__class__("new", "n")})
     with pytest.raises(ModelError, match=r"see capacity/bigtable\.py"):
-        plan()
+        estimate()
 
 
 def test_as_many_clean_ups_read_the_accounts_as_run() -> None:
@@ -142,7 +142,7 @@ def test_request_units_are_those_of_the_developer_guide(use: Use, units: float) 
 
 def test_messages_by_hand() -> None:
     """One persisted message a second: a put and a delete, each in the table and in its local index."""
-    found = plan(
+    found = estimate(
         86_400, 1, devices=1, group_messages=0, receipts=0, typing=0, offline=1, abandoned=0, peak=2, offline_days=0.5
     ).table("Messages")
     assert found.throughput.writes_mean == pytest.approx(4)
@@ -152,36 +152,36 @@ def test_messages_by_hand() -> None:
 
 
 def test_messages_that_nobody_fetches_stay_until_they_expire() -> None:
-    found = plan(86_400, 1, devices=1, group_messages=0, receipts=0, offline=1, abandoned=1).table("Messages")
+    found = estimate(86_400, 1, devices=1, group_messages=0, receipts=0, offline=1, abandoned=1).table("Messages")
     assert found.items == pytest.approx(86_400 * MESSAGE_RETENTION_DAYS)
     assert found.throughput.writes_mean == pytest.approx(2), "time-to-live deletes for nothing"
 
 
 def test_a_larger_envelope_takes_two_units_in_the_table_and_one_in_the_index() -> None:
     habits = {"devices": 1, "group_messages": 0, "receipts": 0, "typing": 0, "offline": 1, "abandoned": 1}
-    found = plan(86_400, 1, envelope_bytes=1000, **habits).table("Messages")
+    found = estimate(86_400, 1, envelope_bytes=1000, **habits).table("Messages")
     assert found.throughput.writes_mean == pytest.approx(3)
 
 
 def test_one_time_keys_by_hand() -> None:
-    found = plan(1000, 0, devices=1).table("Keys")
+    found = estimate(1000, 0, devices=1).table("Keys")
     assert found.items == 1000 * 2 * 100
     assert found.bytes == 200_000 * (70 + ITEM_OVERHEAD)
 
 
 def test_accounts_are_scanned_twice_a_day() -> None:
-    (scan,) = (use for use in plan(1000, 0).table("Accounts").uses if use.operation == "Scan")
+    (scan,) = (use for use in estimate(1000, 0).table("Accounts").uses if use.operation == "Scan")
     assert scan.times == 2
     assert scan.bytes == pytest.approx(1000 * (900 + 600 * 1.2))
 
 
 def test_a_scan_asks_for_no_more_than_its_pages_bring() -> None:
-    assert plan(10**8, 0).table("Accounts").throughput.reads_peak < 20_000
-    assert plan(10**8, 0, scan_mib=100).table("Accounts").throughput.reads_peak > 12_800
+    assert estimate(10**8, 0).table("Accounts").throughput.reads_peak < 20_000
+    assert estimate(10**8, 0, scan_mib=100).table("Accounts").throughput.reads_peak > 12_800
 
 
 def test_attachments_by_hand() -> None:
-    found = plan(1000, 10, attachments=0.1, attachment_kib=1024)
+    found = estimate(1000, 10, attachments=0.1, attachment_kib=1024)
     uploads = found.prefixes[0]
     assert uploads.objects == 1000 * INSTALLATION.attachment_days
     assert uploads.bytes == 1000 * INSTALLATION.attachment_days * MIB
@@ -193,7 +193,7 @@ def test_a_page_of_pre_keys_is_a_header_and_a_hundred_keys() -> None:
 
 
 def test_messages_wait_in_redis_for_the_delay_and_a_round() -> None:
-    assert plan().redis.wait_seconds == pytest.approx(60 + 16_384 / 160)
+    assert estimate().redis.wait_seconds == pytest.approx(60 + 16_384 / 160)
 
 
 def test_the_settings_count() -> None:
@@ -201,12 +201,12 @@ def test_the_settings_count() -> None:
     found = Installation.of(settings_)
     assert (found.attachment_days, found.masters, found.redis_memory) == (90, 7, GIB)
     workload = Workload(users=1000, messages_per_day=10)
-    longer = estimate(workload, found).prefixes[0].bytes
-    assert longer == 2 * estimate(workload, INSTALLATION).prefixes[0].bytes
+    longer = Estimate.of(workload, found).prefixes[0].bytes
+    assert longer == 2 * Estimate.of(workload, INSTALLATION).prefixes[0].bytes
 
 
 def test_a_group_by_hand() -> None:
-    found = {table.name: table for table in plan(100, 0, groups=3, group_size=10, group_updates=1).bigtable.tables}
+    found = {table.name: table for table in estimate(100, 0, groups=3, group_size=10, group_updates=1).bigtable.tables}
     assert found["groups"].rows == 30
     assert found["groups"].row_bytes == 450 + 10 * 180
     assert found["group-logs"].rows == 30 * 365
@@ -222,12 +222,12 @@ def test_nodes_have_room_for_cores_memory_and_addresses(cores: float, mib: int, 
 
 
 def test_a_service_has_two_pods_at_least() -> None:
-    for pods in plan(1, 0).cluster.pods:
+    for pods in estimate(1, 0).cluster.pods:
         assert (pods.replicas, pods.most) == ((1, 1) if pods.service == "whisper-persister" else (2, 2))
 
 
 def test_pods_by_hand() -> None:
-    cluster: ClusterDemand = plan(100_000, 0, devices=1, active=1, connected=1, api_requests=0).cluster
+    cluster: ClusterDemand = estimate(100_000, 0, devices=1, active=1, connected=1, api_requests=0).cluster
     found: Pods = cluster.of("whisper")
     assert found.most == 13, "100,000 WebSockets, 8,000 in each"
 
@@ -238,14 +238,14 @@ def test_pods_by_hand() -> None:
 @settings(max_examples=30, deadline=None)
 @given(users=USERS, more=st.integers(1, 10**9), messages=MESSAGES, habits=HABITS)
 def test_nothing_falls_when_users_are_added(users: int, more: int, messages: float, habits: dict[str, float]) -> None:
-    before = plan(users, messages, **habits)
+    before = estimate(users, messages, **habits)
     none_falls(before, with_users(before, users + more))
 
 
 @settings(max_examples=30, deadline=None)
 @given(users=USERS, messages=st.floats(0, 5000), more=st.floats(0, 5000), habits=HABITS)
 def test_nothing_falls_when_they_write_more(users: int, messages: float, more: float, habits: dict[str, float]) -> None:
-    none_falls(plan(users, messages, **habits), plan(users, messages + more, **habits))
+    none_falls(estimate(users, messages, **habits), estimate(users, messages + more, **habits))
 
 
 CONSTANT = {"ClientReleases", "DeletedAccountsLock", "RemoteConfig"}
@@ -254,7 +254,7 @@ CONSTANT = {"ClientReleases", "DeletedAccountsLock", "RemoteConfig"}
 @settings(max_examples=25, deadline=None)
 @given(users=st.integers(1, 10**8), times=st.integers(2, 50), messages=MESSAGES, habits=HABITS)
 def test_data_is_linear_in_users(users: int, times: int, messages: float, habits: dict[str, float]) -> None:
-    one = plan(users, messages, **habits)
+    one = estimate(users, messages, **habits)
     many = with_users(one, users * times)
     for before, after in zip(one.tables, many.tables, strict=True):
         if before.name not in CONSTANT:
@@ -272,7 +272,7 @@ def test_data_is_linear_in_users(users: int, times: int, messages: float, habits
 @settings(max_examples=25, deadline=None)
 @given(users=st.integers(1, 10**8), messages=MESSAGES, peak=st.floats(1, 20), habits=HABITS)
 def test_the_peak_is_never_below_the_mean(users: int, messages: float, peak: float, habits: dict[str, float]) -> None:
-    found = plan(users, messages, **{**habits, "peak": peak})
+    found = estimate(users, messages, **{**habits, "peak": peak})
     for table in found.tables:
         for each in (table.throughput, *(index.throughput for index in table.indexes)):
             assert each.reads_peak >= each.reads_mean
@@ -282,7 +282,7 @@ def test_the_peak_is_never_below_the_mean(users: int, messages: float, peak: flo
 
 @pytest.mark.parametrize("users", RANGE)
 def test_it_works_from_a_thousand_to_a_hundred_million(users: int) -> None:
-    found = plan(users, 50)
+    found = estimate(users, 50)
     assert all(value >= 0 for _, value in numbers(found))
     assert found.table("Messages").throughput.writes_peak == pytest.approx(users * 0.02665, rel=0.001)
     assert found.prefixes[0].bytes == pytest.approx(users * 50 * 0.05 * 45 * 500 * KIB)

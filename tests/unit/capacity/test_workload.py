@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capacity.traffic import Traffic, per_second
-from capacity.workload import MOST_USERS, OPTIONS, Workload, WorkloadError, about, default, option, required, shown
+from capacity.workload import MOST_USERS, OPTIONS, Workload, WorkloadError, about, default, display, option, required
 from config.services.storage import CONSTANTS as STORAGE
 from tests.unit.capacity.samples import HABITS, MESSAGES, USERS
 
@@ -58,7 +58,7 @@ def test_a_group_may_have_as_many_members_as_storage_allows() -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(1_000_000, "1,000,000"), (1e10, "10,000,000,000"), (0.05, "0.05")])
 def test_numbers_are_shown_without_exponents(value: float, text: str) -> None:
-    assert shown(value) == text
+    assert display(value) == text
 
 
 def test_one_message_to_one_person() -> None:

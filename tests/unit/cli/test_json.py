@@ -78,7 +78,7 @@ def test_every_command_that_shows_something_has_it() -> None:
 
 
 def words(name: str) -> list[str]:
-    required = ["--users", "40", "--messages-per-day", "40"] if name == "plan" else []
+    required = ["--users", "40", "--messages-per-day", "40"] if name == "capacity" else []
     return [*name.split(), *required, "--json"]
 
 
@@ -93,11 +93,11 @@ def test_it_is_one_versioned_object_of_the_documented_form_without_a_secret(whol
     found = json.loads(result.stdout)
     assert found["version"] == 1
     assert not [secret for secret in (*secrets, passphrase) if secret in result.stdout + result.stderr]
-    if name != "plan":  # docs/capacity.md
+    if name != "capacity":  # docs/capacity.md
         assert as_documented(name, found)
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - DOES - ELSEWHERE - {"plan", "stack list"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - DOES - ELSEWHERE - {"capacity", "stack list"}))
 def test_a_failure_leaves_standard_output_empty(checkout: Checkout, name: str) -> None:
     result = checkout.run(*words(name), "--stack", "nobody")
     assert result.returncode == 1

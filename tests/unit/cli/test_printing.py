@@ -14,7 +14,7 @@ from tests.unit.cli.checkout import Checkout
 from tests.unit.cli.conftest import Clusters
 
 MOST_LINES = 12
-PLAN = ("plan", "--users", "1000000", "--messages-per-day", "40")
+CAPACITY = ("capacity", "--users", "1000000", "--messages-per-day", "40")
 SHOWING = (
     ("status",),
     ("outputs",),
@@ -24,7 +24,7 @@ SHOWING = (
     ("check",),
     ("check", "--stack", "prod"),
     ("check", "--manifests", "manifests"),
-    PLAN,
+    CAPACITY,
     ("preview",),
     ("up",),
     ("down",),
@@ -216,6 +216,7 @@ def test_a_missing_package_is_one_line(checkout: Checkout, tmp_path: Path) -> No
         (("statsu",), "statsu is no command; did you mean status?"),
         (("secret", "lst"), "lst is no command; did you mean list?"),
         (("zzz",), "zzz is no command; see `./flatline --help`"),
+        (("plan", "--users", "5000"), "plan is called capacity now: ./flatline capacity; see `./flatline --help`"),
         (("up", "--stak", "dev"), "there is no option --stak; did you mean --stack?"),
         (("pins", "--jsno"), "there is no option --jsno; did you mean --json?"),
         (("up", "dev"), "dev is one word too many; see `./flatline up --help`"),

@@ -21,7 +21,7 @@ def test_an_old_table_is_noticed() -> None:
 
 
 def test_a_file_without_a_place_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no place for the rules"):
+    with pytest.raises(ValueError, match="no markers for the tables of rules"):
         document("# Policies\n")
 
 

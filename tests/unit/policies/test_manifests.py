@@ -178,7 +178,7 @@ class TestDocuments:
         (tmp_path / "a.yaml").write_bytes(content.encode())
         found = read(tmp_path)
         assert [resource.name for resource in found.resources] == ["one"]
-        assert (found.unread, found.others) == ((), ())
+        assert (found.unread, found.passed_over) == ((), ())
 
     def test_text_of_windows(self, tmp_path: Path) -> None:
         (tmp_path / "a.yaml").write_bytes(SERVICE.format("one").encode("utf-16"))
@@ -209,7 +209,7 @@ class TestDocuments:
     def test_what_is_no_object_is_passed_over_and_named(self, tmp_path: Path) -> None:
         found = given(tmp_path, a_yaml="just text\n---\n\n---\na: 1\n---\n- 1\n---\n" + SERVICE.format("one"))
         assert [resource.name for resource in found.resources] == ["one"]
-        assert found.others == ("a.yaml, line 1", "a.yaml, line 5", "a.yaml, line 7")
+        assert found.passed_over == ("a.yaml, line 1", "a.yaml, line 5", "a.yaml, line 7")
         assert report(found).unread == ()
 
     @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ class TestDocuments:
     )
     def test_half_an_object_is_not_passed_over(self, tmp_path: Path, content: str, missing: str) -> None:
         found = given(tmp_path, a_yaml=f"---\n{content}\n---\n{SERVICE.format('one')}")
-        assert found.unread == (f"a.yaml, line 2: an object has no {missing}, as text",)
+        assert found.unread == (f"a.yaml, line 2: an object has no string as its {missing}",)
         assert report(found).exit_code == 1
 
 
@@ -335,7 +335,7 @@ class TestKustomizations:
         listed = f"{self.KIND}resources: [one.yaml]\npatches: [{{path: patch.yaml}}]\n"
         found = given(tmp_path, one_yaml=SERVICE.format("one"), patch_yaml=patch, kustomization_yaml=listed)
         assert [resource.kind for resource in found.resources] == ["Kustomization", "Service"]
-        assert found.others == ("patch.yaml, line 1: a part of a kustomization",)
+        assert found.passed_over == ("patch.yaml, line 1: a part of a kustomization",)
 
     def test_an_object_in_a_file_of_that_name_is_an_object(self, tmp_path: Path) -> None:
         found = given(tmp_path, kustomization_yaml=f"apiVersion: v1\nkind: Pod\n{POD}")
@@ -359,10 +359,10 @@ class TestCharts:
         (tmp_path / "a" / "crds" / "one.yaml").write_text(SERVICE.format("one"))
         found = read(tmp_path)
         assert [resource.label for resource in found.resources] == ["Chart/a/Chart.yaml", "Service/one"]
-        assert found.others == ("a/values.yaml, line 1",)
+        assert found.passed_over == ("a/values.yaml, line 1",)
         assert found.unread == ()
         findings = {(each.rule.name, each.message) for each in report(found).findings}
-        assert ("object-opaque", "a Helm chart: no rule sees what is built from it") in findings
+        assert ("object-opaque", "is a Helm chart: the rules do not see the result of the build") in findings
 
     def test_templates_alone_are_said_to_be_unread(self, tmp_path: Path) -> None:
         (tmp_path / "Chart.yaml").write_text("apiVersion: v2\nname: a\n")
@@ -381,22 +381,22 @@ class TestUnread:
     @pytest.mark.parametrize(
         ("content", "line", "problem"),
         [
-            ("a: [hidden\nb: }", 2, "is no YAML: "),
-            ("a: 'hidden", 1, "is no YAML: "),
-            ("a: *hidden", 1, "an alias names no anchor before it"),
-            ("a: &hidden\n  b: *hidden", 2, "an alias is inside of what it names"),
-            ("a: &hidden [1, *hidden]", 1, "an alias is inside of what it names"),
+            ("a: [hidden\nb: }", 2, "is not valid YAML: "),
+            ("a: 'hidden", 1, "is not valid YAML: "),
+            ("a: *hidden", 1, "an alias names an anchor that is not defined before it"),
+            ("a: &hidden\n  b: *hidden", 2, "an alias is inside of its own anchor"),
+            ("a: &hidden [1, *hidden]", 1, "an alias is inside of its own anchor"),
             ("&hidden a:\n  <<: *hidden", 2, "an alias is inside|a merge"),
-            ("a: 1\n<<: hidden", 2, "a merge (<<) names no mapping"),
-            ("? [hidden]\n: 1", 1, "a key is no text: write it in quotes"),
-            ("? {hidden: 1}\n: 1", 1, "a key is no text: write it in quotes"),
-            ("hidden: \x01", 1, "is no YAML: "),
+            ("a: 1\n<<: hidden", 2, "a merge (<<) names something other than a mapping"),
+            ("? [hidden]\n: 1", 1, "a key is a mapping or a list: write it in quotes"),
+            ("? {hidden: 1}\n: 1", 1, "a key is a mapping or a list: write it in quotes"),
+            ("hidden: \x01", 1, "is not valid YAML: "),
             (f"a: {DEEP}", 1, "is nested deeper than 100 levels"),
             (DEEP, 1, "is nested deeper than 100 levels"),
             ('{"a":' * 5000, 1, "is nested deeper than 100 levels"),
             (f"{DEEP}{']' * 5000}", 1, "is nested deeper than 100 levels"),
             ("- " * 5000, 1, "is nested deeper than 100 levels"),
-            ("\thidden: 1", 1, "is no YAML: "),
+            ("\thidden: 1", 1, "is not valid YAML: "),
         ],
     )
     def test_documents(self, tmp_path: Path, content: str, line: int, problem: str) -> None:
@@ -449,12 +449,12 @@ class TestUnread:
         found = read(tmp_path)
         assert [resource.name for resource in found.resources] == ["one"]
         assert found.unread[:3] == (
-            "a.yaml: is no UTF-8 text",
+            "a.yaml: is not UTF-8 text",
             "b.yaml: is larger than 1 MiB: split it",
             "c.yaml: cannot be read: No such file or directory",
         )
-        assert found.unread[3].startswith("f\\n.yaml, line 2: is no YAML: ")
-        assert found.others == ("e: a link to a folder",)
+        assert found.unread[3].startswith("f\\n.yaml, line 2: is not valid YAML: ")
+        assert found.passed_over == ("e: a link to a folder",)
 
     def test_an_unreadable_file_alone_is_a_report(self, tmp_path: Path) -> None:
         found = given(tmp_path, a_yaml="a: [")

@@ -25,8 +25,10 @@ def texts(report: Report) -> str:
 
 def said(report: Report) -> str:
     """The parts of a report that are made from resources."""
-    gaps = [f"{gap.where} {gap.path}" for gap in report.gaps]
-    return "\n".join([f"{found.where}: {found.message}" for found in report.findings] + gaps + list(report.problems))
+    undecided = [f"{outcome.where} {outcome.path}" for outcome in report.undecided]
+    return "\n".join(
+        [f"{found.where}: {found.message}" for found in report.findings] + undecided + list(report.problems)
+    )
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[Path]:

@@ -130,14 +130,14 @@ def test_a_file_and_a_line_are_given_where_they_are_known() -> None:
 
 
 def test_what_was_not_read_is_an_error_and_what_holds_no_objects_is_not() -> None:
-    plain = replace(report(), findings=(), others=tuple(f"values-{number}.yaml, line 1" for number in range(7)))
+    plain = replace(report(), findings=(), passed_over=tuple(f"values-{number}.yaml, line 1" for number in range(7)))
     assert plain.exit_code == 0
     assert "values-4.yaml, line 1; and 2 more" in " ".join(shown(plain).split())
-    unread = replace(plain, unread=("a.yaml, line 2: is no YAML",))
+    unread = replace(plain, unread=("a.yaml, line 2: is not valid YAML",))
     assert unread.exit_code == 1
-    assert "not read: a.yaml, line 2: is no YAML" in shown(unread)
+    assert "not read: a.yaml, line 2: is not valid YAML" in shown(unread)
     document = json.loads(output.as_json(unread))
-    assert document["unread"] == ["a.yaml, line 2: is no YAML"]
+    assert document["unread"] == ["a.yaml, line 2: is not valid YAML"]
     assert len(document["passedOver"]) == 7
     (invocation,) = sarif(unread)["invocations"]
     assert invocation["executionSuccessful"] is False

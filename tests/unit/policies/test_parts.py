@@ -7,7 +7,7 @@ import pytest
 from policies.model import Resource, Stack, at, items, mapping, number, objects, text
 from policies.pods import Container, is_empty, pod_of, selects
 from policies.rules.certificates import hosts_of, is_covered
-from policies.rules.iam import _is_wide_arn, document_of, several, statements_of
+from policies.rules.iam import _is_wide_arn, document_of, statements_of, strings_of
 from policies.rules.network import directions_of
 from policies.rules.pods import Image, image_of
 from policies.rules.randomness import entropy_of
@@ -80,8 +80,8 @@ def test_policy_documents_have_one_statement_or_several() -> None:
     assert statements_of(document_of('{"Statement": {"Effect": "Allow"}}')) == [{"Effect": "Allow"}]
     assert statements_of(document_of({"Statement": [{"Sid": "a"}, "b"]})) == [{"Sid": "a"}]
     assert statements_of(document_of("[1]")) == []
-    assert several("a") == ["a"]
-    assert several(["a", "b"]) == ["a", "b"]
+    assert strings_of("a") == ["a"]
+    assert strings_of(["a", "b"]) == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_all_lists_of_containers_are_seen() -> None:
         "ephemeral container look",
     ]
     sidecar = Container(list="initContainers", name="s", spec={"restartPolicy": "Always"})
-    assert sidecar.runs_on
+    assert sidecar.is_long_running
 
 
 def test_fields_of_the_wrong_form_are_as_good_as_absent() -> None:

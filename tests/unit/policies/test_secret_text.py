@@ -205,7 +205,7 @@ def test_files_that_read_their_secrets_elsewhere_are_right(name: str, content: s
 
 
 SIZE = 100_000
-SETTING = "gives a value to what has the name of a secret"
+SETTING = "assigns a value to the name of a secret"
 
 
 @pytest.mark.parametrize("unit", LINES.values(), ids=LINES)

@@ -38,7 +38,7 @@ def test_what_is_known_is_as_it_was() -> None:
     assert known(CLUSTER)[0].properties == CLUSTER["namespace"]["properties"]
     report = check(known(CLUSTER), config())
     assert report.findings == ()
-    assert report.gaps == ()
+    assert report.undecided == ()
 
 
 @pytest.mark.parametrize(
@@ -50,8 +50,8 @@ def test_what_is_known_is_as_it_was() -> None:
 )
 def test_only_rules_that_need_it_are_undecided(path: Path, rules: set[str]) -> None:
     report = check(known(changed(CLUSTER, "web", ("properties", *path), UNKNOWN)), config())
-    assert {gap.rule.name for gap in report.gaps} == rules
-    assert {gap.path for gap in report.gaps} == {".".join(map(str, path))}
+    assert {outcome.rule.name for outcome in report.undecided} == rules
+    assert {outcome.path for outcome in report.undecided} == {".".join(map(str, path))}
     assert report.findings == ()
     assert report.exit_code == 0
 
@@ -61,11 +61,11 @@ def test_other_resources_are_judged_all_the_same() -> None:
     stack = changed(stack, "cache", ("properties", "spec", "template", "spec", "hostNetwork"), True)
     report = check(known(stack), config())
     assert [found.where for found in report.findings] == ["StatefulSet/shop/cache"]
-    assert [gap.where for gap in report.gaps] == ["Deployment/shop/web"]
+    assert [outcome.where for outcome in report.undecided] == ["Deployment/shop/web"]
 
 
 def test_a_name_that_is_not_known_yet_is_the_logical_one() -> None:
     stack = changed(CLUSTER, "files", ("properties", "metadata", "name"), UNKNOWN)
     report = check(known(stack), config())
-    assert report.gaps == ()
+    assert report.undecided == ()
     assert "ConfigMap/shop/files" in {entry.label for entry in known(stack)}

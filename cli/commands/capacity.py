@@ -1,4 +1,4 @@
-"""`plan`: what so many users need, what it costs, and which limits are in the way."""
+"""`capacity`: estimates the resources, the cost and the limits for a number of users."""
 
 from argparse import Namespace
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import yaml
 
 from capacity.cost import costs
+from capacity.estimate import Estimate
 from capacity.installation import Installation
 from capacity.limits import limits
-from capacity.plan import estimate
 from capacity.recommendation import recommend
 from capacity.workload import OPTIONS, Workload
 from cli import stacks
+from cli.capacity_report import Report, as_json, show
 from cli.failure import Failure
-from cli.plan import Report, as_json, show
 from cli.stacks import Loaded
 from cli.terminal import Terminal
 from config.prices import Prices, parse
@@ -29,15 +29,15 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     settings = loaded.settings if loaded else None
     prices = _prices(Path(arguments.prices) if arguments.prices else PRICES)
     workload = Workload(**{number.name: getattr(arguments, number.name) for number in OPTIONS})
-    plan = estimate(workload, Installation.of(settings))
-    region = arguments.region or plan.installation.region
+    estimate = Estimate.of(workload, Installation.of(settings))
+    region = arguments.region or estimate.installation.region
     family, listed = prices.family(region)
-    recommended = recommend(plan, listed.elasticache.nodes)
+    recommended = recommend(estimate, listed.elasticache.nodes)
     report = Report(
-        plan=plan,
-        limits=limits(plan),
+        estimate=estimate,
+        limits=limits(estimate),
         recommended=recommended,
-        costs=costs(plan, recommended, listed),
+        costs=costs(estimate, recommended, listed),
         prices=listed,
         family=family,
         region=region,
@@ -52,7 +52,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _target(loaded: Loaded) -> dict[str, Any]:
-    """As it is written, so that what is encrypted stays so."""
+    """The block flatline:target as the file has it, so that encrypted values stay encrypted."""
     config = (yaml.safe_load(loaded.stack.file.read_text(encoding="utf-8")) or {}).get("config") or {}
     return {"kind": loaded.settings.target.kind, **(config.get(f"{PROJECT}:target") or {})}
 

@@ -1,4 +1,4 @@
-"""How `plan` shows an estimate: as text for people, as JSON for programs."""
+"""Renders an estimate for the command `capacity`: as text for people, as JSON for programs."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -10,25 +10,25 @@ from pydantic.alias_generators import to_camel
 
 from capacity.cost import Cost, total
 from capacity.dynamodb import IndexDemand, TableDemand, Throughput
+from capacity.estimate import Estimate
 from capacity.limits import Limit
-from capacity.plan import Plan
-from capacity.recommendation import Recommendation, snippet, whole
+from capacity.recommendation import Recommendation, snippet, with_target
 from capacity.traffic import per_second
-from capacity.workload import DAY, MOST_USERS, about, option, shown
+from capacity.workload import DAY, MOST_USERS, about, display, option
 from cli.terminal import Terminal
 from config.prices import Family
 
 JSON_VERSION = 1
-"""Raised when a key of the JSON form goes away or means something else."""
+"""Raise it when a key of the JSON form is removed or changes its meaning."""
 
 PEAK = "Peak"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """An estimate with its limits and its cost; `prices` are those of `family`, for `region` if one is known."""
+    """An estimate with its limits and cost. `prices` are those of `family`; `region` is None if it is not known."""
 
-    plan: Plan
+    estimate: Estimate
     limits: tuple[Limit, ...]
     recommended: Recommendation
     costs: tuple[Cost, ...]
@@ -41,21 +41,21 @@ class Report:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What is recommended, as keys of a stack's file."""
-        return whole(snippet(self.plan, self.recommended), self.target)
+        """The recommended settings, as keys of a stack's file."""
+        return with_target(snippet(self.estimate, self.recommended), self.target)
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know about the numbers."""
-        plan = self.plan
+        """Remarks on the numbers: their sources, and what they leave out."""
+        estimate = self.estimate
         source = f"stack {self.stack}" if self.stack else "the settings' defaults"
         found = [
-            f"Retentions and sizes are those of {source}: attachments {plan.installation.attachment_days} days, "
-            f"messages {plan.installation.message_days} days.",
+            f"Retentions and sizes are those of {source}: attachments {estimate.installation.attachment_days} days, "
+            f"messages {estimate.installation.message_days} days.",
             f"Prices are list prices of {self.family} ({', '.join(self.prices.regions)}), without taxes, discounts, "
             "free tiers and support.",
         ]
-        if plan.installation.target == "local":
+        if estimate.installation.target == "local":
             found.append("The stack is local: the cost is that of a cloud target, for comparison.")
         if self.region is not None and self.region not in self.prices.regions:
             found.append(
@@ -69,7 +69,7 @@ class Report:
 
 
 def count(value: float) -> str:
-    """Three digits or so: 0.023, 7.5, 1,250, 12.5k, 3.41M."""
+    """A number with about three digits: 0.023, 7.5, 1,250, 12.5k, 3.41M."""
     if value == 0:
         return "0"
     if value < 0.01:
@@ -83,7 +83,7 @@ def count(value: float) -> str:
 
 
 def size(value: float) -> str:
-    """Bytes in the largest unit that leaves a number of one or more."""
+    """Bytes in the largest unit in which they are at least one."""
     unit = "B"
     for unit in ("B", "KiB", "MiB", "GiB", "TiB", "PiB"):
         if value < 1024 or unit == "PiB":
@@ -93,17 +93,17 @@ def size(value: float) -> str:
 
 
 def measured(value: float, unit: str) -> str:
-    """A limit's value or bound."""
+    """A limit's value or bound, as text."""
     return size(value) if unit == "bytes" else count(value)
 
 
 def dollars(value: float) -> str:
-    """Whole dollars, cents below ten."""
+    """Dollars as text, with cents below ten."""
     return f"{value:,.0f}" if value >= 10 else f"{value:,.2f}"
 
 
 def users(begins: int | None) -> str:
-    """Where a limit begins."""
+    """The number of users at which a limit begins, as text."""
     return f"{begins:,}" if begins is not None else "never"
 
 
@@ -111,30 +111,30 @@ def users(begins: int | None) -> str:
 
 
 def show(report: Report, terminal: Terminal) -> None:
-    """All of it, as text."""
-    workload = report.plan.workload
+    """Prints the whole report as text."""
+    workload = report.estimate.workload
     terminal.say(
-        f"{workload.users:,} users, each sending {shown(workload.messages_per_day)} messages a day: about "
+        f"{workload.users:,} users, each sending {display(workload.messages_per_day)} messages a day: about "
         f"${dollars(total(report.costs))} a month",
         "bold",
     )
     for note in report.notes:
         terminal.say(note)
-    _traffic(report.plan, terminal)
-    _dynamodb(report.plan, terminal)
+    _traffic(report.estimate, terminal)
+    _dynamodb(report.estimate, terminal)
     _redis(report, terminal)
-    _bigtable(report.plan, terminal)
-    _objects(report.plan, terminal)
-    _pods(report.plan, terminal)
+    _bigtable(report.estimate, terminal)
+    _objects(report.estimate, terminal)
+    _pods(report.estimate, terminal)
     _costs(report, terminal)
     _limits(report, terminal)
     _settings(report, terminal)
     _assumptions(report, terminal)
 
 
-def _traffic(plan: Plan, terminal: Terminal) -> None:
+def _traffic(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("Traffic")
-    peak, traffic, transfer = plan.workload.peak, plan.traffic, plan.transfer
+    peak, traffic, transfer = estimate.workload.peak, estimate.traffic, estimate.transfer
     daily = (
         ("messages sent", traffic.messages),
         ("deliveries to a device, with receipts and copies", traffic.envelopes),
@@ -156,16 +156,16 @@ def _traffic(plan: Plan, terminal: Terminal) -> None:
     terminal.table(("A second", "Mean", PEAK), rows, frozenset({"Mean", PEAK}))
 
 
-def _dynamodb(plan: Plan, terminal: Terminal) -> None:
+def _dynamodb(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("DynamoDB")
-    used = [table for table in plan.tables if table.items or table.uses]
+    used = [table for table in estimate.tables if table.items or table.uses]
     rows: list[tuple[str, ...]] = []
     for table in used:
         rows.append(_load(table.name, table.items, table.bytes, table.throughput))
         rows += [_load(f"  {index.name}", index.items, index.bytes, index.throughput) for index in table.indexes]
     columns = ("Table, index", "Items", "Stored", "RRU/s", PEAK, "WRU/s", PEAK)
     terminal.table(columns, rows, frozenset(columns[1:]))
-    unused = ", ".join(table.name for table in plan.tables if table not in used)
+    unused = ", ".join(table.name for table in estimate.tables if table not in used)
     terminal.say(f"Empty, because nothing here uses them: {unused}.")
 
 
@@ -176,7 +176,7 @@ def _load(name: str, items: float, stored: float, load: Throughput) -> tuple[str
 
 def _redis(report: Report, terminal: Terminal) -> None:
     terminal.heading("Redis")
-    asked, cache, own = report.plan.redis, report.recommended.cache, report.recommended.in_cluster
+    asked, cache, own = report.estimate.redis, report.recommended.cache, report.recommended.in_cluster
     rows = (
         (f"messages that wait, up to {asked.wait_seconds:.0f} s", size(asked.queued)),
         ("accounts", size(asked.accounts)),
@@ -190,13 +190,13 @@ def _redis(report: Report, terminal: Terminal) -> None:
     copies = f"{cache.replicas_per_shard} replica{'s' if cache.replicas_per_shard != 1 else ''} each"
     terminal.say(f"ElastiCache: {cache.shards} shards of {cache.node.type}, {copies}.")
     if own is None:
-        terminal.say("On Kubernetes: not any more.")
+        terminal.say("On Kubernetes: too small for this workload.")
     else:
         replicas = f"{own.replicas_per_master or 'no'} replica{'s' if own.replicas_per_master > 1 else ''} each"
         terminal.say(f"On Kubernetes: {own.masters} masters of {size(own.memory)}, {replicas}.")
 
 
-def _bigtable(plan: Plan, terminal: Terminal) -> None:
+def _bigtable(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("Bigtable")
     rows = [
         (
@@ -208,14 +208,14 @@ def _bigtable(plan: Plan, terminal: Terminal) -> None:
             count(table.writes_mean),
             count(table.writes_peak),
         )
-        for table in plan.bigtable.tables
+        for table in estimate.bigtable.tables
     ]
     columns = ("Table", "Rows", "Stored", "Reads/s", PEAK, "Writes/s", PEAK)
     terminal.table(columns, rows, frozenset(columns[1:]))
-    terminal.say(f"Nodes: {plan.bigtable.nodes}.")
+    terminal.say(f"Nodes: {estimate.bigtable.nodes}.")
 
 
-def _objects(plan: Plan, terminal: Terminal) -> None:
+def _objects(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("S3")
     rows = [
         (
@@ -227,21 +227,21 @@ def _objects(plan: Plan, terminal: Terminal) -> None:
             count(prefix.gets_mean),
             count(prefix.gets_peak),
         )
-        for prefix in plan.prefixes
+        for prefix in estimate.prefixes
     ]
     columns = ("Prefix", "Objects", "Stored", "PUT/s", PEAK, "GET/s", PEAK)
     terminal.table(columns, rows, frozenset(columns[1:]))
 
 
-def _pods(plan: Plan, terminal: Terminal) -> None:
+def _pods(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("Kubernetes")
     rows = [
         (pods.service, str(pods.replicas), str(pods.most), f"{pods.cores:g}", f"{pods.mib:,}", pods.why)
-        for pods in plan.cluster.pods
+        for pods in estimate.cluster.pods
     ]
     columns = ("Pods", "Mean", PEAK, "Cores", "MiB", "Because")
     terminal.table(columns, rows, frozenset(columns[1:5]), prose=frozenset({"Because"}))
-    terminal.say(f"Nodes at the peak: {plan.cluster.nodes:,}.")
+    terminal.say(f"Nodes at the peak: {estimate.cluster.nodes:,}.")
 
 
 def _costs(report: Report, terminal: Terminal) -> None:
@@ -278,7 +278,7 @@ def _limits(report: Report, terminal: Terminal) -> None:
     ]
     columns = ("Limit", "Here", "Bound", "Begins at", "")
     terminal.table(columns, rows, frozenset(columns[1:4]), prose=frozenset({"Limit", ""}))
-    terminal.say("Begins at: so many users, with everything else as it was typed.")
+    terminal.say("Begins at: the smallest number of users that exceeds the limit, with all other options unchanged.")
     exceeded = [limit for limit in ordered if limit.exceeded]
     if exceeded:
         terminal.heading("What to change")
@@ -299,13 +299,13 @@ def settings_text(report: Report) -> str:
 
 def _assumptions(report: Report, terminal: Terminal) -> None:
     terminal.heading("Assumptions")
-    terminal.points(_assumption(report.plan, entry) for entry in fields(report.plan.workload))
+    terminal.points(_assumption(report.estimate, entry) for entry in fields(report.estimate.workload))
     terminal.heading("Sizes")
-    sizes = [(table.name, f"{table.item.bytes:,.0f}", table.item.source) for table in report.plan.tables]
-    sizes += [(table.name, f"{table.row_bytes:,.0f}", table.source) for table in report.plan.bigtable.tables]
+    sizes = [(table.name, f"{table.item.bytes:,.0f}", table.item.source) for table in report.estimate.tables]
+    sizes += [(table.name, f"{table.row_bytes:,.0f}", table.source) for table in report.estimate.bigtable.tables]
     sizes += [
         (prefix.name, f"{prefix.bytes / prefix.objects:,.0f}" if prefix.objects else "0", prefix.source)
-        for prefix in report.plan.prefixes
+        for prefix in report.estimate.prefixes
     ]
     columns = ("Item, row, object", "Bytes", "Made of")
     terminal.table(columns, sizes, frozenset({"Bytes"}), prose=frozenset({"Made of"}))
@@ -313,8 +313,8 @@ def _assumptions(report: Report, terminal: Terminal) -> None:
     terminal.points(f"{name}: {listed.source}, {listed.as_of}" for name, listed in _listed(report.prices))
 
 
-def _assumption(plan: Plan, entry: Field[Any]) -> str:
-    meant, value = about(entry), shown(getattr(plan.workload, entry.name))
+def _assumption(estimate: Estimate, entry: Field[Any]) -> str:
+    meant, value = about(entry), display(getattr(estimate.workload, entry.name))
     unit = "" if meant.unit in {"share", "times"} else f" {meant.unit}"
     typed = f" ({option(entry)})" if meant.option else ""
     return f"{meant.meaning}: {value}{unit}{typed}; {meant.source}"
@@ -331,24 +331,25 @@ def _listed(prices: Family) -> Iterable[tuple[str, Any]]:
 
 
 def as_json(report: Report) -> str:
-    """The same for programs: numbers in full, bytes, units a second, US dollars a month."""
+    """The report as JSON: exact numbers, bytes, units a second, US dollars a month."""
     return json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def document(report: Report) -> dict[str, Any]:
-    """The JSON form; its keys are promised (docs/capacity.md)."""
-    plan, recommended = report.plan, report.recommended
+    """The JSON form. docs/capacity.md promises its keys."""
+    estimate, recommended = report.estimate, report.recommended
     found = {
         "version": JSON_VERSION,
-        "workload": {entry.name: getattr(plan.workload, entry.name) for entry in fields(plan.workload)},
-        "installation": {**asdict(plan.installation), "volumes": dict(plan.installation.volumes)},
+        "workload": {entry.name: getattr(estimate.workload, entry.name) for entry in fields(estimate.workload)},
+        "installation": {**asdict(estimate.installation), "volumes": dict(estimate.installation.volumes)},
         "traffic": {
-            name: number / DAY if name not in _NOT_DAILY else number for name, number in asdict(plan.traffic).items()
+            name: number / DAY if name not in _NOT_DAILY else number
+            for name, number in asdict(estimate.traffic).items()
         },
-        "dynamodb": [_table(table) for table in plan.tables],
+        "dynamodb": [_table(table) for table in estimate.tables],
         "redis": {
-            **asdict(plan.redis),
-            "bytes": plan.redis.bytes,
+            **asdict(estimate.redis),
+            "bytes": estimate.redis.bytes,
             "elasticache": {
                 "nodeType": recommended.cache.node.type,
                 "shards": recommended.cache.shards,
@@ -357,12 +358,12 @@ def document(report: Report) -> dict[str, Any]:
             "inCluster": asdict(recommended.in_cluster) if recommended.in_cluster else None,
         },
         "bigtable": {
-            "nodes": plan.bigtable.nodes,
-            "tables": [{**asdict(table), "bytes": table.bytes} for table in plan.bigtable.tables],
+            "nodes": estimate.bigtable.nodes,
+            "tables": [{**asdict(table), "bytes": table.bytes} for table in estimate.bigtable.tables],
         },
-        "s3": [asdict(prefix) for prefix in plan.prefixes],
-        "transfer": {name: number / DAY for name, number in asdict(plan.transfer).items()},
-        "kubernetes": {"nodes": plan.cluster.nodes, "pods": [asdict(pods) for pods in plan.cluster.pods]},
+        "s3": [asdict(prefix) for prefix in estimate.prefixes],
+        "transfer": {name: number / DAY for name, number in asdict(estimate.transfer).items()},
+        "kubernetes": {"nodes": estimate.cluster.nodes, "pods": [asdict(pods) for pods in estimate.cluster.pods]},
         "cost": {
             "total": total(report.costs),
             "prices": report.family,
@@ -372,12 +373,12 @@ def document(report: Report) -> dict[str, Any]:
         "assumptions": [
             {
                 "name": entry.name,
-                "value": getattr(plan.workload, entry.name),
+                "value": getattr(estimate.workload, entry.name),
                 "unit": about(entry).unit,
                 "meaning": about(entry).meaning,
                 "source": about(entry).source,
             }
-            for entry in fields(plan.workload)
+            for entry in fields(estimate.workload)
         ],
         "notes": report.notes,
     }
@@ -385,7 +386,7 @@ def document(report: Report) -> dict[str, Any]:
 
 
 def _camel(block: dict[str, Any]) -> dict[str, Any]:
-    """The same with keys as in YAML."""
+    """The block with camelCase keys, as in YAML."""
     return {to_camel(key): _camel_inside(inner) for key, inner in block.items()}
 
 
@@ -410,12 +411,12 @@ def _table(table: TableDemand) -> dict[str, Any]:
     }
 
 
-def _demand(each: TableDemand | IndexDemand) -> dict[str, Any]:
-    load = each.throughput
+def _demand(demand: TableDemand | IndexDemand) -> dict[str, Any]:
+    load = demand.throughput
     return {
-        "name": each.name,
-        "items": each.items,
-        "bytes": each.bytes,
+        "name": demand.name,
+        "items": demand.items,
+        "bytes": demand.bytes,
         "readsMean": load.reads_mean,
         "readsPeak": load.reads_peak,
         "writesMean": load.writes_mean,

@@ -1,4 +1,4 @@
-"""`./flatline plan`."""
+"""`./flatline capacity`."""
 
 import io
 import json
@@ -12,14 +12,14 @@ import pytest
 import yaml
 
 from cli.__main__ import main
-from cli.plan import count, measured, size
+from cli.capacity_report import count, measured, size
 from config.schema.dynamodb import TABLES
 from config.settings import load
 from config.target import Cloud
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 
 SETTINGS = "Settings for the stack's file, below config"
-WORDS = ("plan", "--users", "1000000", "--messages-per-day", "50")
+WORDS = ("capacity", "--users", "1000000", "--messages-per-day", "50")
 
 
 @cache
@@ -78,7 +78,7 @@ def test_a_typing_mistake_ends_with_2(words: tuple[str, ...], said: str, capsys:
 def test_users_and_messages_must_be_typed(missing: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = [word for pair in (WORDS[1:3], WORDS[3:5]) if pair[0] != missing for word in pair]
     with pytest.raises(SystemExit) as ended:
-        main(["plan", *words])
+        main(["capacity", *words])
     assert ended.value.code == 2
     assert f"the following arguments are required: {missing}" in capsys.readouterr().err
 

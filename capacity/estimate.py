@@ -1,4 +1,4 @@
-"""Everything that an installation needs for a workload."""
+"""The estimate: everything that an installation needs for a workload."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ from capacity.workload import Workload
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A workload on an installation, and what it asks of each part."""
+class Estimate:
+    """A workload on an installation, and its demand on each part."""
 
     workload: Workload
     installation: Installation
@@ -26,6 +26,25 @@ class Plan:
     prefixes: tuple[Prefix, ...]
     transfer: Transfer
     cluster: ClusterDemand
+
+    @classmethod
+    def of(cls, workload: Workload, installation: Installation) -> "Estimate":
+        """Estimates every part for a workload. Raises ModelError if a table of the schema is not modelled."""
+        traffic = Traffic.of(workload)
+        pods = cluster.whisper(workload, traffic).most
+        groups = bigtable.demand(workload, traffic, installation)
+        prefixes = objects.demand(workload, traffic, installation, pods)
+        return cls(
+            workload=workload,
+            installation=installation,
+            traffic=traffic,
+            tables=dynamodb.demand(workload, traffic, installation, pods),
+            redis=redis.demand(workload, traffic, installation),
+            bigtable=groups,
+            prefixes=prefixes,
+            transfer=objects.transfer(workload, traffic, groups, prefixes),
+            cluster=cluster.demand(workload, traffic, installation, groups, prefixes),
+        )
 
     def table(self, name: str) -> TableDemand:
         """A DynamoDB table by its name in the schema."""
@@ -43,22 +62,3 @@ class Plan:
                 for name, held in buckets.items()
             },
         }
-
-
-def estimate(workload: Workload, installation: Installation) -> Plan:
-    """What a workload needs. Raises ModelError where the model does not know a table of the schema."""
-    traffic = Traffic.of(workload)
-    pods = cluster.whisper(workload, traffic).most
-    groups = bigtable.demand(workload, traffic, installation)
-    prefixes = objects.demand(workload, traffic, installation, pods)
-    return Plan(
-        workload=workload,
-        installation=installation,
-        traffic=traffic,
-        tables=dynamodb.demand(workload, traffic, installation, pods),
-        redis=redis.demand(workload, traffic, installation),
-        bigtable=groups,
-        prefixes=prefixes,
-        transfer=objects.transfer(workload, traffic, groups, prefixes),
-        cluster=cluster.demand(workload, traffic, installation, groups, prefixes),
-    )
