@@ -81,7 +81,7 @@ def _revision(name: str | None) -> Revision:
     """Raises Failure for a name that git does not know."""
     if name is None:
         return Revision("the working tree", "")
-    found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    found = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if found.returncode == 1:
         raise Failure(
             f"there is no revision {name} in this repository",

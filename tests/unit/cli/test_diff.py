@@ -67,14 +67,14 @@ def left_behind(checkout: Checkout) -> list[str]:
 def test_a_change_between_two_commits(repository: Checkout) -> None:
     edit(repository, '{"spec": {"replicas": 1}}', '{"spec": {"replicas": 2}}')
     commit(repository)
-    status = git(repository, "status", "--porcelain")
     said = repository.succeed("diff", "--from", "HEAD~1", "--to", "HEAD")
     assert "--- Deployment flatline/web\n+++ Deployment flatline/web\n" in said
     assert "-  replicas: 1\n+  replicas: 2\n" in said
     assert said.count("\n@@ ") == 2, "the two Deployments, and nothing else"
     assert "0 new, 2 changed, 0 gone in stack dev between HEAD~1 (" in said
+    assert "-  replicas: 2\n+  replicas: 1\n" in repository.succeed("diff", "--from", "HEAD", "--to", "HEAD~1")
+    assert git(repository, "status", "--porcelain") == "", "the index is that of HEAD"
     assert "nothing differs" in repository.succeed("diff", "--from", "HEAD", "--to", "main")
-    assert git(repository, "status", "--porcelain") == status
     assert left_behind(repository) == []
     assert not repository.build().exists()
 

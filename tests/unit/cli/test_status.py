@@ -259,7 +259,8 @@ def test_outputs_are_those_of_the_last_run(brought_up: Checkout) -> None:
     written = json.loads((brought_up.build() / "stack-outputs.json").read_text())
     assert json.loads(brought_up.succeed("outputs", "--json"))["outputs"] == written
     pins = json.loads(brought_up.succeed("pins", "--json"))["pins"]
-    assert {**pins, **{name: written[name] for name in ("servedCertificate", "version")}} == written
+    assert written.keys() - pins.keys() == {"servedCertificate", "version"}
+    assert pins.items() <= written.items()
     earlier = {**written, "lostOnRestart": ["pictures"]}
     (brought_up.build() / "stack-outputs.json").write_text(json.dumps(earlier))
     assert json.loads(brought_up.succeed("pins", "--json"))["pins"] == pins, "of a stack of an earlier release"
