@@ -70,6 +70,6 @@ def demand(workload: Workload, traffic: Traffic, installation: Installation) -> 
     )
 
 
-def shards(asked: RedisDemand, usable: float, commands: float) -> int:
+def shards(redis: RedisDemand, usable: float, commands: float) -> int:
     """Masters for the data and the commands of the peak, if each has `usable` bytes and runs `commands` a second."""
-    return max(1, math.ceil(asked.bytes / usable), math.ceil(asked.commands_peak / commands))
+    return max(1, math.ceil(redis.bytes / usable), math.ceil(redis.commands_peak / commands))

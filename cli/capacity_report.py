@@ -176,24 +176,27 @@ def _load(name: str, items: float, stored: float, load: Throughput) -> tuple[str
 
 def _redis(report: Report, terminal: Terminal) -> None:
     terminal.heading("Redis")
-    asked, cache, own = report.estimate.redis, report.recommended.cache, report.recommended.in_cluster
+    redis, recommended = report.estimate.redis, report.recommended
+    cache, in_cluster = recommended.cache, recommended.in_cluster
     rows = (
-        (f"messages that wait, up to {asked.wait_seconds:.0f} s", size(asked.queued)),
-        ("accounts", size(asked.accounts)),
-        ("profiles", size(asked.profiles)),
-        ("rate limits", size(asked.rate_limits)),
-        ("connections", size(asked.connections)),
-        ("all", size(asked.bytes)),
+        (f"messages that wait, up to {redis.wait_seconds:.0f} s", size(redis.queued)),
+        ("accounts", size(redis.accounts)),
+        ("profiles", size(redis.profiles)),
+        ("rate limits", size(redis.rate_limits)),
+        ("connections", size(redis.connections)),
+        ("all", size(redis.bytes)),
     )
     terminal.table(("Memory at the peak", "Bytes"), rows, frozenset({"Bytes"}))
-    terminal.say(f"Commands a second: {count(asked.commands_mean)}, at the peak {count(asked.commands_peak)}.")
+    terminal.say(f"Commands a second: {count(redis.commands_mean)}, at the peak {count(redis.commands_peak)}.")
     copies = f"{cache.replicas_per_shard} replica{'s' if cache.replicas_per_shard != 1 else ''} each"
     terminal.say(f"ElastiCache: {cache.shards} shards of {cache.node.type}, {copies}.")
-    if own is None:
+    if in_cluster is None:
         terminal.say("On Kubernetes: too small for this workload.")
     else:
-        replicas = f"{own.replicas_per_master or 'no'} replica{'s' if own.replicas_per_master > 1 else ''} each"
-        terminal.say(f"On Kubernetes: {own.masters} masters of {size(own.memory)}, {replicas}.")
+        replicas = (
+            f"{in_cluster.replicas_per_master or 'no'} replica{'s' if in_cluster.replicas_per_master > 1 else ''} each"
+        )
+        terminal.say(f"On Kubernetes: {in_cluster.masters} masters of {size(in_cluster.memory)}, {replicas}.")
 
 
 def _bigtable(estimate: Estimate, terminal: Terminal) -> None:
