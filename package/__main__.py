@@ -19,7 +19,8 @@ def own_python() -> str:
     given = os.environ.get("FLATLINE_PYTHON") or os.path.join(ROOT, ".venv", "bin", "python")
     if os.access(given, os.X_OK):
         return given
-    return str(runpy.run_path(os.path.join(ROOT, "flatline"))["prepared"](["up"], False))
+    launcher = runpy.run_path(os.path.join(ROOT, "flatline"))
+    return str(launcher["prepared"](launcher["CLOUD"]))
 
 
 if __name__ == "__main__":

@@ -178,8 +178,10 @@ def test_outputs_and_pins_come_from_the_engine_without_secrets(checkout: Checkou
 def test_outputs_leave_the_page_of_the_stack_to_pulumi_cloud(checkout: Checkout, engine: Path) -> None:
     kept = json.dumps({"readme": "# Flatline", "version": "1.2.3"})
     checkout.succeed("up", *ON_MINE, FAKE_OUTPUTS=kept)
-    assert json.loads(checkout.run("outputs", "--json", FAKE_OUTPUTS=kept).stdout)["outputs"] == {"version": "1.2.3"}
-    assert json.loads(checkout.run("pins", "--json", FAKE_OUTPUTS=kept).stdout)["pins"] == {}
+    outputs = json.loads(checkout.run("outputs", "--json", FAKE_OUTPUTS=kept).stdout)["outputs"]
+    assert outputs["version"] == "1.2.3"
+    pins = json.loads(checkout.run("pins", "--json", FAKE_OUTPUTS=kept).stdout)["pins"]
+    assert "readme" not in outputs | pins
 
 
 def test_the_end_of_a_certificate_that_pulumi_keeps_is_said(checkout: Checkout, engine: Path) -> None:

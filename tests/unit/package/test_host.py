@@ -52,10 +52,10 @@ def test_without_an_environment_the_launcher_prepares_one(tmp_path: Path, monkey
     monkeypatch.delenv("FLATLINE_PYTHON", raising=False)
     own_python = runpy.run_path(str(ROOT / "package" / "__main__.py"))["own_python"]
     own_python.__globals__["ROOT"] = str(tmp_path)
-    (tmp_path / "flatline").write_text("def prepared(arguments, for_developers):\n    return '/prepared'\n")
-    assert own_python() == "/prepared"
-    launcher = runpy.run_path(str(ROOT / "flatline"))["prepared"]
-    assert inspect.signature(launcher).bind(["up"], False)
+    (tmp_path / "flatline").write_text("CLOUD = 'cloud'\n\n\ndef prepared(group):\n    return f'/prepared/{group}'\n")
+    assert own_python() == "/prepared/cloud"
+    launcher = runpy.run_path(str(ROOT / "flatline"))
+    assert inspect.signature(launcher["prepared"]).bind(launcher["CLOUD"])
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
     assert own_python() == str(tmp_path / ".venv" / "bin" / "python")
