@@ -24,12 +24,14 @@ _FORMAT = ("format", (_PYTHON, "-m", "ruff", "format", "--check", ".", "flatline
 _KNOWN_TYPES = str(CACHE / "mypy")
 """What it knows of the SDKs outlives the clone: reading those of two clouds takes a minute."""
 _TYPES = ("types", (_PYTHON, "-m", "mypy", "--cache-dir", _KNOWN_TYPES, "--scripts-are-modules", ".", "flatline"))
+_PROGRAMS = ("programs", (_PYTHON, "-m", "tests.lab.programs"))
+"""Lint, format and types of what runs in the cluster."""
 
 _CHECKS = {
-    None: (_LINT, _FORMAT, _TYPES),
+    None: (_LINT, _FORMAT, _TYPES, _PROGRAMS),
     "fast": (_LINT, _FORMAT),
     "integration": (),
-    "all": (_LINT, _FORMAT, _TYPES),
+    "all": (_LINT, _FORMAT, _TYPES, _PROGRAMS),
 }
 """What is run beside pytest, by the selection that was typed."""
 

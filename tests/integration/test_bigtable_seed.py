@@ -1,4 +1,4 @@
-"""Google's Bigtable emulator with programs/bigtable-seed.mjs, seen by Google's own client."""
+"""Google's Bigtable emulator with programs/seed/bigtable.mjs, seen by Google's own client."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from tests.lab.node import NODE
 
 pytestmark = pytest.mark.integration
 
-PROGRAM = Path(__file__).parents[2] / "programs" / "bigtable-seed.mjs"
+PROGRAM = Path(__file__).parents[2] / "programs" / "seed" / "bigtable.mjs"
 PLACE = ("flatline-dev", "storage")
 WANTED = seeds.bigtable(TABLES)
 
@@ -33,15 +33,17 @@ def emulator(tmp_path: Path) -> Iterator[BigtableEmulator]:
 
 
 def _seed(
-    emulator: BigtableEmulator, folder: Path, tables: dict[str, list[str]], deadline: int = 30
+    emulator: BigtableEmulator, tables: dict[str, list[str]], deadline: int = 30
 ) -> tuple[int, list[dict[str, Any]], str]:
     """Exit status, events and errors of the program, started as the job starts it."""
-    file = folder / "tables.json"
-    file.write_text(json.dumps(tables))
     project, instance = PLACE
     command = [NODE, str(PROGRAM), "--emulator", emulator.address, "--project", project, "--instance", instance]
     done = subprocess.run(
-        [*command, "--tables-file", str(file), "--deadline", str(deadline)],
+        [
+            *command,
+            *(f"--table={id}={','.join(families)}" for id, families in tables.items()),
+            f"--deadline={deadline}",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -54,7 +56,7 @@ def _seed(
 def test_all_tables_are_made_once_and_can_be_used(emulator: BigtableEmulator, tmp_path: Path) -> None:
     emulator.start()
 
-    status, events, errors = _seed(emulator, tmp_path, WANTED)
+    status, events, errors = _seed(emulator, WANTED)
     assert (status, errors) == (0, "")
     assert events == [
         *({"event": "created", "table": table, "families": families} for table, families in WANTED.items()),
@@ -62,7 +64,7 @@ def test_all_tables_are_made_once_and_can_be_used(emulator: BigtableEmulator, tm
     ]
     assert emulator.ask(*PLACE, ["tables"], ["write", "groups", "g", "row", "kept"])[0] == WANTED
 
-    status, events, errors = _seed(emulator, tmp_path, WANTED)
+    status, events, errors = _seed(emulator, WANTED)
     assert (status, events, errors) == (0, [{"event": "done", "tables": 4, "created": 0}], "")
     assert emulator.ask(*PLACE, ["read", "groups", "g", "row"]) == ["kept"]
 
@@ -73,7 +75,7 @@ def test_a_missing_family_is_added_and_nothing_is_deleted(emulator: BigtableEmul
         *PLACE, ["create", "groups", "old"], ["create", "other", "x"], ["write", "groups", "old", "row", "kept"]
     )
 
-    status, events, errors = _seed(emulator, tmp_path, {"groups": ["g", "h"]})
+    status, events, errors = _seed(emulator, {"groups": ["g", "h"]})
 
     assert (status, errors) == (0, "")
     assert events == [
@@ -94,7 +96,7 @@ def test_a_late_emulator_is_waited_for(emulator: BigtableEmulator, tmp_path: Pat
     starting = threading.Thread(target=start_late)
     starting.start()
     try:
-        status, events, errors = _seed(emulator, tmp_path, WANTED)
+        status, events, errors = _seed(emulator, WANTED)
     finally:
         starting.join()
 
@@ -124,7 +126,7 @@ def test_seeds_at_the_same_time_do_not_hinder_each_other(emulator: BigtableEmula
 
 
 def test_an_emulator_that_never_comes_ends_the_job(emulator: BigtableEmulator, tmp_path: Path) -> None:
-    status, _, errors = _seed(emulator, tmp_path, WANTED, deadline=1)
+    status, _, errors = _seed(emulator, WANTED, deadline=1)
 
     assert status == 1
     assert errors == (f"bigtable-seed: GetTable contacts at {emulator.address}: ECONNREFUSED; given up after 1 s\n")

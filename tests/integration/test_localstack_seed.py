@@ -1,4 +1,4 @@
-"""LocalStack itself with programs/localstack-seed.py as its ready hook: what the seed makes, mends and survives."""
+"""LocalStack itself with programs/seed/localstack.py as its ready hook: what the seed makes, mends and survives."""
 
 import base64
 import json
@@ -160,7 +160,9 @@ def test_a_second_run_changes_nothing(localstack: LocalStack, tmp_path: Path) ->
     done = _run(localstack, tmp_path, **{key: SEED[key] for key in SEED if key != "endpoint"})
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "localstack-seed: 31 tables, 1 buckets, 1 objects: 0 created, 0 changed"
+    assert json.loads(done.stdout.splitlines()[-1])["message"] == (
+        "31 tables, 1 buckets, 1 objects: 0 created, 0 changed"
+    )
 
 
 def test_nothing_but_what_is_asked_for_answers(localstack: LocalStack) -> None:
@@ -195,8 +197,8 @@ def test_rows_outlive_both_kinds_of_ending(own_localstack: LocalStack) -> None:
         assert server.request("GET", CONFIG_PATH)[2].decode() == CONFIG_TEXT
         # S3 of the free LocalStack forgets: the documentation says so, and this would tell if it no longer did.
         assert server.request("GET", f"/{CONFIG_BUCKET}/other")[0] == 404
-        totals = [line for line in server.process.text().splitlines() if "localstack-seed: 31 tables" in line]
-        assert totals[-1].endswith(f": 2 created, {len(TTL)} changed")
+        totals = [line for line in server.process.text().splitlines() if '"message": "31 tables' in line]
+        assert totals[-1].endswith(f': 2 created, {len(TTL)} changed"}}')
 
 
 def test_a_failing_seed_keeps_the_pod_from_becoming_ready(own_localstack: LocalStack) -> None:

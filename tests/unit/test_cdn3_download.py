@@ -23,11 +23,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.programs import FOLDER
+from components.programs import CDN3_DOWNLOAD, FOLDER
 from tests.lab.process import Process, listening, wait_until
-from tests.tus.hook import Json, events, new_key, ports, program
+from tests.tus.hook import Json, events, new_key, permissions, ports, program
 
-DOWNLOAD = FOLDER / "cdn3-download.mjs"
+DOWNLOAD = FOLDER / CDN3_DOWNLOAD.name
 BASE = "/attachments/"
 MIB = 1024 * 1024
 MEMORY_LIMIT = 192 * MIB
@@ -120,7 +120,7 @@ class Server:
         with self.client() as client:
             return client.ask(BASE + key, headers, method)
 
-    def health(self, path: str = "/healthz") -> int:
+    def health(self, path: str = "/readyz") -> int:
         with closing(Client(self.health_port)) as client:
             client.send(path)
             return client.head().status
@@ -430,7 +430,7 @@ def planted(shared: Server) -> str:
         *(BASE + path for path in ("../" + "n" * 20, "..%2f" + "n" * 20, "%2e%2e/" + "n" * 20, "folder/" + "n" * 20)),
         *(BASE + path for path in ("./{key}", "../attachments/{key}", "../uploads/{key}", "%2e/{key}", ".", "..")),
         *(BASE + name for name in ("x" * 19, "x" * 21, "a.b-cdefghijklmnopqr", "short", "~" * 20, "." * 20, "n" * 20)),
-        *("http://cdn3/attachments/{key}", "*", "/ATTACHMENTS/{key}", BASE + "%61ttachments", "/metrics", "/healthz"),
+        *("http://cdn3/attachments/{key}", "*", "/ATTACHMENTS/{key}", BASE + "%61ttachments", "/metrics", "/readyz"),
     ],
 )
 def test_every_other_path_is_not_found(shared: Server, planted: str, target: str) -> None:
@@ -810,7 +810,7 @@ def test_a_file_that_becomes_shorter_ends_the_connection_and_is_logged(tmp_path:
             assert len(client.body(12 * MIB)) < 12 * MIB
         assert server.ask(key).status == 404
         [error] = [event for event in events(server.process) if event["event"] == "error"]
-        assert (error["key"], error["code"]) == (f"{key[:4]}…", "the file became shorter")
+        assert (error["key"], error["reason"]) == (f"{key[:4]}…", "the file became shorter")
         assert key not in server.process.text()
 
 
@@ -831,8 +831,7 @@ def test_a_directory_that_is_away_is_no_proof_of_absence(tmp_path: Path) -> None
 
 def test_runs_confined_to_reading(tmp_path: Path) -> None:
     """Node's permission model allows it nothing but reading its program and the uploads."""
-    readable = (DOWNLOAD, DOWNLOAD.with_name("aws.mjs"), DOWNLOAD.with_name("clients.mjs"), tmp_path / "uploads")
-    node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
+    node = permissions(CDN3_DOWNLOAD, tmp_path / "uploads")
     (tmp_path / "uploads").mkdir()
     with serving(tmp_path, node=node) as server:
         assert server.ask(put(server.uploads, b"data")).body == b"data"
@@ -850,7 +849,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_and_not_missing(tmp_path: Path
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
         assert client.ask(BASE + key).body == b"data"
         [error] = [event for event in events(server.process) if event["event"] == "error"]
-        assert (error["key"], error["code"]) == (f"{key[:4]}…", "EMFILE")
+        assert (error["key"], error["reason"]) == (f"{key[:4]}…", "EMFILE")
 
 
 def test_log_counts_everything_and_shows_no_whole_key(tmp_path: Path) -> None:
@@ -941,7 +940,7 @@ def test_wrong_flags_end_it_with_one_clear_line(tmp_path: Path, changes: dict[st
     arguments = [part for name, value in flags.items() if value is not None for part in (f"--{name}", value)]
     with program("download", DOWNLOAD, tmp_path, *arguments) as process:
         assert process.wait(20) == 2
-        [line] = [line for line in process.text().splitlines() if line.startswith("cdn3-download: ")]
+        [line] = [line for line in process.text().splitlines() if line.startswith("cdn3/download.mjs: ")]
     assert words in line
 
 
