@@ -31,8 +31,8 @@ from tests.lab.kubernetes import Kubernetes
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
 from tests.lab.traefik import Traefik
-from tests.unit.cdn0_forms import Site, form, multipart, post
-from tests.unit.cdn0_vectors import PROFILE
+from tests.programs.cdn0_forms import Site, form, multipart, post
+from tests.programs.cdn0_vectors import PROFILE
 
 pytestmark = pytest.mark.integration
 

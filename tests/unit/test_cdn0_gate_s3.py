@@ -26,10 +26,10 @@ from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
 from config.schema.objects import CDN0_KEYS, MIB
-from tests.unit.cdn0_forms import Request, Signer, form, multipart, post, receive, send
-from tests.unit.cdn0_s3 import Identity, PrivateS3, private_s3
-from tests.unit.cdn0_vectors import FILE, LIMITS, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector
-from tests.unit.test_cdn0_gate import (
+from tests.programs.cdn0_forms import Request, Signer, form, multipart, post, receive, send
+from tests.programs.cdn0_s3 import Identity, PrivateS3, private_s3
+from tests.programs.cdn0_vectors import FILE, LIMITS, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector
+from tests.programs.gate import (
     BUCKET,
     RETURNED,
     SITE,

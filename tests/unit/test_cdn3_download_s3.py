@@ -22,9 +22,8 @@ from moto.server import ThreadedMotoServer
 from components.programs import CDN3_DOWNLOAD
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
-from tests.tus.hook import events, new_key, permissions, ports
-from tests.unit.cdn0_s3 import PrivateS3, private_s3
-from tests.unit.test_cdn3_download import (
+from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.downloads import (
     BASE,
     CONTENT,
     DOWNLOAD,
@@ -39,7 +38,8 @@ from tests.unit.test_cdn3_download import (
     check_range,
     peak_memory,
 )
-from tests.unit.test_cdn3_hook_s3 import POD, SITE_OF_CDN3, pod_file, s3_flags
+from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
+from tests.tus.hook import events, new_key, permissions, ports
 
 MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"
 """Of every object of the stand-in."""

@@ -21,9 +21,9 @@ import pytest
 from components.programs import CDN3_RESUME, FOLDER
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
+from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
 from tests.tus.hook import events, new_key, ports
-from tests.unit.cdn0_s3 import PrivateS3, private_s3
-from tests.unit.test_cdn3_hook_s3 import POD, SITE_OF_CDN3, pod_file, s3_flags
 
 RESUME = FOLDER / CDN3_RESUME.name
 BASE = "/attachments/"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TypeVar
 
-from tests.unit.cdn0_vectors import STORED
+from tests.programs.cdn0_vectors import STORED
 
 
 @dataclass

@@ -22,8 +22,8 @@ from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
 from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
 from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
-from tests.unit.cdn0_forms import Fields, Site, signature
-from tests.unit.cdn0_upstream import Handler, RecordingS3, serving
+from tests.programs.cdn0_forms import Fields, Site, signature
+from tests.programs.cdn0_upstream import Handler, RecordingS3, serving
 
 AUTHORIZATION = re.compile(r"AWS4-HMAC-SHA256 Credential=(\S+), SignedHeaders=(\S+), Signature=([0-9a-f]{64})")
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from config.schema.objects import CDN0_KEYS, KIB, MIB
-from tests.unit.cdn0_forms import (
+from tests.programs.cdn0_forms import (
     BOUNDARY,
     FILE_HEADERS,
     Form,

@@ -1,0 +1,34 @@
+"""A bucket of uploads for the programs of CDN3, and the pod that may read it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from tests.programs.cdn0_s3 import Identity
+from tests.programs.gate import SITE
+
+SITE_OF_CDN3 = replace(SITE, bucket="attachments-of-a-test", region="eu-west-1")
+
+POD = Identity(
+    "ASIAPODTEST",
+    "pod-secret-of-this-test-0123456789",
+    "the-session-token/of+the-pod==",
+    reads=r"attachments/[A-Za-z0-9_-]{20}(?:\.info)?",
+    lists=True,
+)
+
+
+def pod_file(folder: Path, identity: Identity = POD) -> dict[str, str]:
+    """The environment of a pod with a file of credentials."""
+    file = folder / "aws-credentials"
+    file.write_text(
+        f"[default]\naws_access_key_id={identity.access_key_id}\n"
+        f"aws_secret_access_key={identity.secret_access_key}\naws_session_token={identity.session_token}\n"
+    )
+    return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
+
+
+def s3_flags(port: int, prefix: str = "attachments/", bucket: str = SITE_OF_CDN3.bucket) -> list[str]:
+    return [
+        *("--s3-bucket", bucket, "--s3-region", SITE_OF_CDN3.region),
+        *("--s3-prefix", prefix, "--s3-endpoint", f"http://127.0.0.1:{port}"),
+    ]
