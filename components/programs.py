@@ -40,6 +40,11 @@ class Program:
         """The texts of this file and of all that it imports, by their paths in `programs/`."""
         return {name: _text(name) for name in _closure(self.name)}
 
+    @property
+    def imported(self) -> dict[str, str]:
+        """The same without the file itself."""
+        return {name: text for name, text in self.files.items() if name != self.name}
+
 
 @cache
 def _text(name: str) -> str:

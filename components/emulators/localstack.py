@@ -64,8 +64,8 @@ class LocalStack(Component):
             FilesArgs(
                 namespace=args.platform.namespace,
                 files={
-                    **{f"{MOUNT}/{name}": text for name, text in LOCALSTACK_SEED.files.items()},
                     HOOK: LOCALSTACK_SEED.text,
+                    **{f"{MOUNT}/{name}": text for name, text in LOCALSTACK_SEED.imported.items()},
                     SEED_FILE: to_json(args.seed),
                 },
             ),
