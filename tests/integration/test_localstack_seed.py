@@ -228,7 +228,7 @@ def test_ttl_is_enabled_and_moved(localstack: LocalStack, tmp_path: Path) -> Non
     moved = _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "F"})
     assert "changed TTL of table MovedTtl: E -> F" in moved.stdout
     assert _ttl(localstack, "MovedTtl") == "F"
-    assert _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "F"}).stdout.endswith("0 created, 0 changed\n")
+    assert _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "F"}).stdout.endswith('0 created, 0 changed"}\n')
 
 
 def test_a_missing_global_index_is_added_with_the_rows_that_are_there(localstack: LocalStack, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_a_missing_global_index_is_added_with_the_rows_that_are_there(localstack
     assert localstack.dynamodb("Query", query)["Items"] == [{"K": {"S": "k"}, "R": {"S": "r"}}]
     assert _described(localstack, "Grown") == _ordered(grown)
     assert _run(localstack, tmp_path, tables=[grown]).stdout.endswith(
-        "1 tables, 0 buckets, 0 objects: 0 created, 0 changed\n"
+        '1 tables, 0 buckets, 0 objects: 0 created, 0 changed"}\n'
     )
 
 
@@ -307,12 +307,12 @@ def test_a_wider_index_and_surplus_ones_are_left_alone(localstack: LocalStack, t
     assert _run(localstack, tmp_path, tables=[wide]).returncode == 0
 
     narrower = {**wide, "GlobalSecondaryIndexes": [_index()]}
-    assert _run(localstack, tmp_path, tables=[narrower]).stdout.endswith("0 created, 0 changed\n")
+    assert _run(localstack, tmp_path, tables=[narrower]).stdout.endswith('0 created, 0 changed"}\n')
     done = _run(localstack, tmp_path, tables=[_table("Wide")])
 
     assert "table Wide has the surplus index by_r: left alone" in done.stdout
     assert "table Accounts is surplus: left alone" in done.stdout
-    assert done.stdout.endswith("1 tables, 0 buckets, 0 objects: 0 created, 0 changed\n")
+    assert done.stdout.endswith('1 tables, 0 buckets, 0 objects: 0 created, 0 changed"}\n')
     assert _described(localstack, "Wide") == _ordered(wide)
 
 
@@ -320,10 +320,10 @@ def test_a_differing_object_is_put_again(localstack: LocalStack, tmp_path: Path)
     item = {"bucket": "mended", "key": "a b/ü.yml", "text": "old", "contentType": "application/yaml"}
     path = "/mended/a%20b/%C3%BC.yml"
     first = _run(localstack, tmp_path, buckets=["mended"], objects=[item])
-    assert first.stdout.endswith("0 tables, 1 buckets, 1 objects: 2 created, 0 changed\n"), first.stderr
+    assert first.stdout.endswith('0 tables, 1 buckets, 1 objects: 2 created, 0 changed"}\n'), first.stderr
 
     for change in ({"text": "new"}, {"text": "new", "contentType": "text/plain"}):
         done = _run(localstack, tmp_path, buckets=["mended"], objects=[{**item, **change}])
-        assert done.stdout.endswith("0 created, 1 changed\n"), done.stderr
+        assert done.stdout.endswith('0 created, 1 changed"}\n'), done.stderr
         _, headers, body = localstack.request("GET", path)
         assert (headers["content-type"], body) == (change.get("contentType", "application/yaml"), b"new")

@@ -54,9 +54,11 @@ class Versitygw:
         self.port, _ = free_ports(2)  # the start step takes the next one as well
         self.url = f"http://127.0.0.1:{self.port}"
         self._command: list[str | Path] = [
-            *("sh", PROGRAM, "--port", str(self.port), "--data-dir", self._inside(data)),
+            *("sh", PROGRAM, "--port", str(self.port)),
+            *("--data-dir", self._inside(data)),
             *("--root-secret-file", self._inside(self._root_secret)),
-            *("--accounts-file", self._inside(self._accounts), *pairs),
+            *("--accounts-file", self._inside(self._accounts)),
+            *pairs,
         ]
         self._process: Process | None = None
 

@@ -932,11 +932,11 @@ def test_sigterm_does_not_wait_for_ever(upstream: RecordingS3, tmp_path: Path) -
     assert upstream.requests == []
 
 
-def _changed(**changes: Any) -> Callable[[], tuple[object, object]]:
+def _changed(**changes: Any) -> Callable[[], tuple[dict[str, Any], object]]:
     return lambda: (configuration(1, **changes), credentials())
 
 
-def _credential(**changes: Any) -> Callable[[], tuple[object, object]]:
+def _credential(**changes: Any) -> Callable[[], tuple[dict[str, Any], object]]:
     return lambda: (configuration(1), [{**credentials()[0], **changes}, credentials()[1]])
 
 
@@ -977,7 +977,7 @@ def _credential(**changes: Any) -> Callable[[], tuple[object, object]]:
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(
-    tmp_path: Path, make: Callable[[], tuple[object, object]], says: str
+    tmp_path: Path, make: Callable[[], tuple[dict[str, Any], object]], says: str
 ) -> None:
     command = arguments(tmp_path, *make())
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=identity(tmp_path))

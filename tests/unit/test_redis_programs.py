@@ -928,7 +928,7 @@ def membership_flags(tmp_path: Path, **changes: str) -> list[str]:
 
 
 def test_membership_tells_what_it_is_started_for(tmp_path: Path) -> None:
-    command = [NODE, MEMBERSHIP, *membership_flags(tmp_path)]
+    command = [NODE, str(MEMBERSHIP), *membership_flags(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         started = json.loads(process.stdout.readline())
@@ -949,7 +949,7 @@ def test_membership_tells_what_it_is_started_for(tmp_path: Path) -> None:
     ],
 )
 def test_membership_refuses_a_wrong_set_up_with_one_line(tmp_path: Path, changes: dict[str, str], says: str) -> None:
-    command = [NODE, MEMBERSHIP, *membership_flags(tmp_path, **changes)]
+    command = [NODE, str(MEMBERSHIP), *membership_flags(tmp_path, **changes)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"redis/membership.mjs: {says}")
