@@ -20,10 +20,13 @@ POD = Identity(
 def pod_file(folder: Path, identity: Identity = POD) -> dict[str, str]:
     """The environment of a pod with a file of credentials."""
     file = folder / "aws-credentials"
-    file.write_text(
-        f"[default]\naws_access_key_id={identity.access_key_id}\n"
-        f"aws_secret_access_key={identity.secret_access_key}\naws_session_token={identity.session_token}\n"
-    )
+    lines = {
+        "aws_access_key_id": identity.access_key_id,
+        "aws_secret_access_key": identity.secret_access_key,
+        "aws_session_token": identity.session_token,
+    }
+    text = "".join(f"{name} = {value}\n" for name, value in lines.items() if value)
+    file.write_text(f"[default]\n{text}")
     return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
 
 

@@ -44,6 +44,7 @@ from tests.programs.gate import (
     running,
     until,
 )
+from tests.programs.store import pod_file
 
 TOKEN = "the-session-token/of+the-pod=="
 POD = Identity("ASIAPODTEST", "pod-secret-of-this-test-0123456789", TOKEN, reads="(?:profiles|stickers|groups)/.*")
@@ -60,19 +61,6 @@ READ_HEADERS = {
     *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
 }
 FORM_HEADERS = {"host", "connection", "content-type", "content-length"}
-
-
-def pod_file(folder: Path, identity: Identity = POD) -> dict[str, str]:
-    """The environment of a pod with a file of credentials."""
-    file = folder / "aws-credentials"
-    lines = {
-        "aws_access_key_id": identity.access_key_id,
-        "aws_secret_access_key": identity.secret_access_key,
-        "aws_session_token": identity.session_token,
-    }
-    text = "".join(f"{name} = {value}\n" for name, value in lines.items() if value)
-    file.write_text(f"[default]\n{text}")
-    return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
 
 
 @contextmanager
@@ -198,7 +186,7 @@ def test_s3_has_the_last_word_about_a_form(gate: Gate, s3: PrivateS3, tmp_path: 
         },
         {**credentials()[1], "uploads": ["groups", "profiles"]},
     ]
-    environment = pod_file(tmp_path)
+    environment = pod_file(tmp_path, POD)
     with running(tmp_path, configuration(s3.port, writes="form"), secrets, environment) as lax:
         for signer, code in ((STRANGER, "InvalidAccessKeyId"), (STORAGE, "AccessDenied")):
             fields = form(SITE, PROFILE, LIMITS["profiles"], signer=signer).signed()
@@ -336,7 +324,7 @@ def test_without_credentials_it_is_not_ready_and_answers_502(s3: PrivateS3, tmp_
         assert poor.probe("/livez")[0] == 200
         assert poor.send(read()).status == 502
         assert poor.send(good()).status == 204, "a form needs none"
-        pod_file(tmp_path)
+        pod_file(tmp_path, POD)
         (tmp_path / "aws-credentials").rename(tmp_path / "none")
         until(lambda: poor.probe("/readyz")[0] == 200)
         assert poor.send(read()).status == 200
@@ -427,13 +415,13 @@ def test_over_tls(s3: PrivateS3, tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with behind_tls(s3.port, files) as port:
         config = configuration(port, writes="form", s3_endpoint=f"https://localhost:{port}")
-        environment = {**pod_file(tmp_path), "NODE_EXTRA_CA_CERTS": str(files[0])}
+        environment = {**pod_file(tmp_path, POD), "NODE_EXTRA_CA_CERTS": str(files[0])}
         with running(tmp_path, config, environment=environment) as gate:
             file = os.urandom(2 * MIB)
             assert gate.send(good(file)).status == 204
             assert [gate.send(read()).body == file for _ in range(3)] == [True] * 3
             assert s3.requests[-1].headers["host"] == f"localhost:{port}"
-        with running(tmp_path, config, environment=pod_file(tmp_path)) as wary:
+        with running(tmp_path, config, environment=pod_file(tmp_path, POD)) as wary:
             seen = len(s3.requests)
             assert [wary.send(request).status for request in (good(), read())] == [502, 502]
             assert len(s3.requests) == seen
