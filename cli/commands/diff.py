@@ -1,7 +1,7 @@
 """`diff`: what a change of this repository does to a stack's rendered objects, between two git revisions.
 
 Each revision is checked out into a temporary folder and renders the stack itself, without secrets. Nothing is written
-to the repository, so nothing is left behind, even by a run that is killed.
+to the repository: git uses an index in the temporary folder.
 """
 
 import difflib
