@@ -20,7 +20,7 @@ from package.component import Flatline
 
 
 class FlatlineProvider(ComponentProvider):
-    """The SDK's provider of components, without two things that it does in silence or with noise (decision 19)."""
+    """The SDK's provider of components, without two things that it does in silence or with noise (decision 20)."""
 
     def __init__(self) -> None:
         super().__init__([Flatline], PROJECT, version=VERSION)

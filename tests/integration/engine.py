@@ -6,8 +6,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,8 +15,9 @@ from typing import Any, Self
 import yaml
 
 from tests.graph.stack import ROOT
+from tests.integration.deployed import NAMESPACES
 from tests.lab.engine import engine_environment
-from tests.lab.fetch import packaged
+from tests.lab.fetch import packaged, skip_if_missing
 from tests.lab.kubernetes_client import Client
 
 PASSPHRASE = "correct horse battery staple"
@@ -140,6 +141,19 @@ class Engine:
                 if home in (folder / "environ").read_bytes().split(b"\0"):
                     found.append(int(folder.name))
         return found
+
+
+@contextmanager
+def engine_alone(
+    folder: Path, cluster: Client, *, checkpoints: bool = False, other_namespaces: tuple[str, ...] = ()
+) -> Iterator[Engine]:
+    """An engine on a cluster that other modules use too: what they have left of a stack goes first, this one's last."""
+    with skip_if_missing():
+        engine = Engine(folder, cluster, checkpoints=checkpoints)
+    cluster.delete_namespaces(*NAMESPACES, *other_namespaces)
+    with engine:
+        yield engine
+    cluster.delete_namespaces(*NAMESPACES, *other_namespaces, wait=False)
 
 
 def _by_urn(export: str) -> dict[str, dict[str, Any]]:

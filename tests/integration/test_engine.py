@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from tests.graph.stack import configuration, recorded
-from tests.integration.engine import Engine
-from tests.lab.fetch import skip_if_missing
+from tests.integration.engine import Engine, engine_alone
 from tests.lab.kubernetes import Kubernetes
 
 pytestmark = pytest.mark.integration
@@ -19,11 +18,8 @@ PLAIN = ("result", "bcryptHash", "privateKeyPem", "privateKeyPemPkcs8", "private
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, kubernetes: Kubernetes) -> Iterator[Engine]:
-    with skip_if_missing():
-        made = Engine(tmp_path_factory.mktemp("engine"), kubernetes)
-    with made:
-        yield made
-    kubernetes.delete_namespaces("flatline", "flatline-emulators", wait=False)
+    with engine_alone(tmp_path_factory.mktemp("engine"), kubernetes) as engine:
+        yield engine
 
 
 def ours(urns: Any) -> set[str]:

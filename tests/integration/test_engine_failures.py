@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.engine import CONTEXT, Engine
-from tests.lab.fetch import skip_if_missing
+from tests.integration.engine import CONTEXT, Engine, engine_alone
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.process import wait_until
 
@@ -24,14 +23,9 @@ MEANS = ("Ctrl-C", "SIGTERM", "SIGKILL")
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, kubernetes: Kubernetes) -> Iterator[Engine]:
-    with skip_if_missing():
-        made = Engine(tmp_path_factory.mktemp("engine"), kubernetes, checkpoints=True)
-    kubernetes.delete_namespaces("flatline", "flatline-emulators")  # another module's may still be going
-    with made:
-        yield made
-    kubernetes.delete_namespaces(
-        "flatline", "flatline-emulators", "flatline-home", "flatline-home-emulators", wait=False
-    )
+    folder, others = tmp_path_factory.mktemp("engine"), ("flatline-home", "flatline-home-emulators")
+    with engine_alone(folder, kubernetes, checkpoints=True, other_namespaces=others) as engine:
+        yield engine
 
 
 def test_an_up_that_is_killed_at_any_moment_goes_on(engine: Engine) -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.engine import CONTEXT, Engine
-from tests.lab.fetch import skip_if_missing
+from tests.integration.engine import CONTEXT, Engine, engine_alone
 from tests.lab.kubernetes import Kubernetes
 
 pytestmark = pytest.mark.integration
@@ -19,12 +18,8 @@ UP = ("up", "--context", CONTEXT, "--yes")
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory, kubernetes: Kubernetes) -> Iterator[Engine]:
-    with skip_if_missing():
-        made = Engine(tmp_path_factory.mktemp("engine"), kubernetes)
-    kubernetes.delete_namespaces("flatline", "flatline-emulators")  # another module's may still be going
-    with made:
-        yield made
-    kubernetes.delete_namespaces("flatline", "flatline-emulators", wait=False)
+    with engine_alone(tmp_path_factory.mktemp("engine"), kubernetes) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="module", autouse=True)

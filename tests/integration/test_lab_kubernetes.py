@@ -206,8 +206,11 @@ def test_a_deleted_namespace_is_gone_with_all_that_it_held(kubernetes: Kubernete
     kubernetes.delete_namespaces(name, "no-such-namespace")
     assert name not in [each["metadata"]["name"] for each in kubernetes.get("namespaces")]
     assert kubernetes.get("pods,persistentvolumeclaims", name) == []
-    volumes = kubernetes.get("persistentvolumes")
-    assert name not in [each["spec"]["claimRef"]["namespace"] for each in volumes]
+
+    def owners() -> list[str]:
+        return [each["spec"]["claimRef"]["namespace"] for each in kubernetes.get("persistentvolumes")]
+
+    wait_until(lambda: name not in owners(), 30, "the end of its volumes")
 
 
 def test_it_ends_with_all_its_processes_and_volumes(tmp_path: Path, kubernetes: Kubernetes) -> None:
