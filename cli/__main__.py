@@ -18,7 +18,7 @@ if str(ROOT) not in sys.path:
 
 from cli import arguments as known  # noqa: E402 - the path comes first
 from cli import streams  # noqa: E402
-from cli.failure import MANDATORY, Failure, Interrupted  # noqa: E402
+from cli.failure import MANDATORY, SIGNALS, Failure, Interrupted  # noqa: E402
 
 if TYPE_CHECKING:
     from cli.terminal import Terminal
@@ -44,7 +44,7 @@ def run(argv: Sequence[str]) -> int:
     except ModuleNotFoundError as problem:
         return _tell_missing(problem)
     terminal = Terminal()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in SIGNALS:
         signal.signal(number, _interrupt)
     sys.unraisablehook = _interrupt_again
     try:

@@ -42,9 +42,17 @@ def between(before: Iterable[Object], after: Iterable[Object]) -> Difference:
 def lines(before: Object, after: Object) -> Iterator[str]:
     """The change of an object as a unified difference of YAML, the values of a Secret hidden."""
     old, new = _hidden(before, after)
-    return difflib.unified_diff(
-        yaml_text.dump(old).splitlines(), yaml_text.dump(new).splitlines(), str(before), str(after), lineterm="", n=2
-    )
+    return unified((str(before), old), (str(after), new), context=2)
+
+
+def unified(before: tuple[str, Any], after: tuple[str, Any], context: int = 3) -> Iterator[str]:
+    """The unified difference of two titled contents as YAML; a content is None where there is none."""
+    (one, old), (other, new) = before, after
+    return difflib.unified_diff(_dumped(old), _dumped(new), one, other, lineterm="", n=context)
+
+
+def _dumped(content: Any) -> list[str]:
+    return yaml_text.dump(content).splitlines() if content is not None else []
 
 
 def _by_key(objects: Iterable[Object]) -> dict[_Key, Object]:

@@ -236,8 +236,7 @@ def update(cli: Cli, stack: automation.Stack, terminal: Terminal, show: Callable
 
     `Stack.up` of the Automation API also asks for the secret outputs and for the history: two more starts of the CLI.
     """
-    colour = "always" if terminal.colours else "never"
-    words = ("up", "--yes", "--skip-preview", "--suppress-outputs", "--color", colour)
+    words = ("up", "--yes", "--skip-preview", "--suppress-outputs", "--color", terminal.engine_colour)
     run(cli, stack, *words, on_output=show, on_error=terminal.note)
     return dict(json.loads(run(cli, stack, "stack", "output", "--json")))
 
@@ -268,9 +267,8 @@ def settle(cli: Cli, stack: automation.Stack, there: Collection[str]) -> list[st
 
 def refresh(stack: automation.Stack, urns: Sequence[str], terminal: Terminal) -> None:
     """Lets the engine read some resources of the state again."""
-    colour = "always" if terminal.colours else "never"
     with engine_errors("pulumi refresh failed", shown_already=True):
-        stack.refresh(target=[*urns], color=colour, on_output=terminal.verbatim, on_error=terminal.note)
+        stack.refresh(target=[*urns], color=terminal.engine_colour, on_output=terminal.verbatim, on_error=terminal.note)
 
 
 def unprotect(stack: automation.Stack, cli: Cli) -> None:

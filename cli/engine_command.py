@@ -18,9 +18,8 @@ from typing import IO, Any
 from pulumi.automation import CommandResult, PulumiCommand
 from pulumi.automation.errors import create_command_error
 
-from cli.failure import Interrupted
+from cli.failure import SIGNALS, Interrupted
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 IN_ORDER, AT_ONCE = 1, 2
 """Signals after which the CLI ends what is under way, and after which it leaves that; one more kills it."""
 PLUGIN_PATIENCE_SECONDS = 5.0

@@ -1,7 +1,10 @@
 """What a command ends with when something is not right: lines for people, and an exit status."""
 
+import signal
 from collections.abc import Sequence
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""They end a command in order."""
 MANDATORY = 1
 """The configuration, the state or something that the command needs is not right."""
 

@@ -1,12 +1,12 @@
 """Writes one encrypted value into a stack's file and leaves every other line as it was, comments included."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryDirectory
+from tempfile import TemporaryDirectory
 
 import yaml
 
+import files
 from cli.failure import Failure
 from cli.stacks import ROOT, Loaded
 from config.settings import PROJECT
@@ -129,14 +129,4 @@ def read_back(loaded: Loaded, text: str) -> dict[str, str]:
 
 def replace(path: Path, text: str) -> None:
     """Gives a file another text, whole or not at all, under its own mode."""
-    with NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8") as file:
-        temporary = Path(file.name)
-        try:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-            temporary.chmod(path.stat().st_mode & 0o777)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    files.write(path, text.encode(), path.stat().st_mode & 0o777)

@@ -49,6 +49,11 @@ class Terminal:
         """Whether standard output takes colours."""
         return self._out.is_terminal and not self._out.no_color
 
+    @property
+    def engine_colour(self) -> str:
+        """Pulumi's option --color for what is shown on standard output: "always" or "never"."""
+        return "always" if self.colours else "never"
+
     def say(self, text: str = "", style: str = "", indent: int = 0) -> None:
         """A paragraph, each of its lines indented."""
         self._lines(self._out, " " * indent, text, style)

@@ -8,7 +8,6 @@ Whoever is interrupted between that step and the end finds the same secrets on b
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+import files
 from cli import engine, recording
 from cli.before_update import unlock
 from cli.engine import Cli
@@ -96,14 +96,17 @@ def rehearse(
         _import(cli, stack, made.content, "pulumi does not accept the stack's secrets")
         if not loaded.in_cloud:
             _read_cluster(stack, terminal)
-        colour = "always" if terminal.colours else "never"
         try:
             with engine.engine_errors("pulumi preview failed", shown_already=True):
                 if show:
-                    stack.preview(color=colour, on_output=terminal.verbatim, on_error=terminal.note, on_event=take)
+                    stack.preview(
+                        color=terminal.engine_colour, on_output=terminal.verbatim, on_error=terminal.note, on_event=take
+                    )
                 else:
                     with terminal.step("Trying it on a copy of the stack"):
-                        stack.preview(color=colour, on_output=said.append, on_error=said.append, on_event=take)
+                        stack.preview(
+                            color=terminal.engine_colour, on_output=said.append, on_error=said.append, on_event=take
+                        )
         except Failure:
             for line in said:
                 terminal.note(line)
@@ -324,10 +327,5 @@ def _import(cli: Cli, stack: automation.Stack, content: Mapping[str, Any], probl
 
 def _put_back(path: Path, content: bytes) -> None:
     """Makes a file what it was, whole or not at all."""
-    path = path.resolve()
     if path.read_bytes() != content:
-        fresh = path.with_name(f".{path.name}.fresh")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, path.stat().st_mode & 0o777)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        fresh.replace(path)
+        files.write(path, content, path.stat().st_mode & 0o777)

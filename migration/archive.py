@@ -4,7 +4,6 @@ docs/migration.md has the format. A folder is put in place whole, by one rename,
 with its manifest, so that no part of an archive can be taken for the whole.
 """
 
-import fcntl
 import gzip
 import hashlib
 import json
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self, cast
 
+import files
 from migration.errors import MigrationError
 from migration.records import KINDS, Kind, Record, Schema, Tally, canonical, digest
 
@@ -74,7 +74,7 @@ class Writer:
         self.folder = Path(os.path.abspath(folder))
         self._partial = self.folder.with_name(f".{self.folder.name}.partial")
         self._lock_file = self.folder.with_name(f".{self.folder.name}.lock")
-        self._lock: int | None = None
+        self._lock: files.Lock | None = None
         self._parts: dict[Kind, dict[str, Part]] = {kind: {} for kind in KINDS}
         self.restarted = False
 
@@ -135,7 +135,7 @@ class Writer:
         if self._lock is not None:
             with suppress(FileNotFoundError):
                 self._lock_file.unlink()
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
 
@@ -232,14 +232,11 @@ def _refuse_if_taken(folder: Path) -> None:
         raise MigrationError(f"{folder} is not empty", "Name a folder that does not exist yet.")
 
 
-def _locked(path: Path, folder: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE)
+def _locked(path: Path, folder: Path) -> files.Lock:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return files.Lock(path)
     except BlockingIOError:
-        os.close(descriptor)
         raise MigrationError(f"another export to {folder} is running: wait for it to end") from None
-    return descriptor
 
 
 def _created(path: Path) -> IO[bytes]:

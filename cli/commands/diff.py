@@ -4,7 +4,6 @@ Each revision is checked out into a temporary folder and renders the stack itsel
 to the repository: git uses an index in the temporary folder.
 """
 
-import difflib
 import os
 import shutil
 import subprocess
@@ -23,7 +22,6 @@ from cli.failure import Failure
 from cli.objects import Object
 from cli.stacks import ROOT
 from cli.terminal import Terminal
-from render import yaml_text
 from render.manifests import PLAN
 
 SHORT = 12
@@ -161,7 +159,7 @@ def _changes(before: Path, after: Path) -> Iterator[Change]:
         *((_side(old, title), _side(new, title)) for title in old | new if old.get(title) != new.get(title)),
     ]
     for (one, content), (other, now) in sorted(pairs, key=lambda pair: pair[0][0] or pair[1][0]):
-        lines = difflib.unified_diff(_dumped(content), _dumped(now), one or _NOTHING, other or _NOTHING, lineterm="")
+        lines = difference.unified((one or _NOTHING, content), (other or _NOTHING, now))
         yield Change("new" if not one else "changed" if other else "gone", other or one, tuple(lines))
 
 
@@ -179,7 +177,3 @@ def _others(folder: Path) -> dict[str, Any]:
     resources: Mapping[str, Any] = yaml.safe_load(plan.read_text(encoding="utf-8")) if plan.is_file() else {}
     outputs = objects.outputs(folder) or {}
     return {**resources, **{f"output {name}": value for name, value in outputs.items()}}
-
-
-def _dumped(content: Any) -> list[str]:
-    return yaml_text.dump(content).splitlines() if content is not None else []

@@ -196,7 +196,6 @@ def _by_engine(
     cluster = named_cluster(context)
     name = loaded.stack.name
     terminal.say(f"Stack {name} on context {context} ({cluster.server}), by {cli}", "bold")
-    colour = "always" if terminal.colours else "never"
     kubeconfig.check_answers(cluster)
     kubectl.check_credentials(context)
     with engine.opened(loaded, cli, cluster) as stack:
@@ -223,7 +222,7 @@ def _by_engine(
         clear = engine.plain(loaded, "cancel", "--yes")
         with engine.engine_errors("pulumi destroy failed", shown_already=True, unlock=clear):
             stack.destroy(
-                color=colour,
+                color=terminal.engine_colour,
                 on_output=terminal.verbatim,
                 on_error=terminal.note,
                 exclude_protected=None if delete_data else True,

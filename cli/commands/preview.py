@@ -103,7 +103,7 @@ def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal
         reissue.show(loaded, reissue.of_settings(loaded, engine_state.outputs(state)), terminal)
         with engine.engine_errors("pulumi preview failed", shown_already=True):
             previewed = stack.preview(
-                color="always" if terminal.colours else "never",
+                color=terminal.engine_colour,
                 on_output=terminal.verbatim,
                 on_error=terminal.note,
             )

@@ -49,7 +49,6 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
         continuity.check_before(loaded, choice.cluster.context, arguments.start_over)
     continuity.note_beginning(loaded.stack)
     carried = known and _carry(loaded, choice, arguments.confirm, terminal)
-    colour = "always" if terminal.colours else "never"
     with engine.opened(loaded, choice.cli, choice.cluster) as stack:
         agreed = choice.agreed or carried
         before = before_update.BeforeUpdate(loaded, choice.cli, choice.cluster, stack, terminal, agreed)
@@ -71,7 +70,7 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
         if not agreed:
             previewed = Changes(terminal.verbatim)
             with engine.engine_errors("pulumi preview failed", shown_already=True):
-                stack.preview(color=colour, on_output=previewed, on_error=terminal.note)
+                stack.preview(color=terminal.engine_colour, on_output=previewed, on_error=terminal.note)
             changes = previewed.any or found
             if changes and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
                 raise Failure("nothing was deployed: no agreement")
