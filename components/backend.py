@@ -29,7 +29,6 @@ from components.emulators.cdn0 import Cdn0, Cdn0Args
 from components.emulators.localstack import PORT, REGION, LocalStack, LocalStackArgs
 from components.kubernetes.platform import Platform, PlatformArgs
 from components.kubernetes.pod import Disk, Scale
-from components.programs import WAIT
 from components.redis import Redis, RedisArgs
 from components.secrets import Secrets
 from components.uploads import on_disk
@@ -204,7 +203,6 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
             namespace=args.settings.emulator_namespace,
             pod_security="baseline",
             images=args.images,
-            wait_program=WAIT.text,
             storage_class=target.storage_class,
             labels=args.services.args.labels,
         ),

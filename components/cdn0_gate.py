@@ -6,17 +6,17 @@ from typing import Literal
 import pulumi
 
 from components.capabilities import Bucket, Route
-from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.files import Files, FilesArgs, program_files
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.programs import AWS_CLIENT, CDN0_GATE, CLIENTS
+from components.programs import CDN0_GATE
 from components.secrets import Secrets
 from components.text import json_of, nested
 from config.schema.objects import CDN0_KEYS
 
 PORT, HEALTH_PORT = 8080, 8081
-CONFIG, CREDENTIALS = "/opt/flatline/cdn0-gate.json", "/opt/flatline/cdn0-credentials.json"
+CREDENTIALS = "/etc/flatline/cdn0-credentials.json"
 
 PUBLIC_KEYS = "|".join(rule.pattern for rule in CDN0_KEYS)
 NO_UPGRADE = "!HeaderRegexp(`Upgrade`, `.*`)"
@@ -26,7 +26,7 @@ UPLOADS = f"Method(`POST`) && Path(`/`) && HeaderRegexp(`Content-Type`, `^multip
 
 @dataclass(frozen=True, kw_only=True)
 class GateArgs:
-    """`writes` and `upstream` as in programs/cdn0-gate.mjs; `bucket` comes with the access of the gate's identity.
+    """`writes` and `upstream` as in programs/cdn0/gate.mjs; `bucket` comes with the access of the gate's identity.
 
     A gate that writes by `put` deletes as well, for those who may.
     """
@@ -41,29 +41,7 @@ class GateArgs:
 
 def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
     """The gate's pods. It makes its own requests; a client's request is never passed on."""
-    configuration = {
-        "listen": {"port": PORT},
-        "health": {"port": HEALTH_PORT},
-        "writes": args.writes,
-        "upstream": args.upstream,
-        "bucket": args.bucket.name,
-        "region": args.bucket.region,
-        "reads": [rule.pattern for rule in CDN0_KEYS],
-        "uploads": {rule.name: {"pattern": rule.pattern, "maxBytes": rule.max_bytes} for rule in CDN0_KEYS},
-    }
-    files = Files(
-        name,
-        FilesArgs(
-            namespace=args.platform.namespace,
-            files={
-                CDN0_GATE.path: CDN0_GATE.text,
-                AWS_CLIENT.path: AWS_CLIENT.text,
-                CLIENTS.path: CLIENTS.text,
-                CONFIG: json_of(configuration),
-            },
-        ),
-        opts,
-    )
+    files = program_files(name, args.platform.namespace, CDN0_GATE, opts=opts)
     keys = nested(args.secrets.of("cdn0-gate"))
     credentials = Files(
         f"{name}-credentials",
@@ -90,7 +68,7 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
         ),
         opts,
     )
-    alive, ready = Check(port="health", path="/healthz"), Check(port="health", path="/readyz")
+    alive, ready = Check(port="health", path="/livez"), Check(port="health", path="/readyz")
     return Workload(
         name,
         WorkloadArgs(
@@ -106,7 +84,17 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
                         name="gate",
                         image="node",
                         command=("node", CDN0_GATE.path),
-                        args=("--config", CONFIG, "--credentials", CREDENTIALS),
+                        args=(
+                            f"--listen=:{PORT}",
+                            f"--health-listen=:{HEALTH_PORT}",
+                            f"--writes={args.writes}",
+                            f"--s3-endpoint={args.upstream}",
+                            pulumi.Output.concat("--s3-bucket=", args.bucket.name),
+                            f"--s3-region={args.bucket.region}",
+                            *(f"--read={rule.pattern}" for rule in CDN0_KEYS),
+                            *(f"--upload={rule.name}:{rule.max_bytes}:{rule.pattern}" for rule in CDN0_KEYS),
+                            f"--credentials-file={CREDENTIALS}",
+                        ),
                         ports=(
                             Port(name="http", number=PORT),
                             Port(name="health", number=HEALTH_PORT, published=False),

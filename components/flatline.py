@@ -13,7 +13,6 @@ from components.ingress import Ingress, IngressArgs
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
 from components.kubernetes.platform import Platform, PlatformArgs
 from components.pins import Pins, pins
-from components.programs import WAIT
 from components.secrets import Secrets, SecretsArgs
 from components.services.cdn3 import Cdn3, Cdn3Args
 from components.services.registration import DevelopmentRegistration, DevelopmentRegistrationArgs, external
@@ -73,7 +72,6 @@ class Flatline(Component):
                 namespace=settings.namespace,
                 pod_security="restricted",
                 images=images,
-                wait_program=WAIT.text,
                 storage_class=settings.target.storage_class,
                 identities=foundation.identities,
                 labels=made_by,

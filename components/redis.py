@@ -7,7 +7,7 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Wait
-from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.files import Files, FilesArgs, program_files
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import (
     Check,
@@ -88,23 +88,20 @@ class Redis(Component):
         return f"{self._name}-nodes"
 
     @property
+    def _peer_domain(self) -> str:
+        """A peer's host name is <pod>.<this>."""
+        return f"{self._peers}.{self._args.platform.name}.svc"
+
+    @property
     def _environment(self) -> dict[str, str]:
         return {
             "REDIS_PORT": str(PORT),
             "REDIS_PASSWORD_FILE": PASSWORD_FILE,
-            "REDIS_PEER_DOMAIN": f"{self._peers}.{self._args.platform.name}.svc",
+            "REDIS_PEER_DOMAIN": self._peer_domain,
         }
 
     def _files(self, name: str, *programs: Program) -> Files:
-        return Files(
-            f"{name}-programs",
-            FilesArgs(
-                namespace=self._args.platform.namespace,
-                files={program.path: program.text for program in programs},
-                executable=True,
-            ),
-            self.child,
-        )
+        return program_files(f"{name}-programs", self._args.platform.namespace, *programs, opts=self.child)
 
     def _nodes(self, membership: Workload) -> Workload:
         args = self._args
@@ -164,14 +161,15 @@ class Redis(Component):
                             name="membership",
                             image="node",
                             command=("node", REDIS_MEMBERSHIP.path),
-                            env={
-                                **self._environment,
-                                "HTTP_PORT": str(MEMBERSHIP_PORT),
-                                "REDIS_STATEFUL_SET": self._name,
-                                "REDIS_MASTERS": str(args.masters),
-                                "REDIS_REPLICAS_PER_MASTER": str(args.replicas_per_master),
-                            },
-                            fields={"POD_IP": "status.podIP"},
+                            args=(
+                                f"--listen=:{MEMBERSHIP_PORT}",
+                                f"--stateful-set={self._name}",
+                                f"--peer-domain={self._peer_domain}",
+                                f"--redis-port={PORT}",
+                                f"--masters={args.masters}",
+                                f"--replicas-per-master={args.replicas_per_master}",
+                                f"--redis-password-file={PASSWORD_FILE}",
+                            ),
                             ports=(Port(name="http", number=MEMBERSHIP_PORT, published=False),),
                             files=(programs, self._password_file),
                             probes=Probes(startup=alive, readiness=ready, liveness=alive),

@@ -11,7 +11,7 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Access, Bucket, Endpoint, Wait
-from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.files import Files, FilesArgs, program_files
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -60,15 +60,7 @@ class Versitygw(Component):
         super().__init__(name, opts)
         self._platform = args.platform
         self._keys = args.secrets.of("object-store")
-        program = Files(
-            f"{name}-program",
-            FilesArgs(
-                namespace=args.platform.namespace,
-                files={OBJECT_STORE_START.path: OBJECT_STORE_START.text},
-                executable=True,
-            ),
-            self.child,
-        )
+        program = program_files(f"{name}-program", args.platform.namespace, OBJECT_STORE_START, opts=self.child)
         accounts = Files(
             f"{name}-accounts",
             FilesArgs(
@@ -94,10 +86,10 @@ class Versitygw(Component):
                             image="versitygw",
                             command=(OBJECT_STORE_START.path,),
                             args=(
-                                str(PORT),
-                                BUCKETS_FOLDER,
-                                ROOT_SECRET_FILE,
-                                ACCOUNTS_FILE,
+                                *("--port", str(PORT)),
+                                *("--data-dir", BUCKETS_FOLDER),
+                                *("--root-secret-file", ROOT_SECRET_FILE),
+                                *("--accounts-file", ACCOUNTS_FILE),
                                 *(f"{BUCKETS[role]}={owner}" for role, owner in OWNERS.items()),
                             ),
                             ports=(Port(name="s3", number=PORT),),

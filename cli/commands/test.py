@@ -22,12 +22,14 @@ _PYTHON = sys.executable
 _LINT = ("lint", (_PYTHON, "-m", "ruff", "check", ".", "flatline"))
 _FORMAT = ("format", (_PYTHON, "-m", "ruff", "format", "--check", ".", "flatline"))
 _TYPES = ("types", (_PYTHON, "-m", "pyrefly", "check", "--python-interpreter-path", _PYTHON))
+_PROGRAMS = ("programs", (_PYTHON, "-m", "tests.lab.programs"))
+"""Lint, format and types of what runs in the cluster."""
 
 _CHECKS = {
-    None: (_LINT, _FORMAT, _TYPES),
+    None: (_LINT, _FORMAT, _TYPES, _PROGRAMS),
     "fast": (_LINT, _FORMAT),
     "integration": (),
-    "all": (_LINT, _FORMAT, _TYPES),
+    "all": (_LINT, _FORMAT, _TYPES, _PROGRAMS),
 }
 """What is run beside pytest, by the selection that was typed."""
 

@@ -7,13 +7,12 @@ import pulumi
 from components.base import Component
 from components.capabilities import Access, Bigtable, Wait
 from components.emulators import seeds
-from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.files import program_files
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
 from components.kubernetes.task import Task, TaskArgs
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import BIGTABLE_SEED
-from components.text import to_json
 from config.schema.bigtable import TABLES
 
 PORT = 9000
@@ -21,7 +20,6 @@ PROJECT, INSTANCE = "flatline-dev", "storage"
 """The emulator has no projects; the seed and its readers only have to agree."""
 
 FOLDER = "/var/bigtable"
-TABLES_FILE = "/opt/flatline/bigtable-tables.json"
 SEED_DEADLINE_SECONDS = 600
 
 
@@ -84,14 +82,8 @@ class Cbtemulator(Component):
         self.register_outputs({})
 
     def _seed(self, name: str, platform: Platform, reach: Access, address: str) -> Task:
-        files = Files(
-            name,
-            FilesArgs(
-                namespace=platform.namespace,
-                files={BIGTABLE_SEED.path: BIGTABLE_SEED.text, TABLES_FILE: to_json(seeds.bigtable(TABLES))},
-            ),
-            self.child,
-        )
+        tables = [f"--table={table}={','.join(families)}" for table, families in seeds.bigtable(TABLES).items()]
+        files = program_files(name, platform.namespace, BIGTABLE_SEED, opts=self.child)
         return Task(
             name,
             TaskArgs(
@@ -113,8 +105,7 @@ class Cbtemulator(Component):
                                 PROJECT,
                                 "--instance",
                                 INSTANCE,
-                                "--tables-file",
-                                TABLES_FILE,
+                                *tables,
                                 "--deadline",
                                 str(SEED_DEADLINE_SECONDS),
                             ),

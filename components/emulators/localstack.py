@@ -16,7 +16,7 @@ from components.kubernetes.files import Files, FilesArgs
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.programs import LOCALSTACK_SEED
+from components.programs import LOCALSTACK_SEED, MOUNT
 from components.text import to_json
 
 PORT = 4566
@@ -63,7 +63,11 @@ class LocalStack(Component):
             f"{name}-seed",
             FilesArgs(
                 namespace=args.platform.namespace,
-                files={HOOK: LOCALSTACK_SEED.text, SEED_FILE: to_json(args.seed)},
+                files={
+                    HOOK: LOCALSTACK_SEED.text,
+                    **{f"{MOUNT}/{name}": text for name, text in LOCALSTACK_SEED.imported.items()},
+                    SEED_FILE: to_json(args.seed),
+                },
             ),
             self.child,
         )
@@ -97,6 +101,7 @@ class LocalStack(Component):
                                 "CLEAR_TMP_FOLDER": "0",
                                 "AWS_DEFAULT_REGION": REGION,
                                 "FLATLINE_SEED_FILE": SEED_FILE,
+                                "FLATLINE_SEED_PROGRAM": f"{MOUNT}/seed",
                             },
                             ports=(Port(name="aws", number=PORT),),
                             files=(files, *args.files),

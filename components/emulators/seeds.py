@@ -47,7 +47,7 @@ def localstack(
     objects: tuple[dict[str, str], ...] = (),
     pages: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The file of programs/localstack-seed.py, which tells what each key means."""
+    """The file of programs/seed/localstack.py, which tells what each key means."""
     return {
         "endpoint": f"http://127.0.0.1:{port}",
         "region": region,
@@ -61,5 +61,5 @@ def localstack(
 
 
 def bigtable(tables: Mapping[str, BigtableTable]) -> dict[str, list[str]]:
-    """The tables of programs/bigtable-seed.mjs: table id → column families."""
+    """The tables of programs/seed/bigtable.mjs: table id → column families."""
     return {table.name: [table.family] for table in tables.values()}

@@ -8,6 +8,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.core.v1 import (
     ConfigMapVolumeSourceArgs,
+    KeyToPathArgs,
     SecretVolumeSourceArgs,
     VolumeArgs,
     VolumeMountArgs,
@@ -15,20 +16,24 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
+from components.programs import MOUNT, Program
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilesArgs:
-    """`files` maps absolute paths in the container to texts; base names must differ. `executable` sets mode 0555."""
+    """`files` maps absolute paths in the container to texts; base names must differ.
+
+    With `folder`, the paths are below that folder, which is mounted as a whole.
+    """
 
     namespace: pulumi.Input[str]
     files: Mapping[str, pulumi.Input[str]]
     secret: bool = False
-    executable: bool = False
+    folder: str = ""
 
 
 class Files(Component):
-    """One immutable ConfigMap or Secret, mounted file by file.
+    """One immutable ConfigMap or Secret, mounted file by file, or as a folder.
 
     It has no name of its own: a change of content is a new object, so the pods that mount it roll, and the old
     object goes only after them.
@@ -39,12 +44,13 @@ class Files(Component):
     def __init__(self, name: str, args: FilesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self.paths = tuple(sorted(args.files))
-        self.name = name
-        data = {posixpath.basename(path): text for path, text in args.files.items()}
+        self.name, self._folder = name, args.folder
+        # a key of a ConfigMap has no slash
+        keys = {path: path.replace("/", ".") if args.folder else posixpath.basename(path) for path in args.files}
+        data = {keys[path]: text for path, text in args.files.items()}
         if len(data) != len(args.files):
             raise ValueError(f"{name}: two files have the same base name")
         metadata = ObjectMetaArgs(namespace=args.namespace, labels={"app.kubernetes.io/part-of": "flatline"})
-        mode = 0o555 if args.executable else 0o444
         if args.secret:
             secret = kubernetes.core.v1.Secret(
                 name, metadata=metadata, string_data=data, type="Opaque", immutable=True, opts=self.child
@@ -59,17 +65,31 @@ class Files(Component):
             )
             self.volume = VolumeArgs(
                 name=name,
-                config_map=ConfigMapVolumeSourceArgs(name=name_of(config_map.metadata), default_mode=mode),
+                config_map=ConfigMapVolumeSourceArgs(
+                    name=name_of(config_map.metadata),
+                    default_mode=0o555 if args.folder else 0o444,
+                    items=[KeyToPathArgs(key=keys[path], path=path) for path in self.paths] if args.folder else None,
+                ),
             )
         self.register_outputs({})
 
     @property
     def mounts(self) -> list[VolumeMountArgs]:
         """Each file at its path, read-only."""
+        if self._folder:
+            return [VolumeMountArgs(name=self.name, mount_path=self._folder, read_only=True)]
         return [
             VolumeMountArgs(name=self.name, mount_path=path, sub_path=posixpath.basename(path), read_only=True)
             for path in self.paths
         ]
+
+
+def program_files(
+    name: str, namespace: pulumi.Input[str], *programs: Program, opts: pulumi.ResourceOptions | None = None
+) -> Files:
+    """The files of programs of ours, and all that they import, as the folder that containers find them in."""
+    files = {path: text for program in programs for path, text in program.files.items()}
+    return Files(name, FilesArgs(namespace=namespace, files=files, folder=MOUNT), opts)
 
 
 def name_of(metadata: pulumi.Output[kubernetes.meta.v1.outputs.ObjectMeta]) -> pulumi.Output[str]:

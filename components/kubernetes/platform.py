@@ -11,7 +11,8 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
 from components.capabilities import Access, Identities, Identity, NoIdentities
-from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.files import Files, program_files
+from components.programs import WAIT
 from config.images import IMAGES, ImageName
 
 PodSecurity = Literal["restricted", "baseline"]
@@ -19,15 +20,11 @@ PodSecurity = Literal["restricted", "baseline"]
 
 @dataclass(frozen=True, kw_only=True)
 class PlatformArgs:
-    """`images` are the references that the cluster pulls, `wait_program` the text of programs/wait.mjs.
-
-    `labels` and `annotations` are the namespace's.
-    """
+    """`images` are the references that the cluster pulls; `labels` and `annotations` are the namespace's."""
 
     namespace: str
     pod_security: PodSecurity
     images: Mapping[ImageName, str]
-    wait_program: str
     storage_class: str | None = None
     identities: Identities = field(default_factory=NoIdentities)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -61,8 +58,7 @@ class Platform(Component):
     @cached_property
     def wait_program(self) -> Files:
         """The program that waits for what a pod cannot start without; there when the first pod wants it."""
-        files = {"/opt/flatline/wait.mjs": self.args.wait_program}
-        return Files(f"{self._prefix}-wait", FilesArgs(namespace=self.namespace, files=files), self.child)
+        return program_files(f"{self._prefix}-wait", self.namespace, WAIT, opts=self.child)
 
     @property
     def name(self) -> str:

@@ -47,6 +47,7 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from components.capabilities import Access, Identity, Member, Network, Pods, Protocol, Token
 from components.kubernetes.files import Files
 from components.kubernetes.platform import Platform
+from components.programs import WAIT
 from config.images import ImageName
 
 USER = 10001
@@ -257,7 +258,7 @@ def _wait_container(args: PodArgs) -> list[Container]:
         Container(
             name="wait",
             image="node",
-            command=("node", args.platform.wait_program.paths[0]),
+            command=("node", WAIT.path),
             args=(*flags, *targets),
             files=(args.platform.wait_program, *passwords),
             resources=Resources(cpu="10m", memory="64Mi", memory_limit="128Mi"),

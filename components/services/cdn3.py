@@ -9,11 +9,11 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Route, Uploads
-from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.files import Files, FilesArgs, program_files
 from components.kubernetes.platform import Platform
 from components.kubernetes.pod import Check, Container, DiskMount, PodArgs, Port, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.programs import AWS_CLIENT, CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, CLIENTS, Program
+from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
 from components.secrets import Secrets
 
 PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
@@ -96,10 +96,10 @@ class Cdn3(Component):
             ),
             self.child,
         )
-        hook = self._hook(self._files("hook", CDN3_HOOK, AWS_CLIENT, CLIENTS), key)
-        download = self._download(self._files("download", CDN3_DOWNLOAD, AWS_CLIENT, CLIENTS))
+        hook = self._hook(self._files("hook", CDN3_HOOK), key)
+        download = self._download(self._files("download", CDN3_DOWNLOAD))
         if args.uploads.remote:
-            resume = self._resume(self._files("resume", CDN3_RESUME, AWS_CLIENT, CLIENTS))
+            resume = self._resume(self._files("resume", CDN3_RESUME))
             uploads = self._workload(
                 name, (self._tusd(Port(name="tusd", number=TUSD_PORT, published=False)), resume, hook)
             )
@@ -157,15 +157,8 @@ class Cdn3(Component):
             self.child,
         )
 
-    def _files(self, role: str, *programs: Program) -> Files:
-        return Files(
-            f"{self._name}-{role}",
-            FilesArgs(
-                namespace=self._args.platform.namespace,
-                files={program.path: program.text for program in programs},
-            ),
-            self.child,
-        )
+    def _files(self, role: str, program: Program) -> Files:
+        return program_files(f"{self._name}-{role}", self._args.platform.namespace, program, opts=self.child)
 
     def _reading(self) -> tuple[DiskMount, ...]:
         return tuple(replace(mount, read_only=True) for mount in self._args.uploads.mounts)
@@ -205,7 +198,7 @@ class Cdn3(Component):
         )
 
     def _hook(self, program: Files, key: Files) -> Container:
-        alive = Check(port="hook-health", path="/healthz")
+        alive, ready = _health("hook-health")
         return Container(
             name="hook",
             image="node",
@@ -227,14 +220,14 @@ class Cdn3(Component):
             ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
             files=(program, key),
             disks=self._reading(),
-            probes=Probes(startup=alive, readiness=alive, liveness=alive),
+            probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
             stop_delay=2 * STOP_SECONDS,
         )
 
     def _resume(self, program: Files) -> Container:
-        alive = Check(port="resume-health", path="/healthz")
+        alive, ready = _health("resume-health")
         return Container(
             name="resume",
             image="node",
@@ -255,13 +248,13 @@ class Cdn3(Component):
                 Port(name="resume-health", number=RESUME_HEALTH_PORT, published=False),
             ),
             files=(program,),
-            probes=Probes(startup=alive, readiness=alive, liveness=alive),
+            probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi"),
             stop_delay=STOP_SECONDS,
         )
 
     def _expiry(self, program: Files) -> Container:
-        alive = Check(port="expiry-health", path="/healthz")
+        alive, ready = _health("expiry-health")
         return Container(
             name="expiry",
             image="node",
@@ -282,12 +275,12 @@ class Cdn3(Component):
             ports=(Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),),
             files=(program,),
             disks=self._args.uploads.mounts,
-            probes=Probes(startup=alive, readiness=alive, liveness=alive),
+            probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="10m", memory="48Mi", memory_limit="192Mi"),
         )
 
     def _download(self, program: Files) -> Container:
-        alive = Check(port="dl-health", path="/healthz")
+        alive, ready = _health("dl-health")
         return Container(
             name="download",
             image="node",
@@ -308,7 +301,12 @@ class Cdn3(Component):
             ),
             files=(program,),
             disks=self._reading(),
-            probes=Probes(startup=alive, readiness=alive, liveness=alive),
+            probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi", busy=("50m", "96Mi")),
             stop_delay=5 if self._args.uploads.remote else STOP_SECONDS,
         )
+
+
+def _health(port: str) -> tuple[Check, Check]:
+    """Whether a program of ours is alive, and whether it is ready (programs/lib/server.mjs)."""
+    return Check(port=port, path="/livez"), Check(port=port, path="/readyz")

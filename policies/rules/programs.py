@@ -3,12 +3,12 @@
 The first rule applies to any program; the others are for tusd, Redis and the gate of the public bucket.
 """
 
-import json
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from itertools import pairwise
+from typing import Final
 
-from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
+from policies.model import Stack, at, items, mapping, number, objects, text
 from policies.pods import Container, Pod, each_container, pods_of
 from policies.rule import ResourceRule, Settings, StackRule, Violation, whole_number
 from policies.rules.pods import image_of
@@ -298,51 +298,46 @@ REDIS = StackRule(
 # --- the gate
 
 
-def _gate(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if not resource.is_object or resource.kind != "ConfigMap":
-        return
-    for name, content in mapping(resource.properties.get("data")).items():
-        document = _json(str(name), text(content))
-        if isinstance(document.get("reads"), list) and isinstance(document.get("uploads"), dict):
-            for message in _gate_problems(document, settings):
-                yield Violation(message=f"file {name}: {message}")
+def _gate(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """The gate is configured by flags: `--read PATTERN`, `--upload NAME:BYTES:PATTERN`, `--s3-endpoint URL`."""
+    flags = list(_flags([text(word) for field in ("command", "args") for word in items(container.spec.get(field))]))
+    if any(name in ("read", "upload") for name, _ in flags):
+        for name, value in flags:
+            yield from _open_doors(name, value, settings)
 
 
-def _json(name: str, content: str) -> Properties:
-    if not name.endswith(".json"):
-        return {}
-    try:
-        return mapping(json.loads(content))
-    except ValueError:
-        return {}
+def _flags(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Every `--name=value` and `--name value` of some words."""
+    for word, following in pairwise([*words, ""]):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            yield name[2:], value if equals else following
 
 
-def _gate_problems(document: Properties, settings: Settings) -> Iterator[str]:
-    patterns: list[tuple[str, Any]] = [(f"reads[{i}]", p) for i, p in enumerate(items(document.get("reads")))]
-    for name, upload in mapping(document.get("uploads")).items():
-        patterns.append((f"uploads.{name}.pattern", mapping(upload).get("pattern")))
-        size = number(mapping(upload).get("maxBytes"))
-        if size is None or not 0 < size <= settings["maxBytes"]:
-            yield f"uploads.{name}.maxBytes is missing or too large"
-    for where, pattern in patterns:
-        if not is_narrow(text(pattern), anchored=False):
-            yield f"{where} matches keys of any length or content"
-    upstream = text(document.get("upstream"))
-    in_cluster = re.fullmatch(r"http://[a-z0-9-]+\.[a-z0-9-]+\.svc(?::\d+)?/?", upstream)
-    is_s3 = re.fullmatch(r"https://(?:[\w.-]+\.)?s3[\w.-]*\.amazonaws\.com(?:\.cn)?/?", upstream)
-    if upstream and not in_cluster and not is_s3:
-        yield "upstream is neither a Service of the cluster nor Amazon S3"
-    if document.get("store") == "emulator" and not in_cluster:
-        yield "store sends unsigned requests, and upstream is not in the cluster"
+def _open_doors(name: str, value: str, settings: Settings) -> Iterator[str]:
+    if name == "read" and not is_narrow(value, anchored=False):
+        yield f"--read {value} matches keys of any length or content"
+    if name == "upload":
+        _, _, rest = value.partition(":")
+        size, _, pattern = rest.partition(":")
+        if not 0 < (number(size) or 0) <= settings["maxBytes"]:
+            yield f"--upload {value} has no size, or its size is too large"
+        if not is_narrow(pattern, anchored=False):
+            yield f"--upload {value} matches keys of any length or content"
+    if name == "s3-endpoint":
+        inside = re.fullmatch(r"http://[a-z0-9-]+\.[a-z0-9-]+\.svc(?::\d+)?/?", value)
+        amazon = re.fullmatch(r"https://(?:[\w.-]+\.)?s3[\w.-]*\.amazonaws\.com(?:\.cn)?/?", value)
+        if not inside and not amazon:
+            yield "--s3-endpoint is neither a Service of the cluster nor Amazon S3"
 
 
 GATE = ResourceRule(
     name="gate-patterns",
     description="The gate of the public bucket accepts only keys of fixed formats and uploads of a limited size.",
     frameworks=("CWE-22", "CWE-400"),
-    remedy="Limit each pattern to a folder, character sets and lengths; set maxBytes for each upload.",
-    settings={"maxBytes": whole_number("the largest maxBytes of an upload", 16 * 1024 * 1024)},
-    check=_gate,
+    remedy="Limit each pattern to a folder, character sets and lengths; set the bytes of each upload.",
+    settings={"maxBytes": whole_number("the largest upload, in bytes", 16 * 1024 * 1024)},
+    check=each_container(_gate),
 )
 
 RULES = (FOREIGN_CODE, UPLOADS, REDIS, GATE)

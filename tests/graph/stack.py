@@ -4,6 +4,7 @@ import runpy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ class Pod:
         """All containers, those of the start included."""
         yield from self.spec.get("initContainers", ())
         yield from self.spec["containers"]
+
+
+def flags(container: Object) -> dict[str, str]:
+    """The flags of a container: `--name=value` and `--name value`; of a repeated one the last."""
+    pairs = [(word.partition("="), after) for word, after in pairwise([*container.get("args", ()), ""])]
+    return {name[2:]: value if equals else after for (name, equals, value), after in pairs if name[:2] == "--"}
 
 
 class Stack:
@@ -103,7 +110,10 @@ class Stack:
             volume = volumes.get(mount["name"], {})
             if "configMap" in volume:
                 source = self._named("ConfigMap", namespace, volume["configMap"]["name"])
-                yield Mounted(mount["mountPath"], source["data"][mount["subPath"]], secret=False)
+                for item in volume["configMap"].get("items", ()):
+                    yield Mounted(f"{mount['mountPath']}/{item['path']}", source["data"][item["key"]], secret=False)
+                if "subPath" in mount:
+                    yield Mounted(mount["mountPath"], source["data"][mount["subPath"]], secret=False)
             if "secret" in volume:
                 source = self._named("Secret", namespace, volume["secret"]["secretName"])
                 yield Mounted(mount["mountPath"], source["stringData"][mount["subPath"]], secret=True)

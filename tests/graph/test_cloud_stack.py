@@ -447,7 +447,7 @@ def test_all_readers_use_the_key_of_the_active_epoch(name: str, places: set[str]
     assert set(keys) == {f"cdn0-whisper-{place}" for place in places} | {"cdn0-storage-odd"}
     bundle = yaml.safe_load(stack.file("whisper", BUNDLE))
     storage = yaml.safe_load(stack.file("storage", CONFIG))["cdn"]
-    gate = json.loads(stack.file("cdn0-gate", "/opt/flatline/cdn0-credentials.json"))
+    gate = json.loads(stack.file("cdn0-gate", "/etc/flatline/cdn0-credentials.json"))
     signers = {each["name"]: (each["accessKeyId"], each["secretAccessKey"]) for each in gate}
 
     def of(key: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from cryptography.x509.verification import PolicyBuilder, Store
 
 from config.schema import bigtable, dynamodb, objects
-from tests.graph.stack import Stack, configuration, load, recorded
+from tests.graph.stack import Stack, configuration, flags, load, recorded
 
 CONFIG = "/usr/share/signal/dev.yml"
 
@@ -83,12 +83,12 @@ def test_the_dynamic_configuration_is_where_whisper_looks(emulated: Stack) -> No
 
 
 def test_bigtable_tables_are_those_that_storage_reads(emulated: Stack) -> None:
-    seeded = json.loads(emulated.file("cbtemulator-seed", "/opt/flatline/bigtable-tables.json"))
     config = storage(emulated)["bigtable"]
-    assert set(seeded) == {config[key] for key in bigtable.TABLES}
-    arguments = emulated.pod("cbtemulator-seed").spec["containers"][0]["args"]
-    assert arguments[arguments.index("--project") + 1] == config["projectId"]
-    assert arguments[arguments.index("--instance") + 1] == config["instanceId"]
+    (container,) = emulated.pod("cbtemulator-seed").spec["containers"]
+    seeded = {word.removeprefix("--table=").partition("=")[0] for word in container["args"] if "--table=" in word}
+    assert seeded == {config[key] for key in bigtable.TABLES}
+    assert flags(container)["project"] == config["projectId"]
+    assert flags(container)["instance"] == config["instanceId"]
 
 
 def test_redis_roles_go_to_the_cluster_and_pubsub_to_the_other(emulated: Stack) -> None:
@@ -98,7 +98,7 @@ def test_redis_roles_go_to_the_cluster_and_pubsub_to_the_other(emulated: Stack) 
     (cluster,) = uris
     assert "@redis.flatline.svc:6379/" in cluster
     assert "@redis-pubsub.flatline.svc:6379/" in config["pubsub"]["uri"]
-    assert "notify-keyspace-events K$" in emulated.file("redis-pubsub", "/opt/flatline/redis-pubsub.conf")
+    assert "notify-keyspace-events K$" in emulated.file("redis-pubsub", "/opt/flatline/redis/pubsub.conf")
 
 
 def test_a_busy_machine_does_not_end_whispers_start(stack: Stack) -> None:

@@ -46,7 +46,8 @@ def test_redis_pods_start_together_and_have_time_to_hand_over() -> None:
     assert redis["podManagementPolicy"] == "Parallel"
     pod = redis["template"]["spec"]
     (server,) = pod["containers"]
-    assert server["lifecycle"]["preStop"]["exec"]["command"][-1] in [m["mountPath"] for m in server["volumeMounts"]]
+    mounted = [file.path for file in load("dev").pod("redis").files[server["name"]]]
+    assert server["lifecycle"]["preStop"]["exec"]["command"][-1] in mounted
     assert pod["terminationGracePeriodSeconds"] >= int(variables(server)["REDIS_STOP_SECONDS"]) + 30
 
 

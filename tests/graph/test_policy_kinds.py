@@ -230,19 +230,18 @@ def tusd(old: str, new: str | None) -> Refused:
     return Refused("uploads-authorised", f"tusd {old} -> {new}", changed("Deployment/cdn3", change))
 
 
-GATE: Final = "ConfigMap/cdn0-gate"
+def gate(old: str, new: str, what: str) -> Refused:
+    """Replaces the first flag of the gate that begins so."""
+
+    def change(properties: Any) -> None:
+        words = properties["spec"]["template"]["spec"]["containers"][0]["args"]
+        index = next(i for i, word in enumerate(words) if word.startswith(old))
+        words[index] = new
+
+    return Refused("gate-patterns", what, changed("Deployment/cdn0-gate", change))
 
 
-def gate(change: Change, what: str) -> Refused:
-    def run(properties: Any) -> None:
-        document = json.loads(properties["data"]["cdn0-gate.json"])
-        change(document)
-        properties["data"]["cdn0-gate.json"] = json.dumps(document)
-
-    return Refused("gate-patterns", what, changed(GATE, run))
-
-
-def redis(text: str, what: str = "", file: str = "redis-cluster.conf") -> Refused:
+def redis(text: str, what: str = "", file: str = "redis.cluster.conf") -> Refused:
     def change(properties: Any) -> None:
         properties["data"][file] += f"\n{text}\n"
 
@@ -274,15 +273,15 @@ PROGRAMS: Final = [
     ),
     Refused("uploads-authorised", "no host", changed("Deployment/cdn3", set_to(*HOOK, "args", 1, ":8081"))),
     Refused("uploads-authorised", "no hook", changed("Deployment/cdn3", without(*HOOK))),
-    gate(set_to("reads", 0, ".*"), "reads everything"),
-    gate(set_to("reads", 4, "profiles/.+"), "reads a whole folder"),
-    gate(set_to("reads", 4, "profiles/[^/]{22}"), "reads by exclusion"),
-    gate(set_to("uploads", "profiles", "maxBytes", 5 * 1024**3), "5 GiB"),
-    gate(without("uploads", "profiles", "maxBytes"), "no size"),
-    gate(set_to("uploads", "profiles", "pattern", "(?:profiles|groups)/\\S*"), "uploads anywhere"),
-    gate(set_to("upstream", "http://203.0.113.1:4566"), "somebody else's store"),
+    gate("--read=", "--read=.*", "reads everything"),
+    gate("--read=profiles", "--read=profiles/.+", "reads a whole folder"),
+    gate("--read=profiles", "--read=profiles/[^/]{22}", "reads by exclusion"),
+    gate("--upload=profiles", f"--upload=profiles:{5 * 1024**3}:profiles/[a-z]{{22}}", "5 GiB"),
+    gate("--upload=profiles", "--upload=profiles::profiles/[a-z]{22}", "no size"),
+    gate("--upload=profiles", "--upload=profiles:1000:(?:profiles|groups)/\\S*", "uploads anywhere"),
+    gate("--s3-endpoint", "--s3-endpoint=http://203.0.113.1:4566", "somebody else's store"),
     redis("protected-mode no"),
-    redis("exec redis-server --protected-mode no", file="redis-start.sh"),
+    redis("exec redis-server --protected-mode no", file="redis.start.sh"),
     redis("maxmemory-policy allkeys-lru"),
     redis("enable-debug-command yes"),
     redis("user default on nopass ~* +@all"),

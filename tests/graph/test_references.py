@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 import yaml
 
+from components.programs import MOUNT
 from tests.graph.stack import Object, Pod, Stack
 
 SERVICE = re.compile(r"\b([a-z0-9-]+)\.([a-z0-9-]+)\.svc(?::(\d+))?\b")
@@ -19,6 +20,9 @@ FIXED_BY_IMAGE = {
 
 IN_IMAGES = ("/app/", "/_localstack/", "/attachments", "/dev/")
 """Paths of arguments that are in an image, or are of URLs."""
+
+PATTERNS = ("--read=", "--upload=")
+"""Arguments that are patterns of keys."""
 
 
 def words(container: Object) -> list[str]:
@@ -92,8 +96,9 @@ def test_every_mounted_file_is_read(stack: Stack) -> None:
             texts = words(own[name]) + [mounted.text for mounted in mounts]
             for mounted in mounts:
                 if mounted.path != FIXED_BY_IMAGE.get(pod.labels["app.kubernetes.io/name"]):
-                    imported = f"'./{PurePosixPath(mounted.path).name}'"
-                    used = any(mounted.path in text or imported in text for text in texts)
+                    path = PurePosixPath(mounted.path)
+                    imported = (f"/{path.name}'", f'/{path.name}"', f".{path.stem} import ")
+                    used = any(mounted.path in text or any(each in text for each in imported) for text in texts)
                     assert used, f"{pod.name} mounts {mounted.path} for nothing"
 
 
@@ -102,12 +107,17 @@ def test_every_path_is_mounted(stack: Stack) -> None:
     for pod in stack.pods():
         for container in pod.containers():
             mounts = [mount["mountPath"] for mount in container.get("volumeMounts", ())]
+            files = [PurePosixPath(mounted.path) for mounted in pod.files[container["name"]]]
+            programs = {str(place) for file in files for place in (file, *file.parents[:-3])}
             for word in words(container):
+                if word.startswith(PATTERNS):
+                    continue
                 for path in PATH.findall(word):
                     if path.startswith(IN_IMAGES) or ("://" in word and path in word.partition("://")[2]):
                         continue
                     checked += 1
-                    assert any(path == mount or path.startswith(f"{mount}/") for mount in mounts), (
+                    places = programs if path.startswith(f"{MOUNT}/") else mounts
+                    assert any(path == mount or path.startswith(f"{mount}/") for mount in places), (
                         f"{pod.name}/{container['name']} names {path}, which is not mounted"
                     )
     assert checked >= 2 * len(stack.of("Deployment"))

@@ -40,7 +40,7 @@ def read(stack: Stack, reader: Reader) -> str:
     if reader.service == "cdn3":
         return stack.file("cdn3", "/etc/flatline/attachments.key")
     if reader.service == "cdn0-gate":
-        signers = json.loads(stack.file("cdn0-gate", "/opt/flatline/cdn0-credentials.json"))
+        signers = json.loads(stack.file("cdn0-gate", "/etc/flatline/cdn0-credentials.json"))
         name, key = reader.path.split(".")
         (found,) = (signer[key] for signer in signers if signer["name"] == name)
         return str(found)

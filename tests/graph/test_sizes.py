@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.graph.stack import Object, Pod, Stack, configuration, load, recorded
+from tests.graph.stack import Object, Pod, Stack, configuration, flags, load, recorded
 from tests.graph.test_cloud_stack import VARIANTS, changed
 from tests.graph.test_hardening import replicas
 from tests.graph.test_operation import mebibytes, memory, servers, variables
@@ -200,5 +200,5 @@ def test_a_local_redis_cluster_has_three_masters_alone_and_a_cloud_s_has_replica
     for stack in (load("dev"), in_cloud, asked):
         nodes = stack.get("StatefulSet", "redis")["spec"]["replicas"]
         (membership,) = stack.pod("redis-membership").spec["containers"]
-        given = variables(membership)
-        assert int(given["REDIS_MASTERS"]) * (1 + int(given["REDIS_REPLICAS_PER_MASTER"])) == nodes
+        given = flags(membership)
+        assert int(given["masters"]) * (1 + int(given["replicas-per-master"])) == nodes

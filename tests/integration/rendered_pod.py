@@ -257,7 +257,10 @@ class RenderedPod:
         volume = volumes.get(mount["name"], {})
         source = volume.get("configMap") or volume.get("secret")
         place = mount["mountPath"]
-        real = self._file(container, place, source) if source else self._disk(mount["name"], volume)
+        if source and "subPath" not in mount:
+            real = self._folder(container, place, source)
+        else:
+            real = self._file(container, place, source) if source else self._disk(mount["name"], volume)
         return Bind(place=place, source=real, read_only=mount.get("readOnly", False))
 
     def _file(self, container: str, place: str, source: Object) -> Path:
@@ -268,6 +271,11 @@ class RenderedPod:
         os.chown(path, 0, self._file_group())
         path.chmod(source["defaultMode"])
         return path
+
+    def _folder(self, container: str, place: str, source: Object) -> Path:
+        for item in source["items"]:
+            self._file(container, f"{place}/{item['path']}", source)
+        return self.folder / f"{container}-files" / place.lstrip("/")
 
     def _disk(self, name: str, volume: Object) -> Path:
         """A claim's folder belongs to the stack, an emptyDir to the pod."""

@@ -1,4 +1,4 @@
-"""Google's Bigtable emulator with programs/bigtable-seed.mjs, seen by Google's own client."""
+"""Google's Bigtable emulator with programs/seed/bigtable.mjs, seen by Google's own client."""
 
 import json
 import subprocess
@@ -18,7 +18,7 @@ from tests.lab.node import NODE
 
 pytestmark = pytest.mark.integration
 
-PROGRAM = Path(__file__).parents[2] / "programs" / "bigtable-seed.mjs"
+PROGRAM = Path(__file__).parents[2] / "programs" / "seed" / "bigtable.mjs"
 PLACE = ("flatline-dev", "storage")
 WANTED = seeds.bigtable(TABLES)
 
@@ -33,15 +33,17 @@ def emulator(tmp_path: Path) -> Iterator[BigtableEmulator]:
 
 
 def _seed(
-    emulator: BigtableEmulator, folder: Path, tables: dict[str, list[str]], deadline: int = 30
+    emulator: BigtableEmulator, tables: dict[str, list[str]], deadline: int = 30
 ) -> tuple[int, list[dict[str, Any]], str]:
     """Exit status, events and errors of the program, started as the job starts it."""
-    file = folder / "tables.json"
-    file.write_text(json.dumps(tables))
     project, instance = PLACE
     command = [NODE, str(PROGRAM), "--emulator", emulator.address, "--project", project, "--instance", instance]
     done = subprocess.run(
-        [*command, "--tables-file", str(file), "--deadline", str(deadline)],
+        [
+            *command,
+            *(f"--table={id}={','.join(families)}" for id, families in tables.items()),
+            f"--deadline={deadline}",
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -51,10 +53,10 @@ def _seed(
     return done.returncode, [{k: v for k, v in event.items() if k != "time"} for event in events], done.stderr
 
 
-def test_all_tables_are_made_once_and_can_be_used(emulator: BigtableEmulator, tmp_path: Path) -> None:
+def test_all_tables_are_made_once_and_can_be_used(emulator: BigtableEmulator) -> None:
     emulator.start()
 
-    status, events, errors = _seed(emulator, tmp_path, WANTED)
+    status, events, errors = _seed(emulator, WANTED)
     assert (status, errors) == (0, "")
     assert events == [
         *({"event": "created", "table": table, "families": families} for table, families in WANTED.items()),
@@ -62,18 +64,18 @@ def test_all_tables_are_made_once_and_can_be_used(emulator: BigtableEmulator, tm
     ]
     assert emulator.ask(*PLACE, ["tables"], ["write", "groups", "g", "row", "kept"])[0] == WANTED
 
-    status, events, errors = _seed(emulator, tmp_path, WANTED)
+    status, events, errors = _seed(emulator, WANTED)
     assert (status, events, errors) == (0, [{"event": "done", "tables": 4, "created": 0}], "")
     assert emulator.ask(*PLACE, ["read", "groups", "g", "row"]) == ["kept"]
 
 
-def test_a_missing_family_is_added_and_nothing_is_deleted(emulator: BigtableEmulator, tmp_path: Path) -> None:
+def test_a_missing_family_is_added_and_nothing_is_deleted(emulator: BigtableEmulator) -> None:
     emulator.start()
     emulator.ask(
         *PLACE, ["create", "groups", "old"], ["create", "other", "x"], ["write", "groups", "old", "row", "kept"]
     )
 
-    status, events, errors = _seed(emulator, tmp_path, {"groups": ["g", "h"]})
+    status, events, errors = _seed(emulator, {"groups": ["g", "h"]})
 
     assert (status, errors) == (0, "")
     assert events == [
@@ -86,7 +88,7 @@ def test_a_missing_family_is_added_and_nothing_is_deleted(emulator: BigtableEmul
     assert emulator.ask(*PLACE, ["tables"], ["read", "groups", "old", "row"]) == [left, "kept"]
 
 
-def test_a_late_emulator_is_waited_for(emulator: BigtableEmulator, tmp_path: Path) -> None:
+def test_a_late_emulator_is_waited_for(emulator: BigtableEmulator) -> None:
     def start_late() -> None:
         time.sleep(2)
         emulator.start()
@@ -94,7 +96,7 @@ def test_a_late_emulator_is_waited_for(emulator: BigtableEmulator, tmp_path: Pat
     starting = threading.Thread(target=start_late)
     starting.start()
     try:
-        status, events, errors = _seed(emulator, tmp_path, WANTED)
+        status, events, errors = _seed(emulator, WANTED)
     finally:
         starting.join()
 
@@ -104,15 +106,11 @@ def test_a_late_emulator_is_waited_for(emulator: BigtableEmulator, tmp_path: Pat
     assert emulator.ask(*PLACE, ["tables"]) == [WANTED]
 
 
-def test_seeds_at_the_same_time_do_not_hinder_each_other(emulator: BigtableEmulator, tmp_path: Path) -> None:
+def test_seeds_at_the_same_time_do_not_hinder_each_other(emulator: BigtableEmulator) -> None:
     emulator.start()
     results: list[tuple[int, list[dict[str, Any]], str]] = []
 
-    def run(folder: Path) -> None:
-        folder.mkdir()
-        results.append(_seed(emulator, folder, WANTED))
-
-    threads = [threading.Thread(target=run, args=(tmp_path / str(number),)) for number in range(4)]
+    threads = [threading.Thread(target=lambda: results.append(_seed(emulator, WANTED))) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -123,8 +121,8 @@ def test_seeds_at_the_same_time_do_not_hinder_each_other(emulator: BigtableEmula
     assert emulator.ask(*PLACE, ["tables"]) == [WANTED]
 
 
-def test_an_emulator_that_never_comes_ends_the_job(emulator: BigtableEmulator, tmp_path: Path) -> None:
-    status, _, errors = _seed(emulator, tmp_path, WANTED, deadline=1)
+def test_an_emulator_that_never_comes_ends_the_job(emulator: BigtableEmulator) -> None:
+    status, _, errors = _seed(emulator, WANTED, deadline=1)
 
     assert status == 1
-    assert errors == (f"bigtable-seed: GetTable contacts at {emulator.address}: ECONNREFUSED; given up after 1 s\n")
+    assert errors == (f"seed/bigtable.mjs: GetTable contacts at {emulator.address}: ECONNREFUSED; given up after 1 s\n")

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from render.model import Recording
-from tests.graph.stack import Stack
+from tests.graph.stack import Stack, flags
 from tests.integration.deployed import deploy, reached_at, rendered
 from tests.integration.rendered_pod import Pods, RenderedPod
 from tests.integration.test_stack_cdn0 import signers
@@ -31,8 +31,8 @@ from tests.lab.kubernetes import Kubernetes
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
 from tests.lab.traefik import Traefik
-from tests.unit.cdn0_forms import Site, form, multipart, post
-from tests.unit.cdn0_vectors import PROFILE
+from tests.programs.cdn0_forms import Site, form, multipart, post
+from tests.programs.cdn0_vectors import PROFILE
 
 pytestmark = pytest.mark.integration
 
@@ -167,9 +167,9 @@ def store(pods: Pods, url: str) -> Iterator[None]:
 def test_unfinished_forms_of_one_client_do_not_stop_avatars(edge: Edge, traefik: Traefik) -> None:
     """Two TLS connections and 65 KiB a second were enough."""
     stack = edge.pods.stack
-    config = json.loads(stack.file("cdn0-gate", "/opt/flatline/cdn0-gate.json"))
+    given = flags(stack.pod("cdn0-gate").spec["containers"][0])
     host = "cdn0.flatline.internal"
-    site = Site(config["bucket"], config["region"], *signers(stack), prefix="", host=host)
+    site = Site(given["s3-bucket"], given["s3-region"], *signers(stack), prefix="", host=host)
     begun = f'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\n{PROFILE}'
     attack = {
         "sessions": 2,
@@ -193,7 +193,7 @@ def test_unfinished_forms_of_one_client_do_not_stop_avatars(edge: Edge, traefik:
         headers = {name.replace("-", "_"): text for name, text in request.headers}
         return edge.ask(host, "POST", "/", request.body, **headers) == 204
 
-    with store(edge.pods, config["upstream"]):
+    with store(edge.pods, given["s3-endpoint"]):
         gate = edge.pod("cdn0-gate").start("gate")
         gate.wait_ready()
         traefik.wait_hosts(host)

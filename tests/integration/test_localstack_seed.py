@@ -1,4 +1,4 @@
-"""LocalStack itself with programs/localstack-seed.py as its ready hook: what the seed makes, mends and survives."""
+"""LocalStack itself with programs/seed/localstack.py as its ready hook: what the seed makes, mends and survives."""
 
 import base64
 import json
@@ -160,7 +160,9 @@ def test_a_second_run_changes_nothing(localstack: LocalStack, tmp_path: Path) ->
     done = _run(localstack, tmp_path, **{key: SEED[key] for key in SEED if key != "endpoint"})
 
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "localstack-seed: 31 tables, 1 buckets, 1 objects: 0 created, 0 changed"
+    assert json.loads(done.stdout.splitlines()[-1])["message"] == (
+        "31 tables, 1 buckets, 1 objects: 0 created, 0 changed"
+    )
 
 
 def test_nothing_but_what_is_asked_for_answers(localstack: LocalStack) -> None:
@@ -195,8 +197,8 @@ def test_rows_outlive_both_kinds_of_ending(own_localstack: LocalStack) -> None:
         assert server.request("GET", CONFIG_PATH)[2].decode() == CONFIG_TEXT
         # S3 of the free LocalStack forgets: the documentation says so, and this would tell if it no longer did.
         assert server.request("GET", f"/{CONFIG_BUCKET}/other")[0] == 404
-        totals = [line for line in server.process.text().splitlines() if "localstack-seed: 31 tables" in line]
-        assert totals[-1].endswith(f": 2 created, {len(TTL)} changed")
+        totals = [line for line in server.process.text().splitlines() if '"message": "31 tables' in line]
+        assert totals[-1].endswith(f': 2 created, {len(TTL)} changed"}}')
 
 
 def test_a_failing_seed_keeps_the_pod_from_becoming_ready(own_localstack: LocalStack) -> None:
@@ -226,7 +228,7 @@ def test_ttl_is_enabled_and_moved(localstack: LocalStack, tmp_path: Path) -> Non
     moved = _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "F"})
     assert "changed TTL of table MovedTtl: E -> F" in moved.stdout
     assert _ttl(localstack, "MovedTtl") == "F"
-    assert _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "F"}).stdout.endswith("0 created, 0 changed\n")
+    assert _run(localstack, tmp_path, tables=[table], ttl={"MovedTtl": "F"}).stdout.endswith('0 created, 0 changed"}\n')
 
 
 def test_a_missing_global_index_is_added_with_the_rows_that_are_there(localstack: LocalStack, tmp_path: Path) -> None:
@@ -247,7 +249,7 @@ def test_a_missing_global_index_is_added_with_the_rows_that_are_there(localstack
     assert localstack.dynamodb("Query", query)["Items"] == [{"K": {"S": "k"}, "R": {"S": "r"}}]
     assert _described(localstack, "Grown") == _ordered(grown)
     assert _run(localstack, tmp_path, tables=[grown]).stdout.endswith(
-        "1 tables, 0 buckets, 0 objects: 0 created, 0 changed\n"
+        '1 tables, 0 buckets, 0 objects: 0 created, 0 changed"}\n'
     )
 
 
@@ -305,12 +307,12 @@ def test_a_wider_index_and_surplus_ones_are_left_alone(localstack: LocalStack, t
     assert _run(localstack, tmp_path, tables=[wide]).returncode == 0
 
     narrower = {**wide, "GlobalSecondaryIndexes": [_index()]}
-    assert _run(localstack, tmp_path, tables=[narrower]).stdout.endswith("0 created, 0 changed\n")
+    assert _run(localstack, tmp_path, tables=[narrower]).stdout.endswith('0 created, 0 changed"}\n')
     done = _run(localstack, tmp_path, tables=[_table("Wide")])
 
     assert "table Wide has the surplus index by_r: left alone" in done.stdout
     assert "table Accounts is surplus: left alone" in done.stdout
-    assert done.stdout.endswith("1 tables, 0 buckets, 0 objects: 0 created, 0 changed\n")
+    assert done.stdout.endswith('1 tables, 0 buckets, 0 objects: 0 created, 0 changed"}\n')
     assert _described(localstack, "Wide") == _ordered(wide)
 
 
@@ -318,10 +320,10 @@ def test_a_differing_object_is_put_again(localstack: LocalStack, tmp_path: Path)
     item = {"bucket": "mended", "key": "a b/ü.yml", "text": "old", "contentType": "application/yaml"}
     path = "/mended/a%20b/%C3%BC.yml"
     first = _run(localstack, tmp_path, buckets=["mended"], objects=[item])
-    assert first.stdout.endswith("0 tables, 1 buckets, 1 objects: 2 created, 0 changed\n"), first.stderr
+    assert first.stdout.endswith('0 tables, 1 buckets, 1 objects: 2 created, 0 changed"}\n'), first.stderr
 
     for change in ({"text": "new"}, {"text": "new", "contentType": "text/plain"}):
         done = _run(localstack, tmp_path, buckets=["mended"], objects=[{**item, **change}])
-        assert done.stdout.endswith("0 created, 1 changed\n"), done.stderr
+        assert done.stdout.endswith('0 created, 1 changed"}\n'), done.stderr
         _, headers, body = localstack.request("GET", path)
         assert (headers["content-type"], body) == (change.get("contentType", "application/yaml"), b"new")

@@ -42,7 +42,7 @@ def volume(pod: Pod) -> Path:
 
 def damage_report(pod: Pod) -> str:
     """What the probe says; empty when nothing is set aside."""
-    done = pod.execute(["sh", "/etc/redis/redis-probe.sh", "damage"])
+    done = pod.execute(["sh", "/etc/redis/probe.sh", "damage"])
     assert (done.returncode == 0) == (not done.stdout), done
     return done.stdout
 

@@ -30,8 +30,8 @@ from tests.lab.kubernetes import Kubernetes
 from tests.lab.process import wait_until
 from tests.lab.traefik import Traefik
 from tests.lab.versitygw import s3_client
-from tests.unit.cdn0_forms import Reply, Request, Signer, Site, form, multipart, post, send
-from tests.unit.cdn0_vectors import FILE, GROUP, LIMITS, PROFILE, STORED, VECTORS, Vector
+from tests.programs.cdn0_forms import Reply, Request, Signer, Site, form, multipart, post, send
+from tests.programs.cdn0_vectors import FILE, GROUP, LIMITS, PROFILE, STORED, VECTORS, Vector
 
 pytestmark = pytest.mark.integration
 

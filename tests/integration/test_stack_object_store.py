@@ -254,7 +254,7 @@ def test_no_crash_takes_what_was_acknowledged(stores: Stores) -> None:
 def seed_report(stores: Stores) -> str:
     """What the seed of the newest pod says about pages."""
     lines = stores.localstack.text("localstack").splitlines()
-    return "\n".join(line for line in lines if "localstack-seed:" in line and TABLE in line)
+    return "\n".join(line for line in lines if '"event": "seed"' in line and TABLE in line)
 
 
 def test_rows_of_an_earlier_release_lose_their_pages_and_go(stores: Stores) -> None:

@@ -128,7 +128,7 @@ def test_the_password_is_in_no_log_no_argument_and_no_environment(redis: Redis) 
     for pod in (*redis.nodes, redis.membership, redis.pubsub):
         container = next(iter(pod.containers.values()))
         seen = container.execute(["sh", "-c", "cat /proc/*/cmdline /proc/*/environ"])
-        assert "REDIS_PASSWORD_FILE" in seen.stdout
+        assert "/etc/flatline/redis-password" in seen.stdout
         assert redis.password not in seen.stdout
         assert redis.password not in container.text()
 

@@ -29,7 +29,7 @@ from tests.lab.process import Process, free_ports
 
 REQUIREMENTS = Path(__file__).with_name("localstack-requirements.txt")
 JARS = Path(__file__).with_name("localstack-jars.txt")
-PROGRAM = Path(__file__).parents[2] / "programs" / "localstack-seed.py"
+PROGRAM = Path(__file__).parents[2] / "programs" / "seed" / "localstack.py"
 # Root without a single capability, as the pod has it.
 UNPRIVILEGED = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
 SUITE = "trixie"
@@ -174,7 +174,7 @@ def _read(url: str) -> bytes:
 
 
 class LocalStack:
-    """One LocalStack below a folder of its own, with programs/localstack-seed.py as its ready hook.
+    """One LocalStack below a folder of its own, with programs/seed/localstack.py as its ready hook.
 
     `environment` is the container's. `stop` (SIGTERM) and `kill` (SIGKILL for all of it at once) end it as a pod is
     ended; what is on its disk stays for the next `start`. Raises `Missing` outside a private network namespace.
@@ -218,6 +218,7 @@ class LocalStack:
                 "PYTHONPATH": str(self._runtime / "site"),
                 "GATEWAY_LISTEN": f"0.0.0.0:{self.port}",
                 "FLATLINE_SEED_FILE": str(self.seed_file),
+                "FLATLINE_SEED_PROGRAM": str(PROGRAM.parent),
                 # DynamoDB Local lives for seconds: compiling what it runs well is most of its work
                 "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
             },

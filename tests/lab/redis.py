@@ -26,7 +26,7 @@ from tests.lab.fetch import Missing, fetched
 from tests.lab.node import NODE
 from tests.lab.process import Process, slowness
 
-PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
+PROGRAMS = Path(__file__).resolve().parents[2] / "programs" / "redis"
 SLOTS = 16384
 SUITE = "trixie"
 PACKAGES = (
@@ -196,8 +196,9 @@ def info(client: Client, *section: str) -> dict[str, str]:
 class Container:
     """What a pod template says of one container. Paths are the container's; `mounts` tells where they really are.
 
-    POD_IP and POD_NAME are given by the lab. Every occurrence of a mount path in the words and in the environment is
-    replaced by its real place, because these processes share the machine's file system.
+    POD_IP and POD_NAME are given by the lab, the former also as $(POD_IP) in the command. Every
+    occurrence of a mount path in the words and in the environment is replaced by its real place, because these
+    processes share the machine's file system.
     """
 
     command: Sequence[str]
@@ -231,9 +232,8 @@ class Pod:
         self.address = address or self.lab.new_address()
         if announce:
             self.announce()
-        self._process = Process(
-            self.name, self._real(self.container.command), self.lab.folder / "logs", environment=self._environment()
-        )
+        command = [word.replace("$(POD_IP)", self.address) for word in self._real(self.container.command)]
+        self._process = Process(self.name, command, self.lab.folder / "logs", environment=self._environment())
 
     def announce(self) -> None:
         self.lab.set_host(self.host, self.address)
@@ -382,7 +382,7 @@ def node_container(lab: Lab, ordinal: int, **env: str) -> Container:
     volume = lab.folder / "volumes" / f"data-redis-{ordinal}"
     volume.mkdir(parents=True, exist_ok=True)
     return Container(
-        command=["sh", "/etc/redis/redis-start.sh", "cluster", "/etc/redis/redis-cluster.conf"],
+        command=["sh", "/etc/redis/start.sh", "cluster", "/etc/redis/cluster.conf"],
         env={
             "REDIS_PORT": "6379",
             "REDIS_DATA_DIR": "/data",
@@ -394,24 +394,21 @@ def node_container(lab: Lab, ordinal: int, **env: str) -> Container:
             **env,
         },
         mounts={"/etc/redis": PROGRAMS, "/data": volume, "/run/secrets/redis": lab.secrets},
-        ready=["sh", "/etc/redis/redis-probe.sh", "ready"],
-        pre_stop=["sh", "/etc/redis/redis-stop.sh"],
+        ready=["sh", "/etc/redis/probe.sh", "ready"],
+        pre_stop=["sh", "/etc/redis/stop.sh"],
     )
 
 
 def membership_container(lab: Lab, masters: int, replicas: int) -> Container:
     """The container of the membership program. Its readiness probe is HTTP: `membership_says(pod, "readyz")`."""
     return Container(
-        command=["node", "/etc/redis/redis-membership.mjs"],
-        env={
-            "HTTP_PORT": "8080",
-            "REDIS_STATEFUL_SET": "redis",
-            "REDIS_PEER_DOMAIN": lab.domain,
-            "REDIS_PORT": "6379",
-            "REDIS_MASTERS": str(masters),
-            "REDIS_REPLICAS_PER_MASTER": str(replicas),
-            "REDIS_PASSWORD_FILE": "/run/secrets/redis/redis-password",
-        },
+        command=[
+            *("node", "/etc/redis/membership.mjs", "--listen", "[$(POD_IP)]:8080", "--stateful-set", "redis"),
+            *("--peer-domain", lab.domain, "--redis-port", "6379", "--masters", str(masters)),
+            *("--replicas-per-master", str(replicas)),
+            *("--redis-password-file", "/run/secrets/redis/redis-password"),
+        ],
+        env={},
         mounts={"/etc/redis": PROGRAMS, "/run/secrets/redis": lab.secrets},
     )
 
@@ -421,7 +418,7 @@ def pubsub_container(lab: Lab) -> Container:
     scratch = lab.folder / "pubsub"
     scratch.mkdir(exist_ok=True)
     return Container(
-        command=["sh", "/etc/redis/redis-start.sh", "standalone", "/etc/redis/redis-pubsub.conf"],
+        command=["sh", "/etc/redis/start.sh", "standalone", "/etc/redis/pubsub.conf"],
         env={
             "REDIS_PORT": "6379",
             "REDIS_DATA_DIR": "/tmp",
@@ -429,7 +426,7 @@ def pubsub_container(lab: Lab) -> Container:
             "REDIS_PASSWORD_FILE": "/run/secrets/redis/redis-password",
         },
         mounts={"/etc/redis": PROGRAMS, "/tmp": scratch, "/run/secrets/redis": lab.secrets},
-        ready=["sh", "/etc/redis/redis-probe.sh", "ready"],
+        ready=["sh", "/etc/redis/probe.sh", "ready"],
     )
 
 

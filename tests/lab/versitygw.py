@@ -16,7 +16,7 @@ from tests.lab.namespace import why_not_private
 from tests.lab.process import Process, free_ports, listening
 
 SOURCES = Path(__file__).resolve().parent / "versitygw"
-PROGRAM = Path(__file__).parents[2] / "programs" / "object-store-start.sh"
+PROGRAM = Path(__file__).parents[2] / "programs" / "object-store" / "start.sh"
 MODULE = "github.com/versity/versitygw"
 ROOT = "flatline-root"
 REGION = "us-east-1"
@@ -50,11 +50,16 @@ class Versitygw:
         if reason := why_not_private():
             raise Missing(f"versitygw listens on every address: {reason}")
         self._binary, self._folder, self._files, self._region = versitygw_binary(), folder, files, region
-        _, data, self._root_secret, self._accounts, *pairs = arguments
+        _, _, _, data, _, self._root_secret, _, self._accounts, *pairs = arguments
         self.port, _ = free_ports(2)  # the start step takes the next one as well
         self.url = f"http://127.0.0.1:{self.port}"
-        inside = [self._inside(path) for path in (data, self._root_secret, self._accounts)]
-        self._command: list[str | Path] = ["sh", PROGRAM, str(self.port), *inside, *pairs]
+        self._command: list[str | Path] = [
+            *("sh", PROGRAM, "--port", str(self.port)),
+            *("--data-dir", self._inside(data)),
+            *("--root-secret-file", self._inside(self._root_secret)),
+            *("--accounts-file", self._inside(self._accounts)),
+            *pairs,
+        ]
         self._process: Process | None = None
 
     def _inside(self, path: str) -> Path:

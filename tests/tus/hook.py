@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.programs import CDN3_EXPIRY, CDN3_HOOK, FOLDER
+from components.programs import CDN3_EXPIRY, CDN3_HOOK, FOLDER, Program
 from tests.lab.node import NODE
 from tests.lab.process import Process
 
@@ -113,6 +113,12 @@ class Connection:
         self._http.close()
 
 
+def permissions(program: Program, *paths: Path) -> tuple[str, ...]:
+    """Flags of Node by which a program may read its own files and these paths, and do nothing else to files."""
+    readable = [*(FOLDER / name for name in program.files), *paths]
+    return ("--permission", *(f"--allow-fs-read={path}" for path in readable))
+
+
 def program(name: str, file: Path, folder: Path, *arguments: str | Path, node: tuple[str, ...] = ()) -> Process:
     """Starts a program of the cluster, its output in `<folder>/<name>.log`."""
     return Process(name, [NODE, *node, file, *arguments], folder)
@@ -141,7 +147,8 @@ def start_hook(folder: Path, uploads: Path, *arguments: str, node: tuple[str, ..
         name,
         HOOK,
         folder,
-        *("--listen", "127.0.0.1:0", "--upload-dir", uploads, "--secret-file", secret),
+        *("--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0"),
+        *("--upload-dir", uploads, "--secret-file", secret),
         *("--max-size", str(MAX_SIZE), "--max-age", str(MAX_AGE), *arguments),
         node=node,
     )

@@ -25,13 +25,14 @@ from components.programs import FOLDER
 from tests.lab.node import NODE
 
 Json = dict[str, Any]
-MODULE = FOLDER / "aws.mjs"
+LIBRARY = FOLDER / "lib"
 SECRETS = ("the-secret-access-key", "the-session-token", "the-web-identity-token")
 
 # Answers each line of JSON on stdin with one on stdout: {name, arguments} calls what the module exports.
 DRIVER = """
 import { createInterface } from 'node:readline';
-const aws = await import(process.argv[1]);
+const modules = ['aws', 'aws-credentials', 's3'].map((name) => import(`${process.argv[1]}/${name}.mjs`));
+const aws = Object.assign({}, ...(await Promise.all(modules)));
 const kept = new Map();
 const calls = {
   sign: (request) => aws.sign(request),
@@ -94,7 +95,7 @@ class Module:
 
 @pytest.fixture(scope="module")
 def module() -> Iterator[Module]:
-    command = [NODE, "--input-type=module", "-e", DRIVER, MODULE.as_uri()]
+    command = [NODE, "--input-type=module", "-e", DRIVER, LIBRARY.as_uri()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={}) as process:
         yield Module(process)
         assert process.stdin
@@ -586,6 +587,6 @@ def test_a_reader_waits_no_longer_than_it_says(module: Module, faulty: Faulty) -
 
 
 def test_the_module_fits_a_config_map_and_names_no_deployment() -> None:
-    text = MODULE.read_text()
-    assert len(text.encode()) < 64 * 1024
-    assert "flatline" not in text
+    texts = [(LIBRARY / name).read_text() for name in ("aws.mjs", "aws-credentials.mjs", "s3.mjs")]
+    assert sum(len(text.encode()) for text in texts) < 64 * 1024
+    assert not any("flatline" in text for text in texts)

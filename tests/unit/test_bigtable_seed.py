@@ -1,4 +1,4 @@
-"""programs/bigtable-seed.mjs against a gRPC server that answers as it is told to.
+"""programs/seed/bigtable.mjs against a gRPC server that answers as it is told to.
 
 What Google's own emulator and client make of its messages is in tests/integration/test_bigtable_seed.py.
 """
@@ -21,7 +21,7 @@ from tests.lab.process import free_ports
 
 grpc: Any = import_module("grpc")  # without types
 
-PROGRAM = Path(__file__).parents[2] / "programs" / "bigtable-seed.mjs"
+PROGRAM = Path(__file__).parents[2] / "programs" / "seed" / "bigtable.mjs"
 SERVICE = "google.bigtable.admin.v2.BigtableTableAdmin"
 TABLES = {"t": ["f"]}
 NAME = b"projects/p/instances/i/tables/t"
@@ -93,7 +93,8 @@ def _seed(
     script: list[tuple[str, Answer]], tables: dict[str, list[str]] | None = None, *more: str
 ) -> tuple[int, list[dict[str, Any]], str, list[tuple[str, bytes]]]:
     with Emulator(script) as emulator:
-        command = _command(emulator.address, "--tables", json.dumps(tables or TABLES), *more)
+        flags = [f"--table={id}={','.join(families)}" for id, families in (tables or TABLES).items()]
+        command = _command(emulator.address, *flags, *more)
         status, events, errors = _run(command)
         assert script == [], "calls that were expected and did not come"
         return status, events, errors, emulator.calls
@@ -169,7 +170,7 @@ def test_a_refusal_is_told_at_once() -> None:
     status, events, errors, _ = _seed([("GetTable", ABSENT), ("CreateTable", refused)])
 
     assert (status, events) == (1, [])
-    assert errors.startswith("bigtable-seed: CreateTable t at 127.0.0.1:")
+    assert errors.startswith("seed/bigtable.mjs: CreateTable t at 127.0.0.1:")
     assert errors.endswith(": INVALID_ARGUMENT: bad family «f» 100 %\n")
 
 
@@ -184,7 +185,7 @@ def test_what_is_not_there_afterwards_is_a_failure() -> None:
         ]
     )
 
-    assert (status, errors) == (1, "bigtable-seed: table t still lacks f\n")
+    assert (status, errors) == (1, "seed/bigtable.mjs: table t still lacks f\n")
 
 
 @pytest.mark.parametrize("answer", [b"\x1a\x7f", b"\x1a", b"\x0b", b"\x80"])
@@ -208,21 +209,12 @@ def web_server() -> Iterator[str]:
 
 
 def test_a_server_of_another_kind_is_given_up_at_the_deadline(web_server: str) -> None:
-    status, events, errors = _run(_command(web_server, "--tables", '{"t": ["f"]}', "--deadline", "1"))
+    status, events, errors = _run(_command(web_server, "--table", "t=f", "--deadline", "1"))
 
     assert status == 1
     assert events[0]["event"] == "waiting"
-    assert errors.startswith(f"bigtable-seed: GetTable t at {web_server}: ")
+    assert errors.startswith(f"seed/bigtable.mjs: GetTable t at {web_server}: ")
     assert errors.endswith("; given up after 1 s\n")
-
-
-def test_the_tables_may_be_in_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "tables.json"
-    file.write_text(json.dumps(TABLES))
-    with Emulator([("GetTable", _table("f")), ("GetTable", _table("f"))]) as emulator:
-        status, events, _ = _run(_command(emulator.address, "--tables-file", str(file)))
-
-    assert (status, events) == (0, [{"event": "done", "tables": 1, "created": 0}])
 
 
 @pytest.mark.parametrize(
@@ -234,32 +226,26 @@ def test_the_tables_may_be_in_a_file(tmp_path: Path) -> None:
         (["--emulator", "h:1"], "--project must be an id of lower-case letters, digits and hyphens"),
         (["--emulator", "h:1", "--project", "p"], "--instance must be an id"),
         (["--emulator", "h:1", "--project", "p", "--instance", "i/j"], "--instance must be an id"),
-        (_command("h:1")[2:], "exactly one of --tables and --tables-file is needed"),
-        (_command("h:1", "--tables", "{}", "--tables-file", "x")[2:], "exactly one of --tables and --tables-file"),
-        (_command("h:1", "--tables", "{")[2:], "--tables: not JSON"),
-        (_command("h:1", "--tables", "[]")[2:], "--tables must hold one object"),
-        (_command("h:1", "--tables", "null")[2:], "--tables must hold one object"),
-        (_command("h:1", "--tables", "{}")[2:], "--tables names no table"),
-        (_command("h:1", "--tables", '{"a b": ["f"]}')[2:], '--tables: "a b" is not a table id'),
-        (_command("h:1", "--tables", '{"t": []}')[2:], "--tables: table t needs a list of column families"),
-        (_command("h:1", "--tables", '{"t": ["f:g"]}')[2:], "--tables: table t needs a list of column families"),
-        (_command("h:1", "--tables", '{"t": "f"}')[2:], "--tables: table t needs a list of column families"),
-        (_command("h:1", "--tables-file", "/none")[2:], "--tables-file /none: ENOENT"),
-        (_command("h:1", "--tables", '{"t": ["f"]}', "--deadline", "0")[2:], "--deadline must be a whole number"),
-        (_command("h:1", "--table", "x")[2:], "Unknown option '--table'"),
+        (_command("h:1")[2:], "--table is missing"),
+        *(
+            (_command("h:1", "--table", text)[2:], f"--table {text} must be ID=FAMILY[,FAMILY]...")
+            for text in ("t", "a b=f", "t=", "t=f,", "t=f:g", "=f")
+        ),
+        (_command("h:1", "--table", "t=f", "--deadline", "0")[2:], "--deadline must be a whole number"),
+        (_command("h:1", "--tables", "x")[2:], "Unknown option '--tables'"),
     ],
 )
 def test_wrong_arguments_are_told_at_start(arguments: list[str], problem: str) -> None:
     status, events, errors = _run([NODE, str(PROGRAM), *arguments])
 
     assert (status, events) == (2, [])
-    assert errors.startswith(f"bigtable-seed: {problem}")
-    assert "usage: bigtable-seed.mjs" in errors
+    assert errors.startswith(f"seed/bigtable.mjs: {problem}")
+    assert "usage: seed/bigtable.mjs" in errors
 
 
 def test_it_ends_when_asked_to() -> None:
     address = f"127.0.0.1:{free_ports(1)[0]}"
-    command = _command(address, "--tables", '{"t": ["f"]}')
+    command = _command(address, "--table", "t=f")
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["reason"] == "ECONNREFUSED"

@@ -26,10 +26,10 @@ from cryptography.x509.oid import NameOID
 from moto.server import ThreadedMotoServer
 
 from config.schema.objects import CDN0_KEYS, MIB
-from tests.unit.cdn0_forms import Request, Signer, form, multipart, post, receive, send
-from tests.unit.cdn0_s3 import Identity, PrivateS3, private_s3
-from tests.unit.cdn0_vectors import FILE, LIMITS, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector
-from tests.unit.test_cdn0_gate import (
+from tests.programs.cdn0_forms import Request, Signer, form, multipart, post, receive, send
+from tests.programs.cdn0_s3 import Identity, PrivateS3, private_s3
+from tests.programs.cdn0_vectors import FILE, LIMITS, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector
+from tests.programs.gate import (
     BUCKET,
     RETURNED,
     SITE,
@@ -44,6 +44,7 @@ from tests.unit.test_cdn0_gate import (
     running,
     until,
 )
+from tests.programs.store import pod_file
 
 TOKEN = "the-session-token/of+the-pod=="
 POD = Identity("ASIAPODTEST", "pod-secret-of-this-test-0123456789", TOKEN, reads="(?:profiles|stickers|groups)/.*")
@@ -60,19 +61,6 @@ READ_HEADERS = {
     *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since"),
 }
 FORM_HEADERS = {"host", "connection", "content-type", "content-length"}
-
-
-def pod_file(folder: Path, identity: Identity = POD) -> dict[str, str]:
-    """The environment of a pod with a file of credentials."""
-    file = folder / "aws-credentials"
-    lines = {
-        "aws_access_key_id": identity.access_key_id,
-        "aws_secret_access_key": identity.secret_access_key,
-        "aws_session_token": identity.session_token,
-    }
-    text = "".join(f"{name} = {value}\n" for name, value in lines.items() if value)
-    file.write_text(f"[default]\n{text}")
-    return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
 
 
 @contextmanager
@@ -198,7 +186,7 @@ def test_s3_has_the_last_word_about_a_form(gate: Gate, s3: PrivateS3, tmp_path: 
         },
         {**credentials()[1], "uploads": ["groups", "profiles"]},
     ]
-    environment = pod_file(tmp_path)
+    environment = pod_file(tmp_path, POD)
     with running(tmp_path, configuration(s3.port, writes="form"), secrets, environment) as lax:
         for signer, code in ((STRANGER, "InvalidAccessKeyId"), (STORAGE, "AccessDenied")):
             fields = form(SITE, PROFILE, LIMITS["profiles"], signer=signer).signed()
@@ -319,7 +307,7 @@ def test_many_readers_at_once(gate: Gate, s3: PrivateS3) -> None:
 def test_a_silent_s3_is_given_up(s3: PrivateS3, tmp_path: Path) -> None:
     s3.silent = True
     with (
-        gate_for(tmp_path, s3.port, limits={"upstreamSeconds": 1}) as hasty,
+        gate_for(tmp_path, s3.port, upstream_seconds=1) as hasty,
         ThreadPoolExecutor() as pool,
     ):
         replies = list(pool.map(hasty.send, [read(), read(method="HEAD"), good()]))
@@ -333,10 +321,10 @@ def test_without_credentials_it_is_not_ready_and_answers_502(s3: PrivateS3, tmp_
     environment = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
     with running(tmp_path, configuration(s3.port, writes="form"), environment=environment) as poor:
         assert poor.probe("/readyz") == (503, "no credentials\n")
-        assert poor.probe("/healthz")[0] == 200
+        assert poor.probe("/livez")[0] == 200
         assert poor.send(read()).status == 502
         assert poor.send(good()).status == 204, "a form needs none"
-        pod_file(tmp_path)
+        pod_file(tmp_path, POD)
         (tmp_path / "aws-credentials").rename(tmp_path / "none")
         until(lambda: poor.probe("/readyz")[0] == 200)
         assert poor.send(read()).status == 200
@@ -359,8 +347,8 @@ def test_nothing_secret_is_told(gate: Gate, s3: PrivateS3) -> None:
     [
         ({"writes": "put"}, [], {}, "the environment names no AWS credentials"),
         ({"writes": "form"}, [], {}, "the environment names no AWS credentials"),
-        ({"writes": "form"}, ["profiles"], {}, 'credentials must give no deletes where writes are "form"'),
-        ({"writes": "form", "upstream": "https://s3.example.org/x"}, [], {}, "config.upstream must be http://host"),
+        ({"writes": "form"}, ["profiles"], {}, "--credentials-file must give no deletes where --writes is form"),
+        ({"writes": "form", "s3-endpoint": "https://s3.example.org/x"}, [], {}, "--s3-endpoint must be https://HOST"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(
@@ -369,9 +357,8 @@ def test_a_wrong_configuration_is_one_clear_line(
     secrets = [{**credentials()[0], "deletes": deletes}]
     command = arguments(tmp_path, configuration(1, **changes), secrets)
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"cdn0-gate: {says}")
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"cdn0/gate.mjs: {says}")
 
 
 # ---- TLS ------------------------------------------------------------------------------------------------------
@@ -427,14 +414,14 @@ def behind_tls(port: int, files: tuple[Path, Path]) -> Iterator[int]:
 def test_over_tls(s3: PrivateS3, tmp_path: Path) -> None:
     files = certificate(tmp_path)
     with behind_tls(s3.port, files) as port:
-        config = configuration(port, writes="form", upstream=f"https://localhost:{port}")
-        environment = {**pod_file(tmp_path), "NODE_EXTRA_CA_CERTS": str(files[0])}
+        config = configuration(port, writes="form", s3_endpoint=f"https://localhost:{port}")
+        environment = {**pod_file(tmp_path, POD), "NODE_EXTRA_CA_CERTS": str(files[0])}
         with running(tmp_path, config, environment=environment) as gate:
             file = os.urandom(2 * MIB)
             assert gate.send(good(file)).status == 204
             assert [gate.send(read()).body == file for _ in range(3)] == [True] * 3
             assert s3.requests[-1].headers["host"] == f"localhost:{port}"
-        with running(tmp_path, config, environment=pod_file(tmp_path)) as wary:
+        with running(tmp_path, config, environment=pod_file(tmp_path, POD)) as wary:
             seen = len(s3.requests)
             assert [wary.send(request).status for request in (good(), read())] == [502, 502]
             assert len(s3.requests) == seen

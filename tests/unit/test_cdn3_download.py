@@ -14,8 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,115 +22,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.programs import FOLDER
-from tests.lab.process import Process, listening, wait_until
-from tests.tus.hook import Json, events, new_key, ports, program
+from components.programs import CDN3_DOWNLOAD
+from tests.lab.process import listening, wait_until
+from tests.programs.downloads import (
+    BASE,
+    CONTENT,
+    DOWNLOAD,
+    FLOOR,
+    FUTURE,
+    LONG_AGO,
+    MEMORY_LIMIT,
+    MIB,
+    RANGE,
+    UNSATISFIABLE,
+    WHOLE,
+    Client,
+    Headers,
+    Reply,
+    Server,
+    check_range,
+    peak_memory,
+    range_verdict,
+)
+from tests.tus.hook import Json, events, new_key, permissions, ports, program
 
-DOWNLOAD = FOLDER / "cdn3-download.mjs"
-BASE = "/attachments/"
-MIB = 1024 * 1024
-MEMORY_LIMIT = 192 * MIB
-CONTENT = random.Random(3).randbytes(200_000)
-Headers = dict[str, str]
 ONE_MACHINE = ("--max-per-client", "512")
 """Here all clients have one address."""
-PARSER_REFUSALS = (400, 408, 431)
 NOT_FOUND = (404, 400)
 """The second where Node's parser refuses the target itself."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer as it came: header names in lower case, and the bytes after the head, as many as it announced."""
-
-    status: int
-    headers: Headers
-    body: bytes
-
-
-class Client:
-    """One connection, for bytes that an HTTP library would not send."""
-
-    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
-        self.socket = socket.socket()
-        if receive_buffer:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(30)
-        self.socket.connect(("127.0.0.1", port))
-        self._file = self.socket.makefile("rb")
-
-    def close(self) -> None:
-        self._file.close()
-        self.socket.close()
-
-    def send(self, target: str, headers: Headers | None = None, method: str = "GET") -> None:
-        lines = [f"{method} {target} HTTP/1.1", "Host: cdn3", *(f"{k}: {v}" for k, v in (headers or {}).items())]
-        self.socket.sendall("".join(f"{line}\r\n" for line in [*lines, ""]).encode("latin1"))
-
-    def head(self) -> Reply:
-        """Status and headers of the next answer; EOFError when the connection ends instead."""
-        lines = list(iter(self._line, b""))
-        if not lines:
-            raise EOFError
-        pairs = [line.decode("latin1").split(": ", 1) for line in lines[1:]]
-        assert len({name.lower() for name, _ in pairs}) == len(pairs), "a repeated header"
-        return Reply(int(lines[0].split(b" ")[1]), {name.lower(): value for name, value in pairs}, b"")
-
-    def body(self, count: int) -> bytes:
-        """The next `count` bytes, or those before the connection's end."""
-        return self._file.read(count)
-
-    def ask(self, target: str, headers: Headers | None = None, method: str = "GET") -> Reply:
-        self.send(target, headers, method)
-        return self.reply(method)
-
-    def reply(self, method: str = "GET") -> Reply:
-        reply = self.head()
-        if method == "HEAD" or reply.status == 304:
-            return reply
-        # Node's own refusals have no length and end the connection.
-        length = int(reply.headers["content-length"]) if reply.status not in PARSER_REFUSALS else 0
-        body = self.body(length)
-        assert len(body) == length
-        return Reply(reply.status, reply.headers, body)
-
-    def wait_end(self) -> None:
-        """Returns when the server has ended the connection; TimeoutError when it does not. Throws away what comes."""
-        with suppress(ConnectionResetError):
-            while self._file.read(MIB):
-                pass
-
-    def _line(self) -> bytes:
-        return self._file.readline().rstrip(b"\r\n")
-
-
-@dataclass
-class Server:
-    process: Process
-    uploads: Path
-    port: int
-    health_port: int
-
-    def client(self, receive_buffer: int | None = None) -> closing[Client]:
-        return closing(Client(self.port, receive_buffer))
-
-    def ask(self, key: str, headers: Headers | None = None, method: str = "GET") -> Reply:
-        """One request for a key on a connection of its own."""
-        with self.client() as client:
-            return client.ask(BASE + key, headers, method)
-
-    def health(self, path: str = "/healthz") -> int:
-        with closing(Client(self.health_port)) as client:
-            client.send(path)
-            return client.head().status
-
-    def open_files(self) -> list[str]:
-        """The uploads that the process has open."""
-        found = []
-        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with suppress(FileNotFoundError):
-                found.append(str(link.readlink()))
-        return [name for name in found if name.startswith(f"{self.uploads}/")]
 
 
 @contextmanager
@@ -214,40 +132,6 @@ def test_etag_tells_contents_apart_and_nothing_of_the_key(shared: Server, tmp_pa
     assert shared.ask(other.name).headers["etag"] == etags[0]
 
 
-WHOLE, UNSATISFIABLE = "whole", "unsatisfiable"
-
-
-def range_verdict(header: str, size: int) -> tuple[int, int] | str:
-    """RFC 9110, 14.1 and 14.2, written apart from the program: the one range as (start, end), `end` excluded."""
-    unit, equals, rest = header.strip(" \t").partition("=")
-    first, dash, last = rest.partition("-")
-    digits = set(string.digits)
-    if unit.lower() != "bytes" or not equals or not dash or not set(first + last) <= digits or not first + last:
-        return WHOLE
-    if size == 0 or (first and last and int(last) < int(first)):
-        return WHOLE
-    if not first:
-        return (max(0, size - int(last)), size) if int(last) else UNSATISFIABLE
-    if int(first) >= size:
-        return UNSATISFIABLE
-    return int(first), min(size, int(last) + 1) if last else size
-
-
-def check_range(reply: Reply, header: str, content: bytes) -> None:
-    size, verdict = len(content), range_verdict(header, len(content))
-    if verdict == UNSATISFIABLE:
-        assert (reply.status, reply.body) == (416, b"")
-        assert reply.headers["content-range"] == f"bytes */{size}"
-    elif isinstance(verdict, str):
-        assert (reply.status, reply.body) == (200, content)
-        assert "content-range" not in reply.headers
-    else:
-        start, end = verdict
-        assert (reply.status, reply.body) == (206, content[start:end])
-        assert reply.headers["content-range"] == f"bytes {start}-{end - 1}/{size}"
-        assert reply.headers["etag"]
-
-
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
@@ -316,9 +200,6 @@ def test_if_range_resumes_only_the_same_content(shared: Server) -> None:
     }.items():
         reply = shared.ask(key, {"Range": "bytes=10-", "If-Range": value})
         assert (reply.status, reply.body) == (status, CONTENT[10 if status == 206 else 0 : 100])
-
-
-LONG_AGO, FUTURE = "Sun, 06 Nov 1994 08:49:37 GMT", "Sat, 06 Nov 2094 08:49:37 GMT"
 
 
 @pytest.mark.parametrize(
@@ -430,7 +311,7 @@ def planted(shared: Server) -> str:
         *(BASE + path for path in ("../" + "n" * 20, "..%2f" + "n" * 20, "%2e%2e/" + "n" * 20, "folder/" + "n" * 20)),
         *(BASE + path for path in ("./{key}", "../attachments/{key}", "../uploads/{key}", "%2e/{key}", ".", "..")),
         *(BASE + name for name in ("x" * 19, "x" * 21, "a.b-cdefghijklmnopqr", "short", "~" * 20, "." * 20, "n" * 20)),
-        *("http://cdn3/attachments/{key}", "*", "/ATTACHMENTS/{key}", BASE + "%61ttachments", "/metrics", "/healthz"),
+        *("http://cdn3/attachments/{key}", "*", "/ATTACHMENTS/{key}", BASE + "%61ttachments", "/metrics", "/readyz"),
     ],
 )
 def test_every_other_path_is_not_found(shared: Server, planted: str, target: str) -> None:
@@ -551,12 +432,6 @@ def test_mutated_paths_get_the_named_upload_or_nothing(shared: Server, explorer:
 
 
 TARGET = st.text(st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x7f"), min_size=1, max_size=60)
-NUMBER = st.integers(0, 120).map(str) | st.integers(0, 10**30).map(str) | st.sampled_from(["", "0", "99", "100", "101"])
-RANGE = (
-    st.builds("{}={}-{}".format, st.sampled_from(["bytes", "Bytes", "items", ""]), NUMBER, NUMBER)
-    | st.lists(st.sampled_from([*"bytes=-,0123456789 \t", "bytes=", "-", "5"]), max_size=12).map("".join)
-    | st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=30)
-)
 MANY = settings(max_examples=400, deadline=None)
 
 
@@ -633,12 +508,6 @@ def under_way(server: Server, key: str) -> Iterator[Client]:
         yield client
 
 
-def peak_memory(process: Process) -> int:
-    """The most that the process has had in memory so far, in bytes."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
-
-
 def test_two_hundred_downloads_of_one_file_at_a_time_in_bounded_memory(tmp_path: Path) -> None:
     content = random.Random(8).randbytes(8 * MIB)
     together = threading.Barrier(200, timeout=30)
@@ -690,9 +559,6 @@ def test_clients_that_leave_early_leave_nothing_open(tmp_path: Path) -> None:
         assert (last["event"], last["connections"]) == ("summary", 0)
         assert last["gone"] >= 30
         assert not [event for event in events(server.process) if event["event"] == "error"]
-
-
-FLOOR = ("--min-rate", "999999", "--grace-seconds", "1", "--idle-seconds", "1")
 
 
 def test_slow_clients_are_served_and_stalled_ones_dropped(tmp_path: Path) -> None:
@@ -810,7 +676,7 @@ def test_a_file_that_becomes_shorter_ends_the_connection_and_is_logged(tmp_path:
             assert len(client.body(12 * MIB)) < 12 * MIB
         assert server.ask(key).status == 404
         [error] = [event for event in events(server.process) if event["event"] == "error"]
-        assert (error["key"], error["code"]) == (f"{key[:4]}…", "the file became shorter")
+        assert (error["key"], error["reason"]) == (f"{key[:4]}…", "the file became shorter")
         assert key not in server.process.text()
 
 
@@ -831,8 +697,7 @@ def test_a_directory_that_is_away_is_no_proof_of_absence(tmp_path: Path) -> None
 
 def test_runs_confined_to_reading(tmp_path: Path) -> None:
     """Node's permission model allows it nothing but reading its program and the uploads."""
-    readable = (DOWNLOAD, DOWNLOAD.with_name("aws.mjs"), DOWNLOAD.with_name("clients.mjs"), tmp_path / "uploads")
-    node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
+    node = permissions(CDN3_DOWNLOAD, tmp_path / "uploads")
     (tmp_path / "uploads").mkdir()
     with serving(tmp_path, node=node) as server:
         assert server.ask(put(server.uploads, b"data")).body == b"data"
@@ -850,7 +715,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_and_not_missing(tmp_path: Path
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
         assert client.ask(BASE + key).body == b"data"
         [error] = [event for event in events(server.process) if event["event"] == "error"]
-        assert (error["key"], error["code"]) == (f"{key[:4]}…", "EMFILE")
+        assert (error["key"], error["reason"]) == (f"{key[:4]}…", "EMFILE")
 
 
 def test_log_counts_everything_and_shows_no_whole_key(tmp_path: Path) -> None:
@@ -941,7 +806,7 @@ def test_wrong_flags_end_it_with_one_clear_line(tmp_path: Path, changes: dict[st
     arguments = [part for name, value in flags.items() if value is not None for part in (f"--{name}", value)]
     with program("download", DOWNLOAD, tmp_path, *arguments) as process:
         assert process.wait(20) == 2
-        [line] = [line for line in process.text().splitlines() if line.startswith("cdn3-download: ")]
+        [line] = [line for line in process.text().splitlines() if line.startswith("cdn3/download.mjs: ")]
     assert words in line
 
 

@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
+from components.programs import CDN3_DOWNLOAD
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
-from tests.tus.hook import events, new_key, ports
-from tests.unit.cdn0_s3 import PrivateS3, private_s3
-from tests.unit.test_cdn3_download import (
+from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.downloads import (
     BASE,
     CONTENT,
     DOWNLOAD,
@@ -38,7 +38,8 @@ from tests.unit.test_cdn3_download import (
     check_range,
     peak_memory,
 )
-from tests.unit.test_cdn3_hook_s3 import POD, SITE_OF_CDN3, pod_file, s3_flags
+from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
+from tests.tus.hook import events, new_key, permissions, ports
 
 MODIFIED = "Thu, 01 Jan 2026 00:00:00 GMT"
 """Of every object of the stand-in."""
@@ -229,10 +230,10 @@ def test_trouble_with_s3_is_not_a_missing_upload(shared: Server, s3: PrivateS3, 
     s3.refuse = refuse
     reply = shared.ask(key)
     assert (reply.status, reply.body, reply.headers["retry-after"]) == (503, b"", "10")
-    assert errors(shared)[-1]["code"] == f"S3 answered {refuse[0]} {refuse[1]}"
+    assert errors(shared)[-1]["reason"] == f"S3 answered {refuse[0]} {refuse[1]}"
     if refuse[0] != 404:
         assert shared.ask(key, {"Range": "bytes=1-2"}).status == 503
-        assert errors(shared)[-1]["code"] == f"S3 answered {refuse[0]}"
+        assert errors(shared)[-1]["reason"] == f"S3 answered {refuse[0]}"
     s3.refuse = None
     assert shared.ask(key).body == CONTENT
 
@@ -268,7 +269,7 @@ def test_a_part_of_another_size_is_never_taken_for_whole(shared: Server, s3: Pri
         client.send(BASE + key, {"Range": "bytes=0-99999"})
         assert client.head().status == 206
         assert len(client.body(100_000)) == 99_999
-    assert errors(shared)[-1]["code"] == "S3 sent another number of bytes"
+    assert errors(shared)[-1]["reason"] == "S3 sent another number of bytes"
 
 
 def test_without_list_bucket_nothing_is_taken_for_missing(s3: PrivateS3, tmp_path: Path) -> None:
@@ -349,13 +350,7 @@ def test_stalled_clients_are_dropped_and_s3_s_answer_with_them(s3: PrivateS3, tm
 def test_runs_confined_and_lets_downloads_end(s3: PrivateS3, tmp_path: Path) -> None:
     content = random.Random(5).randbytes(3 * MIB)
     key = put(s3, content)
-    readable = (
-        DOWNLOAD,
-        DOWNLOAD.with_name("aws.mjs"),
-        DOWNLOAD.with_name("clients.mjs"),
-        tmp_path / "aws-credentials",
-    )
-    node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
+    node = permissions(CDN3_DOWNLOAD, tmp_path / "aws-credentials")
     environment = pod_file(tmp_path)
     s3.pieces = 0.02
     with serving(tmp_path, environment, *s3_flags(s3.port), node=node) as server:
@@ -396,7 +391,7 @@ def test_wrong_flags_end_it_with_one_clear_line(flags: list[str], words: str) ->
     command = [NODE, str(DOWNLOAD), *listen, *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, env={})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"cdn3-download: {words}")
+    assert done.stderr.startswith(f"cdn3/download.mjs: {words}")
 
 
 # --- a real S3 ------------------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def test_one_file_that_cannot_be_deleted_does_not_stop_the_others(tmp_path: Path
     assert (swept["completed"], swept["errors"]) == (4, 1)
     assert names(uploads) == (pair(stuck) if suffix == "" else {f"{stuck}.info"})
     [message] = swept["messages"]
-    assert message["code"] == "ERR_ACCESS_DENIED"
+    assert message["reason"] == "ERR_ACCESS_DENIED"
     assert message["key"] == f"{stuck[:4]}…"
     assert sweep(tmp_path / "again", uploads)["errors"] == 0
     assert names(uploads) == set()
@@ -274,7 +274,7 @@ def test_sweeps_again_and_again(tmp_path: Path, uploads: Path) -> None:
         wait_until(lambda: sum(line["completed"] for line in sweeps(process)) == 1, 10, "its line in the log")
 
 
-def health(port: int, path: str = "/healthz") -> int:
+def health(port: int, path: str = "/livez") -> int:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
@@ -349,5 +349,5 @@ def test_wrong_flags_end_it_with_one_clear_line(
     with program("expiry", EXPIRY, tmp_path, *arguments) as process:
         assert process.wait(20) == 2
         line = process.text().splitlines()[0]
-    assert line.startswith("cdn3-expiry: ")
+    assert line.startswith("cdn3/expiry.mjs: ")
     assert words in line

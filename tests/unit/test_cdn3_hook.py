@@ -23,6 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from components.programs import CDN3_HOOK
 from tests.lab.process import Process, wait_until
 from tests.tus.hook import (
     HOOK,
@@ -39,6 +40,7 @@ from tests.tus.hook import (
     events,
     metadata,
     new_key,
+    permissions,
     ports,
     program,
     signature,
@@ -46,7 +48,6 @@ from tests.tus.hook import (
 )
 
 OTHER_SECRET = bytes(32)
-MODULES = (HOOK.with_name("aws.mjs"), HOOK.with_name("clients.mjs"))
 MIB = 1024 * 1024
 
 
@@ -56,11 +57,18 @@ class Hook:
     def __init__(self, process: Process, uploads: Path) -> None:
         self.process = process
         self.uploads = uploads
-        self.port = ports(process)[0]
+        self.port, self.health_port = ports(process, 2)
         self.connection = Connection(self.port)
 
     def ask(self, call: Json) -> Answer:
         return self.connection.ask(call)
+
+    def health(self, path: str) -> int:
+        kubelet = Connection(self.health_port)
+        try:
+            return kubelet.send(b"", path, "GET").status
+        finally:
+            kubelet.close()
 
     def send(self, body: bytes, path: str = "/hooks", method: str = "POST") -> Answer:
         return self.connection.send(body, path, method)
@@ -182,7 +190,7 @@ class Disk:
 
     def put(self, key: str, size: int, have: int, age: float = 0) -> None:
         """An upload as tusd has it."""
-        (self.uploads / f"{key}.info").write_text(json.dumps({"ID": key, "Size": size}))
+        (self.uploads / f"{key}.info").write_text(json.dumps({"ID": key, "Size": size, "SizeIsDeferred": False}))
         (self.uploads / key).write_bytes(bytes(have))
         os.utime(self.uploads / key, (time.time() - age,) * 2)
 
@@ -470,12 +478,12 @@ def test_refuses_while_the_directory_is_missing(tmp_path: Path) -> None:
     uploads.mkdir()
     with start_hook(tmp_path, uploads) as process:
         hook = Hook(process, uploads)
-        assert hook.send(b"", "/healthz", "GET").status == 200
+        assert hook.health("/livez") == hook.health("/readyz?x") == 200
         shutil.rmtree(uploads)
         key = new_key()
         answer = hook.ask(call_for(key))
         assert (answer.status, answer.for_client) == (200, 503)
-        assert hook.send(b"", "/healthz", "GET").status == 503
+        assert hook.health("/livez") == hook.health("/readyz") == 503
         uploads.mkdir()
         assert hook.ask(call_for(key)).accepted == key
         hook.connection.close()
@@ -536,14 +544,12 @@ def test_body_that_is_not_a_call(hook: Hook, case: str) -> None:
         ("GET", "/hooks", 405),
         ("PUT", "/hooks", 405),
         ("DELETE", "/hooks", 405),
-        ("POST", "/healthz", 405),
         ("POST", "/", 404),
         ("POST", "/hooks/", 404),
         ("POST", "/hooks/../hooks", 404),
         ("POST", "//hooks", 404),
         ("GET", "/metrics", 404),
-        ("GET", "/healthz", 200),
-        ("HEAD", "/healthz?x", 200),
+        ("GET", "/readyz", 404),
     ],
 )
 def test_other_requests(hook: Hook, method: str, path: str, status: int) -> None:
@@ -732,7 +738,7 @@ def test_mutations_are_never_a_server_error_nor_an_accepted_forgery(hook: Hook, 
     accepted = refused = 0
     for number in range(2500):
         body = mutator.body(call_for(f"mutant-{seed}-{number:011}"))
-        path = "/hooks" if mutator.random.random() < 0.98 else mutator.random.choice(["/", "/healthz", "/hooks%00"])
+        path = "/hooks" if mutator.random.random() < 0.98 else mutator.random.choice(["/", "/readyz", "/hooks%00"])
         answer = hook.send(body, path)
         earned = really_valid(body) if path == "/hooks" else None
         assert answer.status < 500, body
@@ -779,6 +785,7 @@ def start_with(folder: Path, **changes: str | None) -> tuple[int, str]:
         secret.write_text(base64.b64encode(SECRET).decode())
     flags: dict[str, str | None] = {
         "listen": "127.0.0.1:0",
+        "health-listen": "127.0.0.1:0",
         "upload-dir": str(folder),
         "secret-file": str(secret),
         "max-size": "1000",
@@ -792,7 +799,7 @@ def start_with(folder: Path, **changes: str | None) -> tuple[int, str]:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"listen": None}, "--listen is missing"),
+        ({"listen": None}, "--listen must be an IP address and a port"),
         ({"listen": "0.0.0.0:0"}, "--listen must be a loopback address"),
         ({"listen": "192.0.2.7:0"}, "--listen must be a loopback address"),
         ({"listen": "localhost:0"}, "--listen must be an IP address and a port"),
@@ -800,20 +807,20 @@ def start_with(folder: Path, **changes: str | None) -> tuple[int, str]:
         ({"listen": "127.0.0.1"}, "--listen must be an IP address and a port"),
         ({"health_listen": "80"}, "--health-listen must be an IP address and a port"),
         ({"upload_dir": "/nonexistent/folder"}, "--upload-dir is not a directory"),
-        ({"upload_dir": None}, "--upload-dir is missing"),
+        ({"upload_dir": None}, "--upload-dir is not a directory"),
         ({"secret_file": "/nonexistent/secret"}, "--secret-file cannot be read (ENOENT)"),
-        ({"max_size": "0"}, "--max-size must be a number of bytes"),
-        ({"max_size": "128Mi"}, "--max-size must be a number of bytes"),
+        ({"max_size": "0"}, "--max-size must be a whole number of bytes"),
+        ({"max_size": "128Mi"}, "--max-size must be a whole number of bytes"),
         ({"max_age": "1d"}, "--max-age must be a whole number of seconds"),
         ({"clock_skew": "-1"}, "clock-skew"),
-        ({"min_free": "1Gi"}, "--min-free must be a number of bytes"),
+        ({"min_free": "1Gi"}, "--min-free must be a whole number of bytes"),
         ({"unknown": "x"}, "--unknown"),
     ],
 )
 def test_wrong_flags_end_it_with_one_clear_line(tmp_path: Path, changes: dict[str, str | None], words: str) -> None:
     status, output = start_with(tmp_path, **changes)
     assert status == 2
-    assert output.startswith("cdn3-hook: ")
+    assert output.startswith("cdn3/hook.mjs: ")
     assert words in output.splitlines()[0]
 
 
@@ -834,7 +841,7 @@ def test_wrong_secret_ends_it_and_is_not_shown(tmp_path: Path, content: str) -> 
     (tmp_path / "secret").write_text(content)
     status, output = start_with(tmp_path)
     assert status == 2
-    assert output.startswith("cdn3-hook: --secret-file must hold the base64 of 32 bytes\n")
+    assert output.startswith("cdn3/hook.mjs: --secret-file must hold the base64 of 32 bytes\n")
     assert not content or content not in output
 
 
@@ -842,16 +849,16 @@ def test_runs_confined_answers_probes_and_ends_on_sigterm(tmp_path: Path) -> Non
     """Node's permission model allows it nothing but reading its program, its secret and the uploads."""
     uploads = tmp_path / "uploads"
     uploads.mkdir()
-    readable = (HOOK, *MODULES, tmp_path / "attachments.key", uploads)
-    node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
-    with start_hook(tmp_path, uploads, "--health-listen", "127.0.0.1:0", node=node) as process:
+    node = permissions(CDN3_HOOK, tmp_path / "attachments.key", uploads)
+    with start_hook(tmp_path, uploads, node=node) as process:
         hooks, health = ports(process, 2)
         tusd, kubelet = Connection(hooks), Connection(health)
         key = new_key()
         assert tusd.ask(call_for(key)).accepted == key
         (uploads / key).touch()
         assert tusd.ask(call_for(key)).for_client == 409
-        assert kubelet.send(b"", "/healthz", "GET").status == 200
+        assert kubelet.send(b"", "/livez", "HEAD").status == 200
+        assert kubelet.send(b"", "/livez", "POST").status == 405
         assert kubelet.ask(call_for(new_key())).status == 404
         process.terminate()
         assert process.wait(4) == 0

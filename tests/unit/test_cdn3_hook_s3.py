@@ -14,37 +14,12 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from components.programs import CDN3_HOOK
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
-from tests.tus.hook import HOOK, MAX_SIZE, SECRET, Answer, Connection, call_for, events, new_key, ports
-from tests.unit.cdn0_s3 import Identity, PrivateS3, private_s3
-from tests.unit.test_cdn0_gate import SITE
-
-SITE_OF_CDN3 = replace(SITE, bucket="attachments-of-a-test", region="eu-west-1")
-POD = Identity(
-    "ASIAPODTEST",
-    "pod-secret-of-this-test-0123456789",
-    "the-session-token/of+the-pod==",
-    reads=r"attachments/[A-Za-z0-9_-]{20}(?:\.info)?",
-    lists=True,
-)
-
-
-def pod_file(folder: Path, identity: Identity = POD) -> dict[str, str]:
-    """The environment of a pod with a file of credentials."""
-    file = folder / "aws-credentials"
-    file.write_text(
-        f"[default]\naws_access_key_id={identity.access_key_id}\n"
-        f"aws_secret_access_key={identity.secret_access_key}\naws_session_token={identity.session_token}\n"
-    )
-    return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
-
-
-def s3_flags(port: int, prefix: str = "attachments/", bucket: str = SITE_OF_CDN3.bucket) -> list[str]:
-    return [
-        *("--s3-bucket", bucket, "--s3-region", SITE_OF_CDN3.region),
-        *("--s3-prefix", prefix, "--s3-endpoint", f"http://127.0.0.1:{port}"),
-    ]
+from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
+from tests.tus.hook import HOOK, MAX_SIZE, SECRET, Answer, Connection, call_for, events, new_key, permissions, ports
 
 
 def arguments(folder: Path, *flags: str) -> list[str | Path]:
@@ -70,7 +45,7 @@ class Hook:
     def health(self) -> int:
         connection = Connection(self.health_port)
         try:
-            return connection.send(b"", "/healthz", "GET").status
+            return connection.send(b"", "/readyz", "GET").status
         finally:
             connection.close()
 
@@ -155,7 +130,7 @@ def test_an_s3_that_does_not_say_refuses_all_for_now(hook: Hook, s3: PrivateS3, 
     answer = hook.ask(call_for(key))
     assert (answer.status, answer.for_client) == (200, 503)
     assert answer.json["HTTPResponse"]["Header"]["Retry-After"] == "10"
-    assert hook.told("storage-error")[-1]["code"] == f"S3 answered {refuse[0]}"
+    assert hook.told("storage-error")[-1]["reason"] == f"S3 answered {refuse[0]}"
     s3.refuse = None
     assert hook.ask(call_for(key)).accepted == key, "nothing is left of the attempt"
 
@@ -176,7 +151,7 @@ def test_an_s3_that_is_gone(tmp_path: Path) -> None:
         pass
     with hooking(tmp_path, pod_file(tmp_path), *s3_flags(gone.port)) as hook:
         assert hook.ask(call_for(new_key())).for_client == 503
-        assert hook.told("storage-error")[-1]["code"] == "ECONNREFUSED"
+        assert hook.told("storage-error")[-1]["reason"] == "ECONNREFUSED"
 
 
 def test_a_silent_s3_is_not_waited_for_long(s3: PrivateS3, hook: Hook) -> None:
@@ -224,14 +199,7 @@ def test_nothing_secret_and_no_key_is_told(hook: Hook, s3: PrivateS3) -> None:
 
 def test_runs_confined_and_ends_on_sigterm(s3: PrivateS3, tmp_path: Path) -> None:
     environment = pod_file(tmp_path)
-    readable = (
-        HOOK,
-        HOOK.with_name("aws.mjs"),
-        HOOK.with_name("clients.mjs"),
-        tmp_path / "attachments.key",
-        tmp_path / "aws-credentials",
-    )
-    node = ("--permission", *(f"--allow-fs-read={path}" for path in readable))
+    node = permissions(CDN3_HOOK, tmp_path / "attachments.key", tmp_path / "aws-credentials")
     with hooking(tmp_path, environment, *s3_flags(s3.port), node=node) as hook:
         assert hook.ask(call_for(new_key())).for_client == 201
         hook.process.terminate()
@@ -251,7 +219,7 @@ def changed(**changes: str | None) -> Callable[[], list[str]]:
     ("flags", "words"),
     [
         (changed(upload_dir="/tmp"), "--upload-dir and --s3-bucket exclude each other"),
-        (changed(s3_bucket=None), "--s3-bucket is missing"),
+        (changed(s3_bucket=None), "--s3-bucket must be the name of a bucket"),
         (changed(s3_bucket="No"), "--s3-bucket must be the name of a bucket"),
         (changed(s3_region=None), "--s3-region must be the name of a region"),
         (changed(s3_region="EU"), "--s3-region must be the name of a region"),
@@ -266,7 +234,7 @@ def test_wrong_flags_end_it_with_one_clear_line(tmp_path: Path, flags: Callable[
     command = [NODE, *arguments(tmp_path, *flags())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, env={})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"cdn3-hook: {words}")
+    assert done.stderr.startswith(f"cdn3/hook.mjs: {words}")
 
 
 # --- a real S3 ------------------------------------------------------------------------------------------------

@@ -18,14 +18,14 @@ from typing import Any
 
 import pytest
 
-from components.programs import FOLDER
+from components.programs import CDN3_RESUME, FOLDER
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
+from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
 from tests.tus.hook import events, new_key, ports
-from tests.unit.cdn0_s3 import PrivateS3, private_s3
-from tests.unit.test_cdn3_hook_s3 import POD, SITE_OF_CDN3, pod_file, s3_flags
 
-RESUME = FOLDER / "cdn3-resume.mjs"
+RESUME = FOLDER / CDN3_RESUME.name
 BASE = "/attachments/"
 MULTIPART = "2~Aa0._-zZ"
 MIB = 1024 * 1024
@@ -149,7 +149,7 @@ class Front:
 
     def health(self) -> int:
         with closing(http.client.HTTPConnection("127.0.0.1", self.health_port, timeout=20)) as connection:
-            connection.request("GET", "/healthz")
+            connection.request("GET", "/readyz")
             return connection.getresponse().status
 
     def errors(self) -> list[dict[str, Any]]:
@@ -462,4 +462,4 @@ def test_wrong_flags_end_it_with_one_clear_line(more: list[str], words: str) -> 
     command = [NODE, str(RESUME), *flags(1, 1), *more]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, env={})
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"cdn3-resume: {words}")
+    assert done.stderr.startswith(f"cdn3/resume.mjs: {words}")

@@ -1,4 +1,4 @@
-"""Who a client is: what the programs behind Traefik count by (programs/clients.mjs)."""
+"""Who a client is: what the programs behind Traefik count by (programs/lib/clients.mjs)."""
 
 import ipaddress
 import json
@@ -7,7 +7,7 @@ import subprocess
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from components.programs import CLIENTS, FOLDER
+from components.programs import FOLDER
 from tests.lab.node import NODE
 
 ASK = """
@@ -21,7 +21,7 @@ console.log(JSON.stringify(answers));
 
 def clients(*asked: tuple[str | None, str]) -> list[str]:
     """Of requests, by X-Forwarded-For and the address of the connection."""
-    script = ASK % (FOLDER / CLIENTS.name).as_uri()
+    script = ASK % (FOLDER / "lib" / "clients.mjs").as_uri()
     command = [NODE, "--input-type=module", "-e", script, json.dumps(asked)]
     answer: list[str] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     return answer

@@ -1,4 +1,4 @@
-"""programs/localstack-seed.py against an API that is slow, late and forgetful on purpose.
+"""programs/seed/localstack.py against an API that is slow, late and forgetful on purpose.
 
 What DynamoDB and S3 themselves make of its requests is in tests/integration/test_localstack_seed.py.
 """
@@ -18,12 +18,13 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from tests.lab.process import free_ports
 
-PROGRAM = Path(__file__).parents[2] / "programs" / "localstack-seed.py"
+PROGRAM = Path(__file__).parents[2] / "programs" / "seed" / "localstack.py"
 KEYS = [{"AttributeName": "K", "KeyType": "HASH"}]
 TABLE: dict[str, Any] = {
     "TableName": "T",
@@ -232,9 +233,13 @@ def _succeeds(tmp_path: Path, aws: Aws, **changes: Any) -> list[str]:
     done = _run(tmp_path, json.dumps(_seed(endpoint=aws.url, **changes)))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    lines = done.stdout.splitlines()
-    assert all(line.startswith("localstack-seed: ") for line in lines)
-    return [line.removeprefix("localstack-seed: ") for line in lines]
+    return _told(done.stdout)
+
+
+def _told(output: str) -> list[str]:
+    lines = [json.loads(line) for line in output.splitlines()]
+    assert {line["event"] for line in lines} == {"seed"}
+    return [line["message"] for line in lines]
 
 
 def _fails(tmp_path: Path, text: str) -> str:
@@ -429,7 +434,7 @@ def test_an_endpoint_that_comes_late_is_waited_for(tmp_path: Path) -> None:
         stop.set()
         coming.join()
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("1 created, 0 changed\n")
+    assert _told(done.stdout)[-1].endswith("1 created, 0 changed")
 
 
 def test_the_deadline_ends_the_wait(tmp_path: Path) -> None:
@@ -587,20 +592,10 @@ def test_a_missing_seed_file_is_told(tmp_path: Path) -> None:
     assert done.stderr == f"localstack-seed: failed: seed file {tmp_path}/none.json: No such file or directory\n"
 
 
-def test_the_file_beside_the_program_is_the_default(aws: Aws, tmp_path: Path) -> None:
-    program = tmp_path / "seed.py"
-    program.write_bytes(PROGRAM.read_bytes())
-    (tmp_path / "localstack-seed.json").write_text(json.dumps(_seed(endpoint=aws.url, buckets=["b"])))
-    environment = {key: value for key, value in os.environ.items() if key != "FLATLINE_SEED_FILE"}
-
-    subprocess.run([sys.executable, str(program)], env=environment, check=True, capture_output=True, timeout=60)
-
-    assert "PUT /b" in aws.calls
-
-
 def _as_hook() -> str:
     """Executed as LocalStack 4.14.0 does it (localstack/runtime/init.py, PythonScriptRunner); what it printed."""
-    with contextlib.redirect_stdout(io.StringIO()) as output:
+    variables = {"FLATLINE_SEED_PROGRAM": str(PROGRAM.parent)}
+    with mock.patch.dict(os.environ, variables), contextlib.redirect_stdout(io.StringIO()) as output:
         exec(PROGRAM.read_bytes(), {})  # noqa: S102
     return output.getvalue()
 
@@ -610,7 +605,7 @@ def test_as_a_hook_it_seeds(aws: Aws, tmp_path: Path, monkeypatch: pytest.Monkey
     file.write_text(json.dumps(_seed(endpoint=aws.url, tables=[TABLE])))
     monkeypatch.setenv("FLATLINE_SEED_FILE", str(file))
 
-    assert _as_hook().splitlines()[-1] == "localstack-seed: 1 tables, 0 buckets, 0 objects: 1 created, 0 changed"
+    assert _told(_as_hook())[-1] == "1 tables, 0 buckets, 0 objects: 1 created, 0 changed"
     assert "T" in aws.tables
 
 

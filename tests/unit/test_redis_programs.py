@@ -3,7 +3,6 @@
 import itertools
 import json
 import os
-import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,8 +14,8 @@ import pytest
 
 from tests.lab.node import NODE
 
-PROGRAMS = Path(__file__).resolve().parents[2] / "programs"
-MEMBERSHIP = PROGRAMS / "redis-membership.mjs"
+PROGRAMS = Path(__file__).resolve().parents[2] / "programs" / "redis"
+MEMBERSHIP = PROGRAMS / "membership.mjs"
 DOMAIN = "redis-nodes.flatline.svc"
 PASSWORD = "Abc-123._~"
 
@@ -77,13 +76,13 @@ def shell(tmp_path: Path) -> Shell:
     return shell
 
 
-@pytest.mark.parametrize("program", sorted(PROGRAMS.glob("redis-*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize("program", sorted(PROGRAMS.glob("*.sh")), ids=lambda path: path.name)
 def test_shell_programs_parse(program: Path) -> None:
     done = subprocess.run(["sh", "-n", program], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("name", ["redis-cluster.conf", "redis-pubsub.conf"])
+@pytest.mark.parametrize("name", ["cluster.conf", "pubsub.conf"])
 def test_configuration_says_each_thing_once_and_nothing_of_a_deployment(name: str) -> None:
     lines = [line.split() for line in (PROGRAMS / name).read_text().splitlines() if line and line[0] != "#"]
     options = [words[0] for words in lines]
@@ -93,13 +92,13 @@ def test_configuration_says_each_thing_once_and_nothing_of_a_deployment(name: st
 
 
 def test_start_gives_the_whole_configuration_on_standard_input(shell: Shell) -> None:
-    done = shell.run("redis-start.sh", "cluster", PROGRAMS / "redis-cluster.conf")
+    done = shell.run("start.sh", "cluster", PROGRAMS / "cluster.conf")
     assert done.returncode == 0, done.stderr
     said = done.stdout.splitlines()
     assert "arguments: -" in said
     config = [line for line in said if not line.startswith(("arguments:", "environment:")) and line]
     assert config == [
-        f"include {PROGRAMS / 'redis-cluster.conf'}",
+        f"include {PROGRAMS / 'cluster.conf'}",
         "bind 10.42.7.1",
         "port 6379",
         f"dir {shell.env['REDIS_DATA_DIR']}",
@@ -124,7 +123,7 @@ def test_start_judges_no_file_by_a_check_that_did_not_run(shell: Shell) -> None:
     lines = "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n"
     (folder / "appendonly.aof.manifest").write_text(lines)
     shell.tool("redis-check-aof", "exit 137")
-    done = shell.run("redis-start.sh", "cluster", PROGRAMS / "redis-cluster.conf")
+    done = shell.run("start.sh", "cluster", PROGRAMS / "cluster.conf")
     assert done.returncode == 2
     assert "redis-check-aof ended with status 137" in done.stderr
     assert not (folder.parent / "set-aside").exists()
@@ -132,7 +131,7 @@ def test_start_judges_no_file_by_a_check_that_did_not_run(shell: Shell) -> None:
 
 def test_start_of_the_stand_alone_server_announces_nothing(shell: Shell) -> None:
     del shell.env["POD_NAME"], shell.env["REDIS_PEER_DOMAIN"]
-    done = shell.run("redis-start.sh", "standalone", PROGRAMS / "redis-pubsub.conf")
+    done = shell.run("start.sh", "standalone", PROGRAMS / "pubsub.conf")
     assert done.returncode == 0, done.stderr
     assert f"requirepass {PASSWORD}" in done.stdout
     assert "announce" not in done.stdout
@@ -153,7 +152,7 @@ esac""",
     file = Path(shell.env["REDIS_DATA_DIR"]) / "nodes.conf"
     file.write_text(NODES_CONF)
     began = time.monotonic()
-    done = shell.run("redis-start.sh", "cluster", PROGRAMS / "redis-cluster.conf")
+    done = shell.run("start.sh", "cluster", PROGRAMS / "cluster.conf")
     assert time.monotonic() - began < 6
     assert done.returncode == 0, done.stderr
 
@@ -176,7 +175,7 @@ esac""",
 def test_start_keeps_flags_that_redis_demands(shell: Shell) -> None:
     file = Path(shell.env["REDIS_DATA_DIR"]) / "nodes.conf"
     file.write_text(NODES_CONF.replace(" slave,noaddr ", " fail "))
-    shell.run("redis-start.sh", "cluster", PROGRAMS / "redis-cluster.conf")
+    shell.run("start.sh", "cluster", PROGRAMS / "cluster.conf")
     assert file.read_text().splitlines()[3].split()[2] == "noflags"
 
 
@@ -195,8 +194,8 @@ def test_start_keeps_flags_that_redis_demands(shell: Shell) -> None:
 def test_start_refuses_a_wrong_set_up_with_a_clear_line(
     shell: Shell, change: dict[str, str], arguments: list[str], message: str
 ) -> None:
-    config = [PROGRAMS / "redis-cluster.conf"] if arguments else []
-    done = shell.run("redis-start.sh", *arguments, *config, **change)
+    config = [PROGRAMS / "cluster.conf"] if arguments else []
+    done = shell.run("start.sh", *arguments, *config, **change)
     assert done.returncode == 2
     assert message in done.stderr
     assert "requirepass" not in done.stdout
@@ -205,7 +204,7 @@ def test_start_refuses_a_wrong_set_up_with_a_clear_line(
 @pytest.mark.parametrize("password", ["", "two\nlines", "with space", 'quote"', "100%"])
 def test_start_refuses_a_password_that_is_no_part_of_an_address(shell: Shell, password: str) -> None:
     Path(shell.env["REDIS_PASSWORD_FILE"]).write_text(password)
-    done = shell.run("redis-start.sh", "standalone", PROGRAMS / "redis-pubsub.conf")
+    done = shell.run("start.sh", "standalone", PROGRAMS / "pubsub.conf")
     assert done.returncode == 2
     assert "must be letters, digits" in done.stderr
     assert not password or password not in done.stderr
@@ -224,8 +223,8 @@ def test_probe(shell: Shell, reply: str, ready: bool, alive: bool) -> None:
     shell.tool(
         "redis-cli", f'[ "$REDISCLI_AUTH" = "{PASSWORD}" ] || exit 9\ncase $* in *{PASSWORD}*) exit 9;; esac\n{reply}'
     )
-    assert (shell.run("redis-probe.sh", "ready").returncode == 0) is ready
-    assert (shell.run("redis-probe.sh", "alive").returncode == 0) is alive
+    assert (shell.run("probe.sh", "ready").returncode == 0) is ready
+    assert (shell.run("probe.sh", "alive").returncode == 0) is alive
 
 
 def stand_in_cli(shell: Shell, nodes: str, replica: str = "yes") -> None:
@@ -252,7 +251,7 @@ REPLICA = f"{'d' * 40} 10.42.7.4:6379@16379,redis-3.{DOMAIN} slave {'a' * 40} 0 
 
 def test_stop_hands_over_to_a_replica_that_stays(shell: Shell) -> None:
     stand_in_cli(shell, MASTER + REPLICA, replica="no")
-    done = shell.run("redis-stop.sh")
+    done = shell.run("stop.sh")
     assert done.returncode == 0, done.stderr
     asked = (shell.folder / "asked").read_text()
     assert "-h 10.42.7.1 -p 6379 config set cluster-replica-no-failover yes" in asked
@@ -275,7 +274,7 @@ def test_stop_without_such_a_replica_waits_for_a_while_and_says_what_waits(
 ) -> None:
     stand_in_cli(shell, MASTER + replica, replica=leaves)
     began = time.monotonic()
-    done = shell.run("redis-stop.sh")
+    done = shell.run("stop.sh")
     assert done.returncode == 0, done.stderr
     assert "no node takes over 101 slots" in done.stdout
     assert time.monotonic() - began >= 1, "patience is counted in whole seconds"
@@ -292,13 +291,13 @@ def test_stop_without_such_a_replica_waits_for_a_while_and_says_what_waits(
 )
 def test_stop_lets_go_a_node_that_serves_nothing(shell: Shell, nodes: str) -> None:
     stand_in_cli(shell, nodes)
-    done = shell.run("redis-stop.sh")
+    done = shell.run("stop.sh")
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_stop_lets_go_a_server_that_does_not_answer(shell: Shell) -> None:
     shell.tool("redis-cli", "exit 1")
-    assert shell.run("redis-stop.sh").returncode == 0
+    assert shell.run("stop.sh").returncode == 0
 
 
 # ---- the rules of membership ----------------------------------------------------------------------------------------
@@ -306,7 +305,9 @@ def test_stop_lets_go_a_server_that_does_not_answer(shell: Shell) -> None:
 RUNNING: list["subprocess.Popen[str]"] = []
 DRIVER = f"""
 import {{ createInterface }} from 'node:readline';
-import * as program from {json.dumps(MEMBERSHIP.as_uri())};
+const modules = ['redis/plan', 'redis/survey', 'redis/nodes', 'lib/redis'];
+const load = (name) => import(`{PROGRAMS.parent.as_uri()}/${{name}}.mjs`);
+const program = Object.assign({{}}, ...(await Promise.all(modules.map(load))));
 
 const short = (value) => value?.host ? value.ordinal : Array.isArray(value) ? value.map(short) : value;
 const answers = {{
@@ -336,7 +337,6 @@ const answers = {{
     return out;
   }},
   encode: ({{ chunks }}) => program.encodeCommand(chunks).toString('latin1'),
-  readConfig: ({{ env }}) => program.readConfig(env),
 }};
 for await (const line of createInterface({{ input: process.stdin }})) {{
   const given = JSON.parse(line);
@@ -913,38 +913,44 @@ def test_commands_are_counted_in_bytes() -> None:
     assert node("encode", chunks=["SET", "ä", 1]) == "*3\r\n$3\r\nSET\r\n$2\r\nÃ¤\r\n$1\r\n1\r\n"
 
 
-def membership_env(tmp_path: Path) -> dict[str, str]:
+def membership_flags(tmp_path: Path, **changes: str) -> list[str]:
     (tmp_path / "password").write_text(PASSWORD + "\n")
-    return {
-        "POD_IP": "127.0.0.1",
-        "HTTP_PORT": "8080",
-        "REDIS_STATEFUL_SET": "redis",
-        "REDIS_PEER_DOMAIN": DOMAIN,
-        "REDIS_PORT": "6379",
-        "REDIS_MASTERS": "3",
-        "REDIS_REPLICAS_PER_MASTER": "1",
-        "REDIS_PASSWORD_FILE": str(tmp_path / "password"),
+    flags = {
+        "listen": "127.0.0.1:0",
+        "stateful-set": "redis",
+        "peer-domain": DOMAIN,
+        "redis-port": "6379",
+        "masters": "3",
+        "replicas-per-master": "1",
+        "redis-password-file": str(tmp_path / "password"),
+        **{name.replace("_", "-"): value for name, value in changes.items()},
     }
+    return [f"--{name}={value}" for name, value in flags.items()]
 
 
-def test_membership_reads_its_configuration(tmp_path: Path) -> None:
-    config = node("readConfig", env=membership_env(tmp_path))
-    assert (config["pods"], config["masters"], config["replicas"], config["password"]) == (6, 3, 1, PASSWORD)
+def test_membership_tells_what_it_is_started_for(tmp_path: Path) -> None:
+    command = [NODE, str(MEMBERSHIP), *membership_flags(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        started = json.loads(process.stdout.readline())
+        process.terminate()
+        assert process.wait(10) == 0
+    assert (started["event"], started["pods"], started["masters"], started["replicas"]) == ("started", 6, 3, 1)
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("changes", "says"),
     [
-        ("POD_IP", ""),
-        ("REDIS_MASTERS", "0"),
-        ("REDIS_MASTERS", "three"),
-        ("REDIS_PASSWORD_FILE", "/dev/null/nowhere"),
-        ("HTTP_PORT", "x"),
+        ({"listen": ""}, "--listen must be an IP address and a port, or :PORT"),
+        ({"masters": "0"}, "--masters must be a whole number"),
+        ({"masters": "three"}, "--masters must be a whole number"),
+        ({"redis_password_file": "/dev/null/nowhere"}, "--redis-password-file cannot be read (ENOTDIR)"),
+        ({"redis_password_file": "/dev/null"}, "--redis-password-file must hold one line"),
+        ({"redis_port": "x"}, "--redis-port must be a whole number"),
     ],
 )
-def test_membership_refuses_a_wrong_set_up_with_one_line(tmp_path: Path, name: str, value: str) -> None:
-    env = {**membership_env(tmp_path), name: value}
-    done = subprocess.run([NODE, MEMBERSHIP], env=env, capture_output=True, text=True, timeout=30)
-    assert done.returncode == 1
-    assert re.fullmatch(r"redis-membership: [^\n]*\n", done.stderr)
-    assert (name if not value.startswith("/") else value) in done.stderr
+def test_membership_refuses_a_wrong_set_up_with_one_line(tmp_path: Path, changes: dict[str, str], says: str) -> None:
+    command = [NODE, str(MEMBERSHIP), *membership_flags(tmp_path, **changes)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"redis/membership.mjs: {says}")

@@ -117,7 +117,7 @@ def test_all_targets_are_tried_at_once_and_the_missing_ones_are_named(serve: Ser
     assert events.count({"event": "ready", "target": there}) == 1
     assert {"event": "waiting", "target": closed, "reason": "ECONNREFUSED"} in events
     assert {"event": "waiting", "target": silent, "reason": "no answer"} in events
-    assert errors == f"wait: after 7 s still missing: {closed} (ECONNREFUSED), {silent} (no answer)\n"
+    assert errors == f"wait.mjs: after 7 s still missing: {closed} (ECONNREFUSED), {silent} (no answer)\n"
 
 
 def test_what_is_missing_is_told_every_ten_seconds() -> None:
@@ -134,7 +134,7 @@ def test_a_name_that_does_not_resolve_is_not_there_yet() -> None:
     status, events, errors = _wait(target, seconds=2)
 
     assert status == 1
-    assert errors.startswith(f"wait: after 2 s still missing: {target} (")
+    assert errors.startswith(f"wait.mjs: after 2 s still missing: {target} (")
     for event in events:
         assert event["event"] == "waiting"
 
@@ -202,7 +202,7 @@ def test_redis_that_answers_something_else_is_not_ready(serve: Serve, answer: by
 
     assert status == 1
     assert events == [{"event": "waiting", "target": target, "reason": reason}]
-    assert errors == f"wait: after 2 s still missing: {target} ({reason})\n"
+    assert errors == f"wait.mjs: after 2 s still missing: {target} ({reason})\n"
 
 
 def test_a_wrong_password_is_told_without_it(serve: Serve, password_file: str) -> None:
@@ -254,8 +254,8 @@ def test_it_ends_when_asked_to() -> None:
         (["https://user:word@db/"], "https://...@db/ is not a target"),
         (["--timeout", "1.5", "tcp://db:1"], "--timeout must be a whole number of seconds"),
         (["--timeout", "0", "tcp://db:1"], "--timeout must be a whole number of seconds"),
-        (["--redis-password-file", "/none", "redis://db:1"], "--redis-password-file /none: ENOENT"),
-        (["--redis-password-file", "/dev/null", "redis://db:1"], "--redis-password-file /dev/null must hold one line"),
+        (["--redis-password-file", "/none", "redis://db:1"], "--redis-password-file cannot be read (ENOENT)"),
+        (["--redis-password-file", "/dev/null", "redis://db:1"], "--redis-password-file must hold one line"),
         (["--password", "x", "tcp://db:1"], "Unknown option '--password'"),
     ],
 )
@@ -263,6 +263,6 @@ def test_wrong_arguments_are_told_at_start(arguments: list[str], problem: str) -
     done = subprocess.run([NODE, str(PROGRAM), *arguments], capture_output=True, text=True, check=False, timeout=60)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"wait: {problem}")
+    assert done.stderr.startswith(f"wait.mjs: {problem}")
     assert "usage: wait.mjs" in done.stderr
     assert "word" not in done.stderr.splitlines()[0].replace("password", "")

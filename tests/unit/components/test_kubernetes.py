@@ -29,7 +29,7 @@ def objects(program: Callable[[Platform, pulumi.ResourceOptions], object]) -> li
         provider = kubernetes.Provider("kubernetes")
         opts = pulumi.ResourceOptions(providers={"kubernetes": provider})
         images = {name: image.reference() for name, image in IMAGES.items()}
-        args = PlatformArgs(namespace="test", pod_security="restricted", images=images, wait_program="// wait")
+        args = PlatformArgs(namespace="test", pod_security="restricted", images=images)
         program(Platform("test", args, opts), opts)
 
     recording = record(wrapped, project="flatline", stack="unit", config={}, values=SeededValues("unit"))

@@ -369,19 +369,20 @@ CASES: dict[str, Case] = {
         ),
     ),
     "gate-patterns": Case(
-        bad=on("gate", (*P, "data", "gate.json"), '{"reads": [".*"], "uploads": {}}'),
-        absent=on("gate", (*P, "data", "gate.json"), '{"reads": [], "uploads": {"a": {"pattern": "abc/d"}}}'),
+        bad=web((*C, "args"), ["--read=.*"]),
+        absent=web((*C, "args"), ["--upload=a::abc/d"]),
         more=tuple(
-            on("gate", (*P, "data", "gate.json"), text)
-            for text in (
-                '{"reads": ["abc/.{3}"], "uploads": {}}',
-                '{"reads": ["abc/[^/]{3}"], "uploads": {}}',
-                '{"reads": ["abc/d|e"], "uploads": {}}',
-                '{"reads": ["abc/[a-z]+"], "uploads": {}}',
-                '{"reads": ["[a-z]{3}"], "uploads": {}}',
-                '{"reads": [], "uploads": {"a": {"pattern": "abc/d", "maxBytes": 5368709120}}}',
-                '{"reads": [], "uploads": {}, "upstream": "http://203.0.113.1"}',
-                '{"reads": [], "uploads": {}, "store": "emulator", "upstream": "https://a.s3.eu-west-1.amazonaws.com"}',
+            web((*C, "args"), args)
+            for args in (
+                ["--read", "abc/.{3}"],
+                ["--read=abc/[^/]{3}"],
+                ["--read=abc/d|e"],
+                ["--read=abc/[a-z]+"],
+                ["--read=[a-z]{3}"],
+                ["--upload=a:5368709120:abc/d"],
+                ["--upload=a:1000:.*"],
+                ["--upload=abc/d"],
+                ["--read=abc/[a-z]{3}", "--s3-endpoint=http://203.0.113.1"],
             )
         ),
     ),

@@ -54,11 +54,18 @@ def container(name: str, **fields: Any) -> Plain:
 RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
 
 
+GATE = [
+    "--read=pictures/[a-z]{8}",
+    "--upload=pictures:1000:pictures/[a-z]{8}",
+    "--s3-endpoint=http://cloud.shop-emulators.svc:4566",
+]
+
+
 def server(name: str, port: int, **fields: Any) -> Plain:
     probe = {"httpGet": {"path": "/health", "port": "http"}}
     return container(
         name,
-        args=["--data", "/data", "--password-file", "/etc/shop/password"],
+        args=["--data", "/data", "--password-file", "/etc/shop/password", *GATE],
         env=[{"name": "REDIS_PASSWORD_FILE", "value": "/etc/shop/password"}, {"name": "PLACE", "value": "shop"}],
         ports=[{"name": "http", "containerPort": port, "protocol": "TCP"}],
         readinessProbe=probe,
@@ -299,21 +306,6 @@ CLUSTER: dict[str, Plain] = {
             "minVersion": "VersionTLS12",
             "cipherSuites": ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
             "sniStrict": True,
-        },
-    ),
-    "gate": obj(
-        "core/v1",
-        "ConfigMap",
-        "gate",
-        data={
-            "gate.json": json.dumps(
-                {
-                    "reads": ["pictures/[a-z]{8}"],
-                    "uploads": {"pictures": {"pattern": "pictures/[a-z]{8}", "maxBytes": 1000}},
-                    "upstream": "http://cloud.shop-emulators.svc:4566",
-                    "store": "emulator",
-                }
-            )
         },
     ),
     "redis": obj(
