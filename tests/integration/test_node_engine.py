@@ -53,6 +53,15 @@ class Deployed:
             self.node.wait_ready(READY_SECONDS, namespace)
         until(lambda: all(map(outside.answers, PROBES)), 60)
 
+    def serving(self) -> dict[str, list[str]]:
+        """The pods that serve now, by their workload: not those that are ending, nor those of Jobs."""
+        found: dict[str, list[str]] = {}
+        for pod in self.node.get("pods", "flatline"):
+            (owner,) = pod["metadata"]["ownerReferences"]
+            if owner["kind"] != "Job" and "deletionTimestamp" not in pod["metadata"]:
+                found.setdefault(owner["name"], []).append(pod["metadata"]["uid"])
+        return {owner: sorted(pods) for owner, pods in found.items()}
+
     def identities(self) -> dict[str, str]:
         """Of every claim, which says whether its data are still the same."""
         claims = (each for namespace in NAMESPACES for each in self.node.get("persistentvolumeclaims", namespace))
@@ -76,18 +85,15 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
 def test_the_engine_takes_over_what_files_have_made(deployed: Deployed) -> None:
     outside = deployed.outside()
     entries, claims = lasting(outside, "files"), deployed.identities()
-    pods = {each["metadata"]["uid"] for each in deployed.node.get("pods", "flatline", labels=SERVERS)}
+    pods = deployed.serving()
     began = time.monotonic()
     deployed.engine.flatline(*UP)
     report(f"the engine has taken over after {time.monotonic() - began:.0f} s")
     assert deployed.identities() == claims
-    assert {each["metadata"]["uid"] for each in deployed.node.get("pods", "flatline", labels=SERVERS)} == pods
+    assert deployed.serving() == pods
     deployed.wait_served(outside)
     assert entries.lost() == []
     deployed.engine.run("preview", "--stack", "dev", "--expect-no-changes")
-
-
-SERVERS = {"app.kubernetes.io/part-of": "flatline"}
 
 
 def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> None:
