@@ -56,6 +56,8 @@ USER = 10001
 ALL_ARCHITECTURES = ("amd64", "arm64")
 
 TOKEN_SECONDS = 3600
+STARTUP_SECONDS = 2
+"""Between two questions of a start-up probe."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,9 +304,7 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
             requests={"cpu": cpu, "memory": memory, "ephemeral-storage": size.scratch},
             limits={"memory": size.memory_limit, "ephemeral-storage": _scratch_limit(container)},
         ),
-        startup_probe=probes.startup.probe(period=5, failures=-(-probes.startup_budget // 5), timeout=probes.timeout)
-        if probes
-        else None,
+        startup_probe=_startup(probes) if probes else None,
         readiness_probe=probes.readiness.probe(period=10, failures=3, timeout=probes.timeout) if probes else None,
         liveness_probe=probes.liveness.probe(period=30, failures=4, timeout=probes.timeout) if probes else None,
         lifecycle=_before_stop(container),
@@ -312,6 +312,12 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
         termination_message_policy="FallbackToLogsOnError",
         volume_mounts=_mounts(args, container, identity) or None,
     )
+
+
+def _startup(probes: Probes) -> ProbeArgs:
+    """Asks often: the kubelet asks for readiness as soon as this succeeds, so a period here is waited for by users."""
+    failures = -(-probes.startup_budget // STARTUP_SECONDS)
+    return probes.startup.probe(period=STARTUP_SECONDS, failures=failures, timeout=probes.timeout)
 
 
 def _before_stop(container: Container) -> LifecycleArgs | None:

@@ -166,7 +166,7 @@ def test_probe_budgets_are_rounded_up() -> None:
     args = {"container": {"probes": probes, "ports": (Port(name="http", number=80),)}}
     found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args)), o))
     startup = only(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
-    assert startup["periodSeconds"] * startup["failureThreshold"] == 125
+    assert startup["periodSeconds"] * startup["failureThreshold"] == 122
 
 
 def test_policies_are_exactly_the_edges() -> None:
