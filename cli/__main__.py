@@ -110,7 +110,7 @@ def _tell(problem: Exception, terminal: "Terminal") -> None:
 
 def _tell_rarer(problem: Exception, terminal: "Terminal") -> None:
     """The others, whose modules take longer to import than most commands take."""
-    from components.cloud.drift import SchemaDriftError
+    from components.cloud.schema_compatibility import IncompatibleSchemaError
     from config.prices import PricesError
     from policies.config import ConfigError
     from policies.manifests import ManifestError as UnreadableError
@@ -124,7 +124,7 @@ def _tell_rarer(problem: Exception, terminal: "Terminal") -> None:
     expected = StackFileError | PassphraseError | StateError | ManifestError | RecordingError
     if isinstance(problem, ConfigError | PricesError):
         _tell_each(problem.problems, terminal)
-    elif isinstance(problem, SchemaDriftError):
+    elif isinstance(problem, IncompatibleSchemaError):
         what, *tables_and_remedy = str(problem).splitlines()
         terminal.fail(what, tables_and_remedy)
     elif isinstance(problem, expected | UnreadableError | ScanError):

@@ -12,7 +12,7 @@ from cli import drift, engine, engine_lock, engine_state, kubectl, objects, owne
 from cli.drift import Drift
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
-from cli.stacks import ROOT, Loaded
+from cli.stacks import ROOT, LoadedStack
 from cli.terminal import Terminal
 from config.settings import PROJECT
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pulumi import automation
 
 
-def unlock(loaded: Loaded, cli: engine.Cli, stack: "automation.Stack", terminal: Terminal, agreed: bool) -> None:
+def unlock(loaded: LoadedStack, cli: engine.Cli, stack: "automation.Stack", terminal: Terminal, agreed: bool) -> None:
     """Clears locks whose processes have ended. Raises Failure for a lock of a process that may be at work."""
     locks = engine_lock.of(engine.backend(), PROJECT, stack.name, ROOT)
     at_work = [lock for lock in locks if not lock.dead]
@@ -41,7 +41,7 @@ def unlock(loaded: Loaded, cli: engine.Cli, stack: "automation.Stack", terminal:
         engine.run(cli, stack, "cancel", "--yes")
 
 
-def check_free_namespaces(loaded: Loaded, context: str, ours: Collection[str] = ()) -> None:
+def check_free_namespaces(loaded: LoadedStack, context: str, ours: Collection[str] = ()) -> None:
     """Raises Failure if a namespace that would be made is on the cluster, and this stack has not made it.
 
     `ours` are those in Pulumi's state. One that bears this stack's label is also its own if the stack has files.
@@ -64,7 +64,7 @@ def check_free_namespaces(loaded: Loaded, context: str, ours: Collection[str] = 
 class BeforeUpdate:
     """A stack that is open in the engine, and somebody who may have agreed to everything beforehand."""
 
-    loaded: Loaded
+    loaded: LoadedStack
     cli: engine.Cli
     cluster: Cluster
     stack: "automation.Stack"

@@ -11,25 +11,25 @@ from cli import engine, kubeconfig
 from cli.engine import Cli
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
-from cli.stacks import Loaded, Stack, shown
+from cli.stacks import LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 
-Wish = Literal["auto", "pulumi", "none"]
+EngineChoice = Literal["auto", "pulumi", "none"]
 
 _NO_CLUSTER = "no cluster is named (--context, or flatline:target.context)"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wishes:
+class UpOptions:
     """What was typed: the engine, a context, and agreement beforehand."""
 
-    engine: Wish = "auto"
+    engine: EngineChoice = "auto"
     context: str | None = None
     yes: bool = False
 
 
 @dataclass(frozen=True)
-class ByEngine:
+class DeployPlan:
     """`pulumi up` with this CLI on this cluster. `agreed`: nobody needs to be asked any more."""
 
     cli: Cli
@@ -39,7 +39,7 @@ class ByEngine:
 
 
 @dataclass(frozen=True)
-class ByFiles:
+class RenderPlan:
     """Rendering. `context` is the one that was named, if any, for the commands to show.
 
     `kept_by` is the CLI of the engine that keeps the secrets until now, if one does.
@@ -51,44 +51,44 @@ class ByFiles:
 
 
 @dataclass(frozen=True)
-class _Unusable:
+class _EngineUnavailable:
     """Why the engine cannot be used, and the context that was named all the same."""
 
     reason: str
     context: str | None = None
 
 
-def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByFiles:
+def choose(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> DeployPlan | RenderPlan:
     """How to bring a stack up. Asks for a context only where nothing else decides, and only on a terminal.
 
     Raises Failure where what was asked for cannot be had. A stack in a cloud is brought up by the engine or not at all.
     """
     stack = loaded.stack
-    context = named_context(loaded, wishes.context)
-    wishes = replace(wishes, yes=wishes.yes and context is not None)
-    if loaded.in_cloud and wishes.engine == "none":
+    context = named_context(loaded, options.context)
+    options = replace(options, yes=options.yes and context is not None)
+    if loaded.in_cloud and options.engine == "none":
         raise needs_engine(stack, "--engine none says to do without")
     cli, no_cli = engine.installed()
-    if wishes.engine == "none":
-        return _files(loaded, wishes, context, cli, no_cli, terminal)
+    if options.engine == "none":
+        return _files(loaded, options, context, cli, no_cli, terminal)
     kept = _kept_by_engine(stack, cli, certain=True)
     in_file = stack.state.exists() and kept is None
     reasons: list[str] = []
-    chosen: Cluster | _Unusable
-    if in_file and context is None and wishes.engine == "auto":
-        chosen = _Unusable(_NO_CLUSTER)
+    chosen: Cluster | _EngineUnavailable
+    if in_file and context is None and options.engine == "auto":
+        chosen = _EngineUnavailable(_NO_CLUSTER)
     else:
-        chosen = _cluster(loaded, wishes, terminal)
+        chosen = _cluster(loaded, options, terminal)
     if isinstance(chosen, Cluster):
         reasons.append(f"cluster: context {chosen.context} ({chosen.server}) answers")
         # A stack that lives from files goes on so, unless there is an engine already or one is asked for.
-        unasked = in_file and cli is None and wishes.engine == "auto"
-        found = _Unusable(no_cli) if unasked else _cli(cli, no_cli, wishes, terminal)
+        unasked = in_file and cli is None and options.engine == "auto"
+        found = _EngineUnavailable(no_cli) if unasked else _cli(cli, no_cli, options, terminal)
         if isinstance(found, Cli):
             reasons += [f"engine: {found}", f"backend: {kept or engine.backend()}"]
             if in_file:
-                reasons.append(f"secrets: carried over from {shown(stack.state)}; none is made again")
-            return ByEngine(found, chosen, tuple(reasons), wishes.yes)
+                reasons.append(f"secrets: carried over from {display_path(stack.state)}; none is made again")
+            return DeployPlan(found, chosen, tuple(reasons), options.yes)
         chosen = replace(found, context=chosen.context)
     if kept:
         raise Failure(
@@ -98,14 +98,14 @@ def choose(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> ByEngine | ByF
             "(needs the Pulumi CLI once)",
             f"For files to review, without secrets: `./flatline render --redact --stack {stack.name}`",
         )
-    if wishes.engine == "pulumi":
+    if options.engine == "pulumi":
         raise Failure(f"--engine pulumi cannot be had: {chosen.reason}", *reasons)
     if loaded.in_cloud:
         raise needs_engine(stack, chosen.reason)
-    return ByFiles(chosen.context, (*reasons, f"rendering: {chosen.reason}"))
+    return RenderPlan(chosen.context, (*reasons, f"rendering: {chosen.reason}"))
 
 
-def named_context(loaded: Loaded, typed: str | None) -> str | None:
+def named_context(loaded: LoadedStack, typed: str | None) -> str | None:
     """The context that the command or the configuration names. Raises Failure if they name two."""
     configured = loaded.settings.target.context
     if typed and configured and typed != configured:
@@ -148,7 +148,7 @@ def named_cluster(context: str) -> Cluster:
 def _kept_by_engine(stack: Stack, cli: Cli | None, *, certain: bool) -> str | None:
     """The backend that keeps the stack. Unless `certain`, a backend that does not answer counts as none."""
     try:
-        return engine.keeps(stack, cli)
+        return engine.managing_backend(stack, cli)
     except Failure:
         if certain:
             raise
@@ -156,41 +156,43 @@ def _kept_by_engine(stack: Stack, cli: Cli | None, *, certain: bool) -> str | No
 
 
 def _files(
-    loaded: Loaded, wishes: Wishes, context: str | None, cli: Cli | None, no_cli: str, terminal: Terminal
-) -> ByFiles:
+    loaded: LoadedStack, options: UpOptions, context: str | None, cli: Cli | None, no_cli: str, terminal: Terminal
+) -> RenderPlan:
     """Rendering because it was asked for; a stack that Pulumi keeps gives its secrets back."""
     asked = "rendering: asked for by --engine none"
     kept = _kept_by_engine(loaded.stack, cli, certain=False)
     if kept is None:
-        return ByFiles(context, (asked,))
-    found = _cli(cli, no_cli, wishes, terminal)
-    if isinstance(found, _Unusable):
+        return RenderPlan(context, (asked,))
+    found = _cli(cli, no_cli, options, terminal)
+    if isinstance(found, _EngineUnavailable):
         raise Failure(
             f"stack {loaded.stack.name} is kept by Pulumi ({kept}), and its secrets cannot be brought back: "
             f"{found.reason}",
             "Files made without them would hold a second set of secrets, which no client knows.",
             f"For files to review, without secrets: `./flatline render --redact --stack {loaded.stack.name}`",
         )
-    return ByFiles(context, (asked, f"secrets: brought back from Pulumi ({kept}); none is made again"), found)
+    return RenderPlan(context, (asked, f"secrets: brought back from Pulumi ({kept}); none is made again"), found)
 
 
-def _cluster(loaded: Loaded, wishes: Wishes, terminal: Terminal) -> Cluster | _Unusable:
+def _cluster(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> Cluster | _EngineUnavailable:
     """The cluster that was named, or is named now, if it answers."""
-    context = named_context(loaded, wishes.context)
+    context = named_context(loaded, options.context)
     if context is None:
         context = _typed_context(terminal)
         if context is None:
-            return _Unusable(_NO_CLUSTER + _k3s_hint())
-    elif not wishes.yes and not terminal.interactive:
-        return _Unusable(f"context {context} is named, but there is no terminal to agree on and no --yes", context)
+            return _EngineUnavailable(_NO_CLUSTER + _k3s_hint())
+    elif not options.yes and not terminal.interactive:
+        return _EngineUnavailable(
+            f"context {context} is named, but there is no terminal to agree on and no --yes", context
+        )
     found = kubeconfig.cluster(context)
     if found is None:
-        if wishes.context or wishes.engine == "pulumi":
+        if options.context or options.engine == "pulumi":
             raise Failure(f"there is no context {context} in kubeconfig", _where_contexts_are())
-        return _Unusable(f"context {context} is not in kubeconfig ({kubeconfig.where()})", context)
+        return _EngineUnavailable(f"context {context} is not in kubeconfig ({kubeconfig.where()})", context)
     with terminal.step(f"Asking {found.server} whether it is there"):
         problem = found.problem()
-    return _Unusable(f"cluster {context} does not answer: {problem}", context) if problem else found
+    return _EngineUnavailable(f"cluster {context} does not answer: {problem}", context) if problem else found
 
 
 def _typed_context(terminal: Terminal) -> str | None:
@@ -205,14 +207,14 @@ def _typed_context(terminal: Terminal) -> str | None:
     return answer or None
 
 
-def _cli(cli: Cli | None, no_cli: str, wishes: Wishes, terminal: Terminal) -> Cli | _Unusable:
+def _cli(cli: Cli | None, no_cli: str, options: UpOptions, terminal: Terminal) -> Cli | _EngineUnavailable:
     """The CLI, fetched if there is none and somebody agrees."""
     if cli is not None:
         return cli
-    if not wishes.yes and not terminal.agrees(f"{no_cli[0].upper()}{no_cli[1:]}. Fetch it into the cache folder?"):
-        return _Unusable(no_cli)
+    if not options.yes and not terminal.agrees(f"{no_cli[0].upper()}{no_cli[1:]}. Fetch it into the cache folder?"):
+        return _EngineUnavailable(no_cli)
     fetched, problem = engine.install(terminal)
-    return fetched or _Unusable(f"{no_cli}, and {problem}")
+    return fetched or _EngineUnavailable(f"{no_cli}, and {problem}")
 
 
 def _where_contexts_are() -> str:

@@ -15,8 +15,8 @@ import yaml
 from cli import engine, kubectl, objects, reissue
 from cli.failure import Failure
 from cli.objects import SELECTOR, Object
-from cli.recording import Kept
-from cli.stacks import STATE, Loaded, Stack, shown
+from cli.recording import RecordedStack
+from cli.stacks import STATE, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from config import installation
 from config.settings import PROJECT
@@ -127,26 +127,26 @@ def _begin_again(name: str) -> tuple[str, ...]:
     )
 
 
-def check(loaded: Loaded, context: str | None = None) -> None:
+def check(loaded: LoadedStack, context: str | None = None) -> None:
     """Raises Failure for secrets that are lost, older or another stack's. Looks at a cluster only if it is named."""
     problem = judge(gather(loaded, context))
     if problem is not None:
         raise problem
 
 
-def gather(loaded: Loaded, context: str | None = None) -> Facts:
+def gather(loaded: LoadedStack, context: str | None = None) -> Facts:
     """What this machine, and the cluster of a context that was named, tell about a stack."""
     traces = [*_traces_here(loaded), *(_traces_there(loaded, context) if context else ())]
     return Facts(loaded.stack.name, _expected(loaded.stack), _held(loaded.stack, bool(traces)), tuple(traces))
 
 
-def check_before(loaded: Loaded, context: str | None, start_over: str | None) -> None:
+def check_before(loaded: LoadedStack, context: str | None, start_over: str | None) -> None:
     """`check` on a named cluster, before a passphrase is made; not where somebody has asked to start over."""
     if context is not None and start_over is None:
         check(loaded, context)
 
 
-def check_recorded(loaded: Loaded, digests: Mapping[str, str], context: str | None = None) -> None:
+def check_recorded(loaded: LoadedStack, digests: Mapping[str, str], context: str | None = None) -> None:
     """As `check`; raises Failure as well if a recording made again what a trace has another value of."""
     facts = gather(loaded, context)
     problem = judge(facts) or made_again(facts, digests)
@@ -170,7 +170,7 @@ def made_again(facts: Facts, digests: Mapping[str, str]) -> Failure | None:
     return None
 
 
-def check_deployment(loaded: Loaded, deployment: Mapping[str, Any], context: str) -> None:
+def check_deployment(loaded: LoadedStack, deployment: Mapping[str, Any], context: str) -> None:
     """Raises Failure if what the engine keeps is not what the cluster, or an earlier run, was brought up with."""
     namespaces = [
         each.get("outputs", {})
@@ -203,7 +203,7 @@ def check_backend(stack: Stack) -> None:
             f"Pulumi keeps stack {stack.name} in {noted}, but the backend that is chosen now is {engine.backend()}",
             f"Nothing was written. Use the one that has its secrets: export {engine.BACKEND_VARIABLE}={noted}",
             f"If the stack has moved there with its secrets (pulumi stack export and import), remove "
-            f"{shown(stack.backend)}.",
+            f"{display_path(stack.backend)}.",
         )
 
 
@@ -212,30 +212,32 @@ def _held(stack: Stack, ask: bool) -> Held | None:
     try:
         found = state.read_header(stack.state)
     except StateError as problem:
-        return Held(shown(stack.state), f"{PROJECT}/{stack.name}", unreadable=str(problem))
+        return Held(display_path(stack.state), f"{PROJECT}/{stack.name}", unreadable=str(problem))
     if found is not None:
-        return Held(shown(stack.state), f"{found.project}/{found.stack}", found.digests or None)
-    backend = engine.keeps(stack, engine.installed()[0]) if ask else None
+        return Held(display_path(stack.state), f"{found.project}/{found.stack}", found.digests or None)
+    backend = engine.managing_backend(stack, engine.installed()[0]) if ask else None
     return Held(f"Pulumi ({backend})", f"{PROJECT}/{stack.name}", by_pulumi=True) if backend else None
 
 
-def _traces_here(loaded: Loaded) -> Iterator[Trace]:
+def _traces_here(loaded: LoadedStack) -> Iterator[Trace]:
     stack = loaded.stack
     tree = stack.build if stack.build.is_dir() else stack.build.with_name(f".{stack.name}.previous")
     if (tree / INVENTORY).is_file():
-        yield Trace(shown(tree), _digests(_namespaces(tree)), rendered=True)
+        yield Trace(display_path(tree), _digests(_namespaces(tree)), rendered=True)
     if stack.carried.is_file():
-        yield Trace(shown(stack.carried))
+        yield Trace(display_path(stack.carried))
     passphrase = generated_file(PROJECT, stack.name)
     said, _ = _noted(stack)
     # A value that was brought, or a beginning with Pulumi, explains a passphrase that no state belongs to.
     explained = loaded.config.encryption_salt is not None or engine.has_begun(stack)
     unexplained = passphrase.is_file() and not explained
     if said == _UP or (said is None and unexplained):
-        yield Trace(f"its passphrase {shown(passphrase)}" if passphrase.is_file() else shown(_note(stack)))
+        yield Trace(
+            f"its passphrase {display_path(passphrase)}" if passphrase.is_file() else display_path(_note(stack))
+        )
 
 
-def _traces_there(loaded: Loaded, context: str) -> Iterator[Trace]:
+def _traces_there(loaded: LoadedStack, context: str) -> Iterator[Trace]:
     """The stack's namespaces on a cluster. Those of another stack are none; a cluster that cannot be read has none."""
     if not kubectl.is_installed():
         return
@@ -274,8 +276,8 @@ def recorded_digests(recording: Recording) -> dict[str, str]:
 
 
 def save(
-    loaded: Loaded,
-    kept: Kept,
+    loaded: LoadedStack,
+    kept: RecordedStack,
     confirmed: str | None,
     terminal: Terminal,
     context: str | None = None,
@@ -331,7 +333,7 @@ def _noted(stack: Stack) -> tuple[str | None, str]:
 def _expected(stack: Stack) -> str:
     """Where the secrets of a stack belong, as far as that is known."""
     said, backend = _noted(stack)
-    return f"state of it in {backend}" if said == _UP and backend else shown(stack.state)
+    return f"state of it in {backend}" if said == _UP and backend else display_path(stack.state)
 
 
 def _write_note(stack: Stack, text: str) -> None:
@@ -355,13 +357,13 @@ def wants_to_start_over(stack: Stack, typed: str | None) -> bool:
 
 
 @contextmanager
-def starting_over(loaded: Loaded, terminal: Terminal) -> Iterator[None]:
+def starting_over(loaded: LoadedStack, terminal: Terminal) -> Iterator[None]:
     """Moves a stack's secrets and files aside, so that new ones are made; back again if that fails.
 
     Nothing is deleted. Raises Failure where Pulumi keeps the secrets.
     """
     stack = loaded.stack
-    backend = engine.keeps(stack, engine.installed()[0]) if not stack.backend.is_file() else None
+    backend = engine.managing_backend(stack, engine.installed()[0]) if not stack.backend.is_file() else None
     if backend is not None and not stack.state.exists():
         raise Failure(
             f"Pulumi keeps the secrets of stack {stack.name} ({backend}), so nothing is made again",
@@ -389,12 +391,12 @@ def starting_over(loaded: Loaded, terminal: Terminal) -> Iterator[None]:
                 folder.rmdir()
         raise
     if moves:
-        terminal.say(f"What was there before is in {shown(folder)}/.")
+        terminal.say(f"What was there before is in {display_path(folder)}/.")
 
 
 def _engine_has_something(stack: Stack) -> bool:
     try:
-        return engine.keeps(stack, engine.installed()[0]) is not None
+        return engine.managing_backend(stack, engine.installed()[0]) is not None
     except Failure:
         return False
 

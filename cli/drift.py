@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli import kubectl
-from cli.engine_state import Kept
+from cli.engine_state import StateObject
 from cli.failure import Failure
 from cli.objects import SELECTOR, Object
 
@@ -21,8 +21,8 @@ CLAIM = "PersistentVolumeClaim"
 class Drift:
     """Objects of the state that the cluster does not have, and those that it holds otherwise."""
 
-    gone: tuple[Kept, ...] = ()
-    changed: tuple[Kept, ...] = ()
+    gone: tuple[StateObject, ...] = ()
+    changed: tuple[StateObject, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.gone or self.changed)
@@ -38,7 +38,7 @@ class Drift:
         return [each.urn for each in (*self.gone, *self.changed)]
 
 
-def found(context: str, kept: Sequence[Kept]) -> Drift:
+def found(context: str, kept: Sequence[StateObject]) -> Drift:
     """Compares the state with the cluster. Raises Failure if the cluster does not answer or refuses."""
     there = live(context, kept)
     gone, changed = [], []
@@ -51,7 +51,7 @@ def found(context: str, kept: Sequence[Kept]) -> Drift:
     return Drift(tuple(gone), tuple(changed))
 
 
-def live(context: str, kept: Sequence[Kept]) -> dict[tuple[str, str, str], Mapping[str, Any]]:
+def live(context: str, kept: Sequence[StateObject]) -> dict[tuple[str, str, str], Mapping[str, Any]]:
     """What the cluster has of the kinds of some objects, by type, namespace and name."""
     kinds = sorted({each.applied.resource for each in kept})
     if not kinds:
@@ -60,7 +60,7 @@ def live(context: str, kept: Sequence[Kept]) -> dict[tuple[str, str, str], Mappi
     return {Object(item).key: item for item in items}
 
 
-def differs(kept: Kept, answer: Mapping[str, Any]) -> bool:
+def differs(kept: StateObject, answer: Mapping[str, Any]) -> bool:
     """Whether something that was applied is not as the API server had it then. What others added does not count."""
     applied, before = kept.applied.content, kept.answered
     if kept.applied.kind == "Secret":  # applied as `stringData`, which is never read back

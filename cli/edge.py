@@ -14,7 +14,7 @@ import yaml
 
 from cli import kubectl
 from cli.failure import Failure
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 
 OUTSIDE = {"LoadBalancer", "NodePort"}
@@ -37,7 +37,7 @@ class Hiding:
     configured: bool | None
 
 
-def look(loaded: Loaded, context: str, terminal: Terminal, *, briefly: bool = False) -> None:
+def look(loaded: LoadedStack, context: str, terminal: Terminal, *, briefly: bool = False) -> None:
     """Says which Service of Traefik hides clients, what that means, and the command that ends it; nothing if none does.
 
     `briefly`: a line for each, because an earlier run has said the rest.
@@ -69,7 +69,7 @@ def unknown(reason: str, terminal: Terminal) -> None:
     terminal.warn(f"whether Traefik sees the addresses of clients is not known: {reason}")
 
 
-def hiding(loaded: Loaded, context: str) -> list[Hiding]:
+def hiding(loaded: LoadedStack, context: str) -> list[Hiding]:
     """The Services that hide clients from Traefik. Raises Failure when the cluster cannot be read."""
     ingress = loaded.settings.ingress
     there = _items(kubectl.read(context, "-n", ingress.namespace, "get", "services,pods"))
@@ -123,7 +123,7 @@ def _named(context: str, kind: str, name: str, *where: str) -> list[Mapping[str,
     return _items(kubectl.read(context, *where, "get", kind, "--field-selector", f"metadata.name={name}"))
 
 
-def _explain(service: Hiding, loaded: Loaded, context: str, terminal: Terminal) -> None:
+def _explain(service: Hiding, loaded: LoadedStack, context: str, terminal: Terminal) -> None:
     in_flight = loaded.settings.ingress.in_flight
     terminal.heading("Traefik does not see the addresses of clients")
     terminal.say(

@@ -26,7 +26,7 @@ import yaml
 from cli import engine_files, engine_state
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
-from cli.stacks import CACHE, LOCAL_BACKEND, ROOT, Loaded, Stack, shown
+from cli.stacks import CACHE, LOCAL_BACKEND, ROOT, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from render.passphrase import FILE_VARIABLE, VARIABLE, generated_file
@@ -91,7 +91,7 @@ def install(terminal: Terminal) -> tuple[Cli | None, str]:
         socket.setdefaulttimeout(before)
 
 
-def keeps(stack: Stack, cli: Cli | None) -> str | None:
+def managing_backend(stack: Stack, cli: Cli | None) -> str | None:
     """The backend in which Pulumi has resources of this stack, None if it has none.
 
     Looks into our own backend's files; for another backend there is a note of ours, or the CLI is asked. A stack with
@@ -115,21 +115,22 @@ def keeps(stack: Stack, cli: Cli | None) -> str | None:
         raise Failure(
             f"cannot tell whether Pulumi keeps the stack {stack.name} already",
             *_said(problem),
-            f"Log in to your backend, or unset {BACKEND_VARIABLE} / run `pulumi logout` to use {shown(LOCAL_BACKEND)}.",
+            f"Log in to your backend, or unset {BACKEND_VARIABLE} / run `pulumi logout` to use "
+            f"{display_path(LOCAL_BACKEND)}.",
         ) from None
     names = {each.name.rsplit("/", 1)[-1]: each.resource_count or 0 for each in there}
     return url if names.get(stack.name) else None
 
 
-def keeper(stack: Stack) -> tuple[str | None, Cli | None, str]:
+def managing_cli(stack: Stack) -> tuple[str | None, Cli | None, str]:
     """The backend that keeps the stack, the CLI that reads it, and without one why not.
 
     A CLI is looked for only where a stack is not kept in its state file, because that takes a second.
     """
-    if stack.state.exists() and keeps(stack, None) is None:
+    if stack.state.exists() and managing_backend(stack, None) is None:
         return None, None, ""
     cli, no_cli = installed()
-    return keeps(stack, cli), cli, no_cli
+    return managing_backend(stack, cli), cli, no_cli
 
 
 def backend() -> str:
@@ -137,18 +138,18 @@ def backend() -> str:
     return _chosen_backend() or _LOCAL_URL
 
 
-def plain(loaded: Loaded, *words: str) -> list[str]:
+def plain(loaded: LoadedStack, *words: str) -> list[str]:
     """A command of plain `pulumi` on a stack of ours, with the variables that it needs here."""
     return [*(["env", *_needed(loaded)] if _needed(loaded) else []), *_program(), *words, "--stack", loaded.stack.name]
 
 
-def environment_hint(loaded: Loaded) -> list[list[str]]:
+def environment_hint(loaded: LoadedStack) -> list[list[str]]:
     """The commands after which plain `pulumi` goes on with a stack of ours, and the first one to go on with."""
     exports = [["export", variable] for variable in _needed(loaded)]
     return [*exports, [*_program(), "preview", "--stack", loaded.stack.name]]
 
 
-def _needed(loaded: Loaded) -> list[str]:
+def _needed(loaded: LoadedStack) -> list[str]:
     """Variables that plain `pulumi` needs and this environment does not have."""
     needed = [] if _chosen_backend() else [f"{BACKEND_VARIABLE}={_LOCAL_URL}"]
     source = generated_file(PROJECT, loaded.stack.name)
@@ -165,7 +166,7 @@ def _program() -> list[str]:
 
 @contextmanager
 def opened(
-    loaded: Loaded, cli: Cli, cluster: Cluster | None, project: Path = ROOT, url: str | None = None
+    loaded: LoadedStack, cli: Cli, cluster: Cluster | None, project: Path = ROOT, url: str | None = None
 ) -> Iterator[automation.Stack]:
     """The stack in the engine, made if it is not there; it can reach one cluster or, without one, none at all.
 
@@ -291,7 +292,7 @@ def note_backend(stack: Stack) -> None:
         stack.backend.write_text(url + "\n")
 
 
-def _environment(loaded: Loaded) -> dict[str, str]:
+def _environment(loaded: LoadedStack) -> dict[str, str]:
     variables = {
         "PULUMI_ERROR_OUTPUT_STRING": "1",
         "PULUMI_SKIP_UPDATE_CHECK": "true",

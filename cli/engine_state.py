@@ -17,7 +17,7 @@ _WITHOUT_TRACE = ("random:", "tls:", "pulumi:")
 
 
 @dataclass(frozen=True)
-class Kept:
+class StateObject:
     """A Kubernetes object of the state: what was applied, and what the API server made of it."""
 
     urn: str
@@ -34,10 +34,10 @@ class Kept:
         return str(self.applied)
 
 
-def kubernetes_objects(deployment: Mapping[str, Any]) -> list[Kept]:
+def kubernetes_objects(deployment: Mapping[str, Any]) -> list[StateObject]:
     """The objects of a deployment that was exported with its secrets, in the order in which they were made."""
     return [
-        Kept(
+        StateObject(
             each["urn"],
             Object(_plain(each["inputs"])),
             _plain(each.get("outputs", {})),
@@ -89,7 +89,7 @@ class Unfinished:
     """
 
     count: int
-    objects: tuple[Kept, ...]
+    objects: tuple[StateObject, ...]
     unknown: tuple[str, ...]
 
 
@@ -99,7 +99,7 @@ def unfinished(deployment: Mapping[str, Any]) -> Unfinished:
     creations = [each["resource"] for each in operations if each["type"] == "creating"]
     return Unfinished(
         len(operations),
-        tuple(Kept(each["urn"], Object(_plain(each["inputs"])), {}) for each in creations if _is_object(each)),
+        tuple(StateObject(each["urn"], Object(_plain(each["inputs"])), {}) for each in creations if _is_object(each)),
         tuple(
             f"{each['type']} {each['urn'].rpartition('::')[2]}"
             for each in creations
@@ -152,6 +152,6 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def titles(kept: Iterable[Kept]) -> list[str]:
+def titles(kept: Iterable[StateObject]) -> list[str]:
     """The objects by kind, namespace and name, sorted."""
     return sorted(map(str, kept))

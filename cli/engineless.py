@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from cli import continuity, edge, expiry, kubeconfig, kubectl, objects, ownership, retired
-from cli.choice import ByFiles
+from cli.choice import RenderPlan
 from cli.failure import Failure
 from cli.objects import Object
-from cli.recording import Kept, with_own_secrets
+from cli.recording import RecordedStack, record_with_state
 from cli.retired import Retired
-from cli.stacks import Loaded, shown
+from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from config.images import IMAGES
 from config.settings import PROJECT
@@ -20,7 +20,7 @@ from render.manifests import STACK_OUTPUTS, Summary
 _COLUMNS = 3
 
 
-def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal) -> int:
+def up(loaded: LoadedStack, choice: RenderPlan, arguments: Namespace, terminal: Terminal) -> int:
     """Renders into build/<stack>/ and prints a summary."""
     earlier = objects.outputs(loaded.stack.build)
     _refuse_namespaces_of_others(loaded, choice.context)
@@ -47,7 +47,7 @@ def up(loaded: Loaded, choice: ByFiles, arguments: Namespace, terminal: Terminal
     return 0
 
 
-def _first_or_changed(loaded: Loaded, written: Summary, notices: list[str], terminal: Terminal) -> None:
+def _first_or_changed(loaded: LoadedStack, written: Summary, notices: list[str], terminal: Terminal) -> None:
     terminal.heading("Objects")
     _counts(written, terminal)
     terminal.say(f"Files written: {len(written.changed)}; removed: {len(written.removed)}.")
@@ -56,22 +56,24 @@ def _first_or_changed(loaded: Loaded, written: Summary, notices: list[str], term
     points_to_know(loaded, terminal)
 
 
-def _unchanged(loaded: Loaded, written: Summary, notices: list[str], context: str | None, terminal: Terminal) -> None:
+def _unchanged(
+    loaded: LoadedStack, written: Summary, notices: list[str], context: str | None, terminal: Terminal
+) -> None:
     """What is worth saying again; the rest was said by the run that wrote the files."""
     terminal.say(
-        f"Nothing has changed since the last run. {written.total} objects are in {shown(written.directory)}/, "
-        f"secrets in {shown(loaded.stack.state)}."
+        f"Nothing has changed since the last run. {written.total} objects are in {display_path(written.directory)}/, "
+        f"secrets in {display_path(loaded.stack.state)}."
     )
     for notice in notices:
         terminal.warn(notice)
     warn_of_moving_images(loaded, terminal)
     terminal.say("To apply them" + ("" if context else f", with your cluster's context for {kubectl.NOBODY}") + ":")
-    terminal.command(kubectl.apply_commands(context, shown(written.directory), ())[0])
+    terminal.command(kubectl.apply_commands(context, display_path(written.directory), ())[0])
     terminal.say("What clients are built with:")
     terminal.command(["./flatline", "pins", *stack_option(loaded)])
 
 
-def _refuse_namespaces_of_others(loaded: Loaded, context: str | None) -> None:
+def _refuse_namespaces_of_others(loaded: LoadedStack, context: str | None) -> None:
     """Raises Failure if the cluster has one. A cluster that cannot be read has none: files are for later."""
     if context is None or not kubectl.is_installed():
         return
@@ -88,16 +90,16 @@ def _refuse_namespaces_of_others(loaded: Loaded, context: str | None) -> None:
             )
 
 
-def _secrets_of(loaded: Loaded, choice: ByFiles, terminal: Terminal) -> AbstractContextManager[Kept]:
+def _secrets_of(loaded: LoadedStack, choice: RenderPlan, terminal: Terminal) -> AbstractContextManager[RecordedStack]:
     """The program with the stack's secrets, from the engine where that keeps them."""
     if choice.kept_by is None:
-        return with_own_secrets(loaded, terminal)
+        return record_with_state(loaded, terminal)
     from cli import transfer
 
     return transfer.brought_back(loaded, choice.kept_by, terminal)
 
 
-def _look_at_cluster(loaded: Loaded, context: str | None, terminal: Terminal, *, briefly: bool) -> None:
+def _look_at_cluster(loaded: LoadedStack, context: str | None, terminal: Terminal, *, briefly: bool) -> None:
     """Looks at the cluster that was named, if it is there; rendered files are for later, so it need not be."""
     cluster = kubeconfig.cluster(context) if context else None
     if cluster is None:
@@ -122,7 +124,7 @@ def losses_of_upgrade(earlier: Mapping[str, object], terminal: Terminal) -> None
     )
 
 
-def points_to_know(loaded: Loaded, terminal: Terminal) -> None:
+def points_to_know(loaded: LoadedStack, terminal: Terminal) -> None:
     """What an operator must know about this stack: images that may change."""
     moving = loaded.settings.images.moving()
     if moving:
@@ -134,7 +136,7 @@ def points_to_know(loaded: Loaded, terminal: Terminal) -> None:
         )
 
 
-def warn_of_moving_images(loaded: Loaded, terminal: Terminal) -> None:
+def warn_of_moving_images(loaded: LoadedStack, terminal: Terminal) -> None:
     """One line for a deployment that pulls images by a moving tag."""
     moving = loaded.settings.images.moving()
     if moving:
@@ -157,14 +159,14 @@ def _counts(written: Summary, terminal: Terminal) -> None:
             row += [kind, str(count)]
         rows.append(row)
     terminal.table(["Kind", "Count"] * _COLUMNS, rows, frozenset({"Count"}))
-    terminal.say(f"{written.total} objects in {shown(written.directory)}/")
+    terminal.say(f"{written.total} objects in {display_path(written.directory)}/")
 
 
-def _secrets(loaded: Loaded, written: Summary, notices: list[str], terminal: Terminal) -> None:
+def _secrets(loaded: LoadedStack, written: Summary, notices: list[str], terminal: Terminal) -> None:
     terminal.heading("Secrets")
     terminal.say(f"These {len(written.secret_files)} files hold secrets in plain text (mode 0600):")
     terminal.points(written.secret_files)
-    terminal.say(f"They are kept, encrypted, in {shown(loaded.stack.state)}.")
+    terminal.say(f"They are kept, encrypted, in {display_path(loaded.stack.state)}.")
     source = loaded.passphrase.source
     if source is not None:
         terminal.say(f"The passphrase is in {source.origin}.")
@@ -174,17 +176,17 @@ def _secrets(loaded: Loaded, written: Summary, notices: list[str], terminal: Ter
         terminal.warn(notice)
 
 
-def _pins(loaded: Loaded, terminal: Terminal) -> None:
+def _pins(loaded: LoadedStack, terminal: Terminal) -> None:
     terminal.heading("Clients")
-    terminal.say(f"What they are built with is in {shown(loaded.stack.build / STACK_OUTPUTS)}:")
+    terminal.say(f"What they are built with is in {display_path(loaded.stack.build / STACK_OUTPUTS)}:")
     terminal.command(["./flatline", "pins", *stack_option(loaded)])
 
 
-def _next(loaded: Loaded, context: str | None, rendered: list[Object], terminal: Terminal) -> None:
+def _next(loaded: LoadedStack, context: str | None, rendered: list[Object], terminal: Terminal) -> None:
     terminal.heading("Next")
     if context is None:
         terminal.say(f"Put the name of your cluster's context in place of {kubectl.NOBODY}:")
-    folder = shown(loaded.stack.build)
+    folder = display_path(loaded.stack.build)
     for command in kubectl.apply_commands(context, folder, objects.waits(rendered)):
         terminal.command(command)
 
@@ -202,6 +204,6 @@ def gone(left: list[Retired], context: str | None, terminal: Terminal) -> None:
         terminal.command(kubectl.command(context, *where, "delete", "--ignore-not-found", *names))
 
 
-def stack_option(loaded: Loaded) -> list[str]:
+def stack_option(loaded: LoadedStack) -> list[str]:
     """The words that name the stack in a command; none for the one that is taken without them."""
     return [] if loaded.stack.name == "dev" else ["--stack", loaded.stack.name]

@@ -8,7 +8,7 @@ from typing import Any
 from cryptography import x509
 
 from cli import objects
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config.certificate_chain import EXPIRY_WARNING
 
@@ -34,7 +34,7 @@ class Certificate:
         return f"{self.what} {state}: {self.renewal}."
 
 
-def certificates(loaded: Loaded, outputs: Mapping[str, Any]) -> list[Certificate]:
+def certificates(loaded: LoadedStack, outputs: Mapping[str, Any]) -> list[Certificate]:
     """The served certificate, then the authorities: all of them from the stack's outputs."""
     brought = loaded.settings.certificates.provided is not None
     found = []
@@ -46,7 +46,7 @@ def certificates(loaded: Loaded, outputs: Mapping[str, Any]) -> list[Certificate
     return found + [Certificate(f"authority {_name(each)}", each.not_valid_after_utc, renewal) for each in authorities]
 
 
-def warn(loaded: Loaded, terminal: Terminal, outputs: Mapping[str, Any] | None = None) -> None:
+def warn(loaded: LoadedStack, terminal: Terminal, outputs: Mapping[str, Any] | None = None) -> None:
     """A warning for each certificate that ends within 30 days. `outputs`: those of the last `up` without it."""
     known = outputs if outputs is not None else objects.outputs(loaded.stack.build) or {}
     now = datetime.now(UTC)

@@ -10,7 +10,7 @@ import pulumi_tls as tls
 
 from cli.failure import Failure
 from cli.recording import PROGRAM
-from cli.stacks import Loaded, shown
+from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from components.secrets import Secrets, SecretsArgs
 from config.schema.secrets import SECRETS, Secret
@@ -43,7 +43,7 @@ class KeyMaterial:
     authority: str = field(repr=False)
 
 
-def of(loaded: Loaded, domain: str, terminal: Terminal) -> KeyMaterial:
+def of(loaded: LoadedStack, domain: str, terminal: Terminal) -> KeyMaterial:
     """What a stack has in its state and in its file, with a certificate of its authority for a domain.
 
     The state stays as it is: nothing is made but, for another domain, that certificate. Raises Failure.
@@ -51,7 +51,7 @@ def of(loaded: Loaded, domain: str, terminal: Terminal) -> KeyMaterial:
     stack = loaded.stack
     if not stack.state.exists():
         raise Failure(
-            f"stack {stack.name} has no secrets in {shown(stack.state)}",
+            f"stack {stack.name} has no secrets in {display_path(stack.state)}",
             f"If it has never been brought up: `./flatline up --stack {stack.name}`",
             "If Pulumi keeps it, its secrets cannot be read by this command: docs/migration.md tells what can be done.",
         )
@@ -73,7 +73,7 @@ def of(loaded: Loaded, domain: str, terminal: Terminal) -> KeyMaterial:
     return KeyMaterial(values, texts["tls.crt"], texts["tls.key"], recording.outputs["caCertificates"])
 
 
-def _values(loaded: Loaded, recording: Recording) -> dict[str, str]:
+def _values(loaded: LoadedStack, recording: Recording) -> dict[str, str]:
     """The values of all secrets that move, as the program's own component makes them from the recorded seeds."""
 
     def program() -> None:
@@ -87,7 +87,7 @@ def _values(loaded: Loaded, recording: Recording) -> dict[str, str]:
     return {name: str(value) for name, value in again.outputs.items()}
 
 
-def _arguments(loaded: Loaded) -> SecretsArgs:
+def _arguments(loaded: LoadedStack) -> SecretsArgs:
     settings = loaded.settings.secrets
     return SecretsArgs(
         epochs={name: setting.epochs for name, setting in settings.items()},

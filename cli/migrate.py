@@ -17,31 +17,31 @@ from cli import document, kubectl
 from cli.choice import named_cluster, named_context
 from cli.failure import Failure
 from cli.port_forward import PortForward
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
-from migration import place
+from migration import endpoints
 from migration.archive import Archive
+from migration.endpoints import Addresses, Connection
 from migration.errors import MigrationError
-from migration.place import Addresses, Reach
 from migration.records import Collection, Kind
 from migration.transfer import Outcome
-from migration.transfer import Progress as Told
+from migration.transfer import Progress as ProgressReport
 
 AGAIN_SECONDS = 15.0
 NOUNS: dict[Kind, str] = {"dynamodb": "table", "bigtable": "Bigtable table", "objects": "bucket"}
 
 
 @contextmanager
-def opened(arguments: Namespace, loaded: Loaded, terminal: Terminal) -> Iterator[list[Collection]]:
+def opened(arguments: Namespace, loaded: LoadedStack, terminal: Terminal) -> Iterator[list[Collection]]:
     """The stores of a stack, reached as was typed. A MigrationError inside of the block becomes a Failure."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # port-forwards are ended, archives left restartable
     try:
-        names = place.physical_names(loaded.settings, _typed_buckets(arguments))
+        names = endpoints.physical_names(loaded.settings, _typed_buckets(arguments))
         with ExitStack() as held:
-            reach = _reach(arguments, loaded, terminal, held)
+            connection = _connection(arguments, loaded, terminal, held)
             from migration import stores  # and with it the clouds' SDKs: not before everything else is right
 
-            yield held.enter_context(stores.opened(names, reach, readers=arguments.parallel))
+            yield held.enter_context(stores.opened(names, connection, readers=arguments.parallel))
     except MigrationError as problem:
         raise Failure(problem.problem, *problem.remedies) from None
 
@@ -51,23 +51,23 @@ def _typed_buckets(arguments: Namespace) -> dict[str, str]:
     return {role: name for role, name in typed.items() if name is not None}
 
 
-def _reach(arguments: Namespace, loaded: Loaded, terminal: Terminal, held: ExitStack) -> Reach:
+def _connection(arguments: Namespace, loaded: LoadedStack, terminal: Terminal, held: ExitStack) -> Connection:
     typed = Addresses(
         dynamodb=arguments.dynamodb,
         s3=arguments.s3 or arguments.dynamodb,
         cdn0=arguments.cdn0 or arguments.s3 or arguments.dynamodb,
         bigtable=arguments.bigtable,
     )
-    reach = place.reach(loaded.settings, region=arguments.region, account=arguments.account, at=typed)
+    connection = endpoints.connection(loaded.settings, region=arguments.region, account=arguments.account, at=typed)
     context = named_context(loaded, arguments.context)
-    emulators = place.emulators(loaded.settings)
+    emulators = endpoints.emulators(loaded.settings)
     if typed:
         if arguments.context is not None:
             raise Failure("--context and the stores' addresses exclude each other", "Type one or the other.")
         if emulators and not (typed.dynamodb and typed.bigtable):
             raise Failure("--dynamodb and --bigtable go together", "Type the addresses of both.")
         terminal.note("Whether the services are stopped cannot be told from addresses: see to it that they are.")
-        return reach
+        return connection
     if context is None and emulators:
         raise Failure(
             f"nothing tells where the stores of stack {loaded.stack.name} are",
@@ -76,7 +76,7 @@ def _reach(arguments: Namespace, loaded: Loaded, terminal: Terminal, held: ExitS
         )
     if context is None:
         terminal.note("No cluster is named, so nobody looks whether the services are stopped: see to it that they are.")
-        return reach
+        return connection
     named_cluster(context)
     if not arguments.live:
         _refuse_while_running(context, loaded)
@@ -85,11 +85,11 @@ def _reach(arguments: Namespace, loaded: Loaded, terminal: Terminal, held: ExitS
         for service in dict.fromkeys(emulators.values())
     }
     if not forwards:
-        return reach
+        return connection
     found = {name: forwards[service].address for name, service in emulators.items()}
     return replace(
-        reach,
-        object_credentials=place.object_credentials(_root_secret(context, loaded.settings.namespace)),
+        connection,
+        object_credentials=endpoints.object_credentials(_root_secret(context, loaded.settings.namespace)),
         at=Addresses(
             dynamodb=f"http://{found['dynamodb']}",
             s3=f"http://{found['s3']}",
@@ -102,20 +102,20 @@ def _reach(arguments: Namespace, loaded: Loaded, terminal: Terminal, held: ExitS
 def _root_secret(context: str, namespace: str) -> str:
     """The secret key of the object store that runs now, as its pods read it. Raises Failure."""
     where = ("--namespace", namespace)
-    pod = kubectl.read(context, "get", "deployment.apps", place.OBJECT_STORE, *where)["spec"]["template"]["spec"]
-    names = [each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == place.OBJECT_STORE_SECRET]
+    pod = kubectl.read(context, "get", "deployment.apps", endpoints.OBJECT_STORE, *where)["spec"]["template"]["spec"]
+    names = [each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == endpoints.OBJECT_STORE_SECRET]
     if not names:
-        problem = f"the deployment {place.OBJECT_STORE} has no volume {place.OBJECT_STORE_SECRET}"
+        problem = f"the deployment {endpoints.OBJECT_STORE} has no volume {endpoints.OBJECT_STORE_SECRET}"
         raise Failure(problem, "Bring the stack up first, with this release.")
     data = kubectl.read(context, "get", "secret", names[0], *where)["data"]
-    return base64.b64decode(data[place.ROOT_SECRET_FILE]).decode()
+    return base64.b64decode(data[endpoints.ROOT_SECRET_FILE]).decode()
 
 
-def _refuse_while_running(context: str, loaded: Loaded) -> None:
+def _refuse_while_running(context: str, loaded: LoadedStack) -> None:
     """Raises Failure, with the commands that stop them, while services run that write to the stores."""
     namespace = loaded.settings.namespace
     found = kubectl.read(context, "get", "deployments.apps,cronjobs.batch", "--namespace", namespace)["items"]
-    running = [each for each in found if _name(each) in place.WRITERS and _pods(each)]
+    running = [each for each in found if _name(each) in endpoints.WRITERS and _pods(each)]
     scheduled = [each for each in found if each["kind"] == "CronJob" and not each["spec"].get("suspend")]
     if not running and not scheduled:
         return
@@ -145,7 +145,7 @@ def _pods(deployment: dict[str, Any]) -> int:
 
 
 @contextmanager
-def shown_progress() -> Iterator[Told]:
+def shown_progress() -> Iterator[ProgressReport]:
     """Tells what goes on, on standard error: a bar on a terminal, else a line now and then."""
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal or console.is_dumb_terminal:
@@ -162,14 +162,14 @@ def shown_progress() -> Iterator[Told]:
         task = progress.add_task("", total=None)
         shown = ""
 
-        def tell(doing: str, collection: Collection, done: int, of: int | None) -> None:
+        def report(doing: str, collection: Collection, done: int, of: int | None) -> None:
             nonlocal shown
             if (text := _doing(doing, collection)) != shown:
                 shown = text
                 progress.reset(task, description=text, total=of)
             progress.update(task, completed=done, total=of)
 
-        yield tell
+        yield report
 
 
 class _Lines:
@@ -189,7 +189,7 @@ def _doing(doing: str, collection: Collection) -> str:
     return f"{doing} {NOUNS[collection.kind]} {collection.name}"
 
 
-def tell_origin(archive: Archive, terminal: Terminal) -> None:
+def report_origin(archive: Archive, terminal: Terminal) -> None:
     """What an archive is of, on standard error."""
     manifest = archive.manifest
     terminal.note(f"Archive of stack {manifest.stack}, made {manifest.created}")

@@ -9,7 +9,7 @@ import yaml
 from cli import kubectl, objects, stacks
 from cli.failure import Failure
 from cli.objects import SELECTOR, Object
-from cli.stacks import Loaded, Stack
+from cli.stacks import LoadedStack, Stack
 from config import installation
 from config.settings import PROJECT, Settings
 
@@ -43,7 +43,7 @@ def namespace_for(stack: str) -> str:
     return f"{PROJECT}-{words}"[:_LONGEST].rstrip("-")
 
 
-def check_own(loaded: Loaded) -> None:
+def check_own(loaded: LoadedStack) -> None:
     """Raises Failure if another stack of this checkout would live in the same namespaces."""
     settings = loaded.settings
     check_free(loaded.stack.name, settings.namespace, settings.target.context, settings.target.kind)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cli.failure import Failure
 from cli.objects import Object
-from cli.stacks import ROOT, Loaded
+from cli.stacks import ROOT, LoadedStack
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from render.model import Recording, Values
@@ -20,7 +20,7 @@ PROGRAM = ROOT / "__main__.py"
 
 
 @dataclass
-class Kept:
+class RecordedStack:
     """A recording with the stack's own secrets. They are saved by `save`, before anything is written from them.
 
     `made` are the URNs of what was not there before; `applied` is what is in a cluster beside the last rendering.
@@ -38,7 +38,7 @@ class Kept:
 
 
 @contextmanager
-def with_own_secrets(loaded: Loaded, terminal: Terminal) -> Iterator[Kept]:
+def record_with_state(loaded: LoadedStack, terminal: Terminal) -> Iterator[RecordedStack]:
     """The program with the secrets of the stack's state, which stays locked meanwhile.
 
     Raises Failure for a stack in a cloud, whose secrets are the engine's.
@@ -50,7 +50,7 @@ def with_own_secrets(loaded: Loaded, terminal: Terminal) -> Iterator[Kept]:
         yield recorded(loaded, state, StateValues(state), terminal, doing)
 
 
-def opened_state(loaded: Loaded, earlier: Path | None = None) -> State:
+def opened_state(loaded: LoadedStack, earlier: Path | None = None) -> State:
     """The stack's state, locked until it is closed."""
     return State(
         loaded.stack.state,
@@ -63,14 +63,14 @@ def opened_state(loaded: Loaded, earlier: Path | None = None) -> State:
 
 
 def recorded(
-    loaded: Loaded, state: State, values: StateValues, terminal: Terminal, doing: str = "Recording the program"
-) -> Kept:
+    loaded: LoadedStack, state: State, values: StateValues, terminal: Terminal, doing: str = "Recording the program"
+) -> RecordedStack:
     """The program with values of a state that is open."""
     recording = _record(loaded, values, terminal, doing)
-    return Kept(recording, state, values.created, list(state.notices))
+    return RecordedStack(recording, state, values.created, list(state.notices))
 
 
-def with_passing_secrets(loaded: Loaded, terminal: Terminal) -> Recording:
+def record_with_placeholders(loaded: LoadedStack, terminal: Terminal) -> Recording:
     """The program with values that belong to nobody. For what is shown without secrets only.
 
     In a cloud, texts say what only a deployment can tell (render/cloud_provider.py); no credentials are asked for.
@@ -78,7 +78,7 @@ def with_passing_secrets(loaded: Loaded, terminal: Terminal) -> Recording:
     return _record(loaded, SeededValues("shown without secrets"), terminal, "Recording the program")
 
 
-def _record(loaded: Loaded, values: Values, terminal: Terminal, doing: str) -> Recording:
+def _record(loaded: LoadedStack, values: Values, terminal: Terminal, doing: str) -> Recording:
     with terminal.step(doing):
         recording = record(
             lambda: runpy.run_path(str(PROGRAM), run_name="__main__"),

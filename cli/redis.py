@@ -7,7 +7,7 @@ from typing import Any
 from cli import kubectl
 from cli.failure import Failure
 from cli.objects import SELECTOR
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from components.programs import REDIS_PROBE
 from components.redis import COMPONENT
@@ -18,7 +18,7 @@ LOG_LINES = "50"
 PROBE = ("sh", "-c", f"sh {REDIS_PROBE.path} damage || true")
 
 
-def look(loaded: Loaded, context: str, terminal: Terminal) -> None:
+def look(loaded: LoadedStack, context: str, terminal: Terminal) -> None:
     """Says what a person should know or do; nothing when all is well, or when there is no Redis."""
     lines = found(loaded, context, terminal)
     if lines:
@@ -26,7 +26,7 @@ def look(loaded: Loaded, context: str, terminal: Terminal) -> None:
         terminal.points(lines, "yellow")
 
 
-def found(loaded: Loaded, context: str, terminal: Terminal) -> list[str]:
+def found(loaded: LoadedStack, context: str, terminal: Terminal) -> list[str]:
     """What a person should know or do, a line each. Warns of what the cluster does not let this user ask."""
     namespace = loaded.settings.namespace
     try:

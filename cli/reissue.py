@@ -8,7 +8,7 @@ from cryptography import x509
 
 from cli.failure import Failure
 from cli.objects import Object
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 
 _MEANINGS = {
@@ -66,7 +66,7 @@ def between(
     )
 
 
-def of_settings(loaded: Loaded, before: Mapping[str, Any]) -> Reissue:
+def of_settings(loaded: LoadedStack, before: Mapping[str, Any]) -> Reissue:
     """What the settings alone tell against the outputs of the last `up`, where nothing is recorded: the host names."""
     urls = before.get("urls")
     if not isinstance(urls, Mapping):
@@ -76,7 +76,7 @@ def of_settings(loaded: Loaded, before: Mapping[str, Any]) -> Reissue:
     return Reissue({"urls": _MEANINGS["urls"]} if hosts else {}, hosts, None, older=False)
 
 
-def agree(loaded: Loaded, found: Reissue, confirmed: str | None, terminal: Terminal) -> None:
+def agree(loaded: LoadedStack, found: Reissue, confirmed: str | None, terminal: Terminal) -> None:
     """Shows what would be issued again. Raises Failure unless the stack's name was, or is now, typed."""
     name = loaded.stack.name
     if confirmed is not None and confirmed != name:
@@ -92,7 +92,7 @@ def agree(loaded: Loaded, found: Reissue, confirmed: str | None, terminal: Termi
         )
 
 
-def show(loaded: Loaded, found: Reissue, terminal: Terminal) -> None:
+def show(loaded: LoadedStack, found: Reissue, terminal: Terminal) -> None:
     """Says what would be issued again, and what that means for clients; nothing where they would not notice."""
     if not found.needs_agreement:
         return

@@ -8,7 +8,7 @@ import yaml
 
 import files
 from cli.failure import Failure
-from cli.stacks import ROOT, Loaded
+from cli.stacks import ROOT, LoadedStack
 from config.settings import PROJECT
 from render import stack_file
 
@@ -118,7 +118,7 @@ def _by_hand(what: str, name: str) -> Failure:
     )
 
 
-def read_back(loaded: Loaded, text: str) -> dict[str, str]:
+def read_back(loaded: LoadedStack, text: str) -> dict[str, str]:
     """The configuration of a stack's file if it had this text, as the engine would read it."""
     with TemporaryDirectory(prefix="flatline-") as folder:
         copy = Path(folder) / loaded.stack.file.name

@@ -87,7 +87,7 @@ def find(name: str) -> Stack:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedStack:
     """A stack with its configuration, as the engine would hand it to the program."""
 
     stack: Stack
@@ -126,7 +126,7 @@ class Passphrase:
         return self.source
 
 
-def read(name: str) -> Loaded:
+def read(name: str) -> LoadedStack:
     """A stack, its file read and its settings checked. Raises Failure, StackFileError, SettingsError.
 
     Starts the command again where the stack is in the cloud and this Python lacks the clouds' SDKs.
@@ -134,7 +134,7 @@ def read(name: str) -> Loaded:
     stack = find(name)
     config = stack_file.read(stack.file, Passphrase(stack, may_be_made=False))
     try:
-        loaded = Loaded(stack, config, load(config.config))
+        loaded = LoadedStack(stack, config, load(config.config))
     except SettingsError as error:
         raise SettingsError([f"{_place(stack, config, problem)}: {problem}" for problem in error.problems]) from None
     if loaded.in_cloud:
@@ -152,7 +152,7 @@ def _place(stack: Stack, config: StackConfig, problem: str) -> str:
     return f"{stack.file.name}:{config.lines[path]}"
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """A path as somebody in the current folder would type it."""
     try:
         return str(path.relative_to(Path.cwd()))

@@ -27,8 +27,8 @@ from cli.engine import Cli
 from cli.failure import Failure
 from cli.kubeconfig import Cluster
 from cli.objects import Object
-from cli.recording import Kept
-from cli.stacks import ROOT, Loaded, Stack, shown
+from cli.recording import RecordedStack
+from cli.stacks import ROOT, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from render import checkpoint
@@ -56,7 +56,7 @@ class Prepared:
 
 
 @contextmanager
-def prepared(loaded: Loaded, terminal: Terminal) -> Iterator[Prepared]:
+def prepared(loaded: LoadedStack, terminal: Terminal) -> Iterator[Prepared]:
     """The checkpoint of a stack whose secrets are in its state, which stays locked and as it is."""
     from pulumi._version import version
 
@@ -79,7 +79,7 @@ def prepared(loaded: Loaded, terminal: Terminal) -> Iterator[Prepared]:
 
 
 def rehearse(
-    loaded: Loaded, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, show: bool
+    loaded: LoadedStack, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, show: bool
 ) -> dict[str, int]:
     """How often the engine would do what, which it says on a copy of the stack. With `show` people see it.
 
@@ -122,7 +122,7 @@ def rehearse(
 
 
 def take_charge(
-    loaded: Loaded, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, agreed: bool
+    loaded: LoadedStack, cli: Cli, cluster: Cluster, made: Prepared, terminal: Terminal, *, agreed: bool
 ) -> None:
     """Gives the secrets to the engine, and lets it read which of the stack's objects the cluster has.
 
@@ -153,7 +153,7 @@ def applied(stack: automation.Stack) -> list[Object]:
     return [Object(content) for content in checkpoint.kubernetes_objects(_exported(stack))]
 
 
-def expected(loaded: Loaded, deployment: Mapping[str, Any], terminal: Terminal) -> Mapping[str, Any]:
+def expected(loaded: LoadedStack, deployment: Mapping[str, Any], terminal: Terminal) -> Mapping[str, Any]:
     """The outputs that a stack will have, whose secrets a deployment of the engine has.
 
     What the engine has yet to make has a value here that nobody will use.
@@ -175,7 +175,7 @@ def retire(stack: Stack) -> Path:
     return aside
 
 
-def check_one_set(loaded: Loaded, cli: Cli) -> None:
+def check_one_set(loaded: LoadedStack, cli: Cli) -> None:
     """Raises Failure if the state file and the engine hold different values for what may never change."""
     with engine.opened(loaded, cli, None) as stack:
         found = _exported(stack)
@@ -184,7 +184,7 @@ def check_one_set(loaded: Loaded, cli: Cli) -> None:
 
 
 @contextmanager
-def brought_back(loaded: Loaded, cli: Cli, terminal: Terminal) -> Iterator[Kept]:
+def brought_back(loaded: LoadedStack, cli: Cli, terminal: Terminal) -> Iterator[RecordedStack]:
     """The program with the secrets that the engine keeps. Its `save` makes them the state file's, and empties Pulumi's
     stack. Until then nothing is changed. Raises Failure.
     """
@@ -214,7 +214,7 @@ def brought_back(loaded: Loaded, cli: Cli, terminal: Terminal) -> Iterator[Kept]
 
 
 @dataclass
-class _BroughtBack(Kept):
+class _BroughtBack(RecordedStack):
     """A recording with secrets that the engine keeps until `save`."""
 
     give: Callable[[], None] = field(kw_only=True)
@@ -239,7 +239,7 @@ class _BroughtBack(Kept):
 
 
 @contextmanager
-def _state_for(loaded: Loaded, carried: Mapping[str, ExportedResource]) -> Iterator[tuple[State, bool]]:
+def _state_for(loaded: LoadedStack, carried: Mapping[str, ExportedResource]) -> Iterator[tuple[State, bool]]:
     """The state file to bring secrets back into: the one that is there, or that was, if it is of the same secrets.
 
     Whether it is the one that was.
@@ -277,17 +277,18 @@ def _refuse_two_sets(stack: Stack, differing: Sequence[str]) -> None:
     some = ", ".join(differing[:3])
     more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
     raise Failure(
-        f"stack {stack.name} has two sets of secrets: {shown(stack.state)}, and one that Pulumi keeps "
+        f"stack {stack.name} has two sets of secrets: {display_path(stack.state)}, and one that Pulumi keeps "
         f"({some}{more} differ)",
         "Clients know one of them: compare `./flatline pins` with what they were built with. Nothing was changed.",
-        f"To go on with Pulumi's, move the file away: `mv {shown(stack.state)} {shown(stack.state)}.other`",
+        "To go on with Pulumi's, move the file away: "
+        f"`mv {display_path(stack.state)} {display_path(stack.state)}.other`",
         "To go on with the file's, remove Pulumi's stack from its backend: "
         f"`pulumi stack rm --force --preserve-config {stack.name}`",
     )
 
 
 @contextmanager
-def _copy(loaded: Loaded, cli: Cli, cluster: Cluster) -> Iterator[automation.Stack]:
+def _copy(loaded: LoadedStack, cli: Cli, cluster: Cluster) -> Iterator[automation.Stack]:
     """The same stack without any resource, in a backend and with a stack file that nobody else sees."""
     with TemporaryDirectory(prefix="flatline-") as name:
         folder = Path(name)

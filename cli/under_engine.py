@@ -17,8 +17,8 @@ from pulumi.runtime.settings import get_monitor
 
 from cli import kubeconfig, kubectl, packages
 from cli.failure import Failure
-from cli.stacks import ROOT, Stack, shown
-from components.cloud.drift import SchemaDriftError
+from cli.stacks import ROOT, Stack, display_path
+from components.cloud.schema_compatibility import IncompatibleSchemaError
 from config.settings import SettingsError
 
 SAID = 32
@@ -39,7 +39,7 @@ def mistakes_as_lines() -> Iterator[None]:
         signal.signal(signal.SIGINT, _end)
     try:
         yield
-    except (SettingsError, SchemaDriftError, Failure) as problem:
+    except (SettingsError, IncompatibleSchemaError, Failure) as problem:
         if not _by_engine():
             raise
         _say(problem, *(problem.remedies if isinstance(problem, Failure) else ()))
@@ -87,8 +87,8 @@ def check_secrets() -> None:
     stack = Stack(pulumi.get_stack())
     if _by_engine() and CARRIED not in os.environ and stack.state.exists():
         raise Failure(
-            f"the secrets of stack {stack.name} are in {shown(stack.state)}, and Pulumi would make others, which no "
-            "client knows",
+            f"the secrets of stack {stack.name} are in {display_path(stack.state)}, and Pulumi would make others, "
+            "which no client knows",
             f"Carry them into Pulumi, once: `./flatline up --stack {stack.name} --context <context>`",
         )
 

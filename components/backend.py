@@ -15,7 +15,7 @@ from components.capabilities import (
     Bucket,
     DynamoDb,
     Identities,
-    Member,
+    NetworkPeer,
     NoIdentities,
     ObjectStore,
     PubSub,
@@ -27,21 +27,21 @@ from components.emulators import seeds
 from components.emulators.cbtemulator import Cbtemulator, CbtemulatorArgs
 from components.emulators.cdn0 import Cdn0, Cdn0Args
 from components.emulators.localstack import PORT, REGION, LocalStack, LocalStackArgs
-from components.kubernetes.platform import Platform, PlatformArgs
-from components.kubernetes.pod import Disk, Scale
+from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
+from components.kubernetes.pod import Scale, Volume
 from components.redis import Redis, RedisArgs
 from components.secrets import Secrets
-from components.uploads import on_disk
+from components.uploads import on_volume
 from components.versitygw import CREDENTIALS_FILE, Versitygw, VersitygwArgs
-from config.forms import quantity_bytes
 from config.images import ImageName
 from config.schema import bigtable, dynamodb, objects, released
 from config.schema.secrets import Service
 from config.settings import ScaledName, Settings
 from config.target import Cloud, ElastiCache, InClusterRedis, Local
+from config.types import quantity_bytes
 
 if TYPE_CHECKING:
-    from components.cloud.accounts import Accounts
+    from components.cloud.resources import CloudResources
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Ground:
     issued: dict[str, pulumi.Output[str]] = field(default_factory=dict)
     absent: frozenset[Service] = frozenset()
     """Readers of secrets that the target has in no pod."""
-    accounts: "tuple[Accounts, ...]" = ()
+    accounts: "tuple[CloudResources, ...]" = ()
     """The accounts of a cloud target."""
 
 
@@ -62,7 +62,7 @@ class BackendArgs:
 
     settings: Settings
     ground: Ground
-    services: Platform
+    services: WorkloadNamespace
     images: dict[ImageName, str]
     secrets: Secrets
 
@@ -77,8 +77,8 @@ class Backend:
     redis: RedisCluster
     pubsub: PubSub
     uploads: Uploads
-    platforms: tuple[Platform, ...]
-    members: tuple[Member, ...]
+    namespaces: tuple[WorkloadNamespace, ...]
+    network_peers: tuple[NetworkPeer, ...]
     routes: tuple[Route, ...]
 
 
@@ -118,19 +118,19 @@ def providers(
 
 
 def ground(settings: Settings, opts: pulumi.ResourceOptions) -> Ground:
-    """What a target offers before anything runs. Raises `components.cloud.drift.SchemaDriftError`."""
+    """What a target offers before anything runs. Raises `components.cloud.schema_compatibility.SchemaDriftError`."""
     match settings.target:
         case Local():
             return Ground()
         case Cloud() as target:
-            from components.cloud import drift
-            from components.cloud.accounts import Accounts, AccountsArgs
+            from components.cloud import schema_compatibility
+            from components.cloud.resources import CloudResources, CloudResourcesArgs
 
-            drift.check_dynamodb(dynamodb.TABLES.values(), released.DYNAMODB, target.aws.replace_tables)
-            drift.check_bigtable(bigtable.TABLES.values(), released.BIGTABLE, target.gcp.replace_tables)
-            accounts = Accounts(
+            schema_compatibility.check_dynamodb(dynamodb.TABLES.values(), released.DYNAMODB, target.aws.replace_tables)
+            schema_compatibility.check_bigtable(bigtable.TABLES.values(), released.BIGTABLE, target.gcp.replace_tables)
+            accounts = CloudResources(
                 "accounts",
-                AccountsArgs(
+                CloudResourcesArgs(
                     target=target,
                     dynamic_config=settings.whisper.dynamic_config.text(),
                     upload_days=settings.cdn.retention_days,
@@ -171,10 +171,10 @@ def publish(
             pass
         case Cloud(aws=account):
             if account.dns is not None:
-                from components.cloud.names import Names, NamesArgs
+                from components.cloud.dns import DnsRecords, DnsRecordsArgs
 
                 zone = account.dns
-                Names("names", NamesArgs(zone=zone.zone, kind=zone.type, hosts=hosts, address=address), opts)
+                DnsRecords("names", DnsRecordsArgs(zone=zone.zone, kind=zone.type, hosts=hosts, address=address), opts)
         case _:
             assert_never(settings.target)
 
@@ -197,47 +197,49 @@ class _Emulators(Component):
 def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Backend:
     group = _Emulators("emulators", opts)
     volumes = target.volumes
-    platform = Platform(
+    namespace = WorkloadNamespace(
         "emulators",
-        PlatformArgs(
+        WorkloadNamespaceArgs(
             namespace=args.settings.emulator_namespace,
             pod_security="baseline",
             images=args.images,
             storage_class=target.storage_class,
             labels=args.services.args.labels,
         ),
-        group.child,
+        group.child_opts,
     )
     store = Versitygw(
         "object-store",
-        VersitygwArgs(platform=args.services, secrets=args.secrets, disk=Disk(name="objects", size=volumes.objects)),
-        group.child,
+        VersitygwArgs(
+            namespace=args.services, secrets=args.secrets, volume=Volume(name="objects", size=volumes.objects)
+        ),
+        group.child_opts,
     )
     localstack = LocalStack(
         "localstack",
         LocalStackArgs(
-            platform=platform,
+            namespace=namespace,
             seed=_seed(args.settings, store.url),
-            disk=Disk(name="database", size=volumes.database),
+            volume=Volume(name="database", size=volumes.database),
             access=(store.access,),
-            files=(store.credentials("localstack-seed-identity", "pre-keys", platform),),
+            files=(store.credentials("localstack-seed-identity", "pre-keys", namespace),),
         ),
-        group.child,
+        group.child_opts,
     )
     cdn0 = Cdn0(
         "cdn0",
         Cdn0Args(
-            platform=args.services,
+            namespace=args.services,
             secrets=args.secrets,
             bucket=store.bucket("cdn0", "cdn0-gate-identity"),
             scale=scale(args.settings, "cdn0"),
         ),
-        group.child,
+        group.child_opts,
     )
     groups = Cbtemulator(
         "cbtemulator",
-        CbtemulatorArgs(platform=args.services, disk=Disk(name="groups", size=volumes.groups)),
-        group.child,
+        CbtemulatorArgs(namespace=args.services, volume=Volume(name="groups", size=volumes.groups)),
+        group.child_opts,
     )
     pre_keys = store.bucket("pre-keys", "whisper-identity")
     group.register_outputs({})
@@ -259,11 +261,17 @@ def _local(args: BackendArgs, target: Local, opts: pulumi.ResourceOptions) -> Ba
         bigtable=groups.bigtable,
         redis=redis.cluster,
         pubsub=redis.pubsub,
-        uploads=on_disk(
-            Disk(name="attachments", size=volumes.attachments), quantity_bytes(args.settings.cdn.min_free_space)
+        uploads=on_volume(
+            Volume(name="attachments", size=volumes.attachments), quantity_bytes(args.settings.cdn.min_free_space)
         ),
-        platforms=(platform,),
-        members=(*redis.members, *store.members, *localstack.members, *cdn0.members, *groups.members),
+        namespaces=(namespace,),
+        network_peers=(
+            *redis.network_peers,
+            *store.network_peers,
+            *localstack.network_peers,
+            *cdn0.network_peers,
+            *groups.network_peers,
+        ),
         routes=cdn0.routes,
     )
 
@@ -298,9 +306,9 @@ def _redis(args: BackendArgs, volume: str, *, cpu: str, memory_share: int) -> Re
     wanted = args.settings.redis
     memory = quantity_bytes(wanted.memory)
     return RedisArgs(
-        platform=args.services,
+        namespace=args.services,
         secrets=args.secrets,
-        disk=Disk(name="data", size=volume),
+        volume=Volume(name="data", size=volume),
         masters=wanted.masters,
         replicas_per_master=args.settings.redis_replicas,
         memory_bytes=memory,
@@ -311,20 +319,20 @@ def _redis(args: BackendArgs, volume: str, *, cpu: str, memory_share: int) -> Re
 # --- the clouds -------------------------------------------------------------------------------------------
 
 
-def _cloud(args: BackendArgs, target: Cloud, accounts: "Accounts", opts: pulumi.ResourceOptions) -> Backend:
+def _cloud(args: BackendArgs, target: Cloud, accounts: "CloudResources", opts: pulumi.ResourceOptions) -> Backend:
     from components.cloud.cdn0 import Cdn0OnS3, Cdn0OnS3Args
 
     cdn0 = Cdn0OnS3(
         "cdn0",
         Cdn0OnS3Args(
-            platform=args.services,
+            namespace=args.services,
             secrets=args.secrets,
             bucket=accounts.public_reads,
             scale=scale(args.settings, "cdn0"),
         ),
         opts,
     )
-    redis, pubsub, members = _cloud_redis(args, target, accounts, opts)
+    redis, pubsub, network_peers = _cloud_redis(args, target, accounts, opts)
     return Backend(
         dynamodb=accounts.dynamodb,
         objects=accounts.objects,
@@ -332,19 +340,19 @@ def _cloud(args: BackendArgs, target: Cloud, accounts: "Accounts", opts: pulumi.
         redis=redis,
         pubsub=pubsub,
         uploads=accounts.uploads,
-        platforms=(),
-        members=(*members, *cdn0.members),
+        namespaces=(),
+        network_peers=(*network_peers, *cdn0.network_peers),
         routes=cdn0.routes,
     )
 
 
 def _cloud_redis(
-    args: BackendArgs, target: Cloud, accounts: "Accounts", opts: pulumi.ResourceOptions
-) -> tuple[RedisCluster, PubSub, tuple[Member, ...]]:
+    args: BackendArgs, target: Cloud, accounts: "CloudResources", opts: pulumi.ResourceOptions
+) -> tuple[RedisCluster, PubSub, tuple[NetworkPeer, ...]]:
     match target.aws.redis:
         case InClusterRedis(volume=volume):
             redis = Redis("redis", _redis(args, volume, cpu="100m", memory_share=2), opts)
-            return redis.cluster, redis.pubsub, redis.members
+            return redis.cluster, redis.pubsub, redis.network_peers
         case ElastiCache() as wanted:
             caches = accounts.elasticache(wanted, args.secrets.of("redis")["password"], opts)
             return caches.cluster, caches.pubsub, ()

@@ -12,8 +12,8 @@ from typing import Protocol as Interface
 import pulumi
 
 if TYPE_CHECKING:
-    from components.kubernetes.files import Files
-    from components.kubernetes.pod import Disk, DiskMount
+    from components.kubernetes.mounted_files import MountedFiles
+    from components.kubernetes.pod import Volume, VolumeMount
 
 Protocol = Literal["TCP", "UDP"]
 
@@ -105,9 +105,9 @@ class Identity:
     annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     tokens: tuple[Token, ...] = ()
-    files: "tuple[Files, ...]" = ()
-    internet: tuple[Network, ...] = ()
-    ready: tuple[pulumi.Resource, ...] = ()
+    files: "tuple[MountedFiles, ...]" = ()
+    external_egress: tuple[Network, ...] = ()
+    depends_on: tuple[pulumi.Resource, ...] = ()
     """What must exist before the pods do."""
 
 
@@ -135,12 +135,12 @@ class Access:
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     grants: tuple[Grant, ...] = ()
     roles: tuple[InstanceRole, ...] = ()
-    internet: tuple[Network, ...] = ()
-    files: "tuple[Files, ...]" = ()
+    external_egress: tuple[Network, ...] = ()
+    files: "tuple[MountedFiles, ...]" = ()
     """What the user reads to prove who it is; mounted into the first container of its pods."""
-    password_file: "Files | None" = None
+    password_file: "MountedFiles | None" = None
     """Where the wait program finds the password of what it waits for."""
-    ready: tuple[pulumi.Resource, ...] = ()
+    depends_on: tuple[pulumi.Resource, ...] = ()
     """What is waited for, as resources: an engine with few slots must not await the user before the used."""
 
 
@@ -178,7 +178,7 @@ class Uploads:
     """Where tusd keeps uploads: the arguments that tell tusd, those that tell our own programs, those for the hook.
 
     A `remote` store is reached over the network: downloads have pods of their own (`reading`), the store deletes what
-    is old by itself, and knows an upload by an id of its own, not by its key. `scratch` is what tusd writes besides.
+    is old by itself, and knows an upload by an id of its own, not by its key. `empty_dirs` is what tusd writes besides.
     `locks` is the folder where tusd keeps lock files, if it does.
     """
 
@@ -187,9 +187,9 @@ class Uploads:
     programs: tuple[pulumi.Input[str], ...]
     hook: tuple[str, ...] = ()
     reading: Access
-    disks: "tuple[Disk, ...]" = ()
-    mounts: "tuple[DiskMount, ...]" = ()
-    scratch: Mapping[str, str] = field(default_factory=dict)
+    volumes: "tuple[Volume, ...]" = ()
+    mounts: "tuple[VolumeMount, ...]" = ()
+    empty_dirs: Mapping[str, str] = field(default_factory=dict)
     remote: bool = False
     locks: str | None = None
 
@@ -267,10 +267,10 @@ class Route:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class NetworkPeer:
     """A set of pods and everything that it may open connections to."""
 
     name: str
     pods: Pods
     egress: tuple[Endpoint, ...] = ()
-    internet: tuple[Network, ...] = ()
+    external_egress: tuple[Network, ...] = ()

@@ -6,13 +6,13 @@ from typing import Literal
 import pulumi
 
 from components.capabilities import Bucket, Route
-from components.kubernetes.files import Files, FilesArgs, program_files
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
+from components.config_tree import json_of, nested
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CDN0_GATE
 from components.secrets import Secrets
-from components.text import json_of, nested
 from config.schema.objects import CDN0_KEYS
 
 PORT, HEALTH_PORT = 8080, 8081
@@ -31,7 +31,7 @@ class GateArgs:
     A gate that writes by `put` deletes as well, for those who may.
     """
 
-    platform: Platform
+    namespace: WorkloadNamespace
     secrets: Secrets
     writes: Literal["put", "form"]
     upstream: str
@@ -41,12 +41,12 @@ class GateArgs:
 
 def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
     """The gate's pods. It makes its own requests; a client's request is never passed on."""
-    files = program_files(name, args.platform.namespace, CDN0_GATE, opts=opts)
+    files = program_files(name, args.namespace.metadata_name, CDN0_GATE, opts=opts)
     keys = nested(args.secrets.of("cdn0-gate"))
-    credentials = Files(
+    credentials = MountedFiles(
         f"{name}-credentials",
-        FilesArgs(
-            namespace=args.platform.namespace,
+        MountedFilesArgs(
+            namespace=args.namespace.metadata_name,
             files={
                 CREDENTIALS: json_of(
                     [
@@ -68,17 +68,17 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
         ),
         opts,
     )
-    alive, ready = Check(port="health", path="/livez"), Check(port="health", path="/readyz")
+    alive, ready = ProbeAction(port="health", path="/livez"), ProbeAction(port="health", path="/readyz")
     return Workload(
         name,
         WorkloadArgs(
             pod=PodArgs(
-                platform=args.platform,
+                namespace=args.namespace,
                 name=name,
                 component="cdn0",
                 access=(args.bucket.access,),
                 scale=args.scale,
-                grace=40,
+                termination_grace_seconds=40,
                 containers=(
                     Container(
                         name="gate",
@@ -102,7 +102,7 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
                         files=(files, credentials),
                         probes=Probes(startup=alive, readiness=ready, liveness=alive),
                         resources=Resources(cpu="25m", memory="64Mi", memory_limit="384Mi", busy=("50m", "96Mi")),
-                        stop_delay=5,
+                        pre_stop_sleep_seconds=5,
                     ),
                 ),
             ),

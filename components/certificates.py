@@ -10,7 +10,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
 from components.capabilities import Tls
-from components.kubernetes.files import name_of
+from components.kubernetes.mounted_files import name_of
 from config import installation
 
 CURVE = "P256"
@@ -79,7 +79,7 @@ class Certificates(Component):
             type="kubernetes.io/tls",
             string_data={"tls.crt": self._certificate, "tls.key": self._key},
             immutable=True,
-            opts=self.child,
+            opts=self.child_opts,
         )
         self.register_outputs({})
         return Tls(secret_name=name_of(secret.metadata), authority=self.authority)
@@ -105,13 +105,13 @@ class Certificates(Component):
         self, signer_key: tls.PrivateKey, signer: tls.SelfSignedCert
     ) -> tuple[pulumi.Output[Any], pulumi.Output[str]]:
         name, domain = f"leaf-{self._args.leaf_epoch}", self._args.domain
-        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=CURVE, opts=self.child)
+        key = tls.PrivateKey(name, algorithm="ECDSA", ecdsa_curve=CURVE, opts=self.child_opts)
         request = tls.CertRequest(
             name,
             private_key_pem=key.private_key_pem,
             subject=tls.CertRequestSubjectArgs(common_name=domain, organization="Flatline"),
             dns_names=[f"*.{domain}", domain],
-            opts=self.child,
+            opts=self.child_opts,
         )
         certificate = tls.LocallySignedCert(
             name,
@@ -121,6 +121,6 @@ class Certificates(Component):
             validity_period_hours=self._args.leaf_days * HOURS,
             set_subject_key_id=True,
             allowed_uses=["digital_signature", "server_auth"],
-            opts=self.child,
+            opts=self.child_opts,
         )
         return certificate.cert_pem, key.private_key_pem

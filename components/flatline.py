@@ -7,11 +7,11 @@ import pulumi
 
 from components.backend import BackendArgs, Ground, backend, ground, publish, scale
 from components.base import Component
-from components.capabilities import Member, Network, Pods, Registration
+from components.capabilities import Network, NetworkPeer, Pods, Registration
 from components.certificates import Certificates, CertificatesArgs, ProvidedCertificate
 from components.ingress import Ingress, IngressArgs
+from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
-from components.kubernetes.platform import Platform, PlatformArgs
 from components.pins import Pins, pins
 from components.secrets import Secrets, SecretsArgs
 from components.services.cdn3 import Cdn3, Cdn3Args
@@ -22,11 +22,11 @@ from components.services.whisper import Whisper, WhisperArgs
 from components.traefik import LoadBalancer, LoadBalancerArgs, Traefik, TraefikArgs
 from config import installation
 from config.exporters import scraped_ports
-from config.forms import quantity_bytes
 from config.images import IMAGES
 from config.schema.hosts import PUBLIC_HOSTS
 from config.settings import DevelopmentRegistration as DevelopmentSettings
 from config.settings import EgressName, Settings
+from config.types import quantity_bytes
 from config.version import VERSION
 
 HOUR, DAY = 3600, 86400
@@ -62,13 +62,13 @@ class Flatline(Component):
         if settings.log_requests:
             pulumi.log.warn(LOGS_REQUESTS)
 
-        foundation = ground(settings, self.child)
-        secrets = Secrets("secrets", _secrets(args, foundation), self.child)
-        certificates = Certificates("certificates", _certificates(args), self.child)
+        foundation = ground(settings, self.child_opts)
+        secrets = Secrets("secrets", _secrets(args, foundation), self.child_opts)
+        certificates = Certificates("certificates", _certificates(args), self.child_opts)
         made_by = {installation.STACK_LABEL: args.stack}
-        platform = Platform(
+        namespace = WorkloadNamespace(
             name,
-            PlatformArgs(
+            WorkloadNamespaceArgs(
                 namespace=settings.namespace,
                 pod_security="restricted",
                 images=images,
@@ -77,39 +77,39 @@ class Flatline(Component):
                 labels=made_by,
                 annotations={installation.SECRETS_ANNOTATION: _digests(secrets, certificates)},
             ),
-            self.child,
+            self.child_opts,
         )
         stores = backend(
-            BackendArgs(settings=settings, ground=foundation, services=platform, images=images, secrets=secrets),
-            self.child,
+            BackendArgs(settings=settings, ground=foundation, services=namespace, images=images, secrets=secrets),
+            self.child_opts,
         )
         collector = Collector(
             "otel-collector",
             CollectorArgs(
-                platform=platform,
+                namespace=namespace,
                 exporters=settings.telemetry.exporters,
                 ports=scraped_ports(settings.telemetry.exporters),
-                internet=_internet(settings, "otel-collector"),
+                external_egress=_external_egress(settings, "otel-collector"),
             ),
-            self.child,
+            self.child_opts,
         )
-        registration, registration_members = self._registration(settings, platform)
+        registration, registration_members = self._registration(settings, namespace)
         storage = Storage(
             "storage",
             StorageArgs(
-                platform=platform,
+                namespace=namespace,
                 secrets=secrets,
                 bigtable=stores.bigtable,
                 cdn0=stores.objects.cdn0,
                 scale=scale(settings, "storage"),
                 log_requests=settings.log_requests,
             ),
-            self.child,
+            self.child_opts,
         )
         cdn3 = Cdn3(
             "cdn3",
             Cdn3Args(
-                platform=platform,
+                namespace=namespace,
                 secrets=secrets,
                 uploads=stores.uploads,
                 scale=scale(settings, "cdn3"),
@@ -118,12 +118,12 @@ class Flatline(Component):
                 completed_max_age=settings.cdn.retention_days * DAY,
                 incomplete_max_age=settings.cdn.incomplete_retention_hours * HOUR,
             ),
-            self.child,
+            self.child_opts,
         )
         whisper = Whisper(
             "whisper",
             WhisperArgs(
-                platform=platform,
+                namespace=namespace,
                 secrets=secrets,
                 dynamodb=stores.dynamodb,
                 objects=stores.objects,
@@ -136,21 +136,21 @@ class Flatline(Component):
                 storage_url=f"https://{settings.host('storage')}",
                 turn=_turn(settings),
                 remote_config=settings.whisper.remote_config,
-                internet=_internet(settings, "whisper"),
+                external_egress=_external_egress(settings, "whisper"),
                 scale=scale(settings, "whisper"),
                 persister_scale=scale(settings, "whisper-persister"),
                 drain_seconds=settings.whisper.drain_seconds,
                 log_requests=settings.log_requests,
             ),
-            self.child,
+            self.child_opts,
         )
         traefik = self._traefik(settings)
         ingress = Ingress(
             "ingress",
             IngressArgs(
-                platform=platform,
+                namespace=namespace,
                 domain=settings.domain,
-                tls=certificates.served_from(platform.namespace),
+                tls=certificates.served_from(namespace.metadata_name),
                 routes=(
                     *whisper.routes,
                     storage.route,
@@ -165,34 +165,34 @@ class Flatline(Component):
                 burst=settings.ingress.rate_limit.burst,
                 requests=settings.ingress.in_flight.requests,
                 web_sockets=settings.ingress.in_flight.web_sockets,
-                after=traefik,
+                depends_on=traefik,
             ),
-            self.child,
+            self.child_opts,
         )
         self._load_balancer(settings, traefik)
-        self.members = (
-            *whisper.members,
-            *storage.members,
+        self.network_peers = (
+            *whisper.network_peers,
+            *storage.network_peers,
             *registration_members,
-            *cdn3.members,
-            *collector.members,
-            *stores.members,
+            *cdn3.network_peers,
+            *collector.network_peers,
+            *stores.network_peers,
         )
         scrapers = (
-            Member(name="scraper", pods=Pods.of(each.namespace, each.pod_labels), egress=collector.scraped)
+            NetworkPeer(name="scraper", pods=Pods.of(each.namespace, each.pod_labels), egress=collector.scraped)
             for each in settings.telemetry.scrapers
         )
-        self.outsiders = (ingress.outsider, *scrapers)
+        self.external_peers = (ingress.external_peer, *scrapers)
         NetworkPolicies(
             "network-policies",
             NetworkPoliciesArgs(
-                platforms=(platform, *stores.platforms),
-                members=self.members,
-                outsiders=self.outsiders,
+                namespaces=(namespace, *stores.namespaces),
+                network_peers=self.network_peers,
+                external_peers=self.external_peers,
                 dns=Pods.of(settings.cluster_dns.namespace, settings.cluster_dns.pod_labels),
                 dns_networks=tuple(settings.cluster_dns.networks),
             ),
-            self.child,
+            self.child_opts,
         )
         self.pins: Pins = pins(settings.domain, certificates.pins, secrets)
         self._served = certificates.served
@@ -211,7 +211,7 @@ class Flatline(Component):
         args = TraefikArgs(
             namespace=wanted.namespace, replicas=wanted.install.replicas, tls_entry_point=wanted.tls_entry_point
         )
-        return (Traefik("traefik", args, self.child).release,)
+        return (Traefik("traefik", args, self.child_opts).release,)
 
     def _load_balancer(self, settings: Settings, traefik: tuple[pulumi.Resource, ...]) -> None:
         """What clients connect to, where the cluster's Traefik has nothing of its own."""
@@ -227,23 +227,27 @@ class Flatline(Component):
                 class_name=wanted.class_name,
                 annotations=wanted.annotations,
                 source_ranges=tuple(wanted.source_ranges),
-                after=traefik,
+                depends_on=traefik,
             ),
-            self.child,
+            self.child_opts,
         )
-        publish(settings, tuple(settings.host(each) for each in PUBLIC_HOSTS), edge.address, self.child)
+        publish(settings, tuple(settings.host(each) for each in PUBLIC_HOSTS), edge.address, self.child_opts)
 
-    def _registration(self, settings: Settings, platform: Platform) -> tuple[Registration, tuple[Member, ...]]:
+    def _registration(
+        self, settings: Settings, namespace: WorkloadNamespace
+    ) -> tuple[Registration, tuple[NetworkPeer, ...]]:
         chosen = settings.registration
         if not isinstance(chosen, DevelopmentSettings):
             pods = Pods.of(chosen.namespace, chosen.pod_labels)
             return external(chosen.service, pods, chosen.port), ()
         development = DevelopmentRegistration(
             "registration",
-            DevelopmentRegistrationArgs(platform=platform, internet=_internet(settings, "registration")),
-            self.child,
+            DevelopmentRegistrationArgs(
+                namespace=namespace, external_egress=_external_egress(settings, "registration")
+            ),
+            self.child_opts,
         )
-        return development.registration, development.members
+        return development.registration, development.network_peers
 
 
 def _secrets(args: FlatlineArgs, foundation: Ground) -> SecretsArgs:
@@ -291,5 +295,5 @@ def _turn(settings: Settings) -> tuple[str, int, int] | None:
     return (turn.host, turn.port, turn.tls_port or 0) if turn else None
 
 
-def _internet(settings: Settings, name: EgressName) -> tuple[Network, ...]:
+def _external_egress(settings: Settings, name: EgressName) -> tuple[Network, ...]:
     return tuple(Network(way.cidr, tuple(way.ports), way.protocol) for way in settings.egress.get(name, ()))

@@ -11,8 +11,8 @@ import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
-from components.capabilities import Member, Pods, Route, Tls
-from components.kubernetes.platform import Platform
+from components.capabilities import NetworkPeer, Pods, Route, Tls
+from components.kubernetes.namespace import WorkloadNamespace
 
 API = "traefik.io/v1alpha1"
 
@@ -38,7 +38,7 @@ class IngressArgs:
     under way at once on a route.
     """
 
-    platform: Platform
+    namespace: WorkloadNamespace
     domain: str
     tls: Tls
     routes: tuple[Route, ...]
@@ -49,7 +49,7 @@ class IngressArgs:
     burst: int
     requests: int
     web_sockets: int
-    after: tuple[pulumi.Resource, ...]
+    depends_on: tuple[pulumi.Resource, ...]
     """What defines Traefik's kinds of objects, where that is part of the stack."""
 
 
@@ -79,7 +79,7 @@ class Ingress(Component):
         for route in args.routes:
             self._route(route)
         self._redirect()
-        self.outsider = Member(
+        self.external_peer = NetworkPeer(
             name="ingress",
             pods=args.proxy,
             egress=tuple(dict.fromkeys(route.endpoint for route in args.routes)),
@@ -93,11 +93,11 @@ class Ingress(Component):
             kind=kind,
             metadata=ObjectMetaArgs(
                 name=name,
-                namespace=self._args.platform.namespace,
+                namespace=self._args.namespace.metadata_name,
                 labels={"app.kubernetes.io/part-of": "flatline"},
             ),
             spec=spec,
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(self._args.after)),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(self._args.depends_on)),
         )
 
     def _host(self, route: Route) -> str:
@@ -132,7 +132,7 @@ class Ingress(Component):
                 ],
                 "tls": {
                     "secretName": self._args.tls.secret_name,
-                    "options": {"name": "tls", "namespace": self._args.platform.name},
+                    "options": {"name": "tls", "namespace": self._args.namespace.name},
                 },
             },
         )

@@ -8,7 +8,7 @@ from config.services.java import Jvm
 CLASS_PATH = "/app/resources:/app/classes:/app/libs/*"
 """Where Jib, which builds all three service images, puts a program."""
 
-SCRATCH = {"/tmp": "512Mi"}
+EMPTY_DIRS = {"/tmp": "512Mi"}
 """Libraries unpack native code here: 124 MiB in Whisper, 103 MiB in Storage."""
 
 

@@ -7,18 +7,18 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Wait
-from components.kubernetes.files import Files, FilesArgs, program_files
-from components.kubernetes.platform import Platform
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import (
-    Check,
     Container,
-    Disk,
-    DiskMount,
     PodArgs,
     Port,
+    ProbeAction,
     Probes,
     Resources,
     Scale,
+    Volume,
+    VolumeMount,
     pods,
 )
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -44,11 +44,11 @@ STOP_SECONDS, STOP_PATIENCE_SECONDS = 240, 20
 
 @dataclass(frozen=True, kw_only=True)
 class RedisArgs:
-    """`memory_bytes` is the memory limit of a node, `request` its CPU and bytes of memory; `disk` is its own."""
+    """`memory_bytes` is the memory limit of a node, `request` its CPU and bytes of memory; `volume` is its own."""
 
-    platform: Platform
+    namespace: WorkloadNamespace
     secrets: Secrets
-    disk: Disk
+    volume: Volume
     masters: int
     replicas_per_master: int
     memory_bytes: int
@@ -69,28 +69,30 @@ class Redis(Component):
         super().__init__(name, opts)
         self._name, self._args = name, args
         self._password = args.secrets.of("redis")["password"]
-        self._password_file = Files(
+        self._password_file = MountedFiles(
             f"{name}-password",
-            FilesArgs(namespace=args.platform.namespace, files={PASSWORD_FILE: self._password}, secret=True),
-            self.child,
+            MountedFilesArgs(
+                namespace=args.namespace.metadata_name, files={PASSWORD_FILE: self._password}, secret=True
+            ),
+            self.child_opts,
         )
         membership = self._membership(f"{name}-membership")
         nodes = self._nodes(membership)
         pubsub = self._pubsub(f"{name}-pubsub")
-        self.members = (nodes.member, membership.member, pubsub.member)
+        self.network_peers = (nodes.network_peer, membership.network_peer, pubsub.network_peer)
         self.cluster = RedisCluster(access=self._access(nodes, "redis-cluster"), uri=self._uri(nodes))
         self.pubsub = PubSub(access=self._access(pubsub, "redis"), uri=self._uri(pubsub))
         self.register_outputs({})
 
     @property
-    def _peers(self) -> str:
+    def _headless_service(self) -> str:
         """The headless Service that also lists pods that are not ready."""
         return f"{self._name}-nodes"
 
     @property
     def _peer_domain(self) -> str:
         """A peer's host name is <pod>.<this>."""
-        return f"{self._peers}.{self._args.platform.name}.svc"
+        return f"{self._headless_service}.{self._args.namespace.name}.svc"
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -100,31 +102,31 @@ class Redis(Component):
             "REDIS_PEER_DOMAIN": self._peer_domain,
         }
 
-    def _files(self, name: str, *programs: Program) -> Files:
-        return program_files(f"{name}-programs", self._args.platform.namespace, *programs, opts=self.child)
+    def _files(self, name: str, *programs: Program) -> MountedFiles:
+        return program_files(f"{name}-programs", self._args.namespace.metadata_name, *programs, opts=self.child_opts)
 
     def _nodes(self, membership: Workload) -> Workload:
         args = self._args
         programs = self._files(self._name, REDIS_START, REDIS_STOP, REDIS_PROBE, REDIS_CLUSTER_CONF)
-        disk = DiskMount(disk=args.disk.name, path=DATA)
+        volume = VolumeMount(volume=args.volume.name, path=DATA)
         return Workload(
             self._name,
             WorkloadArgs(
-                shape="stateful",
-                peers=self._peers,
+                kind="stateful",
+                headless_service=self._headless_service,
                 pod=PodArgs(
-                    platform=args.platform,
+                    namespace=args.namespace,
                     name=self._name,
                     component=COMPONENT,
                     scale=Scale(args.masters * (1 + args.replicas_per_master)),
-                    grace=STOP_SECONDS + 60,
-                    disks=(args.disk,),
+                    termination_grace_seconds=STOP_SECONDS + 60,
+                    volumes=(args.volume,),
                     # fewer nodes only after the membership process has taken the slots away from the surplus ones
-                    access=(Access(egress=self._node_ports, ready=(membership,)),),
-                    containers=(self._server(self._name, "cluster", REDIS_CLUSTER_CONF, programs, (disk,)),),
+                    access=(Access(egress=self._node_ports, depends_on=(membership,)),),
+                    containers=(self._server(self._name, "cluster", REDIS_CLUSTER_CONF, programs, (volume,)),),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
 
     def _pubsub(self, name: str) -> Workload:
@@ -132,27 +134,27 @@ class Redis(Component):
         return Workload(
             name,
             WorkloadArgs(
-                shape="recreate",
+                kind="recreate",
                 pod=PodArgs(
-                    platform=self._args.platform,
+                    namespace=self._args.namespace,
                     name=name,
                     component=COMPONENT,
                     containers=(self._server(name, "standalone", REDIS_PUBSUB_CONF, programs, ()),),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
 
     def _membership(self, name: str) -> Workload:
         args = self._args
         programs = self._files(name, REDIS_MEMBERSHIP)
-        ready, alive = Check(port="http", path="/readyz"), Check(port="http", path="/livez")
+        ready, alive = ProbeAction(port="http", path="/readyz"), ProbeAction(port="http", path="/livez")
         return Workload(
             name,
             WorkloadArgs(
-                shape="recreate",
+                kind="recreate",
                 pod=PodArgs(
-                    platform=args.platform,
+                    namespace=args.namespace,
                     name=name,
                     component=COMPONENT,
                     access=(Access(egress=self._node_ports[:1]),),
@@ -178,16 +180,16 @@ class Redis(Component):
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
 
     @property
     def _node_ports(self) -> tuple[Endpoint, Endpoint]:
         """The nodes' ports: of clients, and of the bus."""
-        nodes = pods(self._args.platform, self._name, COMPONENT)
+        nodes = pods(self._args.namespace, self._name, COMPONENT)
         return (
-            Endpoint(service=self._peers, pods=nodes, port=PORT),
-            Endpoint(service=self._peers, pods=nodes, port=BUS_PORT),
+            Endpoint(service=self._headless_service, pods=nodes, port=PORT),
+            Endpoint(service=self._headless_service, pods=nodes, port=BUS_PORT),
         )
 
     def _access(self, workload: Workload, scheme: Literal["redis", "redis-cluster"]) -> Access:
@@ -196,15 +198,17 @@ class Redis(Component):
             egress=(endpoint,),
             wait_for=(Wait(scheme=scheme, endpoint=endpoint),),
             password_file=self._password_file,
-            ready=(workload,),
+            depends_on=(workload,),
         )
 
     def _uri(self, workload: Workload) -> pulumi.Output[str]:
         address = workload.endpoint("redis").address
         return self._password.apply(lambda password: f"redis://:{password}@{address}/")
 
-    def _server(self, name: str, mode: str, conf: Program, files: Files, disks: tuple[DiskMount, ...]) -> Container:
-        alive = Check(command=("sh", REDIS_PROBE.path, "alive"))
+    def _server(
+        self, name: str, mode: str, conf: Program, files: MountedFiles, volume_mounts: tuple[VolumeMount, ...]
+    ) -> Container:
+        alive = ProbeAction(command=("sh", REDIS_PROBE.path, "alive"))
         cpu, memory = self._args.request
         # half of the limit is left for rewriting the append-only file and for replication buffers
         environment = {
@@ -219,14 +223,14 @@ class Redis(Component):
             image="redis",
             command=("sh", REDIS_START.path, mode, conf.path),
             env=environment,
-            fields={"POD_IP": "status.podIP", "POD_NAME": "metadata.name"},
-            ports=(Port(name="redis", number=PORT), *((BUS,) if disks else ())),
+            field_env={"POD_IP": "status.podIP", "POD_NAME": "metadata.name"},
+            ports=(Port(name="redis", number=PORT), *((BUS,) if volume_mounts else ())),
             files=(files, self._password_file),
-            disks=disks,
-            scratch={"/tmp": "16Mi"} | ({} if disks else {DATA: "16Mi"}),
+            volume_mounts=volume_mounts,
+            empty_dirs={"/tmp": "16Mi"} | ({} if volume_mounts else {DATA: "16Mi"}),
             probes=Probes(
                 startup=alive,
-                readiness=Check(command=("sh", REDIS_PROBE.path, "ready")),
+                readiness=ProbeAction(command=("sh", REDIS_PROBE.path, "ready")),
                 liveness=alive,
                 startup_budget=60,
                 timeout=5,
@@ -236,5 +240,5 @@ class Redis(Component):
                 memory=f"{max(1, memory // 2**20)}Mi",
                 memory_limit=f"{self._args.memory_bytes // 2**20}Mi",
             ),
-            stop_command=("sh", REDIS_STOP.path) if disks else (),
+            pre_stop_command=("sh", REDIS_STOP.path) if volume_mounts else (),
         )

@@ -11,7 +11,7 @@ import pulumi_tls as tls
 
 from components import signal_keys
 from components.base import Component
-from config import installation, provided
+from config import installation, operator_values
 from config.schema.secrets import BY_NAME, SECRETS, Encoding, Secret, Service
 
 SEED_CHARACTERS = 64
@@ -122,7 +122,7 @@ class Secrets(Component):
         if secret.name in self._args.provided:
             encoding = secret.readers[0].encoding
             given = pulumi.Output.secret(self._args.provided[secret.name])
-            return given.apply(lambda text: _given(secret, provided.decode(text, encoding)))
+            return given.apply(lambda text: _given(secret, operator_values.decode(text, encoding)))
         return seeds[used].result.apply(lambda seed: _material(secret, seed))
 
     def _document(self, secret: Secret) -> pulumi.Output[str]:
@@ -131,7 +131,7 @@ class Secrets(Component):
             algorithm="RSA" if secret.kind == "service-account" else "ECDSA",
             rsa_bits=2048 if secret.kind == "service-account" else None,
             ecdsa_curve=None if secret.kind == "service-account" else "P256",
-            opts=self.child,
+            opts=self.child_opts,
         )
         if secret.kind == "service-account":
             return key.private_key_pem_pkcs8.apply(lambda pem: _service_account(secret.name, pem))

@@ -51,7 +51,7 @@ class Traefik(Component):
                 "ports": {args.tls_entry_point: {"transport": {"respondingTimeouts": {"readTimeout": "900s"}}}},
                 "global": {"checkNewVersion": False},
             },
-            opts=self.child,
+            opts=self.child_opts,
         )
         self.register_outputs({})
 
@@ -66,7 +66,7 @@ class LoadBalancerArgs:
     class_name: str | None
     annotations: Mapping[str, str]
     source_ranges: tuple[str, ...]
-    after: tuple[pulumi.Resource, ...]
+    depends_on: tuple[pulumi.Resource, ...]
 
 
 class LoadBalancer(Component):
@@ -95,7 +95,7 @@ class LoadBalancer(Component):
                     for entry_point, port in zip(args.entry_points, (HTTP, HTTPS), strict=True)
                 ],
             ),
-            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.after)),
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.depends_on)),
         )
         self.address: pulumi.Output[str] = service.status.apply(_address)
         self.register_outputs({})

@@ -1,12 +1,12 @@
 """Uploads of CDN3 on a volume, which one pod at a time can mount."""
 
 from components.capabilities import Access, Uploads
-from components.kubernetes.pod import Disk, DiskMount
+from components.kubernetes.pod import Volume, VolumeMount
 
 FOLDER = "/srv/tusd-data/data"
 
 
-def on_disk(disk: Disk, min_free: int) -> Uploads:
+def on_volume(volume: Volume, min_free: int) -> Uploads:
     """tusd's file store, and the same folder for the programs beside it. The disk keeps `min_free` bytes."""
     return Uploads(
         access=Access(),
@@ -15,6 +15,6 @@ def on_disk(disk: Disk, min_free: int) -> Uploads:
         programs=(f"--upload-dir={FOLDER}",),
         hook=(f"--min-free={min_free}",),
         locks=FOLDER,
-        disks=(disk,),
-        mounts=(DiskMount(disk=disk.name, path=FOLDER),),
+        volumes=(volume,),
+        mounts=(VolumeMount(volume=volume.name, path=FOLDER),),
     )

@@ -11,13 +11,13 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Access, Bucket, Endpoint, Wait
-from components.kubernetes.files import Files, FilesArgs, program_files
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
+from components.config_tree import json_of
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import OBJECT_STORE_START
 from components.secrets import Secrets
-from components.text import json_of
 from config.schema.objects import BUCKETS
 
 PORT = 7070
@@ -44,11 +44,11 @@ the tables are those of LocalStack's default account.
 
 @dataclass(frozen=True, kw_only=True)
 class VersitygwArgs:
-    """`disk` is where the objects stay."""
+    """`volume` is where the objects stay."""
 
-    platform: Platform
+    namespace: WorkloadNamespace
     secrets: Secrets
-    disk: Disk
+    volume: Volume
 
 
 class Versitygw(Component):
@@ -58,28 +58,30 @@ class Versitygw(Component):
 
     def __init__(self, name: str, args: VersitygwArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        self._platform = args.platform
+        self._platform = args.namespace
         self._keys = args.secrets.of("object-store")
-        program = program_files(f"{name}-program", args.platform.namespace, OBJECT_STORE_START, opts=self.child)
-        accounts = Files(
+        program = program_files(
+            f"{name}-program", args.namespace.metadata_name, OBJECT_STORE_START, opts=self.child_opts
+        )
+        accounts = MountedFiles(
             f"{name}-accounts",
-            FilesArgs(
-                namespace=args.platform.namespace,
+            MountedFilesArgs(
+                namespace=args.namespace.metadata_name,
                 files={ROOT_SECRET_FILE: self._keys["root"], ACCOUNTS_FILE: self._accounts()},
                 secret=True,
             ),
-            self.child,
+            self.child_opts,
         )
-        healthy = Check(port="s3", path="/health")
+        healthy = ProbeAction(port="s3", path="/health")
         workload = Workload(
             name,
             WorkloadArgs(
-                shape="recreate",
+                kind="recreate",
                 pod=PodArgs(
-                    platform=args.platform,
+                    namespace=args.namespace,
                     name=name,
                     component="objects",
-                    disks=(args.disk,),
+                    volumes=(args.volume,),
                     containers=(
                         Container(
                             name=name,
@@ -94,20 +96,20 @@ class Versitygw(Component):
                             ),
                             ports=(Port(name="s3", number=PORT),),
                             files=(program, accounts),
-                            disks=(DiskMount(disk=args.disk.name, path=FOLDER),),
+                            volume_mounts=(VolumeMount(volume=args.volume.name, path=FOLDER),),
                             probes=Probes(startup=healthy, readiness=healthy, liveness=healthy),
                             resources=Resources(cpu="20m", memory="96Mi", memory_limit="512Mi"),
                         ),
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
         endpoint: Endpoint = workload.endpoint("s3")
         self.url = f"http://{endpoint.address}"
         wait = Wait(scheme="tcp", endpoint=endpoint)
-        self.access = Access(egress=(endpoint,), wait_for=(wait,), ready=(workload,))
-        self.members = (workload.member,)
+        self.access = Access(egress=(endpoint,), wait_for=(wait,), depends_on=(workload,))
+        self.network_peers = (workload.network_peer,)
         self.register_outputs({})
 
     def _accounts(self) -> pulumi.Output[str]:
@@ -131,11 +133,13 @@ class Versitygw(Component):
             endpoint=self.url,
         )
 
-    def credentials(self, name: str, role: Role, platform: Platform) -> Files:
+    def credentials(self, name: str, role: Role, namespace: WorkloadNamespace) -> MountedFiles:
         """The key pair of a bucket's owner, for pods of a platform, at `CREDENTIALS_FILE`."""
         text = pulumi.Output.concat(
             f"[default]\naws_access_key_id = {OWNERS[role]}\naws_secret_access_key = ", self._keys[role], "\n"
         )
-        return Files(
-            name, FilesArgs(namespace=platform.namespace, files={CREDENTIALS_FILE: text}, secret=True), self.child
+        return MountedFiles(
+            name,
+            MountedFilesArgs(namespace=namespace.metadata_name, files={CREDENTIALS_FILE: text}, secret=True),
+            self.child_opts,
         )

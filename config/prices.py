@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from config.strict import Strict
+from config.base_model import StrictModel
 
 Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -23,7 +23,7 @@ class PricesError(Exception):
         self.problems = problems
 
 
-class Listed(Strict):
+class Listed(StrictModel):
     """Prices of one public page."""
 
     source: Annotated[str, Field(pattern=r"^https://")]
@@ -32,7 +32,7 @@ class Listed(Strict):
     """Year and month, in quotes."""
 
 
-class Tier(Strict):
+class Tier(StrictModel):
     """A price for what is below a total in a month; the last tier has no end."""
 
     up_to_gib: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
@@ -84,7 +84,7 @@ class S3Prices(Tiered):
     get_thousand: Price
 
 
-class CacheNode(Strict):
+class CacheNode(StrictModel):
     """A node type of ElastiCache."""
 
     type: Annotated[str, Field(pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$")]
@@ -123,7 +123,7 @@ class LoadBalancerPrices(Listed):
     """A capacity unit: 100,000 connections that are open, or a GiB in an hour."""
 
 
-class Family(Strict):
+class Family(StrictModel):
     """Regions that share their prices."""
 
     regions: Annotated[list[Text], Field(min_length=1)]
@@ -140,7 +140,7 @@ class Family(Strict):
     """Data transfer from Google Cloud to the internet."""
 
 
-class Prices(Strict):
+class Prices(StrictModel):
     """List prices in US dollars, without taxes, discounts and free tiers."""
 
     families: Annotated[dict[Text, Family], Field(min_length=1)]

@@ -4,7 +4,9 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, field_validator, model_validator
 
-from config.forms import (
+from config.base_model import StrictModel
+from config.schema import bigtable, dynamodb, released
+from config.types import (
     AwsAccount,
     AwsRegion,
     BigtableInstanceId,
@@ -20,11 +22,9 @@ from config.forms import (
     SubnetId,
     VpcId,
 )
-from config.schema import bigtable, dynamodb, released
-from config.strict import Strict
 
 
-class Volumes(Strict):
+class Volumes(StrictModel):
     """Sizes of the persistent volumes. A volume that exists grows only where its storage class allows it."""
 
     database: Quantity = "4Gi"
@@ -39,7 +39,7 @@ class Volumes(Strict):
     """Uploads of CDN3."""
 
 
-class Local(Strict):
+class Local(StrictModel):
     """A k3s (or any Kubernetes) with stores of its own: LocalStack, versitygw and cbtemulator."""
 
     kind: Literal["local"] = "local"
@@ -54,7 +54,7 @@ class Local(Strict):
 # --- AWS --------------------------------------------------------------------------------------------------
 
 
-class PodIdentity(Strict):
+class PodIdentity(StrictModel):
     """Pods get their roles from EKS Pod Identity; the cluster has its agent (the add-on eks-pod-identity-agent)."""
 
     kind: Literal["pod-identity"]
@@ -63,7 +63,7 @@ class PodIdentity(Strict):
     """Name of the EKS cluster."""
 
 
-class WebIdentity(Strict):
+class WebIdentity(StrictModel):
     """Pods get their roles by their service account tokens (IRSA), on any cluster whose issuer AWS can read."""
 
     kind: Literal["web-identity"]
@@ -72,7 +72,7 @@ class WebIdentity(Strict):
     """The cluster's issuer; the account has an IAM OIDC provider for it with the audience sts.amazonaws.com."""
 
 
-class AccessKeys(Strict):
+class AccessKeys(StrictModel):
     """A last resort, for clusters that AWS cannot trust: a user with an access key for each service."""
 
     kind: Literal["access-keys"]
@@ -81,7 +81,7 @@ class AccessKeys(Strict):
     """Raise it by one to replace the keys; the ones before stay good until the next time."""
 
 
-class ElastiCache(Strict):
+class ElastiCache(StrictModel):
     """Redis as a service, with TLS and a password."""
 
     kind: Literal["elasticache"]
@@ -102,7 +102,7 @@ class ElastiCache(Strict):
     """Subnets in different zones of it."""
 
 
-class InClusterRedis(Strict):
+class InClusterRedis(StrictModel):
     """The Redis of the local target, on the cluster's own volumes (`redis` has its sizes)."""
 
     kind: Literal["in-cluster"]
@@ -111,7 +111,7 @@ class InClusterRedis(Strict):
     """Each node's disk."""
 
 
-class Route53(Strict):
+class Route53(StrictModel):
     """Names in a hosted zone for the four public hosts, pointing to the load balancer."""
 
     zone: HostedZone
@@ -120,7 +120,7 @@ class Route53(Strict):
     """CNAME for a load balancer that has a name (AWS), A for one that has an address (Google Cloud, k3s)."""
 
 
-class AdoptAws(Strict):
+class AdoptAws(StrictModel):
     """What exists already and is taken into the stack as it is."""
 
     tables: dict[str, Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")]] = {}
@@ -145,7 +145,7 @@ def _table_names(value: Names) -> Names:
     return value
 
 
-class Aws(Strict):
+class Aws(StrictModel):
     """The account that holds accounts, keys, messages, attachments and avatars."""
 
     region: AwsRegion
@@ -203,7 +203,7 @@ class Aws(Strict):
 # --- Google Cloud -----------------------------------------------------------------------------------------
 
 
-class WorkloadIdentity(Strict):
+class WorkloadIdentity(StrictModel):
     """Storage's pods on a GKE cluster with Workload Identity."""
 
     kind: Literal["workload-identity"]
@@ -212,7 +212,7 @@ class WorkloadIdentity(Strict):
     """The cluster's pool, `<project>.svc.id.goog`."""
 
 
-class Federation(Strict):
+class Federation(StrictModel):
     """Storage's pods on any cluster that a workload identity pool trusts."""
 
     kind: Literal["federation"]
@@ -227,7 +227,7 @@ class Federation(Strict):
     cluster's and whose mapping is `google.subject=assertion.sub`."""
 
 
-class ServiceAccountKey(Strict):
+class ServiceAccountKey(StrictModel):
     """A last resort: a key of a service account, in a Secret."""
 
     kind: Literal["service-account-key"]
@@ -236,7 +236,7 @@ class ServiceAccountKey(Strict):
     """Raise it by one to replace the key; the one before stays good until the next time."""
 
 
-class Autoscaling(Strict):
+class Autoscaling(StrictModel):
     """Nodes by load."""
 
     min_nodes: Annotated[int, Field(ge=1, le=1000)]
@@ -255,7 +255,7 @@ class Autoscaling(Strict):
         return self
 
 
-class BigtableCluster(Strict):
+class BigtableCluster(StrictModel):
     """A cluster of the instance, in a zone of its own. Several replicate to each other."""
 
     zone: GcpZone
@@ -266,7 +266,7 @@ class BigtableCluster(Strict):
     """How they follow the load."""
 
 
-class Gcp(Strict):
+class Gcp(StrictModel):
     """The project that holds groups (Bigtable)."""
 
     project: GcpProject
@@ -310,7 +310,7 @@ def kind_of_target(value: object) -> str:
     return str(kind)
 
 
-class Cloud(Strict):
+class Cloud(StrictModel):
     """AWS and Google Cloud, and a Kubernetes cluster that you have (EKS, GKE, k3s on several nodes)."""
 
     kind: Literal["cloud"]

@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field
 
-from config.forms import matching
-from config.strict import Strict
+from config.base_model import StrictModel
+from config.types import matching
 
 JAVA_INT, JAVA_LONG = 2**31 - 1, 2**63 - 1
 """The largest values of the service's number types."""
@@ -105,7 +105,7 @@ ClientPlatform = Literal["ANDROID", "DESKTOP", "IOS"]
 CaptchaAction = Literal["challenge", "registration"]
 
 
-class Limit(Strict):
+class Limit(StrictModel):
     """A leaky bucket: its size in permits, and how long a permit takes to come back (ISO 8601)."""
 
     bucket_size: Count
@@ -116,7 +116,7 @@ class Limit(Strict):
     """Lets requests through while Redis cannot be asked."""
 
 
-class UuidSelector(Strict):
+class UuidSelector(StrictModel):
     """Accounts by their identifier."""
 
     uuids: list[Uuid] = []
@@ -125,7 +125,7 @@ class UuidSelector(Strict):
     """Share of these accounts that take part, in percent."""
 
 
-class Experiment(Strict):
+class Experiment(StrictModel):
     """Who takes part in an experiment."""
 
     uuid_selector: UuidSelector = UuidSelector()
@@ -135,7 +135,7 @@ class Experiment(Strict):
     """Share of all other accounts that take part, in percent."""
 
 
-class E164Experiment(Strict):
+class E164Experiment(StrictModel):
     """Who takes part in an experiment, by phone number."""
 
     enrolled_e164s: list[PhoneNumber] = Field(default=[], alias="enrolledE164s")
@@ -150,7 +150,7 @@ class E164Experiment(Strict):
     """Share of all other numbers that take part, in percent."""
 
 
-class RemoteDeprecation(Strict):
+class RemoteDeprecation(StrictModel):
     """Which clients are told to update, or turned away."""
 
     minimum_versions: dict[ClientPlatform, SemanticVersion] = {}
@@ -165,14 +165,14 @@ class RemoteDeprecation(Strict):
     """Serves clients whose User-Agent names no platform."""
 
 
-class Payments(Strict):
+class Payments(StrictModel):
     """Phone number prefixes without payments."""
 
     disallowed_prefixes: list[str] = []
     """Beginnings of numbers, such as +1."""
 
 
-class Captcha(Strict):
+class Captcha(StrictModel):
     """Scores from 0 to 1; a lower one than the floor is refused."""
 
     score_floor: Share = 0.0
@@ -185,7 +185,7 @@ class Captcha(Strict):
     """The least score for an action."""
 
 
-class MessagePersister(Strict):
+class MessagePersister(StrictModel):
     """The worker that moves undelivered messages to DynamoDB."""
 
     persistence_enabled: bool = True
@@ -194,14 +194,14 @@ class MessagePersister(Strict):
     """How much more than its new messages need is freed of a queue that is too long."""
 
 
-class RegistrationConfiguration(Strict):
+class RegistrationConfiguration(StrictModel):
     """Registration sessions."""
 
     squash_declined_attempt_errors: bool = False
     """Answers a declined verification attempt as if it had been made."""
 
 
-class MetricsConfiguration(Strict):
+class MetricsConfiguration(StrictModel):
     """Cost of metrics."""
 
     enable_lettuce_remote_tag: bool = False
@@ -210,7 +210,7 @@ class MetricsConfiguration(Strict):
     """Metrics of the AWS SDK."""
 
 
-class RestPlatform(Strict):
+class RestPlatform(StrictModel):
     """When a platform's REST messaging ends."""
 
     minimum_rest_free_version: SemanticVersion
@@ -219,13 +219,13 @@ class RestPlatform(Strict):
     """Share of the devices for which REST ends, in percent."""
 
 
-class RestDeprecation(Strict):
+class RestDeprecation(StrictModel):
     """When REST messaging ends, by platform."""
 
     platforms: dict[ClientPlatform, RestPlatform] = {}
 
 
-class Backup(Strict):
+class Backup(StrictModel):
     """Limits of backups."""
 
     deletion_concurrency: Count = 10
@@ -240,7 +240,7 @@ class Backup(Strict):
     """Bytes of media that a backup may hold."""
 
 
-class DynamicConfiguration(Strict):
+class DynamicConfiguration(StrictModel):
     """The whole object. What is not set is left to the service's own default."""
 
     captcha: Captcha = Captcha()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.capabilities import Member
+from components.capabilities import NetworkPeer
 from components.flatline import Flatline
 from config.images import IMAGES
 from config.schema.secrets import SECRETS
@@ -23,18 +23,18 @@ ROOT = Path(__file__).parent.parent
 def picture() -> str:
     """The declared edges as a Mermaid flow chart; pods of one component are one node."""
     flatline = _flatline()
-    members = (*flatline.members, *flatline.outsiders)
-    names = {member.pods: _node(member) for member in members}
+    network_peers = (*flatline.network_peers, *flatline.external_peers)
+    names = {network_peer.pods: _node(network_peer) for network_peer in network_peers}
     edges = sorted(
         {
-            (names[member.pods], names[target.pods], f"{target.port}/{target.protocol}")
-            for member in members
-            for target in member.egress
-            if names[member.pods] != names[target.pods]
+            (names[network_peer.pods], names[target.pods], f"{target.port}/{target.protocol}")
+            for network_peer in network_peers
+            for target in network_peer.egress
+            if names[network_peer.pods] != names[target.pods]
         }
     )
     lines = ["flowchart LR", "  client([clients]) -- 443/TCP --> traefik[Traefik]"]
-    lines += [f"  {node}[{title}]" for node, title in sorted(_titles(members).items())]
+    lines += [f"  {node}[{title}]" for node, title in sorted(_titles(network_peers).items())]
     lines += [f"  {source} -- {port} --> {target}" for source, target, port in edges]
     return "```mermaid\n" + "\n".join(lines) + "\n```\n"
 
@@ -66,16 +66,20 @@ TITLES = {
 }
 
 
-def _node(member: Member) -> str:
-    labels = dict(member.pods.labels)
-    if member.name in TITLES:
-        return member.name
+def _node(network_peer: NetworkPeer) -> str:
+    labels = dict(network_peer.pods.labels)
+    if network_peer.name in TITLES:
+        return network_peer.name
     component = labels.get("app.kubernetes.io/component")
     return component if component is not None else "traefik"
 
 
-def _titles(members: tuple[Member, ...]) -> dict[str, str]:
-    return {node: f'"{TITLES[node]}"' for node in {_node(member) for member in members} if node != "traefik"}
+def _titles(network_peers: tuple[NetworkPeer, ...]) -> dict[str, str]:
+    return {
+        node: f'"{TITLES[node]}"'
+        for node in {_node(network_peer) for network_peer in network_peers}
+        if node != "traefik"
+    }
 
 
 EXAMPLE = """\

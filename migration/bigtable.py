@@ -18,9 +18,19 @@ from google.cloud.bigtable.data.row_filters import CellsRowLimitFilter, RowFilte
 from google.cloud.bigtable_admin_v2 import BigtableTableAdminClient
 
 from config.schema.bigtable import BigtableTable
-from migration.errors import MigrationError, UnfitError
-from migration.parallel import groups
-from migration.records import Kind, NoRecordError, Record, Schema, canonical, digest, fields, from_base64, to_base64
+from migration.errors import MigrationError, SchemaMismatchError
+from migration.parallel import batched
+from migration.records import (
+    InvalidRecordError,
+    Kind,
+    Record,
+    Schema,
+    canonical,
+    digest,
+    fields,
+    from_base64,
+    to_base64,
+)
 
 PAGE_ROWS = 1000
 MOST_ROWS, HEAVIEST_BATCH = 100, 4 << 20
@@ -32,7 +42,7 @@ Cell = tuple[str, bytes, int, bytes]
 
 
 @contextmanager
-def telling(doing: str) -> Iterator[None]:
+def translated_errors(doing: str) -> Iterator[None]:
     """Turns an error of Bigtable into a line that names its kind alone: its message may quote a row."""
     try:
         yield
@@ -62,17 +72,17 @@ class BigtableRows:
 
     def check(self, expected: Schema | None = None) -> Schema:
         """See `Collection`. The table must have the schema's family, and all those that the archive has."""
-        with telling(f"Bigtable table {self.name}"):
+        with translated_errors(f"Bigtable table {self.name}"):
             try:
                 found = self._admin.get_table(request={"name": self._path})
             except NotFound:
-                raise UnfitError(
+                raise SchemaMismatchError(
                     f"Bigtable table {self.name} does not exist", "Bring the stack up first: tables are not made here."
                 ) from None
         families = set(found.column_families)
         wanted = {self._table.family, *(expected or {}).get("families", ())}
         if missing := sorted(wanted - families):
-            raise UnfitError(f"Bigtable table {self.name} has no column family {', '.join(missing)}")
+            raise SchemaMismatchError(f"Bigtable table {self.name} has no column family {', '.join(missing)}")
         return {"families": sorted(families)}
 
     def read(self) -> Iterator[Record]:
@@ -92,7 +102,7 @@ class BigtableRows:
             fields(cell, {"family": str, "qualifier": str, "timestamp": int, "value": str}) for cell in row["cells"]
         ]
         if not cells:
-            raise NoRecordError("cells")
+            raise InvalidRecordError("cells")
         return _record(
             from_base64(row["key"]),
             [
@@ -103,19 +113,19 @@ class BigtableRows:
 
     def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         """See `Collection`."""
-        return groups(records, MOST_ROWS, HEAVIEST_BATCH, lambda record: len(record.text))
+        return batched(records, MOST_ROWS, HEAVIEST_BATCH, lambda record: len(record.text))
 
-    def there(self, records: Sequence[Record]) -> dict[bytes, Record]:
+    def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """See `Collection`."""
-        with telling(f"reading Bigtable table {self.name}"):
+        with translated_errors(f"reading Bigtable table {self.name}"):
             rows = self._data.read_rows(ReadRowsQuery(row_keys=[record.key for record in records]))
             return {row.row_key: _record(row.row_key, _cells(row)) for row in rows}
 
-    def part(self, present: Record, wanted: Record) -> bool:
+    def is_partial(self, present: Record, wanted: Record) -> bool:
         """See `Collection`. A row of more cells than one request takes is written in several."""
         return set(present.body) < set(wanted.body)
 
-    def write(self, records: Sequence[Record], *, alone: bool) -> None:
+    def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         """See `Collection`. Cells keep their timestamps, so that writing one twice changes nothing."""
         entries: list[RowMutationEntry] = []
         cells = 0
@@ -131,7 +141,7 @@ class BigtableRows:
             self._mutate(entries)
 
     def _mutate(self, entries: list[RowMutationEntry]) -> None:
-        with telling(f"writing to Bigtable table {self.name}"):
+        with translated_errors(f"writing to Bigtable table {self.name}"):
             self._data.bulk_mutate_rows(entries)
 
     def _rows(self, **options: Any) -> Iterator[tuple[bytes, list[Cell]]]:
@@ -139,7 +149,7 @@ class BigtableRows:
         while True:
             ranges = [] if after is None else [RowRange(start_key=after, start_is_inclusive=False)]
             query = ReadRowsQuery(row_ranges=ranges, limit=PAGE_ROWS, **options)
-            with telling(f"reading Bigtable table {self.name}"):
+            with translated_errors(f"reading Bigtable table {self.name}"):
                 rows = self._data.read_rows(query)
             for row in rows:
                 yield row.row_key, _cells(row)

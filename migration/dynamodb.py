@@ -19,9 +19,9 @@ from botocore.exceptions import (
 
 from config.schema.dynamodb import Table
 from migration import items
-from migration.errors import MigrationError, UnfitError
+from migration.errors import MigrationError, SchemaMismatchError
 from migration.items import Item
-from migration.parallel import groups, merged
+from migration.parallel import batched, merged
 from migration.records import Kind, Record, Schema
 
 MOST_WRITTEN, MOST_READ = 25, 100
@@ -46,7 +46,7 @@ _TELLING = (
 
 
 @contextmanager
-def telling(doing: str) -> Iterator[None]:
+def translated_errors(doing: str) -> Iterator[None]:
     """Turns an error of AWS into a line that names the code alone: its message may quote an item."""
     try:
         yield
@@ -88,23 +88,23 @@ class DynamoTable:
         """See `Collection`. The table must be there with the schema's keys."""
         own = self._schema()
         if expected is not None and expected.get("keys") != own["keys"]:
-            raise UnfitError(
+            raise SchemaMismatchError(
                 f"table {self.name} has the key {_shown(own['keys'])}, and the archive was made of one with the key "
                 f"{_shown(expected.get('keys', ()))}",
                 "Load it with the Flatline that wrote it, and go on from there.",
             )
-        with telling(f"table {self._physical}"):
+        with translated_errors(f"table {self._physical}"):
             try:
                 found = self._client.describe_table(TableName=self._physical)["Table"]
             except self._client.exceptions.ResourceNotFoundException:
-                raise UnfitError(
+                raise SchemaMismatchError(
                     f"table {self._physical} does not exist", "Bring the stack up first: tables are not made here."
                 ) from None
         types = {each["AttributeName"]: each["AttributeType"] for each in found["AttributeDefinitions"]}
         ordered = sorted(found["KeySchema"], key=lambda key: key["KeyType"] != "HASH")
         keys = [[key["AttributeName"], types[key["AttributeName"]]] for key in ordered]
         if keys != own["keys"]:
-            raise UnfitError(
+            raise SchemaMismatchError(
                 f"table {self._physical} has the key {_shown(keys)}, and the schema has {_shown(own['keys'])}"
             )
         return own
@@ -125,9 +125,9 @@ class DynamoTable:
 
     def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         """See `Collection`."""
-        return groups(records, MOST_WRITTEN, HEAVIEST_BATCH, lambda record: len(record.text))
+        return batched(records, MOST_WRITTEN, HEAVIEST_BATCH, lambda record: len(record.text))
 
-    def there(self, records: Sequence[Record]) -> dict[bytes, Record]:
+    def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """See `Collection`."""
         found: dict[bytes, Record] = {}
         for start in range(0, len(records), MOST_READ):
@@ -137,13 +137,13 @@ class DynamoTable:
                 found[record.key] = record
         return found
 
-    def part(self, present: Record, wanted: Record) -> bool:
+    def is_partial(self, present: Record, wanted: Record) -> bool:
         """See `Collection`. An item is written whole."""
         return False
 
-    def write(self, records: Sequence[Record], *, alone: bool) -> None:
+    def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         """See `Collection`."""
-        if alone:
+        if exclusive:
             self._put_all(records)
             return
         for record in records:
@@ -160,7 +160,7 @@ class DynamoTable:
         def pages() -> Iterator[Mapping[str, Any]]:
             start: dict[str, Any] = {}
             while True:
-                with telling(f"reading table {self._physical}"):
+                with translated_errors(f"reading table {self._physical}"):
                     page = self._client.scan(
                         TableName=self._physical, ConsistentRead=True, **segment, **request, **start
                     )
@@ -179,7 +179,7 @@ class DynamoTable:
             return list(answer.get("UnprocessedKeys", {}).get(self._physical, {}).get("Keys", ()))
 
         found: list[Item] = []
-        with telling(f"reading table {self._physical}"):
+        with translated_errors(f"reading table {self._physical}"):
             self._until_done(ask, keys, "reading")
         yield from found
 
@@ -188,7 +188,7 @@ class DynamoTable:
             answer = self._client.batch_write_item(RequestItems={self._physical: left})
             return list(answer.get("UnprocessedItems", {}).get(self._physical, ()))
 
-        with telling(f"writing to table {self._physical}"):
+        with translated_errors(f"writing to table {self._physical}"):
             self._until_done(ask, [{"PutRequest": {"Item": record.body}} for record in records], "writing to")
 
     def _until_done(self, ask: Callable[[list[Any]], list[Any]], requests: list[Any], doing: str) -> None:
@@ -206,7 +206,7 @@ class DynamoTable:
             requests, left = left, ask(left)
 
     def _put_if_free(self, record: Record) -> None:
-        with telling(f"writing to table {self._physical}"):
+        with translated_errors(f"writing to table {self._physical}"):
             try:
                 self._client.put_item(
                     TableName=self._physical,
@@ -218,7 +218,7 @@ class DynamoTable:
             except self._client.exceptions.ConditionalCheckFailedException:
                 pass
         # Either somebody else's, or our own from a request whose answer was lost.
-        present = self.there([record]).get(record.key)
+        present = self.existing([record]).get(record.key)
         if present is None or present.digest != record.digest:
             raise MigrationError(
                 f"table {self._physical}: an item that differs from the archive's appeared while it was loaded",

@@ -10,5 +10,5 @@ class MigrationError(Exception):
         self.remedies = remedies
 
 
-class UnfitError(MigrationError):
+class SchemaMismatchError(MigrationError):
     """A collection is not there, not open to these credentials, or not made as it must be. All are told at once."""

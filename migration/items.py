@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from config.schema.dynamodb import Table
-from migration.records import NoRecordError, Record, canonical, digest, from_base64, to_base64
+from migration.records import InvalidRecordError, Record, canonical, digest, from_base64, to_base64
 
 Item = dict[str, Any]
 
@@ -26,12 +26,12 @@ def record(table: Table, item: Item) -> Record:
 def parsed(table: Table, document: Any) -> Record:
     """The record of an item of an archive. Raises NoRecordError for what is no item of the table."""
     if not isinstance(document, dict) or set(document) != {"Item"} or not isinstance(document["Item"], dict):
-        raise NoRecordError("Item")
+        raise InvalidRecordError("Item")
     attributes = document["Item"]
     item = {name: _from_json(value) for name, value in attributes.items()}
     for key in filter(None, (table.hash, table.range)):
         if key.name not in item or set(item[key.name]) != {key.type}:
-            raise NoRecordError("key")
+            raise InvalidRecordError("key")
     return _record(table, item, attributes)
 
 
@@ -76,31 +76,31 @@ _TO_JSON: dict[str, Callable[[Any], Any]] = {
 
 def _from_json(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict) or len(value) != 1:
-        raise NoRecordError("attribute")
+        raise InvalidRecordError("attribute")
     ((kind, inner),) = value.items()
     if kind not in _FROM_JSON:
-        raise NoRecordError("type")
+        raise InvalidRecordError("type")
     wanted, convert = _FROM_JSON[kind]
     if type(inner) is not wanted:
-        raise NoRecordError("value")
+        raise InvalidRecordError("value")
     return {kind: convert(inner)}
 
 
 def _number(text: Any) -> str:
     if not isinstance(text, str):
-        raise NoRecordError("number")
+        raise InvalidRecordError("number")
     try:
         number = Decimal(text)
     except InvalidOperation:
-        raise NoRecordError("number") from None
+        raise InvalidRecordError("number") from None
     if not number.is_finite() or (number and abs(number.adjusted()) > _LARGEST_EXPONENT):
-        raise NoRecordError("number")
+        raise InvalidRecordError("number")
     return text
 
 
 def _string(text: Any) -> str:
     if not isinstance(text, str):
-        raise NoRecordError("string")
+        raise InvalidRecordError("string")
     return text
 
 

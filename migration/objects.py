@@ -3,10 +3,20 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from migration.dynamodb import telling
-from migration.errors import UnfitError
-from migration.parallel import each, groups
-from migration.records import Kind, NoRecordError, Record, Schema, canonical, digest, fields, from_base64, to_base64
+from migration.dynamodb import translated_errors
+from migration.errors import SchemaMismatchError
+from migration.parallel import batched, map_unordered
+from migration.records import (
+    InvalidRecordError,
+    Kind,
+    Record,
+    Schema,
+    canonical,
+    digest,
+    fields,
+    from_base64,
+    to_base64,
+)
 
 READERS = 4
 """Objects that are fetched at the same time; the largest has 10 MiB (config.schema.objects)."""
@@ -36,25 +46,25 @@ class Bucket:
 
     def check(self, expected: Schema | None = None) -> Schema:
         """See `Collection`."""
-        with telling(f"bucket {self._physical}"):
+        with translated_errors(f"bucket {self._physical}"):
             try:
                 self._client.head_bucket(Bucket=self._physical)
             except self._client.exceptions.ClientError as problem:
                 if problem.response["Error"]["Code"] in _REFUSED:
-                    raise UnfitError(
+                    raise SchemaMismatchError(
                         f"bucket {self._physical}: the server refuses the key pair",
                         "Use one that may read and write both: docs/migration.md, 'How the stores are reached'.",
                     ) from None
                 if problem.response["Error"]["Code"] not in {"404", "NoSuchBucket"}:
                     raise
-                raise UnfitError(
+                raise SchemaMismatchError(
                     f"bucket {self._physical} does not exist", "Bring the stack up first: buckets are not made here."
                 ) from None
         return {}
 
     def read(self) -> Iterator[Record]:
         """See `Collection`."""
-        for record in each(self._fetch, self._keys(), READERS):
+        for record in map_unordered(self._fetch, self._keys(), READERS):
             if record is not None:
                 yield record
 
@@ -70,32 +80,32 @@ class Bucket:
             {"metadata": dict, **dict.fromkeys(_HEADERS, str)},
         )
         if not all(isinstance(value, str) for value in told.get("metadata", {}).values()):
-            raise NoRecordError("metadata")
+            raise InvalidRecordError("metadata")
         return _record(told, from_base64(told["body"]))
 
     def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         """See `Collection`."""
-        return groups(records, 1, 1, lambda record: 1)
+        return batched(records, 1, 1, lambda record: 1)
 
-    def there(self, records: Sequence[Record]) -> dict[bytes, Record]:
+    def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """See `Collection`."""
         found = (self._fetch(record.body["Key"]) for record in records)
         return {record.key: record for record in found if record is not None}
 
-    def part(self, present: Record, wanted: Record) -> bool:
+    def is_partial(self, present: Record, wanted: Record) -> bool:
         """See `Collection`. An object is written whole."""
         return False
 
-    def write(self, records: Sequence[Record], *, alone: bool) -> None:
+    def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         """See `Collection`."""
         for record in records:
-            with telling(f"writing to bucket {self._physical}"):
+            with translated_errors(f"writing to bucket {self._physical}"):
                 self._client.put_object(Bucket=self._physical, **record.body)
 
     def _keys(self) -> Iterator[str]:
         pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._physical))
         while True:
-            with telling(f"reading bucket {self._physical}"):
+            with translated_errors(f"reading bucket {self._physical}"):
                 page = next(pages, None)
             if page is None:
                 return
@@ -103,7 +113,7 @@ class Bucket:
                 yield entry["Key"]
 
     def _fetch(self, key: str) -> Record | None:
-        with telling(f"reading bucket {self._physical}"):
+        with translated_errors(f"reading bucket {self._physical}"):
             try:
                 answer = self._client.get_object(Bucket=self._physical, Key=key)
                 body = answer["Body"].read()

@@ -79,7 +79,7 @@ def _drain(pages: "Queue[Page | _End]") -> None:
             return
 
 
-def each(work: Callable[[Batch], Result], batches: Iterable[Batch], workers: int) -> Iterator[Result]:
+def map_unordered(work: Callable[[Batch], Result], batches: Iterable[Batch], workers: int) -> Iterator[Result]:
     """What `work` makes of each batch, as it comes, up to `workers` at a time. The first error ends everything."""
     with ThreadPoolExecutor(max_workers=workers) as pool:
         pending: set[Future[Result]] = set()
@@ -98,7 +98,9 @@ def each(work: Callable[[Batch], Result], batches: Iterable[Batch], workers: int
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def groups(records: Iterable[Batch], most: int, heaviest: int, weight: Callable[[Batch], int]) -> Iterator[list[Batch]]:
+def batched(
+    records: Iterable[Batch], most: int, heaviest: int, weight: Callable[[Batch], int]
+) -> Iterator[list[Batch]]:
     """Records in lists of at most `most`, of a weight of at most `heaviest` unless one alone is heavier."""
     group: list[Batch] = []
     total = 0

@@ -23,7 +23,7 @@ TTL_WINDOW_SECONDS = 5 * 365 * 86400
 _MODULUS = 2**256
 
 
-class NoRecordError(ValueError):
+class InvalidRecordError(ValueError):
     """A piece of JSON is no record of its collection. Says nothing of its content."""
 
 
@@ -92,14 +92,14 @@ class Collection(Protocol):
     def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         """Records in groups that can be written at once."""
 
-    def there(self, records: Sequence[Record]) -> dict[bytes, Record]:
+    def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """Those that the store has under the keys of some records, by key."""
 
-    def part(self, present: Record, wanted: Record) -> bool:
+    def is_partial(self, present: Record, wanted: Record) -> bool:
         """Whether what is there is a beginning of what is wanted, as a writer that was ended leaves it."""
 
-    def write(self, records: Sequence[Record], *, alone: bool) -> None:
-        """Writes a batch. Unless `alone` in the collection, nothing that is there is overwritten."""
+    def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
+        """Writes a batch. Unless `exclusive` in the collection, nothing that is there is overwritten."""
 
 
 def canonical(value: Any) -> str:
@@ -122,21 +122,21 @@ def from_base64(text: Any) -> bytes:
     try:
         return base64.b64decode(_text(text), validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise NoRecordError("base64") from None
+        raise InvalidRecordError("base64") from None
 
 
 def fields(document: Any, required: Mapping[str, type], optional: Mapping[str, type] | None = None) -> dict[str, Any]:
     """A JSON object with exactly some members of some types. Raises NoRecordError, without content."""
     known = {**required, **(optional or {})}
     if not isinstance(document, dict) or not set(required) <= set(document) <= set(known):
-        raise NoRecordError("members")
+        raise InvalidRecordError("members")
     for name, value in document.items():
         if type(value) is not known[name]:
-            raise NoRecordError("type")
+            raise InvalidRecordError("type")
     return document
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise NoRecordError("type")
+        raise InvalidRecordError("type")
     return value

@@ -15,11 +15,11 @@ from google.cloud.bigtable_admin_v2.services.bigtable_table_admin.transports imp
 
 from config.schema import bigtable, dynamodb
 from migration.bigtable import BigtableRows
-from migration.bigtable import telling as telling_of_bigtable
-from migration.dynamodb import DynamoTable, telling
+from migration.bigtable import translated_errors as translated_bigtable_errors
+from migration.dynamodb import DynamoTable, translated_errors
+from migration.endpoints import MOVED_BUCKETS, Connection, PhysicalNames
 from migration.errors import MigrationError
 from migration.objects import Bucket
-from migration.place import MOVED_BUCKETS, Names, Reach
 from migration.records import Collection
 
 EMULATOR_VARIABLE = "BIGTABLE_EMULATOR_HOST"
@@ -29,17 +29,18 @@ _RETRIES: Any = {"mode": "standard", "total_max_attempts": 10}
 
 
 @contextmanager
-def opened(names: Names, reach: Reach, *, readers: int) -> Iterator[list[Collection]]:
+def opened(names: PhysicalNames, connection: Connection, *, readers: int) -> Iterator[list[Collection]]:
     """Everything that is moved, in the order of the schema. Raises MigrationError, in another account for one."""
-    session = boto3.Session(region_name=reach.region, **_keys(reach.credentials))
-    if reach.account is not None:
-        _guard(session, reach.account)
-    made = _client(session, "dynamodb", reach.at.dynamodb)
-    objects = boto3.Session(region_name=reach.region, **_keys(reach.object_credentials))
+    session = boto3.Session(region_name=connection.region, **_keys(connection.credentials))
+    if connection.account is not None:
+        _guard(session, connection.account)
+    made = _client(session, "dynamodb", connection.at.dynamodb)
+    objects = boto3.Session(region_name=connection.region, **_keys(connection.object_credentials))
     buckets = {
-        role: _client(objects, "s3", url) for role, url in {"pre-keys": reach.at.s3, "cdn0": reach.at.cdn0}.items()
+        role: _client(objects, "s3", url)
+        for role, url in {"pre-keys": connection.at.s3, "cdn0": connection.at.cdn0}.items()
     }
-    with _bigtable(names, reach.at.bigtable) as (data, admin):
+    with _bigtable(names, connection.at.bigtable) as (data, admin):
         yield [
             *(DynamoTable(made, table, names.tables[path], readers=readers) for path, table in dynamodb.TABLES.items()),
             *(BigtableRows(data, admin, names.instance, table) for table in bigtable.TABLES.values()),
@@ -67,12 +68,12 @@ def _client(session: Any, service: str, url: str | None) -> Any:
     }
     if service == "s3" and url is not None:
         options["s3"] = {"addressing_style": "path"}
-    with telling(f"a client for {service}"):
+    with translated_errors(f"a client for {service}"):
         return session.client(service, endpoint_url=url, config=Config(**options))
 
 
 def _guard(session: Any, account: str) -> None:
-    with telling("asking AWS whose credentials these are"):
+    with translated_errors("asking AWS whose credentials these are"):
         found = session.client("sts", config=Config(retries=_RETRIES)).get_caller_identity()["Account"]
     if found != account:
         raise MigrationError(
@@ -82,8 +83,10 @@ def _guard(session: Any, account: str) -> None:
 
 
 @contextmanager
-def _bigtable(names: Names, emulator: str | None) -> Iterator[tuple[BigtableDataClient, BigtableTableAdminClient]]:
-    with _emulator(emulator), telling_of_bigtable("a client for Bigtable"), warnings.catch_warnings():
+def _bigtable(
+    names: PhysicalNames, emulator: str | None
+) -> Iterator[tuple[BigtableDataClient, BigtableTableAdminClient]]:
+    with _emulator(emulator), translated_bigtable_errors("a client for Bigtable"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Connecting to Bigtable emulator", RuntimeWarning)
         data = BigtableDataClient(project=names.project)
         if emulator is None:

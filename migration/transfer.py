@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from migration.archive import Archive, Manifest, Part, Writer
-from migration.errors import MigrationError, UnfitError
-from migration.parallel import each
+from migration.errors import MigrationError, SchemaMismatchError
+from migration.parallel import map_unordered
 from migration.records import Collection, Kind, Record, Schema, Tally
 
 Progress = Callable[[str, Collection, int, int | None], None]
@@ -125,11 +125,11 @@ def _matched(collections: Sequence[Collection], archive: Archive) -> list[_Match
 def _checked(expected: Mapping[Collection, Schema | None]) -> dict[Collection, Schema]:
     """The schema of every collection; all that is wrong is told at once."""
     schemas: dict[Collection, Schema] = {}
-    problems: list[UnfitError] = []
+    problems: list[SchemaMismatchError] = []
     for collection, schema in expected.items():
         try:
             schemas[collection] = collection.check(schema)
-        except UnfitError as problem:
+        except SchemaMismatchError as problem:
             problems.append(problem)
     if problems:
         first, *others = problems
@@ -154,14 +154,14 @@ def _compared(match: _Match, records: Iterator[Record], progress: Progress) -> C
         return Counter(_states(match.collection, batch))
 
     total: Counter[State] = Counter()
-    for states in each(look, match.collection.batches(records), match.collection.writers):
+    for states in map_unordered(look, match.collection.batches(records), match.collection.writers):
         total.update(states)
         progress("Comparing", match.collection, total.total(), match.part.count)
     return total
 
 
 def _states(collection: Collection, batch: list[Record]) -> list[State]:
-    found = collection.there(batch)
+    found = collection.existing(batch)
     return [_state(collection, found.get(record.key), record) for record in batch]
 
 
@@ -170,7 +170,7 @@ def _state(collection: Collection, present: Record | None, wanted: Record) -> St
         return "missing"
     if present.digest == wanted.digest:
         return "same"
-    return "unfinished" if collection.part(present, wanted) else "differing"
+    return "unfinished" if collection.is_partial(present, wanted) else "differing"
 
 
 def _refuse(surveys: Mapping[Collection, _Survey], *, into_non_empty: bool) -> None:
@@ -194,18 +194,18 @@ def _refuse(surveys: Mapping[Collection, _Survey], *, into_non_empty: bool) -> N
 def _write(match: _Match, survey: _Survey, now: float, progress: Progress) -> int:
     """Writes what is missing; how many records that were."""
     collection = match.collection
-    alone = survey.present == 0
+    exclusive = survey.present == 0
 
     def write(batch: list[Record]) -> tuple[int, int]:
-        left = batch if alone else _left(collection, batch)
+        left = batch if exclusive else _left(collection, batch)
         if left:
-            collection.write(left, alone=alone)
+            collection.write(left, exclusive=exclusive)
         return len(batch), len(left)
 
     done = written = 0
     progress("Loading", collection, 0, match.part.count)
     living = (record for record in match.records() if not record.expired(now))
-    for taken, new in each(write, collection.batches(living), collection.writers):
+    for taken, new in map_unordered(write, collection.batches(living), collection.writers):
         done += taken
         written += new
         progress("Loading", collection, done, match.part.count)

@@ -13,7 +13,7 @@ from pulumi.provider.experimental.component import ComponentProvider
 from pulumi.provider.server import ComponentInitError
 
 from cli.failure import Failure
-from components.cloud.drift import SchemaDriftError
+from components.cloud.schema_compatibility import IncompatibleSchemaError
 from config.settings import PROJECT, SettingsError
 from config.version import VERSION
 from package.component import Flatline
@@ -42,7 +42,7 @@ class FlatlineProvider(ComponentProvider):
         except ComponentInitError as error:
             if isinstance(error.inner, SettingsError):
                 raise _of_arguments(error.inner.problems) from None
-            if isinstance(error.inner, Failure | SchemaDriftError):
+            if isinstance(error.inner, Failure | IncompatibleSchemaError):
                 remedies = getattr(error.inner, "remedies", ())
                 raise InputPropertiesError("\n".join([str(error.inner), *remedies])) from None
             raise

@@ -15,7 +15,7 @@ from capacity.workload import OPTIONS, Workload
 from cli import stacks
 from cli.capacity_report import Report, as_json, show
 from cli.failure import Failure
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config.prices import Prices, parse
 from config.settings import PROJECT
@@ -51,7 +51,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _target(loaded: Loaded) -> dict[str, Any]:
+def _target(loaded: LoadedStack) -> dict[str, Any]:
     """The block flatline:target as the file has it, so that encrypted values stay encrypted."""
     config = (yaml.safe_load(loaded.stack.file.read_text(encoding="utf-8")) or {}).get("config") or {}
     return {"kind": loaded.settings.target.kind, **(config.get(f"{PROJECT}:target") or {})}
@@ -65,4 +65,4 @@ def _prices(path: Path) -> Prices:
         raise Failure(
             f"the prices in {path} cannot be read: {reason}", "Copy config/prices.yaml, and change it."
         ) from None
-    return parse(text, stacks.shown(path))
+    return parse(text, stacks.display_path(path))

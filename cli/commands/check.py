@@ -4,7 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from cli import expiry, stacks
-from cli.recording import with_passing_secrets
+from cli.recording import record_with_placeholders
 from cli.terminal import Terminal
 from policies import check, config, manifests, output
 from policies.report import Report
@@ -42,5 +42,5 @@ def _report(arguments: Namespace, terminal: Terminal) -> tuple[Report, str]:
     loaded = stacks.read(arguments.stack)
     expiry.warn(loaded, terminal)
     wanted = config.load(loaded.stack.name, profile=loaded.settings.target.kind)
-    recording = with_passing_secrets(loaded, terminal)
+    recording = record_with_placeholders(loaded, terminal)
     return check.check(check.from_recording(recording), wanted), f"Pulumi.{loaded.stack.name}.yaml"

@@ -9,8 +9,8 @@ from cli import before_update, continuity, engine, engine_state, kubeconfig, kub
 from cli.choice import named_cluster, named_context
 from cli.failure import Failure
 from cli.objects import SELECTOR, Object
-from cli.recording import with_own_secrets
-from cli.stacks import Loaded, shown
+from cli.recording import record_with_state
+from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from render import manifests
@@ -31,7 +31,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if arguments.no_cluster and (context is not None or not arguments.delete_data):
         raise Failure("--no-cluster goes with --delete-data, and without a context")
     agreed = arguments.yes and context is not None
-    backend, cli, no_cli = engine.keeper(loaded.stack)
+    backend, cli, no_cli = engine.managing_cli(loaded.stack)
     if backend is None:
         return _engineless(loaded, context, agreed, arguments, terminal)
     if cli is None:
@@ -44,7 +44,9 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return _by_engine(loaded, cli, context, agreed, arguments.delete_data, arguments.confirm, terminal)
 
 
-def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Namespace, terminal: Terminal) -> int:
+def _engineless(
+    loaded: LoadedStack, context: str | None, agreed: bool, arguments: Namespace, terminal: Terminal
+) -> int:
     delete_data, confirm, no_cluster = arguments.delete_data, arguments.confirm, arguments.no_cluster
     rendered = objects.read(loaded.stack.build)
     if not delete_data or not rendered:
@@ -53,7 +55,7 @@ def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Na
         terminal.say(f"Stack {loaded.stack.name} has never been brought up: there is nothing to take down.")
         return 0
     if not rendered:
-        with with_own_secrets(loaded, terminal) as kept:
+        with record_with_state(loaded, terminal) as kept:
             rendered = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
     spaces = ownership.made_by(loaded.stack, rendered)
     for other in sorted(set(objects.namespaces(rendered)) - spaces):
@@ -68,7 +70,9 @@ def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Na
     else:
         _list_kept(loaded, rendered, terminal)
     if not commands:
-        terminal.say(f"{shown(loaded.stack.build)} holds no objects, so there is nothing to delete in a cluster.")
+        terminal.say(
+            f"{display_path(loaded.stack.build)} holds no objects, so there is nothing to delete in a cluster."
+        )
     elif delete_data and context is None and not no_cluster:
         _show(commands, terminal)
         raise Failure(
@@ -83,7 +87,7 @@ def _engineless(loaded: Loaded, context: str | None, agreed: bool, arguments: Na
     return 0
 
 
-def _refuse_others(loaded: Loaded, context: str, spaces: Collection[str]) -> None:
+def _refuse_others(loaded: LoadedStack, context: str, spaces: Collection[str]) -> None:
     """Raises Failure if the cluster has one of these namespaces from somebody else: rendered is not yet made."""
     for space, other in ownership.makers(named_cluster(context).context, loaded.stack.name, spaces).items():
         if other:
@@ -136,25 +140,25 @@ def _show(commands: list[list[str]], terminal: Terminal) -> None:
         terminal.command(command)
 
 
-def _list_kept(loaded: Loaded, rendered: list[Object], terminal: Terminal) -> None:
+def _list_kept(loaded: LoadedStack, rendered: list[Object], terminal: Terminal) -> None:
     terminal.say(f"Taking down stack {loaded.stack.name}; these stay:", "bold")
     terminal.points(f"volume {claim}" for claim in objects.claims(rendered))
     terminal.points(f"namespace {name}" for name in objects.namespaces(rendered))
     if loaded.stack.state.exists():
-        terminal.points([f"secrets and certificate authorities, encrypted, in {shown(loaded.stack.state)}"])
+        terminal.points([f"secrets and certificate authorities, encrypted, in {display_path(loaded.stack.state)}"])
     terminal.say(f"`./flatline up --stack {loaded.stack.name}` brings everything back with the same data and pins.")
 
 
-def _list_lost(loaded: Loaded, rendered: list[Object], terminal: Terminal) -> None:
+def _list_lost(loaded: LoadedStack, rendered: list[Object], terminal: Terminal) -> None:
     terminal.warn(f"Deleting stack {loaded.stack.name} for ever: every account, group and upload, and every pin.")
     terminal.points(f"volume {claim}" for claim in objects.claims(rendered))
     terminal.points(f"namespace {name}" for name in objects.namespaces(rendered))
     for path in (loaded.stack.state, *_carried(loaded), loaded.stack.build):
         if path.exists():
-            terminal.points([shown(path)])
+            terminal.points([display_path(path)])
 
 
-def _confirm(loaded: Loaded, confirm: str | None, terminal: Terminal) -> None:
+def _confirm(loaded: LoadedStack, confirm: str | None, terminal: Terminal) -> None:
     name = loaded.stack.name
     typed = confirm if confirm is not None else terminal.ask(f"Type {name} to delete its data:")
     if typed != name:
@@ -164,13 +168,13 @@ def _confirm(loaded: Loaded, confirm: str | None, terminal: Terminal) -> None:
         )
 
 
-def _carried(loaded: Loaded) -> list[Path]:
+def _carried(loaded: LoadedStack) -> list[Path]:
     """State files that were moved aside."""
     aside = loaded.stack.carried
     return sorted(aside.parent.glob(f"{aside.name}*"))
 
 
-def _forget(loaded: Loaded, terminal: Terminal) -> None:
+def _forget(loaded: LoadedStack, terminal: Terminal) -> None:
     stack = loaded.stack
     if stack.build.exists():
         shutil.rmtree(stack.build)
@@ -185,7 +189,7 @@ def _forget(loaded: Loaded, terminal: Terminal) -> None:
 
 
 def _by_engine(
-    loaded: Loaded,
+    loaded: LoadedStack,
     cli: engine.Cli,
     context: str,
     agreed: bool,

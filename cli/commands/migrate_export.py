@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cli import migrate, stacks
 from cli.failure import Failure
-from cli.stacks import shown
+from cli.stacks import display_path
 from cli.terminal import Terminal
 from migration import transfer
 from migration.archive import Writer
@@ -30,7 +30,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         for name, part in parts.items()
     ]
     terminal.table(("Collection", "Records", "Checksum begins"), rows, frozenset({"Records"}))
-    terminal.say(f"Wrote {shown(folder.absolute())}. It holds accounts and keys: keep it as you keep secrets.")
+    terminal.say(f"Wrote {display_path(folder.absolute())}. It holds accounts and keys: keep it as you keep secrets.")
     if arguments.live:
         terminal.warn("made with --live: what the services wrote meanwhile may be in it in part")
     return 0

@@ -10,9 +10,9 @@ import yaml
 from cli import engine, key_material, stack_edit, stacks
 from cli.failure import Failure
 from cli.key_material import KeyMaterial
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
-from config import provided
+from config import operator_values
 from config.schema.secrets import BY_NAME, SECRETS
 from config.settings import PROJECT, load
 from render import stack_file
@@ -41,7 +41,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _refuse_other_providers(target: Loaded) -> None:
+def _refuse_other_providers(target: LoadedStack) -> None:
     provider = (yaml.safe_load(target.stack.file.read_text()) or {}).get("secretsprovider")
     if provider not in {None, "", "passphrase", "default"}:
         raise Failure(
@@ -51,7 +51,7 @@ def _refuse_other_providers(target: Loaded) -> None:
         )
 
 
-def _missing(target: Loaded, material: KeyMaterial) -> list[str]:
+def _missing(target: LoadedStack, material: KeyMaterial) -> list[str]:
     """The secrets that the target's file does not give yet. Raises Failure for one that differs."""
     missing, differing = [], []
     for name, value in material.values.items():
@@ -69,10 +69,10 @@ def _missing(target: Loaded, material: KeyMaterial) -> list[str]:
 
 
 def _bytes(name: str, value: str) -> bytes:
-    return provided.decode(value, BY_NAME[name].readers[0].encoding)
+    return operator_values.decode(value, BY_NAME[name].readers[0].encoding)
 
 
-def _certificate_is_missing(target: Loaded, material: KeyMaterial) -> bool:
+def _certificate_is_missing(target: LoadedStack, material: KeyMaterial) -> bool:
     if _CERTIFICATES not in target.config.config:
         return True
     has = target.settings.certificates.provided
@@ -84,7 +84,7 @@ def _certificate_is_missing(target: Loaded, material: KeyMaterial) -> bool:
     )
 
 
-def _refuse_if_in_use(target: Loaded, material: KeyMaterial, terminal: Terminal) -> None:
+def _refuse_if_in_use(target: LoadedStack, material: KeyMaterial, terminal: Terminal) -> None:
     """Raises Failure for a stack that has been brought up with other secrets."""
     problem = Failure(
         f"stack {target.stack.name} has been brought up with secrets of its own; nothing was changed",
@@ -93,11 +93,11 @@ def _refuse_if_in_use(target: Loaded, material: KeyMaterial, terminal: Terminal)
     if target.stack.state.exists():
         if key_material.of(target, target.settings.domain, terminal).values != material.values:
             raise problem
-    elif engine.keeper(target.stack)[0] is not None:
+    elif engine.managing_cli(target.stack)[0] is not None:
         raise problem
 
 
-def _text(target: Loaded, text: str, values: Mapping[str, str], certificate: KeyMaterial | None) -> str:
+def _text(target: LoadedStack, text: str, values: Mapping[str, str], certificate: KeyMaterial | None) -> str:
     """The file's text with what is new, every secret encrypted under its own salt."""
     salt = target.config.encryption_salt
 
@@ -133,7 +133,7 @@ def _literal(key: str, text: str) -> list[str]:
     return [f"    {key}: |", *(f"      {line}" for line in text.strip().splitlines())]
 
 
-def _check(target: Loaded, material: KeyMaterial, text: str) -> None:
+def _check(target: LoadedStack, material: KeyMaterial, text: str) -> None:
     """Reads the new text as the engine would: everything is there, and nothing else is different."""
     found = stack_edit.read_back(target, text)
     settings = load(found)
@@ -156,7 +156,7 @@ def _others(config: Mapping[str, str]) -> dict[str, Any]:
     return {**kept, _SECRETS: {name: entry for name, entry in settings.items() if entry}}
 
 
-def _tell(source: Loaded, target: Loaded, written: list[str], certificate: bool, terminal: Terminal) -> None:
+def _tell(source: LoadedStack, target: LoadedStack, written: list[str], certificate: bool, terminal: Terminal) -> None:
     terminal.say(f"Wrote, encrypted, to {target.stack.file.name}:")
     terminal.points([*written, *(["the certificate, with the authority that clients pin"] if certificate else [])])
     stay = [secret.name for secret in SECRETS if not key_material.moves(secret)]

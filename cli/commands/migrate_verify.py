@@ -15,7 +15,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     loaded = stacks.read(arguments.stack)
     with migrate.opened(arguments, loaded, terminal) as collections:
         archive = Archive(Path(arguments.source))
-        migrate.tell_origin(archive, terminal)
+        migrate.report_origin(archive, terminal)
         with migrate.shown_progress() as progress:
             outcomes = transfer.verify(
                 collections, archive, time.time(), progress, others_allowed=arguments.into_non_empty

@@ -6,7 +6,7 @@ from typing import Any
 
 from cli import continuity, document, engine, objects, stacks
 from cli.failure import Failure
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from render.manifests import REDACTED
 
@@ -22,10 +22,10 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def of(loaded: Loaded) -> dict[str, Any]:
+def of(loaded: LoadedStack) -> dict[str, Any]:
     """The outputs of the last `up`; the value of a secret one is hidden. Raises Failure before the first."""
     stack = loaded.stack
-    backend, cli, no_cli = engine.keeper(stack)
+    backend, cli, no_cli = engine.managing_cli(stack)
     if backend is not None and cli is None:
         raise Failure(f"Pulumi keeps stack {stack.name} ({backend}), and {no_cli}")
     if backend is not None and cli is not None:
@@ -42,7 +42,7 @@ def of(loaded: Loaded) -> dict[str, Any]:
     return written
 
 
-def show(loaded: Loaded, what: str, values: Mapping[str, Any], as_json: bool, terminal: Terminal) -> None:
+def show(loaded: LoadedStack, what: str, values: Mapping[str, Any], as_json: bool, terminal: Terminal) -> None:
     """As JSON for machines, or name by name for people."""
     if as_json:
         document.show({"stack": loaded.stack.name, what: dict(sorted(values.items()))}, terminal)

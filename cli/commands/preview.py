@@ -22,8 +22,8 @@ from cli.difference import Difference
 from cli.drift import Drift
 from cli.failure import Failure
 from cli.objects import Object
-from cli.recording import with_own_secrets, with_passing_secrets
-from cli.stacks import Loaded, shown
+from cli.recording import record_with_placeholders, record_with_state
+from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from render.manifests import kubernetes_objects, tree
 from render.model import Recording
@@ -46,9 +46,9 @@ def _found(arguments: Namespace, terminal: Terminal) -> dict[str, Any]:
     context = named_context(loaded, arguments.context)
     continuity.check(loaded, context)
     cli, no_cli = engine.installed()
-    backend = engine.keeps(loaded.stack, cli)
+    backend = engine.managing_backend(loaded.stack, cli)
     if backend is None and loaded.stack.state.exists() and (cli is None or context is None) and not loaded.in_cloud:
-        with with_own_secrets(loaded, terminal) as kept:
+        with record_with_state(loaded, terminal) as kept:
             continuity.check_recorded(loaded, continuity.recorded_digests(kept.recording))
             return _compare(loaded, kept.recording, terminal)
     if backend is not None and cli is None:
@@ -63,23 +63,25 @@ def _found(arguments: Namespace, terminal: Terminal) -> dict[str, Any]:
             "Name its context: --context, or flatline:target.context in the stack's file.",
         )
     if loaded.in_cloud:
-        tree(with_passing_secrets(loaded, terminal), redact=True)  # what is wrong with the program comes first
+        tree(record_with_placeholders(loaded, terminal), redact=True)  # what is wrong with the program comes first
         raise Failure(
             f"stack {loaded.stack.name} is in a cloud, where only the Pulumi engine knows what there is: "
             + (no_cli if cli is None else "no cluster is named (--context, or flatline:target.context)"),
             f"What it would make, without engine or credentials: `./flatline render --stack {loaded.stack.name}`",
         )
-    return _compare(loaded, with_passing_secrets(loaded, terminal), terminal)
+    return _compare(loaded, record_with_placeholders(loaded, terminal), terminal)
 
 
-def _carried(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> dict[str, Any]:
+def _carried(loaded: LoadedStack, cli: engine.Cli, context: str, terminal: Terminal) -> dict[str, Any]:
     """What the engine would do once it has the secrets of the state file; on a copy, so that it does not get them."""
     from cli import transfer
 
     cluster = named_cluster(context)
     kubeconfig.check_answers(cluster)
     terminal.say(f"Stack {loaded.stack.name} on context {context} ({cluster.server}), by {cli}")
-    terminal.say(f"Its secrets are in {shown(loaded.stack.state)}; `up` carries them over, and makes none again.")
+    terminal.say(
+        f"Its secrets are in {display_path(loaded.stack.state)}; `up` carries them over, and makes none again."
+    )
     if before_update.can_look(terminal):
         before_update.check_free_namespaces(loaded, context)
     with transfer.prepared(loaded, terminal) as made:
@@ -87,7 +89,7 @@ def _carried(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) 
     return {"by": "pulumi", "changes": changes, "lost": [], "drifted": []}
 
 
-def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal) -> dict[str, Any]:
+def _by_engine(loaded: LoadedStack, cli: engine.Cli, context: str, terminal: Terminal) -> dict[str, Any]:
     cluster = named_cluster(context)
     kubeconfig.check_answers(cluster)
     kubectl.check_credentials(context)
@@ -115,7 +117,7 @@ def _by_engine(loaded: Loaded, cli: engine.Cli, context: str, terminal: Terminal
     }
 
 
-def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> dict[str, Any]:
+def _compare(loaded: LoadedStack, recording: Recording, terminal: Terminal) -> dict[str, Any]:
     tree(recording, redact=True)  # its checks: the preview shall find what `up` would refuse
     unshowable = {
         str(Object(resource.outputs))
@@ -129,7 +131,7 @@ def _compare(loaded: Loaded, recording: Recording, terminal: Terminal) -> dict[s
         issued = reissue.between(objects.outputs(loaded.stack.build), recording.outputs, before, after)
         reissue.show(loaded, issued, terminal)
     found = difference.between(before, after)
-    where = shown(loaded.stack.build)
+    where = display_path(loaded.stack.build)
     terminal.say(f"Stack {loaded.stack.name}: what `up` would change in {where}/", "bold")
     if not before:
         terminal.say("Nothing has been rendered there yet: every object is new.")

@@ -7,8 +7,8 @@ from cli import continuity, engine, expiry, ownership, retired, stacks
 from cli.choice import refuse_if_engine_keeps
 from cli.failure import Failure
 from cli.objects import Object
-from cli.recording import with_own_secrets, with_passing_secrets
-from cli.stacks import Loaded, shown
+from cli.recording import record_with_placeholders, record_with_state
+from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from render import manifests
 from render.manifests import Summary
@@ -25,18 +25,18 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         terminal.note(
             "In a cloud, secrets are the engine's and much is known only after creation: this is for review alone."
         )
-        _report(manifests.write(with_passing_secrets(loaded, terminal), folder, redact=True), redact, terminal)
+        _report(manifests.write(record_with_placeholders(loaded, terminal), folder, redact=True), redact, terminal)
         return 0
     if redact:
         terminal.note(
             "For review: every secret is a throw-away one, so names made from secrets differ from a cluster's."
         )
-        written = manifests.write(with_passing_secrets(loaded, terminal), folder, redact=True)
+        written = manifests.write(record_with_placeholders(loaded, terminal), folder, redact=True)
     else:
         continuity.check(loaded)
         continuity.note_beginning(loaded.stack)
-        refuse_if_engine_keeps(loaded.stack, engine.keeper(loaded.stack)[0])
-        with with_own_secrets(loaded, terminal) as kept:
+        refuse_if_engine_keeps(loaded.stack, engine.managing_cli(loaded.stack)[0])
+        with record_with_state(loaded, terminal) as kept:
             continuity.save(loaded, kept, arguments.confirm, terminal)
             rendered = [Object(each.outputs) for each in manifests.kubernetes_objects(kept.recording)]
             extra = retired.file(retired.after(folder, rendered))
@@ -46,7 +46,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _folder(loaded: Loaded, output: str | None, redact: bool) -> Path:
+def _folder(loaded: LoadedStack, output: str | None, redact: bool) -> Path:
     if output is None:
         return loaded.stack.build.with_name(f"{loaded.stack.name}.redacted") if redact else loaded.stack.build
     folder = Path(output).absolute()
@@ -60,13 +60,13 @@ def _plan(written: Summary, terminal: Terminal) -> None:
     rows = [(each.service, each.kind, str(each.count), str(each.protected)) for each in written.planned]
     terminal.table(("Service", "Resource", "Count", "Protected"), rows, frozenset({"Count", "Protected"}))
     total = sum(each.count for each in written.planned)
-    terminal.say(f"{total} cloud resources in {shown(written.directory / manifests.PLAN)}.")
+    terminal.say(f"{total} cloud resources in {display_path(written.directory / manifests.PLAN)}.")
 
 
 def _report(written: Summary, redacted: bool, terminal: Terminal) -> None:
     if written.planned:
         _plan(written, terminal)
     what = "without secrets" if redacted else f"{len(written.secret_files)} of the files hold secrets (mode 0600)"
-    terminal.say(f"{written.total} objects in {shown(written.directory)}/, {what}.")
+    terminal.say(f"{written.total} objects in {display_path(written.directory)}/, {what}.")
     changed = len(written.changed) + len(written.removed)
     terminal.say(f"{changed} files differ from the last run." if changed else "Nothing has changed since the last run.")

@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cli import document, stacks
-from cli.recording import with_passing_secrets
+from cli.recording import record_with_placeholders
 from cli.terminal import Terminal
 from policies import scan
 from render import manifests
@@ -16,7 +16,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     loaded = stacks.read(arguments.stack)
     with TemporaryDirectory() as folder:
         rendered = Path(folder) / loaded.stack.name
-        manifests.write(with_passing_secrets(loaded, terminal), rendered, redact=True)
+        manifests.write(record_with_placeholders(loaded, terminal), rendered, redact=True)
         scan.environment()
         with terminal.step("Scanning"):
             report = scan.scan(rendered, scan.load_skips(profile=loaded.settings.target.kind))

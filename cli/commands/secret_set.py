@@ -9,9 +9,9 @@ import yaml
 
 from cli import continuity, stack_edit, stacks
 from cli.failure import Failure
-from cli.stacks import Loaded
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
-from config import provided
+from config import operator_values
 from config.schema.secrets import BY_NAME, Secret
 from config.settings import PROJECT, load
 from render import stack_file
@@ -48,7 +48,7 @@ def _known(name: str) -> Secret:
     )
 
 
-def _refuse_other_providers(loaded: Loaded, secret: Secret) -> None:
+def _refuse_other_providers(loaded: LoadedStack, secret: Secret) -> None:
     provider = (yaml.safe_load(loaded.stack.file.read_text()) or {}).get("secretsprovider")
     if provider not in {None, "", "passphrase", "default"}:
         raise Failure(
@@ -68,14 +68,14 @@ def _value(secret: Secret, terminal: Terminal) -> str:
     if not value:
         raise Failure(f"{secret.name}: there is no value", "Type it, or give it on standard input.")
     try:
-        provided.check_secret(secret, value)
-        provided.check_random(secret, value)
+        operator_values.check_secret(secret, value)
+        operator_values.check_random(secret, value)
     except ValueError as problem:
         raise Failure(str(problem)) from None
     return value
 
 
-def _check(loaded: Loaded, secret: Secret, value: str, text: str) -> None:
+def _check(loaded: LoadedStack, secret: Secret, value: str, text: str) -> None:
     """Reads the new text as the engine would: the value is there, and nothing else is different."""
     read = stack_edit.read_back(loaded, text)
     key = f"{PROJECT}:secrets"

@@ -26,9 +26,9 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _keeper(stack: stacks.Stack, cli: engine.Cli | None) -> str | None:
-    backend = engine.keeps(stack, cli)
+    backend = engine.managing_backend(stack, cli)
     if backend is None and stack.state.exists():
-        return stacks.shown(stack.state)
+        return stacks.display_path(stack.state)
     return backend
 
 

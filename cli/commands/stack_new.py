@@ -36,10 +36,10 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     try:
         descriptor = os.open(stack.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
-        raise Failure(f"{stack.file.name} is there already", f"Change it: {stacks.shown(stack.file)}") from None
+        raise Failure(f"{stack.file.name} is there already", f"Change it: {stacks.display_path(stack.file)}") from None
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
-    terminal.say(f"Wrote {stacks.shown(stack.file)}.")
+    terminal.say(f"Wrote {stacks.display_path(stack.file)}.")
     terminal.say("Next:")
     terminal.command(["./flatline", "up", "--stack", stack.name])
     return 0

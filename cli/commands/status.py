@@ -11,7 +11,7 @@ from cli.commands import outputs
 from cli.expiry import Certificate
 from cli.failure import Failure
 from cli.objects import SELECTOR
-from cli.stacks import Loaded, shown
+from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from config.images import IMAGES
 
@@ -34,7 +34,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return 1 if expired else 0
 
 
-def _document(loaded: Loaded, context: str | None, terminal: Terminal) -> int:
+def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> int:
     """The status for programs. What is wrong at Traefik goes to standard error, as warnings."""
     terminal.aside()
     problem, backend = _kept(loaded)
@@ -53,7 +53,7 @@ def _document(loaded: Loaded, context: str | None, terminal: Terminal) -> int:
         "stack": loaded.stack.name,
         "domain": loaded.settings.domain,
         "secrets": {
-            "keptBy": backend or (shown(loaded.stack.state) if loaded.stack.state.exists() else None),
+            "keptBy": backend or (display_path(loaded.stack.state) if loaded.stack.state.exists() else None),
             "problem": problem,
         },
         "certificates": [
@@ -71,24 +71,24 @@ def _document(loaded: Loaded, context: str | None, terminal: Terminal) -> int:
     return 1 if _expired(certificates, now) else 0
 
 
-def _kept(loaded: Loaded) -> tuple[str | None, str | None]:
+def _kept(loaded: LoadedStack) -> tuple[str | None, str | None]:
     """What is wrong with the secrets, and the backend of Pulumi that keeps them."""
     problem = continuity.judge(continuity.gather(loaded))
-    return (problem.problem, None) if problem is not None else (None, engine.keeper(loaded.stack)[0])
+    return (problem.problem, None) if problem is not None else (None, engine.managing_cli(loaded.stack)[0])
 
 
-def _keeper(loaded: Loaded) -> str:
+def _keeper(loaded: LoadedStack) -> str:
     problem, backend = _kept(loaded)
     if problem is not None:
         return f"Secrets: {problem}"
     if backend is not None:
         return f"Secrets: Pulumi, {backend}"
     if loaded.stack.state.exists():
-        return f"Secrets: {shown(loaded.stack.state)} (engine-less)"
+        return f"Secrets: {display_path(loaded.stack.state)} (engine-less)"
     return "Secrets: none yet; `./flatline up` makes them"
 
 
-def _certificates(loaded: Loaded, terminal: Terminal) -> bool:
+def _certificates(loaded: LoadedStack, terminal: Terminal) -> bool:
     terminal.heading("Certificates")
     try:
         found = expiry.certificates(loaded, outputs.of(loaded))
@@ -110,7 +110,7 @@ def _expired(found: Iterable[Certificate], now: datetime) -> bool:
     return any(each.left(now) < timedelta() for each in found)
 
 
-def _epochs(loaded: Loaded, terminal: Terminal) -> None:
+def _epochs(loaded: LoadedStack, terminal: Terminal) -> None:
     terminal.heading("Rotation epochs")
     rows = [(name, str(epoch)) for name, epoch in _raised(loaded)]
     terminal.table(("What", "Epoch"), rows, frozenset({"Epoch"}))
@@ -120,7 +120,7 @@ def _epochs(loaded: Loaded, terminal: Terminal) -> None:
     terminal.say("Every other secret is at epoch 1.")
 
 
-def _raised(loaded: Loaded) -> list[tuple[str, int]]:
+def _raised(loaded: LoadedStack) -> list[tuple[str, int]]:
     """The epochs of the certificates that are made here, and those of secrets that are not the first."""
     certificates, secrets = loaded.settings.certificates, loaded.settings.secrets
     made = [("certificate authority", certificates.authority.epoch), ("certificate leaf", certificates.leaf.epoch)]
@@ -128,11 +128,11 @@ def _raised(loaded: Loaded) -> list[tuple[str, int]]:
     return [*(made if certificates.provided is None else []), *raised]
 
 
-def _provided(loaded: Loaded) -> list[str]:
+def _provided(loaded: LoadedStack) -> list[str]:
     return sorted(name for name, setting in loaded.settings.secrets.items() if setting.value is not None)
 
 
-def _images(loaded: Loaded, terminal: Terminal) -> None:
+def _images(loaded: LoadedStack, terminal: Terminal) -> None:
     terminal.heading("Images")
     moving = loaded.settings.images.moving()
     if not moving:
@@ -143,7 +143,7 @@ def _images(loaded: Loaded, terminal: Terminal) -> None:
         )
 
 
-def _readiness(loaded: Loaded, context: str, terminal: Terminal) -> None:
+def _readiness(loaded: LoadedStack, context: str, terminal: Terminal) -> None:
     terminal.heading(f"Cluster, context {context}")
     named_cluster(context)
     workloads = _as_objects(_items(loaded, context, terminal))
@@ -154,7 +154,7 @@ def _readiness(loaded: Loaded, context: str, terminal: Terminal) -> None:
     terminal.table(("Workload", "Namespace", "Ready"), rows, frozenset({"Ready"}))
 
 
-def _items(loaded: Loaded, context: str, terminal: Terminal) -> list[Mapping[str, Any]]:
+def _items(loaded: LoadedStack, context: str, terminal: Terminal) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
     for namespace in (loaded.settings.namespace, loaded.settings.emulator_namespace):
         with terminal.step(f"Asking for the workloads in {namespace}"):

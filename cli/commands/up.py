@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cli import continuity, drift, edge, engineless, expiry, objects, ownership, reissue, retired, rollout, stacks
-from cli.choice import ByEngine, Wishes, choose
+from cli.choice import DeployPlan, UpOptions, choose
 from cli.drift import Drift
 from cli.engine_output import Changes
 from cli.failure import Failure
-from cli.stacks import Loaded, shown
+from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -28,23 +28,23 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return _bring_up(loaded, arguments, terminal)
 
 
-def _bring_up(loaded: Loaded, arguments: Namespace, terminal: Terminal) -> int:
-    choice = choose(loaded, Wishes(engine=arguments.engine, context=arguments.context, yes=arguments.yes), terminal)
+def _bring_up(loaded: LoadedStack, arguments: Namespace, terminal: Terminal) -> int:
+    choice = choose(loaded, UpOptions(engine=arguments.engine, context=arguments.context, yes=arguments.yes), terminal)
     terminal.say(f"Stack {loaded.stack.name}, {loaded.settings.domain}", "bold")
     terminal.points(choice.reasons)
-    if isinstance(choice, ByEngine):
+    if isinstance(choice, DeployPlan):
         return _deploy(loaded, choice, arguments, terminal)
     return engineless.up(loaded, choice, arguments, terminal)
 
 
-def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Terminal) -> int:
+def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, terminal: Terminal) -> int:
     from cli import before_update, engine, engine_state, transfer
 
     engineless.warn_of_moving_images(loaded, terminal)
     continuity.check_backend(loaded.stack)
     looks = before_update.can_look(terminal)
     known = loaded.stack.state.exists()
-    if looks and (known or engine.keeps(loaded.stack, choice.cli) is None):
+    if looks and (known or engine.managing_backend(loaded.stack, choice.cli) is None):
         before_update.check_free_namespaces(loaded, choice.cluster.context)
         continuity.check_before(loaded, choice.cluster.context, arguments.start_over)
     continuity.note_beginning(loaded.stack)
@@ -94,21 +94,23 @@ def _deploy(loaded: Loaded, choice: ByEngine, arguments: Namespace, terminal: Te
     return 0
 
 
-def _reissued(loaded: Loaded, earlier: Mapping[str, Any], expected: Callable[[], Mapping[str, Any]]) -> reissue.Reissue:
+def _reissued(
+    loaded: LoadedStack, earlier: Mapping[str, Any], expected: Callable[[], Mapping[str, Any]]
+) -> reissue.Reissue:
     """What the engine would issue again; of a stack in a cloud, which only the engine can run, the host names alone."""
     if loaded.in_cloud or not earlier:
         return reissue.of_settings(loaded, earlier)
     return reissue.between(earlier, expected(), (), ())
 
 
-def _carry(loaded: Loaded, choice: ByEngine, confirmed: str | None, terminal: Terminal) -> bool:
+def _carry(loaded: LoadedStack, choice: DeployPlan, confirmed: str | None, terminal: Terminal) -> bool:
     """Gives the engine the secrets of the state file, once people have seen what it would do with them and agreed.
 
     False where the engine has them already, because an earlier run was interrupted.
     """
     from cli import engine, transfer
 
-    if engine.keeps(loaded.stack, choice.cli) is not None:
+    if engine.managing_backend(loaded.stack, choice.cli) is not None:
         transfer.check_one_set(loaded, choice.cli)
         return False
     with transfer.prepared(loaded, terminal) as made:
@@ -122,31 +124,31 @@ def _carry(loaded: Loaded, choice: ByEngine, confirmed: str | None, terminal: Te
     return True
 
 
-def _leave_files_behind(loaded: Loaded, choice: ByEngine, stack: "Stack", terminal: Terminal) -> None:
+def _leave_files_behind(loaded: LoadedStack, choice: DeployPlan, stack: "Stack", terminal: Terminal) -> None:
     """What is said and done with the state file and the rendered objects, once the engine has deployed the stack."""
     from cli import transfer
 
     aside = transfer.retire(loaded.stack)
     terminal.heading("From files to Pulumi")
-    terminal.say(f"{shown(loaded.stack.state)} is now {shown(aside)}: Pulumi keeps the same secrets.")
+    terminal.say(f"{display_path(loaded.stack.state)} is now {display_path(aside)}: Pulumi keeps the same secrets.")
     rendered = objects.read(loaded.stack.build)
     if rendered:
         terminal.say(
-            f"{shown(loaded.stack.build)}/ holds secrets in plain text, and Pulumi does not use it: delete it."
+            f"{display_path(loaded.stack.build)}/ holds secrets in plain text, and Pulumi does not use it: delete it."
         )
     if rendered and not loaded.in_cloud:  # what is in a cloud now has run on another cluster before
         left = retired.after(loaded.stack.build, transfer.applied(stack))
         engineless.gone(left, choice.cluster.context, terminal)
 
 
-def _nothing(loaded: Loaded, count: int, terminal: Terminal) -> None:
+def _nothing(loaded: LoadedStack, count: int, terminal: Terminal) -> None:
     """What is worth saying where nothing has changed; the rest was said by the run that deployed it."""
     resources = f" It has {count} resources." if count else ""
     terminal.say(f"Nothing has changed since the last run.{resources} What clients are built with:")
     terminal.command(["./flatline", "pins", *engineless.stack_option(loaded)])
 
 
-def _summary(loaded: Loaded, terminal: Terminal) -> None:
+def _summary(loaded: LoadedStack, terminal: Terminal) -> None:
     from cli import engine
 
     terminal.heading("Clients")

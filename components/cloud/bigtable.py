@@ -60,8 +60,8 @@ class BigtableInstance(Component):
         self.bigtable = Bigtable(
             access=Access(
                 roles=(InstanceRole(role=USER, project=args.project, instance=instance.name),),
-                internet=args.networks,
-                ready=tuple(tables.values()),
+                external_egress=args.networks,
+                depends_on=tuple(tables.values()),
             ),
             project=args.project,
             instance=instance.name,

@@ -7,7 +7,7 @@ import pulumi
 from components.base import Component
 from components.capabilities import Bucket
 from components.cdn0_gate import GateArgs, gate, routes
-from components.kubernetes.platform import Platform
+from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Scale
 from components.secrets import Secrets
 
@@ -16,7 +16,7 @@ from components.secrets import Secrets
 class Cdn0OnS3Args:
     """`bucket` comes with the access to read its public keys."""
 
-    platform: Platform
+    namespace: WorkloadNamespace
     secrets: Secrets
     bucket: Bucket
     scale: Scale
@@ -32,15 +32,15 @@ class Cdn0OnS3(Component):
         pods = gate(
             f"{name}-gate",
             GateArgs(
-                platform=args.platform,
+                namespace=args.namespace,
                 secrets=args.secrets,
                 writes="form",
                 upstream=f"https://s3.{args.bucket.region}.amazonaws.com",
                 bucket=args.bucket,
                 scale=args.scale,
             ),
-            self.child,
+            self.child_opts,
         )
-        self.members = (pods.member,)
+        self.network_peers = (pods.network_peer,)
         self.routes = routes(name, pods, args.bucket.name)
         self.register_outputs({})

@@ -18,12 +18,12 @@ from pulumi_aws.dynamodb import (
 from components.base import Component
 from components.capabilities import Access, DynamoDb, Grant, Network
 from components.cloud.durability import Durability
-from components.cloud.encryption import Encryption
+from components.cloud.kms import KmsKey
 from config.schema.dynamodb import Index, Table
 
 
 @dataclass(frozen=True, kw_only=True)
-class TablesArgs:
+class DynamoDbTablesArgs:
     """`tables` by their path below `dynamoDbTables`; `name_of` gives the name of one in the account.
 
     `adopted` are names in the account of tables that exist; `durability` by the schema's name.
@@ -34,16 +34,16 @@ class TablesArgs:
     name_of: Callable[[Table], str]
     adopted: frozenset[str]
     durability: Callable[[str], Durability]
-    encryption: Encryption
+    encryption: KmsKey
     networks: tuple[Network, ...]
 
 
-class Tables(Component):
+class DynamoDbTables(Component):
     """Paid by request, restorable to any second of the last 35 days, encrypted with the installation's key."""
 
     TYPE = "flatline:cloud:Tables"
 
-    def __init__(self, name: str, args: TablesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: DynamoDbTablesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._args = args
         tables = {path: (table, self._table(table)) for path, table in args.tables.items()}
@@ -53,7 +53,7 @@ class Tables(Component):
                     *(grant for table, made in tables.values() for grant in _grants(table, made)),
                     args.encryption.grant("dynamodb"),
                 ),
-                internet=args.networks,
+                external_egress=args.networks,
             ),
             region=args.region,
             tables={path: made.name for path, (_, made) in tables.items()},

@@ -13,7 +13,7 @@ import pulumi_gcp as gcp
 from components.base import Component
 from components.capabilities import Access, Grant, Identity, InstanceRole, Network, Token
 from components.cloud.access_keys import rotated
-from components.kubernetes.files import Files, FilesArgs
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
 from config.target import (
     AccessKeys,
     Aws,
@@ -85,8 +85,8 @@ class CloudIdentities(Component):
             env={key: value for part in parts for key, value in part.env.items()},
             tokens=tuple(token for part in parts for token in part.tokens),
             files=tuple(files for part in parts for files in part.files),
-            internet=tuple(network for part in parts for network in part.internet),
-            ready=tuple(resource for part in parts for resource in part.ready),
+            external_egress=tuple(network for part in parts for network in part.external_egress),
+            depends_on=tuple(resource for part in parts for resource in part.depends_on),
         )
 
     # --- AWS ----------------------------------------------------------------------------------------------
@@ -102,16 +102,16 @@ class CloudIdentities(Component):
                     namespace=namespace,
                     service_account=account,
                     role_arn=role.arn,
-                    opts=self.child,
+                    opts=self.child_opts,
                 )
                 # EKS gives the credentials to pods that start after the association
-                return Identity(env=env, internet=POD_IDENTITY_AGENT, ready=(association, policy))
+                return Identity(env=env, external_egress=POD_IDENTITY_AGENT, depends_on=(association, policy))
             case WebIdentity(issuer=issuer):
                 role, policy = self._role(account, grants, self._trusts_issuer(account, namespace, issuer))
                 return Identity(
                     env={**env, "AWS_ROLE_ARN": role.arn, "AWS_WEB_IDENTITY_TOKEN_FILE": AWS_TOKEN},
                     tokens=(Token(AWS_AUDIENCE, AWS_TOKEN),),
-                    ready=(policy,),
+                    depends_on=(policy,),
                 )
             case AccessKeys(epoch=epoch):
                 return self._access_keys(account, namespace, grants, epoch, env)
@@ -122,9 +122,9 @@ class CloudIdentities(Component):
         self, account: str, grants: tuple[Grant, ...], trust: pulumi.Output[str]
     ) -> tuple[aws.iam.Role, aws.iam.RolePolicy]:
         role = aws.iam.Role(
-            account, name=f"{self._aws.name_prefix}-{account}", assume_role_policy=trust, opts=self.child
+            account, name=f"{self._aws.name_prefix}-{account}", assume_role_policy=trust, opts=self.child_opts
         )
-        policy = aws.iam.RolePolicy(account, role=role.name, policy=policy_document(grants), opts=self.child)
+        policy = aws.iam.RolePolicy(account, role=role.name, policy=policy_document(grants), opts=self.child_opts)
         return role, policy
 
     def _trusts_eks(self, account: str, namespace: pulumi.Input[str], cluster: str) -> pulumi.Output[str]:
@@ -161,18 +161,20 @@ class CloudIdentities(Component):
         epoch: int,
         env: dict[str, str],
     ) -> Identity:
-        user = aws.iam.User(account, name=f"{self._aws.name_prefix}-{account}", opts=self.child)
+        user = aws.iam.User(account, name=f"{self._aws.name_prefix}-{account}", opts=self.child_opts)
         attached = self._attached(account, user, grants)
         made = rotated(account, user.name, epoch, self)[epoch]
         text = pulumi.Output.all(made.id, made.secret).apply(
             lambda key: f"[default]\naws_access_key_id = {key[0]}\naws_secret_access_key = {key[1]}\n"
         )
-        files = Files(
+        files = MountedFiles(
             f"{account}-aws-credentials",
-            FilesArgs(namespace=namespace, files={AWS_CREDENTIALS: pulumi.Output.secret(text)}, secret=True),
-            self.child,
+            MountedFilesArgs(namespace=namespace, files={AWS_CREDENTIALS: pulumi.Output.secret(text)}, secret=True),
+            self.child_opts,
         )
-        return Identity(env={**env, "AWS_SHARED_CREDENTIALS_FILE": AWS_CREDENTIALS}, files=(files,), ready=attached)
+        return Identity(
+            env={**env, "AWS_SHARED_CREDENTIALS_FILE": AWS_CREDENTIALS}, files=(files,), depends_on=attached
+        )
 
     def _attached(
         self, account: str, user: aws.iam.User, grants: tuple[Grant, ...]
@@ -183,9 +185,11 @@ class CloudIdentities(Component):
         for number, part in enumerate(parts, 1):
             name = f"{account}-{number}"
             policy = aws.iam.Policy(
-                name, name=f"{self._aws.name_prefix}-{name}", policy=policy_document(part), opts=self.child
+                name, name=f"{self._aws.name_prefix}-{name}", policy=policy_document(part), opts=self.child_opts
             )
-            attached.append(aws.iam.UserPolicyAttachment(name, user=user.name, policy_arn=policy.arn, opts=self.child))
+            attached.append(
+                aws.iam.UserPolicyAttachment(name, user=user.name, policy_arn=policy.arn, opts=self.child_opts)
+            )
         return tuple(attached)
 
     # --- Google Cloud -------------------------------------------------------------------------------------
@@ -200,12 +204,12 @@ class CloudIdentities(Component):
                     service_account_id=robot.name,
                     role="roles/iam.workloadIdentityUser",
                     member=pulumi.Output.concat("serviceAccount:", pool, "[", namespace, "/", account, "]"),
-                    opts=self.child,
+                    opts=self.child_opts,
                 )
                 return Identity(
                     annotations={"iam.gke.io/gcp-service-account": robot.email},
-                    internet=GKE_METADATA,
-                    ready=(bound, *self._instance_roles(account, roles, robot.member)),
+                    external_egress=GKE_METADATA,
+                    depends_on=(bound, *self._instance_roles(account, roles, robot.member)),
                 )
             case Federation(provider=provider):
                 pool = provider.partition("/providers/")[0]
@@ -217,24 +221,24 @@ class CloudIdentities(Component):
                     env=file,
                     files=(files,),
                     tokens=(Token(f"https://iam.googleapis.com/{provider}", GOOGLE_TOKEN),),
-                    ready=self._instance_roles(account, roles, principal),
+                    depends_on=self._instance_roles(account, roles, principal),
                 )
             case ServiceAccountKey(epoch=epoch):
                 robot = self._service_account(account)
                 keys = [
-                    gcp.serviceaccount.Key(f"{account}-{each}", service_account_id=robot.name, opts=self.child)
+                    gcp.serviceaccount.Key(f"{account}-{each}", service_account_id=robot.name, opts=self.child_opts)
                     for each in range(max(1, epoch - 1), epoch + 1)
                 ]
                 key = keys[-1].private_key.apply(_from_base64)
                 files = self._google_file(account, namespace, pulumi.Output.secret(key), secret=True)
-                return Identity(env=file, files=(files,), ready=self._instance_roles(account, roles, robot.member))
+                return Identity(env=file, files=(files,), depends_on=self._instance_roles(account, roles, robot.member))
             case other:
                 assert_never(other)
 
     def _service_account(self, account: str) -> gcp.serviceaccount.Account:
         name = f"{self._aws.name_prefix}-{account}"
         return gcp.serviceaccount.Account(
-            account, account_id=name, display_name=name, project=self._gcp.project, opts=self.child
+            account, account_id=name, display_name=name, project=self._gcp.project, opts=self.child_opts
         )
 
     def _instance_roles(
@@ -247,18 +251,18 @@ class CloudIdentities(Component):
                 instance=role.instance,
                 role=role.role,
                 member=member,
-                opts=self.child,
+                opts=self.child_opts,
             )
             for role in roles
         )
 
     def _google_file(
         self, account: str, namespace: pulumi.Input[str], text: pulumi.Input[str], *, secret: bool
-    ) -> Files:
-        return Files(
+    ) -> MountedFiles:
+        return MountedFiles(
             f"{account}-google-credentials",
-            FilesArgs(namespace=namespace, files={GOOGLE_CREDENTIALS: text}, secret=secret),
-            self.child,
+            MountedFilesArgs(namespace=namespace, files={GOOGLE_CREDENTIALS: text}, secret=secret),
+            self.child_opts,
         )
 
 

@@ -23,7 +23,7 @@ from pulumi_aws.s3 import (
 from components.base import Component
 from components.capabilities import Access, Bucket, Grant, Network, ObjectStore, Uploads
 from components.cloud.durability import Durability
-from components.cloud.encryption import Encryption
+from components.cloud.kms import KmsKey
 from config.schema.objects import CDN0_KEYS, DYNAMIC_CONFIG_OBJECT
 
 Role = Literal["dynamic-config", "pre-keys", "cdn0", "uploads"]
@@ -37,7 +37,7 @@ RESERVE_SECONDS = 120
 
 
 @dataclass(frozen=True, kw_only=True)
-class BucketsArgs:
+class S3BucketsArgs:
     """`adopted` maps roles to buckets that exist. Days count from the creation of an object."""
 
     prefix: str
@@ -46,17 +46,17 @@ class BucketsArgs:
     dynamic_config: str
     upload_days: int
     unfinished_upload_days: int
-    encryption: Encryption
+    encryption: KmsKey
     durability: Durability
     networks: tuple[Network, ...]
 
 
-class Buckets(Component):
+class S3Buckets(Component):
     """Nothing in them is public: pods read by their own identity, and clients write by forms that a user signed."""
 
     TYPE = "flatline:cloud:Buckets"
 
-    def __init__(self, name: str, args: BucketsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: S3BucketsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._args = args
         self._suffix = random.RandomId(
@@ -82,7 +82,7 @@ class Buckets(Component):
         self.objects = ObjectStore(
             dynamic_config=self._capability(configuration, ("s3:GetObject",), (DYNAMIC_CONFIG_OBJECT,), listing=True),
             pre_keys=self._capability(pre_keys, ("s3:DeleteObject", "s3:GetObject", "s3:PutObject"), ("*",)),
-            cdn0=Bucket(access=Access(internet=args.networks), region=args.region, name=cdn0.bucket),
+            cdn0=Bucket(access=Access(external_egress=args.networks), region=args.region, name=cdn0.bucket),
         )
         prefixes = tuple(dict.fromkeys(f"{rule.prefix}*" for rule in CDN0_KEYS))
         self.public_reads = self._capability(cdn0, ("s3:GetObject",), prefixes, kms=False)
@@ -174,7 +174,7 @@ class Buckets(Component):
                     *((lists,) if listing else ()),
                     *((args.encryption.grant("s3"),) if kms else ()),
                 ),
-                internet=args.networks,
+                external_egress=args.networks,
             ),
             region=args.region,
             name=bucket.bucket,
@@ -208,7 +208,7 @@ class Buckets(Component):
                 f"--s3-prefix={UPLOADS_PREFIX}",
             ),
             hook=(f"--reserve={RESERVE_SECONDS}",),
-            scratch={"/tmp": "16Gi"},
+            empty_dirs={"/tmp": "16Gi"},
             remote=True,
         )
 

@@ -9,14 +9,14 @@ from pulumi_aws.elasticache import ParameterGroupParameterArgs
 from components.base import Component
 from components.capabilities import Access, Network, PubSub, RedisCluster
 from components.cloud.durability import Durability
-from components.cloud.encryption import Encryption
+from components.cloud.kms import KmsKey
 
 PORT = 6379
 ENGINE, VERSION, FAMILY = "valkey", "8.0", "valkey8"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ElastiCachesArgs:
+class ElastiCacheRedisArgs:
     """`password` has letters and digits only. `networks` are where pods connect from."""
 
     prefix: str
@@ -29,37 +29,39 @@ class ElastiCachesArgs:
     vpc: str
     subnets: tuple[str, ...]
     networks: tuple[str, ...]
-    encryption: Encryption
+    encryption: KmsKey
     durability: Durability
 
 
-class ElastiCaches(Component):
+class ElastiCacheRedis(Component):
     """TLS and a password on both; certificates are Amazon's, which Java trusts by itself."""
 
     TYPE = "flatline:cloud:ElastiCaches"
 
-    def __init__(self, name: str, args: ElastiCachesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: ElastiCacheRedisArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._name, self._args = name, args
         self._subnets = aws.elasticache.SubnetGroup(
-            name, name=f"{args.prefix}-redis", subnet_ids=list(args.subnets), opts=self.child
+            name, name=f"{args.prefix}-redis", subnet_ids=list(args.subnets), opts=self.child_opts
         )
         self._firewall = self._security_group(name)
         cluster = self._cluster()
         pubsub = self._pubsub()
         networks = tuple(Network(network, (PORT,)) for network in args.networks)
         self.cluster = RedisCluster(
-            access=Access(internet=networks, ready=(cluster,)), uri=self._uri(cluster.configuration_endpoint_address)
+            access=Access(external_egress=networks, depends_on=(cluster,)),
+            uri=self._uri(cluster.configuration_endpoint_address),
         )
         self.pubsub = PubSub(
-            access=Access(internet=networks, ready=(pubsub,)), uri=self._uri(pubsub.primary_endpoint_address)
+            access=Access(external_egress=networks, depends_on=(pubsub,)),
+            uri=self._uri(pubsub.primary_endpoint_address),
         )
         self.register_outputs({})
 
     def _security_group(self, name: str) -> aws.ec2.SecurityGroup:
         args = self._args
         group = aws.ec2.SecurityGroup(
-            name, name=f"{args.prefix}-redis", description="Redis from pods", vpc_id=args.vpc, opts=self.child
+            name, name=f"{args.prefix}-redis", description="Redis from pods", vpc_id=args.vpc, opts=self.child_opts
         )
         for network in args.networks:
             aws.vpc.SecurityGroupIngressRule(
@@ -70,7 +72,7 @@ class ElastiCaches(Component):
                 to_port=PORT,
                 cidr_ipv6=network if ":" in network else None,
                 cidr_ipv4=None if ":" in network else network,
-                opts=self.child,
+                opts=self.child_opts,
             )
         return group
 
@@ -80,7 +82,7 @@ class ElastiCaches(Component):
             name=f"{self._args.prefix}-{name}",
             family=FAMILY,
             parameters=[ParameterGroupParameterArgs(name=key, value=value) for key, value in sorted(values.items())],
-            opts=self.child,
+            opts=self.child_opts,
         )
 
     def _cluster(self) -> aws.elasticache.ReplicationGroup:
@@ -104,7 +106,7 @@ class ElastiCaches(Component):
         group = self._group("pubsub", f"Publish/subscribe of {args.prefix}", args.pubsub_node_type, parameters)
         group.num_cache_clusters = 2
         group.multi_az_enabled = True
-        return aws.elasticache.ReplicationGroup(name, group, opts=self.child)
+        return aws.elasticache.ReplicationGroup(name, group, opts=self.child_opts)
 
     def _group(
         self, suffix: str, description: str, node_type: str, parameters: aws.elasticache.ParameterGroup

@@ -7,10 +7,10 @@ import pulumi
 from components.base import Component
 from components.capabilities import Access, Bigtable, Wait
 from components.emulators import seeds
-from components.kubernetes.files import program_files
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
-from components.kubernetes.task import Task, TaskArgs
+from components.kubernetes.job import Job, JobArgs
+from components.kubernetes.mounted_files import program_files
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import BIGTABLE_SEED
 from config.schema.bigtable import TABLES
@@ -25,10 +25,10 @@ SEED_DEADLINE_SECONDS = 600
 
 @dataclass(frozen=True, kw_only=True)
 class CbtemulatorArgs:
-    """`disk` is where the tables stay."""
+    """`volume` is where the tables stay."""
 
-    platform: Platform
-    disk: Disk
+    namespace: WorkloadNamespace
+    volume: Volume
 
 
 class Cbtemulator(Component):
@@ -38,16 +38,16 @@ class Cbtemulator(Component):
 
     def __init__(self, name: str, args: CbtemulatorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        listening = Check(port="grpc")
+        listening = ProbeAction(port="grpc")
         workload = Workload(
             name,
             WorkloadArgs(
-                shape="recreate",
+                kind="recreate",
                 pod=PodArgs(
-                    platform=args.platform,
+                    namespace=args.namespace,
                     name=name,
                     component="bigtable",
-                    disks=(args.disk,),
+                    volumes=(args.volume,),
                     containers=(
                         Container(
                             name=name,
@@ -55,24 +55,24 @@ class Cbtemulator(Component):
                             command=("cbtemulator",),
                             args=("-host", "", "-port", str(PORT), "-dir", FOLDER),
                             ports=(Port(name="grpc", number=PORT),),
-                            disks=(DiskMount(disk=args.disk.name, path=FOLDER),),
+                            volume_mounts=(VolumeMount(volume=args.volume.name, path=FOLDER),),
                             probes=Probes(startup=listening, readiness=listening, liveness=listening),
                             resources=Resources(cpu="20m", memory="64Mi", memory_limit="512Mi"),
                         ),
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
         endpoint = workload.endpoint("grpc")
         reach = Access(egress=(endpoint,))
-        seed = self._seed(f"{name}-seed", args.platform, reach, endpoint.address)
-        self.members = (workload.member, seed.member)
+        seed = self._seed(f"{name}-seed", args.namespace, reach, endpoint.address)
+        self.network_peers = (workload.network_peer, seed.network_peer)
         self.bigtable = Bigtable(
             access=Access(
                 egress=(endpoint,),
                 wait_for=(Wait(scheme="tcp", endpoint=endpoint),),
-                ready=(workload,),
+                depends_on=(workload,),
                 env={"BIGTABLE_EMULATOR_HOST": endpoint.address},
             ),
             project=PROJECT,
@@ -81,15 +81,15 @@ class Cbtemulator(Component):
         )
         self.register_outputs({})
 
-    def _seed(self, name: str, platform: Platform, reach: Access, address: str) -> Task:
+    def _seed(self, name: str, namespace: WorkloadNamespace, reach: Access, address: str) -> Job:
         tables = [f"--table={table}={','.join(families)}" for table, families in seeds.bigtable(TABLES).items()]
-        files = program_files(name, platform.namespace, BIGTABLE_SEED, opts=self.child)
-        return Task(
+        files = program_files(name, namespace.metadata_name, BIGTABLE_SEED, opts=self.child_opts)
+        return Job(
             name,
-            TaskArgs(
+            JobArgs(
                 deadline=SEED_DEADLINE_SECONDS + 60,
                 pod=PodArgs(
-                    platform=platform,
+                    namespace=namespace,
                     name=name,
                     component="bigtable",
                     access=(reach,),
@@ -115,5 +115,5 @@ class Cbtemulator(Component):
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )

@@ -11,7 +11,7 @@ import pulumi
 from components.base import Component
 from components.capabilities import Access, Bucket
 from components.cdn0_gate import GateArgs, gate, routes
-from components.kubernetes.platform import Platform
+from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Scale
 from components.secrets import Secrets
 
@@ -20,7 +20,7 @@ from components.secrets import Secrets
 class Cdn0Args:
     """`bucket` comes with the access and the key pair of its owner."""
 
-    platform: Platform
+    namespace: WorkloadNamespace
     secrets: Secrets
     bucket: Bucket
     scale: Scale
@@ -36,17 +36,17 @@ class Cdn0(Component):
         pods = gate(
             f"{name}-gate",
             GateArgs(
-                platform=args.platform,
+                namespace=args.namespace,
                 secrets=args.secrets,
                 writes="put",
                 upstream=args.bucket.endpoint,
                 bucket=args.bucket,
                 scale=args.scale,
             ),
-            self.child,
+            self.child_opts,
         )
         endpoint = pods.endpoint("http")
-        self.members = (pods.member,)
+        self.network_peers = (pods.network_peer,)
         # Whisper deletes a profile's old avatar with its own signed request, which the gate verifies too.
         self.bucket = Bucket(
             access=Access(egress=(endpoint,)),

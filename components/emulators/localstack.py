@@ -12,12 +12,12 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Access, Endpoint, Wait
-from components.kubernetes.files import Files, FilesArgs
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources
+from components.config_tree import to_json
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import LOCALSTACK_SEED, MOUNT
-from components.text import to_json
 
 PORT = 4566
 REGION = "us-east-1"
@@ -40,16 +40,16 @@ SEEDED = (
 
 @dataclass(frozen=True, kw_only=True)
 class LocalStackArgs:
-    """`seed` is the file of its seed; `disk` is where DynamoDB's tables stay.
+    """`seed` is the file of its seed; `volume` is where DynamoDB's tables stay.
 
     `access` and `files` are what the seed needs to look into another store.
     """
 
-    platform: Platform
+    namespace: WorkloadNamespace
     seed: dict[str, Any]
-    disk: Disk
+    volume: Volume
     access: tuple[Access, ...] = ()
-    files: tuple[Files, ...] = ()
+    files: tuple[MountedFiles, ...] = ()
 
 
 class LocalStack(Component):
@@ -59,31 +59,31 @@ class LocalStack(Component):
 
     def __init__(self, name: str, args: LocalStackArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        files = Files(
+        files = MountedFiles(
             f"{name}-seed",
-            FilesArgs(
-                namespace=args.platform.namespace,
+            MountedFilesArgs(
+                namespace=args.namespace.metadata_name,
                 files={
                     HOOK: LOCALSTACK_SEED.text,
                     **{f"{MOUNT}/{name}": text for name, text in LOCALSTACK_SEED.imported.items()},
                     SEED_FILE: to_json(args.seed),
                 },
             ),
-            self.child,
+            self.child_opts,
         )
-        seeded = Check(command=("sh", "-c", SEEDED))
+        seeded = ProbeAction(command=("sh", "-c", SEEDED))
         workload = Workload(
             name,
             WorkloadArgs(
-                shape="recreate",
+                kind="recreate",
                 pod=PodArgs(
-                    platform=args.platform,
+                    namespace=args.namespace,
                     name=name,
                     component="aws",
                     root=True,
-                    grace=60,
+                    termination_grace_seconds=60,
                     access=args.access,
-                    disks=(args.disk,),
+                    volumes=(args.volume,),
                     containers=(
                         Container(
                             name=name,
@@ -105,12 +105,12 @@ class LocalStack(Component):
                             },
                             ports=(Port(name="aws", number=PORT),),
                             files=(files, *args.files),
-                            disks=(DiskMount(disk=args.disk.name, path=STATE),),
-                            scratch={"/var/lib/localstack": "1Gi", OBJECTS: "64Mi"},
+                            volume_mounts=(VolumeMount(volume=args.volume.name, path=STATE),),
+                            empty_dirs={"/var/lib/localstack": "1Gi", OBJECTS: "64Mi"},
                             probes=Probes(
                                 startup=seeded,
                                 readiness=seeded,
-                                liveness=Check(port="aws", path="/_localstack/health"),
+                                liveness=ProbeAction(port="aws", path="/_localstack/health"),
                                 startup_budget=300,
                                 timeout=10,
                             ),
@@ -119,13 +119,13 @@ class LocalStack(Component):
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
         self.endpoint: Endpoint = workload.endpoint("aws")
         self.url = f"http://{self.endpoint.address}"
         wait = Wait(scheme="tcp", endpoint=self.endpoint)
-        self.access = Access(egress=(self.endpoint,), wait_for=(wait,), ready=(workload,))
-        self.members = (workload.member,)
+        self.access = Access(egress=(self.endpoint,), wait_for=(wait,), depends_on=(workload,))
+        self.network_peers = (workload.network_peer,)
         self.register_outputs({})
 
 

@@ -1,1 +1,1 @@
-"""Kubernetes building blocks: files, pods, workloads, tasks and network policies, each hardened once."""
+"""Kubernetes building blocks: files, pods, workloads, jobs and network policies, each hardened once."""

@@ -16,55 +16,55 @@ from pulumi_kubernetes.networking.v1 import (
 )
 
 from components.base import Component
-from components.capabilities import Endpoint, Member, Network, Pods
-from components.kubernetes.platform import Platform
+from components.capabilities import Endpoint, Network, NetworkPeer, Pods
+from components.kubernetes.namespace import WorkloadNamespace
 
 DNS_PORT = 53
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPoliciesArgs:
-    """`members` are the pods of the platforms; `outsiders` open connections to them but are not ours (Traefik).
+    """`network_peers` are the pods in `namespaces`; `external_peers` connect to them and belong to others (Traefik).
 
-    Names are asked of the pods `dns` and of `dns_networks` (CIDRs).
+    Pods resolve names at the pods `dns` and at the addresses `dns_networks` (CIDRs).
     """
 
-    platforms: tuple[Platform, ...]
-    members: tuple[Member, ...]
-    outsiders: tuple[Member, ...]
+    namespaces: tuple[WorkloadNamespace, ...]
+    network_peers: tuple[NetworkPeer, ...]
+    external_peers: tuple[NetworkPeer, ...]
     dns: Pods
     dns_networks: tuple[str, ...] = ()
 
 
 class NetworkPolicies(Component):
-    """Default deny in both directions, and a policy for each member with exactly its edges and DNS."""
+    """Default deny in both directions, and a policy for each peer with exactly its edges and DNS."""
 
     TYPE = "flatline:kubernetes:NetworkPolicies"
 
     def __init__(self, name: str, args: NetworkPoliciesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        namespaces = {platform.name: platform.namespace for platform in args.platforms}
-        for platform in args.platforms:
+        namespaces = {namespace.name: namespace.metadata_name for namespace in args.namespaces}
+        for namespace in args.namespaces:
             self._policy(
-                f"{platform.name}-default-deny", "default-deny", platform.namespace, LabelSelectorArgs(), [], []
+                f"{namespace.name}-default-deny", "default-deny", namespace.metadata_name, LabelSelectorArgs(), [], []
             )
-        for member in args.members:
+        for network_peer in args.network_peers:
             callers = [
                 (caller, target)
-                for caller in (*args.members, *args.outsiders)
+                for caller in (*args.network_peers, *args.external_peers)
                 for target in caller.egress
-                if target.pods == member.pods
+                if target.pods == network_peer.pods
             ]
             self._policy(
-                member.name,
-                member.name,
-                namespaces[member.pods.namespace],
-                LabelSelectorArgs(match_labels=dict(member.pods.labels)),
+                network_peer.name,
+                network_peer.name,
+                namespaces[network_peer.pods.namespace],
+                LabelSelectorArgs(match_labels=dict(network_peer.pods.labels)),
                 [_ingress(caller.pods, target) for caller, target in callers],
                 [
-                    *([_dns(args)] if member.egress or member.internet else []),
-                    *(_egress(target) for target in member.egress),
-                    *(_internet(network) for network in member.internet),
+                    *([_dns(args)] if network_peer.egress or network_peer.external_egress else []),
+                    *(_egress(target) for target in network_peer.egress),
+                    *(_external_egress(network) for network in network_peer.external_egress),
                 ],
             )
         self.register_outputs({})
@@ -87,7 +87,7 @@ class NetworkPolicies(Component):
                 ingress=list(ingress),
                 egress=list(egress),
             ),
-            opts=self.child,
+            opts=self.child_opts,
         )
 
 
@@ -119,7 +119,7 @@ def _dns(args: NetworkPoliciesArgs) -> NetworkPolicyEgressRuleArgs:
     return NetworkPolicyEgressRuleArgs(to=[_peer(args.dns), *map(_block, args.dns_networks)], ports=ports)
 
 
-def _internet(network: Network) -> NetworkPolicyEgressRuleArgs:
+def _external_egress(network: Network) -> NetworkPolicyEgressRuleArgs:
     return NetworkPolicyEgressRuleArgs(
         to=[_block(network.cidr)],
         ports=[NetworkPolicyPortArgs(port=port, protocol=network.protocol) for port in network.ports],

@@ -1,4 +1,4 @@
-"""Pods: containers, files, volumes, waits and hardening, the same for every workload and task."""
+"""Pods: containers, files, volumes, waits and hardening, the same for every workload and job."""
 
 import posixpath
 from collections.abc import Mapping
@@ -44,9 +44,9 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
-from components.capabilities import Access, Identity, Member, Network, Pods, Protocol, Token
-from components.kubernetes.files import Files
-from components.kubernetes.platform import Platform
+from components.capabilities import Access, Identity, Network, NetworkPeer, Pods, Protocol, Token
+from components.kubernetes.mounted_files import MountedFiles
+from components.kubernetes.namespace import WorkloadNamespace
 from components.programs import WAIT
 from config.images import ImageName
 
@@ -71,7 +71,7 @@ class Port:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class ProbeAction:
     """How a probe asks: an HTTP path on a port, a TCP port, or a command."""
 
     port: str = ""
@@ -94,9 +94,9 @@ class Check:
 class Probes:
     """`startup_budget` in seconds: how long the first success may take before the container is restarted."""
 
-    startup: Check
-    readiness: Check
-    liveness: Check
+    startup: ProbeAction
+    readiness: ProbeAction
+    liveness: ProbeAction
     startup_budget: int = 60
     timeout: int = 3
 
@@ -113,12 +113,12 @@ class Resources:
     cpu: str
     memory: str
     memory_limit: str
-    scratch: str = "64Mi"
+    ephemeral_storage: str = "64Mi"
     busy: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Disk:
+class Volume:
     """A persistent volume claim of the workload: `name` is its identity."""
 
     name: str
@@ -126,10 +126,10 @@ class Disk:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiskMount:
+class VolumeMount:
     """Where a container sees a disk of its workload."""
 
-    disk: str
+    volume: str
     path: str
     read_only: bool = False
     sub_path: str = ""
@@ -137,7 +137,7 @@ class DiskMount:
 
 @dataclass(frozen=True, kw_only=True)
 class Container:
-    """A container. `scratch` maps paths to sizes of empty volumes; `fields` are downward API environment values."""
+    """A container. `empty_dirs` maps paths to sizes of empty volumes; `field_env` maps variables to pod fields."""
 
     name: str
     image: ImageName
@@ -145,15 +145,15 @@ class Container:
     command: tuple[str, ...] = ()
     args: tuple[pulumi.Input[str], ...] = ()
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
-    fields: Mapping[str, str] = field(default_factory=dict)
+    field_env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
-    files: tuple[Files, ...] = ()
-    disks: tuple[DiskMount, ...] = ()
-    scratch: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[MountedFiles, ...] = ()
+    volume_mounts: tuple[VolumeMount, ...] = ()
+    empty_dirs: Mapping[str, str] = field(default_factory=dict)
     probes: Probes | None = None
-    stop_delay: int = 0
+    pre_stop_sleep_seconds: int = 0
     """Seconds between the removal from Services and SIGTERM."""
-    stop_command: tuple[str, ...] = ()
+    pre_stop_command: tuple[str, ...] = ()
     """Runs before SIGTERM instead of the delay."""
 
 
@@ -166,7 +166,7 @@ class Scale:
     cpu_percent: int = 60
 
     @property
-    def several(self) -> bool:
+    def is_replicated(self) -> bool:
         """Whether there may be more than one."""
         return max(self.replicas, self.maximum) > 1
 
@@ -175,46 +175,52 @@ class Scale:
 class PodArgs:
     """A pod: who it is, what runs in it, what it may reach (`access`), how long it may take to stop (seconds)."""
 
-    platform: Platform
+    namespace: WorkloadNamespace
     name: str
     component: str
     containers: tuple[Container, ...]
     access: tuple[Access, ...] = ()
-    grace: int = 30
+    termination_grace_seconds: int = 30
     root: bool = False
     """Runs as root with a writable file system, as LocalStack must."""
     restart: Literal["Always", "Never", "OnFailure"] = "Always"
-    disks: tuple[Disk, ...] = ()
+    volumes: tuple[Volume, ...] = ()
     scale: Scale = Scale()
 
 
 def labels(args: PodArgs) -> dict[str, str]:
     """Labels of the pod; they select it too. None of them changes with a version."""
-    return dict(pods(args.platform, args.name, args.component).labels)
+    return dict(pods(args.namespace, args.name, args.component).labels)
 
 
-def pods(platform: Platform, name: str, component: str) -> Pods:
+def pods(namespace: WorkloadNamespace, name: str, component: str) -> Pods:
     """The pods of that name, before anything of them exists: pods that reach each other need it."""
     return Pods.of(
-        platform.name,
+        namespace.name,
         {
             "app.kubernetes.io/name": name,
             "app.kubernetes.io/component": component,
-            "app.kubernetes.io/instance": platform.name,
+            "app.kubernetes.io/instance": namespace.name,
             "app.kubernetes.io/part-of": "flatline",
         },
     )
 
 
-def member(name: str, args: PodArgs, identity: Identity, internet: tuple[Network, ...] = ()) -> Member:
+def network_peer(
+    name: str, args: PodArgs, identity: Identity, external_egress: tuple[Network, ...] = ()
+) -> NetworkPeer:
     """The pods and everything that they may open connections to."""
     egress = tuple(dict.fromkeys(target for access in args.access for target in access.egress))
-    outside = (*internet, *(network for access in args.access for network in access.internet), *identity.internet)
-    return Member(
+    outside = (
+        *external_egress,
+        *(network for access in args.access for network in access.external_egress),
+        *identity.external_egress,
+    )
+    return NetworkPeer(
         name=name,
-        pods=pods(args.platform, args.name, args.component),
+        pods=pods(args.namespace, args.name, args.component),
         egress=egress,
-        internet=tuple(dict.fromkeys(outside)),
+        external_egress=tuple(dict.fromkeys(outside)),
     )
 
 
@@ -236,7 +242,7 @@ def template(
             automount_service_account_token=False,
             enable_service_links=False,
             restart_policy=args.restart,
-            termination_grace_period_seconds=args.grace,
+            termination_grace_period_seconds=args.termination_grace_seconds,
             security_context=_pod_security(args),
             affinity=_affinity(args, containers, alone=bool(claims)),
             topology_spread_constraints=_spread(args),
@@ -262,7 +268,7 @@ def _wait_container(args: PodArgs) -> list[Container]:
             image="node",
             command=("node", WAIT.path),
             args=(*flags, *targets),
-            files=(args.platform.wait_program, *passwords),
+            files=(args.namespace.wait_program, *passwords),
             resources=Resources(cpu="10m", memory="64Mi", memory_limit="128Mi"),
         )
     ]
@@ -273,7 +279,7 @@ def environment(args: PodArgs) -> dict[str, pulumi.Input[str]]:
     return {key: value for access in args.access for key, value in access.env.items()}
 
 
-def _wired_files(args: PodArgs) -> tuple[Files, ...]:
+def _wired_files(args: PodArgs) -> tuple[MountedFiles, ...]:
     """Files that come with the capabilities a pod uses."""
     return tuple(dict.fromkeys(files for access in args.access for files in access.files))
 
@@ -282,27 +288,27 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
     wired = environment(args) if container is args.containers[0] else {}
     values = {**wired, **identity.env, **container.env}
     plain = [EnvVarArgs(name=key, value=values[key]) for key in sorted(values)]
-    fields = [
+    field_env = [
         EnvVarArgs(name=key, value_from=EnvVarSourceArgs(field_ref=ObjectFieldSelectorArgs(field_path=path)))
-        for key, path in sorted(container.fields.items())
+        for key, path in sorted(container.field_env.items())
     ]
     probes, size = container.probes, container.resources
     cpu, memory = size.busy if size.busy and args.scale.maximum else (size.cpu, size.memory)
     return ContainerArgs(
         name=container.name,
-        image=args.platform.image(container.image),
+        image=args.namespace.image(container.image),
         image_pull_policy="IfNotPresent",
         command=list(container.command) or None,
         args=list(container.args) or None,
-        env=(plain + fields) or None,
+        env=(plain + field_env) or None,
         ports=[
             ContainerPortArgs(name=port.name, container_port=port.number, protocol=port.protocol)
             for port in container.ports
         ]
         or None,
         resources=ResourceRequirementsArgs(
-            requests={"cpu": cpu, "memory": memory, "ephemeral-storage": size.scratch},
-            limits={"memory": size.memory_limit, "ephemeral-storage": _scratch_limit(container)},
+            requests={"cpu": cpu, "memory": memory, "ephemeral-storage": size.ephemeral_storage},
+            limits={"memory": size.memory_limit, "ephemeral-storage": _ephemeral_storage_limit(container)},
         ),
         startup_probe=_startup(probes) if probes else None,
         readiness_probe=probes.readiness.probe(period=10, failures=3, timeout=probes.timeout) if probes else None,
@@ -321,16 +327,20 @@ def _startup(probes: Probes) -> ProbeArgs:
 
 
 def _before_stop(container: Container) -> LifecycleArgs | None:
-    if container.stop_command:
-        return LifecycleArgs(pre_stop=LifecycleHandlerArgs(exec_=ExecActionArgs(command=list(container.stop_command))))
-    if container.stop_delay:
-        return LifecycleArgs(pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=container.stop_delay)))
+    if container.pre_stop_command:
+        return LifecycleArgs(
+            pre_stop=LifecycleHandlerArgs(exec_=ExecActionArgs(command=list(container.pre_stop_command)))
+        )
+    if container.pre_stop_sleep_seconds:
+        return LifecycleArgs(
+            pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=container.pre_stop_sleep_seconds))
+        )
     return None
 
 
-def _scratch_limit(container: Container) -> str:
+def _ephemeral_storage_limit(container: Container) -> str:
     """Empty volumes count towards a container's ephemeral storage, so the limit holds them all and the logs."""
-    megabytes = [int(size[:-2]) * (1024 if size.endswith("Gi") else 1) for size in container.scratch.values()]
+    megabytes = [int(size[:-2]) * (1024 if size.endswith("Gi") else 1) for size in container.empty_dirs.values()]
     return f"{sum(megabytes) + 256}Mi"
 
 
@@ -379,7 +389,7 @@ def _node_affinity(args: PodArgs, containers: list[Container]) -> NodeAffinityAr
     """Nodes of an architecture that every image is published for, where that is not all of them."""
     common = set(ALL_ARCHITECTURES)
     for container in containers:
-        common &= set(args.platform.architectures(container.image))
+        common &= set(args.namespace.architectures(container.image))
     if common == set(ALL_ARCHITECTURES):
         return None
     expression = NodeSelectorRequirementArgs(key="kubernetes.io/arch", operator="In", values=sorted(common))
@@ -391,7 +401,7 @@ def _node_affinity(args: PodArgs, containers: list[Container]) -> NodeAffinityAr
 
 
 def _spread(args: PodArgs) -> list[TopologySpreadConstraintArgs] | None:
-    if not args.scale.several:
+    if not args.scale.is_replicated:
         return None
     return [
         TopologySpreadConstraintArgs(
@@ -404,27 +414,27 @@ def _spread(args: PodArgs) -> list[TopologySpreadConstraintArgs] | None:
     ]
 
 
-def _scratch_name(container: Container, path: str) -> str:
+def _empty_dir_name(container: Container, path: str) -> str:
     return f"{container.name}{path.replace('/', '-').replace('_', '-').replace('.', '-')}".lower()
 
 
 def _mounts(args: PodArgs, container: Container, identity: Identity) -> list[VolumeMountArgs]:
     wired = _wired_files(args) if container is args.containers[0] else ()
-    scratch = [
-        VolumeMountArgs(name=_scratch_name(container, path), mount_path=path) for path in sorted(container.scratch)
+    empty_dirs = [
+        VolumeMountArgs(name=_empty_dir_name(container, path), mount_path=path) for path in sorted(container.empty_dirs)
     ]
-    disks = [
+    volumes = [
         VolumeMountArgs(
-            name=mount.disk, mount_path=mount.path, read_only=mount.read_only or None, sub_path=mount.sub_path or None
+            name=mount.volume, mount_path=mount.path, read_only=mount.read_only or None, sub_path=mount.sub_path or None
         )
-        for mount in container.disks
+        for mount in container.volume_mounts
     ]
     tokens = [
         VolumeMountArgs(name=_token_name(token), mount_path=posixpath.dirname(token.path), read_only=True)
         for token in identity.tokens
     ]
     files = [mount for files in (*container.files, *wired, *identity.files) for mount in files.mounts]
-    return files + tokens + disks + scratch
+    return files + tokens + volumes + empty_dirs
 
 
 def _token_name(token: Token) -> str:
@@ -447,14 +457,14 @@ def _volumes(
 ) -> list[VolumeArgs] | None:
     mounted = [files for container in containers for files in container.files]
     files = {files.name: files.volume for files in (*mounted, *_wired_files(args), *identity.files)}
-    scratch = [
-        VolumeArgs(name=_scratch_name(container, path), empty_dir=EmptyDirVolumeSourceArgs(size_limit=size))
+    empty_dirs = [
+        VolumeArgs(name=_empty_dir_name(container, path), empty_dir=EmptyDirVolumeSourceArgs(size_limit=size))
         for container in containers
-        for path, size in sorted(container.scratch.items())
+        for path, size in sorted(container.empty_dirs.items())
     ]
-    disks = [
+    volumes = [
         VolumeArgs(name=name, persistent_volume_claim=PersistentVolumeClaimVolumeSourceArgs(claim_name=claim))
         for name, claim in sorted(claims.items())
     ]
     tokens = [_token_volume(token) for token in identity.tokens]
-    return [*files.values(), *tokens, *disks, *scratch] or None
+    return [*files.values(), *tokens, *volumes, *empty_dirs] or None

@@ -33,11 +33,11 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgs
 
 from components.base import Component
-from components.capabilities import Endpoint, Member, Network
-from components.kubernetes.files import name_of
-from components.kubernetes.pod import Disk, PodArgs, Port, labels, managed_labels, member, pods, template
+from components.capabilities import Endpoint, Network, NetworkPeer
+from components.kubernetes.mounted_files import name_of
+from components.kubernetes.pod import PodArgs, Port, Volume, labels, managed_labels, network_peer, pods, template
 
-Shape = Literal["rolling", "recreate", "stateful"]
+WorkloadKind = Literal["rolling", "recreate", "stateful"]
 """`rolling` and `recreate` are Deployments; `stateful` is a StatefulSet whose disks come from claim templates."""
 
 
@@ -45,14 +45,14 @@ Shape = Literal["rolling", "recreate", "stateful"]
 class WorkloadArgs:
     """A pod and how it is kept running.
 
-    `peers` adds a headless Service of that name which also lists pods that are not ready, for pods that find each
-    other. `internet` are CIDRs and TCP ports outside of the cluster.
+    `headless_service` adds a headless Service of that name, which also lists pods that are not ready, so that pods
+    find each other. `external_egress` are networks outside of the cluster that the pods may reach.
     """
 
     pod: PodArgs
-    shape: Shape = "rolling"
-    peers: str = ""
-    internet: tuple[Network, ...] = ()
+    kind: WorkloadKind = "rolling"
+    headless_service: str = ""
+    external_egress: tuple[Network, ...] = ()
 
 
 class Workload(Component):
@@ -68,30 +68,30 @@ class Workload(Component):
         super().__init__(name, opts)
         self.args, self._name = args, name
         pod = args.pod
-        self.pods = pods(pod.platform, pod.name, pod.component)
+        self.pods = pods(pod.namespace, pod.name, pod.component)
         self._ports = [port for container in pod.containers for port in container.ports if port.published]
-        self._identity = pod.platform.identity(name, pod.access)
+        self._identity = pod.namespace.identity(name, pod.access)
         metadata = self._metadata(name)
         metadata.annotations = dict(self._identity.annotations) or None
         account = kubernetes.core.v1.ServiceAccount(
-            name, metadata=metadata, automount_service_account_token=False, opts=self.child
+            name, metadata=metadata, automount_service_account_token=False, opts=self.child_opts
         )
         if self._ports:
             self._service(name, headless=False)
-        if args.peers:
-            self._service(args.peers, headless=True)
-        if args.shape == "stateful":
+        if args.headless_service:
+            self._service(args.headless_service, headless=True)
+        if args.kind == "stateful":
             self._stateful_set(name_of(account.metadata))
         else:
             self._deployment(name_of(account.metadata))
         if pod.scale.maximum:
             self._autoscaler()
-        if pod.scale.several:
+        if pod.scale.is_replicated:
             kubernetes.policy.v1.PodDisruptionBudget(
                 name,
                 metadata=self._metadata(name),
                 spec=PodDisruptionBudgetSpecArgs(max_unavailable=1, selector=self._selector),
-                opts=self.child,
+                opts=self.child_opts,
             )
         self.register_outputs({})
 
@@ -101,9 +101,9 @@ class Workload(Component):
         return Endpoint(service=self._name, pods=self.pods, port=found.number, protocol=found.protocol)
 
     @property
-    def member(self) -> Member:
+    def network_peer(self) -> NetworkPeer:
         """The pods and everything that they may open connections to."""
-        return member(self._name, self.args.pod, self._identity, self.args.internet)
+        return network_peer(self._name, self.args.pod, self._identity, self.args.external_egress)
 
     @property
     def _selector(self) -> LabelSelectorArgs:
@@ -113,18 +113,18 @@ class Workload(Component):
         pod = self.args.pod
         return ObjectMetaArgs(
             name=name,
-            namespace=pod.platform.namespace,
+            namespace=pod.namespace.metadata_name,
             labels=managed_labels(pod),
             annotations={f"pulumi.com/{key}": value for key, value in annotations.items()} or None,
         )
 
     def _started(self, **options: Any) -> pulumi.ResourceOptions:
         """Options of what starts pods: after what they wait for."""
-        ready = [
-            *(resource for access in self.args.pod.access for resource in access.ready),
-            *self._identity.ready,
+        resources = [
+            *(resource for access in self.args.pod.access for resource in access.depends_on),
+            *self._identity.depends_on,
         ]
-        return pulumi.ResourceOptions(parent=self, depends_on=list(dict.fromkeys(ready)), **options)
+        return pulumi.ResourceOptions(parent=self, depends_on=list(dict.fromkeys(resources)), **options)
 
     def _service(self, name: str, *, headless: bool) -> None:
         ports = self._ports if not headless else [p for c in self.args.pod.containers for p in c.ports]
@@ -139,15 +139,15 @@ class Workload(Component):
                 selector=labels(self.args.pod),
                 ports=[_service_port(port) for port in ports],
             ),
-            opts=self.child,
+            opts=self.child_opts,
         )
 
     def _deployment(self, account: pulumi.Input[str]) -> None:
         pod = self.args.pod
-        claims = {disk.name: self._claim(disk) for disk in pod.disks}
+        claims = {volume.name: self._claim(volume) for volume in pod.volumes}
         strategy = (
             DeploymentStrategyArgs(type="Recreate")
-            if self.args.shape == "recreate"
+            if self.args.kind == "recreate"
             else DeploymentStrategyArgs(
                 type="RollingUpdate", rolling_update=RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)
             )
@@ -195,29 +195,29 @@ class Workload(Component):
                     )
                 ),
             ),
-            opts=self.child,
+            opts=self.child_opts,
         )
 
-    def _claim(self, disk: Disk) -> pulumi.Output[str]:
+    def _claim(self, volume: Volume) -> pulumi.Output[str]:
         claim = kubernetes.core.v1.PersistentVolumeClaim(
-            disk.name,
+            volume.name,
             metadata=ObjectMetaArgs(
-                name=disk.name,
-                namespace=self.args.pod.platform.namespace,
+                name=volume.name,
+                namespace=self.args.pod.namespace.metadata_name,
                 labels=managed_labels(self.args.pod),
                 # A class that binds at the first pod leaves the claim pending until the Deployment exists.
                 annotations={"pulumi.com/skipAwait": "true"},
             ),
-            spec=self._claim_spec(disk),
+            spec=self._claim_spec(volume),
             opts=pulumi.ResourceOptions(parent=self, protect=True),
         )
         return name_of(claim.metadata)
 
-    def _claim_spec(self, disk: Disk) -> PersistentVolumeClaimSpecArgs:
+    def _claim_spec(self, volume: Volume) -> PersistentVolumeClaimSpecArgs:
         return PersistentVolumeClaimSpecArgs(
             access_modes=["ReadWriteOnce"],
-            storage_class_name=self.args.pod.platform.args.storage_class,
-            resources=VolumeResourceRequirementsArgs(requests={"storage": disk.size}),
+            storage_class_name=self.args.pod.namespace.args.storage_class,
+            resources=VolumeResourceRequirementsArgs(requests={"storage": volume.size}),
         )
 
     def _stateful_set(self, account: pulumi.Input[str]) -> None:
@@ -228,7 +228,7 @@ class Workload(Component):
             spec=StatefulSetSpecArgs(
                 replicas=pod.scale.replicas,
                 revision_history_limit=3,
-                service_name=self.args.peers or self._name,
+                service_name=self.args.headless_service or self._name,
                 pod_management_policy="Parallel",
                 persistent_volume_claim_retention_policy=StatefulSetPersistentVolumeClaimRetentionPolicyArgs(
                     when_deleted="Retain", when_scaled="Retain"
@@ -237,9 +237,9 @@ class Workload(Component):
                 template=template(pod, account, {}, self._identity),
                 volume_claim_templates=[
                     PersistentVolumeClaimArgs(
-                        metadata=ObjectMetaArgs(name=disk.name, labels=labels(pod)), spec=self._claim_spec(disk)
+                        metadata=ObjectMetaArgs(name=volume.name, labels=labels(pod)), spec=self._claim_spec(volume)
                     )
-                    for disk in pod.disks
+                    for volume in pod.volumes
                 ],
             ),
             # a claim template cannot change, and replacing the set would stop all pods and grow no claim

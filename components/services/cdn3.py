@@ -9,9 +9,9 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Route, Uploads
-from components.kubernetes.files import Files, FilesArgs, program_files
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, DiskMount, PodArgs, Port, Probes, Resources, Scale
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale, VolumeMount
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
 from components.secrets import Secrets
@@ -65,7 +65,7 @@ needs. Its warnings and errors are passed on without the key."""
 class Cdn3Args:
     """Sizes in bytes, ages in seconds; `uploads` is where they are kept."""
 
-    platform: Platform
+    namespace: WorkloadNamespace
     secrets: Secrets
     uploads: Uploads
     scale: Scale
@@ -87,14 +87,14 @@ class Cdn3(Component):
     def __init__(self, name: str, args: Cdn3Args, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._name, self._args = name, args
-        key = Files(
+        key = MountedFiles(
             f"{name}-key",
-            FilesArgs(
-                namespace=args.platform.namespace,
+            MountedFilesArgs(
+                namespace=args.namespace.metadata_name,
                 files={KEY_FILE: args.secrets.of("cdn3")["attachments.key"]},
                 secret=True,
             ),
-            self.child,
+            self.child_opts,
         )
         hook = self._hook(self._files("hook", CDN3_HOOK), key)
         download = self._download(self._files("download", CDN3_DOWNLOAD))
@@ -108,7 +108,7 @@ class Cdn3(Component):
             expiry = self._expiry(self._files("expiry", CDN3_EXPIRY))
             uploads = self._workload(name, (self._tusd(Port(name="http", number=PORT)), hook, expiry, download))
             downloads = uploads
-        self.members = tuple(dict.fromkeys((uploads.member, downloads.member)))
+        self.network_peers = tuple(dict.fromkeys((uploads.network_peer, downloads.network_peer)))
         self.routes = (
             Route(name=f"{name}-upload", host="cdn3", endpoint=uploads.endpoint("http"), match=UPLOADS, one_pod=True),
             Route(
@@ -126,18 +126,18 @@ class Cdn3(Component):
         return Workload(
             name,
             WorkloadArgs(
-                shape="recreate",
+                kind="recreate",
                 pod=PodArgs(
-                    platform=self._args.platform,
+                    namespace=self._args.namespace,
                     name=name,
                     component="cdn3",
                     access=(uploads.access,),
-                    disks=uploads.disks,
-                    grace=60,
+                    volumes=uploads.volumes,
+                    termination_grace_seconds=60,
                     containers=containers,
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
 
     def _downloads(self, name: str, container: Container) -> Workload:
@@ -145,26 +145,26 @@ class Cdn3(Component):
             name,
             WorkloadArgs(
                 pod=PodArgs(
-                    platform=self._args.platform,
+                    namespace=self._args.namespace,
                     name=name,
                     component="cdn3",
                     access=(self._args.uploads.reading,),
                     scale=self._args.scale,
-                    grace=60,
+                    termination_grace_seconds=60,
                     containers=(container,),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
 
-    def _files(self, role: str, program: Program) -> Files:
-        return program_files(f"{self._name}-{role}", self._args.platform.namespace, program, opts=self.child)
+    def _files(self, role: str, program: Program) -> MountedFiles:
+        return program_files(f"{self._name}-{role}", self._args.namespace.metadata_name, program, opts=self.child_opts)
 
-    def _reading(self) -> tuple[DiskMount, ...]:
+    def _reading(self) -> tuple[VolumeMount, ...]:
         return tuple(replace(mount, read_only=True) for mount in self._args.uploads.mounts)
 
     def _tusd(self, port: Port) -> Container:
-        listening = Check(port=port.name)
+        listening = ProbeAction(port=port.name)
         locks = self._args.uploads.locks
         return Container(
             name="tusd",
@@ -190,14 +190,14 @@ class Cdn3(Component):
                 "--shutdown-timeout=30s",
             ),
             ports=(port,),
-            disks=self._args.uploads.mounts,
-            scratch={**self._args.uploads.scratch, LOG_PIPE.rpartition("/")[0]: "1Mi"},
+            volume_mounts=self._args.uploads.mounts,
+            empty_dirs={**self._args.uploads.empty_dirs, LOG_PIPE.rpartition("/")[0]: "1Mi"},
             probes=Probes(startup=listening, readiness=listening, liveness=listening),
             resources=Resources(cpu="50m", memory="48Mi", memory_limit="256Mi"),
-            stop_delay=STOP_SECONDS,
+            pre_stop_sleep_seconds=STOP_SECONDS,
         )
 
-    def _hook(self, program: Files, key: Files) -> Container:
+    def _hook(self, program: MountedFiles, key: MountedFiles) -> Container:
         alive, ready = _health("hook-health")
         return Container(
             name="hook",
@@ -219,14 +219,14 @@ class Cdn3(Component):
             ),
             ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
             files=(program, key),
-            disks=self._reading(),
+            volume_mounts=self._reading(),
             probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
-            stop_delay=2 * STOP_SECONDS,
+            pre_stop_sleep_seconds=2 * STOP_SECONDS,
         )
 
-    def _resume(self, program: Files) -> Container:
+    def _resume(self, program: MountedFiles) -> Container:
         alive, ready = _health("resume-health")
         return Container(
             name="resume",
@@ -250,10 +250,10 @@ class Cdn3(Component):
             files=(program,),
             probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi"),
-            stop_delay=STOP_SECONDS,
+            pre_stop_sleep_seconds=STOP_SECONDS,
         )
 
-    def _expiry(self, program: Files) -> Container:
+    def _expiry(self, program: MountedFiles) -> Container:
         alive, ready = _health("expiry-health")
         return Container(
             name="expiry",
@@ -274,12 +274,12 @@ class Cdn3(Component):
             ),
             ports=(Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),),
             files=(program,),
-            disks=self._args.uploads.mounts,
+            volume_mounts=self._args.uploads.mounts,
             probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="10m", memory="48Mi", memory_limit="192Mi"),
         )
 
-    def _download(self, program: Files) -> Container:
+    def _download(self, program: MountedFiles) -> Container:
         alive, ready = _health("dl-health")
         return Container(
             name="download",
@@ -300,13 +300,13 @@ class Cdn3(Component):
                 Port(name="dl-health", number=DOWNLOAD_HEALTH_PORT, published=False),
             ),
             files=(program,),
-            disks=self._reading(),
+            volume_mounts=self._reading(),
             probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi", busy=("50m", "96Mi")),
-            stop_delay=5 if self._args.uploads.remote else STOP_SECONDS,
+            pre_stop_sleep_seconds=5 if self._args.uploads.remote else STOP_SECONDS,
         )
 
 
-def _health(port: str) -> tuple[Check, Check]:
+def _health(port: str) -> tuple[ProbeAction, ProbeAction]:
     """Whether a program of ours is alive, and whether it is ready (programs/lib/server.mjs)."""
-    return Check(port=port, path="/livez"), Check(port=port, path="/readyz")
+    return ProbeAction(port=port, path="/livez"), ProbeAction(port=port, path="/readyz")

@@ -12,8 +12,8 @@ import pulumi
 from components import java
 from components.base import Component
 from components.capabilities import Access, Endpoint, Network, Pods, Registration
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes
 from components.kubernetes.workload import Workload, WorkloadArgs
 from config.services.java import REGISTRATION
 
@@ -23,10 +23,10 @@ MAIN = "org.signal.registration.Application"
 
 @dataclass(frozen=True, kw_only=True)
 class DevelopmentRegistrationArgs:
-    """`internet` opens ways out of the cluster."""
+    """`external_egress` opens ways out of the cluster."""
 
-    platform: Platform
-    internet: tuple[Network, ...]
+    namespace: WorkloadNamespace
+    external_egress: tuple[Network, ...]
 
 
 class DevelopmentRegistration(Component):
@@ -38,14 +38,14 @@ class DevelopmentRegistration(Component):
         self, name: str, args: DevelopmentRegistrationArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__(name, opts)
-        listening = Check(port="grpc")
+        listening = ProbeAction(port="grpc")
         workload = Workload(
             name,
             WorkloadArgs(
-                shape="recreate",
-                internet=args.internet,
+                kind="recreate",
+                external_egress=args.external_egress,
                 pod=PodArgs(
-                    platform=args.platform,
+                    namespace=args.namespace,
                     name=name,
                     component="registration",
                     containers=(
@@ -55,19 +55,19 @@ class DevelopmentRegistration(Component):
                             # what the image does by itself, but for its heap of 75 % of the limit
                             command=java.command(REGISTRATION, ("-Dmicronaut.environments=dev",), MAIN),
                             ports=(Port(name="grpc", number=GRPC_PORT),),
-                            scratch=java.SCRATCH,
+                            empty_dirs=java.EMPTY_DIRS,
                             probes=Probes(
                                 startup=listening, readiness=listening, liveness=listening, startup_budget=120
                             ),
                             resources=java.resources(REGISTRATION, cpu="25m"),
-                            stop_delay=5,
+                            pre_stop_sleep_seconds=5,
                         ),
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
-        self.members = (workload.member,)
+        self.network_peers = (workload.network_peer,)
         self.registration = offered(workload.endpoint("grpc"))
         self.register_outputs({})
 

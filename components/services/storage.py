@@ -7,12 +7,12 @@ import pulumi
 from components import java
 from components.base import Component
 from components.capabilities import Bigtable, Bucket, Route
-from components.kubernetes.files import Files, FilesArgs
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Scale
+from components.config_tree import merged, nested, yaml_of
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
-from components.text import merged, nested, yaml_of
 from config.services.java import STORAGE
 from config.services.storage import ADMIN_PORT, CONSTANTS, HTTP_PORT
 
@@ -24,7 +24,7 @@ MAIN = "org.signal.storageservice.StorageService"
 class StorageArgs:
     """What Storage uses. It never calls S3: it signs upload forms for the bucket."""
 
-    platform: Platform
+    namespace: WorkloadNamespace
     secrets: Secrets
     bigtable: Bigtable
     cdn0: Bucket
@@ -48,26 +48,26 @@ class Storage(Component):
             "cdn": {"bucket": args.cdn0.name, "region": args.cdn0.region},
             "server": java.request_log(args.log_requests),
         }
-        config = Files(
+        config = MountedFiles(
             f"{name}-config",
-            FilesArgs(
-                namespace=args.platform.namespace,
+            MountedFilesArgs(
+                namespace=args.namespace.metadata_name,
                 files={CONFIG: yaml_of(merged(CONSTANTS, wired, nested(args.secrets.of("storage"))))},
                 secret=True,
             ),
-            self.child,
+            self.child_opts,
         )
-        alive = Check(port="admin", path="/healthcheck")
+        alive = ProbeAction(port="admin", path="/healthcheck")
         workload = Workload(
             name,
             WorkloadArgs(
                 pod=PodArgs(
-                    platform=args.platform,
+                    namespace=args.namespace,
                     name=name,
                     component="storage",
                     access=(args.bigtable.access,),
                     scale=args.scale,
-                    grace=30,
+                    termination_grace_seconds=30,
                     containers=(
                         Container(
                             name=name,
@@ -75,23 +75,23 @@ class Storage(Component):
                             command=java.command(STORAGE, ("-Xss512k",), MAIN, "server", CONFIG),
                             ports=(Port(name="http", number=HTTP_PORT), Port(name="admin", number=ADMIN_PORT)),
                             files=(config,),
-                            scratch=java.SCRATCH,
+                            empty_dirs=java.EMPTY_DIRS,
                             probes=Probes(
                                 startup=alive,
                                 # reads a row of each table at first, so it is ready only after the tables exist
-                                readiness=Check(port="http", path="/_ready"),
+                                readiness=ProbeAction(port="http", path="/_ready"),
                                 liveness=alive,
                                 startup_budget=120,
                             ),
                             resources=java.resources(STORAGE, cpu="50m", busy_cpu="100m"),
-                            stop_delay=5,
+                            pre_stop_sleep_seconds=5,
                         ),
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
-        self.members = (workload.member,)
+        self.network_peers = (workload.network_peer,)
         self.route = Route(name=name, host="storage", endpoint=workload.endpoint("http"))
         self.admin_route = Route(name=f"{name}-admin", host="storage-admin", endpoint=workload.endpoint("admin"))
         self.register_outputs({})

@@ -8,11 +8,11 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Access, Network, Telemetry
-from components.kubernetes.files import Files, FilesArgs
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources
+from components.config_tree import yaml_of
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
-from components.text import yaml_of
 
 CONFIG = "/etc/otelcol-contrib/config.yaml"
 STATSD_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, HEALTH_PORT = 8125, 4317, 4318, 13133
@@ -25,10 +25,10 @@ class CollectorArgs:
     `ports` are those of the exporters that are scraped.
     """
 
-    platform: Platform
+    namespace: WorkloadNamespace
     exporters: Mapping[str, Any]
     ports: Mapping[str, int]
-    internet: tuple[Network, ...]
+    external_egress: tuple[Network, ...]
 
 
 class Collector(Component):
@@ -38,22 +38,22 @@ class Collector(Component):
 
     def __init__(self, name: str, args: CollectorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        config = Files(
+        config = MountedFiles(
             f"{name}-config",
-            FilesArgs(
-                namespace=args.platform.namespace,
+            MountedFilesArgs(
+                namespace=args.namespace.metadata_name,
                 files={CONFIG: yaml_of(pulumi.Output.secret(_configuration(args.exporters)))},
                 secret=True,
             ),
-            self.child,
+            self.child_opts,
         )
-        health = Check(port="health", path="/")
+        health = ProbeAction(port="health", path="/")
         scraped = [Port(name=f"metrics-{number}", number=number) for _, number in sorted(args.ports.items())]
         self._workload = Workload(
             name,
             WorkloadArgs(
                 pod=PodArgs(
-                    platform=args.platform,
+                    namespace=args.namespace,
                     name=name,
                     component="telemetry",
                     containers=(
@@ -74,11 +74,11 @@ class Collector(Component):
                         ),
                     ),
                 ),
-                internet=args.internet,
+                external_egress=args.external_egress,
             ),
-            self.child,
+            self.child_opts,
         )
-        self.members = (self._workload.member,)
+        self.network_peers = (self._workload.network_peer,)
         self.scraped = tuple(self._workload.endpoint(port.name) for port in scraped)
         """Where the metrics are to be read."""
         statsd = self._workload.endpoint("statsd")

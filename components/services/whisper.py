@@ -22,13 +22,13 @@ from components.capabilities import (
     Route,
     Telemetry,
 )
-from components.kubernetes.files import Files, FilesArgs
-from components.kubernetes.platform import Platform
-from components.kubernetes.pod import Check, Container, PodArgs, Port, Probes, Resources, Scale
-from components.kubernetes.task import Task, TaskArgs
+from components.config_tree import merged, nested, yaml_of
+from components.kubernetes.job import Job, JobArgs
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.namespace import WorkloadNamespace
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
-from components.text import merged, nested, yaml_of
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES, DYNAMIC_CONFIG_OBJECT
 from config.schema.secrets import PLAIN_VALUES
 from config.services import java as jvm
@@ -75,7 +75,7 @@ CLEAN_UPS = (
 class WhisperArgs:
     """What Whisper uses. `turn` is (host, port, TLS port or 0), or None without a TURN server."""
 
-    platform: Platform
+    namespace: WorkloadNamespace
     secrets: Secrets
     dynamodb: DynamoDb
     objects: ObjectStore
@@ -88,7 +88,7 @@ class WhisperArgs:
     storage_url: str
     turn: tuple[str, int, int] | None
     remote_config: Mapping[str, str]
-    internet: tuple[Network, ...]
+    external_egress: tuple[Network, ...]
     scale: Scale
     persister_scale: Scale
     drain_seconds: int
@@ -106,22 +106,22 @@ class Whisper(Component):
         secrets = args.secrets.of("whisper")
         plain = {path: text for path, text in secrets.items() if path in PLAIN_VALUES}
         bundle = {path: text for path, text in secrets.items() if path not in PLAIN_VALUES}
-        self._config = Files(
+        self._config = MountedFiles(
             f"{name}-config",
-            FilesArgs(
-                namespace=args.platform.namespace,
+            MountedFilesArgs(
+                namespace=args.namespace.metadata_name,
                 files={
                     CONFIG: yaml_of(merged(CONSTANTS, _wired(args), nested(plain))),
                     BUNDLE: yaml_of(bundle),
                 },
                 secret=True,
             ),
-            self.child,
+            self.child_opts,
         )
         server = self._server()
         persister = self._persister()
         clean_ups = [self._clean_up(clean_up) for clean_up in CLEAN_UPS]
-        self.members = (server.member, persister.member, *(task.member for task in clean_ups))
+        self.network_peers = (server.network_peer, persister.network_peer, *(job.network_peer for job in clean_ups))
         endpoint = server.endpoint("http")
         self.routes = (
             Route(name=name, host="whisper", endpoint=endpoint),
@@ -152,7 +152,7 @@ class Whisper(Component):
             resources=java.resources(jvm.WHISPER, cpu="250m", busy_cpu="500m"),
             access=(*self._data, self._args.registration.access),
             published=True,
-            internet=self._args.internet,
+            external_egress=self._args.external_egress,
             scale=self._args.scale,
             drain=self._args.drain_seconds,
         )
@@ -171,7 +171,7 @@ class Whisper(Component):
             resources=java.resources(jvm.PERSISTER, cpu="50m", busy_cpu="100m"),
             access=self._data,
             published=False,
-            internet=(),
+            external_egress=(),
             scale=self._args.persister_scale,
             drain=PERSISTER_DRAIN_SECONDS,
         )
@@ -184,24 +184,24 @@ class Whisper(Component):
         resources: Resources,
         access: tuple[Access, ...],
         published: bool,
-        internet: tuple[Network, ...],
+        external_egress: tuple[Network, ...],
         scale: Scale,
         drain: int,
     ) -> Workload:
         # The only check behind it looks for deadlocks: no endpoint of the service tells about its dependencies.
-        healthy = Check(port="admin", path="/healthcheck")
+        healthy = ProbeAction(port="admin", path="/healthcheck")
         return Workload(
             name,
             WorkloadArgs(
-                internet=internet,
+                external_egress=external_egress,
                 pod=PodArgs(
-                    platform=self._args.platform,
+                    namespace=self._args.namespace,
                     name=name,
                     component="whisper",
                     access=access,
                     scale=scale,
                     # after the delay the service closes its ports at once and needs up to 19 s (the persister) to end
-                    grace=drain + 50,
+                    termination_grace_seconds=drain + 50,
                     containers=(
                         Container(
                             name=name,
@@ -212,33 +212,33 @@ class Whisper(Component):
                                 Port(name="admin", number=ADMIN_PORT, published=published),
                             ),
                             files=(self._config,),
-                            scratch=java.SCRATCH,
+                            empty_dirs=java.EMPTY_DIRS,
                             probes=Probes(startup=healthy, readiness=healthy, liveness=healthy, startup_budget=180),
                             resources=resources,
-                            stop_delay=drain,
+                            pre_stop_sleep_seconds=drain,
                         ),
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
 
-    def _clean_up(self, clean_up: CleanUp) -> Task:
+    def _clean_up(self, clean_up: CleanUp) -> Job:
         name = f"{self._name}-{clean_up.command}"
         pre_keys = self._args.objects.pre_keys
         listing = (pre_keys.listing,) if clean_up.lists_pre_keys else ()
-        return Task(
+        return Job(
             name,
-            TaskArgs(
+            JobArgs(
                 schedule=clean_up.schedule,
                 suspended=clean_up.suspended,
                 deadline=4 * 3600,
                 pod=PodArgs(
-                    platform=self._args.platform,
+                    namespace=self._args.namespace,
                     name=name,
                     component="whisper",
                     access=(*self._data, *listing),
-                    grace=60,
+                    termination_grace_seconds=60,
                     containers=(
                         Container(
                             name="command",
@@ -252,13 +252,13 @@ class Whisper(Component):
                                 prepare=_s3_address(pre_keys.endpoint),
                             ),
                             files=(self._config,),
-                            scratch=java.SCRATCH,
+                            empty_dirs=java.EMPTY_DIRS,
                             resources=java.resources(jvm.CLEAN_UP, cpu="50m"),
                         ),
                     ),
                 ),
             ),
-            self.child,
+            self.child_opts,
         )
 
 

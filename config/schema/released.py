@@ -1,7 +1,8 @@
 """The tables that installations may have, as their keys were when they were released.
 
 What DynamoDB and Bigtable fix when a table is made must never drift: a change here is a table that is made anew,
-empty. So this is kept beside the schema and compared with it before anything is deployed (`components.cloud.drift`).
+empty. So this is kept beside the schema and compared with it before anything is deployed
+(`components.cloud.schema_compatibility`).
 A new table is added here with the release that brings it.
 """
 

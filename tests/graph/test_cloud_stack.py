@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from components import backend
-from components.cloud import drift
+from components.cloud import schema_compatibility
 from components.cloud.bigtable import cluster_id
 from config.schema import bigtable, dynamodb, released
 from config.schema.dynamodb import Key
@@ -692,7 +692,7 @@ def test_a_table_is_never_lost_by_a_change_of_the_schema(
     monkeypatch: pytest.MonkeyPatch, change: Change, names: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.setattr(dynamodb, "TABLES", change(dynamodb.TABLES))
-    with pytest.raises(drift.SchemaDriftError, match=message) as refusal:
+    with pytest.raises(schema_compatibility.IncompatibleSchemaError, match=message) as refusal:
         accounts()
     assert "flatline:target.aws.replaceTables" in str(refusal.value)
     assert "nothing was done" in str(refusal.value)
@@ -707,19 +707,22 @@ def test_a_table_is_lost_when_it_is_asked_for_by_name(
     recording = accounts(target={"aws": {"replaceTables": list(names)}})
     found = {str(each.inputs["name"]) for each in recording.of_type("aws:dynamodb/table:Table")}
     assert found == {f"{PREFIX}-{table.name}" for table in tables.values()}
-    with pytest.raises(drift.SchemaDriftError, match=message):
+    with pytest.raises(schema_compatibility.IncompatibleSchemaError, match=message):
         accounts(target={"aws": {"replaceTables": ["RemoteConfig"]}})
 
 
 def test_a_whole_preview_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamodb, "TABLES", _without("profiles.tableName")(dynamodb.TABLES))
-    with pytest.raises(drift.SchemaDriftError, match="Profiles"):
+    with pytest.raises(schema_compatibility.IncompatibleSchemaError, match="Profiles"):
         recorded(configuration("prod"), stack="prod", preview=True)
 
 
 def test_a_new_table_must_be_released(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamodb, "TABLES", _added(dynamodb.TABLES))
-    with pytest.raises(drift.SchemaDriftError, match=r"New: is new; add its keys U:B to config/schema/released\.py"):
+    with pytest.raises(
+        schema_compatibility.IncompatibleSchemaError,
+        match=r"New: is new; add its keys U:B to config/schema/released\.py",
+    ):
         accounts()
 
 
@@ -734,10 +737,10 @@ def test_groups_are_never_lost_by_a_change_of_the_schema(
     monkeypatch: pytest.MonkeyPatch, change: Change, name: str, message: str
 ) -> None:
     monkeypatch.setattr(bigtable, "TABLES", change(bigtable.TABLES))
-    with pytest.raises(drift.SchemaDriftError, match=message) as refusal:
+    with pytest.raises(schema_compatibility.IncompatibleSchemaError, match=message) as refusal:
         accounts()
     assert "flatline:target.gcp.replaceTables" in str(refusal.value)
-    with pytest.raises(drift.SchemaDriftError, match=message):
+    with pytest.raises(schema_compatibility.IncompatibleSchemaError, match=message):
         accounts(target={"aws": {"replaceTables": []}, "gcp": {"replaceTables": ["contacts"]}})
     accounts(target={"gcp": {"replaceTables": [name]}})
 
@@ -749,7 +752,7 @@ def test_what_can_change_in_place_is_no_drift(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_what_was_released_is_what_the_schema_has() -> None:
-    assert {table.name: drift.keys(table) for table in dynamodb.TABLES.values()} == released.DYNAMODB
+    assert {table.name: schema_compatibility.keys(table) for table in dynamodb.TABLES.values()} == released.DYNAMODB
     assert {table.name: (table.family,) for table in bigtable.TABLES.values()} == released.BIGTABLE
 
 

@@ -34,7 +34,7 @@ from config.settings import load
 from migration import transfer
 from migration.archive import Archive, Writer
 from migration.dynamodb import DynamoTable
-from migration.place import Addresses, Reach, physical_names
+from migration.endpoints import Addresses, Connection, physical_names
 from migration.records import Collection
 from migration.stores import _bigtable
 from tests import forked
@@ -501,5 +501,7 @@ def test_any_items_go_through_dynamodb_as_they_are(
 
 
 def test_a_reach_hides_its_credentials() -> None:
-    reach = Reach(region=SOURCE, credentials={"AWS_SECRET_ACCESS_KEY": "planted"}, at=Addresses(dynamodb="http://h"))
+    reach = Connection(
+        region=SOURCE, credentials={"AWS_SECRET_ACCESS_KEY": "planted"}, at=Addresses(dynamodb="http://h")
+    )
     assert "planted" not in repr(reach)

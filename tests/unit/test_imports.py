@@ -115,7 +115,7 @@ def test_a_branch_on_the_target_is_found(text: str) -> None:
 
 
 def test_one_module_of_the_move_knows_settings_and_targets() -> None:
-    paths = [path for path in modules("migration") if path.name != "place.py"]
+    paths = [path for path in modules("migration") if path.name != "endpoints.py"]
     assert offenders(paths, "components", "config.settings", "config.target") == []
 
 
@@ -167,6 +167,21 @@ def test_what_the_bootstrap_imports_is_standard_library() -> None:
     assert own == {"capacity.workload", "config.version", "config.version.VERSION"}
 
 
+RENAMED = {
+    "CloudResources": "Accounts",
+    "DnsRecords": "Names",
+    "DynamoDbTables": "Tables",
+    "ElastiCacheRedis": "ElastiCaches",
+    "Job": "Task",
+    "KmsKey": "Encryption",
+    "MountedFiles": "Files",
+    "S3Buckets": "Buckets",
+    "UploadSigners": "Uploaders",
+    "WorkloadNamespace": "Platform",
+}
+"""Classes that have another name than in their type token, which stacks have in their state: a token never changes."""
+
+
 def test_every_component_has_a_literal_type_of_its_own() -> None:
     types = []
     for path in modules("components"):
@@ -178,6 +193,7 @@ def test_every_component_has_a_literal_type_of_its_own() -> None:
                     if isinstance(statement, ast.Assign) and getattr(statement.targets[0], "id", "") == "TYPE"
                 )
                 assert isinstance(token, ast.Constant)
-                assert str(token.value).rsplit(":", 1)[-1] == node.name.lstrip("_")
+                name = node.name.lstrip("_")
+                assert str(token.value).rsplit(":", 1)[-1] == RENAMED.get(name, name)
                 types.append(token.value)
     assert len(types) == len(set(types)) > 10

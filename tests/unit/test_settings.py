@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from config import provided
-from config.forms import AwsRegion, quantity_bytes
+from config import operator_values
 from config.images import IMAGES
 from config.schema.secrets import BY_NAME
 from config.settings import Settings, SettingsError, load
+from config.types import AwsRegion, quantity_bytes
 from tests.unit.authority import issue, leaf
 
 
@@ -447,18 +447,18 @@ PREDICTABLE = [
 @pytest.mark.parametrize("data", PREDICTABLE, ids=range(len(PREDICTABLE)))
 def test_a_secret_without_entropy_is_refused(name: str, data: bytes) -> None:
     secret = BY_NAME[name]
-    data = data[: provided.LENGTHS.get(secret.kind, len(data))]
+    data = data[: operator_values.LENGTHS.get(secret.kind, len(data))]
     value = data.hex() if secret.readers[0].encoding == "hex" else base64.b64encode(data).decode()
     with pytest.raises(ValueError, match="is not random") as refused:
-        provided.check_random(secret, value)
+        operator_values.check_random(secret, value)
     assert value not in str(refused.value)
 
 
 def test_random_values_are_taken() -> None:
     for _ in range(2000):
-        assert not provided.is_predictable(secrets.token_bytes(32))
-        assert not provided.is_predictable(secrets.token_hex(32).encode(), share=0.5)
-        assert not provided.is_predictable(base64.b64encode(secrets.token_bytes(32)), share=0.5)
+        assert not operator_values.is_predictable(secrets.token_bytes(32))
+        assert not operator_values.is_predictable(secrets.token_hex(32).encode(), share=0.5)
+        assert not operator_values.is_predictable(base64.b64encode(secrets.token_bytes(32)), share=0.5)
 
 
 def test_another_image_of_the_collector_may_have_other_exporters() -> None:

@@ -299,10 +299,10 @@ def test_a_new_stack_is_checked(checkout: Checkout, words: tuple[str, ...], expe
 
 
 def test_a_path_is_shown_as_one_types_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from cli.stacks import shown
+    from cli.stacks import display_path
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/someone")
-    assert shown(tmp_path / "build" / "dev") == "build/dev"
-    assert shown(Path("/home/someone/state")) == "~/state"
-    assert shown(Path("/srv/state")) == "/srv/state"
+    assert display_path(tmp_path / "build" / "dev") == "build/dev"
+    assert display_path(Path("/home/someone/state")) == "~/state"
+    assert display_path(Path("/srv/state")) == "/srv/state"

@@ -7,12 +7,22 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
 
-from components.capabilities import Access, Endpoint, Member, Network, Pods, Wait
-from components.kubernetes.files import Files, FilesArgs
+from components.capabilities import Access, Endpoint, Network, NetworkPeer, Pods, Wait
+from components.kubernetes.job import Job, JobArgs
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
-from components.kubernetes.platform import Platform, PlatformArgs
-from components.kubernetes.pod import Check, Container, Disk, DiskMount, PodArgs, Port, Probes, Resources, Scale
-from components.kubernetes.task import Task, TaskArgs
+from components.kubernetes.pod import (
+    Container,
+    PodArgs,
+    Port,
+    ProbeAction,
+    Probes,
+    Resources,
+    Scale,
+    Volume,
+    VolumeMount,
+)
 from components.kubernetes.workload import Workload, WorkloadArgs
 from config.images import IMAGES
 from render.recorder import record
@@ -22,15 +32,15 @@ SMALL = Resources(cpu="10m", memory="16Mi", memory_limit="32Mi")
 Object = dict[str, Any]
 
 
-def objects(program: Callable[[Platform, pulumi.ResourceOptions], object]) -> list[Object]:
+def objects(program: Callable[[WorkloadNamespace, pulumi.ResourceOptions], object]) -> list[Object]:
     """The Kubernetes objects that a program makes beside those of its platform."""
 
     def wrapped() -> None:
         provider = kubernetes.Provider("kubernetes")
         opts = pulumi.ResourceOptions(providers={"kubernetes": provider})
         images = {name: image.reference() for name, image in IMAGES.items()}
-        args = PlatformArgs(namespace="test", pod_security="restricted", images=images)
-        program(Platform("test", args, opts), opts)
+        args = WorkloadNamespaceArgs(namespace="test", pod_security="restricted", images=images)
+        program(WorkloadNamespace("test", args, opts), opts)
 
     recording = record(wrapped, project="flatline", stack="unit", config={}, values=SeededValues("unit"))
     return [dict(r.outputs) for r in recording if r.type.startswith("kubernetes:")]
@@ -41,9 +51,9 @@ def only(found: list[Object], kind: str) -> Object:
     return one
 
 
-def pod(platform: Platform, **changes: Any) -> PodArgs:
+def pod(namespace: WorkloadNamespace, **changes: Any) -> PodArgs:
     container = Container(name="main", image="node", resources=SMALL, **changes.pop("container", {}))
-    return PodArgs(platform=platform, name="app", component="app", containers=(container,), **changes)
+    return PodArgs(namespace=namespace, name="app", component="app", containers=(container,), **changes)
 
 
 def endpoint(name: str = "store", port: int = 9000) -> Endpoint:
@@ -69,11 +79,11 @@ def test_a_pod_that_needs_nothing_waits_for_nothing() -> None:
 
 
 def test_a_password_reaches_the_wait_as_a_file() -> None:
-    def program(platform: Platform, opts: pulumi.ResourceOptions) -> None:
-        secret = Files("pw", FilesArgs(namespace="test", files={"/etc/pw": "x"}, secret=True), opts)
+    def program(namespace: WorkloadNamespace, opts: pulumi.ResourceOptions) -> None:
+        secret = MountedFiles("pw", MountedFilesArgs(namespace="test", files={"/etc/pw": "x"}, secret=True), opts)
         waits = tuple(Wait(scheme="redis", endpoint=endpoint(name)) for name in ("b", "a"))
         access = tuple(Access(egress=(w.endpoint,), wait_for=(w,), password_file=secret) for w in waits)
-        Workload("app", WorkloadArgs(pod=pod(platform, access=access)), opts)
+        Workload("app", WorkloadArgs(pod=pod(namespace, access=access)), opts)
 
     (wait,) = only(objects(program), "Deployment")["spec"]["template"]["spec"]["initContainers"]
     assert wait["args"] == ["--redis-password-file", "/etc/pw", "redis://a.other.svc:9000", "redis://b.other.svc:9000"]
@@ -82,7 +92,7 @@ def test_a_password_reaches_the_wait_as_a_file() -> None:
 
 def test_changed_files_are_another_object() -> None:
     def names(text: str) -> set[str]:
-        found = objects(lambda p, o: Files("f", FilesArgs(namespace="test", files={"/a": text}), o))
+        found = objects(lambda p, o: MountedFiles("f", MountedFilesArgs(namespace="test", files={"/a": text}), o))
         return {o["metadata"]["name"] for o in found if o["kind"] == "ConfigMap"}
 
     assert len(names("one")) == 1, "nothing waits, so no wait program is there"
@@ -92,12 +102,14 @@ def test_changed_files_are_another_object() -> None:
 
 def test_files_of_the_same_base_name_are_refused() -> None:
     with pytest.raises(ValueError, match="same base name"):
-        objects(lambda p, o: Files("f", FilesArgs(namespace="test", files={"/a/x": "", "/b/x": ""}), o))
+        objects(lambda p, o: MountedFiles("f", MountedFilesArgs(namespace="test", files={"/a/x": "", "/b/x": ""}), o))
 
 
 @pytest.mark.parametrize(("secret", "kind", "field"), [(True, "Secret", "stringData"), (False, "ConfigMap", "data")])
 def test_secret_files_are_secrets(secret: bool, kind: str, field: str) -> None:
-    found = objects(lambda p, o: Files("f", FilesArgs(namespace="test", files={"/a": "t"}, secret=secret), o))
+    found = objects(
+        lambda p, o: MountedFiles("f", MountedFilesArgs(namespace="test", files={"/a": "t"}, secret=secret), o)
+    )
     (files,) = (o for o in found if o["kind"] == kind and o["metadata"]["name"].startswith("f-"))
     assert files[field] == {"a": "t"}
     assert files["immutable"]
@@ -108,7 +120,7 @@ def test_images_choose_their_architecture() -> None:
     assert "affinity" not in only(found, "Deployment")["spec"]["template"]["spec"]
     storage = Container(name="main", image="storage", resources=SMALL)
     args = {"component": "app", "name": "app", "containers": (storage,)}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=PodArgs(platform=p, **args)), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=PodArgs(namespace=p, **args)), o))
     required = only(found, "Deployment")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     (term,) = required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]
@@ -129,9 +141,9 @@ def test_replicas_are_spread_and_have_a_budget() -> None:
 
 
 def test_a_disk_of_a_deployment_is_a_protected_claim() -> None:
-    mount = DiskMount(disk="disk", path="/data")
-    args = {"disks": (Disk(name="disk", size="1Gi"),), "container": {"disks": (mount,)}}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args), shape="recreate"), o))
+    mount = VolumeMount(volume="disk", path="/data")
+    args = {"volumes": (Volume(name="disk", size="1Gi"),), "container": {"volume_mounts": (mount,)}}
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args), kind="recreate"), o))
     claim = only(found, "PersistentVolumeClaim")
     assert claim["spec"]["resources"]["requests"] == {"storage": "1Gi"}
     volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
@@ -139,10 +151,10 @@ def test_a_disk_of_a_deployment_is_a_protected_claim() -> None:
 
 
 def test_a_disk_of_a_stateful_set_is_a_template_that_is_mounted() -> None:
-    mount = DiskMount(disk="disk", path="/data")
-    args = {"disks": (Disk(name="disk", size="1Gi"),), "container": {"disks": (mount,)}}
+    mount = VolumeMount(volume="disk", path="/data")
+    args = {"volumes": (Volume(name="disk", size="1Gi"),), "container": {"volume_mounts": (mount,)}}
     found = objects(
-        lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args), shape="stateful", peers="app-peers"), o)
+        lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args), kind="stateful", headless_service="app-peers"), o)
     )
     spec = only(found, "StatefulSet")["spec"]
     assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["disk"]
@@ -151,17 +163,17 @@ def test_a_disk_of_a_stateful_set_is_a_template_that_is_mounted() -> None:
 
 
 def test_a_task_is_a_job_without_a_name_or_a_cron_job_with_one() -> None:
-    found = objects(lambda p, o: Task("once", TaskArgs(pod=pod(p), deadline=60), o))
+    found = objects(lambda p, o: Job("once", JobArgs(pod=pod(p), deadline=60), o))
     job = only(found, "Job")
     assert job["metadata"]["name"].startswith("once-")
     assert "ttlSecondsAfterFinished" not in job["spec"]
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
-    found = objects(lambda p, o: Task("daily", TaskArgs(pod=pod(p), deadline=60, schedule="1 2 * * *"), o))
+    found = objects(lambda p, o: Job("daily", JobArgs(pod=pod(p), deadline=60, schedule="1 2 * * *"), o))
     assert only(found, "CronJob")["metadata"]["name"] == "daily"
 
 
 def test_probe_budgets_are_rounded_up() -> None:
-    check = Check(port="http", path="/")
+    check = ProbeAction(port="http", path="/")
     probes = Probes(startup=check, readiness=check, liveness=check, startup_budget=121)
     args = {"container": {"probes": probes, "ports": (Port(name="http", number=80),)}}
     found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args)), o))
@@ -170,18 +182,26 @@ def test_probe_budgets_are_rounded_up() -> None:
 
 
 def test_policies_are_exactly_the_edges() -> None:
-    def program(platform: Platform, opts: pulumi.ResourceOptions) -> None:
+    def program(namespace: WorkloadNamespace, opts: pulumi.ResourceOptions) -> None:
         server = Pods.of("test", {"app": "server"})
         to = Endpoint(service="server", pods=server, port=80)
-        members = (
-            Member(name="server", pods=server),
-            Member(name="client", pods=Pods.of("test", {"app": "client"}), egress=(to,)),
-            Member(name="outgoing", pods=Pods.of("test", {"app": "out"}), internet=(Network("192.0.2.0/24", (443,)),)),
+        network_peers = (
+            NetworkPeer(name="server", pods=server),
+            NetworkPeer(name="client", pods=Pods.of("test", {"app": "client"}), egress=(to,)),
+            NetworkPeer(
+                name="outgoing",
+                pods=Pods.of("test", {"app": "out"}),
+                external_egress=(Network("192.0.2.0/24", (443,)),),
+            ),
         )
-        outsider = Member(name="proxy", pods=Pods.of("edge", {"app": "proxy"}), egress=(to,))
+        external_peer = NetworkPeer(name="proxy", pods=Pods.of("edge", {"app": "proxy"}), egress=(to,))
         dns = Pods.of("kube-system", {"k8s-app": "kube-dns"})
         NetworkPolicies(
-            "net", NetworkPoliciesArgs(platforms=(platform,), members=members, outsiders=(outsider,), dns=dns), opts
+            "net",
+            NetworkPoliciesArgs(
+                namespaces=(namespace,), network_peers=network_peers, external_peers=(external_peer,), dns=dns
+            ),
+            opts,
         )
 
     policies = {o["metadata"]["name"]: o["spec"] for o in objects(program) if o["kind"] == "NetworkPolicy"}

@@ -129,16 +129,16 @@ class Memory:
         if group:
             yield group
 
-    def there(self, records: Sequence[Record]) -> dict[bytes, Record]:
+    def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         return {record.key: self.stored[record.key] for record in records if record.key in self.stored}
 
-    def part(self, present: Record, wanted: Record) -> bool:
+    def is_partial(self, present: Record, wanted: Record) -> bool:
         return False
 
-    def write(self, records: Sequence[Record], *, alone: bool) -> None:
+    def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         for record in records:
             if self.fail_after is not None and self.writes >= self.fail_after:
                 raise KeyboardInterrupt
             self.writes += 1
-            assert alone or record.key not in self.stored or self.stored[record.key].digest == record.digest
+            assert exclusive or record.key not in self.stored or self.stored[record.key].digest == record.digest
             self.stored[record.key] = record

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from config.schema.bigtable import TABLES
 from config.settings import load
-from migration import place, stores
-from migration.bigtable import BigtableRows, Cell, _record, telling
+from migration import endpoints, stores
+from migration.bigtable import BigtableRows, Cell, _record, translated_errors
 from migration.errors import MigrationError
-from migration.records import NoRecordError
+from migration.records import InvalidRecordError
 
 cells: st.SearchStrategy[Cell] = st.tuples(
     st.sampled_from(["g", "l", "ü"]), st.binary(max_size=4), st.integers(0, 2**62), st.binary(max_size=20)
@@ -28,7 +28,7 @@ rows = st.tuples(
 
 @pytest.fixture(scope="module")
 def table() -> Iterator[BigtableRows]:
-    names = place.physical_names(load({}), {})
+    names = endpoints.physical_names(load({}), {})
     with stores._bigtable(names, "127.0.0.1:9") as (data, admin):
         yield BigtableRows(data, admin, names.instance, TABLES["groupsTableId"])
 
@@ -50,9 +50,9 @@ def test_rows_that_differ_have_other_digests(one: tuple[bytes, list[Cell]], othe
 
 def test_a_row_with_some_of_its_cells_is_a_part(table: BigtableRows) -> None:
     whole = [("g", b"a", 1000, b"1"), ("g", b"a", 2000, b"2")]
-    assert table.part(_record(b"k", whole[:1]), _record(b"k", whole))
-    assert not table.part(_record(b"k", whole), _record(b"k", whole[:1])), "more is something else"
-    assert not table.part(_record(b"k", [("g", b"a", 1000, b"x")]), _record(b"k", whole))
+    assert table.is_partial(_record(b"k", whole[:1]), _record(b"k", whole))
+    assert not table.is_partial(_record(b"k", whole), _record(b"k", whole[:1])), "more is something else"
+    assert not table.is_partial(_record(b"k", [("g", b"a", 1000, b"x")]), _record(b"k", whole))
 
 
 CELL = {"family": "g", "qualifier": "", "timestamp": 0, "value": ""}
@@ -72,7 +72,7 @@ CELL = {"family": "g", "qualifier": "", "timestamp": 0, "value": ""}
     ],
 )
 def test_what_is_no_row_is_refused(table: BigtableRows, document: Any) -> None:
-    with pytest.raises(NoRecordError):
+    with pytest.raises(InvalidRecordError):
         table.record(document)
 
 
@@ -91,7 +91,7 @@ FAILED = FailedMutationEntryError(
     ],
 )
 def test_what_bigtable_says_about_a_row_is_not_repeated(problem: Exception, said: str) -> None:
-    with pytest.raises(MigrationError) as told, telling("reading"):
+    with pytest.raises(MigrationError) as told, translated_errors("reading"):
         raise problem
     assert told.value.problem == said
     assert told.value.__suppress_context__

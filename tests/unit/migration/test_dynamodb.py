@@ -144,7 +144,7 @@ def test_a_service_that_takes_nothing_is_given_up(aws: Aws) -> None:
     target = table(Bumpy(aws.client("dynamodb"), takes=0), TEXTS, "target", sleep=pauses.append)
     records = [target.record({"Item": text_item(f"k{number}")}) for number in range(5)]
     with pytest.raises(MigrationError, match="took nothing 12 times") as given_up:
-        target.write(records, alone=True)
+        target.write(records, exclusive=True)
     assert len(pauses) == ATTEMPTS - 1
     assert max(pauses) <= 20
     assert pauses[-1] > pauses[0]
@@ -243,11 +243,11 @@ def test_an_item_that_appears_meanwhile_is_not_overwritten(aws: Aws) -> None:
     (record,) = [target.record({"Item": text_item("k", a={"S": "archived"})})]
     put(aws, "target", text_item("k", a={"S": "planted"}))
     with pytest.raises(MigrationError, match="appeared while it was loaded") as refused:
-        target.write([record], alone=False)
+        target.write([record], exclusive=False)
     assert contents(aws, "target") == [text_item("k", a={"S": "planted"})]
     assert "planted" not in str(refused.value)
     put(aws, "target", text_item("k", a={"S": "archived"}))
-    target.write([record], alone=False)  # as after an answer that was lost
+    target.write([record], exclusive=False)  # as after an answer that was lost
 
 
 def test_a_table_must_be_there_with_the_keys_of_the_schema(aws: Aws) -> None:
@@ -295,6 +295,6 @@ def test_what_aws_says_about_an_item_is_not_repeated(aws: Aws) -> None:
     # A key that is longer than DynamoDB takes: its answer may quote it.
     record = Record(b"", "", b"", {"P": {"N": "31415926535"}})
     with pytest.raises(MigrationError, match="AWS answered ValidationException") as refused:
-        target.write([record], alone=True)
+        target.write([record], exclusive=True)
     assert "31415926535" not in str(refused.value)
     assert refused.value.__suppress_context__

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from migration import items
-from migration.records import NoRecordError, Record, Tally, canonical
+from migration.records import InvalidRecordError, Record, Tally, canonical
 from tests.unit.migration.records import PLAIN, TEXTS, numbers, plain_items, sorted_sets, text_item
 
 
@@ -120,7 +120,7 @@ def test_two_equal_records_do_not_cancel_each_other() -> None:
     ],
 )
 def test_what_is_no_item_is_refused_without_content(document: Any) -> None:
-    with pytest.raises(NoRecordError) as refused:
+    with pytest.raises(InvalidRecordError) as refused:
         items.parsed(TEXTS, document)
     assert "not base64" not in str(refused.value)
 

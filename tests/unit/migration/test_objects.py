@@ -9,7 +9,7 @@ from migration import transfer
 from migration.archive import Archive, Writer
 from migration.errors import MigrationError
 from migration.objects import Bucket
-from migration.records import Collection, NoRecordError
+from migration.records import Collection, InvalidRecordError
 from tests.unit.migration.conftest import Aws
 
 OBJECTS: list[dict[str, Any]] = [
@@ -104,5 +104,5 @@ def test_a_bucket_must_be_there(aws: Aws) -> None:
     ],
 )
 def test_what_is_no_object_is_refused(aws: Aws, document: Any) -> None:
-    with pytest.raises(NoRecordError):
+    with pytest.raises(InvalidRecordError):
         Bucket(aws.client("s3"), "cdn0", "any").record(document)

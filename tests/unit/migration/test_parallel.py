@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from migration.parallel import each, groups, merged
+from migration.parallel import batched, map_unordered, merged
 
 
 def numbers(start: int, count: int) -> Iterator[int]:
@@ -50,7 +50,7 @@ def test_work_goes_on_at_the_same_time_and_within_bounds() -> None:
             running -= 1
         return number * 2
 
-    assert sorted(each(work, range(20), 4)) == [number * 2 for number in range(20)]
+    assert sorted(map_unordered(work, range(20), 4)) == [number * 2 for number in range(20)]
     assert 2 <= most <= 4
 
 
@@ -63,7 +63,7 @@ def test_batches_are_not_read_ahead_of_the_work() -> None:
             read += 1
             yield number
 
-    results = each(lambda number: number, batches(), 2)
+    results = map_unordered(lambda number: number, batches(), 2)
     next(results)
     assert read <= 4
     results.close()  # pyrefly: ignore[missing-attribute]  # a generator
@@ -78,11 +78,11 @@ def test_an_error_of_one_batch_ends_the_work() -> None:
         done.append(number)
 
     with pytest.raises(LookupError, match="gone"):
-        list(each(work, range(1000), 2))
+        list(map_unordered(work, range(1000), 2))
     assert len(done) < 20
 
 
 def test_groups_are_bounded_by_number_and_by_weight() -> None:
-    assert list(groups(iter([1] * 7), 3, 100, lambda one: one)) == [[1, 1, 1], [1, 1, 1], [1]]
-    assert list(groups(iter([4, 4, 4, 20, 1]), 9, 8, lambda one: one)) == [[4, 4], [4], [20], [1]]
-    assert list(groups(iter([]), 3, 3, lambda one: 1)) == []
+    assert list(batched(iter([1] * 7), 3, 100, lambda one: one)) == [[1, 1, 1], [1, 1, 1], [1]]
+    assert list(batched(iter([4, 4, 4, 20, 1]), 9, 8, lambda one: one)) == [[4, 4], [4], [20], [1]]
+    assert list(batched(iter([]), 3, 3, lambda one: 1)) == []

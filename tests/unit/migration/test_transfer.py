@@ -9,7 +9,7 @@ import pytest
 
 from migration import items, transfer
 from migration.archive import Archive, Writer
-from migration.errors import MigrationError, UnfitError
+from migration.errors import MigrationError, SchemaMismatchError
 from migration.records import Collection, Record
 from migration.transfer import Outcome
 from tests.unit.migration.records import TEXTS, Memory, text_item
@@ -153,8 +153,8 @@ def test_a_verification_tells_what_is_wrong(
 
 def test_a_store_that_loses_what_is_written_is_noticed(archive: Archive) -> None:
     class Forgetful(Memory):
-        def write(self, records: Any, *, alone: bool) -> None:
-            super().write([record for record in records if record.body != ITEMS[7]], alone=alone)
+        def write(self, records: Any, *, exclusive: bool) -> None:
+            super().write([record for record in records if record.body != ITEMS[7]], exclusive=exclusive)
 
     outcome = load(Forgetful(), archive)
     assert (outcome.verified, outcome.missing) == (False, 1)
@@ -178,7 +178,7 @@ def test_an_archive_of_another_schema_is_refused(tmp_path: Path) -> None:
 def test_every_problem_of_the_tables_is_told_at_once(tmp_path: Path) -> None:
     class Absent(Memory):
         def check(self, expected: Any = None) -> Any:
-            raise UnfitError(f"table {self.name} does not exist", "Bring the stack up first.")
+            raise SchemaMismatchError(f"table {self.name} does not exist", "Bring the stack up first.")
 
     archive = exported(tmp_path / "archive", Memory.of(*ITEMS))
     collections = [Absent(), replace(Absent(), name="Two")]
@@ -215,10 +215,10 @@ def test_progress_is_told(archive: Archive) -> None:
 
 def test_a_row_that_was_written_in_part_is_completed(tmp_path: Path) -> None:
     class Parted(Memory):
-        def part(self, present: Record, wanted: Record) -> bool:
+        def is_partial(self, present: Record, wanted: Record) -> bool:
             return bool(present.body.items() <= wanted.body.items())
 
-        def write(self, records: Any, *, alone: bool) -> None:
+        def write(self, records: Any, *, exclusive: bool) -> None:
             self.stored.update({record.key: record for record in records})
 
     archive = exported(tmp_path / "archive", Memory.of(text_item("k", a={"S": "1"}, b={"S": "2"})))

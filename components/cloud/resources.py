@@ -9,12 +9,12 @@ from components.base import Component
 from components.capabilities import Network
 from components.cloud.bigtable import BigtableInstance, BigtableInstanceArgs
 from components.cloud.durability import Durability
-from components.cloud.dynamodb import Tables, TablesArgs
-from components.cloud.encryption import Encryption, EncryptionArgs
+from components.cloud.dynamodb import DynamoDbTables, DynamoDbTablesArgs
 from components.cloud.identity import CloudIdentities, CloudIdentitiesArgs
-from components.cloud.objects import Buckets, BucketsArgs
-from components.cloud.redis import ElastiCaches, ElastiCachesArgs
-from components.cloud.uploaders import Uploaders, UploadersArgs
+from components.cloud.kms import KmsKey, KmsKeyArgs
+from components.cloud.objects import S3Buckets, S3BucketsArgs
+from components.cloud.redis import ElastiCacheRedis, ElastiCacheRedisArgs
+from components.cloud.upload_signers import UploadSigners, UploadSignersArgs
 from config.schema import bigtable, dynamodb
 from config.schema.objects import Signer
 from config.target import Cloud, ElastiCache
@@ -23,7 +23,7 @@ HTTPS = 443
 
 
 @dataclass(frozen=True, kw_only=True)
-class AccountsArgs:
+class CloudResourcesArgs:
     """`upload_keys` are the epochs (newest, used) of the keys that sign upload forms, by signer."""
 
     target: Cloud
@@ -33,27 +33,27 @@ class AccountsArgs:
     upload_keys: Mapping[Signer, tuple[int, int]]
 
 
-class Accounts(Component):
+class CloudResources(Component):
     """Tables, buckets, the key they are encrypted with, the groups' instance, and who may use what."""
 
     TYPE = "flatline:cloud:Accounts"
 
-    def __init__(self, name: str, args: AccountsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: CloudResourcesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         amazon, google = args.target.aws, args.target.gcp
         self._aws = amazon
         self._durability = Durability.PROTECTED if amazon.removal_protection else Durability.DISPOSABLE
         networks = tuple(Network(network, (HTTPS,)) for network in amazon.networks)
-        self._encryption = Encryption(
+        self._encryption = KmsKey(
             "encryption",
-            EncryptionArgs(
+            KmsKeyArgs(
                 prefix=amazon.name_prefix, region=amazon.region, own=amazon.kms_key, durability=self._durability
             ),
-            self.child,
+            self.child_opts,
         )
-        tables = Tables(
+        tables = DynamoDbTables(
             "tables",
-            TablesArgs(
+            DynamoDbTablesArgs(
                 region=amazon.region,
                 tables=dynamodb.TABLES,
                 name_of=amazon.table_name,
@@ -62,11 +62,11 @@ class Accounts(Component):
                 encryption=self._encryption,
                 networks=networks,
             ),
-            self.child,
+            self.child_opts,
         )
-        buckets = Buckets(
+        buckets = S3Buckets(
             "buckets",
-            BucketsArgs(
+            S3BucketsArgs(
                 prefix=amazon.name_prefix,
                 region=amazon.region,
                 adopted=amazon.adopt.buckets,
@@ -77,12 +77,12 @@ class Accounts(Component):
                 durability=self._durability,
                 networks=networks,
             ),
-            self.child,
+            self.child_opts,
         )
-        uploaders = Uploaders(
+        uploaders = UploadSigners(
             "uploaders",
-            UploadersArgs(prefix=amazon.name_prefix, bucket=buckets.cdn0_arn, epochs=args.upload_keys),
-            self.child,
+            UploadSignersArgs(prefix=amazon.name_prefix, bucket=buckets.cdn0_arn, epochs=args.upload_keys),
+            self.child_opts,
         )
         groups = BigtableInstance(
             "groups",
@@ -99,9 +99,9 @@ class Accounts(Component):
                 },
                 networks=tuple(Network(network, (HTTPS,)) for network in google.networks),
             ),
-            self.child,
+            self.child_opts,
         )
-        self.identities = CloudIdentities("identities", CloudIdentitiesArgs(aws=amazon, gcp=google), self.child)
+        self.identities = CloudIdentities("identities", CloudIdentitiesArgs(aws=amazon, gcp=google), self.child_opts)
         self.dynamodb, self.bigtable = tables.dynamodb, groups.bigtable
         self.objects, self.uploads, self.public_reads = buckets.objects, buckets.uploads, buckets.public_reads
         self.issued = uploaders.issued
@@ -109,11 +109,11 @@ class Accounts(Component):
 
     def elasticache(
         self, wanted: ElastiCache, password: pulumi.Input[str], opts: pulumi.ResourceOptions
-    ) -> ElastiCaches:
+    ) -> ElastiCacheRedis:
         """Caches beside the tables, encrypted with the same key."""
-        return ElastiCaches(
+        return ElastiCacheRedis(
             "redis",
-            ElastiCachesArgs(
+            ElastiCacheRedisArgs(
                 prefix=self._aws.name_prefix,
                 password=password,
                 node_type=wanted.node_type,

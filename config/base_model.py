@@ -4,7 +4,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
 
-class Strict(BaseModel):
+class StrictModel(BaseModel):
     """Unknown keys, coercions and later changes are errors; YAML keys are camelCase; no value is in an error."""
 
     model_config = ConfigDict(

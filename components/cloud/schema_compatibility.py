@@ -8,7 +8,7 @@ from config.schema.bigtable import BigtableTable
 from config.schema.dynamodb import Key, Table
 
 
-class SchemaDriftError(pulumi.RunError):
+class IncompatibleSchemaError(pulumi.RunError):
     """The schema would delete or replace tables that hold data; the text says which, why and what to write."""
 
 
@@ -59,7 +59,7 @@ def _check(
         if name not in released and name not in replaceable:
             lines.append(f"{name}: is new; add its {fixed} {_shown(now[name])} to config/schema/released.py")
     if lines:
-        raise SchemaDriftError(
+        raise IncompatibleSchemaError(
             f"{service}: the schema differs from what installations have, and nothing was done.\n"
             + "\n".join(f"  {line}" for line in lines)
             + f"\nTake the change back; or, to lose all that is in such a table, write its name into {key}, bring the "

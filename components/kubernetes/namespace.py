@@ -11,7 +11,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
 from components.capabilities import Access, Identities, Identity, NoIdentities
-from components.kubernetes.files import Files, program_files
+from components.kubernetes.mounted_files import MountedFiles, program_files
 from components.programs import WAIT
 from config.images import IMAGES, ImageName
 
@@ -19,7 +19,7 @@ PodSecurity = Literal["restricted", "baseline"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlatformArgs:
+class WorkloadNamespaceArgs:
     """`images` are the references that the cluster pulls; `labels` and `annotations` are the namespace's."""
 
     namespace: str
@@ -31,12 +31,12 @@ class PlatformArgs:
     annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
 
 
-class Platform(Component):
+class WorkloadNamespace(Component):
     """A namespace with Pod Security enforced, and what every workload in it needs."""
 
     TYPE = "flatline:kubernetes:Platform"
 
-    def __init__(self, name: str, args: PlatformArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: WorkloadNamespaceArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self.args = args
         levels = {f"pod-security.kubernetes.io/{mode}": args.pod_security for mode in ("enforce", "audit", "warn")} | {
@@ -56,9 +56,9 @@ class Platform(Component):
         self.register_outputs({})
 
     @cached_property
-    def wait_program(self) -> Files:
+    def wait_program(self) -> MountedFiles:
         """The program that waits for what a pod cannot start without; there when the first pod wants it."""
-        return program_files(f"{self._prefix}-wait", self.namespace, WAIT, opts=self.child)
+        return program_files(f"{self._prefix}-wait", self.metadata_name, WAIT, opts=self.child_opts)
 
     @property
     def name(self) -> str:
@@ -66,13 +66,13 @@ class Platform(Component):
         return self.args.namespace
 
     @property
-    def namespace(self) -> pulumi.Output[str]:
+    def metadata_name(self) -> pulumi.Output[str]:
         """The namespace's name, known once it exists."""
         return self._namespace.metadata.apply(lambda metadata: str(metadata.name))
 
     def identity(self, account: str, access: tuple[Access, ...]) -> Identity:
         """How pods of a service account prove who they are to what they use."""
-        return self.args.identities.of(account, self.namespace, access)
+        return self.args.identities.of(account, self.metadata_name, access)
 
     def image(self, name: ImageName) -> str:
         """The reference of an image."""

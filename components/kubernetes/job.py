@@ -1,4 +1,4 @@
-"""Tasks: Jobs that run to completion once, and CronJobs."""
+"""Jobs that run to completion once, and CronJobs."""
 
 from dataclasses import dataclass, replace
 
@@ -8,13 +8,13 @@ from pulumi_kubernetes.batch.v1 import CronJobSpecArgs, JobSpecArgs, JobTemplate
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
-from components.capabilities import Member
-from components.kubernetes.files import name_of
-from components.kubernetes.pod import PodArgs, managed_labels, member, template
+from components.capabilities import NetworkPeer
+from components.kubernetes.mounted_files import name_of
+from components.kubernetes.pod import PodArgs, managed_labels, network_peer, template
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskArgs:
+class JobArgs:
     """A pod that ends. With a `schedule` (cron, UTC) it is a CronJob; `suspended` gives the reason why it waits.
 
     `deadline` in seconds bounds one run.
@@ -26,7 +26,7 @@ class TaskArgs:
     suspended: str = ""
 
 
-class Task(Component):
+class Job(Component):
     """A Job, named after its content because Jobs cannot change, or a CronJob.
 
     What a Job does must be idempotent: any change of it is a new Job.
@@ -34,29 +34,29 @@ class Task(Component):
 
     TYPE = "flatline:kubernetes:Task"
 
-    def __init__(self, name: str, args: TaskArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: JobArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         pod = replace(args.pod, restart="OnFailure")
         self._name, self._args = name, args
-        self._identity = pod.platform.identity(name, pod.access)
+        self._identity = pod.namespace.identity(name, pod.access)
         account = kubernetes.core.v1.ServiceAccount(
             name,
             metadata=ObjectMetaArgs(
                 name=name,
-                namespace=pod.platform.namespace,
+                namespace=pod.namespace.metadata_name,
                 labels=managed_labels(pod),
                 annotations=dict(self._identity.annotations) or None,
             ),
             automount_service_account_token=False,
-            opts=self.child,
+            opts=self.child_opts,
         )
         job = JobSpecArgs(
             backoff_limit=10,
             active_deadline_seconds=args.deadline,
             template=template(pod, name_of(account.metadata), {}, self._identity),
         )
-        started = pulumi.ResourceOptions(parent=self, depends_on=list(self._identity.ready))
-        metadata = ObjectMetaArgs(namespace=pod.platform.namespace, labels=managed_labels(pod))
+        started = pulumi.ResourceOptions(parent=self, depends_on=list(self._identity.depends_on))
+        metadata = ObjectMetaArgs(namespace=pod.namespace.metadata_name, labels=managed_labels(pod))
         if args.schedule:
             metadata.name = name
             metadata.annotations = {"flatline.org/suspended-because": args.suspended} if args.suspended else None
@@ -80,6 +80,6 @@ class Task(Component):
         self.register_outputs({})
 
     @property
-    def member(self) -> Member:
+    def network_peer(self) -> NetworkPeer:
         """The pods and everything that they may open connections to."""
-        return member(self._name, self._args.pod, self._identity)
+        return network_peer(self._name, self._args.pod, self._identity)

@@ -11,7 +11,7 @@ TTL_SECONDS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamesArgs:
+class DnsRecordsArgs:
     """`kind` is the type of the records; `address` is the load balancer's name (CNAME) or address (A)."""
 
     zone: str
@@ -20,12 +20,12 @@ class NamesArgs:
     address: pulumi.Input[str]
 
 
-class Names(Component):
+class DnsRecords(Component):
     """A record for each host."""
 
     TYPE = "flatline:cloud:Names"
 
-    def __init__(self, name: str, args: NamesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: DnsRecordsArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         for host in args.hosts:
             aws.route53.Record(
@@ -35,6 +35,6 @@ class Names(Component):
                 type=args.kind,
                 ttl=TTL_SECONDS,
                 records=[args.address],
-                opts=self.child,
+                opts=self.child_opts,
             )
         self.register_outputs({})

@@ -20,7 +20,7 @@ from components.programs import MOUNT, Program
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilesArgs:
+class MountedFilesArgs:
     """`files` maps absolute paths in the container to texts; base names must differ.
 
     With `folder`, the paths are below that folder, which is mounted as a whole.
@@ -32,7 +32,7 @@ class FilesArgs:
     folder: str = ""
 
 
-class Files(Component):
+class MountedFiles(Component):
     """One immutable ConfigMap or Secret, mounted file by file, or as a folder.
 
     It has no name of its own: a change of content is a new object, so the pods that mount it roll, and the old
@@ -41,7 +41,7 @@ class Files(Component):
 
     TYPE = "flatline:kubernetes:Files"
 
-    def __init__(self, name: str, args: FilesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: MountedFilesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self.paths = tuple(sorted(args.files))
         self.name, self._folder = name, args.folder
@@ -53,7 +53,7 @@ class Files(Component):
         metadata = ObjectMetaArgs(namespace=args.namespace, labels={"app.kubernetes.io/part-of": "flatline"})
         if args.secret:
             secret = kubernetes.core.v1.Secret(
-                name, metadata=metadata, string_data=data, type="Opaque", immutable=True, opts=self.child
+                name, metadata=metadata, string_data=data, type="Opaque", immutable=True, opts=self.child_opts
             )
             self.volume = VolumeArgs(
                 name=name,
@@ -61,7 +61,7 @@ class Files(Component):
             )
         else:
             config_map = kubernetes.core.v1.ConfigMap(
-                name, metadata=metadata, data=data, immutable=True, opts=self.child
+                name, metadata=metadata, data=data, immutable=True, opts=self.child_opts
             )
             self.volume = VolumeArgs(
                 name=name,
@@ -86,10 +86,10 @@ class Files(Component):
 
 def program_files(
     name: str, namespace: pulumi.Input[str], *programs: Program, opts: pulumi.ResourceOptions | None = None
-) -> Files:
+) -> MountedFiles:
     """The files of programs of ours, and all that they import, as the folder that containers find them in."""
     files = {path: text for program in programs for path, text in program.files.items()}
-    return Files(name, FilesArgs(namespace=namespace, files=files, folder=MOUNT), opts)
+    return MountedFiles(name, MountedFilesArgs(namespace=namespace, files=files, folder=MOUNT), opts)
 
 
 def name_of(metadata: pulumi.Output[kubernetes.meta.v1.outputs.ObjectMeta]) -> pulumi.Output[str]:

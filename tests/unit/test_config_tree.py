@@ -8,7 +8,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from components.text import ConflictError, merged, nested, to_json, to_yaml, yaml_of
+from components.config_tree import ConflictError, merged, nested, to_json, to_yaml, yaml_of
 from render.recorder import record
 from render.values import SeededValues
 

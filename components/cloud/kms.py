@@ -21,7 +21,7 @@ USES: Mapping[Literal["dynamodb", "s3"], tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncryptionArgs:
+class KmsKeyArgs:
     """`own` is the ARN of a key of the operator's; without it one is made."""
 
     prefix: str
@@ -30,18 +30,18 @@ class EncryptionArgs:
     durability: Durability
 
 
-class Encryption(Component):
+class KmsKey(Component):
     """A symmetric KMS key, replaced every year by AWS. Without it nothing that it encrypted can be read again."""
 
     TYPE = "flatline:cloud:Encryption"
 
-    def __init__(self, name: str, args: EncryptionArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: KmsKeyArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self._region = args.region
         self.arn: pulumi.Input[str] = args.own or self._make(name, args)
         self.register_outputs({})
 
-    def _make(self, name: str, args: EncryptionArgs) -> pulumi.Output[str]:
+    def _make(self, name: str, args: KmsKeyArgs) -> pulumi.Output[str]:
         key = aws.kms.Key(
             name,
             description=f"Tables, private buckets and caches of {args.prefix}",
@@ -49,7 +49,7 @@ class Encryption(Component):
             deletion_window_in_days=WAITING_DAYS,
             opts=args.durability.options(self),
         )
-        aws.kms.Alias(name, name=f"alias/{args.prefix}", target_key_id=key.key_id, opts=self.child)
+        aws.kms.Alias(name, name=f"alias/{args.prefix}", target_key_id=key.key_id, opts=self.child_opts)
         return key.arn
 
     def grant(self, service: Literal["dynamodb", "s3"]) -> Grant:

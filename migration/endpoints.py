@@ -28,7 +28,7 @@ WRITERS = ("whisper", "whisper-persister", "storage", "cdn0-gate")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Names:
+class PhysicalNames:
     """`tables`: path in the schema → name. `buckets`: role → name. `project` and `instance` of Bigtable."""
 
     tables: Mapping[str, str]
@@ -51,7 +51,7 @@ class Addresses:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class Connection:
     """How the stores are reached.
 
     `account` is the AWS account that the credentials of the default chain must belong to; None means
@@ -75,21 +75,21 @@ class Service:
     port: int
 
 
-def physical_names(settings: Settings, buckets: Mapping[str, str]) -> Names:
+def physical_names(settings: Settings, buckets: Mapping[str, str]) -> PhysicalNames:
     """The names in the stack's target. `buckets` are those that were typed, by role.
 
     Buckets in AWS end in digits that the stack made up, so each must be typed or adopted. Raises MigrationError.
     """
     match settings.target:
         case Local():
-            names = Names(
+            names = PhysicalNames(
                 tables={path: table.name for path, table in dynamodb.TABLES.items()},
                 buckets={role: objects.BUCKETS[role] for role in MOVED_BUCKETS},
                 project=cbtemulator.PROJECT,
                 instance=cbtemulator.INSTANCE,
             )
         case Cloud(aws=aws, gcp=gcp):
-            names = Names(
+            names = PhysicalNames(
                 tables={path: aws.table_name(table) for path, table in dynamodb.TABLES.items()},
                 buckets={role: name for role, name in aws.adopt.buckets.items() if role in MOVED_BUCKETS},
                 project=gcp.project,
@@ -124,7 +124,7 @@ def emulators(settings: Settings) -> dict[str, Service]:
             assert_never(settings.target)
 
 
-def reach(settings: Settings, *, region: str | None, account: str | None, at: Addresses) -> Reach:
+def connection(settings: Settings, *, region: str | None, account: str | None, at: Addresses) -> Connection:
     """How the stores are reached by what was typed and by the settings.
 
     An account of the settings cannot be typed away. Buckets beside LocalStack's tables are LocalStack's; those at an
@@ -133,7 +133,7 @@ def reach(settings: Settings, *, region: str | None, account: str | None, at: Ad
     match settings.target:
         case Local():
             keys = None if account else localstack.CREDENTIALS
-            return Reach(
+            return Connection(
                 region=region or localstack.REGION,
                 account=account,
                 credentials=keys,
@@ -144,7 +144,7 @@ def reach(settings: Settings, *, region: str | None, account: str | None, at: Ad
             for what, typed, own in (("account", account, aws.account), ("region", region, aws.region)):
                 if typed is not None and typed != own:
                     raise MigrationError(f"--{what} is {typed}, and the stack's target.aws.{what} is {own}")
-            return Reach(region=aws.region, account=aws.account, at=at)
+            return Connection(region=aws.region, account=aws.account, at=at)
         case _:
             assert_never(settings.target)
 

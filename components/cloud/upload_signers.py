@@ -14,7 +14,7 @@ from config.schema.objects import CDN0_KEYS, SIGNERS, Signer
 
 
 @dataclass(frozen=True, kw_only=True)
-class UploadersArgs:
+class UploadSignersArgs:
     """`epochs` by signer: (newest, used). The one before the newest stays, because forms are good for 30 minutes."""
 
     prefix: str
@@ -22,12 +22,12 @@ class UploadersArgs:
     epochs: Mapping[Signer, tuple[int, int]]
 
 
-class Uploaders(Component):
+class UploadSigners(Component):
     """`issued` are secrets by their names in `config.schema.secrets`, as AWS made them."""
 
     TYPE = "flatline:cloud:Uploaders"
 
-    def __init__(self, name: str, args: UploadersArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+    def __init__(self, name: str, args: UploadSignersArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self.issued: dict[str, pulumi.Output[str]] = {}
         for signer in SIGNERS:
@@ -36,13 +36,13 @@ class Uploaders(Component):
             self.issued[f"cdn0-{signer}-secret-key"] = key.secret
         self.register_outputs({})
 
-    def _user(self, name: str, signer: Signer, args: UploadersArgs) -> aws.iam.AccessKey:
-        user = aws.iam.User(name, name=f"{args.prefix}-{name}", opts=self.child)
+    def _user(self, name: str, signer: Signer, args: UploadSignersArgs) -> aws.iam.AccessKey:
+        user = aws.iam.User(name, name=f"{args.prefix}-{name}", opts=self.child_opts)
         aws.iam.UserPolicy(
             name,
             user=user.name,
             policy=policy_document(post_policy_grants(signer, args.bucket)),
-            opts=self.child,
+            opts=self.child_opts,
         )
         newest, used = args.epochs[signer]
         return rotated(name, user.name, newest, self)[used]
