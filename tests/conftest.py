@@ -2,9 +2,11 @@
 
 import gc
 import os
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ("tests.skips",)
 
@@ -24,8 +26,20 @@ settings.load_profile("flatline")
 gc.set_threshold(50_000, 20, 100)
 
 NODES = ("tests/integration/test_node.py", "tests/integration/test_node_engine.py")
-"""One node runs at a time: the second file begins when the first one is about to end."""
-LONG = (NODES[0], "tests/integration/", NODES[1], "tests/unit/cli/", "tests/unit/test_wait.py")
+"""They take longest, and one node runs at a time: one process has them all, and begins with them."""
+LONG = (*NODES, "tests/integration/", "tests/unit/cli/", "tests/unit/test_wait.py")
+
+
+class Scheduling(LoadFileScheduling):
+    """A file's tests run in one process, those of all `NODES` in the same."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "nodes" if file in NODES else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

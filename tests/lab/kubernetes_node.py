@@ -6,8 +6,10 @@ in k3s), CoreDNS, local-path volumes and Traefik are the real ones. Only images 
 
 import base64
 import fcntl
+import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +27,7 @@ from tests.lab.traefik_crds import crds, traefik_version
 LAB = Path(__file__).resolve().parent
 CONFIGURATION = LAB / "k3s"
 NAME = "node"
+PRIORITY = -10
 API_PORT, KUBELET_PORT = 6443, 10250
 SYSTEM = "kube-system"
 KUBECONFIG = "/etc/kubernetes/kubeconfig"
@@ -63,7 +66,8 @@ class KubernetesNode(Client):
     """A cluster of one node; `with KubernetesNode(folder) as node:` boots and removes it. Raises `Missing`.
 
     kubectl runs on the client outside, as everything that talks to `kubeconfig` must (`prefix`). One node runs at a
-    time: another one waits for its turn, since two with all pods of a stack take each other's processors.
+    time: another one waits for its turn, since two with all pods of a stack take each other's processors. It goes
+    before what else the machine does: its tests are mostly waits, and the longest of all.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -128,21 +132,21 @@ class KubernetesNode(Client):
     def __enter__(self) -> Self:
         self._turn = (cache.ROOT / "node.turn").open("w")
         fcntl.flock(self._turn, fcntl.LOCK_EX)
+        self._running = ExitStack()
+        self._running.callback(self._turn.close)
+        self._running.enter_context(_first())
+        self._running.callback(self.stop)
         try:
             self.start()
         except BaseException:
-            self._end()
+            self._running.close()
             raise
         return self
-
-    def _end(self) -> None:
-        self.stop()
-        self._turn.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end()
+        self._running.close()
 
     def execute(self, namespace: str, pod: str, *command: str, container: str = "", stdin: str | None = None) -> str:
         """What a command in a container prints. Raises `KubectlError`."""
@@ -227,6 +231,18 @@ class KubernetesNode(Client):
     def _ready(self) -> bool:
         conditions = [each for node in self.get("nodes") for each in node["status"]["conditions"]]
         return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+@contextmanager
+def _first() -> Iterator[None]:
+    """What is started meanwhile has a higher priority, if this process may give one (`CAP_SYS_NICE`)."""
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    try:
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, 0, min(before, PRIORITY))
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 def _kubeconfig(authority: str, token: str) -> dict[str, Any]:
