@@ -298,7 +298,7 @@ def _environment(loaded: LoadedStack) -> dict[str, str]:
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "GOGC": os.environ.get("GOGC", "400"),  # the CLI and its plugins collect garbage a third as often
         "FLATLINE_SECRETS_CARRIED": "true",  # cli/under_engine.py, which loads the SDK
-        # As the program says (components/backend.py), for providers that do not read it there yet.
+        # As the program says (components/targets/base.py), for providers that do not read it there yet.
         "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
     }
     if _chosen_backend() is None:

@@ -101,7 +101,7 @@ class Ingress(Component):
         )
 
     def _host(self, route: Route) -> str:
-        return f"Host(`{route.host}.{self._args.domain}`)"
+        return f"Host(`{route.host_name(self._args.domain)}`)"
 
     def _route(self, route: Route) -> None:
         # The limits come first: what they refuse costs nothing else.

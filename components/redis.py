@@ -6,7 +6,7 @@ from typing import Literal
 import pulumi
 
 from components.base import Component
-from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Wait
+from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Volume, VolumeMount, Wait
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import (
@@ -17,8 +17,6 @@ from components.kubernetes.pod import (
     Probes,
     Resources,
     Scale,
-    Volume,
-    VolumeMount,
     pods,
 )
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -196,8 +194,7 @@ class Redis(Component):
         endpoint = workload.endpoint("redis")
         return Access(
             egress=(endpoint,),
-            wait_for=(Wait(scheme=scheme, endpoint=endpoint),),
-            password_file=self._password_file,
+            wait_for=(Wait(scheme=scheme, endpoint=endpoint, password_file=self._password_file),),
             depends_on=(workload,),
         )
 

@@ -10,11 +10,11 @@ from typing import Literal
 import pulumi
 
 from components.base import Component
-from components.capabilities import Access, Bucket, Endpoint, Wait
+from components.capabilities import Access, Bucket, Endpoint, Volume, VolumeMount, Wait
 from components.config_tree import json_of
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import OBJECT_STORE_START
 from components.secrets import Secrets

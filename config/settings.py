@@ -27,7 +27,7 @@ from config import certificate_chain, operator_values
 from config.base_model import StrictModel
 from config.exporters import DEFAULT_EXPORTERS, EXPORTERS, WITHOUT_METRICS, scraped_ports
 from config.images import IMAGES, ImageName
-from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS
+from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS, Host, host_name
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
 from config.services.whisper import MESSAGE_RETENTION_DAYS
@@ -497,9 +497,9 @@ class Settings(StrictModel):
         """Namespace of what must run as root."""
         return f"{self.namespace}-emulators"
 
-    def host(self, service: str) -> str:
+    def host(self, service: Host) -> str:
         """The public host name of a service."""
-        return f"{service}.{self.domain}"
+        return host_name(service, self.domain)
 
     def scale(self, name: ScaledName) -> Scale:
         """How many pods a service has."""

@@ -26,7 +26,7 @@ def _text(key: Key) -> str:
 def check_dynamodb(
     tables: Collection[Table], released: Mapping[str, tuple[str, ...]], replaceable: Collection[str]
 ) -> None:
-    """Raises SchemaDriftError for released tables that are gone or have other keys, unless they may be replaced."""
+    """Raises IncompatibleSchemaError for a released table that is gone or has other keys and may not be replaced."""
     now = {table.name: keys(table) for table in tables}
     _check(now, released, replaceable, "DynamoDB", "keys", "flatline:target.aws.replaceTables")
 

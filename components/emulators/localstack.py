@@ -11,11 +11,11 @@ from typing import Any
 import pulumi
 
 from components.base import Component
-from components.capabilities import Access, Endpoint, Wait
+from components.capabilities import Access, Endpoint, Volume, VolumeMount, Wait
 from components.config_tree import to_json
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import LOCALSTACK_SEED, MOUNT
 

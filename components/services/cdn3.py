@@ -3,18 +3,19 @@
 Downloads are served by a program of our own, because tusd serves one reader of an upload at a time.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pulumi
 
 from components.base import Component
-from components.capabilities import Route, Uploads
+from components.capabilities import Route, Uploads, UploadsInBucket
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale, VolumeMount
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
 from components.secrets import Secrets
+from components.services.cdn3_store import store_of
 
 PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
 DOWNLOAD_PORT, DOWNLOAD_HEALTH_PORT = 8084, 8085
@@ -86,7 +87,8 @@ class Cdn3(Component):
 
     def __init__(self, name: str, args: Cdn3Args, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        self._name, self._args = name, args
+        self._name, self._args, self._store = name, args, store_of(args.uploads)
+        self._in_bucket = isinstance(args.uploads, UploadsInBucket)
         key = MountedFiles(
             f"{name}-key",
             MountedFilesArgs(
@@ -98,7 +100,7 @@ class Cdn3(Component):
         )
         hook = self._hook(self._files("hook", CDN3_HOOK), key)
         download = self._download(self._files("download", CDN3_DOWNLOAD))
-        if args.uploads.remote:
+        if self._in_bucket:
             resume = self._resume(self._files("resume", CDN3_RESUME))
             uploads = self._workload(
                 name, (self._tusd(Port(name="tusd", number=TUSD_PORT, published=False)), resume, hook)
@@ -116,13 +118,12 @@ class Cdn3(Component):
                 host="cdn3",
                 endpoint=downloads.endpoint("download"),
                 match=DOWNLOADS,
-                one_pod=not args.uploads.remote,
+                one_pod=not self._in_bucket,
             ),
         )
         self.register_outputs({})
 
     def _workload(self, name: str, containers: tuple[Container, ...]) -> Workload:
-        uploads = self._args.uploads
         return Workload(
             name,
             WorkloadArgs(
@@ -131,8 +132,8 @@ class Cdn3(Component):
                     namespace=self._args.namespace,
                     name=name,
                     component="cdn3",
-                    access=(uploads.access,),
-                    volumes=uploads.volumes,
+                    access=(self._store.access,),
+                    volumes=self._store.volumes,
                     termination_grace_seconds=60,
                     containers=containers,
                 ),
@@ -148,7 +149,7 @@ class Cdn3(Component):
                     namespace=self._args.namespace,
                     name=name,
                     component="cdn3",
-                    access=(self._args.uploads.reading,),
+                    access=(self._store.reading,),
                     scale=self._args.scale,
                     termination_grace_seconds=60,
                     containers=(container,),
@@ -160,12 +161,9 @@ class Cdn3(Component):
     def _files(self, role: str, program: Program) -> MountedFiles:
         return program_files(f"{self._name}-{role}", self._args.namespace.metadata_name, program, opts=self.child_opts)
 
-    def _reading(self) -> tuple[VolumeMount, ...]:
-        return tuple(replace(mount, read_only=True) for mount in self._args.uploads.mounts)
-
     def _tusd(self, port: Port) -> Container:
         listening = ProbeAction(port=port.name)
-        locks = self._args.uploads.locks
+        locks = self._store.locks
         return Container(
             name="tusd",
             image="tusd",
@@ -174,7 +172,7 @@ class Cdn3(Component):
                 "--host=",
                 f"--port={port.number}",
                 f"--base-path={BASE_PATH}",
-                *self._args.uploads.tusd,
+                *self._store.tusd,
                 f"--max-size={self._args.max_size}",
                 "--behind-proxy",
                 "--disable-termination",
@@ -190,8 +188,8 @@ class Cdn3(Component):
                 "--shutdown-timeout=30s",
             ),
             ports=(port,),
-            volume_mounts=self._args.uploads.mounts,
-            empty_dirs={**self._args.uploads.empty_dirs, LOG_PIPE.rpartition("/")[0]: "1Mi"},
+            volume_mounts=self._store.mounts,
+            empty_dirs={**self._store.empty_dirs, LOG_PIPE.rpartition("/")[0]: "1Mi"},
             probes=Probes(startup=listening, readiness=listening, liveness=listening),
             resources=Resources(cpu="50m", memory="48Mi", memory_limit="256Mi"),
             pre_stop_sleep_seconds=STOP_SECONDS,
@@ -208,18 +206,18 @@ class Cdn3(Component):
                 f"127.0.0.1:{HOOK_PORT}",
                 "--health-listen",
                 f":{HOOK_HEALTH_PORT}",
-                *self._args.uploads.programs,
+                *self._store.programs,
                 "--secret-file",
                 KEY_FILE,
                 "--max-size",
                 str(self._args.max_size),
                 "--max-age",
                 str(self._args.credential_max_age),
-                *self._args.uploads.hook,
+                *self._store.hook,
             ),
             ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
             files=(program, key),
-            volume_mounts=self._reading(),
+            volume_mounts=self._store.read_only,
             probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
@@ -241,7 +239,7 @@ class Cdn3(Component):
                 f"127.0.0.1:{TUSD_PORT}",
                 "--base-path",
                 BASE_PATH,
-                *self._args.uploads.programs,
+                *self._store.programs,
             ),
             ports=(
                 Port(name="http", number=PORT),
@@ -260,7 +258,7 @@ class Cdn3(Component):
             image="node",
             command=("node", CDN3_EXPIRY.path),
             args=(
-                *self._args.uploads.programs,
+                *self._store.programs,
                 "--interval",
                 str(SWEEP_SECONDS),
                 "--completed-max-age",
@@ -274,7 +272,7 @@ class Cdn3(Component):
             ),
             ports=(Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),),
             files=(program,),
-            volume_mounts=self._args.uploads.mounts,
+            volume_mounts=self._store.mounts,
             probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="10m", memory="48Mi", memory_limit="192Mi"),
         )
@@ -290,20 +288,20 @@ class Cdn3(Component):
                 f":{DOWNLOAD_PORT}",
                 "--health-listen",
                 f":{DOWNLOAD_HEALTH_PORT}",
-                *self._args.uploads.programs,
+                *self._store.programs,
                 "--base-path",
                 BASE_PATH,
-                *(() if self._args.uploads.remote else ("--drain-seconds", str(DRAIN_SECONDS))),
+                *(() if self._in_bucket else ("--drain-seconds", str(DRAIN_SECONDS))),
             ),
             ports=(
                 Port(name="download", number=DOWNLOAD_PORT),
                 Port(name="dl-health", number=DOWNLOAD_HEALTH_PORT, published=False),
             ),
             files=(program,),
-            volume_mounts=self._reading(),
+            volume_mounts=self._store.read_only,
             probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi", busy=("50m", "96Mi")),
-            pre_stop_sleep_seconds=5 if self._args.uploads.remote else STOP_SECONDS,
+            pre_stop_sleep_seconds=5 if self._in_bucket else STOP_SECONDS,
         )
 
 
