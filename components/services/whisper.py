@@ -31,7 +31,7 @@ from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Pro
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES, DYNAMIC_CONFIG_OBJECT
-from config.schema.secrets import PLAIN_VALUES
+from config.schema.secrets import PLAIN_VALUES, WHISPER_REFERENCES
 from config.services import java as jvm
 from config.services.whisper import ADMIN_PORT, CONSTANTS, HTTP_PORT, NO_RELAY, WORKER_THREADS
 
@@ -112,7 +112,7 @@ class Whisper(Component):
             MountedFilesArgs(
                 namespace=args.namespace.metadata_name,
                 files={
-                    CONFIG: yaml_of(merged(CONSTANTS, _wired(args), nested(plain))),
+                    CONFIG: yaml_of(merged(CONSTANTS, nested(WHISPER_REFERENCES), _wired(args), nested(plain))),
                     BUNDLE: yaml_of(bundle),
                 },
                 secret=True,
