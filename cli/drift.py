@@ -11,8 +11,8 @@ from typing import Any
 
 from cli import kubectl
 from cli.engine_state import StateObject
-from cli.failure import Failure
 from cli.objects import SELECTOR, Object
+from errors import FlatlineError
 
 CLAIM = "PersistentVolumeClaim"
 
@@ -39,7 +39,7 @@ class Drift:
 
 
 def found(context: str, kept: Sequence[StateObject]) -> Drift:
-    """Compares the state with the cluster. Raises Failure if the cluster does not answer or refuses."""
+    """Compares the state with the cluster. Raises FlatlineError if the cluster does not answer or refuses."""
     there = live(context, kept)
     gone, changed = [], []
     for each in kept:
@@ -88,15 +88,15 @@ def _differ(applied: Any, before: Any, now: Any) -> bool:
 
 
 def put_back(context: str, drift: Drift) -> None:
-    """Applies each object again as the state has it, under its name. Raises Failure with kubectl's own words."""
+    """Applies each object again as the state has it, under its name. Raises FlatlineError with kubectl's own words."""
     for each in (*drift.gone, *drift.changed):
         kubectl.apply(context, each.applied.content, manager=each.manager)
 
 
 def refuse_lost_claims(drift: Drift, agreed: bool, command: Sequence[str]) -> None:
-    """Raises Failure if volume claims are gone and nobody agreed to empty ones."""
+    """Raises FlatlineError if volume claims are gone and nobody agreed to empty ones."""
     if drift.lost_claims and not agreed:
-        raise Failure(
+        raise FlatlineError(
             f"the cluster no longer has what held data: {', '.join(drift.lost_claims)}",
             "Restore the volumes from a backup first, under the same names (docs/operations.md).",
             "To begin with empty ones instead:",

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cli import engine_files, engine_state
-from cli.failure import Failure
 from cli.kubeconfig import Cluster
 from cli.stacks import CACHE, LOCAL_BACKEND, ROOT, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from config.settings import PROJECT
+from errors import FlatlineError
 from render.passphrase import FILE_VARIABLE, VARIABLE, generated_file
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def managing_backend(stack: Stack, cli: Cli | None) -> str | None:
 
     Looks into our own backend's files; for another backend there is a note of ours, or the CLI is asked. A stack with
     a state file has such a note from the moment that Pulumi gets its secrets (cli/transfer.py), so nobody is asked.
-    Raises Failure if it cannot tell.
+    Raises FlatlineError if it cannot tell.
     """
     if _local_resources(stack):
         return _LOCAL_URL
@@ -112,7 +112,7 @@ def managing_backend(stack: Stack, cli: Cli | None) -> str | None:
     try:
         there = automation.LocalWorkspace(work_dir=str(ROOT), pulumi_command=cli.command).list_stacks()
     except CommandError as problem:
-        raise Failure(
+        raise FlatlineError(
             f"cannot tell whether Pulumi keeps the stack {stack.name} already",
             *_said(problem),
             f"Log in to your backend, or unset {BACKEND_VARIABLE} / run `pulumi logout` to use "
@@ -170,13 +170,13 @@ def opened(
 ) -> Iterator[automation.Stack]:
     """The stack in the engine, made if it is not there; it can reach one cluster or, without one, none at all.
 
-    `project` is the folder of its configuration; `url` is a backend other than the stack's own. Raises Failure if the
+    `project` is the folder of its configuration; `url` is a backend other than the stack's. Raises FlatlineError if the
     engine refuses.
     """
     from pulumi import automation
 
     if not (ROOT / ".venv" / "bin" / "python").exists():
-        raise Failure(
+        raise FlatlineError(
             "Pulumi runs the program with .venv, which is not there",
             "Unset FLATLINE_PYTHON and run again, or make .venv with requirements.txt yourself.",
         )
@@ -200,7 +200,7 @@ def opened(
 
 @contextmanager
 def engine_errors(what: str, *, shown_already: bool = False, unlock: Sequence[str] = ()) -> Iterator[None]:
-    """Turns what the engine reports into a Failure; with `shown_already` its output is not repeated.
+    """Turns what the engine reports into a FlatlineError; with `shown_already` its output is not repeated.
 
     `unlock` is the command that clears a lock, for backends whose locks nobody here can look at.
     """
@@ -209,14 +209,14 @@ def engine_errors(what: str, *, shown_already: bool = False, unlock: Sequence[st
     try:
         yield
     except ConcurrentUpdateError as problem:
-        raise Failure(
+        raise FlatlineError(
             f"{what}: another run of Pulumi has locked the stack",
             *([] if shown_already else _said(problem)),
             "Wait until it has ended. If it was killed, clear its lock:",
             commands=[unlock] if unlock else (),
         ) from None
     except CommandError as problem:
-        raise Failure(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
+        raise FlatlineError(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
 
 
 def run(

@@ -8,13 +8,13 @@ import pulumi
 import pulumi_random as random
 import pulumi_tls as tls
 
-from cli.failure import Failure
 from cli.recording import PROGRAM
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from components.secrets import Secrets, SecretsArgs
 from config.schema.secrets import SECRETS, Secret
 from config.settings import PROJECT
+from errors import FlatlineError
 from render.model import CreateResult, RecordedResource, Recording, RecordingError
 from render.recorder import record
 from render.state import State
@@ -46,11 +46,11 @@ class KeyMaterial:
 def of(loaded: LoadedStack, domain: str, terminal: Terminal) -> KeyMaterial:
     """What a stack has in its state and in its file, with a certificate of its authority for a domain.
 
-    The state stays as it is: nothing is made but, for another domain, that certificate. Raises Failure.
+    The state stays as it is: nothing is made but, for another domain, that certificate. Raises FlatlineError.
     """
     stack = loaded.stack
     if not stack.state.exists():
-        raise Failure(
+        raise FlatlineError(
             f"stack {stack.name} has no secrets in {display_path(stack.state)}",
             f"If it has never been brought up: `./flatline up --stack {stack.name}`",
             "If Pulumi keeps it, its secrets cannot be read by this command: docs/migration.md tells what can be done.",

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli import kubectl
-from cli.failure import Failure
 from cli.objects import SELECTOR
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from components.programs import REDIS_PROBE
 from components.redis import COMPONENT
+from errors import FlatlineError
 
 REDIS = f"{SELECTOR},app.kubernetes.io/component={COMPONENT}"
 NAME, NODES, MEMBERSHIP = "app.kubernetes.io/name", "redis", "redis-membership"
@@ -33,7 +33,7 @@ def found(loaded: LoadedStack, context: str, terminal: Terminal) -> list[str]:
         with terminal.step("Asking Redis for damage"):
             pods = kubectl.read(context, "-n", namespace, "get", "pods", "--selector", REDIS).get("items", ())
             return [line for pod in pods if pod.get("kind") == "Pod" for line in _lines(context, namespace, pod)]
-    except Failure as problem:
+    except FlatlineError as problem:
         terminal.warn(f"whether Redis is well is not known: {'. '.join((problem.problem, *problem.remedies))}")
         return []
 

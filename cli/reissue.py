@@ -6,10 +6,10 @@ from typing import Any
 
 from cryptography import x509
 
-from cli.failure import Failure
 from cli.objects import Object
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from errors import FlatlineError
 
 _MEANINGS = {
     "caCertificates": "clients that do not trust the new authority cannot connect",
@@ -77,15 +77,15 @@ def of_settings(loaded: LoadedStack, before: Mapping[str, Any]) -> Reissue:
 
 
 def agree(loaded: LoadedStack, found: Reissue, confirmed: str | None, terminal: Terminal) -> None:
-    """Shows what would be issued again. Raises Failure unless the stack's name was, or is now, typed."""
+    """Shows what would be issued again. Raises FlatlineError unless the stack's name was, or is now, typed."""
     name = loaded.stack.name
     if confirmed is not None and confirmed != name:
-        raise Failure(f"--confirm names {confirmed}, but the stack is {name}: nothing was written")
+        raise FlatlineError(f"--confirm names {confirmed}, but the stack is {name}: nothing was written")
     show(loaded, found, terminal)
     if not found.needs_agreement or confirmed == name:
         return
     if terminal.ask(f"Type {name} to agree:") != name:
-        raise Failure(
+        raise FlatlineError(
             f"nothing was written: nobody agreed to what stack {name} would issue again",
             f"If {loaded.stack.file.name} is not as you want it, restore it.",
             f"To agree without a terminal, add: --confirm {name}",

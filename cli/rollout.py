@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from cli import kubectl
-from cli.failure import Failure
 from cli.terminal import Terminal
+from errors import FlatlineError
 
 LOOK_SECONDS = 5.0
 PATIENCE_LOOKS = 3
@@ -81,7 +81,7 @@ def _look(context: str, namespaces: Sequence[str], since: datetime, terminal: Te
     while not ended.wait(LOOK_SECONDS):
         try:
             answers = [kubectl.read(context, "-n", each, "get", "pods,events") for each in namespaces]
-        except Failure as problem:
+        except FlatlineError as problem:
             if not blind:
                 terminal.note(f"Pods that cannot run are not named while this waits: {problem.problem}.")
             blind = True

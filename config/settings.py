@@ -46,6 +46,7 @@ from config.types import (
     quantity_bytes,
 )
 from config.whisper_dynamic import DynamicConfiguration
+from errors import MistakesError
 
 PROJECT = "flatline"
 ENGINE_NAMESPACE = "pulumi"
@@ -74,12 +75,8 @@ CA_MAX_DAYS, LEAF_MAX_DAYS = 7300, 397
 """A leaf of more than 397 days is refused by platforms that follow the CA/Browser Forum's ballot SC31."""
 
 
-class SettingsError(Exception):
-    """One or more mistakes in the configuration; `problems` holds a line for each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+class SettingsError(MistakesError):
+    """Mistakes in the configuration; `problems` has a line for each."""
 
 
 # --- blocks -----------------------------------------------------------------------------------------------

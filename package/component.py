@@ -71,7 +71,7 @@ class Flatline(flatline.Flatline):
     """The version of Flatline."""
 
     def __init__(self, name: str, args: FlatlineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Raises SettingsError, IncompatibleSchemaError (components/cloud) and `cli.failure.Failure`."""
+        """Raises SettingsError, IncompatibleSchemaError (components/cloud) and FlatlineError."""
         wanted = flatline_args(cast(Mapping[str, Any], args))
         given = opts.providers if opts is not None and isinstance(opts.providers, Mapping) else {}
         if "kubernetes" not in given:

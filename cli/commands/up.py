@@ -9,9 +9,9 @@ from cli import continuity, drift, edge, engineless, expiry, objects, ownership,
 from cli.choice import DeployPlan, UpOptions, choose
 from cli.drift import Drift
 from cli.engine_output import Changes
-from cli.failure import Failure
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
+from errors import FlatlineError
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -73,7 +73,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
                 stack.preview(color=terminal.engine_colour, on_output=previewed, on_error=terminal.note)
             changes = previewed.any or found
             if changes and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
-                raise Failure("nothing was deployed: no agreement")
+                raise FlatlineError("nothing was deployed: no agreement")
         before.put_back(found)
         engine.note_backend(loaded.stack)
         namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
@@ -119,7 +119,7 @@ def _carry(loaded: LoadedStack, choice: DeployPlan, confirmed: str | None, termi
         engineless.losses_of_upgrade(rendered, terminal)
         transfer.rehearse(loaded, choice.cli, choice.cluster, made, terminal, show=not choice.agreed)
         if not choice.agreed and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
-            raise Failure("nothing was deployed: no agreement", "The stack is as it was.")
+            raise FlatlineError("nothing was deployed: no agreement", "The stack is as it was.")
         transfer.take_charge(loaded, choice.cli, choice.cluster, made, terminal, agreed=True)
     return True
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Collection, Mapping
 
-import pulumi
-
 from config.schema.bigtable import BigtableTable
 from config.schema.dynamodb import Key, Table
+from errors import FlatlineError
 
 
-class IncompatibleSchemaError(pulumi.RunError):
-    """The schema would delete or replace tables that hold data; the text says which, why and what to write."""
+class IncompatibleSchemaError(FlatlineError):
+    """The schema would delete or replace tables that hold data; the remedies say which, why and what to write."""
+
+    def __str__(self) -> str:
+        return "\n".join([self.problem, *self.remedies])
 
 
 def keys(table: Table) -> tuple[str, ...]:
@@ -60,10 +62,10 @@ def _check(
             lines.append(f"{name}: is new; add its {fixed} {_shown(now[name])} to config/schema/released.py")
     if lines:
         raise IncompatibleSchemaError(
-            f"{service}: the schema differs from what installations have, and nothing was done.\n"
-            + "\n".join(f"  {line}" for line in lines)
-            + f"\nTake the change back; or, to lose all that is in such a table, write its name into {key}, bring the "
-            "stack up once before the change (which takes the table's protection off) and once with it."
+            f"{service}: the schema differs from what installations have, and nothing was done.",
+            *lines,
+            f"Take the change back; or, to lose all that is in such a table, write its name into {key}, bring the "
+            "stack up once before the change (which takes the table's protection off) and once with it.",
         )
 
 
