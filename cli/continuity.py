@@ -128,7 +128,7 @@ def _begin_again(name: str) -> tuple[str, ...]:
 
 
 def check(loaded: LoadedStack, context: str | None = None) -> None:
-    """Raises FlatlineError for secrets that are lost, older or another stack's. Reads a cluster only if one is named."""
+    """Raises FlatlineError for secrets that are lost, older or another stack's. Reads only a named cluster."""
     problem = judge(gather(loaded, context))
     if problem is not None:
         raise problem
