@@ -1,4 +1,4 @@
-"""What is looked at before the engine changes a stack, or says what it would change.
+"""Checks before the engine changes a stack, or shows what it would change.
 
 The engine trusts its state, and its Kubernetes provider takes a cluster that does not answer for one that has not
 changed. So locks, work that was cut off, the cluster, its namespaces and its objects are looked at here.
@@ -112,7 +112,7 @@ class BeforeUpdate:
         check_free_namespaces(self.loaded, self.cluster.context, ours)
 
     def drift(self, state: Mapping[str, Any]) -> Drift:
-        """What the cluster has lost or holds otherwise, told to people."""
+        """Shows what the cluster has lost or holds otherwise, and returns it."""
         kept = engine_state.kubernetes_objects(state)
         with self.terminal.step("Comparing the cluster with Pulumi's state"):
             found = drift.found(self.cluster.context, kept)
@@ -133,7 +133,7 @@ class BeforeUpdate:
 
 
 def can_look(terminal: Terminal) -> bool:
-    """Whether the cluster can be asked; it takes kubectl, as the engine tells nobody what it sees."""
+    """True if the cluster can be read. This needs kubectl, because the engine reports nothing of what it sees."""
     if kubectl.is_installed():
         return True
     terminal.warn(

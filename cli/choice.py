@@ -21,7 +21,7 @@ _NO_CLUSTER = "no cluster is named (--context, or flatline:target.context)"
 
 @dataclass(frozen=True, kw_only=True)
 class UpOptions:
-    """What was typed: the engine, a context, and agreement beforehand."""
+    """The options as typed: the engine, a context, and consent in advance."""
 
     engine: EngineChoice = "auto"
     context: str | None = None

@@ -1,4 +1,4 @@
-"""Whether the secrets at hand are those that a stack was brought up with.
+"""Checks that the secrets at hand are those with which a stack was brought up.
 
 Secrets that are lost, older, or another stack's must never be replaced in silence: clients are built with their public
 half, and accounts and groups depend on the rest. Facts are gathered, judged by a pure function, and only then acted on.
@@ -58,7 +58,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known about a stack, `expected` being where its secrets belong."""
+    """All that is known about a stack. `expected` is where its secrets belong."""
 
     stack: str
     expected: str
@@ -135,7 +135,7 @@ def check(loaded: LoadedStack, context: str | None = None) -> None:
 
 
 def gather(loaded: LoadedStack, context: str | None = None) -> Facts:
-    """What this machine, and the cluster of a context that was named, tell about a stack."""
+    """Reads what this machine, and the cluster of a named context, know about a stack."""
     traces = [*_traces_here(loaded), *(_traces_there(loaded, context) if context else ())]
     return Facts(loaded.stack.name, _expected(loaded.stack), _held(loaded.stack, bool(traces)), tuple(traces))
 
@@ -324,7 +324,7 @@ def _note(stack: Stack) -> Path:
 
 
 def _noted(stack: Stack) -> tuple[str | None, str]:
-    """What was noted last about a stack, if anything was, and Pulumi's backend that kept it then."""
+    """The last note about a stack, if any, and the Pulumi backend that managed the stack then."""
     note = _note(stack)
     words = note.read_text().split(maxsplit=1) if note.is_file() else []
     return (words[0] if words else None), (words[1].strip() if len(words) > 1 else "")
@@ -347,7 +347,7 @@ def _write_note(stack: Stack, text: str) -> None:
 
 
 def wants_to_start_over(stack: Stack, typed: str | None) -> bool:
-    """Whether `--start-over` was given. Raises FlatlineError where it names another stack."""
+    """True if `--start-over` was given. Raises FlatlineError if it names another stack."""
     if typed is not None and typed != stack.name:
         raise FlatlineError(
             f"--start-over names {typed}, but the stack is {stack.name}: nothing was changed",

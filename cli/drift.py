@@ -1,4 +1,4 @@
-"""What a cluster has lost, or holds otherwise, of the objects in Pulumi's state; and how it is put back.
+"""Drift: objects of Pulumi's state that a cluster has lost or holds otherwise; and their repair.
 
 Pulumi trusts its state: an object that somebody deleted is "unchanged". Its own refresh drops such an object from the
 state, so the next update makes it under another name, which no running pod knows. So the cluster is asked here, with
@@ -52,7 +52,7 @@ def found(context: str, kept: Sequence[StateObject]) -> Drift:
 
 
 def live(context: str, kept: Sequence[StateObject]) -> dict[tuple[str, str, str], Mapping[str, Any]]:
-    """What the cluster has of the kinds of some objects, by type, namespace and name."""
+    """The cluster's objects of the kinds of some objects, by type, namespace and name."""
     kinds = sorted({each.applied.resource for each in kept})
     if not kinds:
         return {}
@@ -61,7 +61,7 @@ def live(context: str, kept: Sequence[StateObject]) -> dict[tuple[str, str, str]
 
 
 def differs(kept: StateObject, answer: Mapping[str, Any]) -> bool:
-    """Whether something that was applied is not as the API server had it then. What others added does not count."""
+    """True if the API server no longer has an object as it was applied. Additions by others do not count."""
     applied, before = kept.applied.content, kept.answered
     if kept.applied.kind == "Secret":  # applied as `stringData`, which is never read back
         return "data" in before and bool(before["data"] != answer.get("data"))

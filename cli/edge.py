@@ -1,4 +1,4 @@
-"""Whether the limits at the edge work on a cluster: its Traefik knows them, and sees the addresses that they count by.
+"""Checks the limits at the edge of a cluster: Traefik supports them, and sees the addresses that they count by.
 
 A Service of type LoadBalancer or NodePort with `externalTrafficPolicy: Cluster`, which is what Kubernetes sets and what
 k3s leaves, replaces the address of each client by that of a node.
@@ -83,7 +83,7 @@ def hiding(loaded: LoadedStack, context: str) -> list[Hiding]:
 
 
 def knows_limits(context: str) -> bool:
-    """Whether Traefik's definitions have what the limits are written with; also true where there are none yet.
+    """True if Traefik's definitions have the fields of the limits, or if there are no definitions yet.
 
     Raises FlatlineError when the cluster cannot be read.
     """

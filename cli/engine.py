@@ -316,7 +316,7 @@ def _by_passphrase(stack: Stack) -> bool:
 
 
 def _is_service(url: str | None) -> bool:
-    """Whether a backend is Pulumi Cloud or a server like it, which has keys of its own."""
+    """True if a backend is Pulumi Cloud or a server like it, which has keys of its own."""
     return url is not None and url.startswith(("https://", "http://"))
 
 
@@ -344,12 +344,12 @@ def _own_folder() -> Path:
 
 
 def has_begun(stack: Stack) -> bool:
-    """Whether our own backend has a checkpoint of the stack, be it without any resource."""
+    """True if the local backend has a checkpoint of the stack, even one without resources."""
     return _local_checkpoint(stack) is not None
 
 
 def _local_resources(stack: Stack) -> bool:
-    """Whether the checkpoint in our own backend holds resources."""
+    """True if the checkpoint in the local backend has resources."""
     file = _local_checkpoint(stack)
     if file is None:
         return False

@@ -30,7 +30,7 @@ class Lock:
 
     @property
     def dead(self) -> bool:
-        """Whether its process has ended. Only this host's processes can be known, so another host's never count."""
+        """True if its process has ended. Processes of other hosts are unknown, so their locks never count as dead."""
         if self.host != socket.gethostname():
             return False
         try:

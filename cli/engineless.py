@@ -59,7 +59,7 @@ def _first_or_changed(loaded: LoadedStack, written: Summary, notices: list[str],
 def _unchanged(
     loaded: LoadedStack, written: Summary, notices: list[str], context: str | None, terminal: Terminal
 ) -> None:
-    """What is worth saying again; the rest was said by the run that wrote the files."""
+    """Reports a run without changes: what is still worth knowing; the run that wrote the files reported the rest."""
     terminal.say(
         f"Nothing has changed since the last run. {written.total} objects are in {display_path(written.directory)}/, "
         f"secrets in {display_path(loaded.stack.state)}."
@@ -125,7 +125,7 @@ def losses_of_upgrade(earlier: Mapping[str, object], terminal: Terminal) -> None
 
 
 def points_to_know(loaded: LoadedStack, terminal: Terminal) -> None:
-    """What an operator must know about this stack: images that may change."""
+    """Tells the operator what to know about this stack: images that may change."""
     moving = loaded.settings.images.moving()
     if moving:
         terminal.heading("Images without a digest")

@@ -25,7 +25,7 @@ _SERVERS = {"redis", "cdn0-gate", "object-store"}
 
 
 def moves(secret: Secret) -> bool:
-    """Whether a secret goes with the accounts and groups.
+    """True if a secret moves together with the accounts and groups.
 
     Those of the servers of one installation (Redis' password, the key pairs of CDN0's bucket) stay, because the other
     installation has servers of its own; documents that nothing reads cannot be brought.
@@ -44,7 +44,7 @@ class KeyMaterial:
 
 
 def of(loaded: LoadedStack, domain: str, terminal: Terminal) -> KeyMaterial:
-    """What a stack has in its state and in its file, with a certificate of its authority for a domain.
+    """The key material in a stack's state and file, with a certificate of its authority for a domain.
 
     The state stays as it is: nothing is made but, for another domain, that certificate. Raises FlatlineError.
     """
@@ -112,7 +112,7 @@ class _Kept:
 
 
 class _Replay:
-    """What the providers answered in a recording, by type and name; nothing else."""
+    """The providers' answers in a recording, by type and name; nothing else."""
 
     def __init__(self, recording: Recording) -> None:
         self._known = {(each.type, each.name): each for each in recording.resources}

@@ -67,7 +67,7 @@ class Cluster:
 
 
 def _reason(problem: object) -> str:
-    """What went wrong, in the system's words where it has some."""
+    """The cause of a problem, in the system's words if it has any."""
     words = problem.strerror if isinstance(problem, OSError) else None
     return words or str(problem) or type(problem).__name__
 

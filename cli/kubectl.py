@@ -38,12 +38,12 @@ def run(words: Sequence[str]) -> int:
 
 
 def read(context: str, *words: str) -> Any:
-    """What `kubectl get` answers, parsed. Raises FlatlineError with kubectl's own words."""
+    """The parsed answer of `kubectl get`. Raises FlatlineError with kubectl's own words."""
     return json.loads(_answer(context, *words, "--output", "json", *_PATIENCE))
 
 
 def say(context: str, *words: str) -> str:
-    """What kubectl prints, as of `logs` or `exec`. Raises FlatlineError with kubectl's own words."""
+    """The output of kubectl, as of `logs` or `exec`. Raises FlatlineError with kubectl's own words."""
     return _answer(context, *_PATIENCE, *words)
 
 
@@ -67,7 +67,7 @@ def apply(context: str, content: Mapping[str, Any], *, manager: str) -> None:
 
 
 def is_installed() -> bool:
-    """Whether it is on the PATH."""
+    """True if kubectl is on the PATH."""
     return shutil.which("kubectl") is not None
 
 

@@ -1,4 +1,4 @@
-"""What `migrate export`, `load` and `verify` share: the way to a stack's stores, progress, and the result."""
+"""Code that `migrate export`, `load` and `verify` share: access to a stack's stores, progress, and the result."""
 
 import base64
 import signal
@@ -186,7 +186,7 @@ def _doing(doing: str, collection: Collection) -> str:
 
 
 def report_origin(archive: Archive, terminal: Terminal) -> None:
-    """What an archive is of, on standard error."""
+    """Shows the origin of an archive, on standard error."""
     manifest = archive.manifest
     terminal.note(f"Archive of stack {manifest.stack}, made {manifest.created}")
     if manifest.live:

@@ -1,4 +1,4 @@
-"""Which namespaces are a stack's own: no two stacks share one, and no stack deletes what another one made."""
+"""Ownership of namespaces: no two stacks share one, and no stack deletes one that another stack made."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator

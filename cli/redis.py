@@ -1,4 +1,4 @@
-"""What Redis' nodes found damaged on their volumes, and what their membership program waits for, asked on a cluster."""
+"""Reads from a cluster which damaged files Redis' nodes found, and what their membership program waits for."""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def look(loaded: LoadedStack, context: str, terminal: Terminal) -> None:
 
 
 def found(loaded: LoadedStack, context: str, terminal: Terminal) -> list[str]:
-    """What a person should know or do, a line each. Warns of what the cluster does not let this user ask."""
+    """Facts that a person should know or act on, a line each. Warns of everything that this user may not read."""
     namespace = loaded.settings.namespace
     try:
         with terminal.step("Asking Redis for damage"):
@@ -54,6 +54,6 @@ def _lines(context: str, namespace: str, pod: Mapping[str, Any]) -> list[str]:
 
 
 def _waiting(log: str) -> str:
-    """What the last event of the membership program's log waits for; empty when it does not wait."""
+    """The condition that the membership program waits for, by the last event in its log; empty if it does not wait."""
     events = [json.loads(line) for line in log.splitlines() if line.startswith('{"event":')]
     return str(events[-1].get("for", "")) if events else ""

@@ -1,4 +1,4 @@
-"""What would be issued again: pins, host names and certificates. Clients notice, so somebody must have agreed."""
+"""Values that an update would issue again: pins, host names and certificates. Clients notice: a person must agree."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _SAME = "caCertificatesDer"
 
 @dataclass(frozen=True)
 class Reissue:
-    """What changes between two times: `pins` by name and what that means; `hosts` and `certificates`, before and after.
+    """Changes between two times: `pins` by name with their meaning; `hosts` and `certificates`, before and after.
 
     `older` says that the certificate which would be served is older than the one that is.
     """
@@ -40,14 +40,14 @@ class Reissue:
 
     @property
     def needs_agreement(self) -> bool:
-        """Whether clients would notice: a renewed certificate of the same authority is no change for them."""
+        """True if clients would notice. A renewed certificate of the same authority is no change for them."""
         return bool(self.pins or self.hosts or self.older)
 
 
 def between(
     before: Mapping[str, Any] | None, after: Mapping[str, Any], old: Iterable[Object], new: Iterable[Object]
 ) -> Reissue:
-    """What is different in the stack outputs and in the certificate that is served; nothing on a first run."""
+    """Differences in the stack outputs and in the served certificate; none on a first run."""
     if before is None:
         return Reissue({}, (), None, older=False)
     pins = {
@@ -67,7 +67,7 @@ def between(
 
 
 def of_settings(loaded: LoadedStack, before: Mapping[str, Any]) -> Reissue:
-    """What the settings alone tell against the outputs of the last `up`, where nothing is recorded: the host names."""
+    """Differences that the settings alone show against the outputs of the last `up`: the host names."""
     urls = before.get("urls")
     if not isinstance(urls, Mapping):
         return Reissue({}, (), None, older=False)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "state"
 BUILD = ROOT / "build"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "flatline"
-"""What is fetched, or made to be faster; it may be deleted at any time."""
+"""Downloads, and files that only save time. The folder may be deleted at any time."""
 LOCAL_BACKEND = STATE / "pulumi"
 """Pulumi's state where nobody has chosen another backend."""
 
@@ -47,7 +47,7 @@ class Stack:
 
     @property
     def carried(self) -> Path:
-        """What `state` held when the engine took the secrets over: its key of names, and values no longer in use."""
+        """The earlier `state`, after the engine took over the secrets: its key of names, and values out of use."""
         return self.state.with_name(self.state.name + ".before-pulumi")
 
     @property
@@ -96,12 +96,12 @@ class LoadedStack:
 
     @property
     def in_cloud(self) -> bool:
-        """Whether it has real cloud resources, which the Pulumi engine alone can make."""
+        """True if it has real cloud resources, which only the Pulumi engine can make."""
         return self.settings.target.kind == "cloud"
 
     @cached_property
     def passphrase(self) -> "Passphrase":
-        """What its secrets are encrypted with."""
+        """The passphrase that encrypts its secrets."""
         return Passphrase(self.stack, may_be_made=self.config.encryption_salt is None)
 
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pulumi import automation
 
 _STAYS = frozenset({"same", "update", "refresh", "read"})
-"""What may happen to a secret that was carried: nothing, or a change of what it is not made from."""
+"""Operations that leave a secret that was carried as it is: none, or a change of something else than its value."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the program does only where an engine runs it: mistakes become one line, and the cluster is looked at first.
+"""Parts of the program that only an engine runs: mistakes become one line, and the cluster is checked first.
 
 `./flatline` has done both before it starts the engine; plain `pulumi` starts here.
 """

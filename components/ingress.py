@@ -50,7 +50,7 @@ class IngressArgs:
     requests: int
     web_sockets: int
     depends_on: tuple[pulumi.Resource, ...]
-    """What defines Traefik's kinds of objects, where that is part of the stack."""
+    """Resources that define Traefik's kinds of objects, if they are part of the stack."""
 
 
 class Ingress(Component):

@@ -1,4 +1,4 @@
-"""What a client must be built with: public values and URLs. None of it is secret."""
+"""Values that a client is built with: public parameters and URLs. None of it is secret."""
 
 import base64
 from collections.abc import Mapping

@@ -60,7 +60,7 @@ class Secrets(Component):
         self.register_outputs({})
 
     def of(self, service: Service) -> dict[str, pulumi.Output[str]]:
-        """What a service reads: path → text in the reader's encoding."""
+        """Secrets of a service: path → text in the reader's encoding."""
         return {
             reader.path: self._encoded(secret, reader.encoding)
             for secret in SECRETS

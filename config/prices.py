@@ -55,7 +55,7 @@ class Tiered(Listed):
         return self
 
     def of(self, gib: float) -> float:
-        """What so many GiB in a month cost."""
+        """The price of so many GiB in a month."""
         total, begin = 0.0, 0.0
         for tier in self.tiers:
             end = gib if tier.up_to_gib is None else min(gib, tier.up_to_gib)

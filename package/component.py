@@ -114,7 +114,7 @@ def flatline_args(args: Mapping[str, Any]) -> flatline.FlatlineArgs:
 
 
 def may_be_output(path: Path) -> bool:
-    """Whether a program may have the value of an argument as an Output: secrets, and a certificate of its own."""
+    """True if a program may pass an argument as an Output: secrets, and a certificate of its own."""
     return (path[:1] == ("secrets",) and path[2:] == ("value",)) or (path[:2] == CERTIFICATE and len(path) == 3)
 
 

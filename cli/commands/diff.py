@@ -27,7 +27,7 @@ from render.manifests import PLAN
 SHORT = 12
 """Digits of a commit that people see."""
 _NOTHING = "/dev/null"
-"""What a unified difference calls the missing side."""
+"""The name of the missing side in a unified difference."""
 
 Part = tuple[str, Any]
 """A title, and what is rendered under it."""
@@ -36,7 +36,7 @@ _ABSENT: Part = ("", None)
 
 @dataclass(frozen=True)
 class Revision:
-    """What is compared: a commit, or the files as they are now where it is empty. `name` is for people."""
+    """A revision to compare: a commit, or the files as they are if empty. `name` is for messages."""
 
     name: str
     commit: str
@@ -151,7 +151,7 @@ def _said(errors: str) -> list[str]:
 
 
 def _changes(before: Path, after: Path) -> Iterator[Change]:
-    """What differs between two rendered folders, in the order of the names."""
+    """The differences between two rendered folders, in the order of the names."""
     found = difference.between(objects.read(before), objects.read(after))
     old, new = _others(before), _others(after)
     pairs = [
@@ -174,7 +174,7 @@ def _side(parts: Mapping[str, Any], title: str) -> Part:
 
 
 def _others(folder: Path) -> dict[str, Any]:
-    """What is rendered beside Kubernetes objects, by its title: cloud resources and stack outputs."""
+    """Rendered texts beside Kubernetes objects, by title: cloud resources and stack outputs."""
     plan = folder / PLAN
     resources: Mapping[str, Any] = yaml.safe_load(plan.read_text(encoding="utf-8")) if plan.is_file() else {}
     outputs = objects.outputs(folder) or {}

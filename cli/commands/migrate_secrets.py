@@ -149,7 +149,7 @@ def _check(target: LoadedStack, material: KeyMaterial, text: str) -> None:
 
 
 def _others(config: Mapping[str, str]) -> dict[str, Any]:
-    """What the command leaves alone: all other keys, and of the secrets what is no value."""
+    """Everything that the command must not change: all other keys, and the settings of secrets that are no values."""
     secrets = json.loads(config.get(_SECRETS) or "{}")
     settings = {name: {key: each for key, each in entry.items() if key != "value"} for name, entry in secrets.items()}
     kept = {key: text for key, text in config.items() if key not in {_SECRETS, _CERTIFICATES}}

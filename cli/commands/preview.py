@@ -73,7 +73,7 @@ def _found(arguments: Namespace, terminal: Terminal) -> dict[str, Any]:
 
 
 def _carried(loaded: LoadedStack, cli: engine.Cli, context: str, terminal: Terminal) -> dict[str, Any]:
-    """What the engine would do once it has the secrets of the state file; on a copy, so that it does not get them."""
+    """Previews the engine's update with the secrets of the state file, on a copy: the stack does not get them."""
     from cli import transfer
 
     cluster = named_cluster(context)

@@ -72,7 +72,7 @@ def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> i
 
 
 def _kept(loaded: LoadedStack) -> tuple[str | None, str | None]:
-    """What is wrong with the secrets, and the backend of Pulumi that keeps them."""
+    """The problem with the secrets, if any, and the Pulumi backend that manages them."""
     problem = continuity.judge(continuity.gather(loaded))
     return (problem.problem, None) if problem is not None else (None, engine.managing_cli(loaded.stack)[0])
 

@@ -97,7 +97,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
 def _reissued(
     loaded: LoadedStack, earlier: Mapping[str, Any], expected: Callable[[], Mapping[str, Any]]
 ) -> reissue.Reissue:
-    """What the engine would issue again; of a stack in a cloud, which only the engine can run, the host names alone."""
+    """Values that the engine would issue again; for a stack in a cloud the host names alone."""
     if loaded.in_cloud or not earlier:
         return reissue.of_settings(loaded, earlier)
     return reissue.between(earlier, expected(), (), ())
@@ -125,7 +125,7 @@ def _carry(loaded: LoadedStack, choice: DeployPlan, confirmed: str | None, termi
 
 
 def _leave_files_behind(loaded: LoadedStack, choice: DeployPlan, stack: "Stack", terminal: Terminal) -> None:
-    """What is said and done with the state file and the rendered objects, once the engine has deployed the stack."""
+    """Moves the state file aside and reports the rendered objects, once the engine has deployed the stack."""
     from cli import transfer
 
     aside = transfer.retire(loaded.stack)
@@ -142,7 +142,7 @@ def _leave_files_behind(loaded: LoadedStack, choice: DeployPlan, stack: "Stack",
 
 
 def _nothing(loaded: LoadedStack, count: int, terminal: Terminal) -> None:
-    """What is worth saying where nothing has changed; the rest was said by the run that deployed it."""
+    """Reports a run without changes: only what is still worth knowing; the run that deployed it reported the rest."""
     resources = f" It has {count} resources." if count else ""
     terminal.say(f"Nothing has changed since the last run.{resources} What clients are built with:")
     terminal.command(["./flatline", "pins", *engineless.stack_option(loaded)])

@@ -17,7 +17,7 @@ USES: Mapping[Literal["dynamodb", "s3"], tuple[str, ...]] = {
     "dynamodb": ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
     "s3": ("kms:Decrypt", "kms:GenerateDataKey"),
 }
-"""What a service does with the key for those who read and write."""
+"""Operations of a service with the key, for its readers and writers."""
 
 
 @dataclass(frozen=True, kw_only=True)

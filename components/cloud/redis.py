@@ -111,7 +111,7 @@ class ElastiCacheRedis(Component):
     def _group(
         self, suffix: str, description: str, node_type: str, parameters: aws.elasticache.ParameterGroup
     ) -> aws.elasticache.ReplicationGroupArgs:
-        """What both have in common: the engine, the way in, and encryption."""
+        """Arguments that both have in common: the engine, the network and encryption."""
         args = self._args
         return aws.elasticache.ReplicationGroupArgs(
             replication_group_id=f"{args.prefix}-{suffix}",

@@ -15,7 +15,7 @@ class IncompatibleSchemaError(FlatlineError):
 
 
 def keys(table: Table) -> tuple[str, ...]:
-    """What DynamoDB fixes when a table is made, as in `config.schema.released`."""
+    """Properties of a table that DynamoDB cannot change, as in `config.schema.released`."""
     local = (f"{index.name}={_text(index.range)}" for index in table.indexes if index.local and index.range)
     plain = [_text(table.hash), _text(table.range) if table.range else "", *local]
     return tuple(plain if plain[1:] != [""] else plain[:1])

@@ -130,4 +130,4 @@ class LocalStack(Component):
 
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-"""What an AWS SDK wants before it speaks. LocalStack checks nothing; any id without an account number in it will do."""
+"""Dummy credentials: SDKs require some. LocalStack validates nothing; any id without an account number will do."""

@@ -157,7 +157,7 @@ class Scale:
 
     @property
     def is_replicated(self) -> bool:
-        """Whether there may be more than one."""
+        """True if there may be more than one pod."""
         return max(self.replicas, self.maximum) > 1
 
 

@@ -306,5 +306,5 @@ class Cdn3(Component):
 
 
 def _health(port: str) -> tuple[ProbeAction, ProbeAction]:
-    """Whether a program of ours is alive, and whether it is ready (programs/lib/server.mjs)."""
+    """Probes for liveness and readiness of one of our own programs (programs/lib/server.mjs)."""
     return ProbeAction(port=port, path="/livez"), ProbeAction(port=port, path="/readyz")

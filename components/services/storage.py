@@ -22,7 +22,7 @@ MAIN = "org.signal.storageservice.StorageService"
 
 @dataclass(frozen=True, kw_only=True)
 class StorageArgs:
-    """What Storage uses. It never calls S3: it signs upload forms for the bucket."""
+    """The capabilities that Storage uses. It never calls S3: it signs upload forms for the bucket."""
 
     namespace: WorkloadNamespace
     secrets: Secrets

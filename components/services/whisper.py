@@ -74,7 +74,7 @@ CLEAN_UPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class WhisperArgs:
-    """What Whisper uses. `turn` is None where there is no TURN server."""
+    """The capabilities that Whisper uses. `turn` is None where there is no TURN server."""
 
     namespace: WorkloadNamespace
     secrets: Secrets
@@ -133,7 +133,7 @@ class Whisper(Component):
 
     @property
     def _data(self) -> tuple[Access, ...]:
-        """What every command of Whisper's needs to start."""
+        """Accesses that every command of Whisper needs to start."""
         args = self._args
         objects = args.objects
         return (

@@ -10,7 +10,7 @@ from typing import Literal
 Encoding = Literal["base64", "hex", "pem", "json"]
 
 Kind = Literal["random", "server-params", "generic-params", "curve25519", "ec-p256", "service-account"]
-"""What a secret is made of.
+"""Kinds of secrets.
 
 `random`: random bytes. `server-params`, `generic-params`: libsignal's ServerSecretParams (2721 bytes) and
 GenericServerSecretParams (385 bytes). `curve25519`: a private key (32 bytes). `ec-p256`: a PKCS#8 PEM key.
