@@ -77,7 +77,7 @@ class Certificates(Component):
             immutable=True,
             opts=self.child_opts,
         )
-        self.register_outputs({})
+        self.register_outputs({"authority": self.authority, "served": self.served})
         return Tls(secret_name=name_of(secret.metadata), authority=self.authority)
 
     def _authority(self, epoch: int) -> tuple[tls.PrivateKey, tls.SelfSignedCert]:

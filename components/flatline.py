@@ -103,7 +103,7 @@ class Flatline(Component):
             "version": VERSION,
         }
         """Values that clients pin, their URLs, the public certificate chain that `status` reads, and the version."""
-        self.register_outputs({})
+        self.register_outputs(self.outputs)
 
     def _traefik(self, settings: Settings) -> tuple[pulumi.Resource, ...]:
         """Traefik, for a cluster that has none."""

@@ -84,7 +84,7 @@ class Ingress(Component):
             pods=args.proxy,
             egress=tuple(dict.fromkeys(route.endpoint for route in args.routes)),
         )
-        self.register_outputs({})
+        self.register_outputs({"hosts": sorted({route.host_name(args.domain) for route in args.routes})})
 
     def _object(self, kind: str, name: str, spec: dict[str, Any]) -> None:
         kubernetes.apiextensions.CustomResource(

@@ -80,7 +80,7 @@ class Redis(Component):
         self.network_peers = (nodes.network_peer, membership.network_peer, pubsub.network_peer)
         self.cluster = RedisCluster(access=self._access(nodes, "redis-cluster"), uri=self._uri(nodes))
         self.pubsub = PubSub(access=self._access(pubsub, "redis"), uri=self._uri(pubsub))
-        self.register_outputs({})
+        self.register_outputs({"cluster": nodes.endpoint("redis").address, "pubsub": pubsub.endpoint("redis").address})
 
     @property
     def _headless_service(self) -> str:

@@ -110,7 +110,7 @@ class Versitygw(Component):
         wait = Wait(scheme="tcp", endpoint=endpoint)
         self.access = Access(egress=(endpoint,), wait_for=(wait,), depends_on=(workload,))
         self.network_peers = (workload.network_peer,)
-        self.register_outputs({})
+        self.register_outputs({"url": self.url})
 
     def _accounts(self) -> pulumi.Output[str]:
         """The file of versitygw's internal accounts."""

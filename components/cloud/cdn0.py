@@ -43,4 +43,4 @@ class Cdn0OnS3(Component):
         )
         self.network_peers = (pods.network_peer,)
         self.routes = routes(name, pods, args.bucket.name)
-        self.register_outputs({})
+        self.register_outputs({"address": pods.endpoint("http").address})

@@ -39,7 +39,7 @@ class KmsKey(Component):
         super().__init__(name, opts)
         self._region = args.region
         self.arn: pulumi.Input[str] = args.own or self._make(name, args)
-        self.register_outputs({})
+        self.register_outputs({"arn": self.arn})
 
     def _make(self, name: str, args: KmsKeyArgs) -> pulumi.Output[str]:
         key = aws.kms.Key(

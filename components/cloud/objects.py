@@ -84,7 +84,14 @@ class S3Buckets(Component):
         prefixes = tuple(dict.fromkeys(f"{rule.prefix}*" for rule in CDN0_KEYS))
         self.public_reads = self._capability(cdn0, ("s3:GetObject",), prefixes, kms=False)
         self.uploads = self._uploads(uploads)
-        self.register_outputs({})
+        self.register_outputs(
+            {
+                "dynamicConfig": configuration.bucket,
+                "preKeys": pre_keys.bucket,
+                "cdn0": cdn0.bucket,
+                "uploads": uploads.bucket,
+            }
+        )
 
     def _bucket(
         self,

@@ -56,7 +56,9 @@ class ElastiCacheRedis(Component):
             access=Access(external_egress=networks, depends_on=(pubsub,)),
             uri=self._uri(pubsub.primary_endpoint_address),
         )
-        self.register_outputs({})
+        self.register_outputs(
+            {"cluster": cluster.configuration_endpoint_address, "pubsub": pubsub.primary_endpoint_address}
+        )
 
     def _security_group(self, name: str) -> aws.ec2.SecurityGroup:
         args = self._args

@@ -79,7 +79,7 @@ class Cbtemulator(Component):
             instance=INSTANCE,
             tables={key: table.name for key, table in TABLES.items()},
         )
-        self.register_outputs({})
+        self.register_outputs({"address": endpoint.address})
 
     def _seed(self, name: str, namespace: WorkloadNamespace, reach: Access, address: str) -> Job:
         tables = [f"--table={table}={','.join(families)}" for table, families in seeds.bigtable(TABLES).items()]

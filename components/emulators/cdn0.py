@@ -55,4 +55,4 @@ class Cdn0(Component):
             endpoint=f"http://{endpoint.address}",
         )
         self.routes = routes(name, pods, args.bucket.name)
-        self.register_outputs({})
+        self.register_outputs({"url": self.bucket.endpoint})

@@ -126,7 +126,7 @@ class LocalStack(Component):
         wait = Wait(scheme="tcp", endpoint=self.endpoint)
         self.access = Access(egress=(self.endpoint,), wait_for=(wait,), depends_on=(workload,))
         self.network_peers = (workload.network_peer,)
-        self.register_outputs({})
+        self.register_outputs({"url": self.url})
 
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}

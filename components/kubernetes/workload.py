@@ -101,7 +101,7 @@ class Workload(Component):
                 spec=PodDisruptionBudgetSpecArgs(max_unavailable=1, selector=self._selector),
                 opts=self.child_opts,
             )
-        self.register_outputs({})
+        self.register_outputs({"serviceAccount": name_of(account.metadata)})
 
     def endpoint(self, port: str) -> Endpoint:
         """A published port of the Service, by its name."""

@@ -121,7 +121,9 @@ class Cdn3(Component):
                 one_pod=not self._in_bucket,
             ),
         )
-        self.register_outputs({})
+        self.register_outputs(
+            {"uploads": self.routes[0].endpoint.address, "downloads": self.routes[1].endpoint.address}
+        )
 
     def _workload(self, name: str, containers: tuple[Container, ...]) -> Workload:
         return Workload(

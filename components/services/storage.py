@@ -94,4 +94,4 @@ class Storage(Component):
         self.network_peers = (workload.network_peer,)
         self.route = Route(name=name, host="storage", endpoint=workload.endpoint("http"))
         self.admin_route = Route(name=f"{name}-admin", host="storage-admin", endpoint=workload.endpoint("admin"))
-        self.register_outputs({})
+        self.register_outputs({"address": self.route.endpoint.address})

@@ -129,7 +129,7 @@ class Whisper(Component):
             Route(name=f"{name}-websocket", host="whisper", endpoint=endpoint, match=WEB_SOCKETS, web_sockets=True),
         )
         self.admin_route = Route(name=f"{name}-admin", host="whisper-admin", endpoint=server.endpoint("admin"))
-        self.register_outputs({})
+        self.register_outputs({"address": endpoint.address})
 
     @property
     def _data(self) -> tuple[Access, ...]:
