@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.base import Component
-from components.capabilities import Route, Uploads, UploadsInBucket
+from components.capabilities import Route, Uploads, UploadsInBucket, VolumeMount
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale
@@ -16,28 +16,18 @@ from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
 from components.secrets import Secrets
 from components.services.cdn3_store import store_of
+from components.services.tusd import BASE_PATH, HOOK_PORT, STOP_SECONDS, tusd
 
-PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
+PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8082, 8083
 DOWNLOAD_PORT, DOWNLOAD_HEALTH_PORT = 8084, 8085
 TUSD_PORT, RESUME_HEALTH_PORT = 8079, 8086
-BASE_PATH = "/attachments/"
 KEY_FILE = "/etc/flatline/attachments.key"
-WITHOUT_LOCKS = """\
-for each in {0}/*.lock {0}/*.stop; do
-  [ ! -f "$each" ] || rm "$each"
-done
-"""
-"""Deletes the lock files of the tusd before. Such a file holds the number of the process that has the lock. In a
-container that is always 1, so a tusd that was killed leaves locks that the next one takes for its own, and answers 500
-for these uploads for 10 to 20 minutes. No other tusd uses the folder, and the names of uploads have no dot."""
-
 SWEEP_SECONDS = 600
 LOCK_SECONDS = 600
 """tusd ends a request that moves no byte after two minutes at most; a lock of this age is a crash's."""
 
-STOP_SECONDS, DRAIN_SECONDS = 2, 5
-"""A pod that ends keeps the next one waiting, and with it all clients, so it does not stay for what can be resumed:
-an upload goes on where tusd stopped, a download with a range."""
+DRAIN_SECONDS = 5
+"""Time that downloads get when their pod ends; see `STOP_SECONDS` of tusd."""
 
 KEY = "[A-Za-z0-9_-]{20}"
 DOWNLOADS = f"Method(`GET`) && PathRegexp(`^{BASE_PATH}{KEY}$`)"
@@ -46,20 +36,6 @@ UPLOADS = (
     "&& !Method(`GET`) && !HeaderRegexp(`Upload-Concat`, `.*`)"
 )
 """tusd offers no concatenation; such requests end at the edge, too."""
-
-LOG_PIPE = "/run/flatline/log"
-WITHOUT_REQUESTS = """\
-[ -p "$0" ] || mkfifo "$0"
-while IFS= read -r line; do
-  case "$line" in
-    *" level=INFO "* | *" level=DEBUG "*) ;;
-    *) printf '%s\\n' "$line" | sed -E 's,([=/])[A-Za-z0-9_-]{20},\\1<key>,g' ;;
-  esac
-done < "$0" &
-exec tusd "$@" > "$0"
-"""
-"""Starts tusd without its log of requests, whose lowest level has the whole key of every upload: all that a download
-needs. Its warnings and errors are passed on without the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,18 +74,14 @@ class Cdn3(Component):
             ),
             self.child_opts,
         )
-        hook = self._hook(self._files("hook", CDN3_HOOK), key)
-        download = self._download(self._files("download", CDN3_DOWNLOAD))
+        hook = self._hook(key)
+        download = self._download()
         if self._in_bucket:
-            resume = self._resume(self._files("resume", CDN3_RESUME))
-            uploads = self._workload(
-                name, (self._tusd(Port(name="tusd", number=TUSD_PORT, published=False)), resume, hook)
-            )
-            downloads = self._downloads(f"{name}-download", download)
+            port, others = Port(name="tusd", number=TUSD_PORT, published=False), (self._resume(), hook)
         else:
-            expiry = self._expiry(self._files("expiry", CDN3_EXPIRY))
-            uploads = self._workload(name, (self._tusd(Port(name="http", number=PORT)), hook, expiry, download))
-            downloads = uploads
+            port, others = Port(name="http", number=PORT), (hook, self._expiry(), download)
+        uploads = self._workload(name, (tusd(self._store, port, max_size=args.max_size), *others))
+        downloads = self._downloads(f"{name}-download", download) if self._in_bucket else uploads
         self.network_peers = tuple(dict.fromkeys((uploads.network_peer, downloads.network_peer)))
         self.routes = (
             Route(name=f"{name}-upload", host="cdn3", endpoint=uploads.endpoint("http"), match=UPLOADS, one_pod=True),
@@ -160,49 +132,42 @@ class Cdn3(Component):
             self.child_opts,
         )
 
-    def _files(self, role: str, program: Program) -> MountedFiles:
-        return program_files(f"{self._name}-{role}", self._args.namespace.metadata_name, program, opts=self.child_opts)
-
-    def _tusd(self, port: Port) -> Container:
-        listening = ProbeAction(port=port.name)
-        locks = self._store.locks
+    def _program(
+        self,
+        name: str,
+        program: Program,
+        health: Port,
+        *,
+        args: tuple[pulumi.Input[str], ...],
+        resources: Resources,
+        ports: tuple[Port, ...] = (),
+        files: tuple[MountedFiles, ...] = (),
+        volume_mounts: tuple[VolumeMount, ...] = (),
+        pre_stop_sleep_seconds: int = 0,
+    ) -> Container:
+        """The container of one of our own programs, with the health server of programs/lib/server.mjs."""
+        alive, ready = ProbeAction(port=health.name, path="/livez"), ProbeAction(port=health.name, path="/readyz")
+        program_file = program_files(
+            f"{self._name}-{name}", self._args.namespace.metadata_name, program, opts=self.child_opts
+        )
         return Container(
-            name="tusd",
-            image="tusd",
-            command=("sh", "-c", (WITHOUT_LOCKS.format(locks) if locks else "") + WITHOUT_REQUESTS, LOG_PIPE),
-            args=(
-                "--host=",
-                f"--port={port.number}",
-                f"--base-path={BASE_PATH}",
-                *self._store.tusd,
-                f"--max-size={self._args.max_size}",
-                "--behind-proxy",
-                "--disable-termination",
-                "--disable-concatenation",
-                # it locks an upload against a second reader and ends downloads after two minutes
-                "--disable-download",
-                "--verbose=false",
-                "--expose-metrics=false",
-                "--show-greeting=false",
-                "--disable-cors",
-                f"--hooks-http=http://127.0.0.1:{HOOK_PORT}/hooks",
-                "--hooks-enabled-events=pre-create",
-                "--shutdown-timeout=30s",
-            ),
-            ports=(port,),
-            volume_mounts=self._store.mounts,
-            empty_dirs={**self._store.empty_dirs, LOG_PIPE.rpartition("/")[0]: "1Mi"},
-            probes=Probes(startup=listening, readiness=listening, liveness=listening),
-            resources=Resources(cpu="50m", memory="48Mi", memory_limit="256Mi"),
-            pre_stop_sleep_seconds=STOP_SECONDS,
+            name=name,
+            image="node",
+            command=("node", program.path),
+            args=args,
+            ports=(*ports, health),
+            files=(program_file, *files),
+            volume_mounts=volume_mounts,
+            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+            resources=resources,
+            pre_stop_sleep_seconds=pre_stop_sleep_seconds,
         )
 
-    def _hook(self, program: MountedFiles, key: MountedFiles) -> Container:
-        alive, ready = _health("hook-health")
-        return Container(
-            name="hook",
-            image="node",
-            command=("node", CDN3_HOOK.path),
+    def _hook(self, key: MountedFiles) -> Container:
+        return self._program(
+            "hook",
+            CDN3_HOOK,
+            Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),
             args=(
                 "--listen",
                 f"127.0.0.1:{HOOK_PORT}",
@@ -217,21 +182,18 @@ class Cdn3(Component):
                 str(self._args.credential_max_age),
                 *self._store.hook,
             ),
-            ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
-            files=(program, key),
+            files=(key,),
             volume_mounts=self._store.read_only,
-            probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
             pre_stop_sleep_seconds=2 * STOP_SECONDS,
         )
 
-    def _resume(self, program: MountedFiles) -> Container:
-        alive, ready = _health("resume-health")
-        return Container(
-            name="resume",
-            image="node",
-            command=("node", CDN3_RESUME.path),
+    def _resume(self) -> Container:
+        return self._program(
+            "resume",
+            CDN3_RESUME,
+            Port(name="resume-health", number=RESUME_HEALTH_PORT, published=False),
             args=(
                 "--listen",
                 f":{PORT}",
@@ -243,22 +205,16 @@ class Cdn3(Component):
                 BASE_PATH,
                 *self._store.programs,
             ),
-            ports=(
-                Port(name="http", number=PORT),
-                Port(name="resume-health", number=RESUME_HEALTH_PORT, published=False),
-            ),
-            files=(program,),
-            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+            ports=(Port(name="http", number=PORT),),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi"),
             pre_stop_sleep_seconds=STOP_SECONDS,
         )
 
-    def _expiry(self, program: MountedFiles) -> Container:
-        alive, ready = _health("expiry-health")
-        return Container(
-            name="expiry",
-            image="node",
-            command=("node", CDN3_EXPIRY.path),
+    def _expiry(self) -> Container:
+        return self._program(
+            "expiry",
+            CDN3_EXPIRY,
+            Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),
             args=(
                 *self._store.programs,
                 "--interval",
@@ -272,19 +228,15 @@ class Cdn3(Component):
                 "--health-listen",
                 f":{EXPIRY_HEALTH_PORT}",
             ),
-            ports=(Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),),
-            files=(program,),
             volume_mounts=self._store.mounts,
-            probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="10m", memory="48Mi", memory_limit="192Mi"),
         )
 
-    def _download(self, program: MountedFiles) -> Container:
-        alive, ready = _health("dl-health")
-        return Container(
-            name="download",
-            image="node",
-            command=("node", CDN3_DOWNLOAD.path),
+    def _download(self) -> Container:
+        return self._program(
+            "download",
+            CDN3_DOWNLOAD,
+            Port(name="dl-health", number=DOWNLOAD_HEALTH_PORT, published=False),
             args=(
                 "--listen",
                 f":{DOWNLOAD_PORT}",
@@ -295,18 +247,8 @@ class Cdn3(Component):
                 BASE_PATH,
                 *(() if self._in_bucket else ("--drain-seconds", str(DRAIN_SECONDS))),
             ),
-            ports=(
-                Port(name="download", number=DOWNLOAD_PORT),
-                Port(name="dl-health", number=DOWNLOAD_HEALTH_PORT, published=False),
-            ),
-            files=(program,),
+            ports=(Port(name="download", number=DOWNLOAD_PORT),),
             volume_mounts=self._store.read_only,
-            probes=Probes(startup=alive, readiness=ready, liveness=alive),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi", busy=("50m", "96Mi")),
             pre_stop_sleep_seconds=5 if self._in_bucket else STOP_SECONDS,
         )
-
-
-def _health(port: str) -> tuple[ProbeAction, ProbeAction]:
-    """Probes for liveness and readiness of one of our own programs (programs/lib/server.mjs)."""
-    return ProbeAction(port=port, path="/livez"), ProbeAction(port=port, path="/readyz")

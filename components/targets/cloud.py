@@ -5,8 +5,9 @@ from typing import assert_never
 import pulumi
 
 from components.capabilities import NetworkPeer, PubSub, RedisCluster
+from components.cdn0_gate import AmazonS3, GateArgs
 from components.cloud import schema_compatibility
-from components.cloud.cdn0 import Cdn0OnS3, Cdn0OnS3Args
+from components.cloud.cdn0 import Cdn0OnS3
 from components.cloud.dns import DnsRecords, DnsRecordsArgs
 from components.cloud.providers import providers
 from components.cloud.resources import CloudResources, CloudResourcesArgs
@@ -56,10 +57,10 @@ class CloudTarget(Target):
         resources = self._resources
         cdn0 = Cdn0OnS3(
             "cdn0",
-            Cdn0OnS3Args(
+            GateArgs(
                 namespace=args.namespace,
                 secrets=args.secrets,
-                bucket=resources.public_reads,
+                store=AmazonS3(resources.public_reads),
                 scale=self.scale("cdn0"),
             ),
             opts,

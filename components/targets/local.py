@@ -7,9 +7,10 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Bucket, DynamoDb, ObjectStore, UploadsOnVolume, Volume
+from components.cdn0_gate import GateArgs, OwnServer
 from components.emulators import seeds
 from components.emulators.cbtemulator import Cbtemulator, CbtemulatorArgs
-from components.emulators.cdn0 import Cdn0, Cdn0Args
+from components.emulators.cdn0 import Cdn0
 from components.emulators.localstack import PORT, REGION, LocalStack, LocalStackArgs
 from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
 from components.redis import Redis
@@ -69,10 +70,10 @@ class LocalTarget(Target):
         )
         cdn0 = Cdn0(
             "cdn0",
-            Cdn0Args(
+            GateArgs(
                 namespace=args.namespace,
                 secrets=args.secrets,
-                bucket=store.bucket("cdn0", "cdn0-gate-identity"),
+                store=OwnServer(store.bucket("cdn0", "cdn0-gate-identity")),
                 scale=self.scale("cdn0"),
             ),
             group.child_opts,
