@@ -611,11 +611,11 @@ class Settings(StrictModel):
 
     @model_validator(mode="after")
     def _certificate_covers_domain(self) -> Self:
-        brought = self.certificates.provided
-        if brought is not None:
+        provided = self.certificates.provided
+        if provided is not None:
             hosts = [self.host(name) for name in (*PUBLIC_HOSTS, *(ADMIN_HOSTS if self.expose_admin else ()))]
             try:
-                certificate_chain.verify(brought.certificate, brought.authority, hosts, datetime.now(UTC))
+                certificate_chain.verify(provided.certificate, provided.authority, hosts, datetime.now(UTC))
             except ValueError as problem:
                 raise ValueError(f"certificates.provided.{problem}") from None
         return self

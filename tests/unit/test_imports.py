@@ -154,9 +154,9 @@ def test_one_module_uses_private_names_of_the_sdk() -> None:
     assert [path for path in paths if re.search(r"\b(pulumi|settings|runtime)\._", path.read_text())] == []
 
 
-def test_files_is_standard_library_alone() -> None:
-    """Every package may use it, so it may use none."""
-    tops = {name.partition(".")[0] for name in imported(ROOT / "files.py")}
+@pytest.mark.parametrize("module", ["errors.py", "files.py"])
+def test_what_every_package_may_use_is_standard_library_alone(module: str) -> None:
+    tops = {name.partition(".")[0] for name in imported(ROOT / module)}
     assert tops <= set(sys.stdlib_module_names)
 
 
