@@ -3,8 +3,8 @@
 import pulumi
 
 from cli import under_engine
-from components.backend import providers
 from components.flatline import Flatline, FlatlineArgs
+from components.targets import target_of
 from config.installation import stack_label
 from config.settings import Settings
 
@@ -13,7 +13,7 @@ with under_engine.mistakes_as_lines():
     under_engine.check_cluster(settings.target.context)
     under_engine.check_secrets()
     stack = stack_label(pulumi.get_project(), pulumi.get_stack())
-    flatline = Flatline("flatline", FlatlineArgs(settings=settings, stack=stack), providers(settings))
+    flatline = Flatline("flatline", FlatlineArgs(settings=settings, stack=stack), target_of(settings).providers())
 for name, value in flatline.outputs.items():
     pulumi.export(name, value)
 under_engine.export_readme()

@@ -44,7 +44,7 @@ def measure(rounds: int) -> list[Ratio] | str:
 
 
 def measured(module: str, rounds: int) -> list[Ratio] | str:
-    """What `module`, as a program in a private network namespace, prints; or why there is none."""
+    """Runs `module` in a private network namespace and returns what it prints, or why that is impossible."""
     if reason := can_enter():
         return reason
     command = [sys.executable, "-m", module, str(rounds)]

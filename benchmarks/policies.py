@@ -46,7 +46,7 @@ LINES: Final = {
     "broken documents": "%a\n---\n",
     "headers": "-----BEGIN A ",
 }
-"""What minified and mistaken text repeats, and what expressions for secrets begin with."""
+"""Texts that minified and mistaken files repeat, and beginnings of expressions for secrets."""
 
 
 def measure(rounds: int) -> list[Ratio]:

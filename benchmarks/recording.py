@@ -1,4 +1,4 @@
-"""What recording one more stack costs, as their number in one process grows.
+"""Measures the cost of one more recorded stack, as the number of them in one process grows.
 
 As a program of its own (python -m benchmarks.recording <stacks>) it is that process: it records as many stacks, each
 with a name and a domain of its own, and prints for each the seconds of processor time since the start of the first,

@@ -45,13 +45,13 @@ def measure(rounds: int) -> list[Ratio]:
 
 
 def is_sdk(module: str) -> bool:
-    """Whether a module is of one of the packages that the minimum imports."""
+    """True for a module of one of the packages that the minimum imports."""
     package = module.partition(".")[0]
     return package in SDKS or package == "pulumi" or package.startswith("pulumi_")
 
 
 def render(folder: Path) -> None:
-    """What `./flatline render` does, below `folder` and without a terminal."""
+    """Does the work of `./flatline render`, below `folder` and without a terminal."""
     # Not at the top of the module: the process that imports the SDKs alone is of this module too.
     from benchmarks.stack import STACK, passphrase, recorded
     from config.settings import PROJECT
@@ -87,7 +87,7 @@ def _within_parent(name: str) -> None:
 
 
 def _run(what: str, folder: Path) -> tuple[str, float]:
-    """What a process of this module prints, and the seconds of processor time that it took."""
+    """Runs this module in a process; returns its output and the seconds of processor time that it took."""
     command = [sys.executable, "-m", "benchmarks.rendering", what, str(folder)]
     environment = {**os.environ, "PULUMI_ERROR_OUTPUT_STRING": "1"}
     before = os.times()

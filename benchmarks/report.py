@@ -1,4 +1,4 @@
-"""What was measured, as JSON, as text for a terminal, and as the tables of docs/performance.md."""
+"""Reports measurements as JSON, as text for a terminal, and as the tables of docs/performance.md."""
 
 import os
 import platform
@@ -48,7 +48,7 @@ GROWTH_HEADER = ("stacks", "all", "each", "each to the first", "the last to the 
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on: processors that this process may use, and the Python."""
+    """The machine that the figures depend on: processors that this process may use, and the Python."""
     return {
         "cores": len(os.sched_getaffinity(0)),
         "architecture": platform.machine(),

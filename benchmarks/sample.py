@@ -12,7 +12,7 @@ class Ratio:
 
     name: str
     against: str
-    """What the minimum is."""
+    """The name of the minimum."""
     seconds: tuple[float, ...]
     minimum: tuple[float, ...]
 

@@ -18,7 +18,8 @@ if str(ROOT) not in sys.path:
 
 from cli import arguments as known  # noqa: E402 - the path comes first
 from cli import streams  # noqa: E402
-from cli.failure import MANDATORY, SIGNALS, Failure, Interrupted  # noqa: E402
+from cli.failure import MANDATORY, SIGNALS, Interrupted  # noqa: E402
+from errors import FlatlineError  # noqa: E402
 
 if TYPE_CHECKING:
     from cli.terminal import Terminal
@@ -95,39 +96,13 @@ def _interrupt_again(ignored: "sys.UnraisableHookArgs") -> None:
 
 
 def _tell(problem: Exception, terminal: "Terminal") -> None:
-    """What is expected speaks for itself; anything else is a defect, and says how to see more."""
-    from config.settings import SettingsError
-
-    if isinstance(problem, Failure):
-        terminal.fail(problem.problem, problem.remedies, problem.commands)
-    elif isinstance(problem, SettingsError):
-        _tell_each(problem.problems, terminal)
+    """Shows an error with its remedies; any other exception as a defect of Flatline."""
+    if isinstance(problem, FlatlineError):
+        *others, last = problem.problems
+        for line in others:
+            terminal.fail(line)
+        terminal.fail(last, (*problem.remedies, *getattr(problem, "__notes__", ())), problem.commands)
     elif isinstance(problem, OSError):
-        terminal.fail(str(problem), getattr(problem, "__notes__", ()))
-    else:
-        _tell_rarer(problem, terminal)
-
-
-def _tell_rarer(problem: Exception, terminal: "Terminal") -> None:
-    """The others, whose modules take longer to import than most commands take."""
-    from components.cloud.schema_compatibility import IncompatibleSchemaError
-    from config.prices import PricesError
-    from policies.config import ConfigError
-    from policies.manifests import ManifestError as UnreadableError
-    from policies.scan import ScanError
-    from render.manifests import ManifestError
-    from render.model import RecordingError
-    from render.passphrase import PassphraseError
-    from render.stack_file import StackFileError
-    from render.state import StateError
-
-    expected = StackFileError | PassphraseError | StateError | ManifestError | RecordingError
-    if isinstance(problem, ConfigError | PricesError):
-        _tell_each(problem.problems, terminal)
-    elif isinstance(problem, IncompatibleSchemaError):
-        what, *tables_and_remedy = str(problem).splitlines()
-        terminal.fail(what, tables_and_remedy)
-    elif isinstance(problem, expected | UnreadableError | ScanError):
         terminal.fail(str(problem), getattr(problem, "__notes__", ()))
     else:
         name = type(problem).__name__
@@ -135,11 +110,6 @@ def _tell_rarer(problem: Exception, terminal: "Terminal") -> None:
             f"unexpected {name}" if os.environ.get(DEBUG) else f"unexpected {name}: {_first_line(problem)}",
             (f"This is a defect of Flatline. Run it again with {DEBUG}=1 to see where it happens.",),
         )
-
-
-def _tell_each(problems: Sequence[str], terminal: "Terminal") -> None:
-    for line in problems:
-        terminal.fail(line)
 
 
 def _first_line(problem: Exception) -> str:

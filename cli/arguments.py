@@ -1,4 +1,4 @@
-"""What can be typed after `./flatline`. Standard library only: help and typing mistakes need no packages."""
+"""The arguments of `./flatline`. Standard library only: help and typing mistakes need no packages."""
 
 from __future__ import annotations
 

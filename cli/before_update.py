@@ -1,4 +1,4 @@
-"""What is looked at before the engine changes a stack, or says what it would change.
+"""Checks before the engine changes a stack, or shows what it would change.
 
 The engine trusts its state, and its Kubernetes provider takes a cluster that does not answer for one that has not
 changed. So locks, work that was cut off, the cluster, its namespaces and its objects are looked at here.
@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 from cli import drift, engine, engine_lock, engine_state, kubectl, objects, ownership
 from cli.drift import Drift
-from cli.failure import Failure
 from cli.kubeconfig import Cluster
 from cli.stacks import ROOT, LoadedStack
 from cli.terminal import Terminal
 from config.settings import PROJECT
+from errors import FlatlineError
 
 if TYPE_CHECKING:
     from pulumi import automation
 
 
 def unlock(loaded: LoadedStack, cli: engine.Cli, stack: "automation.Stack", terminal: Terminal, agreed: bool) -> None:
-    """Clears locks whose processes have ended. Raises Failure for a lock of a process that may be at work."""
+    """Clears locks whose processes have ended. Raises FlatlineError for a lock of a process that may be at work."""
     locks = engine_lock.of(engine.backend(), PROJECT, stack.name, ROOT)
     at_work = [lock for lock in locks if not lock.dead]
     clear = engine.plain(loaded, "cancel", "--yes")
     if at_work:
-        raise Failure(
+        raise FlatlineError(
             f"stack {stack.name} is locked: Pulumi is at work on it",
             *(f"By {lock}." for lock in at_work),
             "Wait until it has ended. If it cannot end any more, because its machine is gone, clear its lock:",
@@ -36,13 +36,13 @@ def unlock(loaded: LoadedStack, cli: engine.Cli, stack: "automation.Stack", term
         return
     terminal.warn(f"An earlier run was killed and left its lock: {', '.join(map(str, locks))}.")
     if not agreed and not terminal.agrees("That process has ended. Clear its lock?"):
-        raise Failure("nothing was changed: the stack is locked. To clear the lock yourself:", commands=[clear])
+        raise FlatlineError("nothing was changed: the stack is locked. To clear the lock yourself:", commands=[clear])
     with engine.engine_errors("pulumi cannot clear the lock"):
         engine.run(cli, stack, "cancel", "--yes")
 
 
 def check_free_namespaces(loaded: LoadedStack, context: str, ours: Collection[str] = ()) -> None:
-    """Raises Failure if a namespace that would be made is on the cluster, and this stack has not made it.
+    """Raises FlatlineError if a namespace that would be made is on the cluster, and this stack has not made it.
 
     `ours` are those in Pulumi's state. One that bears this stack's label is also its own if the stack has files.
     """
@@ -52,7 +52,7 @@ def check_free_namespaces(loaded: LoadedStack, context: str, ours: Collection[st
     for each, other in ownership.makers(context, name, wanted).items():
         if not other and each in known:
             continue
-        raise Failure(
+        raise FlatlineError(
             f"namespace {each} is on context {context} already, and stack {name} has not made it",
             f"It belongs to {other or 'another stack of Flatline'}: write another flatline:namespace into "
             f"{loaded.stack.file.name}.",
@@ -76,14 +76,14 @@ class BeforeUpdate:
         unlock(self.loaded, self.cli, self.stack, self.terminal, self.agreed)
 
     def deployment(self) -> Mapping[str, Any]:
-        """The state, in which nothing is under way any more. Raises Failure where nobody here can tell what came."""
+        """The state without pending operations. Raises FlatlineError if nobody here can tell how one of them ended."""
         state = engine.deployment(self.stack)
         unfinished = engine_state.unfinished(state)
         if not unfinished.count:
             return state
         self.terminal.warn(f"An earlier run was cut off in the middle of {unfinished.count} operations.")
         if unfinished.unknown:
-            raise Failure(
+            raise FlatlineError(
                 f"Pulumi does not know whether it has made {', '.join(unfinished.unknown)}",
                 "Look for them. What is there must go, or be taken over with `pulumi import`. Then:",
                 commands=[engine.plain(self.loaded, "refresh", "--clear-pending-creates", "--yes")],
@@ -98,12 +98,12 @@ class BeforeUpdate:
         return engine.deployment(self.stack)
 
     def check_namespaces(self, state: Mapping[str, Any]) -> None:
-        """Raises Failure if a namespace was renamed, or if one that would be made is there and not this stack's."""
+        """Raises FlatlineError if a namespace was renamed, or if a new one exists and belongs to another stack."""
         settings, name = self.loaded.settings, self.stack.name
         ours = engine_state.namespaces(state)
         if ours and settings.namespace not in ours:
             before = [each for each in sorted(ours) if f"{each}-emulators" in ours] or sorted(ours)
-            raise Failure(
+            raise FlatlineError(
                 f"flatline:namespace is {settings.namespace}, but stack {name} runs in {' and '.join(sorted(ours))}",
                 "A namespace cannot be renamed, because volumes and secrets belong to it. "
                 f"Write flatline:namespace: {before[0]} into {self.loaded.stack.file.name}.",
@@ -112,7 +112,7 @@ class BeforeUpdate:
         check_free_namespaces(self.loaded, self.cluster.context, ours)
 
     def drift(self, state: Mapping[str, Any]) -> Drift:
-        """What the cluster has lost or holds otherwise, told to people."""
+        """Shows what the cluster has lost or holds otherwise, and returns it."""
         kept = engine_state.kubernetes_objects(state)
         with self.terminal.step("Comparing the cluster with Pulumi's state"):
             found = drift.found(self.cluster.context, kept)
@@ -133,7 +133,7 @@ class BeforeUpdate:
 
 
 def can_look(terminal: Terminal) -> bool:
-    """Whether the cluster can be asked; it takes kubectl, as the engine tells nobody what it sees."""
+    """True if the cluster can be read. This needs kubectl, because the engine reports nothing of what it sees."""
     if kubectl.is_installed():
         return True
     terminal.warn(

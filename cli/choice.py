@@ -9,10 +9,10 @@ from typing import Literal
 
 from cli import engine, kubeconfig
 from cli.engine import Cli
-from cli.failure import Failure
 from cli.kubeconfig import Cluster
 from cli.stacks import LoadedStack, Stack, display_path
 from cli.terminal import Terminal
+from errors import FlatlineError
 
 EngineChoice = Literal["auto", "pulumi", "none"]
 
@@ -21,7 +21,7 @@ _NO_CLUSTER = "no cluster is named (--context, or flatline:target.context)"
 
 @dataclass(frozen=True, kw_only=True)
 class UpOptions:
-    """What was typed: the engine, a context, and agreement beforehand."""
+    """The options as typed: the engine, a context, and consent in advance."""
 
     engine: EngineChoice = "auto"
     context: str | None = None
@@ -61,7 +61,7 @@ class _EngineUnavailable:
 def choose(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> DeployPlan | RenderPlan:
     """How to bring a stack up. Asks for a context only where nothing else decides, and only on a terminal.
 
-    Raises Failure where what was asked for cannot be had. A stack in a cloud is brought up by the engine or not at all.
+    Raises FlatlineError if the options cannot be met. Only the engine brings up a stack in a cloud.
     """
     stack = loaded.stack
     context = named_context(loaded, options.context)
@@ -91,7 +91,7 @@ def choose(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> Deplo
             return DeployPlan(found, chosen, tuple(reasons), options.yes)
         chosen = replace(found, context=chosen.context)
     if kept:
-        raise Failure(
+        raise FlatlineError(
             f"stack {stack.name} is kept by Pulumi ({kept}), and Pulumi cannot be used: {chosen.reason}",
             "Files made without it would hold a second set of secrets, which no client knows.",
             f"To go on without the engine, with the same secrets: `./flatline up --stack {stack.name} --engine none` "
@@ -99,17 +99,17 @@ def choose(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> Deplo
             f"For files to review, without secrets: `./flatline render --redact --stack {stack.name}`",
         )
     if options.engine == "pulumi":
-        raise Failure(f"--engine pulumi cannot be had: {chosen.reason}", *reasons)
+        raise FlatlineError(f"--engine pulumi cannot be had: {chosen.reason}", *reasons)
     if loaded.in_cloud:
         raise needs_engine(stack, chosen.reason)
     return RenderPlan(chosen.context, (*reasons, f"rendering: {chosen.reason}"))
 
 
 def named_context(loaded: LoadedStack, typed: str | None) -> str | None:
-    """The context that the command or the configuration names. Raises Failure if they name two."""
+    """The context that the command or the configuration names. Raises FlatlineError if they name two."""
     configured = loaded.settings.target.context
     if typed and configured and typed != configured:
-        raise Failure(
+        raise FlatlineError(
             f"--context names {typed}, but flatline:target.context in {loaded.stack.file.name} names {configured}",
             "A stack belongs to one cluster: leave --context out, or change the file.",
         )
@@ -117,9 +117,9 @@ def named_context(loaded: LoadedStack, typed: str | None) -> str | None:
 
 
 def refuse_if_engine_keeps(stack: Stack, backend: str | None) -> None:
-    """Raises Failure for rendering a stack whose secrets Pulumi keeps."""
+    """Raises FlatlineError for rendering a stack whose secrets Pulumi keeps."""
     if backend is not None:
-        raise Failure(
+        raise FlatlineError(
             f"stack {stack.name} is kept by Pulumi ({backend}): files of it would hold a second set of secrets",
             f"Deploy it: `./flatline up --stack {stack.name}`",
             f"Or bring its secrets back from Pulumi, and render: `./flatline up --stack {stack.name} --engine none`",
@@ -127,9 +127,9 @@ def refuse_if_engine_keeps(stack: Stack, backend: str | None) -> None:
         )
 
 
-def needs_engine(stack: Stack, reason: str) -> Failure:
+def needs_engine(stack: Stack, reason: str) -> FlatlineError:
     """Why a stack in a cloud cannot be brought up without the engine, and what to do."""
-    return Failure(
+    return FlatlineError(
         f"stack {stack.name} is in a cloud, which only the Pulumi engine can bring up: {reason}",
         f"Have it fetched and run: `./flatline up --stack {stack.name} --context <context> --yes` "
         "(or install it first: https://www.pulumi.com/docs/install/)",
@@ -138,10 +138,10 @@ def needs_engine(stack: Stack, reason: str) -> Failure:
 
 
 def named_cluster(context: str) -> Cluster:
-    """The cluster of a context that was named. Raises Failure if kubeconfig has none, naming those there are."""
+    """The cluster of a context that was named. Raises FlatlineError if kubeconfig has none, naming those there are."""
     found = kubeconfig.cluster(context)
     if found is None:
-        raise Failure(f"there is no context {context} in kubeconfig", _where_contexts_are())
+        raise FlatlineError(f"there is no context {context} in kubeconfig", _where_contexts_are())
     return found
 
 
@@ -149,7 +149,7 @@ def _kept_by_engine(stack: Stack, cli: Cli | None, *, certain: bool) -> str | No
     """The backend that keeps the stack. Unless `certain`, a backend that does not answer counts as none."""
     try:
         return engine.managing_backend(stack, cli)
-    except Failure:
+    except FlatlineError:
         if certain:
             raise
         return None
@@ -165,7 +165,7 @@ def _files(
         return RenderPlan(context, (asked,))
     found = _cli(cli, no_cli, options, terminal)
     if isinstance(found, _EngineUnavailable):
-        raise Failure(
+        raise FlatlineError(
             f"stack {loaded.stack.name} is kept by Pulumi ({kept}), and its secrets cannot be brought back: "
             f"{found.reason}",
             "Files made without them would hold a second set of secrets, which no client knows.",
@@ -188,7 +188,7 @@ def _cluster(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> Clu
     found = kubeconfig.cluster(context)
     if found is None:
         if options.context or options.engine == "pulumi":
-            raise Failure(f"there is no context {context} in kubeconfig", _where_contexts_are())
+            raise FlatlineError(f"there is no context {context} in kubeconfig", _where_contexts_are())
         return _EngineUnavailable(f"context {context} is not in kubeconfig ({kubeconfig.where()})", context)
     with terminal.step(f"Asking {found.server} whether it is there"):
         problem = found.problem()
@@ -203,7 +203,7 @@ def _typed_context(terminal: Terminal) -> str | None:
     terminal.note("No cluster is named. kubeconfig knows: " + ", ".join(there))
     answer = terminal.ask("Type the name of the one to deploy to, or nothing to render files:")
     if answer and answer not in there:
-        raise Failure(f"there is no context {answer} in kubeconfig", _where_contexts_are())
+        raise FlatlineError(f"there is no context {answer} in kubeconfig", _where_contexts_are())
     return answer or None
 
 

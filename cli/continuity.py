@@ -1,4 +1,4 @@
-"""Whether the secrets at hand are those that a stack was brought up with.
+"""Checks that the secrets at hand are those with which a stack was brought up.
 
 Secrets that are lost, older, or another stack's must never be replaced in silence: clients are built with their public
 half, and accounts and groups depend on the rest. Facts are gathered, judged by a pure function, and only then acted on.
@@ -13,13 +13,13 @@ from typing import Any
 import yaml
 
 from cli import engine, kubectl, objects, reissue
-from cli.failure import Failure
 from cli.objects import SELECTOR, Object
 from cli.recording import RecordedStack
 from cli.stacks import STATE, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from config import installation
 from config.settings import PROJECT
+from errors import FlatlineError
 from render import state
 from render.manifests import INVENTORY, kubernetes_objects
 from render.model import Recording
@@ -58,7 +58,7 @@ class Held:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known about a stack, `expected` being where its secrets belong."""
+    """All that is known about a stack. `expected` is where its secrets belong."""
 
     stack: str
     expected: str
@@ -66,15 +66,15 @@ class Facts:
     traces: tuple[Trace, ...]
 
 
-def judge(facts: Facts) -> Failure | None:
+def judge(facts: Facts) -> FlatlineError | None:
     """Why a stack may not go on with the secrets that there are, None if it may."""
     held = facts.held
     if held is None:
         return _lost(facts) if facts.traces else None
     if held.unreadable:
-        return Failure(held.unreadable, *_restore(facts))
+        return FlatlineError(held.unreadable, *_restore(facts))
     if held.stack != f"{PROJECT}/{facts.stack}":
-        return Failure(
+        return FlatlineError(
             f"{held.where} holds the secrets of stack {held.stack}, not of {PROJECT}/{facts.stack}",
             f"Nothing was written. Restore {facts.expected} from your backup.",
             *_begin_again(facts.stack),
@@ -88,10 +88,10 @@ def judge(facts: Facts) -> Failure | None:
     return None
 
 
-def _lost(facts: Facts) -> Failure:
+def _lost(facts: Facts) -> FlatlineError:
     traces = [trace.what for trace in facts.traces]
     shows = f"{', '.join(traces[:-1])} and {traces[-1]} show" if len(traces) > 1 else f"{traces[0]} shows"
-    return Failure(
+    return FlatlineError(
         f"the secrets of stack {facts.stack} are missing: {shows} that it was brought up before, but there is no "
         f"{facts.expected}",
         *_restore(facts),
@@ -105,14 +105,14 @@ def _restore(facts: Facts) -> tuple[str, ...]:
     )
 
 
-def _older(facts: Facts, held: Held, trace: Trace, missing: list[str]) -> Failure:
+def _older(facts: Facts, held: Held, trace: Trace, missing: list[str]) -> FlatlineError:
     some = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
     if len(missing) == len(trace.digests):
         problem = f"{held.where} holds other secrets than {trace.what} was made with: those of another installation"
     else:
         problem = f"{held.where} is older than {trace.what}: it does not know {some}"
     on_purpose = f"If it was replaced in Pulumi on purpose, delete {trace.what}, which has the earlier one."
-    return Failure(
+    return FlatlineError(
         problem,
         f"Nothing was written. Restore the newest copy of {facts.expected} (docs/operations.md), then run this again.",
         *([on_purpose] if trace.rendered and held.by_pulumi else []),
@@ -128,14 +128,14 @@ def _begin_again(name: str) -> tuple[str, ...]:
 
 
 def check(loaded: LoadedStack, context: str | None = None) -> None:
-    """Raises Failure for secrets that are lost, older or another stack's. Looks at a cluster only if it is named."""
+    """Raises FlatlineError for secrets that are lost, older or another stack's. Reads only a named cluster."""
     problem = judge(gather(loaded, context))
     if problem is not None:
         raise problem
 
 
 def gather(loaded: LoadedStack, context: str | None = None) -> Facts:
-    """What this machine, and the cluster of a context that was named, tell about a stack."""
+    """Reads what this machine, and the cluster of a named context, know about a stack."""
     traces = [*_traces_here(loaded), *(_traces_there(loaded, context) if context else ())]
     return Facts(loaded.stack.name, _expected(loaded.stack), _held(loaded.stack, bool(traces)), tuple(traces))
 
@@ -147,14 +147,14 @@ def check_before(loaded: LoadedStack, context: str | None, start_over: str | Non
 
 
 def check_recorded(loaded: LoadedStack, digests: Mapping[str, str], context: str | None = None) -> None:
-    """As `check`; raises Failure as well if a recording made again what a trace has another value of."""
+    """As `check`; raises FlatlineError as well if a recording made again what a trace has another value of."""
     facts = gather(loaded, context)
     problem = judge(facts) or made_again(facts, digests)
     if problem is not None:
         raise problem
 
 
-def made_again(facts: Facts, digests: Mapping[str, str]) -> Failure | None:
+def made_again(facts: Facts, digests: Mapping[str, str]) -> FlatlineError | None:
     """Why a recording with these digests must not be kept: it has other values than those that were brought up."""
     held = facts.held or Held(facts.expected, f"{PROJECT}/{facts.stack}")
     for trace in facts.traces:
@@ -171,7 +171,7 @@ def made_again(facts: Facts, digests: Mapping[str, str]) -> Failure | None:
 
 
 def check_deployment(loaded: LoadedStack, deployment: Mapping[str, Any], context: str) -> None:
-    """Raises Failure if what the engine keeps is not what the cluster, or an earlier run, was brought up with."""
+    """Raises FlatlineError if what the engine keeps is not what the cluster, or an earlier run, was brought up with."""
     namespaces = [
         each.get("outputs", {})
         for each in deployment.get("resources", ())
@@ -196,10 +196,10 @@ def check_deployment(loaded: LoadedStack, deployment: Mapping[str, Any], context
 
 
 def check_backend(stack: Stack) -> None:
-    """Raises Failure if another backend than the one that is chosen keeps the stack."""
+    """Raises FlatlineError if another backend than the one that is chosen keeps the stack."""
     noted = stack.backend.read_text().strip() if stack.backend.is_file() else ""
     if noted and noted != engine.backend():
-        raise Failure(
+        raise FlatlineError(
             f"Pulumi keeps stack {stack.name} in {noted}, but the backend that is chosen now is {engine.backend()}",
             f"Nothing was written. Use the one that has its secrets: export {engine.BACKEND_VARIABLE}={noted}",
             f"If the stack has moved there with its secrets (pulumi stack export and import), remove "
@@ -243,7 +243,7 @@ def _traces_there(loaded: LoadedStack, context: str) -> Iterator[Trace]:
         return
     try:
         found = kubectl.read(context, "get", "namespaces", "--selector", SELECTOR).get("items", ())
-    except (Failure, ValueError):
+    except (FlatlineError, ValueError):
         return
     mine = installation.stack_label(PROJECT, loaded.stack.name)
     wanted = {loaded.settings.namespace, loaded.settings.emulator_namespace}
@@ -324,7 +324,7 @@ def _note(stack: Stack) -> Path:
 
 
 def _noted(stack: Stack) -> tuple[str | None, str]:
-    """What was noted last about a stack, if anything was, and Pulumi's backend that kept it then."""
+    """The last note about a stack, if any, and the Pulumi backend that managed the stack then."""
     note = _note(stack)
     words = note.read_text().split(maxsplit=1) if note.is_file() else []
     return (words[0] if words else None), (words[1].strip() if len(words) > 1 else "")
@@ -347,9 +347,9 @@ def _write_note(stack: Stack, text: str) -> None:
 
 
 def wants_to_start_over(stack: Stack, typed: str | None) -> bool:
-    """Whether `--start-over` was given. Raises Failure where it names another stack."""
+    """True if `--start-over` was given. Raises FlatlineError if it names another stack."""
     if typed is not None and typed != stack.name:
-        raise Failure(
+        raise FlatlineError(
             f"--start-over names {typed}, but the stack is {stack.name}: nothing was changed",
             f"New secrets for this one are made by `./flatline up --stack {stack.name} --start-over {stack.name}`",
         )
@@ -360,12 +360,12 @@ def wants_to_start_over(stack: Stack, typed: str | None) -> bool:
 def starting_over(loaded: LoadedStack, terminal: Terminal) -> Iterator[None]:
     """Moves a stack's secrets and files aside, so that new ones are made; back again if that fails.
 
-    Nothing is deleted. Raises Failure where Pulumi keeps the secrets.
+    Nothing is deleted. Raises FlatlineError where Pulumi keeps the secrets.
     """
     stack = loaded.stack
     backend = engine.managing_backend(stack, engine.installed()[0]) if not stack.backend.is_file() else None
     if backend is not None and not stack.state.exists():
-        raise Failure(
+        raise FlatlineError(
             f"Pulumi keeps the secrets of stack {stack.name} ({backend}), so nothing is made again",
             f"To begin again, delete what there is: `./flatline down --stack {stack.name} --delete-data`",
         )
@@ -397,7 +397,7 @@ def starting_over(loaded: LoadedStack, terminal: Terminal) -> Iterator[None]:
 def _engine_has_something(stack: Stack) -> bool:
     try:
         return engine.managing_backend(stack, engine.installed()[0]) is not None
-    except Failure:
+    except FlatlineError:
         return False
 
 

@@ -1,4 +1,4 @@
-"""What differs between two sets of rendered objects, with secrets hidden.
+"""Differences between two sets of rendered objects, with secrets hidden.
 
 Objects that are named after their content (`whisper-config-3acd746736`) are matched by the role that their name begins
 with, so that a changed ConfigMap is one changed object and not a lost and a new one.
@@ -29,7 +29,7 @@ class Difference:
 
 
 def between(before: Iterable[Object], after: Iterable[Object]) -> Difference:
-    """What has to happen to go from one to the other."""
+    """The changes that lead from one set to the other."""
     old, new = _by_key(before), _by_key(after)
     pairs = [(old[key], new[key]) for key in sorted(old.keys() & new.keys())]
     return Difference(

@@ -1,4 +1,4 @@
-"""What `--json` prints: one object on standard output, described in docs/json.md."""
+"""The output of `--json`: one object on standard output, described in docs/json.md."""
 
 import json
 from collections.abc import Mapping

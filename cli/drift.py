@@ -1,4 +1,4 @@
-"""What a cluster has lost, or holds otherwise, of the objects in Pulumi's state; and how it is put back.
+"""Drift: objects of Pulumi's state that a cluster has lost or holds otherwise; and their repair.
 
 Pulumi trusts its state: an object that somebody deleted is "unchanged". Its own refresh drops such an object from the
 state, so the next update makes it under another name, which no running pod knows. So the cluster is asked here, with
@@ -11,8 +11,8 @@ from typing import Any
 
 from cli import kubectl
 from cli.engine_state import StateObject
-from cli.failure import Failure
 from cli.objects import SELECTOR, Object
+from errors import FlatlineError
 
 CLAIM = "PersistentVolumeClaim"
 
@@ -39,7 +39,7 @@ class Drift:
 
 
 def found(context: str, kept: Sequence[StateObject]) -> Drift:
-    """Compares the state with the cluster. Raises Failure if the cluster does not answer or refuses."""
+    """Compares the state with the cluster. Raises FlatlineError if the cluster does not answer or refuses."""
     there = live(context, kept)
     gone, changed = [], []
     for each in kept:
@@ -52,7 +52,7 @@ def found(context: str, kept: Sequence[StateObject]) -> Drift:
 
 
 def live(context: str, kept: Sequence[StateObject]) -> dict[tuple[str, str, str], Mapping[str, Any]]:
-    """What the cluster has of the kinds of some objects, by type, namespace and name."""
+    """The cluster's objects of the kinds of some objects, by type, namespace and name."""
     kinds = sorted({each.applied.resource for each in kept})
     if not kinds:
         return {}
@@ -61,7 +61,7 @@ def live(context: str, kept: Sequence[StateObject]) -> dict[tuple[str, str, str]
 
 
 def differs(kept: StateObject, answer: Mapping[str, Any]) -> bool:
-    """Whether something that was applied is not as the API server had it then. What others added does not count."""
+    """True if the API server no longer has an object as it was applied. Additions by others do not count."""
     applied, before = kept.applied.content, kept.answered
     if kept.applied.kind == "Secret":  # applied as `stringData`, which is never read back
         return "data" in before and bool(before["data"] != answer.get("data"))
@@ -88,15 +88,15 @@ def _differ(applied: Any, before: Any, now: Any) -> bool:
 
 
 def put_back(context: str, drift: Drift) -> None:
-    """Applies each object again as the state has it, under its name. Raises Failure with kubectl's own words."""
+    """Applies each object again as the state has it, under its name. Raises FlatlineError with kubectl's own words."""
     for each in (*drift.gone, *drift.changed):
         kubectl.apply(context, each.applied.content, manager=each.manager)
 
 
 def refuse_lost_claims(drift: Drift, agreed: bool, command: Sequence[str]) -> None:
-    """Raises Failure if volume claims are gone and nobody agreed to empty ones."""
+    """Raises FlatlineError if volume claims are gone and nobody agreed to empty ones."""
     if drift.lost_claims and not agreed:
-        raise Failure(
+        raise FlatlineError(
             f"the cluster no longer has what held data: {', '.join(drift.lost_claims)}",
             "Restore the volumes from a backup first, under the same names (docs/operations.md).",
             "To begin with empty ones instead:",

@@ -1,4 +1,4 @@
-"""Whether the limits at the edge work on a cluster: its Traefik knows them, and sees the addresses that they count by.
+"""Checks the limits at the edge of a cluster: Traefik supports them, and sees the addresses that they count by.
 
 A Service of type LoadBalancer or NodePort with `externalTrafficPolicy: Cluster`, which is what Kubernetes sets and what
 k3s leaves, replaces the address of each client by that of a node.
@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from cli import kubectl
-from cli.failure import Failure
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from errors import FlatlineError
 
 OUTSIDE = {"LoadBalancer", "NodePort"}
 K3S_NAMESPACE, K3S_RELEASE = "kube-system", "traefik"
@@ -47,7 +47,7 @@ def look(loaded: LoadedStack, context: str, terminal: Terminal, *, briefly: bool
         with terminal.step("Looking at Traefik's Service"):
             found = hiding(loaded, context)
             known = knows_limits(context)
-    except Failure as problem:
+    except FlatlineError as problem:
         unknown(". ".join((problem.problem, *problem.remedies)), terminal)
         return
     if not known:
@@ -70,7 +70,7 @@ def unknown(reason: str, terminal: Terminal) -> None:
 
 
 def hiding(loaded: LoadedStack, context: str) -> list[Hiding]:
-    """The Services that hide clients from Traefik. Raises Failure when the cluster cannot be read."""
+    """The Services that hide clients from Traefik. Raises FlatlineError when the cluster cannot be read."""
     ingress = loaded.settings.ingress
     there = _items(kubectl.read(context, "-n", ingress.namespace, "get", "services,pods"))
     pods = [
@@ -83,9 +83,9 @@ def hiding(loaded: LoadedStack, context: str) -> list[Hiding]:
 
 
 def knows_limits(context: str) -> bool:
-    """Whether Traefik's definitions have what the limits are written with; also true where there are none yet.
+    """True if Traefik's definitions have the fields of the limits, or if there are no definitions yet.
 
-    Raises Failure when the cluster cannot be read.
+    Raises FlatlineError when the cluster cannot be read.
     """
     found = _named(context, "customresourcedefinitions", MIDDLEWARES)
     return all("ipv6Subnet" in json.dumps(each) for each in found)

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from cli import engine_files, engine_state
-from cli.failure import Failure
 from cli.kubeconfig import Cluster
 from cli.stacks import CACHE, LOCAL_BACKEND, ROOT, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from config.settings import PROJECT
+from errors import FlatlineError
 from render.passphrase import FILE_VARIABLE, VARIABLE, generated_file
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def managing_backend(stack: Stack, cli: Cli | None) -> str | None:
 
     Looks into our own backend's files; for another backend there is a note of ours, or the CLI is asked. A stack with
     a state file has such a note from the moment that Pulumi gets its secrets (cli/transfer.py), so nobody is asked.
-    Raises Failure if it cannot tell.
+    Raises FlatlineError if it cannot tell.
     """
     if _local_resources(stack):
         return _LOCAL_URL
@@ -112,7 +112,7 @@ def managing_backend(stack: Stack, cli: Cli | None) -> str | None:
     try:
         there = automation.LocalWorkspace(work_dir=str(ROOT), pulumi_command=cli.command).list_stacks()
     except CommandError as problem:
-        raise Failure(
+        raise FlatlineError(
             f"cannot tell whether Pulumi keeps the stack {stack.name} already",
             *_said(problem),
             f"Log in to your backend, or unset {BACKEND_VARIABLE} / run `pulumi logout` to use "
@@ -170,13 +170,13 @@ def opened(
 ) -> Iterator[automation.Stack]:
     """The stack in the engine, made if it is not there; it can reach one cluster or, without one, none at all.
 
-    `project` is the folder of its configuration; `url` is a backend other than the stack's own. Raises Failure if the
+    `project` is the folder of its configuration; `url` is a backend other than the stack's. Raises FlatlineError if the
     engine refuses.
     """
     from pulumi import automation
 
     if not (ROOT / ".venv" / "bin" / "python").exists():
-        raise Failure(
+        raise FlatlineError(
             "Pulumi runs the program with .venv, which is not there",
             "Unset FLATLINE_PYTHON and run again, or make .venv with requirements.txt yourself.",
         )
@@ -200,7 +200,7 @@ def opened(
 
 @contextmanager
 def engine_errors(what: str, *, shown_already: bool = False, unlock: Sequence[str] = ()) -> Iterator[None]:
-    """Turns what the engine reports into a Failure; with `shown_already` its output is not repeated.
+    """Turns what the engine reports into a FlatlineError; with `shown_already` its output is not repeated.
 
     `unlock` is the command that clears a lock, for backends whose locks nobody here can look at.
     """
@@ -209,14 +209,14 @@ def engine_errors(what: str, *, shown_already: bool = False, unlock: Sequence[st
     try:
         yield
     except ConcurrentUpdateError as problem:
-        raise Failure(
+        raise FlatlineError(
             f"{what}: another run of Pulumi has locked the stack",
             *([] if shown_already else _said(problem)),
             "Wait until it has ended. If it was killed, clear its lock:",
             commands=[unlock] if unlock else (),
         ) from None
     except CommandError as problem:
-        raise Failure(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
+        raise FlatlineError(what, *(["Its messages are above."] if shown_already else _said(problem))) from None
 
 
 def run(
@@ -298,7 +298,7 @@ def _environment(loaded: LoadedStack) -> dict[str, str]:
         "PULUMI_SKIP_UPDATE_CHECK": "true",
         "GOGC": os.environ.get("GOGC", "400"),  # the CLI and its plugins collect garbage a third as often
         "FLATLINE_SECRETS_CARRIED": "true",  # cli/under_engine.py, which loads the SDK
-        # As the program says (components/backend.py), for providers that do not read it there yet.
+        # As the program says (components/targets/base.py), for providers that do not read it there yet.
         "PULUMI_K8S_ENABLE_PATCH_FORCE": "true",
     }
     if _chosen_backend() is None:
@@ -316,7 +316,7 @@ def _by_passphrase(stack: Stack) -> bool:
 
 
 def _is_service(url: str | None) -> bool:
-    """Whether a backend is Pulumi Cloud or a server like it, which has keys of its own."""
+    """True if a backend is Pulumi Cloud or a server like it, which has keys of its own."""
     return url is not None and url.startswith(("https://", "http://"))
 
 
@@ -344,12 +344,12 @@ def _own_folder() -> Path:
 
 
 def has_begun(stack: Stack) -> bool:
-    """Whether our own backend has a checkpoint of the stack, be it without any resource."""
+    """True if the local backend has a checkpoint of the stack, even one without resources."""
     return _local_checkpoint(stack) is not None
 
 
 def _local_resources(stack: Stack) -> bool:
-    """Whether the checkpoint in our own backend holds resources."""
+    """True if the checkpoint in the local backend has resources."""
     file = _local_checkpoint(stack)
     if file is None:
         return False

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cli import engine_files
-from cli.failure import Failure
+from errors import FlatlineError
 
 _CLOCK_TOLERANCE = timedelta(seconds=2)
 
@@ -30,7 +30,7 @@ class Lock:
 
     @property
     def dead(self) -> bool:
-        """Whether its process has ended. Only this host's processes can be known, so another host's never count."""
+        """True if its process has ended. Processes of other hosts are unknown, so their locks never count as dead."""
         if self.host != socket.gethostname():
             return False
         try:
@@ -46,7 +46,7 @@ class Lock:
 def of(backend: str, project: str, stack: str, working_folder: Path) -> list[Lock]:
     """The locks of a stack in a file backend; none for other backends, whose locks are not files here.
 
-    Raises Failure for a lock file that cannot be understood. The layout is pkg/backend/diy of pulumi/pulumi.
+    Raises FlatlineError for a lock file that cannot be understood. The layout is pkg/backend/diy of pulumi/pulumi.
     """
     files = engine_files.folder(backend, working_folder)
     if files is None:
@@ -64,7 +64,7 @@ def _in(folder: Path) -> Iterator[Lock]:
         except FileNotFoundError:
             continue  # its process has just ended
         except (ValueError, KeyError, TypeError):
-            raise Failure(f"{file} is no lock that Pulumi could have written", "Look who wrote it.") from None
+            raise FlatlineError(f"{file} is no lock that Pulumi could have written", "Look who wrote it.") from None
 
 
 def _started(process: int) -> datetime | None:

@@ -1,4 +1,4 @@
-"""What the engine prints, but for a run in which nothing changes: then a line of ours says so."""
+"""Filters the engine's output: a run without changes prints one line instead."""
 
 import re
 from collections.abc import Callable

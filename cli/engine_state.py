@@ -1,4 +1,4 @@
-"""What Pulumi's state says about a stack: its Kubernetes objects, and the work that an earlier run did not finish."""
+"""Reads Pulumi's state of a stack: its Kubernetes objects, and the operations that an earlier run did not finish."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping
@@ -54,7 +54,7 @@ def namespaces(deployment: Mapping[str, Any]) -> set[str]:
 
 
 def protected(deployment: Mapping[str, Any]) -> list[str]:
-    """What `pulumi destroy --exclude-protected` keeps, a line each: secrets by their number, the rest by name."""
+    """Resources that `pulumi destroy --exclude-protected` keeps, a line each: the number of secrets, others by name."""
     kept = [each for each in deployment.get("resources", ()) if each.get("protect")]
     objects = [each for each in kept if not each["type"].startswith(("random:", "tls:"))]
     lines = [f"{each['type'].rsplit(':', 1)[-1]} {each.get('id', '')}" for each in objects]
@@ -63,7 +63,7 @@ def protected(deployment: Mapping[str, Any]) -> list[str]:
 
 
 def is_bare(deployment: Mapping[str, Any]) -> bool:
-    """Whether namespaces or volumes have lost their protection, which goes before all is deleted."""
+    """True if namespaces or volumes have lost their protection, the first step of deleting everything."""
     return any(
         not each.protected and each.applied.kind in {"Namespace", "PersistentVolumeClaim"}
         for each in kubernetes_objects(deployment)
@@ -94,7 +94,7 @@ class Unfinished:
 
 
 def unfinished(deployment: Mapping[str, Any]) -> Unfinished:
-    """What a deployment, exported with its secrets, says about an earlier run."""
+    """Operations that an earlier run did not finish, from a deployment that was exported with its secrets."""
     operations = deployment.get("pending_operations") or ()
     creations = [each["resource"] for each in operations if each["type"] == "creating"]
     return Unfinished(

@@ -6,7 +6,6 @@ from contextlib import AbstractContextManager
 
 from cli import continuity, edge, expiry, kubeconfig, kubectl, objects, ownership, retired
 from cli.choice import RenderPlan
-from cli.failure import Failure
 from cli.objects import Object
 from cli.recording import RecordedStack, record_with_state
 from cli.retired import Retired
@@ -14,6 +13,7 @@ from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from config.images import IMAGES
 from config.settings import PROJECT
+from errors import FlatlineError
 from render import manifests
 from render.manifests import STACK_OUTPUTS, Summary
 
@@ -59,7 +59,7 @@ def _first_or_changed(loaded: LoadedStack, written: Summary, notices: list[str],
 def _unchanged(
     loaded: LoadedStack, written: Summary, notices: list[str], context: str | None, terminal: Terminal
 ) -> None:
-    """What is worth saying again; the rest was said by the run that wrote the files."""
+    """Reports a run without changes: what is still worth knowing; the run that wrote the files reported the rest."""
     terminal.say(
         f"Nothing has changed since the last run. {written.total} objects are in {display_path(written.directory)}/, "
         f"secrets in {display_path(loaded.stack.state)}."
@@ -74,17 +74,17 @@ def _unchanged(
 
 
 def _refuse_namespaces_of_others(loaded: LoadedStack, context: str | None) -> None:
-    """Raises Failure if the cluster has one. A cluster that cannot be read has none: files are for later."""
+    """Raises FlatlineError if the cluster has one. A cluster that cannot be read has none: files are for later."""
     if context is None or not kubectl.is_installed():
         return
     settings, name = loaded.settings, loaded.stack.name
     try:
         makers = ownership.makers(context, name, {settings.namespace, settings.emulator_namespace})
-    except (Failure, ValueError):
+    except (FlatlineError, ValueError):
         return
     for each, other in makers.items():
         if other:
-            raise Failure(
+            raise FlatlineError(
                 f"namespace {each} is on context {context} already, and belongs to {other}",
                 f"Nothing was written. Write another {PROJECT}:namespace into {loaded.stack.file.name}.",
             )
@@ -125,7 +125,7 @@ def losses_of_upgrade(earlier: Mapping[str, object], terminal: Terminal) -> None
 
 
 def points_to_know(loaded: LoadedStack, terminal: Terminal) -> None:
-    """What an operator must know about this stack: images that may change."""
+    """Tells the operator what to know about this stack: images that may change."""
     moving = loaded.settings.images.moving()
     if moving:
         terminal.heading("Images without a digest")

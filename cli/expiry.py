@@ -26,7 +26,7 @@ class Certificate:
         return self.ends - now
 
     def warning(self, now: datetime) -> str | None:
-        """What to say from 30 days before its end on."""
+        """The warning to show from 30 days before the end of validity on."""
         left = self.left(now)
         if left >= EXPIRY_WARNING:
             return None

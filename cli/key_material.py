@@ -8,13 +8,13 @@ import pulumi
 import pulumi_random as random
 import pulumi_tls as tls
 
-from cli.failure import Failure
 from cli.recording import PROGRAM
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from components.secrets import Secrets, SecretsArgs
 from config.schema.secrets import SECRETS, Secret
 from config.settings import PROJECT
+from errors import FlatlineError
 from render.model import CreateResult, RecordedResource, Recording, RecordingError
 from render.recorder import record
 from render.state import State
@@ -25,7 +25,7 @@ _SERVERS = {"redis", "cdn0-gate", "object-store"}
 
 
 def moves(secret: Secret) -> bool:
-    """Whether a secret goes with the accounts and groups.
+    """True if a secret moves together with the accounts and groups.
 
     Those of the servers of one installation (Redis' password, the key pairs of CDN0's bucket) stay, because the other
     installation has servers of its own; documents that nothing reads cannot be brought.
@@ -44,13 +44,13 @@ class KeyMaterial:
 
 
 def of(loaded: LoadedStack, domain: str, terminal: Terminal) -> KeyMaterial:
-    """What a stack has in its state and in its file, with a certificate of its authority for a domain.
+    """The key material in a stack's state and file, with a certificate of its authority for a domain.
 
-    The state stays as it is: nothing is made but, for another domain, that certificate. Raises Failure.
+    The state stays as it is: nothing is made but, for another domain, that certificate. Raises FlatlineError.
     """
     stack = loaded.stack
     if not stack.state.exists():
-        raise Failure(
+        raise FlatlineError(
             f"stack {stack.name} has no secrets in {display_path(stack.state)}",
             f"If it has never been brought up: `./flatline up --stack {stack.name}`",
             "If Pulumi keeps it, its secrets cannot be read by this command: docs/migration.md tells what can be done.",
@@ -112,7 +112,7 @@ class _Kept:
 
 
 class _Replay:
-    """What the providers answered in a recording, by type and name; nothing else."""
+    """The providers' answers in a recording, by type and name; nothing else."""
 
     def __init__(self, recording: Recording) -> None:
         self._known = {(each.type, each.name): each for each in recording.resources}

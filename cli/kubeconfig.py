@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from cli.failure import Failure
+from errors import FlatlineError
 
 PATIENCE_SECONDS = 5.0
 K3S_KUBECONFIG = Path("/etc/rancher/k3s/k3s.yaml")
@@ -67,7 +67,7 @@ class Cluster:
 
 
 def _reason(problem: object) -> str:
-    """What went wrong, in the system's words where it has some."""
+    """The cause of a problem, in the system's words if it has any."""
     words = problem.strerror if isinstance(problem, OSError) else None
     return words or str(problem) or type(problem).__name__
 
@@ -81,27 +81,27 @@ def files() -> list[Path]:
 
 
 def contexts() -> list[str]:
-    """The names of the contexts that there are, sorted. Raises Failure for a file that cannot be read."""
+    """The names of the contexts that there are, sorted. Raises FlatlineError for a file that cannot be read."""
     return sorted(_merged()["contexts"])
 
 
 def current() -> str | None:
-    """The current context, which plain `pulumi` uses where none is named. Raises Failure for a broken kubeconfig."""
+    """The current context, which plain `pulumi` uses by default. Raises FlatlineError for a broken kubeconfig."""
     named = (_content(path).get("current-context") for path in files())
     return next((str(name) for name in named if name), None)
 
 
 def check_answers(cluster: Cluster) -> None:
-    """Raises Failure if a cluster does not answer."""
+    """Raises FlatlineError if a cluster does not answer."""
     problem = cluster.problem()
     if problem:
-        raise Failure(
+        raise FlatlineError(
             f"cluster {cluster.context} ({cluster.server}) does not answer: {problem}", "Nothing was changed."
         )
 
 
 def cluster(context: str) -> Cluster | None:
-    """The cluster of a context, None if there is no such context. Raises Failure for a broken kubeconfig."""
+    """The cluster of a context, None if there is no such context. Raises FlatlineError for a broken kubeconfig."""
     everything = _merged()
     if context not in everything["contexts"]:
         return None
@@ -111,12 +111,12 @@ def cluster(context: str) -> Cluster | None:
         name = chosen.get(key)
         content = everything[section].get(str(name))
         if content is None and (section == "clusters" or name):
-            raise Failure(f"kubeconfig: context {context} names the {key} {name}, which is not there")
+            raise FlatlineError(f"kubeconfig: context {context} names the {key} {name}, which is not there")
         if content is not None:
             parts[section] = [{"name": name, key: content}]
     server = parts["clusters"][0]["cluster"].get("server")
     if not isinstance(server, str) or urlsplit(server).scheme not in {"https", "http"}:
-        raise Failure(f"kubeconfig: the cluster of context {context} has no server of the form https://host:port")
+        raise FlatlineError(f"kubeconfig: the cluster of context {context} has no server of the form https://host:port")
     definition = {"apiVersion": "v1", "kind": "Config", "current-context": context, **parts}
     return Cluster(context, server, definition)
 
@@ -133,7 +133,7 @@ def _merged() -> dict[str, dict[str, dict[str, Any]]]:
         for section, key in _SECTIONS.items():
             for entry in content.get(section) or ():
                 if not isinstance(entry, dict) or not isinstance(entry.get(key) or {}, dict) or "name" not in entry:
-                    raise Failure(f"kubeconfig {path}: {section} has an entry without a name or a {key}")
+                    raise FlatlineError(f"kubeconfig {path}: {section} has an entry without a name or a {key}")
                 body = _with_absolute_paths(entry.get(key) or {}, _PATHS.get(section, ()), path.parent)
                 merged[section].setdefault(str(entry["name"]), body)
     return merged
@@ -146,11 +146,11 @@ def _content(path: Path) -> dict[str, Any]:
         return {}
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "it is not text"
-        raise Failure(f"kubeconfig {path} cannot be read: {reason}") from None
+        raise FlatlineError(f"kubeconfig {path} cannot be read: {reason}") from None
     except yaml.YAMLError:
-        raise Failure(f"kubeconfig {path} is no YAML") from None
+        raise FlatlineError(f"kubeconfig {path} is no YAML") from None
     if content is not None and not isinstance(content, dict):
-        raise Failure(f"kubeconfig {path} is no mapping")
+        raise FlatlineError(f"kubeconfig {path} is no mapping")
     return content or {}
 
 

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cli.failure import Failure
+from errors import FlatlineError
 
 FIELD_MANAGER = "flatline"
 """Who owns the fields of what is applied; render/checkpoint.py hands the same name to an engine."""
@@ -38,34 +38,36 @@ def run(words: Sequence[str]) -> int:
 
 
 def read(context: str, *words: str) -> Any:
-    """What `kubectl get` answers, parsed. Raises Failure with kubectl's own words."""
+    """The parsed answer of `kubectl get`. Raises FlatlineError with kubectl's own words."""
     return json.loads(_answer(context, *words, "--output", "json", *_PATIENCE))
 
 
 def say(context: str, *words: str) -> str:
-    """What kubectl prints, as of `logs` or `exec`. Raises Failure with kubectl's own words."""
+    """The output of kubectl, as of `logs` or `exec`. Raises FlatlineError with kubectl's own words."""
     return _answer(context, *_PATIENCE, *words)
 
 
 def check_credentials(context: str) -> None:
-    """Raises Failure if the cluster does not take what kubeconfig has for a context. Only kubectl can tell."""
+    """Raises FlatlineError if the cluster does not take what kubeconfig has for a context. Only kubectl can tell."""
     if is_installed():
         _answer(context, "get", "--raw", "/version", *_PATIENCE)
 
 
 def apply(context: str, content: Mapping[str, Any], *, manager: str) -> None:
-    """Applies an object, which may be a Secret, by standard input. Raises Failure with kubectl's own words."""
+    """Applies an object, which may be a Secret, by standard input. Raises FlatlineError with kubectl's own words."""
     words = command(context, "apply", "--server-side", "--force-conflicts", "--field-manager", manager, "-f", "-")
     answer = subprocess.run(
         [_program(), *words[1:]], check=False, capture_output=True, text=True, input=json.dumps(content)
     )
     if answer.returncode != 0:
         title = f"{content['kind']} {content['metadata'].get('name')}"
-        raise Failure(f"kubectl could not apply {title} on context {context}", *answer.stderr.strip().splitlines()[-3:])
+        raise FlatlineError(
+            f"kubectl could not apply {title} on context {context}", *answer.stderr.strip().splitlines()[-3:]
+        )
 
 
 def is_installed() -> bool:
-    """Whether it is on the PATH."""
+    """True if kubectl is on the PATH."""
     return shutil.which("kubectl") is not None
 
 
@@ -73,12 +75,12 @@ def _answer(context: str, *words: str) -> str:
     answer = subprocess.run([_program(), *command(context, *words)[1:]], check=False, capture_output=True, text=True)
     if answer.returncode != 0:
         said = answer.stderr.strip().splitlines()
-        raise Failure(f"kubectl could not read from context {context}", *said[-3:])
+        raise FlatlineError(f"kubectl could not read from context {context}", *said[-3:])
     return answer.stdout
 
 
 def _program() -> str:
     found = shutil.which("kubectl")
     if found is None:
-        raise Failure("kubectl is not on the PATH", "Install it (https://kubernetes.io/docs/tasks/tools/).")
+        raise FlatlineError("kubectl is not on the PATH", "Install it (https://kubernetes.io/docs/tasks/tools/).")
     return found

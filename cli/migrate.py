@@ -1,4 +1,4 @@
-"""What `migrate export`, `load` and `verify` share: the way to a stack's stores, progress, and the result."""
+"""Code that `migrate export`, `load` and `verify` share: access to a stack's stores, progress, and the result."""
 
 import base64
 import signal
@@ -15,14 +15,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from cli import document, kubectl
 from cli.choice import named_cluster, named_context
-from cli.failure import Failure
 from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from errors import FlatlineError
 from migration import endpoints
 from migration.archive import Archive
 from migration.endpoints import Addresses, Connection
-from migration.errors import MigrationError
 from migration.records import Collection, Kind
 from migration.transfer import Outcome
 from migration.transfer import Progress as ProgressReport
@@ -33,17 +32,14 @@ NOUNS: dict[Kind, str] = {"dynamodb": "table", "bigtable": "Bigtable table", "ob
 
 @contextmanager
 def opened(arguments: Namespace, loaded: LoadedStack, terminal: Terminal) -> Iterator[list[Collection]]:
-    """The stores of a stack, reached as was typed. A MigrationError inside of the block becomes a Failure."""
+    """The stores of a stack, over the addresses that were typed, or those of its cluster or cloud."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # port-forwards are ended, archives left restartable
-    try:
-        names = endpoints.physical_names(loaded.settings, _typed_buckets(arguments))
-        with ExitStack() as held:
-            connection = _connection(arguments, loaded, terminal, held)
-            from migration import stores  # and with it the clouds' SDKs: not before everything else is right
+    names = endpoints.physical_names(loaded.settings, _typed_buckets(arguments))
+    with ExitStack() as held:
+        connection = _connection(arguments, loaded, terminal, held)
+        from migration import stores  # and with it the clouds' SDKs: not before everything else is right
 
-            yield held.enter_context(stores.opened(names, connection, readers=arguments.parallel))
-    except MigrationError as problem:
-        raise Failure(problem.problem, *problem.remedies) from None
+        yield held.enter_context(stores.opened(names, connection, readers=arguments.parallel))
 
 
 def _typed_buckets(arguments: Namespace) -> dict[str, str]:
@@ -63,13 +59,13 @@ def _connection(arguments: Namespace, loaded: LoadedStack, terminal: Terminal, h
     emulators = endpoints.emulators(loaded.settings)
     if typed:
         if arguments.context is not None:
-            raise Failure("--context and the stores' addresses exclude each other", "Type one or the other.")
+            raise FlatlineError("--context and the stores' addresses exclude each other", "Type one or the other.")
         if emulators and not (typed.dynamodb and typed.bigtable):
-            raise Failure("--dynamodb and --bigtable go together", "Type the addresses of both.")
+            raise FlatlineError("--dynamodb and --bigtable go together", "Type the addresses of both.")
         terminal.note("Whether the services are stopped cannot be told from addresses: see to it that they are.")
         return connection
     if context is None and emulators:
-        raise Failure(
+        raise FlatlineError(
             f"nothing tells where the stores of stack {loaded.stack.name} are",
             "Name its cluster (--context, or flatline:target.context in the stack's file), or the stores' addresses "
             "(--dynamodb URL --bigtable HOST:PORT).",
@@ -100,19 +96,19 @@ def _connection(arguments: Namespace, loaded: LoadedStack, terminal: Terminal, h
 
 
 def _root_secret(context: str, namespace: str) -> str:
-    """The secret key of the object store that runs now, as its pods read it. Raises Failure."""
+    """The secret key of the object store that runs now, as its pods read it. Raises FlatlineError."""
     where = ("--namespace", namespace)
     pod = kubectl.read(context, "get", "deployment.apps", endpoints.OBJECT_STORE, *where)["spec"]["template"]["spec"]
     names = [each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == endpoints.OBJECT_STORE_SECRET]
     if not names:
         problem = f"the deployment {endpoints.OBJECT_STORE} has no volume {endpoints.OBJECT_STORE_SECRET}"
-        raise Failure(problem, "Bring the stack up first, with this release.")
+        raise FlatlineError(problem, "Bring the stack up first, with this release.")
     data = kubectl.read(context, "get", "secret", names[0], *where)["data"]
     return base64.b64decode(data[endpoints.ROOT_SECRET_FILE]).decode()
 
 
 def _refuse_while_running(context: str, loaded: LoadedStack) -> None:
-    """Raises Failure, with the commands that stop them, while services run that write to the stores."""
+    """Raises FlatlineError, with the commands that stop them, while services run that write to the stores."""
     namespace = loaded.settings.namespace
     found = kubectl.read(context, "get", "deployments.apps,cronjobs.batch", "--namespace", namespace)["items"]
     running = [each for each in found if _name(each) in endpoints.WRITERS and _pods(each)]
@@ -127,7 +123,7 @@ def _refuse_while_running(context: str, loaded: LoadedStack) -> None:
         suspend = ["--patch", """'{"spec":{"suspend":true}}'"""]
         commands += [[*stop, "patch", f"cronjob/{_name(each)}", *suspend] for each in scheduled]
     names = ", ".join(_name(each) for each in (*running, *scheduled))
-    raise Failure(
+    raise FlatlineError(
         f"these are not stopped, and may write while data is moved: {names}",
         *(" ".join(words) for words in commands),
         "Whisper's persister comes last, five minutes after the server (docs/migration.md). --live goes on regardless.",
@@ -190,7 +186,7 @@ def _doing(doing: str, collection: Collection) -> str:
 
 
 def report_origin(archive: Archive, terminal: Terminal) -> None:
-    """What an archive is of, on standard error."""
+    """Shows the origin of an archive, on standard error."""
     manifest = archive.manifest
     terminal.note(f"Archive of stack {manifest.stack}, made {manifest.created}")
     if manifest.live:

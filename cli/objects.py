@@ -36,7 +36,7 @@ class Object:
 
     @property
     def resource(self) -> str:
-        """What kubectl calls its type: `deployment.apps`."""
+        """The name of its type for kubectl: `deployment.apps`."""
         return f"{self.kind}.{self.group}".lower() if self.group else self.kind.lower()
 
     @property
@@ -57,7 +57,7 @@ class Object:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What makes it one object in a cluster: its type, namespace and name."""
+        """Its identity in a cluster: type, namespace and name."""
         return self.resource, self.namespace, self.name
 
     def __str__(self) -> str:

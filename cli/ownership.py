@@ -1,4 +1,4 @@
-"""Which namespaces are a stack's own: no two stacks share one, and no stack deletes what another one made."""
+"""Ownership of namespaces: no two stacks share one, and no stack deletes one that another stack made."""
 
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import yaml
 
 from cli import kubectl, objects, stacks
-from cli.failure import Failure
 from cli.objects import SELECTOR, Object
 from cli.stacks import LoadedStack, Stack
 from config import installation
 from config.settings import PROJECT, Settings
+from errors import FlatlineError
 
 _LONGEST = 50
 
@@ -44,18 +44,18 @@ def namespace_for(stack: str) -> str:
 
 
 def check_own(loaded: LoadedStack) -> None:
-    """Raises Failure if another stack of this checkout would live in the same namespaces."""
+    """Raises FlatlineError if another stack of this checkout would live in the same namespaces."""
     settings = loaded.settings
     check_free(loaded.stack.name, settings.namespace, settings.target.context, settings.target.kind)
 
 
 def check_free(stack: str, namespace: str, context: str | None, kind: str) -> None:
-    """Raises Failure if a namespace that a stack would have is another stack's."""
+    """Raises FlatlineError if a namespace that a stack would have is another stack's."""
     here = Place(stack, namespace, context, kind)
     for other in _others(stack):
         shared = sorted(here.namespaces & other.namespaces)
         if shared and here.may_share_cluster(other):
-            raise Failure(
+            raise FlatlineError(
                 f"stack {stack} would share the namespace {shared[0]} with stack {other.stack}: each would overwrite "
                 "and delete what the other one has",
                 f"Write another {PROJECT}:namespace into Pulumi.{stack}.yaml, such as {namespace_for(stack)} "
@@ -82,7 +82,7 @@ def made_by(stack: Stack, rendered: Iterable[Object]) -> frozenset[str]:
 def makers(context: str, stack: str, wanted: Collection[str]) -> dict[str, str]:
     """Who made those of some namespaces that a cluster has, for people; empty where it may have been this stack.
 
-    Raises Failure if the cluster cannot be read.
+    Raises FlatlineError if the cluster cannot be read.
     """
     key, _, value = SELECTOR.partition("=")
     mine = installation.stack_label(PROJECT, stack)

@@ -6,7 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from cli.failure import Failure
+from errors import FlatlineError
 
 LAUNCHER = Path(__file__).resolve().parent.parent / "flatline"
 SDKS = ("pulumi_aws", "pulumi_gcp")
@@ -20,13 +20,13 @@ def missing_sdks() -> list[str]:
 def add_clouds(stack: str) -> None:
     """Starts this command again in an environment that has the SDKs, made now if there is none.
 
-    Returns where this Python has them. Raises Failure if somebody named a Python that lacks one.
+    Returns where this Python has them. Raises FlatlineError if somebody named a Python that lacks one.
     """
     missing = missing_sdks()
     if not missing:
         return
     if os.environ.get("FLATLINE_PYTHON"):
-        raise Failure(
+        raise FlatlineError(
             f"{sys.executable} has no Python package {missing[0]}, which stack {stack} needs: it is in the cloud",
             "Unset FLATLINE_PYTHON, or install requirements.txt there.",
         )

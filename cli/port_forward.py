@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from cli import kubectl
-from cli.failure import Failure
+from errors import FlatlineError
 
 PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 1.0
@@ -21,7 +21,7 @@ class PortForward:
     """`address` is `127.0.0.1:<port>`, the port chosen by kubectl.
 
     kubectl ends when a pod goes or a connection breaks, so it is started again, on the same port, until the block is
-    left. Raises Failure where it cannot forward at first.
+    left. Raises FlatlineError where it cannot forward at first.
     """
 
     def __init__(self, context: str, namespace: str, service: str, port: int) -> None:
@@ -44,12 +44,12 @@ class PortForward:
 
     def __enter__(self) -> Self:
         if shutil.which(self._command[0]) is None:
-            raise Failure("kubectl is not on the PATH", "Install it (https://kubernetes.io/docs/tasks/tools/).")
+            raise FlatlineError("kubectl is not on the PATH", "Install it (https://kubernetes.io/docs/tasks/tools/).")
         self._keeper.start()
         self._ready.wait(PATIENCE_SECONDS)
         if self._local is None:
             self.close()
-            raise Failure(f"kubectl cannot forward a port to the service {self._service}", *self._said)
+            raise FlatlineError(f"kubectl cannot forward a port to the service {self._service}", *self._said)
         return self
 
     def __exit__(

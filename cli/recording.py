@@ -6,11 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli.failure import Failure
 from cli.objects import Object
 from cli.stacks import ROOT, LoadedStack
 from cli.terminal import Terminal
 from config.settings import PROJECT
+from errors import FlatlineError
 from render.model import Recording, Values
 from render.recorder import record
 from render.state import State
@@ -41,10 +41,10 @@ class RecordedStack:
 def record_with_state(loaded: LoadedStack, terminal: Terminal) -> Iterator[RecordedStack]:
     """The program with the secrets of the stack's state, which stays locked meanwhile.
 
-    Raises Failure for a stack in a cloud, whose secrets are the engine's.
+    Raises FlatlineError for a stack in a cloud, whose secrets are the engine's.
     """
     if loaded.in_cloud:
-        raise Failure(f"stack {loaded.stack.name} is in a cloud: its secrets are kept by the Pulumi engine alone")
+        raise FlatlineError(f"stack {loaded.stack.name} is in a cloud: its secrets are kept by the Pulumi engine alone")
     doing = "Recording the program" if loaded.stack.state.exists() else "Making the secrets and recording the program"
     with opened_state(loaded) as state:
         yield recorded(loaded, state, StateValues(state), terminal, doing)

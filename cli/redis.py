@@ -1,16 +1,16 @@
-"""What Redis' nodes found damaged on their volumes, and what their membership program waits for, asked on a cluster."""
+"""Reads from a cluster which damaged files Redis' nodes found, and what their membership program waits for."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from cli import kubectl
-from cli.failure import Failure
 from cli.objects import SELECTOR
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from components.programs import REDIS_PROBE
 from components.redis import COMPONENT
+from errors import FlatlineError
 
 REDIS = f"{SELECTOR},app.kubernetes.io/component={COMPONENT}"
 NAME, NODES, MEMBERSHIP = "app.kubernetes.io/name", "redis", "redis-membership"
@@ -27,13 +27,13 @@ def look(loaded: LoadedStack, context: str, terminal: Terminal) -> None:
 
 
 def found(loaded: LoadedStack, context: str, terminal: Terminal) -> list[str]:
-    """What a person should know or do, a line each. Warns of what the cluster does not let this user ask."""
+    """Facts that a person should know or act on, a line each. Warns of everything that this user may not read."""
     namespace = loaded.settings.namespace
     try:
         with terminal.step("Asking Redis for damage"):
             pods = kubectl.read(context, "-n", namespace, "get", "pods", "--selector", REDIS).get("items", ())
             return [line for pod in pods if pod.get("kind") == "Pod" for line in _lines(context, namespace, pod)]
-    except Failure as problem:
+    except FlatlineError as problem:
         terminal.warn(f"whether Redis is well is not known: {'. '.join((problem.problem, *problem.remedies))}")
         return []
 
@@ -54,6 +54,6 @@ def _lines(context: str, namespace: str, pod: Mapping[str, Any]) -> list[str]:
 
 
 def _waiting(log: str) -> str:
-    """What the last event of the membership program's log waits for; empty when it does not wait."""
+    """The condition that the membership program waits for, by the last event in its log; empty if it does not wait."""
     events = [json.loads(line) for line in log.splitlines() if line.startswith('{"event":')]
     return str(events[-1].get("for", "")) if events else ""

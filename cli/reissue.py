@@ -1,4 +1,4 @@
-"""What would be issued again: pins, host names and certificates. Clients notice, so somebody must have agreed."""
+"""Values that an update would issue again: pins, host names and certificates. Clients notice: a person must agree."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from typing import Any
 
 from cryptography import x509
 
-from cli.failure import Failure
 from cli.objects import Object
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from errors import FlatlineError
 
 _MEANINGS = {
     "caCertificates": "clients that do not trust the new authority cannot connect",
@@ -28,7 +28,7 @@ _SAME = "caCertificatesDer"
 
 @dataclass(frozen=True)
 class Reissue:
-    """What changes between two times: `pins` by name and what that means; `hosts` and `certificates`, before and after.
+    """Changes between two times: `pins` by name with their meaning; `hosts` and `certificates`, before and after.
 
     `older` says that the certificate which would be served is older than the one that is.
     """
@@ -40,14 +40,14 @@ class Reissue:
 
     @property
     def needs_agreement(self) -> bool:
-        """Whether clients would notice: a renewed certificate of the same authority is no change for them."""
+        """True if clients would notice. A renewed certificate of the same authority is no change for them."""
         return bool(self.pins or self.hosts or self.older)
 
 
 def between(
     before: Mapping[str, Any] | None, after: Mapping[str, Any], old: Iterable[Object], new: Iterable[Object]
 ) -> Reissue:
-    """What is different in the stack outputs and in the certificate that is served; nothing on a first run."""
+    """Differences in the stack outputs and in the served certificate; none on a first run."""
     if before is None:
         return Reissue({}, (), None, older=False)
     pins = {
@@ -67,7 +67,7 @@ def between(
 
 
 def of_settings(loaded: LoadedStack, before: Mapping[str, Any]) -> Reissue:
-    """What the settings alone tell against the outputs of the last `up`, where nothing is recorded: the host names."""
+    """Differences that the settings alone show against the outputs of the last `up`: the host names."""
     urls = before.get("urls")
     if not isinstance(urls, Mapping):
         return Reissue({}, (), None, older=False)
@@ -77,15 +77,15 @@ def of_settings(loaded: LoadedStack, before: Mapping[str, Any]) -> Reissue:
 
 
 def agree(loaded: LoadedStack, found: Reissue, confirmed: str | None, terminal: Terminal) -> None:
-    """Shows what would be issued again. Raises Failure unless the stack's name was, or is now, typed."""
+    """Shows what would be issued again. Raises FlatlineError unless the stack's name was, or is now, typed."""
     name = loaded.stack.name
     if confirmed is not None and confirmed != name:
-        raise Failure(f"--confirm names {confirmed}, but the stack is {name}: nothing was written")
+        raise FlatlineError(f"--confirm names {confirmed}, but the stack is {name}: nothing was written")
     show(loaded, found, terminal)
     if not found.needs_agreement or confirmed == name:
         return
     if terminal.ask(f"Type {name} to agree:") != name:
-        raise Failure(
+        raise FlatlineError(
             f"nothing was written: nobody agreed to what stack {name} would issue again",
             f"If {loaded.stack.file.name} is not as you want it, restore it.",
             f"To agree without a terminal, add: --confirm {name}",

@@ -14,7 +14,7 @@ from cli.objects import Object
 
 FILE = "no-longer-part.json"
 _KEPT_KINDS = frozenset({"Namespace", "PersistentVolumeClaim"})
-"""What holds data is never in a command that cleans up."""
+"""Kinds that hold data. They are never part of a command that cleans up."""
 
 
 @dataclass(frozen=True, order=True)
@@ -27,7 +27,7 @@ class Retired:
 
 
 def after(folder: Path, rendered: Iterable[Object], applied: Iterable[Object] = ()) -> list[Retired]:
-    """What is no longer part of a stack whose earlier objects are in a folder, or were `applied` otherwise, sorted."""
+    """Objects that are no longer part of a stack, sorted. Earlier ones are in a folder, or were `applied` otherwise."""
     now = {_key(each) for each in rendered}
     before = {_key(each) for each in (*objects.read(folder), *applied) if each.kind not in _KEPT_KINDS}
     return sorted((before | set(_remembered(folder))) - now)

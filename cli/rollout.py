@@ -1,4 +1,4 @@
-"""What keeps pods from running, said while a deployment waits: an engine alone waits for minutes and says nothing."""
+"""Shows during a deployment why pods do not run. The engine alone waits for minutes without a word."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from cli import kubectl
-from cli.failure import Failure
 from cli.terminal import Terminal
+from errors import FlatlineError
 
 LOOK_SECONDS = 5.0
 PATIENCE_LOOKS = 3
-"""What is seen fewer times is ordinary: a volume is being made, a first attempt failed."""
+"""A problem that is seen fewer times is ordinary: a volume is being made, a first attempt failed."""
 GONE_LOOKS = 4
 """A problem that is not seen for so many looks has gone. One that ends and starts is not seen at each look."""
 LONGEST = 300
@@ -27,7 +27,7 @@ _EVENTS = frozenset(
 
 
 def problems(items: Iterable[Mapping[str, Any]], since: datetime) -> dict[str, str]:
-    """What keeps each pod among `items` (pods and events) from running: a line for people, by which problem it is.
+    """Reasons why pods among `items` (pods and events) do not run: a line for each, by the problem's identity.
 
     A container that ends again and again is one problem, whatever its status and its number of restarts say at a look.
     Events tell of what a pod's status does not: of pods that could not even be made, of volumes and of networks;
@@ -81,7 +81,7 @@ def _look(context: str, namespaces: Sequence[str], since: datetime, terminal: Te
     while not ended.wait(LOOK_SECONDS):
         try:
             answers = [kubectl.read(context, "-n", each, "get", "pods,events") for each in namespaces]
-        except Failure as problem:
+        except FlatlineError as problem:
             if not blind:
                 terminal.note(f"Pods that cannot run are not named while this waits: {problem.problem}.")
             blind = True
@@ -91,7 +91,7 @@ def _look(context: str, namespaces: Sequence[str], since: datetime, terminal: Te
 
 
 def _reasons(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Which problem it is, and the line for people."""
+    """The identity of each problem of a pod, and its line."""
     status = pod["status"]
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":

@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 import yaml
 
 import files
-from cli.failure import Failure
 from cli.stacks import ROOT, LoadedStack
 from config.settings import PROJECT
+from errors import FlatlineError
 from render import stack_file
 
 _SECRETS_KEYS = ("secrets", f"{PROJECT}:secrets", f"{PROJECT}:config:secrets")
@@ -21,7 +21,7 @@ def with_secret(text: str, name: str, encrypted: str, salt: str) -> str:
 
     The secret's epochs stay: their seeds are in the stack's state and must not leave the program.
 
-    Raises Failure where the file is written in a form that cannot be edited by lines.
+    Raises FlatlineError where the file is written in a form that cannot be edited by lines.
     """
     lines = text.splitlines()
     root = yaml.compose("\n".join([*lines, ""]), Loader=yaml.SafeLoader)
@@ -111,8 +111,8 @@ def _end(lines: Sequence[str], node: yaml.Node) -> int:
     return end
 
 
-def _by_hand(what: str, name: str) -> Failure:
-    return Failure(
+def _by_hand(what: str, name: str) -> FlatlineError:
+    return FlatlineError(
         f"{what} is written in braces, which this command does not edit",
         f"Write it as a block of keys, a line each, or set flatline:secrets.{name}.value with `pulumi config set`.",
     )

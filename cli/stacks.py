@@ -7,8 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from cli import packages
-from cli.failure import Failure
 from config.settings import PROJECT, Settings, SettingsError, load
+from errors import FlatlineError
 from render import passphrase, stack_file
 from render.stack_file import StackConfig
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "state"
 BUILD = ROOT / "build"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "flatline"
-"""What is fetched, or made to be faster; it may be deleted at any time."""
+"""Downloads, and files that only save time. The folder may be deleted at any time."""
 LOCAL_BACKEND = STATE / "pulumi"
 """Pulumi's state where nobody has chosen another backend."""
 
@@ -47,7 +47,7 @@ class Stack:
 
     @property
     def carried(self) -> Path:
-        """What `state` held when the engine took the secrets over: its key of names, and values no longer in use."""
+        """The earlier `state`, after the engine took over the secrets: its key of names, and values out of use."""
         return self.state.with_name(self.state.name + ".before-pulumi")
 
     @property
@@ -57,9 +57,9 @@ class Stack:
 
 
 def named(name: str) -> Stack:
-    """The stack of a name that may not exist yet. Raises Failure for what cannot be one."""
+    """The stack of a name that may not exist yet. Raises FlatlineError for what cannot be one."""
     if not _NAME.fullmatch(name):
-        raise Failure(
+        raise FlatlineError(
             f"{name!r} cannot be the name of a stack",
             "Write up to 100 letters, digits, hyphens, dots and underscores, a letter or digit first, "
             "and not .redacted at the end.",
@@ -74,11 +74,11 @@ def existing() -> list[str]:
 
 
 def find(name: str) -> Stack:
-    """A stack that has a file. Raises Failure, which names those that have one."""
+    """A stack that has a file. Raises FlatlineError, which names those that have one."""
     stack = named(name)
     if not stack.file.is_file():
         there = ", ".join(existing())
-        raise Failure(
+        raise FlatlineError(
             f"there is no stack {name}: Pulumi.{name}.yaml does not exist",
             f"Stacks here: {there}." if there else "There is no stack yet.",
             f"Make it: `./flatline stack new {name} --domain <your domain>`",
@@ -96,12 +96,12 @@ class LoadedStack:
 
     @property
     def in_cloud(self) -> bool:
-        """Whether it has real cloud resources, which the Pulumi engine alone can make."""
+        """True if it has real cloud resources, which only the Pulumi engine can make."""
         return self.settings.target.kind == "cloud"
 
     @cached_property
     def passphrase(self) -> "Passphrase":
-        """What its secrets are encrypted with."""
+        """The passphrase that encrypts its secrets."""
         return Passphrase(self.stack, may_be_made=self.config.encryption_salt is None)
 
 
@@ -127,7 +127,7 @@ class Passphrase:
 
 
 def read(name: str) -> LoadedStack:
-    """A stack, its file read and its settings checked. Raises Failure, StackFileError, SettingsError.
+    """A stack, its file read and its settings checked. Raises FlatlineError, StackFileError, SettingsError.
 
     Starts the command again where the stack is in the cloud and this Python lacks the clouds' SDKs.
     """

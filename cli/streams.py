@@ -12,7 +12,7 @@ from typing import Any
 
 CANNOT_WRITE = 1
 NO_READER = 128 + signal.SIGPIPE
-"""What a shell says of a program that ended by SIGPIPE, as most do in front of `head`."""
+"""The shell's status of a program that ended by SIGPIPE, as most do in front of `head`."""
 
 
 class Output:

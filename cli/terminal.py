@@ -1,4 +1,4 @@
-"""What people see: plain text where the output is no terminal, colours, tables and running times where it is.
+"""Output for people: plain text where the output is no terminal; colours, tables and running times where it is.
 
 Results go to standard output; progress, questions and warnings to standard error, so that `... --json` can be piped.
 rich leaves colours away for NO_COLOR, TERM=dumb and pipes. Names and commands are never broken, so that they can be
@@ -41,12 +41,12 @@ class Terminal:
 
     @property
     def interactive(self) -> bool:
-        """Whether somebody is there to answer."""
+        """True if somebody is there to answer."""
         return sys.stdin.isatty() and sys.stderr.isatty()
 
     @property
     def colours(self) -> bool:
-        """Whether standard output takes colours."""
+        """True if standard output supports colours."""
         return self._out.is_terminal and not self._out.no_color
 
     @property
@@ -128,7 +128,7 @@ class Terminal:
         self._lines(self._err, "warning: ", text, "yellow")
 
     def fail(self, problem: str, remedies: Iterable[str] = (), commands: Iterable[Sequence[str]] = ()) -> None:
-        """What went wrong and what helps, on standard error."""
+        """Shows an error and its remedies, on standard error."""
         self._lines(self._err, "error: ", problem, "bold red")
         for remedy in remedies:
             self._lines(self._err, "  ", remedy)
@@ -147,7 +147,7 @@ class Terminal:
             return ""
 
     def agrees(self, question: str) -> bool:
-        """Whether the answer is yes; silence is no."""
+        """True if the answer is yes; silence is no."""
         return self.ask(f"{question} [y/N]").lower() in {"y", "yes"}
 
     def ask_secret(self, question: str) -> str:

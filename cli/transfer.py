@@ -24,13 +24,13 @@ import files
 from cli import engine, recording
 from cli.before_update import unlock
 from cli.engine import Cli
-from cli.failure import Failure
 from cli.kubeconfig import Cluster
 from cli.objects import Object
 from cli.recording import RecordedStack
 from cli.stacks import ROOT, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from config.settings import PROJECT
+from errors import FlatlineError
 from render import checkpoint
 from render.checkpoint import ExportedResource
 from render.state import State
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from pulumi import automation
 
 _STAYS = frozenset({"same", "update", "refresh", "read"})
-"""What may happen to a secret that was carried: nothing, or a change of what it is not made from."""
+"""Operations that leave a secret that was carried as it is: none, or a change of something else than its value."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def rehearse(
 ) -> dict[str, int]:
     """How often the engine would do what, which it says on a copy of the stack. With `show` people see it.
 
-    Raises Failure if the engine refuses, or would make a secret again.
+    Raises FlatlineError if the engine refuses, or would make a secret again.
     """
     steps: list[tuple[str, str]] = []
 
@@ -107,13 +107,13 @@ def rehearse(
                         stack.preview(
                             color=terminal.engine_colour, on_output=said.append, on_error=said.append, on_event=take
                         )
-        except Failure:
+        except FlatlineError:
             for line in said:
                 terminal.note(line)
             raise
     lost = sorted({urn.rpartition("::")[2] for urn, step in steps if urn in made.secrets and step not in _STAYS})
     if lost:
-        raise Failure(
+        raise FlatlineError(
             f"Pulumi would make {len(lost)} secrets of stack {loaded.stack.name} again: {', '.join(lost)}",
             "Nothing was changed: the stack is as it was. This is a defect of Flatline, or of a provider's version.",
             f"To go on without the engine: `./flatline up --stack {loaded.stack.name} --engine none`",
@@ -126,7 +126,7 @@ def take_charge(
 ) -> None:
     """Gives the secrets to the engine, and lets it read which of the stack's objects the cluster has.
 
-    Raises Failure; before the engine has the secrets, everything is as it was.
+    Raises FlatlineError; before the engine has the secrets, everything is as it was.
     """
     noted, file = loaded.stack.backend.exists(), loaded.stack.file.read_bytes()
     try:
@@ -176,7 +176,7 @@ def retire(stack: Stack) -> Path:
 
 
 def check_one_set(loaded: LoadedStack, cli: Cli) -> None:
-    """Raises Failure if the state file and the engine hold different values for what may never change."""
+    """Raises FlatlineError if the state file and the engine hold different values for what may never change."""
     with engine.opened(loaded, cli, None) as stack:
         found = _exported(stack)
     with recording.opened_state(loaded) as state:
@@ -186,7 +186,7 @@ def check_one_set(loaded: LoadedStack, cli: Cli) -> None:
 @contextmanager
 def brought_back(loaded: LoadedStack, cli: Cli, terminal: Terminal) -> Iterator[RecordedStack]:
     """The program with the secrets that the engine keeps. Its `save` makes them the state file's, and empties Pulumi's
-    stack. Until then nothing is changed. Raises Failure.
+    stack. Until then nothing is changed. Raises FlatlineError.
     """
     with engine.opened(loaded, cli, None) as stack:
         unlock(loaded, cli, stack, terminal, agreed=False)
@@ -271,12 +271,12 @@ def _clash(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _refuse_two_sets(stack: Stack, differing: Sequence[str]) -> None:
-    """Raises Failure if anything differs."""
+    """Raises FlatlineError if anything differs."""
     if not differing:
         return
     some = ", ".join(differing[:3])
     more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-    raise Failure(
+    raise FlatlineError(
         f"stack {stack.name} has two sets of secrets: {display_path(stack.state)}, and one that Pulumi keeps "
         f"({some}{more} differ)",
         "Clients know one of them: compare `./flatline pins` with what they were built with. Nothing was changed.",

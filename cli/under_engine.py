@@ -1,4 +1,4 @@
-"""What the program does only where an engine runs it: mistakes become one line, and the cluster is looked at first.
+"""Parts of the program that only an engine runs: mistakes become one line, and the cluster is checked first.
 
 `./flatline` has done both before it starts the engine; plain `pulumi` starts here.
 """
@@ -16,10 +16,8 @@ from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.settings import get_monitor
 
 from cli import kubeconfig, kubectl, packages
-from cli.failure import Failure
 from cli.stacks import ROOT, Stack, display_path
-from components.cloud.schema_compatibility import IncompatibleSchemaError
-from config.settings import SettingsError
+from errors import FlatlineError
 
 SAID = 32
 """Tells the engine that the program has said what is wrong; after any other status, RunError's too, it adds an error.
@@ -39,10 +37,10 @@ def mistakes_as_lines() -> Iterator[None]:
         signal.signal(signal.SIGINT, _end)
     try:
         yield
-    except (SettingsError, IncompatibleSchemaError, Failure) as problem:
+    except FlatlineError as problem:
         if not _by_engine():
             raise
-        _say(problem, *(problem.remedies if isinstance(problem, Failure) else ()))
+        _say(problem.problem, *problem.remedies)
     except ModuleNotFoundError as problem:
         package = (problem.name or "").partition(".")[0]
         if package not in packages.SDKS or not _by_engine():
@@ -60,7 +58,7 @@ def _say(*lines: object) -> NoReturn:
 
 
 def check_cluster(context: str | None) -> None:
-    """Raises Failure if the cluster of a context, or of the current one, does not answer or take the credentials.
+    """Raises FlatlineError if the cluster of a context, or of the current one, does not answer or take the credentials.
 
     The Kubernetes provider takes such a cluster for one without changes: `pulumi up` would say "unchanged" and end
     with 0. A recording, which has no cluster, looks at none.
@@ -71,22 +69,22 @@ def check_cluster(context: str | None) -> None:
     if name is None:
         if "KUBERNETES_SERVICE_HOST" in os.environ:  # a pod, whose cluster is the one it runs on
             return
-        raise Failure(
+        raise FlatlineError(
             f"no cluster is named: kubeconfig ({kubeconfig.where()}) has no current context",
             "Write flatline:target.context into the stack's file.",
         )
     cluster = kubeconfig.cluster(name)
     if cluster is None:
-        raise Failure(f"there is no context {name} in kubeconfig ({kubeconfig.where()})")
+        raise FlatlineError(f"there is no context {name} in kubeconfig ({kubeconfig.where()})")
     kubeconfig.check_answers(cluster)
     kubectl.check_credentials(name)
 
 
 def check_secrets() -> None:
-    """Raises Failure if the stack's secrets are in its state file, and plain `pulumi` would make other ones."""
+    """Raises FlatlineError if the stack's secrets are in its state file, and plain `pulumi` would make other ones."""
     stack = Stack(pulumi.get_stack())
     if _by_engine() and CARRIED not in os.environ and stack.state.exists():
-        raise Failure(
+        raise FlatlineError(
             f"the secrets of stack {stack.name} are in {display_path(stack.state)}, and Pulumi would make others, "
             "which no client knows",
             f"Carry them into Pulumi, once: `./flatline up --stack {stack.name} --context <context>`",

@@ -1,4 +1,4 @@
-"""What every component of the program shares."""
+"""The base class of all components."""
 
 import pulumi
 

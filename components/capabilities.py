@@ -1,19 +1,18 @@
-"""What components offer to each other: values only, the same for an emulator and for the real thing.
+"""Values by which components offer something to each other, the same for an emulator and for a cloud.
 
-A consumer declares its edges by the accesses it takes. Environment, waits at start-up, network policies, cloud
-identities and the architecture picture are all made from them. "Nothing" is an empty value, never None.
+The accesses that a consumer takes are its edges. Environment, waits at start-up, network policies, cloud identities
+and the architecture picture all follow from them. "Nothing" is an empty value, never None.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from typing import Protocol as Interface
 
 import pulumi
 
-if TYPE_CHECKING:
-    from components.kubernetes.mounted_files import MountedFiles
-    from components.kubernetes.pod import Volume, VolumeMount
+from components.kubernetes.mounted_files import MountedFiles
+from config.schema.hosts import Host, host_name
 
 Protocol = Literal["TCP", "UDP"]
 
@@ -65,6 +64,8 @@ class Wait:
 
     scheme: Literal["tcp", "redis", "redis-cluster"]
     endpoint: Endpoint
+    password_file: MountedFiles | None = None
+    """The password of a Redis, for the wait program."""
 
     @property
     def target(self) -> str:
@@ -100,26 +101,26 @@ class Token:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """How pods of a service account prove to clouds who they are."""
+    """Credentials by which the pods of a service account authenticate to clouds."""
 
     annotations: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     tokens: tuple[Token, ...] = ()
-    files: "tuple[MountedFiles, ...]" = ()
+    files: tuple[MountedFiles, ...] = ()
     external_egress: tuple[Network, ...] = ()
     depends_on: tuple[pulumi.Resource, ...] = ()
-    """What must exist before the pods do."""
+    """Resources that must exist before the pods."""
 
 
 class Identities(Interface):
-    """Gives a service account what its pods were granted."""
+    """Creates the identities of service accounts."""
 
     def of(self, account: str, namespace: pulumi.Input[str], access: "tuple[Access, ...]") -> Identity:
         """The identity of a service account whose pods use all of `access`."""
 
 
 class NoIdentities:
-    """Where nobody asks who a pod is."""
+    """No identity, for a target that checks none."""
 
     def of(self, account: str, namespace: pulumi.Input[str], access: "tuple[Access, ...]") -> Identity:
         """Nothing."""
@@ -128,7 +129,7 @@ class NoIdentities:
 
 @dataclass(frozen=True, kw_only=True)
 class Access:
-    """What a consumer needs to use a capability."""
+    """The network, environment, permissions and files that a consumer needs to use a capability."""
 
     egress: tuple[Endpoint, ...] = ()
     wait_for: tuple[Wait, ...] = ()
@@ -136,12 +137,11 @@ class Access:
     grants: tuple[Grant, ...] = ()
     roles: tuple[InstanceRole, ...] = ()
     external_egress: tuple[Network, ...] = ()
-    files: "tuple[MountedFiles, ...]" = ()
-    """What the user reads to prove who it is; mounted into the first container of its pods."""
-    password_file: "MountedFiles | None" = None
-    """Where the wait program finds the password of what it waits for."""
+    files: tuple[MountedFiles, ...] = ()
+    """Credentials of the consumer, mounted into the first container of its pods."""
     depends_on: tuple[pulumi.Resource, ...] = ()
-    """What is waited for, as resources: an engine with few slots must not await the user before the used."""
+    """Resources that the consumer depends on. Without them, an engine that works on few resources at once could wait
+    for the consumer, which waits for a resource that the engine has not begun."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,24 +174,46 @@ class ObjectStore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Uploads:
-    """Where tusd keeps uploads: the arguments that tell tusd, those that tell our own programs, those for the hook.
+class Volume:
+    """A persistent volume claim of a workload: `name` is its identity."""
 
-    A `remote` store is reached over the network: downloads have pods of their own (`reading`), the store deletes what
-    is old by itself, and knows an upload by an id of its own, not by its key. `empty_dirs` is what tusd writes besides.
-    `locks` is the folder where tusd keeps lock files, if it does.
+    name: str
+    size: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VolumeMount:
+    """Where a container sees a volume of its workload."""
+
+    volume: str
+    path: str
+    read_only: bool = False
+    sub_path: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadsOnVolume:
+    """CDN3's uploads on a volume, which one pod at a time mounts. At least `min_free_bytes` of it stay free."""
+
+    volume: Volume
+    min_free_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadsInBucket:
+    """CDN3's uploads in an S3 bucket below `prefix`, which deletes old ones by itself.
+
+    `access` is to write and to read, `reading` to read alone.
     """
 
+    bucket: pulumi.Input[str]
+    region: str
+    prefix: str
     access: Access
-    tusd: tuple[pulumi.Input[str], ...]
-    programs: tuple[pulumi.Input[str], ...]
-    hook: tuple[str, ...] = ()
     reading: Access
-    volumes: "tuple[Volume, ...]" = ()
-    mounts: "tuple[VolumeMount, ...]" = ()
-    empty_dirs: Mapping[str, str] = field(default_factory=dict)
-    remote: bool = False
-    locks: str | None = None
+
+
+Uploads = UploadsOnVolume | UploadsInBucket
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +260,24 @@ class Registration:
     port: int
 
 
+@dataclass(frozen=True)
+class TurnServer:
+    """A TURN server of the operator's; `tls_port` is 0 where it has none."""
+
+    host: str
+    port: int
+    tls_port: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedCertificate:
+    """A chain (leaf first), its private key and the authority that clients pin, as PEM texts."""
+
+    chain: pulumi.Input[str]
+    private_key: pulumi.Input[str]
+    authority: pulumi.Input[str]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tls:
     """The wildcard certificate: a `kubernetes.io/tls` Secret, and the PEM that clients pin."""
@@ -257,7 +297,7 @@ class Route:
     """
 
     name: str
-    host: str
+    host: Host
     endpoint: Endpoint
     match: str = ""
     prefix: pulumi.Input[str] | None = None
@@ -265,10 +305,14 @@ class Route:
     web_sockets: bool = False
     one_pod: bool = False
 
+    def host_name(self, domain: str) -> str:
+        """The full name of the host."""
+        return host_name(self.host, domain)
+
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPeer:
-    """A set of pods and everything that it may open connections to."""
+    """A set of pods and all destinations that it may connect to."""
 
     name: str
     pods: Pods

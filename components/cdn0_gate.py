@@ -1,7 +1,7 @@
 """The gate of CDN0: the only door to the bucket of avatars and stickers, whatever the bucket is in."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar
 
 import pulumi
 
@@ -13,7 +13,7 @@ from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Pro
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CDN0_GATE
 from components.secrets import Secrets
-from config.schema.objects import CDN0_KEYS
+from config.schema.objects import CDN0_KEYS, KeyRule
 
 PORT, HEALTH_PORT = 8080, 8081
 CREDENTIALS = "/etc/flatline/cdn0-credentials.json"
@@ -24,18 +24,50 @@ READS = f"(Method(`GET`) || Method(`HEAD`)) && PathRegexp(`^/(?:{PUBLIC_KEYS})$`
 UPLOADS = f"Method(`POST`) && Path(`/`) && HeaderRegexp(`Content-Type`, `^multipart/form-data`) && {NO_UPGRADE}"
 
 
+@dataclass(frozen=True)
+class OwnServer:
+    """A bucket on an S3 server that knows the gate alone. The gate checks a form, and then writes and deletes itself.
+
+    The bucket comes with the access and the key pair of its owner.
+    """
+
+    bucket: Bucket
+    writes: ClassVar = "put"
+
+    @property
+    def endpoint(self) -> str:
+        """The server's URL."""
+        return self.bucket.endpoint
+
+    def deletes(self, rule: KeyRule) -> bool:
+        """True if the gate deletes objects of these keys for their signer."""
+        return rule.deletes
+
+
+@dataclass(frozen=True)
+class AmazonS3:
+    """A bucket of Amazon S3, which checks forms by itself. The bucket comes with the access to read its public keys."""
+
+    bucket: Bucket
+    writes: ClassVar = "form"
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of S3 in the bucket's region."""
+        return f"https://s3.{self.bucket.region}.amazonaws.com"
+
+    def deletes(self, rule: KeyRule) -> bool:
+        """False: signers send their deletions to S3 themselves."""
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class GateArgs:
-    """`writes` and `upstream` as in programs/cdn0/gate.mjs; `bucket` comes with the access of the gate's identity.
-
-    A gate that writes by `put` deletes as well, for those who may.
-    """
+    """The gate and the store behind it."""
 
     namespace: WorkloadNamespace
     secrets: Secrets
-    writes: Literal["put", "form"]
-    upstream: str
-    bucket: Bucket
+    store: OwnServer | AmazonS3
     scale: Scale
 
 
@@ -55,9 +87,7 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
                             **keys[signer],
                             "uploads": [rule.name for rule in CDN0_KEYS if rule.signer == signer],
                             "deletes": [
-                                rule.name
-                                for rule in CDN0_KEYS
-                                if rule.signer == signer and rule.deletes and args.writes == "put"
+                                rule.name for rule in CDN0_KEYS if rule.signer == signer and args.store.deletes(rule)
                             ],
                         }
                         for signer in sorted(keys)
@@ -76,7 +106,7 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
                 namespace=args.namespace,
                 name=name,
                 component="cdn0",
-                access=(args.bucket.access,),
+                access=(args.store.bucket.access,),
                 scale=args.scale,
                 termination_grace_seconds=40,
                 containers=(
@@ -87,10 +117,10 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
                         args=(
                             f"--listen=:{PORT}",
                             f"--health-listen=:{HEALTH_PORT}",
-                            f"--writes={args.writes}",
-                            f"--s3-endpoint={args.upstream}",
-                            pulumi.Output.concat("--s3-bucket=", args.bucket.name),
-                            f"--s3-region={args.bucket.region}",
+                            f"--writes={args.store.writes}",
+                            f"--s3-endpoint={args.store.endpoint}",
+                            pulumi.Output.concat("--s3-bucket=", args.store.bucket.name),
+                            f"--s3-region={args.store.bucket.region}",
                             *(f"--read={rule.pattern}" for rule in CDN0_KEYS),
                             *(f"--upload={rule.name}:{rule.max_bytes}:{rule.pattern}" for rule in CDN0_KEYS),
                             f"--credentials-file={CREDENTIALS}",

@@ -9,15 +9,12 @@ import pulumi_tls as tls
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
-from components.capabilities import Tls
+from components.capabilities import ServedCertificate, Tls
 from components.kubernetes.mounted_files import name_of
 from config import installation
 
 CURVE = "P256"
 HOURS = 24
-
-ProvidedCertificate = tuple[pulumi.Input[str], pulumi.Input[str], pulumi.Input[str]]
-"""A chain (leaf first), its private key and the authority that clients pin, as PEM texts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +27,7 @@ class CertificatesArgs:
     authority_days: int
     leaf_epoch: int
     leaf_days: int
-    provided: ProvidedCertificate | None = None
+    provided: ServedCertificate | None = None
 
 
 class Certificates(Component):
@@ -55,9 +52,8 @@ class Certificates(Component):
         self._certificate: pulumi.Input[str]
         self._key: pulumi.Input[str]
         if args.provided is not None:
-            self._certificate, self._key, authority = args.provided
-            self.pins = pulumi.Output.from_input(authority)
-            self.authority = pulumi.Output.from_input(authority)
+            self._certificate, self._key = args.provided.chain, args.provided.private_key
+            self.pins = self.authority = pulumi.Output.from_input(args.provided.authority)
         else:
             signer_key, signer = authorities[args.signing_epoch]
             self._certificate, self._key = self._leaf(signer_key, signer)
@@ -81,7 +77,7 @@ class Certificates(Component):
             immutable=True,
             opts=self.child_opts,
         )
-        self.register_outputs({})
+        self.register_outputs({"authority": self.authority, "served": self.served})
         return Tls(secret_name=name_of(secret.metadata), authority=self.authority)
 
     def _authority(self, epoch: int) -> tuple[tls.PrivateKey, tls.SelfSignedCert]:

@@ -50,7 +50,7 @@ class IngressArgs:
     requests: int
     web_sockets: int
     depends_on: tuple[pulumi.Resource, ...]
-    """What defines Traefik's kinds of objects, where that is part of the stack."""
+    """Resources that define Traefik's kinds of objects, if they are part of the stack."""
 
 
 class Ingress(Component):
@@ -84,7 +84,7 @@ class Ingress(Component):
             pods=args.proxy,
             egress=tuple(dict.fromkeys(route.endpoint for route in args.routes)),
         )
-        self.register_outputs({})
+        self.register_outputs({"hosts": sorted({route.host_name(args.domain) for route in args.routes})})
 
     def _object(self, kind: str, name: str, spec: dict[str, Any]) -> None:
         kubernetes.apiextensions.CustomResource(
@@ -101,7 +101,7 @@ class Ingress(Component):
         )
 
     def _host(self, route: Route) -> str:
-        return f"Host(`{route.host}.{self._args.domain}`)"
+        return f"Host(`{route.host_name(self._args.domain)}`)"
 
     def _route(self, route: Route) -> None:
         # The limits come first: what they refuse costs nothing else.

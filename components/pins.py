@@ -1,4 +1,4 @@
-"""What a client must be built with: public values and URLs. None of it is secret."""
+"""Values that a client is built with: public parameters and URLs. None of it is secret."""
 
 import base64
 from collections.abc import Mapping
@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from components.secrets import Secrets
+from config.schema.hosts import PUBLIC_HOSTS, host_name
 
 Pins = Mapping[str, pulumi.Input[object]]
 
@@ -20,12 +21,7 @@ def pins(domain: str, authorities: pulumi.Output[str], secrets: Secrets) -> Pins
     keys are base64 of 33 bytes (type byte 05).
     """
     return {
-        "urls": {
-            "whisper": f"https://whisper.{domain}",
-            "storage": f"https://storage.{domain}",
-            "cdn0": f"https://cdn0.{domain}",
-            "cdn3": f"https://cdn3.{domain}",
-        },
+        "urls": {host: f"https://{host_name(host, domain)}" for host in PUBLIC_HOSTS},
         "caCertificates": authorities,
         "caCertificatesDer": authorities.apply(_der),
         "serverPublicParams": secrets.public("zk-server"),

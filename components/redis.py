@@ -6,7 +6,7 @@ from typing import Literal
 import pulumi
 
 from components.base import Component
-from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Wait
+from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Volume, VolumeMount, Wait
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import (
@@ -17,8 +17,6 @@ from components.kubernetes.pod import (
     Probes,
     Resources,
     Scale,
-    Volume,
-    VolumeMount,
     pods,
 )
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -82,7 +80,7 @@ class Redis(Component):
         self.network_peers = (nodes.network_peer, membership.network_peer, pubsub.network_peer)
         self.cluster = RedisCluster(access=self._access(nodes, "redis-cluster"), uri=self._uri(nodes))
         self.pubsub = PubSub(access=self._access(pubsub, "redis"), uri=self._uri(pubsub))
-        self.register_outputs({})
+        self.register_outputs({"cluster": nodes.endpoint("redis").address, "pubsub": pubsub.endpoint("redis").address})
 
     @property
     def _headless_service(self) -> str:
@@ -196,8 +194,7 @@ class Redis(Component):
         endpoint = workload.endpoint("redis")
         return Access(
             egress=(endpoint,),
-            wait_for=(Wait(scheme=scheme, endpoint=endpoint),),
-            password_file=self._password_file,
+            wait_for=(Wait(scheme=scheme, endpoint=endpoint, password_file=self._password_file),),
             depends_on=(workload,),
         )
 

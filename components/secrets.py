@@ -1,4 +1,4 @@
-"""Every secret of an installation: made once from managed randomness, or brought by the operator."""
+"""Every secret of an installation: made once from managed randomness, or provided by the operator."""
 
 import json
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ class Secrets(Component):
         self.register_outputs({})
 
     def of(self, service: Service) -> dict[str, pulumi.Output[str]]:
-        """What a service reads: path → text in the reader's encoding."""
+        """Secrets of a service: path → text in the reader's encoding."""
         return {
             reader.path: self._encoded(secret, reader.encoding)
             for secret in SECRETS
@@ -121,8 +121,8 @@ class Secrets(Component):
         self._seeds |= {f"{secret.name}-{epoch}": seed.result for epoch, seed in seeds.items()}
         if secret.name in self._args.provided:
             encoding = secret.readers[0].encoding
-            given = pulumi.Output.secret(self._args.provided[secret.name])
-            return given.apply(lambda text: _given(secret, operator_values.decode(text, encoding)))
+            provided = pulumi.Output.secret(self._args.provided[secret.name])
+            return provided.apply(lambda text: _provided(secret, operator_values.decode(text, encoding)))
         return seeds[used].result.apply(lambda seed: _material(secret, seed))
 
     def _document(self, secret: Secret) -> pulumi.Output[str]:
@@ -138,8 +138,8 @@ class Secrets(Component):
         return key.private_key_pem_pkcs8
 
 
-def _given(secret: Secret, data: bytes) -> bytes:
-    """Bytes that the operator brought; a Curve25519 key in the clamped form that signing demands."""
+def _provided(secret: Secret, data: bytes) -> bytes:
+    """Bytes that the operator provided; a Curve25519 key in the clamped form that signing demands."""
     return signal_keys.curve_key_pair(data).private if secret.kind == "curve25519" else data
 
 

@@ -53,7 +53,7 @@ class Traefik(Component):
             },
             opts=self.child_opts,
         )
-        self.register_outputs({})
+        self.register_outputs({"version": self.release.version})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ class LoadBalancer(Component):
             opts=pulumi.ResourceOptions(parent=self, depends_on=list(args.depends_on)),
         )
         self.address: pulumi.Output[str] = service.status.apply(_address)
-        self.register_outputs({})
+        self.register_outputs({"address": self.address})
 
 
 def _address(status: ServiceStatus | None) -> str:

@@ -10,11 +10,11 @@ from typing import Literal
 import pulumi
 
 from components.base import Component
-from components.capabilities import Access, Bucket, Endpoint, Wait
+from components.capabilities import Access, Bucket, Endpoint, Volume, VolumeMount, Wait
 from components.config_tree import json_of
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import OBJECT_STORE_START
 from components.secrets import Secrets
@@ -110,7 +110,7 @@ class Versitygw(Component):
         wait = Wait(scheme="tcp", endpoint=endpoint)
         self.access = Access(egress=(endpoint,), wait_for=(wait,), depends_on=(workload,))
         self.network_peers = (workload.network_peer,)
-        self.register_outputs({})
+        self.register_outputs({"url": self.url})
 
     def _accounts(self) -> pulumi.Output[str]:
         """The file of versitygw's internal accounts."""

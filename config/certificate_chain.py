@@ -53,7 +53,7 @@ def verify(certificate: str, authority: str, hosts: Sequence[str], now: datetime
 
 
 def is_authority(certificate: x509.Certificate) -> bool:
-    """Whether a certificate may sign others (RFC 5280 4.2.1.9)."""
+    """True if a certificate may sign others (RFC 5280 4.2.1.9)."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:

@@ -32,7 +32,7 @@ class Image:
 
     @property
     def moving(self) -> bool:
-        """Whether the tag names no version, so that only a digest makes it exact."""
+        """True if the tag names no version, so that only a digest makes it exact."""
         return not any(character.isdigit() for character in self.tag)
 
     def reference(self) -> str:

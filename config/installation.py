@@ -1,4 +1,4 @@
-"""What the namespaces of a stack say about it: which stack made them, and with which secrets.
+"""Labels and annotations on a stack's namespaces: the stack that made them, and digests of its secrets.
 
 Whoever comes later, with an older state, without one, or from another stack, finds it out before anything is made.
 """
@@ -44,5 +44,5 @@ def read(annotation: str) -> dict[str, str]:
 
 
 def may_change(name: str) -> bool:
-    """Whether a value may be made again under its name. A leaf is, for another domain; nothing else is."""
+    """True if a value may be made again under its name. A leaf may be, for another domain; nothing else."""
     return name.startswith("leaf-")

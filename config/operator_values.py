@@ -85,7 +85,7 @@ def check_random(secret: Secret, value: str) -> None:
 
 
 def is_predictable(data: bytes, share: float = 0.25) -> bool:
-    """Whether bytes obviously come from no random generator.
+    """True if bytes obviously come from no random generator.
 
     That is so where one step from a byte to the next (none, when it repeats itself; one, when it counts) makes up
     more than `share` of all steps, where a shorter text is repeated, where few different bytes occur, or where all are

@@ -10,17 +10,14 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from config.base_model import StrictModel
+from errors import MistakesError
 
 Price = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 
 
-class PricesError(Exception):
-    """One or more mistakes in a price file; `problems` holds a line for each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+class PricesError(MistakesError):
+    """Mistakes in a price file; `problems` has a line for each."""
 
 
 class Listed(StrictModel):
@@ -58,7 +55,7 @@ class Tiered(Listed):
         return self
 
     def of(self, gib: float) -> float:
-        """What so many GiB in a month cost."""
+        """The price of so many GiB in a month."""
         total, begin = 0.0, 0.0
         for tier in self.tiers:
             end = gib if tier.up_to_gib is None else min(gib, tier.up_to_gib)

@@ -27,7 +27,7 @@ from config import certificate_chain, operator_values
 from config.base_model import StrictModel
 from config.exporters import DEFAULT_EXPORTERS, EXPORTERS, WITHOUT_METRICS, scraped_ports
 from config.images import IMAGES, ImageName
-from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS
+from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS, Host, host_name
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
 from config.services.whisper import MESSAGE_RETENTION_DAYS
@@ -46,6 +46,7 @@ from config.types import (
     quantity_bytes,
 )
 from config.whisper_dynamic import DynamicConfiguration
+from errors import MistakesError
 
 PROJECT = "flatline"
 ENGINE_NAMESPACE = "pulumi"
@@ -68,18 +69,14 @@ _INSTEAD = {
     "kubernetes:kubeconfig": "set the variable KUBECONFIG",
     "kubernetes:namespace": f"write {PROJECT}:namespace",
 }
-"""What to do in place of a setting of a default provider."""
+"""Replacements for settings of default providers."""
 
 CA_MAX_DAYS, LEAF_MAX_DAYS = 7300, 397
 """A leaf of more than 397 days is refused by platforms that follow the CA/Browser Forum's ballot SC31."""
 
 
-class SettingsError(Exception):
-    """One or more mistakes in the configuration; `problems` holds a line for each."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+class SettingsError(MistakesError):
+    """Mistakes in the configuration; `problems` has a line for each."""
 
 
 # --- blocks -----------------------------------------------------------------------------------------------
@@ -140,7 +137,7 @@ class Cdn(StrictModel):
     credential_max_age_hours: Annotated[int, Field(ge=1, le=24)] = 24
     """How long an upload credential of Whisper's is good for."""
     min_free_space: Quantity = "1Gi"
-    """What uploads leave free on their volume's file system. An upload for which there is less is answered 507."""
+    """Space that uploads leave free on their volume's file system. An upload that needs more is answered 507."""
 
 
 class CertificateAuthority(StrictModel):
@@ -184,7 +181,7 @@ class ProvidedCertificate(StrictModel):
     private_key: SecretStr
     """The leaf's, unencrypted; store it with `pulumi config set --secret --path`."""
     authority: Annotated[str, AfterValidator(operator_values.certificate_chain)]
-    """What clients pin: the root (or the issuer) of the chain."""
+    """The certificate that clients pin: the root (or the issuer) of the chain."""
 
     @model_validator(mode="after")
     def _belong_together(self) -> Self:
@@ -247,7 +244,7 @@ class Turn(StrictModel):
     host: HostName
     """Its public name, which Whisper resolves for clients."""
     port: Port = 3478
-    """UDP and TCP."""
+    """The port for UDP and TCP."""
     tls_port: Port | None = None
     """Adds a `turns:` address."""
 
@@ -256,9 +253,9 @@ class Scraper(StrictModel):
     """Pods that read metrics from the collector, such as those of Prometheus."""
 
     namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-    """Their namespace."""
+    """Namespace of the scraper's pods."""
     pod_labels: Annotated[dict[str, str], Field(min_length=1)]
-    """Their labels."""
+    """Labels of the scraper's pods."""
 
 
 class Telemetry(StrictModel):
@@ -288,12 +285,12 @@ class Telemetry(StrictModel):
 
 
 class Egress(StrictModel):
-    """A way out of the cluster, for a network policy."""
+    """A destination outside of the cluster that a network policy opens."""
 
     cidr: Cidr
     """A network outside of the cluster."""
     ports: Annotated[list[Port], Field(min_length=1)]
-    """Of `protocol`."""
+    """Ports of `protocol`."""
     protocol: Literal["TCP", "UDP"] = "TCP"
     """UDP is for what sends no answers, such as StatsD and syslog, and for a DNS server of your own."""
 
@@ -338,7 +335,7 @@ class InFlight(StrictModel):
     """
 
     requests: Annotated[int, Field(ge=1, le=100_000)] = 64
-    """On each route."""
+    """Concurrent requests on each route."""
     web_sockets: Annotated[int, Field(ge=2, le=100_000)] = 1000
     """WebSockets to Whisper. A device keeps two open for as long as it is online."""
 
@@ -349,7 +346,7 @@ class LoadBalancer(StrictModel):
     class_name: Annotated[str, Field(min_length=1)] | None = None
     """`loadBalancerClass`, such as service.k8s.aws/nlb; the cluster's default without it. It never changes."""
     annotations: dict[str, str] = {}
-    """What the class's controller reads."""
+    """Annotations for the controller of the class."""
     source_ranges: list[Cidr] = []
     """Networks that may connect; all of them without it."""
 
@@ -358,7 +355,7 @@ class TraefikInstall(StrictModel):
     """Traefik from its official chart."""
 
     replicas: Annotated[int, Field(ge=1, le=100)] = 2
-    """Pods of it."""
+    """Number of Traefik's pods."""
 
 
 class Ingress(StrictModel):
@@ -387,12 +384,12 @@ class Ingress(StrictModel):
 
 
 class Scale(StrictModel):
-    """How many pods a service has."""
+    """Number of pods of a service."""
 
     replicas: Annotated[int, Field(ge=1, le=1000)] = 1
-    """At least."""
+    """Minimum number of pods."""
     max_replicas: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """At most, by the load of their CPUs; always `replicas` without it."""
+    """Maximum number of pods, by CPU load. Without it there are always `replicas`."""
     cpu_percent: Annotated[int, Field(ge=10, le=95)] = 60
     """The load that is aimed at, of the CPU that a pod requests."""
 
@@ -424,7 +421,7 @@ _REMOTE_CONFIG_LIMIT = 4096
 
 
 class Whisper(StrictModel):
-    """What an operator tunes of Whisper."""
+    """Settings of Whisper."""
 
     dynamic_config: DynamicConfiguration = DynamicConfiguration()
     """Read by Whisper every ten seconds while it runs: limits, captchas, client deprecation, experiments."""
@@ -451,7 +448,7 @@ class Whisper(StrictModel):
 
 
 class Settings(StrictModel):
-    """Everything that a stack can be told."""
+    """All settings of a stack."""
 
     domain: Domain = "flatline.internal"
     """Clients reach whisper., storage., cdn0. and cdn3. below it."""
@@ -497,12 +494,12 @@ class Settings(StrictModel):
         """Namespace of what must run as root."""
         return f"{self.namespace}-emulators"
 
-    def host(self, service: str) -> str:
+    def host(self, service: Host) -> str:
         """The public host name of a service."""
-        return f"{service}.{self.domain}"
+        return host_name(service, self.domain)
 
     def scale(self, name: ScaledName) -> Scale:
-        """How many pods a service has."""
+        """Number of pods of a service."""
         return self.scaling.get(name, Scale())
 
     @property
@@ -517,7 +514,7 @@ class Settings(StrictModel):
         return self.redis.masters * (1 + self.redis_replicas)
 
     def secret(self, name: str) -> SecretSetting:
-        """What is set about a secret."""
+        """The settings of a secret."""
         return self.secrets.get(name, SecretSetting())
 
     @field_validator("secrets")
@@ -614,11 +611,11 @@ class Settings(StrictModel):
 
     @model_validator(mode="after")
     def _certificate_covers_domain(self) -> Self:
-        brought = self.certificates.provided
-        if brought is not None:
+        provided = self.certificates.provided
+        if provided is not None:
             hosts = [self.host(name) for name in (*PUBLIC_HOSTS, *(ADMIN_HOSTS if self.expose_admin else ()))]
             try:
-                certificate_chain.verify(brought.certificate, brought.authority, hosts, datetime.now(UTC))
+                certificate_chain.verify(provided.certificate, provided.authority, hosts, datetime.now(UTC))
             except ValueError as problem:
                 raise ValueError(f"certificates.provided.{problem}") from None
         return self
@@ -734,11 +731,11 @@ _NOT_KEYS = {
 _KEY_BLOCKS = (["secrets"], ["certificates", "provided"])
 _LONGEST_SHOWN = 40
 _RUN = re.compile(r"[A-Za-z0-9+/=_]{16,}")
-"""What the shortest secret is as base64 or hexadecimal text; one without a digit is a word."""
+"""The form of the shortest secret as base64 or hexadecimal text; one without a digit is a word."""
 
 
 def _is_secret(path: list[str]) -> bool:
-    """Whether key material belongs somewhere below this key, so that it may have been pasted a line too high."""
+    """True if key material belongs below this key, so that somebody may have pasted it a line too high."""
     return any(path[: len(block)] == block for block in _KEY_BLOCKS)
 
 

@@ -43,7 +43,7 @@ class Local(StrictModel):
     """A k3s (or any Kubernetes) with stores of its own: LocalStack, versitygw and cbtemulator."""
 
     kind: Literal["local"] = "local"
-    """Which target."""
+    """Deploys into a cluster of your own, with emulators."""
     context: Annotated[str, Field(min_length=1)] | None = None
     """The kubeconfig context that `up` may use. Without it `up` asks for `--context` or renders."""
     storage_class: Annotated[str, Field(min_length=1)] | None = None
@@ -58,7 +58,7 @@ class PodIdentity(StrictModel):
     """Pods get their roles from EKS Pod Identity; the cluster has its agent (the add-on eks-pod-identity-agent)."""
 
     kind: Literal["pod-identity"]
-    """Which way."""
+    """EKS Pod Identity."""
     cluster: Annotated[str, Field(pattern=r"^[0-9A-Za-z][A-Za-z0-9_-]{0,99}$")]
     """Name of the EKS cluster."""
 
@@ -67,7 +67,7 @@ class WebIdentity(StrictModel):
     """Pods get their roles by their service account tokens (IRSA), on any cluster whose issuer AWS can read."""
 
     kind: Literal["web-identity"]
-    """Which way."""
+    """IAM roles for service accounts, through the cluster's OIDC issuer."""
     issuer: Issuer
     """The cluster's issuer; the account has an IAM OIDC provider for it with the audience sts.amazonaws.com."""
 
@@ -76,7 +76,7 @@ class AccessKeys(StrictModel):
     """A last resort, for clusters that AWS cannot trust: a user with an access key for each service."""
 
     kind: Literal["access-keys"]
-    """Which way."""
+    """Access keys of an IAM user for each service account."""
     epoch: Epoch = 1
     """Raise it by one to replace the keys; the ones before stay good until the next time."""
 
@@ -85,43 +85,43 @@ class ElastiCache(StrictModel):
     """Redis as a service, with TLS and a password."""
 
     kind: Literal["elasticache"]
-    """Which Redis."""
+    """Redis by ElastiCache."""
     node_type: Annotated[str, Field(pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$")] = "cache.r7g.large"
-    """Of each node of the cluster."""
+    """Instance type of each node of the Redis Cluster."""
     shards: Annotated[int, Field(ge=1, le=250)] = 3
     """They share the 16384 slots. More and fewer are moved to while it runs."""
     replicas_per_shard: Annotated[int, Field(ge=0, le=5)] = 1
     """With 0 the loss of a node loses messages that Whisper has not yet moved to DynamoDB."""
     pubsub_node_type: Annotated[str, Field(pattern=r"^cache\.[a-z0-9]+\.[a-z0-9]+$")] = "cache.t4g.small"
-    """Of the stand-alone one, which keeps nothing."""
+    """Instance type of the Redis for publish/subscribe, which keeps no data."""
     snapshot_days: Annotated[int, Field(ge=0, le=35)] = 7
-    """Daily snapshots are kept so long."""
+    """Days for which daily snapshots are kept."""
     vpc: VpcId
-    """The network that it is in."""
+    """The VPC of the caches."""
     subnets: Annotated[list[SubnetId], Field(min_length=1)]
-    """Subnets in different zones of it."""
+    """Subnets of the VPC, in different zones."""
 
 
 class InClusterRedis(StrictModel):
     """The Redis of the local target, on the cluster's own volumes (`redis` has its sizes)."""
 
     kind: Literal["in-cluster"]
-    """Which Redis."""
+    """Redis in the cluster."""
     volume: Quantity = "20Gi"
-    """Each node's disk."""
+    """Size of each node's volume."""
 
 
 class Route53(StrictModel):
     """Names in a hosted zone for the four public hosts, pointing to the load balancer."""
 
     zone: HostedZone
-    """Id of a zone that the domain is in."""
+    """Id of the hosted zone that has the domain."""
     type: Literal["CNAME", "A"] = "CNAME"
     """CNAME for a load balancer that has a name (AWS), A for one that has an address (Google Cloud, k3s)."""
 
 
 class AdoptAws(StrictModel):
-    """What exists already and is taken into the stack as it is."""
+    """Existing resources that the stack imports as they are."""
 
     tables: dict[str, Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")]] = {}
     """The schema's name of a table → the name of the one that exists."""
@@ -149,7 +149,7 @@ class Aws(StrictModel):
     """The account that holds accounts, keys, messages, attachments and avatars."""
 
     region: AwsRegion
-    """Where everything is."""
+    """The region of all resources."""
     account: AwsAccount
     """The account. With credentials of another one nothing is done."""
     name_prefix: NamePrefix = "flatline"
@@ -163,13 +163,13 @@ class Aws(StrictModel):
     networks: Annotated[list[Cidr], Field(min_length=1)]
     """Where pods reach DynamoDB, S3, STS and the caches: the VPC with interface endpoints for the three."""
     identity: Annotated[PodIdentity | WebIdentity | AccessKeys, Field(discriminator="kind")]
-    """How pods prove who they are."""
+    """How pods authenticate to AWS."""
     redis: Annotated[ElastiCache | InClusterRedis, Field(discriminator="kind")]
-    """Whisper's caches and queues."""
+    """The Redis for Whisper's caches and queues."""
     dns: Route53 | None = None
     """Names of the public hosts; without it you make them."""
     adopt: AdoptAws = AdoptAws()
-    """Existing tables and buckets."""
+    """Existing tables and buckets to import."""
     replace_tables: list[str] = []
     """Tables, by the schema's name, that may be deleted or made anew with all that is in them."""
 
@@ -207,7 +207,7 @@ class WorkloadIdentity(StrictModel):
     """Storage's pods on a GKE cluster with Workload Identity."""
 
     kind: Literal["workload-identity"]
-    """Which way."""
+    """Workload Identity Federation for GKE."""
     pool: Annotated[str, Field(pattern=r"^[a-z0-9-]+\.svc\.id\.goog$")]
     """The cluster's pool, `<project>.svc.id.goog`."""
 
@@ -216,7 +216,7 @@ class Federation(StrictModel):
     """Storage's pods on any cluster that a workload identity pool trusts."""
 
     kind: Literal["federation"]
-    """Which way."""
+    """Workload identity federation with the cluster's OIDC issuer."""
     provider: Annotated[
         str,
         Field(
@@ -231,20 +231,20 @@ class ServiceAccountKey(StrictModel):
     """A last resort: a key of a service account, in a Secret."""
 
     kind: Literal["service-account-key"]
-    """Which way."""
+    """A key of a Google service account for each service account of the cluster."""
     epoch: Epoch = 1
     """Raise it by one to replace the key; the one before stays good until the next time."""
 
 
 class Autoscaling(StrictModel):
-    """Nodes by load."""
+    """Number of nodes by CPU load."""
 
     min_nodes: Annotated[int, Field(ge=1, le=1000)]
-    """At least."""
+    """Minimum number of nodes."""
     max_nodes: Annotated[int, Field(ge=1, le=1000)]
-    """At most; at most ten times as many as at least (a limit of Bigtable)."""
+    """Maximum number of nodes, at most ten times the minimum (a limit of Bigtable)."""
     cpu_percent: Annotated[int, Field(ge=10, le=80)] = 60
-    """The load that is aimed at."""
+    """Target CPU load."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -261,24 +261,24 @@ class BigtableCluster(StrictModel):
     zone: GcpZone
     """Where its nodes are. It never changes: add a cluster, then remove the old one."""
     nodes: Annotated[int, Field(ge=1, le=1000)] = 1
-    """How many, without `autoscaling`."""
+    """Number of nodes, without `autoscaling`."""
     autoscaling: Autoscaling | None = None
-    """How they follow the load."""
+    """Number of nodes by load, in place of `nodes`."""
 
 
 class Gcp(StrictModel):
     """The project that holds groups (Bigtable)."""
 
     project: GcpProject
-    """Its id."""
+    """Id of the project."""
     instance: BigtableInstanceId = "flatline-storage"
     """Id of the Bigtable instance."""
     clusters: Annotated[list[BigtableCluster], Field(min_length=1, max_length=8)]
-    """Its clusters."""
+    """Clusters of the instance."""
     backup_days: Annotated[int, Field(ge=3, le=90)] = 7
     """Each table is backed up daily, and its backups are kept so long."""
     identity: Annotated[WorkloadIdentity | Federation | ServiceAccountKey, Field(discriminator="kind")]
-    """How Storage's pods prove who they are."""
+    """How Storage's pods authenticate to Google Cloud."""
     networks: Annotated[list[Cidr], Field(min_length=1)] = ["199.36.153.8/30"]
     """Where pods reach Google's APIs; the addresses of private.googleapis.com without it."""
     adopt: bool = False
@@ -305,7 +305,7 @@ class Gcp(StrictModel):
 
 
 def kind_of_target(value: object) -> str:
-    """Which target a block of settings is; the local one if it does not say."""
+    """The kind of target of a block of settings; `local` is the default."""
     kind = value.get("kind", "local") if isinstance(value, dict) else getattr(value, "kind", "local")
     return str(kind)
 
@@ -314,7 +314,7 @@ class Cloud(StrictModel):
     """AWS and Google Cloud, and a Kubernetes cluster that you have (EKS, GKE, k3s on several nodes)."""
 
     kind: Literal["cloud"]
-    """Which target."""
+    """Deploys with real resources of AWS and Google Cloud."""
     context: Annotated[str, Field(min_length=1)] | None = None
     """The kubeconfig context that `up` may use. Without it `up` asks for `--context`."""
     storage_class: Annotated[str, Field(min_length=1)] | None = None

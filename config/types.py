@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
+from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS
+
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -35,7 +37,7 @@ def _host(value: str, minimum_labels: int) -> str:
 
 def _domain(value: str) -> str:
     _host(value, 2)
-    longest = 64 - len("whisper-admin.")
+    longest = 64 - max(len(f"{host}.") for host in (*PUBLIC_HOSTS, *ADMIN_HOSTS))
     if len(value) > longest:
         raise ValueError(f"has {len(value)} characters; write at most {longest}: certificate names end at 64")
     if value.split(".")[-1].isdigit():

@@ -151,7 +151,7 @@ class E164Experiment(StrictModel):
 
 
 class RemoteDeprecation(StrictModel):
-    """Which clients are told to update, or turned away."""
+    """Clients that are asked to update, or refused."""
 
     minimum_versions: dict[ClientPlatform, SemanticVersion] = {}
     """Older clients are turned away."""

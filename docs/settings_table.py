@@ -44,7 +44,7 @@ FREE_NAMES: Mapping[str, str] = {
     "flatline:whisper.dynamicConfig.e164Experiments": "the name of an experiment, as the service's code has it",
     "flatline:whisper.remoteConfig": "a key that clients know",
 }
-"""What stands for the name where any text is taken."""
+"""The text in place of a name where any text is accepted."""
 
 AFTER_THE_NAME = {"flatline:telemetry.exporters": "the type, and if there are several of it `/` and a word of yours"}
 
@@ -76,7 +76,7 @@ def rows() -> list[Row]:
 
 
 def names() -> list[tuple[str, str]]:
-    """What stands for each `<name>`, and in lists of names: the key up to it, and the names or what they are."""
+    """The meaning of each `<name>`, and of names in lists: the key up to it, and the names or their description."""
     mappings = [(f"{key}{NAME}", _names(key, kind)) for key, kind in _mappings(Settings, "flatline:")]
     return [*mappings, *((f"{key}{ITEM}", _listed(items)) for key, items in CHECKED_ITEMS.items())]
 
@@ -141,7 +141,7 @@ def _merged(one: Row, other: Row) -> Row:
 
 
 def _shape(annotation: Any) -> tuple[str, list[Any], list[tuple[str, Any]]]:
-    """What follows the key (`.<name>`, `[]`), the types at its end, and each mapping's place and type of names."""
+    """The text after the key (`.<name>`, `[]`), the types at its end, and each mapping's place and type of names."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _shape(inner[0])

@@ -1,14 +1,11 @@
-"""What a move ends with when something is not right."""
+"""Errors of a move. Their texts have no content of any item or key."""
+
+from errors import FlatlineError
 
 
-class MigrationError(Exception):
-    """The first line says what is wrong, `remedies` what to do about it. Holds no content of any item or key."""
-
-    def __init__(self, problem: str, *remedies: str) -> None:
-        super().__init__(problem)
-        self.problem = problem
-        self.remedies = remedies
+class MigrationError(FlatlineError):
+    """The move cannot go on."""
 
 
 class SchemaMismatchError(MigrationError):
-    """A collection is not there, not open to these credentials, or not made as it must be. All are told at once."""
+    """A collection is missing, closed to these credentials, or of another schema. All of them are reported together."""

@@ -41,7 +41,7 @@ def key_of(table: Table, item: Item) -> Item:
 
 
 def key_bytes(table: Table, item: Item) -> bytes:
-    """What tells an item from the others of its table."""
+    """The bytes that identify an item in its table."""
     return canonical({name: _normal(_to_json(value)) for name, value in key_of(table, item).items()}).encode()
 
 

@@ -14,7 +14,7 @@ _POLL_SECONDS = 0.2
 
 
 def merged(sources: Sequence[Callable[[], Iterator[Page]]]) -> Iterator[Page]:
-    """What several sources yield, each read in a thread of its own.
+    """Yields from several sources at once; a thread reads each of them.
 
     The first error of a source ends all of them and is raised. A caller that stops early ends them too.
     """
@@ -80,7 +80,7 @@ def _drain(pages: "Queue[Page | _End]") -> None:
 
 
 def map_unordered(work: Callable[[Batch], Result], batches: Iterable[Batch], workers: int) -> Iterator[Result]:
-    """What `work` makes of each batch, as it comes, up to `workers` at a time. The first error ends everything."""
+    """Yields the result of `work` for each batch, unordered; `workers` run at a time. The first error ends all."""
     with ThreadPoolExecutor(max_workers=workers) as pool:
         pending: set[Future[Result]] = set()
         try:

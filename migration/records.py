@@ -15,7 +15,7 @@ Kind = Literal["dynamodb", "bigtable", "objects"]
 KINDS: tuple[Kind, ...] = ("dynamodb", "bigtable", "objects")
 
 Schema = dict[str, Any]
-"""What an archive keeps of how a collection is made, as JSON."""
+"""The schema of a collection in an archive, as JSON."""
 
 TTL_WINDOW_SECONDS = 5 * 365 * 86400
 """DynamoDB takes a time to live that ended longer ago for a mistake, and keeps the item (its developer guide)."""
@@ -42,7 +42,7 @@ class Record:
     expires: int | None = None
 
     def expired(self, now: float) -> bool:
-        """Whether its store deletes it, or has done so."""
+        """True if its store deletes it, or has done so."""
         return self.expires is not None and now - TTL_WINDOW_SECONDS < self.expires < now
 
 
@@ -96,7 +96,7 @@ class Collection(Protocol):
         """Those that the store has under the keys of some records, by key."""
 
     def is_partial(self, present: Record, wanted: Record) -> bool:
-        """Whether what is there is a beginning of what is wanted, as a writer that was ended leaves it."""
+        """True if the existing record is a beginning of the wanted one, as a writer that was ended leaves it."""
 
     def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         """Writes a batch. Unless `exclusive` in the collection, nothing that is there is overwritten."""

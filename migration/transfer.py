@@ -1,4 +1,4 @@
-"""What the commands do: export, load, verify; over collections and an archive, whatever these are made of."""
+"""Export, load and verify, over collections and an archive, whatever these are made of."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from migration.parallel import map_unordered
 from migration.records import Collection, Kind, Record, Schema, Tally
 
 Progress = Callable[[str, Collection, int, int | None], None]
-"""What is done, to which collection, how many records so far and of how many (None where nobody knows)."""
+"""Reports an activity, its collection, the number of records so far, and their total (None if unknown)."""
 
 
 State = Literal["missing", "same", "unfinished", "differing"]
@@ -20,7 +20,7 @@ State = Literal["missing", "same", "unfinished", "differing"]
 
 @dataclass
 class Outcome:
-    """What became of a collection. All are numbers of records.
+    """The result for a collection. All are numbers of records.
 
     `archived` are in the archive, `expired` of them at the end of their time to live and so left out, `written` new,
     `kept` were there already. After verification: `missing`, `differing`, `others` (not of the archive), and whether
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclass
 class _Survey:
-    """What a collection that is not empty has of an archive."""
+    """The records of an archive that a collection already has."""
 
     present: int
     same: int = 0

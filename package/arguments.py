@@ -28,7 +28,7 @@ class Volumes(TypedDict, total=False):
 
 
 class AwsIdentity(TypedDict, total=False):
-    """How pods prove who they are."""
+    """How pods authenticate to AWS."""
 
     kind: Required[str]
     """One of pod-identity, web-identity, access-keys."""
@@ -46,13 +46,13 @@ class AwsIdentity(TypedDict, total=False):
 
 
 class AwsRedis(TypedDict, total=False):
-    """Whisper's caches and queues."""
+    """The Redis for Whisper's caches and queues."""
 
     kind: Required[str]
     """One of elasticache, in-cluster."""
 
     nodeType: str
-    """`kind: elasticache`: Of each node of the cluster. Default: cache.r7g.large."""
+    """`kind: elasticache`: Instance type of each node of the Redis Cluster. Default: cache.r7g.large."""
 
     shards: int
     """`kind: elasticache`: They share the 16384 slots. More and fewer are moved to while it runs. From 1 to 250.
@@ -63,26 +63,27 @@ class AwsRedis(TypedDict, total=False):
     From 0 to 5. Default: 1."""
 
     pubsubNodeType: str
-    """`kind: elasticache`: Of the stand-alone one, which keeps nothing. Default: cache.t4g.small."""
+    """`kind: elasticache`: Instance type of the Redis for publish/subscribe, which keeps no data. Default:
+    cache.t4g.small."""
 
     snapshotDays: int
-    """`kind: elasticache`: Daily snapshots are kept so long. From 0 to 35. Default: 7."""
+    """`kind: elasticache`: Days for which daily snapshots are kept. From 0 to 35. Default: 7."""
 
     vpc: str
-    """`kind: elasticache`: The network that it is in."""
+    """`kind: elasticache`: The VPC of the caches."""
 
     subnets: list[str]
-    """`kind: elasticache`: Subnets in different zones of it."""
+    """`kind: elasticache`: Subnets of the VPC, in different zones."""
 
     volume: str
-    """`kind: in-cluster`: Each node's disk. Default: 20Gi."""
+    """`kind: in-cluster`: Size of each node's volume. Default: 20Gi."""
 
 
 class Route53(TypedDict, total=False):
     """Names in a hosted zone for the four public hosts, pointing to the load balancer."""
 
     zone: Required[str]
-    """Id of a zone that the domain is in."""
+    """Id of the hosted zone that has the domain."""
 
     type: str
     """CNAME for a load balancer that has a name (AWS), A for one that has an address (Google Cloud, k3s). One of:
@@ -90,7 +91,7 @@ class Route53(TypedDict, total=False):
 
 
 class AdoptAws(TypedDict, total=False):
-    """What exists already and is taken into the stack as it is."""
+    """Existing resources that the stack imports as they are."""
 
     tables: dict[str, str]
     """The schema's name of a table → the name of the one that exists."""
@@ -103,7 +104,7 @@ class Aws(TypedDict, total=False):
     """The account that holds accounts, keys, messages, attachments and avatars."""
 
     region: Required[str]
-    """Where everything is."""
+    """The region of all resources."""
 
     account: Required[str]
     """The account. With credentials of another one nothing is done."""
@@ -124,32 +125,32 @@ class Aws(TypedDict, total=False):
     """Where pods reach DynamoDB, S3, STS and the caches: the VPC with interface endpoints for the three."""
 
     identity: Required[AwsIdentity]
-    """How pods prove who they are."""
+    """How pods authenticate to AWS."""
 
     redis: Required[AwsRedis]
-    """Whisper's caches and queues."""
+    """The Redis for Whisper's caches and queues."""
 
     dns: Route53
     """Names of the public hosts; without it you make them."""
 
     adopt: AdoptAws
-    """Existing tables and buckets."""
+    """Existing tables and buckets to import."""
 
     replaceTables: list[str]
     """Tables, by the schema's name, that may be deleted or made anew with all that is in them."""
 
 
 class Autoscaling(TypedDict, total=False):
-    """Nodes by load."""
+    """Number of nodes by CPU load."""
 
     minNodes: Required[int]
-    """At least. From 1 to 1000."""
+    """Minimum number of nodes. From 1 to 1000."""
 
     maxNodes: Required[int]
-    """At most; at most ten times as many as at least (a limit of Bigtable). From 1 to 1000."""
+    """Maximum number of nodes, at most ten times the minimum (a limit of Bigtable). From 1 to 1000."""
 
     cpuPercent: int
-    """The load that is aimed at. From 10 to 80. Default: 60."""
+    """Target CPU load. From 10 to 80. Default: 60."""
 
 
 class BigtableCluster(TypedDict, total=False):
@@ -159,14 +160,14 @@ class BigtableCluster(TypedDict, total=False):
     """Where its nodes are. It never changes: add a cluster, then remove the old one."""
 
     nodes: int
-    """How many, without `autoscaling`. From 1 to 1000. Default: 1."""
+    """Number of nodes, without `autoscaling`. From 1 to 1000. Default: 1."""
 
     autoscaling: Autoscaling
-    """How they follow the load."""
+    """Number of nodes by load, in place of `nodes`."""
 
 
 class GcpIdentity(TypedDict, total=False):
-    """How Storage's pods prove who they are."""
+    """How Storage's pods authenticate to Google Cloud."""
 
     kind: Required[str]
     """One of workload-identity, federation, service-account-key."""
@@ -187,19 +188,19 @@ class Gcp(TypedDict, total=False):
     """The project that holds groups (Bigtable)."""
 
     project: Required[str]
-    """Its id."""
+    """Id of the project."""
 
     instance: str
     """Id of the Bigtable instance. Default: flatline-storage."""
 
     clusters: Required[list[BigtableCluster]]
-    """Its clusters."""
+    """Clusters of the instance."""
 
     backupDays: int
     """Each table is backed up daily, and its backups are kept so long. From 3 to 90. Default: 7."""
 
     identity: Required[GcpIdentity]
-    """How Storage's pods prove who they are."""
+    """How Storage's pods authenticate to Google Cloud."""
 
     networks: list[str]
     """Where pods reach Google's APIs; the addresses of private.googleapis.com without it."""
@@ -267,13 +268,13 @@ class Redis(TypedDict, total=False):
 
 
 class Scale(TypedDict, total=False):
-    """How many pods a service has."""
+    """Number of pods of a service."""
 
     replicas: int
-    """At least. From 1 to 1000. Default: 1."""
+    """Minimum number of pods. From 1 to 1000. Default: 1."""
 
     maxReplicas: int
-    """At most, by the load of their CPUs; always `replicas` without it. From 1 to 1000."""
+    """Maximum number of pods, by CPU load. Without it there are always `replicas`. From 1 to 1000."""
 
     cpuPercent: int
     """The load that is aimed at, of the CPU that a pod requests. From 10 to 95. Default: 60."""
@@ -297,7 +298,7 @@ class Cdn(TypedDict, total=False):
     """How long an upload credential of Whisper's is good for. From 1 to 24. Default: 24."""
 
     minFreeSpace: str
-    """What uploads leave free on their volume's file system. An upload for which there is less is answered 507.
+    """Space that uploads leave free on their volume's file system. An upload that needs more is answered 507.
     Default: 1Gi."""
 
 
@@ -338,7 +339,7 @@ class ProvidedCertificate(TypedDict, total=False):
     """The leaf's, unencrypted; store it with `pulumi config set --secret --path`."""
 
     authority: Required[pulumi.Input[str]]
-    """What clients pin: the root (or the issuer) of the chain."""
+    """The certificate that clients pin: the root (or the issuer) of the chain."""
 
 
 class Certificates(TypedDict, total=False):
@@ -375,7 +376,7 @@ class Turn(TypedDict, total=False):
     """Its public name, which Whisper resolves for clients."""
 
     port: int
-    """UDP and TCP. From 1 to 65535. Default: 3478."""
+    """The port for UDP and TCP. From 1 to 65535. Default: 3478."""
 
     tlsPort: int
     """Adds a `turns:` address. From 1 to 65535."""
@@ -385,10 +386,10 @@ class Scraper(TypedDict, total=False):
     """Pods that read metrics from the collector, such as those of Prometheus."""
 
     namespace: Required[str]
-    """Their namespace."""
+    """Namespace of the scraper's pods."""
 
     podLabels: Required[dict[str, str]]
-    """Their labels."""
+    """Labels of the scraper's pods."""
 
 
 class Telemetry(TypedDict, total=False):
@@ -423,13 +424,13 @@ class Registration(TypedDict, total=False):
 
 
 class Egress(TypedDict, total=False):
-    """A way out of the cluster, for a network policy."""
+    """A destination outside of the cluster that a network policy opens."""
 
     cidr: Required[str]
     """A network outside of the cluster."""
 
     ports: Required[list[int]]
-    """Of `protocol`."""
+    """Ports of `protocol`."""
 
     protocol: str
     """UDP is for what sends no answers, such as StatsD and syslog, and for a DNS server of your own. One of: TCP,
@@ -452,7 +453,7 @@ class InFlight(TypedDict, total=False):
     its /64 network."""
 
     requests: int
-    """On each route. From 1 to 100000. Default: 64."""
+    """Concurrent requests on each route. From 1 to 100000. Default: 64."""
 
     webSockets: int
     """WebSockets to Whisper. A device keeps two open for as long as it is online. From 2 to 100000. Default:
@@ -466,7 +467,7 @@ class LoadBalancer(TypedDict, total=False):
     """`loadBalancerClass`, such as service.k8s.aws/nlb; the cluster's default without it. It never changes."""
 
     annotations: dict[str, str]
-    """What the class's controller reads."""
+    """Annotations for the controller of the class."""
 
     sourceRanges: list[str]
     """Networks that may connect; all of them without it."""
@@ -476,7 +477,7 @@ class TraefikInstall(TypedDict, total=False):
     """Traefik from its official chart."""
 
     replicas: int
-    """Pods of it. From 1 to 100. Default: 2."""
+    """Number of Traefik's pods. From 1 to 100. Default: 2."""
 
 
 class Ingress(TypedDict, total=False):
@@ -596,7 +597,7 @@ class E164Experiment(TypedDict, total=False):
 
 
 class RemoteDeprecation(TypedDict, total=False):
-    """Which clients are told to update, or turned away."""
+    """Clients that are asked to update, or refused."""
 
     minimumVersions: dict[str, str]
     """Older clients are turned away. Names: ANDROID, DESKTOP, IOS."""
@@ -708,7 +709,7 @@ class DynamicConfiguration(TypedDict, total=False):
     """Experiments by phone number, by a name that the service's code knows."""
 
     remoteDeprecation: RemoteDeprecation
-    """Which clients are told to update, or turned away."""
+    """Clients that are asked to update, or refused."""
 
     payments: Payments
     """Phone number prefixes without payments."""
@@ -736,7 +737,7 @@ class DynamicConfiguration(TypedDict, total=False):
 
 
 class Whisper(TypedDict, total=False):
-    """What an operator tunes of Whisper."""
+    """Settings of Whisper."""
 
     dynamicConfig: DynamicConfiguration
     """Read by Whisper every ten seconds while it runs: limits, captchas, client deprecation, experiments."""
@@ -810,4 +811,4 @@ class FlatlineArgs(TypedDict, total=False):
     """Who answers pods' questions for names, for network policies: always by UDP and TCP on port 53."""
 
     whisper: Whisper
-    """What an operator tunes of Whisper."""
+    """Settings of Whisper."""

@@ -11,7 +11,8 @@ import pulumi
 
 from cli import under_engine
 from components import flatline
-from components.backend import providers
+from components.capabilities import ServedCertificate
+from components.targets import target_of
 from config.installation import stack_label
 from config.settings import PROJECT, Settings, SettingsError, load
 from package.arguments import FlatlineArgs
@@ -70,12 +71,12 @@ class Flatline(flatline.Flatline):
     """The version of Flatline."""
 
     def __init__(self, name: str, args: FlatlineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
-        """Raises SettingsError, `components.cloud.schema_compatibility.SchemaDriftError` and `cli.failure.Failure`."""
+        """Raises SettingsError, IncompatibleSchemaError (components/cloud) and FlatlineError."""
         wanted = flatline_args(cast(Mapping[str, Any], args))
         given = opts.providers if opts is not None and isinstance(opts.providers, Mapping) else {}
         if "kubernetes" not in given:
             under_engine.check_cluster(wanted.settings.target.context)
-        made = providers(wanted.settings, given, prefix=f"{name}-")
+        made = target_of(wanted.settings).providers(given, prefix=f"{name}-")
         super().__init__(name, wanted, pulumi.ResourceOptions.merge(opts, made))
         for output, value in self.outputs.items():
             setattr(self, re.sub("([A-Z])", r"_\1", output).lower(), pulumi.Output.from_input(value))
@@ -102,10 +103,10 @@ def flatline_args(args: Mapping[str, Any]) -> flatline.FlatlineArgs:
         settings=settings,
         stack=stack_label(pulumi.get_project(), pulumi.get_stack()),
         secret_values={path[1]: pulumi.Output.secret(value(*path)) for path in outputs if path[0] == "secrets"},
-        certificate=(
-            pulumi.Output.unsecret(value(*CERTIFICATE, "certificate")),
-            pulumi.Output.secret(value(*CERTIFICATE, "privateKey")),
-            pulumi.Output.unsecret(value(*CERTIFICATE, "authority")),
+        certificate=ServedCertificate(
+            chain=pulumi.Output.unsecret(value(*CERTIFICATE, "certificate")),
+            private_key=pulumi.Output.secret(value(*CERTIFICATE, "privateKey")),
+            authority=pulumi.Output.unsecret(value(*CERTIFICATE, "authority")),
         )
         if certificate
         else None,
@@ -113,7 +114,7 @@ def flatline_args(args: Mapping[str, Any]) -> flatline.FlatlineArgs:
 
 
 def may_be_output(path: Path) -> bool:
-    """Whether a program may have the value of an argument as an Output: secrets, and a certificate of its own."""
+    """True if a program may pass an argument as an Output: secrets, and a certificate of its own."""
     return (path[:1] == ("secrets",) and path[2:] == ("value",)) or (path[:2] == CERTIFICATE and len(path) == 3)
 
 

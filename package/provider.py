@@ -12,10 +12,9 @@ from pulumi.provider.experimental.analyzer import ComponentDefinition
 from pulumi.provider.experimental.component import ComponentProvider
 from pulumi.provider.server import ComponentInitError
 
-from cli.failure import Failure
-from components.cloud.schema_compatibility import IncompatibleSchemaError
 from config.settings import PROJECT, SettingsError
 from config.version import VERSION
+from errors import FlatlineError
 from package.component import Flatline
 
 
@@ -42,9 +41,8 @@ class FlatlineProvider(ComponentProvider):
         except ComponentInitError as error:
             if isinstance(error.inner, SettingsError):
                 raise _of_arguments(error.inner.problems) from None
-            if isinstance(error.inner, Failure | IncompatibleSchemaError):
-                remedies = getattr(error.inner, "remedies", ())
-                raise InputPropertiesError("\n".join([str(error.inner), *remedies])) from None
+            if isinstance(error.inner, FlatlineError):
+                raise InputPropertiesError("\n".join([error.inner.problem, *error.inner.remedies])) from None
             raise
 
 

@@ -170,7 +170,7 @@ def environment() -> Path:
 
 
 def installed() -> bool:
-    """Whether `environment` is there already, so that no network is needed."""
+    """True if `environment` exists already, so that no network is needed."""
     launcher = runpy.run_path(str(LAUNCHER))
     return bool(launcher["complete"](launcher["environment"]("scan")))
 

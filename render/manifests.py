@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import files
+from errors import FlatlineError
 from render import plan, redaction, yaml_text
 from render.model import RecordedResource, Recording
 from render.placeholders import HELM_RELEASE, contains_placeholder
@@ -69,7 +70,7 @@ _CLUSTER_SCOPED: Final = frozenset(
 )
 
 
-class ManifestError(Exception):
+class ManifestError(FlatlineError):
     """The recording cannot be written as manifests, or the directory has files that this program did not write."""
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, NamedTuple, Protocol
 
+from errors import FlatlineError
+
 Path = tuple[str | int, ...]
 """The place of a value in a resource's inputs or outputs: ``("spec", "ports", 0, "port")``."""
 
@@ -14,7 +16,7 @@ STACK_TYPE: Final = "pulumi:pulumi:Stack"
 PROVIDER_PREFIX: Final = "pulumi:providers:"
 
 
-class RecordingError(Exception):
+class RecordingError(FlatlineError):
     """The program does something that an engine would refuse, or that needs an engine."""
 
 

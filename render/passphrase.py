@@ -25,6 +25,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import files
+from errors import FlatlineError
 
 ITERATIONS: Final = 1_000_000
 VARIABLE: Final = "PULUMI_CONFIG_PASSPHRASE"
@@ -36,7 +37,7 @@ _NONCE_BYTES: Final = 12
 _PROOF: Final = "pulumi"
 
 
-class PassphraseError(Exception):
+class PassphraseError(FlatlineError):
     """The passphrase is absent or wrong, or an encrypted value is malformed."""
 
 

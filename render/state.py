@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import files
+from errors import FlatlineError
 from render.generator import GeneratedResource
 from render.passphrase import Crypter, PassphraseError, new_salt, unlock
 
@@ -27,7 +28,7 @@ VERSION: Final = 1
 _KEY_BYTES: Final = 32
 
 
-class StateError(Exception):
+class StateError(FlatlineError):
     """The state file cannot be used: it is locked, damaged, of another stack, or from a newer version."""
 
 

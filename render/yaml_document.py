@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import yaml
 
+from errors import FlatlineError
+
 _NULL: Final = ("", "~", "null", "Null", "NULL")
 _BOOLEANS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER: Final = re.compile(r"[-+]?(0[xX][0-9a-fA-F]+|0[oO][0-7]+|0[bB][01]+|0[0-7]*|[1-9][0-9]*)")
@@ -25,7 +27,7 @@ _LONG_WORD: Final = re.compile(r"[\w+/=-]{16,}")
 _LETTERS: Final = re.compile(r"[A-Za-z_-]{1,40}")
 
 
-class StackFileError(Exception):
+class StackFileError(FlatlineError):
     """A stack or project file is absent, malformed or cannot be decrypted. Names the file, the line and the key."""
 
 

@@ -14,11 +14,11 @@ from capacity.recommendation import recommend
 from capacity.workload import OPTIONS, Workload
 from cli import stacks
 from cli.capacity_report import Report, as_json, show
-from cli.failure import Failure
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config.prices import Prices, parse
 from config.settings import PROJECT
+from errors import FlatlineError
 
 PRICES = stacks.ROOT / "config" / "prices.yaml"
 
@@ -62,7 +62,7 @@ def _prices(path: Path) -> Prices:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
-        raise Failure(
+        raise FlatlineError(
             f"the prices in {path} cannot be read: {reason}", "Copy config/prices.yaml, and change it."
         ) from None
     return parse(text, stacks.display_path(path))

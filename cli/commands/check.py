@@ -4,6 +4,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from cli import expiry, stacks
+from cli.policy_errors import as_command_errors
 from cli.recording import record_with_placeholders
 from cli.terminal import Terminal
 from policies import check, config, manifests, output
@@ -14,7 +15,8 @@ IMAGE_VERSION = "pod-image-version"
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Shows the findings; the exit status is the report's."""
-    report, source = _report(arguments, terminal)
+    with as_command_errors():
+        report, source = _report(arguments, terminal)
     if arguments.json:
         terminal.verbatim(output.as_json(report))
     elif arguments.sarif:

@@ -18,16 +18,16 @@ from typing import Any
 import yaml
 
 from cli import difference, document, objects, stacks
-from cli.failure import Failure
 from cli.objects import Object
 from cli.stacks import ROOT
 from cli.terminal import Terminal
+from errors import FlatlineError
 from render.manifests import PLAN
 
 SHORT = 12
 """Digits of a commit that people see."""
 _NOTHING = "/dev/null"
-"""What a unified difference calls the missing side."""
+"""The name of the missing side in a unified difference."""
 
 Part = tuple[str, Any]
 """A title, and what is rendered under it."""
@@ -36,7 +36,7 @@ _ABSENT: Part = ("", None)
 
 @dataclass(frozen=True)
 class Revision:
-    """What is compared: a commit, or the files as they are now where it is empty. `name` is for people."""
+    """A revision to compare: a commit, or the files as they are if empty. `name` is for messages."""
 
     name: str
     commit: str
@@ -76,17 +76,19 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _revision(name: str | None) -> Revision:
-    """Raises Failure for a name that git does not know."""
+    """Raises FlatlineError for a name that git does not know."""
     if name is None:
         return Revision("the working tree", "")
     found = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if found.returncode == 1:
-        raise Failure(
+        raise FlatlineError(
             f"there is no revision {name} in this repository",
             "Write a branch, a tag or a commit that `git rev-parse` knows; `git fetch` brings those of others.",
         )
     if found.returncode != 0:
-        raise Failure(f"git cannot read {ROOT}: {_last_line(found.stderr)}", "`diff` needs a clone of the repository.")
+        raise FlatlineError(
+            f"git cannot read {ROOT}: {_last_line(found.stderr)}", "`diff` needs a clone of the repository."
+        )
     commit = found.stdout.strip()
     return Revision(commit[:SHORT] if commit.startswith(name) else f"{name} ({commit[:SHORT]})", commit)
 
@@ -98,7 +100,7 @@ def _git(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
             command, env={**os.environ, **variables}, capture_output=True, text=True, errors="replace", check=False
         )
     except FileNotFoundError:
-        raise Failure("git is not on the PATH", "`diff` reads revisions with it. Install git.") from None
+        raise FlatlineError("git is not on the PATH", "`diff` reads revisions with it. Install git.") from None
 
 
 def _last_line(text: str) -> str:
@@ -106,7 +108,7 @@ def _last_line(text: str) -> str:
 
 
 def _rendered(revision: Revision, stack: str, folder: Path, terminal: Terminal) -> Path:
-    """The folder with what a revision renders. Raises Failure if it cannot."""
+    """The folder with what a revision renders. Raises FlatlineError if it cannot."""
     checkout, output = ROOT, folder / "rendered"
     with terminal.step(f"Rendering {revision.name}"):
         if revision.commit:
@@ -119,7 +121,7 @@ def _rendered(revision: Revision, stack: str, folder: Path, terminal: Terminal) 
         )
     if done.returncode != 0:
         problem, *remedies = _said(done.stderr)
-        raise Failure(f"stack {stack} cannot be rendered at {revision.name}: {problem}", *remedies)
+        raise FlatlineError(f"stack {stack} cannot be rendered at {revision.name}: {problem}", *remedies)
     return output
 
 
@@ -130,7 +132,7 @@ def _check_out(commit: str, folder: Path) -> None:
     for words in (["read-tree", f"{commit}:./"], ["checkout-index", "--all", f"--prefix={folder}/"]):
         done = _git(*words, GIT_INDEX_FILE=index)
         if done.returncode != 0:
-            raise Failure(f"git cannot check out {commit[:SHORT]}: {_last_line(done.stderr)}")
+            raise FlatlineError(f"git cannot check out {commit[:SHORT]}: {_last_line(done.stderr)}")
 
 
 def _add_stack_file(stack: str, checkout: Path) -> None:
@@ -149,7 +151,7 @@ def _said(errors: str) -> list[str]:
 
 
 def _changes(before: Path, after: Path) -> Iterator[Change]:
-    """What differs between two rendered folders, in the order of the names."""
+    """The differences between two rendered folders, in the order of the names."""
     found = difference.between(objects.read(before), objects.read(after))
     old, new = _others(before), _others(after)
     pairs = [
@@ -172,7 +174,7 @@ def _side(parts: Mapping[str, Any], title: str) -> Part:
 
 
 def _others(folder: Path) -> dict[str, Any]:
-    """What is rendered beside Kubernetes objects, by its title: cloud resources and stack outputs."""
+    """Rendered texts beside Kubernetes objects, by title: cloud resources and stack outputs."""
     plan = folder / PLAN
     resources: Mapping[str, Any] = yaml.safe_load(plan.read_text(encoding="utf-8")) if plan.is_file() else {}
     outputs = objects.outputs(folder) or {}

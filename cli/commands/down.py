@@ -7,12 +7,12 @@ from pathlib import Path
 
 from cli import before_update, continuity, engine, engine_state, kubeconfig, kubectl, objects, ownership, stacks
 from cli.choice import named_cluster, named_context
-from cli.failure import Failure
 from cli.objects import SELECTOR, Object
 from cli.recording import record_with_state
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from config.settings import PROJECT
+from errors import FlatlineError
 from render import manifests
 from render.manifests import kubernetes_objects
 
@@ -27,17 +27,17 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     loaded = stacks.read(arguments.stack)
     context = named_context(loaded, arguments.context)
     if arguments.confirm is not None and not arguments.delete_data:
-        raise Failure("--confirm goes with --delete-data only")
+        raise FlatlineError("--confirm goes with --delete-data only")
     if arguments.no_cluster and (context is not None or not arguments.delete_data):
-        raise Failure("--no-cluster goes with --delete-data, and without a context")
+        raise FlatlineError("--no-cluster goes with --delete-data, and without a context")
     agreed = arguments.yes and context is not None
     backend, cli, no_cli = engine.managing_cli(loaded.stack)
     if backend is None:
         return _engineless(loaded, context, agreed, arguments, terminal)
     if cli is None:
-        raise Failure(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
+        raise FlatlineError(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
     if context is None:
-        raise Failure(
+        raise FlatlineError(
             f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
             "Name its context: --context, or flatline:target.context in the stack's file.",
         )
@@ -75,7 +75,7 @@ def _engineless(
         )
     elif delete_data and context is None and not no_cluster:
         _show(commands, terminal)
-        raise Failure(
+        raise FlatlineError(
             "nothing was deleted: no cluster is named, and its pods may still run with the keys that would be deleted",
             f"Name it: `./flatline down --stack {loaded.stack.name} --delete-data --context <context>`",
             "If the cluster is gone, or nothing was ever applied to one, add: --no-cluster",
@@ -88,10 +88,10 @@ def _engineless(
 
 
 def _refuse_others(loaded: LoadedStack, context: str, spaces: Collection[str]) -> None:
-    """Raises Failure if the cluster has one of these namespaces from somebody else: rendered is not yet made."""
+    """Raises FlatlineError if the cluster has one of these namespaces from somebody else: rendered is not yet made."""
     for space, other in ownership.makers(named_cluster(context).context, loaded.stack.name, spaces).items():
         if other:
-            raise Failure(
+            raise FlatlineError(
                 f"nothing was deleted: namespace {space} on context {context} belongs to {other}",
                 f"If {PROJECT}:namespace or the context is not what stack {loaded.stack.name} was brought up with, "
                 "restore it.",
@@ -112,8 +112,8 @@ def _deletions(rendered: list[Object], context: str | None, delete_data: bool) -
     return commands
 
 
-def _not_agreed() -> Failure:
-    return Failure("nothing was deleted: no agreement", "To agree without a terminal, add: --yes")
+def _not_agreed() -> FlatlineError:
+    return FlatlineError("nothing was deleted: no agreement", "To agree without a terminal, add: --yes")
 
 
 def _delete(commands: list[list[str]], context: str | None, agreed: bool, terminal: Terminal) -> None:
@@ -130,7 +130,7 @@ def _delete(commands: list[list[str]], context: str | None, agreed: bool, termin
     for command in commands:
         status = kubectl.run(command)
         if status != 0:
-            raise Failure(f"kubectl ended with status {status}; what it deleted stays deleted, the rest is there")
+            raise FlatlineError(f"kubectl ended with status {status}; what it deleted stays deleted, the rest is there")
 
 
 def _show(commands: list[list[str]], terminal: Terminal) -> None:
@@ -162,7 +162,7 @@ def _confirm(loaded: LoadedStack, confirm: str | None, terminal: Terminal) -> No
     name = loaded.stack.name
     typed = confirm if confirm is not None else terminal.ask(f"Type {name} to delete its data:")
     if typed != name:
-        raise Failure(
+        raise FlatlineError(
             "nothing was deleted: the stack's name was not typed",
             f"In scripts: `./flatline down --stack {name} --delete-data --confirm {name}`",
         )
@@ -207,7 +207,7 @@ def _by_engine(
         before.unlock()
         state = before.deployment() if before_update.can_look(terminal) else engine.deployment(stack)
         if not delete_data and engine_state.is_bare(state):
-            raise Failure(
+            raise FlatlineError(
                 f"nothing was deleted: stack {name} is without the protection that keeps its data, because a "
                 "`down --delete-data` was cut off",
                 "To delete the rest of its data, run that again. To keep it, protect it first:",

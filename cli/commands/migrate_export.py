@@ -4,26 +4,21 @@ from argparse import Namespace
 from pathlib import Path
 
 from cli import migrate, stacks
-from cli.failure import Failure
 from cli.stacks import display_path
 from cli.terminal import Terminal
 from migration import transfer
 from migration.archive import Writer
-from migration.errors import MigrationError
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Writes the archive and shows its counts and checksums."""
     loaded = stacks.read(arguments.stack)
     folder = Path(arguments.to)
-    try:
-        with Writer(folder) as writer:
-            if writer.restarted:
-                terminal.note("An earlier export was not finished; it is made anew.")
-            with migrate.opened(arguments, loaded, terminal) as collections, migrate.shown_progress() as progress:
-                manifest = transfer.export(collections, writer, loaded.stack.name, progress, live=arguments.live)
-    except MigrationError as problem:
-        raise Failure(problem.problem, *problem.remedies) from None
+    with Writer(folder) as writer:
+        if writer.restarted:
+            terminal.note("An earlier export was not finished; it is made anew.")
+        with migrate.opened(arguments, loaded, terminal) as collections, migrate.shown_progress() as progress:
+            manifest = transfer.export(collections, writer, loaded.stack.name, progress, live=arguments.live)
     rows = [
         (f"{migrate.NOUNS[kind]} {name}", str(part.count), part.checksum[:16])
         for kind, parts in manifest.parts.items()

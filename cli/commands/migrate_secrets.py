@@ -8,13 +8,13 @@ from typing import Any
 import yaml
 
 from cli import engine, key_material, stack_edit, stacks
-from cli.failure import Failure
 from cli.key_material import KeyMaterial
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config import operator_values
 from config.schema.secrets import BY_NAME, SECRETS
 from config.settings import PROJECT, load
+from errors import FlatlineError
 from render import stack_file
 
 _SECRETS, _CERTIFICATES = f"{PROJECT}:secrets", f"{PROJECT}:certificates"
@@ -24,7 +24,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Reads the one stack's, refuses where the other has differing ones, writes what is missing, checks the file."""
     source, target = stacks.read(arguments.from_stack), stacks.read(arguments.to_stack)
     if source.stack == target.stack:
-        raise Failure("--from-stack and --to-stack name the same stack")
+        raise FlatlineError("--from-stack and --to-stack name the same stack")
     _refuse_other_providers(target)
     material = key_material.of(source, target.settings.domain, terminal)
     missing = _missing(target, material)
@@ -44,7 +44,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 def _refuse_other_providers(target: LoadedStack) -> None:
     provider = (yaml.safe_load(target.stack.file.read_text()) or {}).get("secretsprovider")
     if provider not in {None, "", "passphrase", "default"}:
-        raise Failure(
+        raise FlatlineError(
             f"{target.stack.file.name} encrypts with {provider.partition(':')[0]}, which only Pulumi can do",
             "Start the stack with a passphrase, move the secrets, and change the provider afterwards: "
             f"`pulumi stack change-secrets-provider --stack {target.stack.name} <provider>`",
@@ -52,7 +52,7 @@ def _refuse_other_providers(target: LoadedStack) -> None:
 
 
 def _missing(target: LoadedStack, material: KeyMaterial) -> list[str]:
-    """The secrets that the target's file does not give yet. Raises Failure for one that differs."""
+    """The secrets that the target's file does not give yet. Raises FlatlineError for one that differs."""
     missing, differing = [], []
     for name, value in material.values.items():
         setting = target.settings.secrets.get(name)
@@ -61,7 +61,7 @@ def _missing(target: LoadedStack, material: KeyMaterial) -> list[str]:
         elif _bytes(name, setting.value.get_secret_value()) != _bytes(name, value):
             differing.append(name)
     if differing:
-        raise Failure(
+        raise FlatlineError(
             f"{target.stack.file.name} has values of its own, which differ: {', '.join(differing)}; it is as it was",
             "Remove their `value` from the file if the other stack's shall be used.",
         )
@@ -78,15 +78,15 @@ def _certificate_is_missing(target: LoadedStack, material: KeyMaterial) -> bool:
     has = target.settings.certificates.provided
     if has is not None and has.authority.strip() == material.authority.strip():
         return False
-    raise Failure(
+    raise FlatlineError(
         f"{target.stack.file.name} has {_CERTIFICATES} of its own; it is as it was",
         "Remove that block if the other stack's authority shall be used, which its clients pin.",
     )
 
 
 def _refuse_if_in_use(target: LoadedStack, material: KeyMaterial, terminal: Terminal) -> None:
-    """Raises Failure for a stack that has been brought up with other secrets."""
-    problem = Failure(
+    """Raises FlatlineError for a stack that has been brought up with other secrets."""
+    problem = FlatlineError(
         f"stack {target.stack.name} has been brought up with secrets of its own; nothing was changed",
         "Other secrets would lock out the clients that know these. Move secrets into a stack before its first `up`.",
     )
@@ -142,14 +142,14 @@ def _check(target: LoadedStack, material: KeyMaterial, text: str) -> None:
     certificate = settings.certificates.provided
     there = there and certificate is not None and certificate.authority.strip() == material.authority.strip()
     if not there or _others(found) != _others(target.config.config):
-        raise Failure(
+        raise FlatlineError(
             f"{target.stack.file.name} is written in a form that this command cannot edit; it is as it was",
             "Write `config` and `flatline:secrets` as blocks of keys, a line each.",
         )
 
 
 def _others(config: Mapping[str, str]) -> dict[str, Any]:
-    """What the command leaves alone: all other keys, and of the secrets what is no value."""
+    """Everything that the command must not change: all other keys, and the settings of secrets that are no values."""
     secrets = json.loads(config.get(_SECRETS) or "{}")
     settings = {name: {key: each for key, each in entry.items() if key != "value"} for name, entry in secrets.items()}
     kept = {key: text for key, text in config.items() if key not in {_SECRETS, _CERTIFICATES}}

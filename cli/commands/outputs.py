@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli import continuity, document, engine, objects, stacks
-from cli.failure import Failure
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from errors import FlatlineError
 from render.manifests import REDACTED
 
 README = "readme"
@@ -23,11 +23,11 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def of(loaded: LoadedStack) -> dict[str, Any]:
-    """The outputs of the last `up`; the value of a secret one is hidden. Raises Failure before the first."""
+    """The outputs of the last `up`; the value of a secret one is hidden. Raises FlatlineError before the first."""
     stack = loaded.stack
     backend, cli, no_cli = engine.managing_cli(stack)
     if backend is not None and cli is None:
-        raise Failure(f"Pulumi keeps stack {stack.name} ({backend}), and {no_cli}")
+        raise FlatlineError(f"Pulumi keeps stack {stack.name} ({backend}), and {no_cli}")
     if backend is not None and cli is not None:
         with engine.opened(loaded, cli, None) as opened, engine.engine_errors("pulumi cannot read the outputs"):
             found = opened.outputs()
@@ -35,7 +35,7 @@ def of(loaded: LoadedStack) -> dict[str, Any]:
         return {name: REDACTED if output.secret else output.value for name, output in shown}
     written = objects.outputs(stack.build)
     if written is None:
-        raise Failure(
+        raise FlatlineError(
             f"stack {stack.name} has no outputs yet",
             f"Bring it up first: `./flatline up --stack {stack.name}`",
         )

@@ -20,11 +20,11 @@ from cli import (
 from cli.choice import named_cluster, named_context
 from cli.difference import Difference
 from cli.drift import Drift
-from cli.failure import Failure
 from cli.objects import Object
 from cli.recording import record_with_placeholders, record_with_state
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
+from errors import FlatlineError
 from render.manifests import kubernetes_objects, tree
 from render.model import Recording
 
@@ -52,19 +52,19 @@ def _found(arguments: Namespace, terminal: Terminal) -> dict[str, Any]:
             continuity.check_recorded(loaded, continuity.recorded_digests(kept.recording))
             return _compare(loaded, kept.recording, terminal)
     if backend is not None and cli is None:
-        raise Failure(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
+        raise FlatlineError(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
     if cli is not None and context is not None and backend is None and loaded.stack.state.exists():
         return _carried(loaded, cli, context, terminal)
     if cli is not None and context is not None:
         return _by_engine(loaded, cli, context, terminal)
     if backend is not None:
-        raise Failure(
+        raise FlatlineError(
             f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
             "Name its context: --context, or flatline:target.context in the stack's file.",
         )
     if loaded.in_cloud:
         tree(record_with_placeholders(loaded, terminal), redact=True)  # what is wrong with the program comes first
-        raise Failure(
+        raise FlatlineError(
             f"stack {loaded.stack.name} is in a cloud, where only the Pulumi engine knows what there is: "
             + (no_cli if cli is None else "no cluster is named (--context, or flatline:target.context)"),
             f"What it would make, without engine or credentials: `./flatline render --stack {loaded.stack.name}`",
@@ -73,7 +73,7 @@ def _found(arguments: Namespace, terminal: Terminal) -> dict[str, Any]:
 
 
 def _carried(loaded: LoadedStack, cli: engine.Cli, context: str, terminal: Terminal) -> dict[str, Any]:
-    """What the engine would do once it has the secrets of the state file; on a copy, so that it does not get them."""
+    """Previews the engine's update with the secrets of the state file, on a copy: the stack does not get them."""
     from cli import transfer
 
     cluster = named_cluster(context)

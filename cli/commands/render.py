@@ -5,11 +5,11 @@ from pathlib import Path
 
 from cli import continuity, engine, expiry, ownership, retired, stacks
 from cli.choice import refuse_if_engine_keeps
-from cli.failure import Failure
 from cli.objects import Object
 from cli.recording import record_with_placeholders, record_with_state
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
+from errors import FlatlineError
 from render import manifests
 from render.manifests import Summary
 
@@ -51,7 +51,7 @@ def _folder(loaded: LoadedStack, output: str | None, redact: bool) -> Path:
         return loaded.stack.build.with_name(f"{loaded.stack.name}.redacted") if redact else loaded.stack.build
     folder = Path(output).absolute()
     if not output.strip() or folder == Path(folder.anchor):
-        raise Failure(f"--output {output!r} is no folder to write into")
+        raise FlatlineError(f"--output {output!r} is no folder to write into")
     return folder
 
 

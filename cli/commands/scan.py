@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cli import document, stacks
+from cli.policy_errors import as_command_errors
 from cli.recording import record_with_placeholders
 from cli.terminal import Terminal
 from policies import scan
@@ -14,7 +15,7 @@ from render import manifests
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Shows what fails and what is passed over; the exit status is the report's."""
     loaded = stacks.read(arguments.stack)
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, as_command_errors():
         rendered = Path(folder) / loaded.stack.name
         manifests.write(record_with_placeholders(loaded, terminal), rendered, redact=True)
         scan.environment()

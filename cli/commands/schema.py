@@ -2,10 +2,10 @@
 
 from argparse import Namespace
 
-from cli.failure import Failure
 from cli.stacks import ROOT, display_path
 from cli.terminal import Terminal
 from config import json_schema
+from errors import FlatlineError
 from package import generate
 
 FILES = {
@@ -20,7 +20,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         text = written()
         current = path.is_file() and path.read_text(encoding="utf-8") == text
         if arguments.check and not current:
-            raise Failure(f"{display_path(path)} is not current", "Write it again: `./flatline schema`")
+            raise FlatlineError(f"{display_path(path)} is not current", "Write it again: `./flatline schema`")
         if not current:
             path.write_text(text, encoding="utf-8")
         terminal.say(f"{display_path(path)} {'is current' if current else 'written'}.")

@@ -8,12 +8,12 @@ from argparse import Namespace
 import yaml
 
 from cli import continuity, stack_edit, stacks
-from cli.failure import Failure
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config import operator_values
 from config.schema.secrets import BY_NAME, Secret
 from config.settings import PROJECT, load
+from errors import FlatlineError
 from render import stack_file
 
 
@@ -42,7 +42,7 @@ def _known(name: str) -> Secret:
     if name in BY_NAME:
         return BY_NAME[name]
     close = difflib.get_close_matches(name, BY_NAME, n=1)
-    raise Failure(
+    raise FlatlineError(
         f"{name} is no secret",
         f"Did you mean {close[0]}?" if close else "`./flatline secret list` shows their names.",
     )
@@ -51,7 +51,7 @@ def _known(name: str) -> Secret:
 def _refuse_other_providers(loaded: LoadedStack, secret: Secret) -> None:
     provider = (yaml.safe_load(loaded.stack.file.read_text()) or {}).get("secretsprovider")
     if provider not in {None, "", "passphrase", "default"}:
-        raise Failure(
+        raise FlatlineError(
             f"{loaded.stack.file.name} encrypts with {provider.partition(':')[0]}, which only Pulumi can do",
             f"`pulumi config set --stack {loaded.stack.name} --secret --path '{PROJECT}:secrets.{secret.name}.value'`",
         )
@@ -66,12 +66,12 @@ def _value(secret: Secret, terminal: Terminal) -> str:
         value = sys.stdin.read()
     value = value.strip()
     if not value:
-        raise Failure(f"{secret.name}: there is no value", "Type it, or give it on standard input.")
+        raise FlatlineError(f"{secret.name}: there is no value", "Type it, or give it on standard input.")
     try:
         operator_values.check_secret(secret, value)
         operator_values.check_random(secret, value)
     except ValueError as problem:
-        raise Failure(str(problem)) from None
+        raise FlatlineError(str(problem)) from None
     return value
 
 
@@ -83,7 +83,7 @@ def _check(loaded: LoadedStack, secret: Secret, value: str, text: str) -> None:
     expected = secrets | {secret.name: {**secrets.get(secret.name, {}), "value": value}}
     others = {name: each for name, each in loaded.config.config.items() if name != key}
     if json.loads(read.pop(key, "{}")) != expected or read != others:
-        raise Failure(
+        raise FlatlineError(
             f"{loaded.stack.file.name} is written in a form that this command cannot edit; it is as it was",
             f"Set flatline:secrets.{secret.name}.value with `pulumi config set --secret --path`.",
         )

@@ -4,9 +4,9 @@ import os
 from argparse import Namespace
 
 from cli import ownership, stacks
-from cli.failure import Failure
 from cli.terminal import Terminal
 from config.settings import PROJECT, load
+from errors import FlatlineError
 
 TEMPLATE = """\
 # yaml-language-server: $schema=config/stack.schema.json
@@ -36,7 +36,9 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     try:
         descriptor = os.open(stack.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
     except FileExistsError:
-        raise Failure(f"{stack.file.name} is there already", f"Change it: {stacks.display_path(stack.file)}") from None
+        raise FlatlineError(
+            f"{stack.file.name} is there already", f"Change it: {stacks.display_path(stack.file)}"
+        ) from None
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
     terminal.say(f"Wrote {stacks.display_path(stack.file)}.")
@@ -50,6 +52,6 @@ def _quoted(context: str | None) -> str | None:
     if context is None:
         return None
     if not context or not context.isprintable():
-        raise Failure(f"--context {context!r} is no name")
+        raise FlatlineError(f"--context {context!r} is no name")
     escaped = context.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

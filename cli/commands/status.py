@@ -9,11 +9,11 @@ from cli import continuity, document, edge, engine, expiry, kubectl, redis, stac
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.expiry import Certificate
-from cli.failure import Failure
 from cli.objects import SELECTOR
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from config.images import IMAGES
+from errors import FlatlineError
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
@@ -41,7 +41,7 @@ def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> i
     now = datetime.now(UTC)
     try:
         certificates = expiry.certificates(loaded, outputs.of(loaded))
-    except Failure:
+    except FlatlineError:
         certificates = []
     cluster = None
     if context is not None:
@@ -72,7 +72,7 @@ def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> i
 
 
 def _kept(loaded: LoadedStack) -> tuple[str | None, str | None]:
-    """What is wrong with the secrets, and the backend of Pulumi that keeps them."""
+    """The problem with the secrets, if any, and the Pulumi backend that manages them."""
     problem = continuity.judge(continuity.gather(loaded))
     return (problem.problem, None) if problem is not None else (None, engine.managing_cli(loaded.stack)[0])
 
@@ -92,7 +92,7 @@ def _certificates(loaded: LoadedStack, terminal: Terminal) -> bool:
     terminal.heading("Certificates")
     try:
         found = expiry.certificates(loaded, outputs.of(loaded))
-    except Failure as none_yet:
+    except FlatlineError as none_yet:
         terminal.say(f"None: {none_yet.problem}.")
         return False
     now = datetime.now(UTC)

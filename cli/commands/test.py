@@ -31,7 +31,7 @@ _CHECKS = {
     "integration": (),
     "all": (_LINT, _FORMAT, _TYPES, _PROGRAMS),
 }
-"""What is run beside pytest, by the selection that was typed."""
+"""Checks that run beside pytest, by the typed selection."""
 
 
 @dataclass

@@ -9,9 +9,9 @@ from cli import continuity, drift, edge, engineless, expiry, objects, ownership,
 from cli.choice import DeployPlan, UpOptions, choose
 from cli.drift import Drift
 from cli.engine_output import Changes
-from cli.failure import Failure
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
+from errors import FlatlineError
 
 if TYPE_CHECKING:
     from pulumi.automation import Stack
@@ -73,7 +73,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
                 stack.preview(color=terminal.engine_colour, on_output=previewed, on_error=terminal.note)
             changes = previewed.any or found
             if changes and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
-                raise Failure("nothing was deployed: no agreement")
+                raise FlatlineError("nothing was deployed: no agreement")
         before.put_back(found)
         engine.note_backend(loaded.stack)
         namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
@@ -97,7 +97,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
 def _reissued(
     loaded: LoadedStack, earlier: Mapping[str, Any], expected: Callable[[], Mapping[str, Any]]
 ) -> reissue.Reissue:
-    """What the engine would issue again; of a stack in a cloud, which only the engine can run, the host names alone."""
+    """Values that the engine would issue again; for a stack in a cloud the host names alone."""
     if loaded.in_cloud or not earlier:
         return reissue.of_settings(loaded, earlier)
     return reissue.between(earlier, expected(), (), ())
@@ -119,13 +119,13 @@ def _carry(loaded: LoadedStack, choice: DeployPlan, confirmed: str | None, termi
         engineless.losses_of_upgrade(rendered, terminal)
         transfer.rehearse(loaded, choice.cli, choice.cluster, made, terminal, show=not choice.agreed)
         if not choice.agreed and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
-            raise Failure("nothing was deployed: no agreement", "The stack is as it was.")
+            raise FlatlineError("nothing was deployed: no agreement", "The stack is as it was.")
         transfer.take_charge(loaded, choice.cli, choice.cluster, made, terminal, agreed=True)
     return True
 
 
 def _leave_files_behind(loaded: LoadedStack, choice: DeployPlan, stack: "Stack", terminal: Terminal) -> None:
-    """What is said and done with the state file and the rendered objects, once the engine has deployed the stack."""
+    """Moves the state file aside and reports the rendered objects, once the engine has deployed the stack."""
     from cli import transfer
 
     aside = transfer.retire(loaded.stack)
@@ -142,7 +142,7 @@ def _leave_files_behind(loaded: LoadedStack, choice: DeployPlan, stack: "Stack",
 
 
 def _nothing(loaded: LoadedStack, count: int, terminal: Terminal) -> None:
-    """What is worth saying where nothing has changed; the rest was said by the run that deployed it."""
+    """Reports a run without changes: only what is still worth knowing; the run that deployed it reported the rest."""
     resources = f" It has {count} resources." if count else ""
     terminal.say(f"Nothing has changed since the last run.{resources} What clients are built with:")
     terminal.command(["./flatline", "pins", *engineless.stack_option(loaded)])

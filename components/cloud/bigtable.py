@@ -67,7 +67,7 @@ class BigtableInstance(Component):
             instance=instance.name,
             tables={key: table.name for key, table in tables.items()},
         )
-        self.register_outputs({})
+        self.register_outputs({"instance": instance.name})
 
     def _table(self, table: BigtableTable, instance: gcp.bigtable.Instance, path: str) -> gcp.bigtable.Table:
         args = self._args

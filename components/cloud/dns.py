@@ -37,4 +37,4 @@ class DnsRecords(Component):
                 records=[args.address],
                 opts=self.child_opts,
             )
-        self.register_outputs({})
+        self.register_outputs({"hosts": list(args.hosts)})

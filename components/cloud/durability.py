@@ -1,4 +1,4 @@
-"""What keeps data from being lost by mistake."""
+"""Protection of data against loss by mistake."""
 
 from enum import Enum
 

@@ -58,7 +58,7 @@ class DynamoDbTables(Component):
             region=args.region,
             tables={path: made.name for path, (_, made) in tables.items()},
         )
-        self.register_outputs({})
+        self.register_outputs({"tables": dict(self.dynamodb.tables)})
 
     def _table(self, table: Table) -> aws.dynamodb.Table:
         args = self._args

@@ -77,8 +77,8 @@ class CloudIdentities(Component):
         grants = tuple(grant for each in access for grant in each.grants)
         roles = tuple(dict.fromkeys(role for each in access for role in each.roles))
         parts = [
-            *([self._amazon(account, namespace, grants)] if grants else []),
-            *([self._google(account, namespace, roles)] if roles else []),
+            *([self._aws_identity(account, namespace, grants)] if grants else []),
+            *([self._gcp_identity(account, namespace, roles)] if roles else []),
         ]
         return Identity(
             annotations={key: value for part in parts for key, value in part.annotations.items()},
@@ -91,7 +91,7 @@ class CloudIdentities(Component):
 
     # --- AWS ----------------------------------------------------------------------------------------------
 
-    def _amazon(self, account: str, namespace: pulumi.Input[str], grants: tuple[Grant, ...]) -> Identity:
+    def _aws_identity(self, account: str, namespace: pulumi.Input[str], grants: tuple[Grant, ...]) -> Identity:
         env = {"AWS_REGION": self._aws.region, "AWS_STS_REGIONAL_ENDPOINTS": "regional"}
         match self._aws.identity:
             case PodIdentity(cluster=cluster):
@@ -143,8 +143,8 @@ class CloudIdentities(Component):
         name = issuer.removeprefix("https://")
         provider = f"arn:{self._aws.partition}:iam::{self._aws.account}:oidc-provider/{name}"
 
-        def document(place: str) -> str:
-            subject = f"system:serviceaccount:{place}:{account}"
+        def document(namespace: str) -> str:
+            subject = f"system:serviceaccount:{namespace}:{account}"
             return _trust(
                 {"Federated": provider},
                 ["sts:AssumeRoleWithWebIdentity"],
@@ -194,29 +194,29 @@ class CloudIdentities(Component):
 
     # --- Google Cloud -------------------------------------------------------------------------------------
 
-    def _google(self, account: str, namespace: pulumi.Input[str], roles: tuple[InstanceRole, ...]) -> Identity:
+    def _gcp_identity(self, account: str, namespace: pulumi.Input[str], roles: tuple[InstanceRole, ...]) -> Identity:
         file = {"GOOGLE_APPLICATION_CREDENTIALS": GOOGLE_CREDENTIALS}
         match self._gcp.identity:
             case WorkloadIdentity(pool=pool):
-                robot = self._service_account(account)
+                gcp_account = self._service_account(account)
                 bound = gcp.serviceaccount.IAMMember(
                     account,
-                    service_account_id=robot.name,
+                    service_account_id=gcp_account.name,
                     role="roles/iam.workloadIdentityUser",
                     member=pulumi.Output.concat("serviceAccount:", pool, "[", namespace, "/", account, "]"),
                     opts=self.child_opts,
                 )
                 return Identity(
-                    annotations={"iam.gke.io/gcp-service-account": robot.email},
+                    annotations={"iam.gke.io/gcp-service-account": gcp_account.email},
                     external_egress=GKE_METADATA,
-                    depends_on=(bound, *self._instance_roles(account, roles, robot.member)),
+                    depends_on=(bound, *self._instance_roles(account, roles, gcp_account.member)),
                 )
             case Federation(provider=provider):
                 pool = provider.partition("/providers/")[0]
                 principal = pulumi.Output.concat(
                     f"principal://iam.googleapis.com/{pool}/subject/system:serviceaccount:", namespace, ":", account
                 )
-                files = self._google_file(account, namespace, external_account(provider), secret=False)
+                files = self._gcp_file(account, namespace, external_account(provider), secret=False)
                 return Identity(
                     env=file,
                     files=(files,),
@@ -224,14 +224,18 @@ class CloudIdentities(Component):
                     depends_on=self._instance_roles(account, roles, principal),
                 )
             case ServiceAccountKey(epoch=epoch):
-                robot = self._service_account(account)
+                gcp_account = self._service_account(account)
                 keys = [
-                    gcp.serviceaccount.Key(f"{account}-{each}", service_account_id=robot.name, opts=self.child_opts)
+                    gcp.serviceaccount.Key(
+                        f"{account}-{each}", service_account_id=gcp_account.name, opts=self.child_opts
+                    )
                     for each in range(max(1, epoch - 1), epoch + 1)
                 ]
                 key = keys[-1].private_key.apply(_from_base64)
-                files = self._google_file(account, namespace, pulumi.Output.secret(key), secret=True)
-                return Identity(env=file, files=(files,), depends_on=self._instance_roles(account, roles, robot.member))
+                files = self._gcp_file(account, namespace, pulumi.Output.secret(key), secret=True)
+                return Identity(
+                    env=file, files=(files,), depends_on=self._instance_roles(account, roles, gcp_account.member)
+                )
             case other:
                 assert_never(other)
 
@@ -256,7 +260,7 @@ class CloudIdentities(Component):
             for role in roles
         )
 
-    def _google_file(
+    def _gcp_file(
         self, account: str, namespace: pulumi.Input[str], text: pulumi.Input[str], *, secret: bool
     ) -> MountedFiles:
         return MountedFiles(

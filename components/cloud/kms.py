@@ -17,7 +17,7 @@ USES: Mapping[Literal["dynamodb", "s3"], tuple[str, ...]] = {
     "dynamodb": ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"),
     "s3": ("kms:Decrypt", "kms:GenerateDataKey"),
 }
-"""What a service does with the key for those who read and write."""
+"""Operations of a service with the key, for its readers and writers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class KmsKey(Component):
         super().__init__(name, opts)
         self._region = args.region
         self.arn: pulumi.Input[str] = args.own or self._make(name, args)
-        self.register_outputs({})
+        self.register_outputs({"arn": self.arn})
 
     def _make(self, name: str, args: KmsKeyArgs) -> pulumi.Output[str]:
         key = aws.kms.Key(

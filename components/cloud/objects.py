@@ -21,7 +21,7 @@ from pulumi_aws.s3 import (
 )
 
 from components.base import Component
-from components.capabilities import Access, Bucket, Grant, Network, ObjectStore, Uploads
+from components.capabilities import Access, Bucket, Grant, Network, ObjectStore, UploadsInBucket
 from components.cloud.durability import Durability
 from components.cloud.kms import KmsKey
 from config.schema.objects import CDN0_KEYS, DYNAMIC_CONFIG_OBJECT
@@ -31,9 +31,6 @@ Role = Literal["dynamic-config", "pre-keys", "cdn0", "uploads"]
 UPLOADS_PREFIX = "attachments/"
 """Before each upload's key, so that the bucket's own root stays free."""
 UNFINISHED_DAYS, OLD_CONFIGURATION_DAYS = 7, 90
-PART_BYTES, UPLOADS_AT_ONCE = 8 * 2**20, 1000
-RESERVE_SECONDS = 120
-"""How long a key is held for the creation of its upload, which goes over the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +84,14 @@ class S3Buckets(Component):
         prefixes = tuple(dict.fromkeys(f"{rule.prefix}*" for rule in CDN0_KEYS))
         self.public_reads = self._capability(cdn0, ("s3:GetObject",), prefixes, kms=False)
         self.uploads = self._uploads(uploads)
-        self.register_outputs({})
+        self.register_outputs(
+            {
+                "dynamicConfig": configuration.bucket,
+                "preKeys": pre_keys.bucket,
+                "cdn0": cdn0.bucket,
+                "uploads": uploads.bucket,
+            }
+        )
 
     def _bucket(
         self,
@@ -181,7 +185,7 @@ class S3Buckets(Component):
             listing=Access(grants=(lists,)),
         )
 
-    def _uploads(self, bucket: aws.s3.Bucket) -> Uploads:
+    def _uploads(self, bucket: aws.s3.Bucket) -> UploadsInBucket:
         """tusd writes parts and puts them together; the programs beside it read (observed with tusd 2.8.0)."""
         args = self._args
         everything = pulumi.Output.concat(bucket.arn, "/", UPLOADS_PREFIX, "*")
@@ -191,25 +195,12 @@ class S3Buckets(Component):
             Grant(actions=("s3:ListMultipartUploadParts", "s3:PutObject"), resources=(everything,)),
             Grant(actions=("s3:DeleteObject",), resources=(unfinished_tail,)),
         )
-        return Uploads(
+        return UploadsInBucket(
+            bucket=bucket.bucket,
+            region=args.region,
+            prefix=UPLOADS_PREFIX,
             access=replace(reading, grants=(*reading.grants, *writing)),
             reading=reading,
-            tusd=(
-                pulumi.Output.concat("--s3-bucket=", bucket.bucket),
-                f"--s3-object-prefix={UPLOADS_PREFIX}",
-                f"--s3-part-size={PART_BYTES}",
-                "--s3-max-buffered-parts=1",
-                # a slow client holds a slot while it sends, so there are more slots than clients
-                f"--s3-concurrent-part-uploads={UPLOADS_AT_ONCE}",
-            ),
-            programs=(
-                pulumi.Output.concat("--s3-bucket=", bucket.bucket),
-                f"--s3-region={args.region}",
-                f"--s3-prefix={UPLOADS_PREFIX}",
-            ),
-            hook=(f"--reserve={RESERVE_SECONDS}",),
-            empty_dirs={"/tmp": "16Gi"},
-            remote=True,
         )
 
 

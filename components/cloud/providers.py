@@ -10,7 +10,7 @@ from config.target import Cloud
 
 
 def providers(target: Cloud) -> dict[str, Callable[[str], pulumi.ProviderResource]]:
-    """What makes them, from their names. They refuse credentials of another account before they do anything."""
+    """Factories of the providers, by package. They refuse credentials of another account before they do anything."""
     belongs = {"project": "flatline", "stack": target.aws.name_prefix}
     return {
         "aws": lambda name: aws.Provider(

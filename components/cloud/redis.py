@@ -56,7 +56,9 @@ class ElastiCacheRedis(Component):
             access=Access(external_egress=networks, depends_on=(pubsub,)),
             uri=self._uri(pubsub.primary_endpoint_address),
         )
-        self.register_outputs({})
+        self.register_outputs(
+            {"cluster": cluster.configuration_endpoint_address, "pubsub": pubsub.primary_endpoint_address}
+        )
 
     def _security_group(self, name: str) -> aws.ec2.SecurityGroup:
         args = self._args
@@ -111,7 +113,7 @@ class ElastiCacheRedis(Component):
     def _group(
         self, suffix: str, description: str, node_type: str, parameters: aws.elasticache.ParameterGroup
     ) -> aws.elasticache.ReplicationGroupArgs:
-        """What both have in common: the engine, the way in, and encryption."""
+        """Arguments that both have in common: the engine, the network and encryption."""
         args = self._args
         return aws.elasticache.ReplicationGroupArgs(
             replication_group_id=f"{args.prefix}-{suffix}",

@@ -40,25 +40,23 @@ class CloudResources(Component):
 
     def __init__(self, name: str, args: CloudResourcesArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        amazon, google = args.target.aws, args.target.gcp
-        self._aws = amazon
-        self._durability = Durability.PROTECTED if amazon.removal_protection else Durability.DISPOSABLE
-        networks = tuple(Network(network, (HTTPS,)) for network in amazon.networks)
+        aws, gcp = args.target.aws, args.target.gcp
+        self._aws = aws
+        self._durability = Durability.PROTECTED if aws.removal_protection else Durability.DISPOSABLE
+        networks = tuple(Network(network, (HTTPS,)) for network in aws.networks)
         self._encryption = KmsKey(
             "encryption",
-            KmsKeyArgs(
-                prefix=amazon.name_prefix, region=amazon.region, own=amazon.kms_key, durability=self._durability
-            ),
+            KmsKeyArgs(prefix=aws.name_prefix, region=aws.region, own=aws.kms_key, durability=self._durability),
             self.child_opts,
         )
         tables = DynamoDbTables(
             "tables",
             DynamoDbTablesArgs(
-                region=amazon.region,
+                region=aws.region,
                 tables=dynamodb.TABLES,
-                name_of=amazon.table_name,
-                adopted=frozenset(amazon.adopt.tables.values()),
-                durability=lambda table: self._unless(table in amazon.replace_tables),
+                name_of=aws.table_name,
+                adopted=frozenset(aws.adopt.tables.values()),
+                durability=lambda table: self._unless(table in aws.replace_tables),
                 encryption=self._encryption,
                 networks=networks,
             ),
@@ -67,9 +65,9 @@ class CloudResources(Component):
         buckets = S3Buckets(
             "buckets",
             S3BucketsArgs(
-                prefix=amazon.name_prefix,
-                region=amazon.region,
-                adopted=amazon.adopt.buckets,
+                prefix=aws.name_prefix,
+                region=aws.region,
+                adopted=aws.adopt.buckets,
                 dynamic_config=args.dynamic_config,
                 upload_days=args.upload_days,
                 unfinished_upload_days=args.unfinished_upload_days,
@@ -81,27 +79,27 @@ class CloudResources(Component):
         )
         uploaders = UploadSigners(
             "uploaders",
-            UploadSignersArgs(prefix=amazon.name_prefix, bucket=buckets.cdn0_arn, epochs=args.upload_keys),
+            UploadSignersArgs(prefix=aws.name_prefix, bucket=buckets.cdn0_arn, epochs=args.upload_keys),
             self.child_opts,
         )
         groups = BigtableInstance(
             "groups",
             BigtableInstanceArgs(
-                project=google.project,
-                instance=google.instance,
-                clusters=tuple(google.clusters),
+                project=gcp.project,
+                instance=gcp.instance,
+                clusters=tuple(gcp.clusters),
                 tables=bigtable.TABLES,
-                backup_days=google.backup_days,
-                adopt=google.adopt,
+                backup_days=gcp.backup_days,
+                adopt=gcp.adopt,
                 durability=self._durability,
                 table_durability={
-                    table.name: self._unless(table.name in google.replace_tables) for table in bigtable.TABLES.values()
+                    table.name: self._unless(table.name in gcp.replace_tables) for table in bigtable.TABLES.values()
                 },
-                networks=tuple(Network(network, (HTTPS,)) for network in google.networks),
+                networks=tuple(Network(network, (HTTPS,)) for network in gcp.networks),
             ),
             self.child_opts,
         )
-        self.identities = CloudIdentities("identities", CloudIdentitiesArgs(aws=amazon, gcp=google), self.child_opts)
+        self.identities = CloudIdentities("identities", CloudIdentitiesArgs(aws=aws, gcp=gcp), self.child_opts)
         self.dynamodb, self.bigtable = tables.dynamodb, groups.bigtable
         self.objects, self.uploads, self.public_reads = buckets.objects, buckets.uploads, buckets.public_reads
         self.issued = uploaders.issued

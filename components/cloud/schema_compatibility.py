@@ -2,18 +2,20 @@
 
 from collections.abc import Collection, Mapping
 
-import pulumi
-
 from config.schema.bigtable import BigtableTable
 from config.schema.dynamodb import Key, Table
+from errors import FlatlineError
 
 
-class IncompatibleSchemaError(pulumi.RunError):
-    """The schema would delete or replace tables that hold data; the text says which, why and what to write."""
+class IncompatibleSchemaError(FlatlineError):
+    """The schema would delete or replace tables that hold data; the remedies say which, why and what to write."""
+
+    def __str__(self) -> str:
+        return "\n".join([self.problem, *self.remedies])
 
 
 def keys(table: Table) -> tuple[str, ...]:
-    """What DynamoDB fixes when a table is made, as in `config.schema.released`."""
+    """Properties of a table that DynamoDB cannot change, as in `config.schema.released`."""
     local = (f"{index.name}={_text(index.range)}" for index in table.indexes if index.local and index.range)
     plain = [_text(table.hash), _text(table.range) if table.range else "", *local]
     return tuple(plain if plain[1:] != [""] else plain[:1])
@@ -26,7 +28,7 @@ def _text(key: Key) -> str:
 def check_dynamodb(
     tables: Collection[Table], released: Mapping[str, tuple[str, ...]], replaceable: Collection[str]
 ) -> None:
-    """Raises SchemaDriftError for released tables that are gone or have other keys, unless they may be replaced."""
+    """Raises IncompatibleSchemaError for a released table that is gone or has other keys and may not be replaced."""
     now = {table.name: keys(table) for table in tables}
     _check(now, released, replaceable, "DynamoDB", "keys", "flatline:target.aws.replaceTables")
 
@@ -60,10 +62,10 @@ def _check(
             lines.append(f"{name}: is new; add its {fixed} {_shown(now[name])} to config/schema/released.py")
     if lines:
         raise IncompatibleSchemaError(
-            f"{service}: the schema differs from what installations have, and nothing was done.\n"
-            + "\n".join(f"  {line}" for line in lines)
-            + f"\nTake the change back; or, to lose all that is in such a table, write its name into {key}, bring the "
-            "stack up once before the change (which takes the table's protection off) and once with it."
+            f"{service}: the schema differs from what installations have, and nothing was done.",
+            *lines,
+            f"Take the change back; or, to lose all that is in such a table, write its name into {key}, bring the "
+            "stack up once before the change (which takes the table's protection off) and once with it.",
         )
 
 

@@ -49,7 +49,7 @@ class UploadSigners(Component):
 
 
 def post_policy_grants(signer: Signer, bucket: pulumi.Input[str]) -> tuple[Grant, ...]:
-    """What the forms of a signer do (`acl` is a field of them), and the deletion of what it replaces."""
+    """Grants for a signer's forms (`acl` is one of their fields), and for the deletion of objects that they replace."""
     written = dict.fromkeys(rule.prefix for rule in CDN0_KEYS if rule.signer == signer)
     deleted = dict.fromkeys(rule.prefix for rule in CDN0_KEYS if rule.signer == signer and rule.deletes)
 

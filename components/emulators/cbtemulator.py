@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import pulumi
 
 from components.base import Component
-from components.capabilities import Access, Bigtable, Wait
+from components.capabilities import Access, Bigtable, Volume, VolumeMount, Wait
 from components.emulators import seeds
 from components.kubernetes.job import Job, JobArgs
 from components.kubernetes.mounted_files import program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import BIGTABLE_SEED
 from config.schema.bigtable import TABLES
@@ -79,7 +79,7 @@ class Cbtemulator(Component):
             instance=INSTANCE,
             tables={key: table.name for key, table in TABLES.items()},
         )
-        self.register_outputs({})
+        self.register_outputs({"address": endpoint.address})
 
     def _seed(self, name: str, namespace: WorkloadNamespace, reach: Access, address: str) -> Job:
         tables = [f"--table={table}={','.join(families)}" for table, families in seeds.bigtable(TABLES).items()]

@@ -11,11 +11,11 @@ from typing import Any
 import pulumi
 
 from components.base import Component
-from components.capabilities import Access, Endpoint, Wait
+from components.capabilities import Access, Endpoint, Volume, VolumeMount, Wait
 from components.config_tree import to_json
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import LOCALSTACK_SEED, MOUNT
 
@@ -126,8 +126,8 @@ class LocalStack(Component):
         wait = Wait(scheme="tcp", endpoint=self.endpoint)
         self.access = Access(egress=(self.endpoint,), wait_for=(wait,), depends_on=(workload,))
         self.network_peers = (workload.network_peer,)
-        self.register_outputs({})
+        self.register_outputs({"url": self.url})
 
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-"""What an AWS SDK wants before it speaks. LocalStack checks nothing; any id without an account number in it will do."""
+"""Dummy credentials: SDKs require some. LocalStack validates nothing; any id without an account number will do."""

@@ -77,7 +77,7 @@ class Job(Component):
             )
         else:
             kubernetes.batch.v1.Job(name, metadata=metadata, spec=job, opts=started)
-        self.register_outputs({})
+        self.register_outputs({"serviceAccount": name_of(account.metadata)})
 
     @property
     def network_peer(self) -> NetworkPeer:

@@ -55,23 +55,25 @@ class MountedFiles(Component):
             secret = kubernetes.core.v1.Secret(
                 name, metadata=metadata, string_data=data, type="Opaque", immutable=True, opts=self.child_opts
             )
+            self.object_name = name_of(secret.metadata)
             self.volume = VolumeArgs(
                 name=name,
-                secret=SecretVolumeSourceArgs(secret_name=name_of(secret.metadata), default_mode=0o440),
+                secret=SecretVolumeSourceArgs(secret_name=self.object_name, default_mode=0o440),
             )
         else:
             config_map = kubernetes.core.v1.ConfigMap(
                 name, metadata=metadata, data=data, immutable=True, opts=self.child_opts
             )
+            self.object_name = name_of(config_map.metadata)
             self.volume = VolumeArgs(
                 name=name,
                 config_map=ConfigMapVolumeSourceArgs(
-                    name=name_of(config_map.metadata),
+                    name=self.object_name,
                     default_mode=0o555 if args.folder else 0o444,
                     items=[KeyToPathArgs(key=keys[path], path=path) for path in self.paths] if args.folder else None,
                 ),
             )
-        self.register_outputs({})
+        self.register_outputs({"name": self.object_name})
 
     @property
     def mounts(self) -> list[VolumeMountArgs]:

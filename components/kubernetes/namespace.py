@@ -53,7 +53,7 @@ class WorkloadNamespace(Component):
             opts=pulumi.ResourceOptions(parent=self, protect=True),
         )
         self._prefix = name
-        self.register_outputs({})
+        self.register_outputs({"name": self.metadata_name})
 
     @cached_property
     def wait_program(self) -> MountedFiles:

@@ -44,7 +44,17 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
-from components.capabilities import Access, Identity, Network, NetworkPeer, Pods, Protocol, Token
+from components.capabilities import (
+    Access,
+    Identity,
+    Network,
+    NetworkPeer,
+    Pods,
+    Protocol,
+    Token,
+    Volume,
+    VolumeMount,
+)
 from components.kubernetes.mounted_files import MountedFiles
 from components.kubernetes.namespace import WorkloadNamespace
 from components.programs import WAIT
@@ -118,24 +128,6 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Volume:
-    """A persistent volume claim of the workload: `name` is its identity."""
-
-    name: str
-    size: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class VolumeMount:
-    """Where a container sees a disk of its workload."""
-
-    volume: str
-    path: str
-    read_only: bool = False
-    sub_path: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Container:
     """A container. `empty_dirs` maps paths to sizes of empty volumes; `field_env` maps variables to pod fields."""
 
@@ -167,7 +159,7 @@ class Scale:
 
     @property
     def is_replicated(self) -> bool:
-        """Whether there may be more than one."""
+        """True if there may be more than one pod."""
         return max(self.replicas, self.maximum) > 1
 
 
@@ -255,12 +247,11 @@ def template(
 
 def _wait_container(args: PodArgs) -> list[Container]:
     """An init container that waits for everything that the pod cannot start without."""
-    targets = sorted({wait.target for access in args.access for wait in access.wait_for})
+    waits = [wait for access in args.access for wait in access.wait_for]
+    targets = sorted({wait.target for wait in waits})
     if not targets:
         return []
-    passwords = dict.fromkeys(
-        access.password_file for access in args.access if access.wait_for and access.password_file
-    )
+    passwords = dict.fromkeys(wait.password_file for wait in waits if wait.password_file)
     flags = [flag for files in passwords for flag in ("--redis-password-file", files.paths[0])]
     return [
         Container(

@@ -33,9 +33,17 @@ from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgs
 
 from components.base import Component
-from components.capabilities import Endpoint, Network, NetworkPeer
+from components.capabilities import Endpoint, Network, NetworkPeer, Volume
 from components.kubernetes.mounted_files import name_of
-from components.kubernetes.pod import PodArgs, Port, Volume, labels, managed_labels, network_peer, pods, template
+from components.kubernetes.pod import (
+    PodArgs,
+    Port,
+    labels,
+    managed_labels,
+    network_peer,
+    pods,
+    template,
+)
 
 WorkloadKind = Literal["rolling", "recreate", "stateful"]
 """`rolling` and `recreate` are Deployments; `stateful` is a StatefulSet whose disks come from claim templates."""
@@ -93,7 +101,7 @@ class Workload(Component):
                 spec=PodDisruptionBudgetSpecArgs(max_unavailable=1, selector=self._selector),
                 opts=self.child_opts,
             )
-        self.register_outputs({})
+        self.register_outputs({"serviceAccount": name_of(account.metadata)})
 
     def endpoint(self, port: str) -> Endpoint:
         """A published port of the Service, by its name."""

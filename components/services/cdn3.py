@@ -3,40 +3,31 @@
 Downloads are served by a program of our own, because tusd serves one reader of an upload at a time.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pulumi
 
 from components.base import Component
-from components.capabilities import Route, Uploads
+from components.capabilities import Route, Uploads, UploadsInBucket, VolumeMount
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale, VolumeMount
+from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
 from components.secrets import Secrets
+from components.services.cdn3_store import store_of
+from components.services.tusd import BASE_PATH, HOOK_PORT, STOP_SECONDS, tusd
 
-PORT, HOOK_PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8081, 8082, 8083
+PORT, HOOK_HEALTH_PORT, EXPIRY_HEALTH_PORT = 8080, 8082, 8083
 DOWNLOAD_PORT, DOWNLOAD_HEALTH_PORT = 8084, 8085
 TUSD_PORT, RESUME_HEALTH_PORT = 8079, 8086
-BASE_PATH = "/attachments/"
 KEY_FILE = "/etc/flatline/attachments.key"
-WITHOUT_LOCKS = """\
-for each in {0}/*.lock {0}/*.stop; do
-  [ ! -f "$each" ] || rm "$each"
-done
-"""
-"""Deletes the lock files of the tusd before. Such a file holds the number of the process that has the lock. In a
-container that is always 1, so a tusd that was killed leaves locks that the next one takes for its own, and answers 500
-for these uploads for 10 to 20 minutes. No other tusd uses the folder, and the names of uploads have no dot."""
-
 SWEEP_SECONDS = 600
 LOCK_SECONDS = 600
 """tusd ends a request that moves no byte after two minutes at most; a lock of this age is a crash's."""
 
-STOP_SECONDS, DRAIN_SECONDS = 2, 5
-"""A pod that ends keeps the next one waiting, and with it all clients, so it does not stay for what can be resumed:
-an upload goes on where tusd stopped, a download with a range."""
+DRAIN_SECONDS = 5
+"""Time that downloads get when their pod ends; see `STOP_SECONDS` of tusd."""
 
 KEY = "[A-Za-z0-9_-]{20}"
 DOWNLOADS = f"Method(`GET`) && PathRegexp(`^{BASE_PATH}{KEY}$`)"
@@ -45,20 +36,6 @@ UPLOADS = (
     "&& !Method(`GET`) && !HeaderRegexp(`Upload-Concat`, `.*`)"
 )
 """tusd offers no concatenation; such requests end at the edge, too."""
-
-LOG_PIPE = "/run/flatline/log"
-WITHOUT_REQUESTS = """\
-[ -p "$0" ] || mkfifo "$0"
-while IFS= read -r line; do
-  case "$line" in
-    *" level=INFO "* | *" level=DEBUG "*) ;;
-    *) printf '%s\\n' "$line" | sed -E 's,([=/])[A-Za-z0-9_-]{20},\\1<key>,g' ;;
-  esac
-done < "$0" &
-exec tusd "$@" > "$0"
-"""
-"""Starts tusd without its log of requests, whose lowest level has the whole key of every upload: all that a download
-needs. Its warnings and errors are passed on without the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +63,8 @@ class Cdn3(Component):
 
     def __init__(self, name: str, args: Cdn3Args, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        self._name, self._args = name, args
+        self._name, self._args, self._store = name, args, store_of(args.uploads)
+        self._in_bucket = isinstance(args.uploads, UploadsInBucket)
         key = MountedFiles(
             f"{name}-key",
             MountedFilesArgs(
@@ -96,18 +74,14 @@ class Cdn3(Component):
             ),
             self.child_opts,
         )
-        hook = self._hook(self._files("hook", CDN3_HOOK), key)
-        download = self._download(self._files("download", CDN3_DOWNLOAD))
-        if args.uploads.remote:
-            resume = self._resume(self._files("resume", CDN3_RESUME))
-            uploads = self._workload(
-                name, (self._tusd(Port(name="tusd", number=TUSD_PORT, published=False)), resume, hook)
-            )
-            downloads = self._downloads(f"{name}-download", download)
+        hook = self._hook(key)
+        download = self._download()
+        if self._in_bucket:
+            port, others = Port(name="tusd", number=TUSD_PORT, published=False), (self._resume(), hook)
         else:
-            expiry = self._expiry(self._files("expiry", CDN3_EXPIRY))
-            uploads = self._workload(name, (self._tusd(Port(name="http", number=PORT)), hook, expiry, download))
-            downloads = uploads
+            port, others = Port(name="http", number=PORT), (hook, self._expiry(), download)
+        uploads = self._workload(name, (tusd(self._store, port, max_size=args.max_size), *others))
+        downloads = self._downloads(f"{name}-download", download) if self._in_bucket else uploads
         self.network_peers = tuple(dict.fromkeys((uploads.network_peer, downloads.network_peer)))
         self.routes = (
             Route(name=f"{name}-upload", host="cdn3", endpoint=uploads.endpoint("http"), match=UPLOADS, one_pod=True),
@@ -116,13 +90,14 @@ class Cdn3(Component):
                 host="cdn3",
                 endpoint=downloads.endpoint("download"),
                 match=DOWNLOADS,
-                one_pod=not args.uploads.remote,
+                one_pod=not self._in_bucket,
             ),
         )
-        self.register_outputs({})
+        self.register_outputs(
+            {"uploads": self.routes[0].endpoint.address, "downloads": self.routes[1].endpoint.address}
+        )
 
     def _workload(self, name: str, containers: tuple[Container, ...]) -> Workload:
-        uploads = self._args.uploads
         return Workload(
             name,
             WorkloadArgs(
@@ -131,8 +106,8 @@ class Cdn3(Component):
                     namespace=self._args.namespace,
                     name=name,
                     component="cdn3",
-                    access=(uploads.access,),
-                    volumes=uploads.volumes,
+                    access=(self._store.access,),
+                    volumes=self._store.volumes,
                     termination_grace_seconds=60,
                     containers=containers,
                 ),
@@ -148,7 +123,7 @@ class Cdn3(Component):
                     namespace=self._args.namespace,
                     name=name,
                     component="cdn3",
-                    access=(self._args.uploads.reading,),
+                    access=(self._store.reading,),
                     scale=self._args.scale,
                     termination_grace_seconds=60,
                     containers=(container,),
@@ -157,81 +132,68 @@ class Cdn3(Component):
             self.child_opts,
         )
 
-    def _files(self, role: str, program: Program) -> MountedFiles:
-        return program_files(f"{self._name}-{role}", self._args.namespace.metadata_name, program, opts=self.child_opts)
-
-    def _reading(self) -> tuple[VolumeMount, ...]:
-        return tuple(replace(mount, read_only=True) for mount in self._args.uploads.mounts)
-
-    def _tusd(self, port: Port) -> Container:
-        listening = ProbeAction(port=port.name)
-        locks = self._args.uploads.locks
+    def _program(
+        self,
+        name: str,
+        program: Program,
+        health: Port,
+        *,
+        args: tuple[pulumi.Input[str], ...],
+        resources: Resources,
+        ports: tuple[Port, ...] = (),
+        files: tuple[MountedFiles, ...] = (),
+        volume_mounts: tuple[VolumeMount, ...] = (),
+        pre_stop_sleep_seconds: int = 0,
+    ) -> Container:
+        """The container of one of our own programs, with the health server of programs/lib/server.mjs."""
+        alive, ready = ProbeAction(port=health.name, path="/livez"), ProbeAction(port=health.name, path="/readyz")
+        program_file = program_files(
+            f"{self._name}-{name}", self._args.namespace.metadata_name, program, opts=self.child_opts
+        )
         return Container(
-            name="tusd",
-            image="tusd",
-            command=("sh", "-c", (WITHOUT_LOCKS.format(locks) if locks else "") + WITHOUT_REQUESTS, LOG_PIPE),
-            args=(
-                "--host=",
-                f"--port={port.number}",
-                f"--base-path={BASE_PATH}",
-                *self._args.uploads.tusd,
-                f"--max-size={self._args.max_size}",
-                "--behind-proxy",
-                "--disable-termination",
-                "--disable-concatenation",
-                # it locks an upload against a second reader and ends downloads after two minutes
-                "--disable-download",
-                "--verbose=false",
-                "--expose-metrics=false",
-                "--show-greeting=false",
-                "--disable-cors",
-                f"--hooks-http=http://127.0.0.1:{HOOK_PORT}/hooks",
-                "--hooks-enabled-events=pre-create",
-                "--shutdown-timeout=30s",
-            ),
-            ports=(port,),
-            volume_mounts=self._args.uploads.mounts,
-            empty_dirs={**self._args.uploads.empty_dirs, LOG_PIPE.rpartition("/")[0]: "1Mi"},
-            probes=Probes(startup=listening, readiness=listening, liveness=listening),
-            resources=Resources(cpu="50m", memory="48Mi", memory_limit="256Mi"),
-            pre_stop_sleep_seconds=STOP_SECONDS,
+            name=name,
+            image="node",
+            command=("node", program.path),
+            args=args,
+            ports=(*ports, health),
+            files=(program_file, *files),
+            volume_mounts=volume_mounts,
+            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+            resources=resources,
+            pre_stop_sleep_seconds=pre_stop_sleep_seconds,
         )
 
-    def _hook(self, program: MountedFiles, key: MountedFiles) -> Container:
-        alive, ready = _health("hook-health")
-        return Container(
-            name="hook",
-            image="node",
-            command=("node", CDN3_HOOK.path),
+    def _hook(self, key: MountedFiles) -> Container:
+        return self._program(
+            "hook",
+            CDN3_HOOK,
+            Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),
             args=(
                 "--listen",
                 f"127.0.0.1:{HOOK_PORT}",
                 "--health-listen",
                 f":{HOOK_HEALTH_PORT}",
-                *self._args.uploads.programs,
+                *self._store.programs,
                 "--secret-file",
                 KEY_FILE,
                 "--max-size",
                 str(self._args.max_size),
                 "--max-age",
                 str(self._args.credential_max_age),
-                *self._args.uploads.hook,
+                *self._store.hook,
             ),
-            ports=(Port(name="hook-health", number=HOOK_HEALTH_PORT, published=False),),
-            files=(program, key),
-            volume_mounts=self._reading(),
-            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+            files=(key,),
+            volume_mounts=self._store.read_only,
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="192Mi"),
             # tusd answers its last requests first
             pre_stop_sleep_seconds=2 * STOP_SECONDS,
         )
 
-    def _resume(self, program: MountedFiles) -> Container:
-        alive, ready = _health("resume-health")
-        return Container(
-            name="resume",
-            image="node",
-            command=("node", CDN3_RESUME.path),
+    def _resume(self) -> Container:
+        return self._program(
+            "resume",
+            CDN3_RESUME,
+            Port(name="resume-health", number=RESUME_HEALTH_PORT, published=False),
             args=(
                 "--listen",
                 f":{PORT}",
@@ -241,26 +203,20 @@ class Cdn3(Component):
                 f"127.0.0.1:{TUSD_PORT}",
                 "--base-path",
                 BASE_PATH,
-                *self._args.uploads.programs,
+                *self._store.programs,
             ),
-            ports=(
-                Port(name="http", number=PORT),
-                Port(name="resume-health", number=RESUME_HEALTH_PORT, published=False),
-            ),
-            files=(program,),
-            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+            ports=(Port(name="http", number=PORT),),
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi"),
             pre_stop_sleep_seconds=STOP_SECONDS,
         )
 
-    def _expiry(self, program: MountedFiles) -> Container:
-        alive, ready = _health("expiry-health")
-        return Container(
-            name="expiry",
-            image="node",
-            command=("node", CDN3_EXPIRY.path),
+    def _expiry(self) -> Container:
+        return self._program(
+            "expiry",
+            CDN3_EXPIRY,
+            Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),
             args=(
-                *self._args.uploads.programs,
+                *self._store.programs,
                 "--interval",
                 str(SWEEP_SECONDS),
                 "--completed-max-age",
@@ -272,41 +228,27 @@ class Cdn3(Component):
                 "--health-listen",
                 f":{EXPIRY_HEALTH_PORT}",
             ),
-            ports=(Port(name="expiry-health", number=EXPIRY_HEALTH_PORT, published=False),),
-            files=(program,),
-            volume_mounts=self._args.uploads.mounts,
-            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+            volume_mounts=self._store.mounts,
             resources=Resources(cpu="10m", memory="48Mi", memory_limit="192Mi"),
         )
 
-    def _download(self, program: MountedFiles) -> Container:
-        alive, ready = _health("dl-health")
-        return Container(
-            name="download",
-            image="node",
-            command=("node", CDN3_DOWNLOAD.path),
+    def _download(self) -> Container:
+        return self._program(
+            "download",
+            CDN3_DOWNLOAD,
+            Port(name="dl-health", number=DOWNLOAD_HEALTH_PORT, published=False),
             args=(
                 "--listen",
                 f":{DOWNLOAD_PORT}",
                 "--health-listen",
                 f":{DOWNLOAD_HEALTH_PORT}",
-                *self._args.uploads.programs,
+                *self._store.programs,
                 "--base-path",
                 BASE_PATH,
-                *(() if self._args.uploads.remote else ("--drain-seconds", str(DRAIN_SECONDS))),
+                *(() if self._in_bucket else ("--drain-seconds", str(DRAIN_SECONDS))),
             ),
-            ports=(
-                Port(name="download", number=DOWNLOAD_PORT),
-                Port(name="dl-health", number=DOWNLOAD_HEALTH_PORT, published=False),
-            ),
-            files=(program,),
-            volume_mounts=self._reading(),
-            probes=Probes(startup=alive, readiness=ready, liveness=alive),
+            ports=(Port(name="download", number=DOWNLOAD_PORT),),
+            volume_mounts=self._store.read_only,
             resources=Resources(cpu="20m", memory="48Mi", memory_limit="256Mi", busy=("50m", "96Mi")),
-            pre_stop_sleep_seconds=5 if self._args.uploads.remote else STOP_SECONDS,
+            pre_stop_sleep_seconds=5 if self._in_bucket else STOP_SECONDS,
         )
-
-
-def _health(port: str) -> tuple[ProbeAction, ProbeAction]:
-    """Whether a program of ours is alive, and whether it is ready (programs/lib/server.mjs)."""
-    return ProbeAction(port=port, path="/livez"), ProbeAction(port=port, path="/readyz")

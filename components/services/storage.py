@@ -22,7 +22,7 @@ MAIN = "org.signal.storageservice.StorageService"
 
 @dataclass(frozen=True, kw_only=True)
 class StorageArgs:
-    """What Storage uses. It never calls S3: it signs upload forms for the bucket."""
+    """The capabilities that Storage uses. It never calls S3: it signs upload forms for the bucket."""
 
     namespace: WorkloadNamespace
     secrets: Secrets
@@ -94,4 +94,4 @@ class Storage(Component):
         self.network_peers = (workload.network_peer,)
         self.route = Route(name=name, host="storage", endpoint=workload.endpoint("http"))
         self.admin_route = Route(name=f"{name}-admin", host="storage-admin", endpoint=workload.endpoint("admin"))
-        self.register_outputs({})
+        self.register_outputs({"address": self.route.endpoint.address})

@@ -83,7 +83,7 @@ class Collector(Component):
         """Where the metrics are to be read."""
         statsd = self._workload.endpoint("statsd")
         self.telemetry = Telemetry(access=Access(egress=(statsd,)), host=statsd.host, port=statsd.port)
-        self.register_outputs({})
+        self.register_outputs({"statsd": statsd.address})
 
 
 def _configuration(exporters: Mapping[str, Any]) -> dict[str, Any]:

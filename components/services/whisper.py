@@ -21,6 +21,7 @@ from components.capabilities import (
     Registration,
     Route,
     Telemetry,
+    TurnServer,
 )
 from components.config_tree import merged, nested, yaml_of
 from components.kubernetes.job import Job, JobArgs
@@ -30,7 +31,7 @@ from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Pro
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES, DYNAMIC_CONFIG_OBJECT
-from config.schema.secrets import PLAIN_VALUES
+from config.schema.secrets import PLAIN_VALUES, WHISPER_REFERENCES
 from config.services import java as jvm
 from config.services.whisper import ADMIN_PORT, CONSTANTS, HTTP_PORT, NO_RELAY, WORKER_THREADS
 
@@ -73,7 +74,7 @@ CLEAN_UPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class WhisperArgs:
-    """What Whisper uses. `turn` is (host, port, TLS port or 0), or None without a TURN server."""
+    """The capabilities that Whisper uses. `turn` is None where there is no TURN server."""
 
     namespace: WorkloadNamespace
     secrets: Secrets
@@ -86,7 +87,7 @@ class WhisperArgs:
     authority: pulumi.Output[str]
     upload_url: str
     storage_url: str
-    turn: tuple[str, int, int] | None
+    turn: TurnServer | None
     remote_config: Mapping[str, str]
     external_egress: tuple[Network, ...]
     scale: Scale
@@ -111,7 +112,7 @@ class Whisper(Component):
             MountedFilesArgs(
                 namespace=args.namespace.metadata_name,
                 files={
-                    CONFIG: yaml_of(merged(CONSTANTS, _wired(args), nested(plain))),
+                    CONFIG: yaml_of(merged(CONSTANTS, nested(WHISPER_REFERENCES), _wired(args), nested(plain))),
                     BUNDLE: yaml_of(bundle),
                 },
                 secret=True,
@@ -128,11 +129,11 @@ class Whisper(Component):
             Route(name=f"{name}-websocket", host="whisper", endpoint=endpoint, match=WEB_SOCKETS, web_sockets=True),
         )
         self.admin_route = Route(name=f"{name}-admin", host="whisper-admin", endpoint=server.endpoint("admin"))
-        self.register_outputs({})
+        self.register_outputs({"address": endpoint.address})
 
     @property
     def _data(self) -> tuple[Access, ...]:
-        """What every command of Whisper's needs to start."""
+        """Accesses that every command of Whisper needs to start."""
         args = self._args
         objects = args.objects
         return (
@@ -328,7 +329,7 @@ def _wired(args: WhisperArgs) -> dict[str, Any]:
         "appleAppStore": {"appleRootCerts": [args.authority.apply(_der)]},
         "remoteConfig": {"globalConfig": dict(args.remote_config)},
         "registrationService": {"host": args.registration.host, "port": args.registration.port},
-        "turn": {"coturn": _turn(args.turn)},
+        "turn": {"coturn": _turn(args.turn or TurnServer(NO_RELAY, 3478))},
     }
 
 
@@ -345,16 +346,14 @@ def _metrics(telemetry: Telemetry) -> dict[str, Any]:
     }
 
 
-def _turn(server: tuple[str, int, int] | None) -> dict[str, Any]:
-    """Addresses of a TURN server."""
-    host, port, tls_port = server or (NO_RELAY, 3478, 0)
-    plain = ["turn:{}:%d" % port, "turn:{}:%d?transport=tcp" % port]  # noqa: UP031 - {} is the address
-    urls = [*plain, *(["turns:{}:%d?transport=tcp" % tls_port] if tls_port else [])]  # noqa: UP031
-    return {
-        "hostname": host,
-        "urls": [url.format(host) for url in urls],
-        "urlsWithIps": [url.format("%s") for url in urls],
-    }
+def _turn(server: TurnServer) -> dict[str, Any]:
+    """Addresses of a TURN server. Whisper puts the server's IP addresses in the place of `%s`."""
+
+    def urls(address: str) -> list[str]:
+        plain = [f"turn:{address}:{server.port}", f"turn:{address}:{server.port}?transport=tcp"]
+        return [*plain, f"turns:{address}:{server.tls_port}?transport=tcp"] if server.tls_port else plain
+
+    return {"hostname": server.host, "urls": urls(server.host), "urlsWithIps": urls("%s")}
 
 
 def _der(pem: str) -> str:

@@ -1,7 +1,18 @@
 """The host names of an installation, each a label before the domain."""
 
-PUBLIC_HOSTS = ("whisper", "storage", "cdn0", "cdn3")
-"""What clients connect to."""
+from typing import Literal, get_args
 
-ADMIN_HOSTS = ("whisper-admin", "storage-admin")
-"""Routed with `exposeAdmin` alone."""
+PublicHost = Literal["whisper", "storage", "cdn0", "cdn3"]
+AdminHost = Literal["whisper-admin", "storage-admin"]
+Host = PublicHost | AdminHost
+
+PUBLIC_HOSTS: tuple[PublicHost, ...] = get_args(PublicHost)
+"""Hosts that clients connect to."""
+
+ADMIN_HOSTS: tuple[AdminHost, ...] = get_args(AdminHost)
+"""Hosts that have routes only with `exposeAdmin`."""
+
+
+def host_name(host: Host, domain: str) -> str:
+    """The full name of a host."""
+    return f"{host}.{domain}"

@@ -10,7 +10,7 @@ from typing import Literal
 Encoding = Literal["base64", "hex", "pem", "json"]
 
 Kind = Literal["random", "server-params", "generic-params", "curve25519", "ec-p256", "service-account"]
-"""What a secret is made of.
+"""Kinds of secrets.
 
 `random`: random bytes. `server-params`, `generic-params`: libsignal's ServerSecretParams (2721 bytes) and
 GenericServerSecretParams (385 bytes). `curve25519`: a private key (32 bytes). `ec-p256`: a PKCS#8 PEM key.
@@ -22,11 +22,15 @@ Service = Literal["whisper", "storage", "redis", "object-store", "cdn0-gate", "c
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads a secret, at which path (a key of Whisper's bundle, a path in YAML, a file), in which encoding."""
+    """A service that reads a secret at a path (a key of Whisper's bundle, a path in YAML, a file) in an encoding.
+
+    `yaml_path` is where Whisper's YAML refers to the key of its bundle, if the path there is another one.
+    """
 
     service: Service
     path: str
     encoding: Encoding = "base64"
+    yaml_path: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,8 @@ class Secret:
     why: str
 
 
-def _whisper(path: str, encoding: Encoding = "base64") -> Reader:
-    return Reader("whisper", path, encoding)
+def _whisper(path: str, encoding: Encoding = "base64", yaml_path: str = "") -> Reader:
+    return Reader("whisper", path, encoding, yaml_path)
 
 
 def _unused(name: str, *readers: Reader, kind: Kind = "random") -> Secret:
@@ -61,7 +65,7 @@ SECRETS: tuple[Secret, ...] = (
         name="zk-server",
         kind="server-params",
         readers=(
-            _whisper("zkConfig-libsignal-0.42.serverSecret"),
+            _whisper("zkConfig-libsignal-0.42.serverSecret", yaml_path="zkConfig.serverSecret"),
             Reader("storage", "zkConfig.serverSecret"),
         ),
         why="issues and verifies group, profile and receipt credentials",
@@ -112,12 +116,18 @@ SECRETS: tuple[Secret, ...] = (
     Secret(
         name="cdn0-whisper-access-key",
         length=10,
-        readers=(_whisper("cdn.accessKey", "hex"), Reader("cdn0-gate", "whisper.accessKeyId", "hex")),
+        readers=(
+            _whisper("cdn.accessKey", "hex", "cdn.credentials.accessKeyId"),
+            Reader("cdn0-gate", "whisper.accessKeyId", "hex"),
+        ),
         why="names the key pair of Whisper's POST policies",
     ),
     Secret(
         name="cdn0-whisper-secret-key",
-        readers=(_whisper("cdn.accessSecret", "hex"), Reader("cdn0-gate", "whisper.secretAccessKey", "hex")),
+        readers=(
+            _whisper("cdn.accessSecret", "hex", "cdn.credentials.secretAccessKey"),
+            Reader("cdn0-gate", "whisper.secretAccessKey", "hex"),
+        ),
         why="signs POST policies for profiles and stickers",
     ),
     Secret(
@@ -216,8 +226,11 @@ SECRETS: tuple[Secret, ...] = (
     _unused("cdn3-storage-manager", _whisper("cdn3StorageManager.clientSecret", "hex")),
     _unused("gcp-attachments", _whisper("gcpAttachments.rsaSigningKey", "hex")),
     _unused("key-transparency", _whisper("keyTransparencyService.clientPrivateKey", "hex")),
-    _unused("fixer", _whisper("paymentsService.fixerApiKey", "hex")),
-    _unused("coin-gecko", _whisper("paymentsService.coinGeckoApiKey", "hex")),
+    _unused("fixer", _whisper("paymentsService.fixerApiKey", "hex", "paymentsService.externalClients.fixerApiKey")),
+    _unused(
+        "coin-gecko",
+        _whisper("paymentsService.coinGeckoApiKey", "hex", "paymentsService.externalClients.coinGeckoApiKey"),
+    ),
     _unused("apn-team", _whisper("apn.teamId", "hex")),
     _unused("apn-key", _whisper("apn.keyId", "hex")),
     _unused("storage-datadog", Reader("storage", "datadog.apiKey", "hex")),
@@ -232,3 +245,11 @@ BY_NAME = {secret.name: secret for secret in SECRETS}
 
 PLAIN_VALUES = frozenset({"dynamoDbTables.issuedReceipts.generator"})
 """Paths of Whisper's YAML that take the value itself, because the field is no `secret://` reference."""
+
+WHISPER_REFERENCES = {
+    reader.yaml_path or reader.path: f"secret://{reader.path}"
+    for secret in SECRETS
+    for reader in secret.readers
+    if reader.service == "whisper" and reader.path not in PLAIN_VALUES
+}
+"""References in Whisper's YAML to the keys of its bundle, by path."""

@@ -1,9 +1,9 @@
 """Whisper's YAML as far as it is constant.
 
-Whatever depends on another component, on the settings or on a generated value is absent here and comes from an
-overlay (`components.services.whisper`); a path in both is an error. Blocks of features that this fork of the
-service does not construct hold inert values that satisfy its parser and its workers: unknown keys are fatal to
-it at any level, and so is a missing mandatory block. Durations are ISO 8601.
+Values that depend on another component or on the settings, and references to secrets, are absent here and come from
+overlays (`components.services.whisper`, `config.schema.secrets`); a path in both is an error. Blocks of features that
+this fork of the service does not construct hold inert values that satisfy its parser and its workers: unknown keys are
+fatal to it at any level, and so is a missing mandatory block. Durations are ISO 8601.
 """
 
 from typing import Any
@@ -16,20 +16,6 @@ NOISE_WEBSOCKET_PORT, NOISE_DIRECT_PORT = 8444, 8445
 
 MESSAGE_RETENTION_DAYS = 30
 """How long an undelivered message is kept (`dynamoDbTables.messages.expiration`)."""
-
-
-def _secret(path: str) -> str:
-    return f"secret://{path}"
-
-
-def _shared(block: str) -> dict[str, str]:
-    key = "userAuthenticationTokenSharedSecret"
-    return {key: _secret(f"{block}.{key}")}
-
-
-def _shared_pair(block: str) -> dict[str, str]:
-    key = "userIdTokenSharedSecret"
-    return {**_shared(block), key: _secret(f"{block}.{key}")}
 
 
 _REDIS = {"timeout": "PT5S"}
@@ -54,17 +40,13 @@ CONSTANTS: dict[str, Any] = {
         "applicationConnectors": [{"type": "http", "port": HTTP_PORT, "useForwardedHeaders": True}],
         "adminConnectors": [{"type": "http", "port": ADMIN_PORT}],
     },
-    "tlsKeyStore": {"password": _secret("tlsKeyStore.password")},
     "stripe": {
-        "apiKey": _secret("stripe.apiKey"),
-        "idempotencyKeyGenerator": _secret("stripe.idempotencyKeyGenerator"),
         "boostDescription": "unused",
         "supportedCurrenciesByPaymentMethod": {"CARD": ["usd"]},
     },
     "braintree": {
         "merchantId": "unused",
         "publicKey": "unused",
-        "privateKey": _secret("braintree.privateKey"),
         "environment": "unused",
         "graphqlUrl": f"https://{UNROUTABLE}",
         "merchantAccounts": {"usd": "unused"},
@@ -72,7 +54,6 @@ CONSTANTS: dict[str, Any] = {
         "pubSubPublisher": {"project": "unused", "topic": "unused", "credentialConfiguration": "{}"},
     },
     "googlePlayBilling": {
-        "credentialsJson": _secret("googlePlayBilling.credentialsJson"),
         "packageName": "unused",
         "applicationName": "unused",
         "productIdToLevel": {},
@@ -83,7 +64,6 @@ CONSTANTS: dict[str, Any] = {
         "appAppleId": 1,
         "issuerId": "unused",
         "keyId": "unused",
-        "encodedKey": _secret("appleAppStore.encodedKey"),
         "subscriptionGroupId": "unused",
         "productIdToLevel": {},
     },
@@ -111,51 +91,30 @@ CONSTANTS: dict[str, Any] = {
     "pushSchedulerCluster": _REDIS,
     "rateLimitersCluster": _REDIS,
     "pubsub": _REDIS,
-    "directoryV2": {"client": _shared_pair("directoryV2.client")},
-    "svr2": {"uri": f"https://{UNROUTABLE}", **_shared_pair("svr2")},
-    "svrb": {"uri": f"https://{UNROUTABLE}", **_shared_pair("svrb")},
+    "svr2": {"uri": f"https://{UNROUTABLE}"},
+    "svrb": {"uri": f"https://{UNROUTABLE}"},
     "gcpAttachments": {
         "domain": UNROUTABLE,
         "email": f"unused@{UNROUTABLE}",
         "maxSizeInBytes": 1024,
         "pathPrefix": "",
-        "rsaSigningKey": _secret("gcpAttachments.rsaSigningKey"),
     },
-    "tus": _shared("tus"),
     "apn": {
         "sandbox": True,
         "bundleId": "unused",
-        "teamId": _secret("apn.teamId"),
-        "keyId": _secret("apn.keyId"),
-        "signingKey": _secret("apn.signingKey"),
-    },
-    "fcm": {"credentials": _secret("fcm.credentials")},
-    "cdn": {
-        "credentials": {
-            "accessKeyId": _secret("cdn.accessKey"),
-            "secretAccessKey": _secret("cdn.accessSecret"),
-        },
     },
     "cdn3StorageManager": {
         "baseUri": f"https://{UNROUTABLE}",
         "clientId": "unused",
-        "clientSecret": _secret("cdn3StorageManager.clientSecret"),
     },
     # Demanded even where metrics go by StatsD; true makes the service fail at start.
     "openTelemetry": {"enabled": False},
-    "unidentifiedDelivery": {"privateKey": _secret("unidentifiedDelivery.privateKey"), "expiresDays": 7},
+    "unidentifiedDelivery": {"expiresDays": 7},
     "shortCode": {"baseUrl": f"https://{UNROUTABLE}"},
-    "storageService": _shared("storageService"),
-    "zkConfig": {"serverSecret": _secret("zkConfig-libsignal-0.42.serverSecret")},
-    "callingZkConfig": {"serverSecret": _secret("callingZkConfig.serverSecret")},
-    "backupsZkConfig": {"serverSecret": _secret("backupsZkConfig.serverSecret")},
     "dynamicConfig": {"refreshInterval": "PT10S"},
     "paymentsService": {
-        **_shared("paymentsService"),
         "paymentCurrencies": ["MOB"],
         "externalClients": {
-            "fixerApiKey": _secret("paymentsService.fixerApiKey"),
-            "coinGeckoApiKey": _secret("paymentsService.coinGeckoApiKey"),
             "coinGeckoCurrencyIds": {"MOB": "mobilecoin"},
         },
     },
@@ -179,27 +138,21 @@ CONSTANTS: dict[str, Any] = {
         "credentialConfigurationJson": "{}",
         "identityTokenAudience": "unused",
         "registrationCaCertificate": "unused",
-        "collationKeySalt": _secret("registrationService.collationKeySalt"),
     },
     "keyTransparencyService": {
         "host": UNROUTABLE,
         "port": 443,
-        "clientPrivateKey": _secret("keyTransparencyService.clientPrivateKey"),
     },
     "turn": {
         "coturn": {
-            "secret": _secret("turn.coturn.secret"),
             "credentialTtl": "PT24H",
             "clientCredentialTtl": "PT12H",
         },
     },
-    "linkDevice": {"secret": _secret("linkDevice.secret")},
     # No key store: TLS is off while nothing routes to these ports.
     "noiseTunnel": {
         "webSocketPort": NOISE_WEBSOCKET_PORT,
         "directPort": NOISE_DIRECT_PORT,
-        "noiseStaticPrivateKey": _secret("noiseTunnel.noiseStaticPrivateKey"),
-        "recognizedProxySecret": _secret("noiseTunnel.recognizedProxySecret"),
     },
     "externalRequestFilter": {"grpcMethods": [], "paths": [], "permittedInternalRanges": []},
     "idlePrimaryDeviceReminder": {"minIdleDuration": "P30D"},

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from components import backend
 from components.cloud import schema_compatibility
 from components.cloud.bigtable import cluster_id
+from components.targets import target_of
 from config.schema import bigtable, dynamodb, released
 from config.schema.dynamodb import Key
 from config.settings import Settings
@@ -96,7 +96,8 @@ def accounts(**changes: Any) -> Recording:
 
     def program() -> None:
         settings = Settings.of_stack()
-        backend.ground(settings, backend.providers(settings))
+        target = target_of(settings)
+        target.prepare(target.providers())
 
     return record(program, project=PROJECT, stack="prod", config=changed(changes), values=SeededValues("seed"))
 

@@ -27,3 +27,15 @@ def test_every_output_that_the_page_names_exists_and_is_no_secret(stack: Stack) 
 
 def test_the_page_has_every_address(stack: Stack) -> None:
     assert {f"urls.{name}" for name in stack.recording.outputs["urls"]} <= set(NAMED)
+
+
+def test_components_offer_what_others_use_and_no_secret(stack: Stack) -> None:
+    offered = {
+        resource.name: resource for resource in stack.recording.resources if resource.type.startswith("flatline:")
+    }
+    namespace = stack.pod("whisper").namespace
+    assert offered["whisper"].outputs["address"] == f"whisper.{namespace}.svc:8080"
+    assert offered["ingress"].outputs["hosts"] == sorted(
+        url.removeprefix("https://") for url in stack.recording.outputs["urls"].values()
+    )
+    assert {name for name, resource in offered.items() if resource.secret_output_paths} == set()

@@ -46,19 +46,19 @@ OURS = ("capacity", "components", "render", "cli", "package", "policies", "migra
         ("package", ("capacity", "render", "policies", "migration", "tests", "docs")),
         (
             "components/services",
-            ("components.emulators", "components.cloud", "components.backend", "components.flatline"),
+            ("components.emulators", "components.cloud", "components.targets", "components.flatline"),
         ),
         (
             "components/cloud",
-            ("components.services", "components.emulators", "components.backend", "components.flatline"),
+            ("components.services", "components.emulators", "components.targets", "components.flatline"),
         ),
         (
             "components/emulators",
-            ("components.services", "components.cloud", "components.backend", "components.flatline"),
+            ("components.services", "components.cloud", "components.targets", "components.flatline"),
         ),
         (
             "components/kubernetes",
-            ("components.services", "components.emulators", "components.cloud", "components.backend"),
+            ("components.services", "components.emulators", "components.cloud", "components.targets"),
         ),
         ("render", ("config", "components", "cli", "policies", "migration", "tests")),
         ("policies", ("config", "components", "render", "cli", "migration", "tests")),
@@ -71,7 +71,7 @@ def test_imports_point_one_way(folder: str, forbidden: tuple[str, ...]) -> None:
 
 def test_ingress_knows_no_service() -> None:
     path = ROOT / "components" / "ingress.py"
-    assert offenders([path], "components.services", "components.emulators", "components.backend", "config") == []
+    assert offenders([path], "components.services", "components.emulators", "components.targets", "config") == []
     text = path.read_text().lower()
     assert not [name for name in ("cdn0", "cdn3", "storage", "registration") if name in text]
 
@@ -87,10 +87,12 @@ def test_one_module_matches_on_the_target() -> None:
             for name in imported(path)
         )
     }
-    assert {path for path in knowing if not path.startswith("components/cloud/")} == {"components/backend.py"}
+    assert {path for path in knowing if not path.startswith("components/cloud/")} == {
+        f"components/targets/{module}.py" for module in ("__init__", "cloud", "local")
+    }
     assert [path for path in modules("components/cloud") if "config.target.Local" in imported(path)] == []
     for path in program:
-        if path.name != "backend.py":
+        if path != ROOT / "components" / "targets" / "__init__.py":
             assert branches_on_the_target(ast.parse(path.read_text())) == [], path
 
 
@@ -152,9 +154,9 @@ def test_one_module_uses_private_names_of_the_sdk() -> None:
     assert [path for path in paths if re.search(r"\b(pulumi|settings|runtime)\._", path.read_text())] == []
 
 
-def test_files_is_standard_library_alone() -> None:
-    """Every package may use it, so it may use none."""
-    tops = {name.partition(".")[0] for name in imported(ROOT / "files.py")}
+@pytest.mark.parametrize("module", ["errors.py", "files.py"])
+def test_what_every_package_may_use_is_standard_library_alone(module: str) -> None:
+    tops = {name.partition(".")[0] for name in imported(ROOT / module)}
     assert tops <= set(sys.stdlib_module_names)
 
 

@@ -19,6 +19,7 @@ REPOSITORY = Path(__file__).parents[3]
 SMALL_PROGRAM = Path(__file__).with_name("small_program.py")
 FOLDERS = ("capacity", "cli", "components", "config", "migration", "package", "policies", "programs", "render")
 FILES = (
+    "errors.py",
     "files.py",
     "__main__.py",
     "flatline",

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from cli import kubeconfig
-from cli.failure import Failure
+from errors import FlatlineError
 from tests.unit.cli import checkout
 
 
@@ -71,7 +71,7 @@ def test_what_the_engine_gets_holds_one_context_and_absolute_paths(files: Path) 
 )
 def test_a_broken_file_is_an_error_that_names_it(files: Path, text: str, expected: str) -> None:
     (files / "one").write_text(text)
-    with pytest.raises(Failure, match="kubeconfig") as raised:
+    with pytest.raises(FlatlineError, match="kubeconfig") as raised:
         kubeconfig.cluster("a")
     assert expected in raised.value.problem
 

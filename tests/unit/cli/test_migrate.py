@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from cli import key_material
-from cli.failure import Failure
 from cli.port_forward import PortForward
 from config.schema.secrets import BY_NAME, SECRETS
+from errors import FlatlineError
 from tests.lab.process import wait_until
 from tests.unit.cli.checkout import REPOSITORY, Checkout, calls, kubeconfig
 
@@ -179,7 +179,10 @@ def test_a_port_forward_that_ends_is_made_again_on_the_same_port(
 
 def test_without_kubectl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(Failure, match="kubectl is not on the PATH"), PortForward("mine", "space", "localstack", 1):
+    with (
+        pytest.raises(FlatlineError, match="kubectl is not on the PATH"),
+        PortForward("mine", "space", "localstack", 1),
+    ):
         pass
 
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cli import stack_edit
-from cli.failure import Failure
+from errors import FlatlineError
 from tests.unit.cli.checkout import Checkout
 
 VALUE = "f389e4e6033a5b1df128250eed059a2988fd9eda6bd603a7bbfffa62e7681b99"
@@ -151,7 +151,7 @@ def test_a_file_keeps_what_it_says(name: str) -> None:
     ["{config: {}}", "config: {flatline:domain: a.b}\n", "config:\n  flatline:secrets: {redis: {epoch: 2}}\n"],
 )
 def test_braces_are_left_to_their_author(text: str) -> None:
-    with pytest.raises(Failure, match="braces"):
+    with pytest.raises(FlatlineError, match="braces"):
         stack_edit.with_secret(text, "turn", "v1:new:value", "v1:salt")
 
 

@@ -7,7 +7,7 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 import pytest
 
-from components.capabilities import Access, Endpoint, Network, NetworkPeer, Pods, Wait
+from components.capabilities import Access, Endpoint, Network, NetworkPeer, Pods, Volume, VolumeMount, Wait
 from components.kubernetes.job import Job, JobArgs
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
 from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
@@ -20,8 +20,6 @@ from components.kubernetes.pod import (
     Probes,
     Resources,
     Scale,
-    Volume,
-    VolumeMount,
 )
 from components.kubernetes.workload import Workload, WorkloadArgs
 from config.images import IMAGES
@@ -81,8 +79,8 @@ def test_a_pod_that_needs_nothing_waits_for_nothing() -> None:
 def test_a_password_reaches_the_wait_as_a_file() -> None:
     def program(namespace: WorkloadNamespace, opts: pulumi.ResourceOptions) -> None:
         secret = MountedFiles("pw", MountedFilesArgs(namespace="test", files={"/etc/pw": "x"}, secret=True), opts)
-        waits = tuple(Wait(scheme="redis", endpoint=endpoint(name)) for name in ("b", "a"))
-        access = tuple(Access(egress=(w.endpoint,), wait_for=(w,), password_file=secret) for w in waits)
+        waits = tuple(Wait(scheme="redis", endpoint=endpoint(name), password_file=secret) for name in ("b", "a"))
+        access = tuple(Access(egress=(w.endpoint,), wait_for=(w,)) for w in waits)
         Workload("app", WorkloadArgs(pod=pod(namespace, access=access)), opts)
 
     (wait,) = only(objects(program), "Deployment")["spec"]["template"]["spec"]["initContainers"]

@@ -336,7 +336,7 @@ class TestRefused:
             run(program)
 
 
-class Failure(Exception):  # noqa: N818 - it is one, not an error of ours
+class FlatlineError(Exception):
     """The exception of the failing programs."""
 
 
@@ -344,12 +344,12 @@ class TestFailures:
     def test_in_the_program(self) -> None:
         def program() -> None:
             Providers()
-            raise Failure("mine")
+            raise FlatlineError("mine")
 
-        with pytest.raises(Failure, match="mine"):
+        with pytest.raises(FlatlineError, match="mine"):
             run(program)
 
-    @pytest.mark.parametrize("kind", [Failure, ValueError, AssertionError, TimeoutError, KeyError])
+    @pytest.mark.parametrize("kind", [FlatlineError, ValueError, AssertionError, TimeoutError, KeyError])
     def test_in_apply(self, kind: type[Exception]) -> None:
         failure = kind("mine")
 
@@ -380,24 +380,24 @@ class TestFailures:
 
     def test_in_apply_that_nothing_uses(self) -> None:
         def fail(_: str) -> str:
-            raise Failure("mine")
+            raise FlatlineError("mine")
 
-        with pytest.raises(Failure, match="mine"):
+        with pytest.raises(FlatlineError, match="mine"):
             run(lambda: Output.from_input("x").apply(fail))
 
     def test_in_an_export(self) -> None:
         def fail(_: str) -> str:
-            raise Failure("mine")
+            raise FlatlineError("mine")
 
-        with pytest.raises(Failure, match="mine"):
+        with pytest.raises(FlatlineError, match="mine"):
             run(lambda: pulumi.export("it", Output.from_input("x").apply(fail)))
 
     def test_in_a_coroutine(self) -> None:
         async def program() -> None:
             await asyncio.sleep(0)
-            raise Failure("mine")
+            raise FlatlineError("mine")
 
-        with pytest.raises(Failure, match="mine"):
+        with pytest.raises(FlatlineError, match="mine"):
             run(program)
 
     def test_the_first_cause_wins(self) -> None:
@@ -430,7 +430,7 @@ class TestFailures:
 
     def test_leaves_nothing_behind(self) -> None:
         def fail(_: str) -> str:
-            raise Failure("mine")
+            raise FlatlineError("mine")
 
         def failing(opts: ResourceOptions) -> None:
             for i in range(5):
@@ -439,7 +439,7 @@ class TestFailures:
         threads = threading.active_count()
         expected = run(whole)
         for _ in range(3):
-            with pytest.raises(Failure):
+            with pytest.raises(FlatlineError):
                 run(in_kubernetes(failing))
             assert run(whole) == expected
         assert threading.active_count() == threads

@@ -1,0 +1,223 @@
+"""The arguments of the components, from the settings of a stack and from what other components offer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+
+from components.capabilities import (
+    Network,
+    NetworkPeer,
+    Pods,
+    Registration,
+    Route,
+    ServedCertificate,
+    Telemetry,
+    TurnServer,
+)
+from components.certificates import Certificates, CertificatesArgs
+from components.ingress import IngressArgs
+from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
+from components.kubernetes.network import NetworkPoliciesArgs
+from components.secrets import Secrets, SecretsArgs
+from components.services.cdn3 import Cdn3Args
+from components.services.storage import StorageArgs
+from components.services.telemetry import CollectorArgs
+from components.services.whisper import WhisperArgs
+from components.targets.base import Stores, Target
+from components.traefik import LoadBalancerArgs, TraefikArgs
+from config import installation
+from config.exporters import scraped_ports
+from config.images import ImageName
+from config.settings import EgressName, Settings
+from config.types import quantity_bytes
+
+HOUR, DAY = 3600, 86400
+
+
+def secrets_args(target: Target, values: Mapping[str, pulumi.Input[str]]) -> SecretsArgs:
+    """`values` are the operator's own beside those of the settings, by name."""
+    settings = target.settings.secrets
+    provided = {name: secret.value.get_secret_value() for name, secret in settings.items() if secret.value is not None}
+    return SecretsArgs(
+        issued=target.issued,
+        absent=target.absent,
+        epochs={name: secret.epochs for name, secret in settings.items()},
+        provided={**provided, **values},
+    )
+
+
+def certificates_args(settings: Settings, certificate: ServedCertificate | None) -> CertificatesArgs:
+    """`certificate` is the operator's own where the settings have none."""
+    certificates = settings.certificates
+    provided = certificates.provided
+    if provided is not None:
+        certificate = ServedCertificate(
+            chain=provided.certificate,
+            private_key=pulumi.Output.secret(provided.private_key.get_secret_value()),
+            authority=provided.authority,
+        )
+    return CertificatesArgs(
+        domain=settings.domain,
+        authority_epoch=certificates.authority.epoch,
+        signing_epoch=certificates.authority.signer,
+        authority_days=certificates.authority.validity_days,
+        leaf_epoch=certificates.leaf.epoch,
+        leaf_days=certificates.leaf.validity_days,
+        provided=certificate,
+    )
+
+
+def namespace_args(
+    target: Target, stack: str, images: Mapping[ImageName, str], secrets: Secrets, certificates: Certificates
+) -> WorkloadNamespaceArgs:
+    """The namespace of the services. Its annotation has the digests that identify this installation's secrets."""
+    digests = pulumi.Output.all(secrets.digests, certificates.digests).apply(
+        lambda both: installation.written({**both[0], **both[1]})
+    )
+    return WorkloadNamespaceArgs(
+        namespace=target.settings.namespace,
+        pod_security="restricted",
+        images=images,
+        storage_class=target.settings.target.storage_class,
+        identities=target.identities,
+        labels={installation.STACK_LABEL: stack},
+        annotations={installation.SECRETS_ANNOTATION: digests},
+    )
+
+
+def traefik_args(settings: Settings) -> TraefikArgs | None:
+    """Traefik, if the stack installs it."""
+    ingress = settings.ingress
+    if ingress.install is None:
+        return None
+    return TraefikArgs(
+        namespace=ingress.namespace, replicas=ingress.install.replicas, tls_entry_point=ingress.tls_entry_point
+    )
+
+
+def load_balancer_args(settings: Settings, traefik: tuple[pulumi.Resource, ...]) -> LoadBalancerArgs | None:
+    """The Service that clients connect to, if Traefik has none of its own."""
+    ingress, load_balancer = settings.ingress, settings.ingress.load_balancer
+    if load_balancer is None:
+        return None
+    return LoadBalancerArgs(
+        namespace=ingress.namespace,
+        labels=ingress.pod_labels,
+        entry_points=(ingress.plain_entry_point, ingress.tls_entry_point),
+        class_name=load_balancer.class_name,
+        annotations=load_balancer.annotations,
+        source_ranges=tuple(load_balancer.source_ranges),
+        depends_on=traefik,
+    )
+
+
+def external_egress(settings: Settings, name: EgressName) -> tuple[Network, ...]:
+    """The networks outside of the cluster that the settings open for a service."""
+    return tuple(Network(egress.cidr, tuple(egress.ports), egress.protocol) for egress in settings.egress.get(name, ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wiring:
+    """The arguments of the services, of the ingress and of the network policies."""
+
+    target: Target
+    namespace: WorkloadNamespace
+    secrets: Secrets
+    certificates: Certificates
+    stores: Stores
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the stack."""
+        return self.target.settings
+
+    def collector(self) -> CollectorArgs:
+        """The OpenTelemetry Collector."""
+        exporters = self.settings.telemetry.exporters
+        return CollectorArgs(
+            namespace=self.namespace,
+            exporters=exporters,
+            ports=scraped_ports(exporters),
+            external_egress=external_egress(self.settings, "otel-collector"),
+        )
+
+    def storage(self) -> StorageArgs:
+        """Storage."""
+        return StorageArgs(
+            namespace=self.namespace,
+            secrets=self.secrets,
+            bigtable=self.stores.bigtable,
+            cdn0=self.stores.objects.cdn0,
+            scale=self.target.scale("storage"),
+            log_requests=self.settings.log_requests,
+        )
+
+    def cdn3(self) -> Cdn3Args:
+        """CDN3."""
+        cdn = self.settings.cdn
+        return Cdn3Args(
+            namespace=self.namespace,
+            secrets=self.secrets,
+            uploads=self.stores.uploads,
+            scale=self.target.scale("cdn3"),
+            max_size=quantity_bytes(cdn.max_attachment_size),
+            credential_max_age=cdn.credential_max_age_hours * HOUR,
+            completed_max_age=cdn.retention_days * DAY,
+            incomplete_max_age=cdn.incomplete_retention_hours * HOUR,
+        )
+
+    def whisper(self, registration: Registration, telemetry: Telemetry) -> WhisperArgs:
+        """Whisper."""
+        settings, turn = self.settings, self.settings.turn
+        return WhisperArgs(
+            namespace=self.namespace,
+            secrets=self.secrets,
+            dynamodb=self.stores.dynamodb,
+            objects=self.stores.objects,
+            redis=self.stores.redis,
+            pubsub=self.stores.pubsub,
+            registration=registration,
+            telemetry=telemetry,
+            authority=self.certificates.authority,
+            upload_url=f"https://{settings.host('cdn3')}",
+            storage_url=f"https://{settings.host('storage')}",
+            turn=TurnServer(turn.host, turn.port, turn.tls_port or 0) if turn else None,
+            remote_config=settings.whisper.remote_config,
+            external_egress=external_egress(settings, "whisper"),
+            scale=self.target.scale("whisper"),
+            persister_scale=self.target.scale("whisper-persister"),
+            drain_seconds=settings.whisper.drain_seconds,
+            log_requests=settings.log_requests,
+        )
+
+    def ingress(self, routes: tuple[Route, ...], traefik: tuple[pulumi.Resource, ...]) -> IngressArgs:
+        """Traefik's routes; `traefik` is what defines its kinds of objects, if that is part of the stack."""
+        ingress = self.settings.ingress
+        return IngressArgs(
+            namespace=self.namespace,
+            domain=self.settings.domain,
+            tls=self.certificates.served_from(self.namespace.metadata_name),
+            routes=routes,
+            proxy=Pods.of(ingress.namespace, ingress.pod_labels),
+            plain_entry_point=ingress.plain_entry_point,
+            tls_entry_point=ingress.tls_entry_point,
+            average=ingress.rate_limit.average,
+            burst=ingress.rate_limit.burst,
+            requests=ingress.in_flight.requests,
+            web_sockets=ingress.in_flight.web_sockets,
+            depends_on=traefik,
+        )
+
+    def network_policies(
+        self, network_peers: tuple[NetworkPeer, ...], external_peers: tuple[NetworkPeer, ...]
+    ) -> NetworkPoliciesArgs:
+        """Policies of all namespaces."""
+        dns = self.settings.cluster_dns
+        return NetworkPoliciesArgs(
+            namespaces=(self.namespace, *self.stores.namespaces),
+            network_peers=network_peers,
+            external_peers=external_peers,
+            dns=Pods.of(dns.namespace, dns.pod_labels),
+            dns_networks=tuple(dns.networks),
+        )
