@@ -5,10 +5,12 @@ import json
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cluster, engine, node, policies, recording, rendering
+from benchmarks import cluster, engine, node, policies, recording, registration, rendering
 from benchmarks.report import DOCUMENT, Report, update
 
 PARTS = ("rendering", "policies", "cluster", "engine", "node", "recording")
+BY_NAME = ("registration",)
+"""What is measured only when it is asked for: it takes ten minutes, and its figures are in docs/security.md."""
 IN_A_NETWORK = {"cluster": cluster, "engine": engine, "node": node}
 RUNS_OF_RECORDING = 3
 
@@ -43,12 +45,14 @@ def measured(parts: Sequence[str], rounds: int) -> Report:
             ratios += found
     if "recording" in parts:
         growth = recording.measure(min(rounds, RUNS_OF_RECORDING))
-    return Report(tuple(ratios), growth, tuple(missing))
+    alike = tuple(registration.measure()) if "registration" in parts else ()
+    return Report(tuple(ratios), growth, alike, tuple(missing))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="*", type=_part, help=f"what to measure: {', '.join(PARTS)} (default: all)")
+    help_ = f"what to measure: {', '.join(PARTS)} (default: all), or {', '.join(BY_NAME)}"
+    parser.add_argument("part", nargs="*", type=_part, help=help_)
     parser.add_argument("--rounds", type=_positive, default=7, help="measurements of each kind (default: 7)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--update-docs", action="store_true", help="write the tables into docs/performance.md")
@@ -56,8 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _part(text: str) -> str:
-    if text not in PARTS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(PARTS)}")
+    if text not in (*PARTS, *BY_NAME):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join((*PARTS, *BY_NAME))}")
     return text
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.recording import Growth
+from benchmarks.registration import Alike
 from benchmarks.sample import Ratio
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "performance.md"
@@ -22,6 +23,7 @@ class Report:
 
     ratios: tuple[Ratio, ...] = ()
     growth: Growth | None = None
+    alike: tuple[Alike, ...] = ()
     missing: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -29,6 +31,7 @@ class Report:
             "machine": machine(),
             "ratios": [ratio.as_json() for ratio in self.ratios],
             "growth": self.growth.rows() if self.growth else [],
+            "alike": [each.as_json() for each in self.alike],
             "missing": list(self.missing),
         }
 
@@ -40,11 +43,15 @@ class Report:
             parts.append(_table(RATIO_HEADER, [_ratio_row(ratio) for ratio in told["ratios"]]))
         if self.growth:
             parts.append(_table(GROWTH_HEADER, [_growth_row(row) for row in told["growth"]]))
+        if self.alike:
+            parts.append(_table(ALIKE_HEADER, [_alike_row(each) for each in told["alike"]]))
         return "\n\n".join([*parts, *(f"Not measured: {each}" for each in self.missing)])
 
 
 RATIO_HEADER = ("measured", "against", "median", "minimum", "ratio", "least to most", "rounds")
 GROWTH_HEADER = ("stacks", "all", "each", "each to the first", "the last to the first", "memory for each more")
+
+ALIKE_HEADER = ("call", "tries", "invited", "uninvited", "chance by K-S", "guessed right", "chance of that", "contents")
 
 
 def machine() -> dict[str, Any]:
@@ -93,6 +100,19 @@ def _growth_row(row: dict[str, Any]) -> Row:
         _with_range(row["ratio_of_each_to_the_first"]),
         _with_range(row["ratio_of_the_last_to_the_first"]),
         f"{row['megabytes_for_each_more']:.2f} MiB",
+    )
+
+
+def _alike_row(each: dict[str, Any]) -> Row:
+    return (
+        each["call"],
+        f"{each['tries']:,}",
+        f"{each['invited_seconds'] * 1000:.3f} ms",
+        f"{each['uninvited_seconds'] * 1000:.3f} ms",
+        f"{each['kolmogorov_smirnov_chance']:.3f}",
+        f"{each['guessed_right']:.1%}",
+        f"{each['guesser_chance']:.3f}",
+        "the same" if each["same_contents"] else "DIFFERENT",
     )
 
 

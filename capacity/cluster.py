@@ -82,7 +82,7 @@ def demand(
     bigtable: BigtableDemand,
     prefixes: tuple[Prefix, ...],
 ) -> ClusterDemand:
-    """The pods of every service that grows with the number of users, and the nodes for all of them."""
+    """The pods of every service that is there for users, and the nodes for all of them."""
     peak = workload.peak
     storage_core = workload.storage_requests * workload.cpu_percent / 100
     rows = sum(table.reads_mean + table.writes_mean for table in bigtable.tables)
@@ -118,6 +118,7 @@ def demand(
             256,
             cdn_rates,
         ),
+        Pods(service="registration", replicas=1, most=1, cores=0.1, mib=256, why="its sessions are in its memory"),
         _pods("traefik", traefik, traefik, 0, peak, 2.0, 2048, f"{workload.traefik_connections:,.0f} connections each"),
     )
     return ClusterDemand(pods=pods, nodes=nodes(pods))

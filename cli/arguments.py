@@ -132,6 +132,9 @@ def parser() -> argparse.ArgumentParser:
         _outputs,
         _pins,
         _status,
+        _invite,
+        _invitations,
+        _revoke,
         _secret,
         _stack,
         _check,
@@ -370,6 +373,87 @@ def _status(commands: _Subparsers) -> None:
     )
     _context(command)
     _json(command)
+
+
+def _invite(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "invite",
+        "let a phone number register: makes its code",
+        """
+        Makes a six-digit code with which the number can be registered once, and shows it this one time on standard
+        output. The cluster keeps a slow hash of it, in the Secret registration-invitations; the code works in at most
+        two minutes. Nothing is restarted, and neither the stack's file nor its state has any of it.
+
+        A number that has an account needs --again: whoever gets that code takes the account over, as on a new phone.
+        During an attack on an invitation, --codes 2 lets the person in (docs/first-people.md).
+
+        examples:
+          ./flatline invite +12025550123 --context my-k3s
+          ./flatline invite --next --context my-k3s         somebody without a number
+          ./flatline invite +12025550123 --again --valid 2h --context my-k3s""",
+    )
+    whom = command.add_mutually_exclusive_group(required=True)
+    whom.add_argument("number", nargs="?", metavar="NUMBER", help="with + and country code, such as +12025550123")
+    whom.add_argument(
+        "--next", action="store_true", help="the next number that nobody owns and nobody here has had: +1 202 555 01.."
+    )
+    command.add_argument("--again", action="store_true", help="the number has an account, which may be taken over")
+    command.add_argument(
+        "--valid", type=_validity, default="7d", metavar="TIME", help="how long: 15m to 30d (default: %(default)s)"
+    )
+    command.add_argument(
+        "--codes", type=int, choices=(1, 2), default=1, help="2: two codes in a row, which cannot be guessed"
+    )
+    command.add_argument("--replace", action="store_true", help="the number has an invitation; the old code ends")
+    _context(command)
+
+
+_UNITS = {"m": 60, "h": 3600, "d": 86400}
+_SHORTEST, _LONGEST = 15 * 60, 30 * 86400
+
+
+def _validity(text: str) -> int:
+    """Seconds of `90m`, `12h` or `7d`."""
+    count, unit = text[:-1], text[-1:]
+    seconds = int(count) * _UNITS[unit] if count.isascii() and count.isdecimal() and unit in _UNITS else 0
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not from 15m to 30d; write minutes, hours or days: 90m, 12h, 7d")
+    return seconds
+
+
+def _invitations(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "invitations",
+        "show who is invited, and whose invitation is attacked",
+        """
+        Shows every invitation: its number, how long it is valid, and what the registration service says of it: waiting,
+        used, expired, attacked (somebody tries codes) or locked (too many were tried; no code works any more). Codes
+        are never shown: nobody has them any more.
+
+        examples:
+          ./flatline invitations --context my-k3s
+          ./flatline invitations --json --context my-k3s""",
+    )
+    _context(command)
+    _json(command)
+
+
+def _revoke(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "revoke",
+        "take an invitation back",
+        """
+        Ends the invitation of a number: its code is refused in at most two minutes. An account that was registered with
+        it stays.
+
+        example:
+          ./flatline revoke +12025550123 --context my-k3s""",
+    )
+    command.add_argument("number", metavar="NUMBER", help="as `./flatline invitations` shows it")
+    _context(command)
 
 
 def _secret(commands: _Subparsers) -> None:

@@ -126,7 +126,7 @@ def losses_of_upgrade(earlier: Mapping[str, object], terminal: Terminal) -> None
 
 def points_to_know(loaded: LoadedStack, terminal: Terminal) -> None:
     """Tells the operator what to know about this stack: images that may change."""
-    moving = loaded.settings.images.moving()
+    moving = loaded.settings.moving_images
     if moving:
         terminal.heading("Images without a digest")
         terminal.points((f"{IMAGES[name].reference()} ({name})" for name in moving), "yellow")
@@ -138,7 +138,7 @@ def points_to_know(loaded: LoadedStack, terminal: Terminal) -> None:
 
 def warn_of_moving_images(loaded: LoadedStack, terminal: Terminal) -> None:
     """One line for a deployment that pulls images by a moving tag."""
-    moving = loaded.settings.images.moving()
+    moving = loaded.settings.moving_images
     if moving:
         terminal.warn(
             f"{', '.join(moving)}: no digest, so a restart may bring another version; "

@@ -32,6 +32,10 @@ def apply_commands(context: str | None, folder: str, waits: Sequence[Sequence[st
     return [apply, *(command(context, *wait) for wait in waits)]
 
 
+class ConflictError(Exception):
+    """Somebody else has made or changed the object meanwhile."""
+
+
 def run(words: Sequence[str]) -> int:
     """Runs a kubectl command for people to watch; its status."""
     return subprocess.run([_program(), *words[1:]], check=False).returncode
@@ -55,15 +59,32 @@ def check_credentials(context: str) -> None:
 
 def apply(context: str, content: Mapping[str, Any], *, manager: str) -> None:
     """Applies an object, which may be a Secret, by standard input. Raises FlatlineError with kubectl's own words."""
-    words = command(context, "apply", "--server-side", "--force-conflicts", "--field-manager", manager, "-f", "-")
-    answer = subprocess.run(
-        [_program(), *words[1:]], check=False, capture_output=True, text=True, input=json.dumps(content)
-    )
+    words = ("apply", "--server-side", "--force-conflicts", "--field-manager", manager, "-f", "-")
+    _give(context, words, content, f"apply {content['kind']} {content['metadata'].get('name')}")
+
+
+def create(context: str, content: Mapping[str, Any]) -> None:
+    """Makes an object, which may be a Secret, by standard input. Raises ConflictError if there is one; Failure."""
+    words = ("create", "--field-manager", FIELD_MANAGER, "-f", "-")
+    _give(context, words, content, f"create {content['kind']} {content['metadata']['name']}")
+
+
+def merge(context: str, namespace: str, resource: str, change: Mapping[str, Any]) -> None:
+    """Changes parts of an object by a merge patch (RFC 7386), which is given by standard input.
+
+    Raises ConflictError if the patch names another `resourceVersion` than the object has; Failure.
+    """
+    words = ("-n", namespace, "patch", resource, "--type", "merge", "--patch-file", "/dev/stdin")
+    _give(context, (*words, "--field-manager", FIELD_MANAGER), change, f"change {resource}")
+
+
+def _give(context: str, words: Sequence[str], content: Mapping[str, Any], what: str) -> None:
+    whole = [_program(), *command(context, *words)[1:]]
+    answer = subprocess.run(whole, check=False, capture_output=True, text=True, input=json.dumps(content))
     if answer.returncode != 0:
-        title = f"{content['kind']} {content['metadata'].get('name')}"
-        raise FlatlineError(
-            f"kubectl could not apply {title} on context {context}", *answer.stderr.strip().splitlines()[-3:]
-        )
+        if "(AlreadyExists)" in answer.stderr or "(Conflict)" in answer.stderr:
+            raise ConflictError(what)
+        raise FlatlineError(f"kubectl could not {what} on context {context}", *answer.stderr.strip().splitlines()[-3:])
 
 
 def is_installed() -> bool:

@@ -1,4 +1,4 @@
-"""A port of this machine that leads to a Service of a cluster, by `kubectl port-forward`, while it is needed."""
+"""A port of this machine that leads to a Service or a pod, by `kubectl port-forward`, while it is needed."""
 
 import re
 import shutil
@@ -24,10 +24,10 @@ class PortForward:
     left. Raises FlatlineError where it cannot forward at first.
     """
 
-    def __init__(self, context: str, namespace: str, service: str, port: int) -> None:
-        self._service = f"{namespace}/{service}"
+    def __init__(self, context: str, namespace: str, name: str, port: int, *, kind: str = "service") -> None:
+        self._target = f"{kind} {namespace}/{name}"
         self._command = kubectl.command(
-            context, "--namespace", namespace, "port-forward", "--address", "127.0.0.1", f"service/{service}"
+            context, "--namespace", namespace, "port-forward", "--address", "127.0.0.1", f"{kind}/{name}"
         )
         self._port = port
         self._local: int | None = None
@@ -49,7 +49,7 @@ class PortForward:
         self._ready.wait(PATIENCE_SECONDS)
         if self._local is None:
             self.close()
-            raise FlatlineError(f"kubectl cannot forward a port to the service {self._service}", *self._said)
+            raise FlatlineError(f"kubectl cannot forward a port to the {self._target}", *self._said)
         return self
 
     def __exit__(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import assert_never
 
 import pulumi
 
@@ -15,7 +16,13 @@ from components.kubernetes.network import NetworkPolicies
 from components.pins import pins
 from components.secrets import Secrets
 from components.services.cdn3 import Cdn3
-from components.services.registration import DevelopmentRegistration, DevelopmentRegistrationArgs, external
+from components.services.registration import (
+    DevelopmentRegistration,
+    DevelopmentRegistrationArgs,
+    InvitationRegistration,
+    InvitationRegistrationArgs,
+    external,
+)
 from components.services.storage import Storage
 from components.services.telemetry import Collector
 from components.services.whisper import Whisper
@@ -25,8 +32,9 @@ from components.traefik import LoadBalancer, Traefik
 from components.wiring import Wiring
 from config.images import IMAGES
 from config.schema.hosts import PUBLIC_HOSTS
+from config.settings import VERIFIES_NOTHING, ExternalRegistration, Settings, WebhookRegistration
 from config.settings import DevelopmentRegistration as DevelopmentSettings
-from config.settings import Settings
+from config.settings import InvitationRegistration as InvitationSettings
 from config.version import VERSION
 
 LOGS_REQUESTS = (
@@ -72,7 +80,7 @@ class Flatline(Component):
         stores = target.stores(StoresArgs(namespace=namespace, images=images, secrets=secrets), self.child_opts)
         wired = Wiring(target=target, namespace=namespace, secrets=secrets, certificates=certificates, stores=stores)
         collector = Collector("otel-collector", wired.collector(), self.child_opts)
-        registration, registration_peers = self._registration(settings, namespace)
+        registration, registration_peers = self._registration(settings, namespace, secrets)
         storage = Storage("storage", wired.storage(), self.child_opts)
         cdn3 = Cdn3("cdn3", wired.cdn3(), self.child_opts)
         whisper = Whisper("whisper", wired.whisper(registration, collector.telemetry), self.child_opts)
@@ -119,17 +127,25 @@ class Flatline(Component):
             target.publish(tuple(settings.host(host) for host in PUBLIC_HOSTS), edge.address, self.child_opts)
 
     def _registration(
-        self, settings: Settings, namespace: WorkloadNamespace
+        self, settings: Settings, namespace: WorkloadNamespace, secrets: Secrets
     ) -> tuple[Registration, tuple[NetworkPeer, ...]]:
-        chosen = settings.registration
-        if not isinstance(chosen, DevelopmentSettings):
-            pods = Pods.of(chosen.namespace, chosen.pod_labels)
-            return external(chosen.service, pods, chosen.port), ()
-        development = DevelopmentRegistration(
-            "registration",
-            DevelopmentRegistrationArgs(
-                namespace=namespace, external_egress=wiring.external_egress(settings, "registration")
-            ),
-            self.child_opts,
-        )
-        return development.registration, development.network_peers
+        name, external_egress = "registration", wiring.external_egress(settings, "registration")
+        made: InvitationRegistration | DevelopmentRegistration
+        match settings.registration:
+            case ExternalRegistration() as chosen:
+                return external(chosen.service, Pods.of(chosen.namespace, chosen.pod_labels), chosen.port), ()
+            case DevelopmentSettings():
+                pulumi.log.warn(VERIFIES_NOTHING)
+                args = DevelopmentRegistrationArgs(namespace=namespace, external_egress=external_egress)
+                made = DevelopmentRegistration(name, args, self.child_opts)
+            case InvitationSettings():
+                made = InvitationRegistration(name, InvitationRegistrationArgs(namespace=namespace), self.child_opts)
+            case WebhookRegistration(url=url):
+                webhook = (url, secrets.of("registration")["webhook.key"])
+                wanted = InvitationRegistrationArgs(
+                    namespace=namespace, webhook=webhook, external_egress=external_egress
+                )
+                made = InvitationRegistration(name, wanted, self.child_opts)
+            case other:
+                assert_never(other)
+        return made.registration, made.network_peers

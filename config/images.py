@@ -56,6 +56,7 @@ def _docker_hub(repository: str, tag: str) -> Image:
 IMAGES: dict[ImageName, Image] = {
     "whisper": _mollyim("whisper-service"),
     "storage": _mollyim("storage-service", "amd64"),
+    # For `flatline:registration: {kind: development}` alone.
     "registration": _mollyim("registration-service"),
     # The last release that runs without an account token.
     "localstack": _docker_hub("localstack/localstack", "4.14.0"),
@@ -69,7 +70,7 @@ IMAGES: dict[ImageName, Image] = {
     "redis": _docker_hub("library/redis", "8.10.2-trixie"),
     "tusd": Image(registry="ghcr.io", repository="tus/tusd", tag="v2.9.1"),
     "otel-collector": _docker_hub("otel/opentelemetry-collector-contrib", "0.155.0"),
-    # Runs the programs of our own: gate, hook, expiry, seed, waits.
+    # Runs the programs of our own: registration, gate, hook, expiry, seed, waits.
     "node": _docker_hub("library/node", "24.19.0-alpine"),
 }
 

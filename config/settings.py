@@ -43,7 +43,9 @@ from config.types import (
     Quantity,
     Reference,
     Registry,
+    WebUrl,
     quantity_bytes,
+    web_port,
 )
 from config.whisper_dynamic import DynamicConfiguration
 from errors import MistakesError
@@ -70,6 +72,11 @@ _INSTEAD = {
     "kubernetes:namespace": f"write {PROJECT}:namespace",
 }
 """Replacements for settings of default providers."""
+
+VERIFIES_NOTHING = (
+    "flatline:registration is {kind: development}: the last six digits of a number are its code, so anyone can "
+    "register any number, and take over an account. Remove it before other people can reach this server."
+)
 
 CA_MAX_DAYS, LEAF_MAX_DAYS = 7300, 397
 """A leaf of more than 397 days is refused by platforms that follow the CA/Browser Forum's ballot SC31."""
@@ -109,7 +116,7 @@ class Images(StrictModel):
         return f"{plain}@{self.digests[name]}" if name in self.digests else plain
 
     def moving(self) -> tuple[ImageName, ...]:
-        """Images that a tag alone does not make exact."""
+        """Images that a tag alone does not make exact, whether or not a stack uses them."""
         return tuple(n for n in IMAGES if IMAGES[n].moving and n not in self.digests and n not in self.overrides)
 
 
@@ -298,10 +305,33 @@ class Egress(StrictModel):
 EgressName = Literal["whisper", "registration", "otel-collector"]
 
 
-class DevelopmentRegistration(StrictModel):
-    """The development registration service: any number is verified by its own last six digits."""
+class InvitationRegistration(StrictModel):
+    """By invitation: a number registers only with a code that `./flatline invite` made for it."""
 
-    kind: Literal["development"] = "development"
+    kind: Literal["invitation"] = "invitation"
+
+
+class WebhookRegistration(StrictModel):
+    """By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or e-mail.
+
+    The secret `registration-webhook` signs the requests. `egress.registration` opens the way to the gateway. A number
+    with an invitation registers by that, and gets no message.
+    """
+
+    kind: Literal["webhook"]
+    url: WebUrl
+    """Where codes are sent to, with POST. Write https, unless the network up to the gateway is your own."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port of the URL."""
+        return web_port(self.url)
+
+
+class DevelopmentRegistration(StrictModel):
+    """The development registration service: any number is verified by its own last six digits. For tests alone."""
+
+    kind: Literal["development"]
 
 
 class ExternalRegistration(StrictModel):
@@ -473,9 +503,10 @@ class Settings(StrictModel):
     turn: Turn | None = None
     """Without it calls have no relay: they connect where the two devices reach each other directly."""
     telemetry: Telemetry = Telemetry()
-    registration: Annotated[DevelopmentRegistration | ExternalRegistration, Field(discriminator="kind")] = (
-        DevelopmentRegistration()
-    )
+    registration: Annotated[
+        InvitationRegistration | WebhookRegistration | ExternalRegistration | DevelopmentRegistration,
+        Field(discriminator="kind"),
+    ] = InvitationRegistration()
     egress: dict[EgressName, Annotated[list[Egress], Field(min_length=1)]] = {}
     """Ways out of the cluster, by service. Everything is closed without it."""
     ingress: Ingress = Ingress()
@@ -512,6 +543,12 @@ class Settings(StrictModel):
     def redis_nodes(self) -> int:
         """Pods of the Redis Cluster."""
         return self.redis.masters * (1 + self.redis_replicas)
+
+    @property
+    def moving_images(self) -> tuple[ImageName, ...]:
+        """Images of this stack that a tag alone does not make exact."""
+        development = isinstance(self.registration, DevelopmentRegistration)
+        return tuple(name for name in self.images.moving() if development or name != "registration")
 
     def secret(self, name: str) -> SecretSetting:
         """The settings of a secret."""
@@ -604,9 +641,20 @@ class Settings(StrictModel):
         return self
 
     @model_validator(mode="after")
-    def _registration_is_not_ours(self) -> Self:
-        if isinstance(self.registration, ExternalRegistration) and "registration" in self.egress:
+    def _registration_has_its_ways(self) -> Self:
+        """Only what opens connections has ways out, and a webhook has one to its gateway's port."""
+        chosen, ways = self.registration, self.egress.get("registration", [])
+        if isinstance(chosen, ExternalRegistration) and ways:
             raise ValueError("egress.registration: has no pod, for registration is external; remove it")
+        if isinstance(chosen, InvitationRegistration) and ways:
+            raise ValueError("egress.registration: registration by invitation opens no connection; remove it")
+        if isinstance(chosen, WebhookRegistration) and not any(
+            chosen.port in way.ports and way.protocol == "TCP" for way in ways
+        ):
+            raise ValueError(
+                f"egress.registration: opens no way to TCP port {chosen.port}, which registration.url needs; write "
+                f"[{{cidr: <the gateway's network>, ports: [{chosen.port}]}}]"
+            )
         return self
 
     @model_validator(mode="after")
@@ -723,7 +771,8 @@ def _problems(error: ValidationError) -> list[str]:
 _NOT_KEYS = {
     "[key]",
     # tags of unions
-    *("development", "external", "local", "cloud", "pod-identity", "web-identity", "access-keys", "elasticache"),
+    *("invitation", "webhook", "development", "external"),
+    *("local", "cloud", "pod-identity", "web-identity", "access-keys", "elasticache"),
     *("in-cluster", "workload-identity", "federation", "service-account-key"),
 }
 

@@ -3,11 +3,14 @@
 import ipaddress
 import re
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field
 
 from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS
 
+_WEB_PORTS = {"http": 80, "https": 443}
+_WEB_URL = re.compile(r"https?://[^\s\x00-\x20/?#\\]+(/[A-Za-z0-9._~!$&'()*+,;=:@%/-]*)?")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -89,6 +92,26 @@ def _digest(value: str) -> str:
     return value
 
 
+def _web_url(value: str) -> str:
+    example = "write http(s)://host[:port][/path], such as https://sms.example.org/codes"
+    try:
+        parts = urlsplit(value)
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"is no URL; {example}") from None
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError(f"has a user, a query or a fragment, which logs would show; {example}")
+    if parts.scheme not in _WEB_PORTS or not parts.hostname or port == 0 or not _WEB_URL.fullmatch(value):
+        raise ValueError(f"is no URL; {example}")
+    return value
+
+
+def web_port(url: str) -> int:
+    """The TCP port of a `WebUrl`."""
+    parts = urlsplit(url)
+    return parts.port or _WEB_PORTS[parts.scheme]
+
+
 def _registry(value: str) -> str:
     if "://" in value or value.endswith("/") or not re.fullmatch(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?", value):
         raise ValueError(
@@ -105,6 +128,7 @@ Cidr = Annotated[str, AfterValidator(_cidr)]
 Digest = Annotated[str, AfterValidator(_digest)]
 Reference = Annotated[str, AfterValidator(_reference)]
 Registry = Annotated[str, AfterValidator(_registry)]
+WebUrl = Annotated[str, AfterValidator(_web_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Epoch = Annotated[int, Field(ge=1, le=1000)]
 

@@ -404,11 +404,19 @@ class Telemetry(TypedDict, total=False):
 
 
 class Registration(TypedDict, total=False):
-    """`development`: The development registration service: any number is verified by its own last six digits.
-    `external`: A registration service of your own: the same gRPC interface, plain text, inside the cluster."""
+    """`invitation`: By invitation: a number registers only with a code that `./flatline invite` made for it.
+    `webhook`: By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or
+    e-mail. The secret `registration-webhook` signs the requests. `egress.registration` opens the way to the
+    gateway. A number with an invitation registers by that, and gets no message. `external`: A registration service
+    of your own: the same gRPC interface, plain text, inside the cluster. `development`: The development
+    registration service: any number is verified by its own last six digits. For tests alone."""
 
     kind: str
-    """One of development, external."""
+    """One of invitation, webhook, external, development."""
+
+    url: str
+    """`kind: webhook`: Where codes are sent to, with POST. Write https, unless the network up to the gateway is
+    your own."""
 
     service: str
     """`kind: external`: Name of its Kubernetes Service."""
@@ -797,8 +805,12 @@ class FlatlineArgs(TypedDict, total=False):
     """Where the OpenTelemetry Collector's metrics go."""
 
     registration: Registration
-    """`development`: The development registration service: any number is verified by its own last six digits.
-    `external`: A registration service of your own: the same gRPC interface, plain text, inside the cluster."""
+    """`invitation`: By invitation: a number registers only with a code that `./flatline invite` made for it.
+    `webhook`: By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or
+    e-mail. The secret `registration-webhook` signs the requests. `egress.registration` opens the way to the
+    gateway. A number with an invitation registers by that, and gets no message. `external`: A registration service
+    of your own: the same gRPC interface, plain text, inside the cluster. `development`: The development
+    registration service: any number is verified by its own last six digits. For tests alone."""
 
     egress: dict[str, list[Egress]]
     """Ways out of the cluster, by service. Everything is closed without it. Names: whisper, registration,

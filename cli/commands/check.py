@@ -31,7 +31,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 def _say_digests(arguments: Namespace, report: Report, terminal: Terminal) -> None:
     """One line for all that digests would end."""
     if arguments.manifests is None and any(found.rule.name == IMAGE_VERSION for found in report.findings):
-        moving = stacks.read(arguments.stack).settings.images.moving()
+        moving = stacks.read(arguments.stack).settings.moving_images
         keys = " and ".join(f"flatline:images.digests.{name}" for name in moving)
         terminal.say(f"For {IMAGE_VERSION}, write the digests of the images that you pull: {keys}")
 

@@ -5,12 +5,24 @@ from argparse import Namespace
 from collections.abc import Collection
 from pathlib import Path
 
-from cli import before_update, continuity, engine, engine_state, kubeconfig, kubectl, objects, ownership, stacks
+from cli import (
+    before_update,
+    continuity,
+    engine,
+    engine_state,
+    invitations,
+    kubeconfig,
+    kubectl,
+    objects,
+    ownership,
+    stacks,
+)
 from cli.choice import named_cluster, named_context
 from cli.objects import SELECTOR, Object
 from cli.recording import record_with_state
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
+from config.schema.invitations import SECRET
 from config.settings import PROJECT
 from errors import FlatlineError
 from render import manifests
@@ -144,6 +156,7 @@ def _list_kept(loaded: LoadedStack, rendered: list[Object], terminal: Terminal) 
     terminal.say(f"Taking down stack {loaded.stack.name}; these stay:", "bold")
     terminal.points(f"volume {claim}" for claim in objects.claims(rendered))
     terminal.points(f"namespace {name}" for name in objects.namespaces(rendered))
+    terminal.points(_invitations(loaded))
     if loaded.stack.state.exists():
         terminal.points([f"secrets and certificate authorities, encrypted, in {display_path(loaded.stack.state)}"])
     terminal.say(f"`./flatline up --stack {loaded.stack.name}` brings everything back with the same data and pins.")
@@ -153,9 +166,16 @@ def _list_lost(loaded: LoadedStack, rendered: list[Object], terminal: Terminal) 
     terminal.warn(f"Deleting stack {loaded.stack.name} for ever: every account, group and upload, and every pin.")
     terminal.points(f"volume {claim}" for claim in objects.claims(rendered))
     terminal.points(f"namespace {name}" for name in objects.namespaces(rendered))
+    terminal.points(_invitations(loaded))
     for path in (loaded.stack.state, *_carried(loaded), loaded.stack.build):
         if path.exists():
             terminal.points([display_path(path)])
+
+
+def _invitations(loaded: LoadedStack) -> list[str]:
+    """The Secret that `invite` makes, which is no object of the program."""
+    invited = loaded.settings.registration.kind in invitations.KINDS
+    return [f"invitations, in the secret {loaded.settings.namespace}/{SECRET}"] if invited else []
 
 
 def _confirm(loaded: LoadedStack, confirm: str | None, terminal: Terminal) -> None:
@@ -217,7 +237,7 @@ def _by_engine(
             terminal.warn(f"Deleting stack {name} for ever: every account, group and upload, and every pin.")
         else:
             terminal.say("These stay:")
-        terminal.points(engine_state.protected(state))
+        terminal.points([*engine_state.protected(state), *_invitations(loaded)])
         if delete_data:
             _confirm(loaded, confirm, terminal)
             engine.unprotect(stack, cli)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cli import continuity, document, edge, engine, expiry, kubectl, redis, stacks
+from cli import continuity, document, edge, engine, expiry, invitations, kubectl, redis, stacks
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.expiry import Certificate
@@ -13,6 +13,7 @@ from cli.objects import SELECTOR
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from config.images import IMAGES
+from config.settings import VERIFIES_NOTHING
 from errors import FlatlineError
 
 
@@ -23,6 +24,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         return _document(loaded, named_context(loaded, arguments.context), terminal)
     terminal.say(f"Stack {loaded.stack.name}, {loaded.settings.domain}", "bold")
     terminal.say(_keeper(loaded))
+    _registration(loaded, terminal)
     expired = _certificates(loaded, terminal)
     _epochs(loaded, terminal)
     _images(loaded, terminal)
@@ -30,6 +32,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if context is not None:
         _readiness(loaded, context, terminal)
         redis.look(loaded, context, terminal)
+        invitations.look(loaded, context, terminal)
         edge.look(loaded, context, terminal)
     return 1 if expired else 0
 
@@ -47,7 +50,12 @@ def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> i
     if context is not None:
         named_cluster(context)
         workloads = _as_objects(_items(loaded, context, terminal))
-        cluster = {"context": context, "workloads": workloads, "redis": redis.found(loaded, context, terminal)}
+        cluster = {
+            "context": context,
+            "workloads": workloads,
+            "redis": redis.found(loaded, context, terminal),
+            "registration": invitations.found(loaded, context, terminal),
+        }
         edge.look(loaded, context, terminal, briefly=True)
     content = {
         "stack": loaded.stack.name,
@@ -56,6 +64,7 @@ def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> i
             "keptBy": backend or (display_path(loaded.stack.state) if loaded.stack.state.exists() else None),
             "problem": problem,
         },
+        "registration": loaded.settings.registration.kind,
         "certificates": [
             {"what": each.what, "expires": each.ends.isoformat(), "daysLeft": each.left(now).days}
             for each in certificates
@@ -63,7 +72,7 @@ def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> i
         "epochs": dict(_raised(loaded)),
         "ownValues": _provided(loaded),
         "imagesWithoutDigest": [
-            {"name": name, "reference": IMAGES[name].reference()} for name in loaded.settings.images.moving()
+            {"name": name, "reference": IMAGES[name].reference()} for name in loaded.settings.moving_images
         ],
         "cluster": cluster,
     }
@@ -86,6 +95,13 @@ def _keeper(loaded: LoadedStack) -> str:
     if loaded.stack.state.exists():
         return f"Secrets: {display_path(loaded.stack.state)} (engine-less)"
     return "Secrets: none yet; `./flatline up` makes them"
+
+
+def _registration(loaded: LoadedStack, terminal: Terminal) -> None:
+    kind = loaded.settings.registration.kind
+    terminal.say(f"Registration: {kind}")
+    if kind == "development":
+        terminal.warn(VERIFIES_NOTHING)
 
 
 def _certificates(loaded: LoadedStack, terminal: Terminal) -> bool:
@@ -134,7 +150,7 @@ def _provided(loaded: LoadedStack) -> list[str]:
 
 def _images(loaded: LoadedStack, terminal: Terminal) -> None:
     terminal.heading("Images")
-    moving = loaded.settings.images.moving()
+    moving = loaded.settings.moving_images
     if not moving:
         terminal.say("All of them are exact.")
     else:

@@ -86,6 +86,31 @@ class MountedFiles(Component):
         ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class OperatorFolder:
+    """A Secret that commands make and change while its pods run, mounted as a folder: a file for each of its keys.
+
+    It is none of the program's resources, so its values are in no state. Pods start without it, and find a change after
+    at most two minutes: when the kubelet looks next (its `syncFrequency` and the time that it caches Secrets for).
+    """
+
+    name: str
+    folder: str
+
+    @property
+    def volume(self) -> VolumeArgs:
+        """The Secret of the same name, if there is one."""
+        return VolumeArgs(
+            name=self.name,
+            secret=SecretVolumeSourceArgs(secret_name=self.name, optional=True, default_mode=0o440),
+        )
+
+    @property
+    def mounts(self) -> list[VolumeMountArgs]:
+        """The folder, read-only."""
+        return [VolumeMountArgs(name=self.name, mount_path=self.folder, read_only=True)]
+
+
 def program_files(
     name: str, namespace: pulumi.Input[str], *programs: Program, opts: pulumi.ResourceOptions | None = None
 ) -> MountedFiles:

@@ -55,7 +55,7 @@ from components.capabilities import (
     Volume,
     VolumeMount,
 )
-from components.kubernetes.mounted_files import MountedFiles
+from components.kubernetes.mounted_files import MountedFiles, OperatorFolder
 from components.kubernetes.namespace import WorkloadNamespace
 from components.programs import WAIT
 from config.images import ImageName
@@ -139,7 +139,7 @@ class Container:
     env: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     field_env: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
-    files: tuple[MountedFiles, ...] = ()
+    files: tuple[MountedFiles | OperatorFolder, ...] = ()
     volume_mounts: tuple[VolumeMount, ...] = ()
     empty_dirs: Mapping[str, str] = field(default_factory=dict)
     probes: Probes | None = None

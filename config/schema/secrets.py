@@ -17,7 +17,7 @@ GenericServerSecretParams (385 bytes). `curve25519`: a private key (32 bytes). `
 `service-account`: the JSON of a Google service account with a key of its own.
 """
 
-Service = Literal["whisper", "storage", "redis", "object-store", "cdn0-gate", "cdn3", "signer"]
+Service = Literal["whisper", "storage", "redis", "object-store", "cdn0-gate", "cdn3", "registration", "signer"]
 
 
 @dataclass(frozen=True)
@@ -186,6 +186,11 @@ SECRETS: tuple[Secret, ...] = (
         name="registration-collation-salt",
         readers=(_whisper("registrationService.collationKeySalt"),),
         why="hashes client addresses into rate-limit keys",
+    ),
+    Secret(
+        name="registration-webhook",
+        readers=(Reader("registration", "webhook.key", "hex"),),
+        why="signs the requests to the operator's gateway of codes (kind: webhook); the text itself is the key",
     ),
     Secret(
         name="directory-authentication",

@@ -2,7 +2,7 @@
 import http from 'node:http';
 
 import { stop } from './flags.mjs';
-import { log } from './log.mjs';
+import { log, reasonOf } from './log.mjs';
 
 /**
  * Longer than the 90 s after which Traefik, as Go's client, drops an idle connection, so that neither meets a closed
@@ -12,7 +12,7 @@ export const KEEP_ALIVE_MS = 120_000;
 
 /**
  * Listens, and logs where. Ends the program where that is impossible.
- * @param {http.Server} server
+ * @param {import('node:net').Server} server
  * @param {{ host: string | undefined, port: number }} address
  * @param {string} usage
  * @param {Record<string, unknown>} [fields] of the line in the log
@@ -37,12 +37,15 @@ export function listen(server, { host, port }, usage, fields = {}) {
  * @typedef {() => string | undefined | Promise<string | undefined>} Check
  */
 
+/** @typedef {string | undefined} Page */
+
 /**
  * The server of a program's health, in one dialect: GET and HEAD of /livez (the container is to be restarted when it
  * fails), of /readyz (the pod gets requests while it succeeds), and of what else a program has, answer 200 and `ok`, or
  * 503 and what is wrong.
  * @param {Record<string, Check>} checks by path
- * @param {Record<string, () => string>} [pages] texts by path, such as /metrics
+ * @param {Record<string, (request: http.IncomingMessage) => Page | Promise<Page>>} [pages] texts by path, such as
+ *   /metrics; nothing for one that does not exist for this request
  */
 export function healthServer(checks, pages = {}) {
   return http.createServer(async (request, response) => {
@@ -50,8 +53,14 @@ export function healthServer(checks, pages = {}) {
     const known = Object.hasOwn(pages, path) || Object.hasOwn(checks, path);
     let [status, text] = [404, 'not found\n'];
     if (known && request.method !== 'GET' && request.method !== 'HEAD') [status, text] = [405, 'use GET\n'];
-    else if (Object.hasOwn(pages, path)) [status, text] = [200, pages[path]()];
-    else if (known) {
+    else if (Object.hasOwn(pages, path)) {
+      try {
+        const page = await pages[path](request);
+        if (page !== undefined) [status, text] = [200, page];
+      } catch (error) {
+        [status, text] = [503, `${reasonOf(error)}\n`];
+      }
+    } else if (known) {
       const problem = await checks[path]();
       [status, text] = problem === undefined ? [200, 'ok\n'] : [503, `${problem}\n`];
     }

@@ -89,7 +89,7 @@ class Stack:
         return text
 
     def files(self) -> list[Mounted]:
-        """Every file of every container."""
+        """Every file of every container, but for what commands put into the cluster later."""
         return [mounted for pod in self.pods() for mounts in pod.files.values() for mounted in mounts]
 
     def _pod(self, owner: Object) -> Pod:
@@ -114,7 +114,7 @@ class Stack:
                     yield Mounted(f"{mount['mountPath']}/{item['path']}", source["data"][item["key"]], secret=False)
                 if "subPath" in mount:
                     yield Mounted(mount["mountPath"], source["data"][mount["subPath"]], secret=False)
-            if "secret" in volume:
+            if "secret" in volume and not volume["secret"].get("optional"):
                 source = self._named("Secret", namespace, volume["secret"]["secretName"])
                 yield Mounted(mount["mountPath"], source["stringData"][mount["subPath"]], secret=True)
 

@@ -6,7 +6,7 @@ import pytest
 
 from policies.check import check, from_recording
 from policies.config import load as load_config
-from tests.graph.stack import Object, Stack, configuration, recorded
+from tests.graph.stack import Object, Stack, configuration, load, recorded
 
 
 def own(stack: Stack) -> dict[str, Object]:
@@ -116,7 +116,9 @@ def test_admin_ports_are_routed_only_when_asked(stack: Stack) -> None:
 @pytest.mark.parametrize("name", ["whisper", "registration", "otel-collector"])
 def test_a_way_out_is_opened_only_for_whom_it_was_asked(name: str) -> None:
     egress = json.dumps({name: [{"cidr": "203.0.113.0/24", "ports": [443]}]})
-    stack = Stack(recorded({**configuration("dev"), "flatline:egress": egress}))
+    kind = {"flatline:registration": '{"kind": "webhook", "url": "https://sms.example.org/codes"}'}
+    asked = {"flatline:egress": egress, **(kind if name == "registration" else {})}
+    stack = Stack(recorded({**configuration("dev"), **asked}))
     with_way = {
         policy
         for policy, o in own(stack).items()
@@ -188,9 +190,35 @@ def test_an_exporter_that_is_scraped_has_its_port_everywhere(exporters: dict[str
         assert ("monitoring", "otel-collector", number) in edges(stack, "ingress")
 
 
+@pytest.fixture(scope="module")
+def development() -> Stack:
+    """With the development service of Registration."""
+    return Stack(recorded({**configuration("dev"), "flatline:registration": '{"kind": "development"}'}))
+
+
+@pytest.mark.parametrize("kind", ["invitation", "development"])
+def test_registration_is_reached_by_whisper_alone_and_only_at_its_grpc_port(kind: str, development: Stack) -> None:
+    stack = development if kind == "development" else load("dev")
+    for direction in ("ingress", "egress"):
+        found = {(caller, port) for caller, callee, port in edges(stack, direction) if callee == "registration"}
+        assert found == {("whisper", 50051)}, direction
+    assert [port["port"] for port in stack.get("Service", "registration")["spec"]["ports"]] == [50051]
+
+
+def test_pods_of_the_development_service_that_were_left_behind_are_asked_no_more(development: Stack) -> None:
+    """Rendered files delete nothing, and these pods would take any number's last six digits for its code."""
+    left = development.pod("registration").labels.items()
+    (policy,) = (o for o in load("dev").of("NetworkPolicy") if o["metadata"]["name"] == "registration")
+    for selector in (
+        load("dev").get("Service", "registration")["spec"]["selector"],
+        policy["spec"]["podSelector"]["matchLabels"],
+    ):
+        assert not selector.items() <= left
+
+
 def test_a_registration_service_of_the_operators_replaces_ours() -> None:
     settings = {"kind": "external", "service": "verifier", "namespace": "numbers", "podLabels": {"app": "verifier"}}
     stack = Stack(recorded({**configuration("dev"), "flatline:registration": json.dumps(settings)}))
-    assert "registration" not in {o["metadata"]["name"] for o in stack.of("Deployment")}
+    assert "registration" not in {o["metadata"]["name"] for o in stack.of("Deployment", "StatefulSet", "Service")}
     assert "host: verifier.numbers.svc" in stack.file("whisper", "/usr/share/signal/dev.yml")
     assert ("whisper", "numbers", 50051) in edges(stack, "egress")

@@ -58,7 +58,8 @@ def test_redis_has_memory_for_rewriting_its_file() -> None:
 
 
 def test_redis_becomes_fewer_only_after_the_membership_program_agrees() -> None:
-    (nodes,) = (r for r in load("dev").resources if r.type == "kubernetes:apps/v1:StatefulSet")
+    sets = (r for r in load("dev").resources if r.type == "kubernetes:apps/v1:StatefulSet")
+    (nodes,) = (r for r in sets if r.name == "redis")
     assert [urn for urn in nodes.dependencies if urn.endswith("apps/v1:Deployment::redis-membership")]
 
 
@@ -127,7 +128,7 @@ def test_the_storage_class_of_the_settings_is_that_of_every_claim() -> None:
     stack = Stack(recorded({**configuration("dev"), "flatline:target": target}))
     claims: list[Any] = [o["spec"] for o in stack.of("PersistentVolumeClaim")]
     claims += [t["spec"] for o in stack.of("StatefulSet") for t in o["spec"]["volumeClaimTemplates"]]
-    assert len(claims) == 5
+    assert len(claims) == 6
     assert {spec["storageClassName"] for spec in claims} == {"fast"}
     classes = [o["spec"].get("storageClassName") for o in load("dev").of("PersistentVolumeClaim")]
     assert classes == [None] * 4

@@ -37,6 +37,8 @@ def read(stack: Stack, reader: Reader) -> str:
     if reader.service == "redis":
         uri = yaml.safe_load(stack.file("whisper", CONFIG))["cacheCluster"]["configurationUri"]
         return str(uri.partition("://:")[2].partition("@")[0])
+    if reader.service == "registration":
+        return stack.file("registration", "/etc/flatline/webhook.key")
     if reader.service == "cdn3":
         return stack.file("cdn3", "/etc/flatline/attachments.key")
     if reader.service == "cdn0-gate":
@@ -69,13 +71,20 @@ def material(stack: Stack, secret: Secret) -> bytes:
     return values.pop()
 
 
+WEBHOOK = {
+    "flatline:registration": '{"kind": "webhook", "url": "https://sms.example.org/codes"}',
+    "flatline:egress": '{"registration": [{"cidr": "203.0.113.0/24", "ports": [443]}]}',
+}
+
 IN_FILES = [secret for secret in SECRETS if all(reader.service != "signer" for reader in secret.readers)]
 
 
 def in_files(stack: Stack) -> list[Secret]:
-    """Those whose readers the stack has: a cloud has no object store of its own."""
+    """Those whose readers the stack has: a cloud has no object store of its own, and a webhook has to be asked for."""
     own = any(o["metadata"]["name"] == "object-store" for o in stack.of("Deployment"))
-    return [secret for secret in IN_FILES if own or all(r.service != "object-store" for r in secret.readers)]
+    webhook = any(m.path == "/etc/flatline/webhook.key" for m in stack.files())
+    absent = {*(() if own else ("object-store",)), *(() if webhook else ("registration",))}
+    return [secret for secret in IN_FILES if all(reader.service not in absent for reader in secret.readers)]
 
 
 def texts(stack: Stack) -> set[str]:
@@ -175,6 +184,14 @@ def test_a_planted_leak_is_found(stack: Stack, kind: str) -> None:
         assert leaks([planted], secrets)
 
 
+def test_the_key_of_a_webhook_is_in_its_file_and_nowhere_else() -> None:
+    stack = Stack(recorded({**configuration("dev"), **WEBHOOK}))
+    (secret,) = (secret for secret in SECRETS if secret.name == "registration-webhook")
+    assert secret in in_files(stack)
+    assert len(material(stack, secret)) == 32
+    assert leaks(stack.objects, {read(stack, secret.readers[0])}) == []
+
+
 def test_two_stacks_share_no_secret() -> None:
     config = configuration("dev")
     one, other = (texts(Stack(recorded(config, stack="dev", seed=seed))) for seed in ("one", "other"))
@@ -211,6 +228,7 @@ def test_a_rotation_is_taken_back_without_a_seed_leaving_the_program() -> None:
         {"flatline:certificates": '{"authority": {"validityDays": 1000}}'},
         {"flatline:domain": "chat.example.org"},
         {"flatline:redis": '{"masters": 5}'},
+        {"flatline:registration": '{"kind": "development"}'},
         {"flatline:registration": '{"kind": "external", "service": "x", "namespace": "y", "podLabels": {"a": "b"}}'},
     ],
     ids=str,

@@ -1,6 +1,6 @@
 """The whole default stack on one real node: what runs, who reaches whom, what is limited, and what comes back.
 
-One node for all of it, in this order. Images are composed, and the three services are stand-ins (tests.lab.images).
+One node for all of it, in this order. Images are composed; Whisper and Storage are stand-ins (tests.lab.images).
 """
 
 import base64
@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from tests.graph.stack import Stack
-from tests.integration import reach
+from tests.integration import reach, registering
 from tests.integration.deployed import NAMESPACES, labels, rendered
 from tests.integration.outside import PROBES, Entries, Load, Outside, Record, Uploads, lasting, report, until
 from tests.lab.fetch import skip_if_missing
@@ -31,8 +31,8 @@ DOMAIN = "flatline.internal"
 READY_SECONDS = 240
 LISTENER = 9999
 SECRETS = "/usr/share/signal/secrets-bundle.yml"
-JAVA = {"whisper": 920 + 385, "whisper-persister": 512 + 260, "storage": 384 + 125, "registration": 256 + 160}
-"""MiB that each takes at its worst: its heap and what was measured besides (of Registration: assumed)."""
+JAVA = {"whisper": 920 + 385, "whisper-persister": 512 + 260, "storage": 384 + 125}
+"""MiB that each takes at its worst: its heap and what was measured besides."""
 
 
 @dataclass
@@ -92,6 +92,44 @@ def test_every_host_is_served_outside_with_the_rendered_authority_alone(deployed
 def test_the_service_that_is_asked_reaches_the_others(deployed: Deployed) -> None:
     status, body, _ = deployed.outside.request("whisper", "GET", "/v1/lab/edges")
     assert (status, json.loads(body)) == (200, {"registration": True, "cdn0": True})
+
+
+KUBELET_SECONDS = 150
+"""Until a pod finds a change of a Secret: the kubelet's period and the time that it caches Secrets for."""
+
+
+def test_invited_persons_register_until_they_are_revoked_and_no_code_is_anywhere(deployed: Deployed) -> None:
+    node = deployed.node
+    number, (code,) = registering.invite(node, "--next")
+    revoked, (lost,) = registering.invite(node, "+33639980012")
+    taken, pair = registering.invite(node, "+33639980013", "--again", "--codes", "2")
+    invited = {number, revoked, taken}
+    wait_until(lambda: registering.known(node) == invited, KUBELET_SECONDS, "the invitations are mounted")
+    assert registering.states(node) == dict.fromkeys(invited, "waiting")
+    hashes = list(registering.stored(node)["data"].values())
+
+    registering.flatline(node, "revoke", f"+{revoked}")
+    wait_until(lambda: revoked not in registering.known(node), KUBELET_SECONDS, "the revoked one is gone")
+    wrong = f"{(int(code) + 1) % 10**6:06}"
+    assert registering.verified(
+        node,
+        (number, [wrong], False),
+        (number, [code], True),  # an account needs `again`
+        (number, [code], False),
+        (number, [code], False),  # a code works once
+        (revoked, [lost], False),
+        (taken, pair, True),
+        ("12025550198", [code], False),  # nobody invited it
+    ) == [False, False, True, False, False, True, False]
+    assert registering.states(node) == {number: "used", taken: "used"}
+
+    node.kubectl("delete", "pod", "-n", "flatline", "registration-0")
+    deployed.wait_ready()
+    assert registering.verified(node, (number, [code], False)) == [False], "it is remembered that a code is spent"
+    values = [json.loads(base64.b64decode(each)) for each in hashes]
+    texts = [*hashes, *(each[key] for each in values for key in ("hash", "salt", "id"))]
+    secrets = [code, lost, *pair, number, revoked, taken, *texts]
+    assert registering.holding(secrets, registering.places(node, deployed.manifests)) == []
 
 
 # ---- networks -------------------------------------------------------------------------------------------------------

@@ -101,12 +101,13 @@ def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> No
     node.kubectl("cordon", "node")
     engine.configure(
         {
+            "registration": {"kind": "development"},  # the other service with one image of its own
             "images": {
                 "overrides": {
                     "storage": "registry.invalid/storage:1",
                     "registration": "docker.io/rancher/mirrored-library-busybox:1.36.1",
                 }
-            }
+            },
         }
     )
     with engine.started(*UP) as process:
@@ -121,7 +122,7 @@ def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> No
             os.killpg(process.pid, signal.SIGINT)
             process.wait(60)
     report(f"pods that cannot run were named, together after {named:.0f} s")
-    engine.configure({"images": None})
+    engine.configure({"images": None, "registration": None})
     engine.flatline(*UP)
     deployed.wait_served(deployed.outside())
 

@@ -1,6 +1,7 @@
 """The benchmarks measure and tell what they say; no time is asserted here."""
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import policies, recording, rendering
+from benchmarks import policies, recording, registration, rendering
 from benchmarks.recording import Growth, Step
+from benchmarks.registration import Alike
 from benchmarks.report import BEGIN, DOCUMENT, END, Report, update
 from benchmarks.sample import Ratio
+from tests.programs.registration_contract import CLASSES
 
 ROOT = Path(__file__).resolve().parents[2]
 RATIO = Ratio("apply", "an empty ConfigMap", (4.0, 6.0, 9.0), (2.0, 2.0, 1.0))
@@ -170,3 +173,52 @@ def _stand_in(monkeypatch: pytest.MonkeyPatch, *, cluster: list[Ratio] | str, do
 def test_an_empty_report_has_its_machine_alone() -> None:
     assert Report().as_json()["ratios"] == Report().as_json()["growth"] == []
     assert "cores" in Report().as_markdown()
+
+
+def _alike(difference: float) -> Alike:
+    """A call whose answers take this much longer, in seconds, for who is invited."""
+    source = random.Random(7)
+    call = Alike("CheckVerificationCode")
+    answer = CLASSES["LaterResponse"](session_metadata={"session_id": b"x", "e164": 12025550100, "verified": False})
+    for _ in range(2000):
+        call.add(True, 0.010 + difference + source.expovariate(1000), answer)
+        call.add(False, 0.010 + source.expovariate(1000), answer)
+    return call
+
+
+def test_times_that_do_not_tell_are_not_told_apart() -> None:
+    told = _alike(0).as_json()
+    assert told["kolmogorov_smirnov_chance"] > 0.01
+    assert told["guesser_chance"] > 0.01
+    assert (told["tries"], told["same_contents"]) == (4000, True)
+
+
+def test_a_tenth_of_a_millisecond_more_for_the_invited_is_seen() -> None:
+    """With the spread of a millisecond: a tenth of it, in 2,000 tries of each kind."""
+    told = _alike(0.0001).as_json()
+    assert told["kolmogorov_smirnov_chance"] < 0.001
+    assert told["guesser_chance"] < 0.001
+    assert told["guessed_right"] > 0.5
+
+
+def test_an_answer_that_says_something_else_is_seen() -> None:
+    call = _alike(0)
+    call.add(True, 0.01, CLASSES["LaterResponse"](session_metadata={"session_id": b"x", "may_check_code": True}))
+    assert not call.as_json()["same_contents"]
+    assert "DIFFERENT" in Report(alike=(call,)).as_markdown()
+
+
+def test_the_answers_of_registration_are_compared() -> None:
+    told = {call["call"]: call for call in Report(alike=tuple(registration.measure(8))).as_json()["alike"]}
+    assert len(told) == 4
+    assert all((call["tries"], call["same_contents"]) == (8, True) for call in told.values())
+
+
+def test_registration_is_measured_only_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    _stand_in(monkeypatch, cluster=[RATIO])
+    monkeypatch.setattr("benchmarks.registration.measure", lambda: measured.append("registration") or [])
+    assert command.main([]) == 0
+    assert not measured
+    assert command.main(["registration"]) == 0
+    assert measured == ["registration"]

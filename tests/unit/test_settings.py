@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from config import operator_values
 from config.images import IMAGES
 from config.schema.secrets import BY_NAME
-from config.settings import Settings, SettingsError, load
+from config.settings import Settings, SettingsError, WebhookRegistration, load
 from config.types import AwsRegion, quantity_bytes
 from tests.unit.authority import issue, leaf
 
@@ -27,6 +27,12 @@ def problems(**config: Any) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         load(raw)
     return caught.value.problems
+
+
+def webhook(url: str, ways: list[dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Settings of a gateway of codes, and the ways out to it."""
+    opened = {} if ways is None else {"egress": {"registration": ways}}
+    return {"registration": {"kind": "webhook", "url": url}, **opened}
 
 
 MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
@@ -113,6 +119,24 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("a port out of range", {"egress": {"whisper": [{"cidr": "10.0.0.0/8", "ports": [0]}]}}, "ports.0", "1 or more"),
     ("an unknown way out", {"egress": {"storage": []}}, "egress.storage", "write one of"),
     ("registration without kind", {"registration": {"port": 1}}, "flatline:registration", "kind"),
+    ("a webhook without a URL", {"registration": {"kind": "webhook"}}, "registration.url", "is missing; write it"),
+    ("a webhook that is no URL", webhook("sms.example.org"), "registration.url", "is no URL; write http(s)://"),
+    ("a webhook of another scheme", webhook("ftp://sms.example.org/"), "registration.url", "write http(s)://"),
+    ("a webhook with a password", webhook("https://me:word@sms.example.org/"), "registration.url", "has a user"),
+    ("a webhook with a query", webhook("https://sms.example.org/?key=1"), "registration.url", "a query"),
+    ("a webhook without a way", webhook("https://sms.example.org/"), "egress.registration", "TCP port 443"),
+    (
+        "a webhook with a way to another port",
+        webhook("https://sms.example.org:8443/", [{"cidr": "203.0.113.0/24", "ports": [443]}]),
+        "egress.registration",
+        "ports: [8443]",
+    ),
+    (
+        "a way out for invitations",
+        {"egress": {"registration": [{"cidr": "203.0.113.0/24", "ports": [443]}]}},
+        "egress.registration",
+        "opens no connection; remove it",
+    ),
     ("a TURN URL", {"turn": {"host": "turn:turn.example.org"}}, "turn.host", "bare host name"),
     (
         "an unknown limiter",
@@ -239,7 +263,21 @@ def test_an_empty_configuration_is_complete() -> None:
     assert settings.emulator_namespace == "flatline-emulators"
     assert not settings.expose_admin
     assert settings.redis_nodes == 3
-    assert settings.images.moving() == ("whisper", "storage", "registration")
+    assert settings.registration.kind == "invitation"
+    assert settings.moving_images == ("whisper", "storage")
+
+
+def test_the_image_of_the_development_service_counts_where_it_runs() -> None:
+    settings = load({"flatline:registration": '{"kind": "development"}'})
+    assert settings.moving_images == ("whisper", "storage", "registration")
+
+
+def test_a_webhook_and_its_way_out() -> None:
+    ways = [{"cidr": "203.0.113.0/24", "ports": [443]}]
+    wanted = webhook("https://sms.example.org/codes", ways)
+    chosen = load({f"flatline:{key}": json.dumps(value) for key, value in wanted.items()}).registration
+    assert isinstance(chosen, WebhookRegistration)
+    assert (chosen.url, chosen.port) == ("https://sms.example.org/codes", 443)
 
 
 def test_a_mirror_replaces_the_registry_and_nothing_else() -> None:
@@ -251,7 +289,7 @@ def test_a_digest_makes_a_moving_tag_exact() -> None:
     digest = "sha256:" + "0" * 64
     settings = load({"flatline:images": json.dumps({"digests": {"whisper": digest}})})
     assert settings.images.reference("whisper").endswith(f":main@{digest}")
-    assert "whisper" not in settings.images.moving()
+    assert "whisper" not in settings.moving_images
 
 
 def test_a_domain_of_digits_stays_text() -> None:

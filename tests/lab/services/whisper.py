@@ -120,9 +120,10 @@ class Stores:
         self._measure()
         where = self._settings["registrationService"]
         with grpc.insecure_channel(f"{where['host']}:{where['port']}") as channel:
-            answer = channel.unary_unary(f"/{registration.SERVICE}/CreateSession")(b"", timeout=stores.SECONDS)
+            ask = channel.unary_unary(f"/{registration.SERVICE}/GetSessionMetadata")
+            answer = ask(registration.NO_SESSION, timeout=stores.SECONDS)
         status, _ = self._cdn.s3("DELETE", f"/{self._cdn_bucket}/profiles/{NOBODY}")
-        return {"registration": answer == b"", "cdn0": status == 204}
+        return {"registration": answer == registration.NOT_FOUND, "cdn0": status == 204}
 
     def _measure(self) -> None:
         transport = self._settings["metrics"]["reporters"][0]["udpTransport"]

@@ -32,6 +32,7 @@ PLACEHOLDERS = {
     "<stack>": "dev",
     "<your domain>": "chat.example.org",
     "<folder>": "backup",
+    "NUMBER": "+12025550123",
     "DIR": "manifests",
 }
 """What people write in place of these."""
@@ -40,6 +41,7 @@ MANIFEST = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: some, namespace: c
 
 CLOUD = "needs accounts of AWS and Google Cloud"
 CLUSTER = "needs a cluster with Flatline on it"
+INVITED = CLUSTER + "; test_invitations.py has a stand-in, integration/test_node.py a node"
 PYTEST = "runs this test"
 DIGESTS = "ends with 1 until the file has digests, which an operator chooses; graph/test_policies.py has the copy"
 MINUTES = "installs packages and measures for minutes"
@@ -48,6 +50,16 @@ NOT_RUN = {
     "curl --cacert ca.pem --write-out '%{http_code}\\n' ${outputs.urls.whisper}/v1/accounts/whoami": CLUSTER,
     "./flatline check --stack mine": DIGESTS,
     "./flatline diff --from main": "needs a clone with that branch; test_diff.py has one",
+    "./flatline invite +12025550123 --context my-k3s": INVITED,
+    "./flatline invite --next --context my-k3s": INVITED,
+    "./flatline invite +12025550123 --replace --context my-k3s": INVITED,
+    "./flatline invite +12025550123 --again --context my-k3s": INVITED,
+    "./flatline invite +12025550123 --codes 2 --replace --context my-k3s": INVITED,
+    "./flatline invite NUMBER": INVITED,
+    "./flatline invite NUMBER --codes 2 --replace": INVITED,
+    "./flatline invitations": CLUSTER + "; test_invitations.py has a stand-in",
+    "./flatline invitations --context my-k3s": INVITED,
+    "./flatline revoke +12025550123 --context my-k3s": INVITED,
     "./flatline down --delete-data": "asks for the stack's name, on a terminal; test_down.py types it",
     "./flatline migrate export --to backup --context my-k3s": CLUSTER + "; integration/test_migration.py has one",
     "./flatline migrate load --stack prod --from backup": CLOUD + "; integration/test_migration.py has stand-ins",

@@ -24,6 +24,8 @@ DOES = {
     "up",
     "render",
     "down",
+    "invite",
+    "revoke",
     "secret set",
     "stack new",
     "migrate export",
@@ -33,7 +35,7 @@ DOES = {
     "test",
 }
 """Commands that do something: what they show is how that went."""
-ELSEWHERE = {"diff", "scan", "migrate verify"}
+ELSEWHERE = {"diff", "invitations", "scan", "migrate verify"}
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
 
