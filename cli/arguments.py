@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
 from itertools import groupby
@@ -17,6 +18,8 @@ USAGE_ERROR = 2
 RENAMED = {"plan": "capacity"}
 """Former names of commands and their present names, for the error that a former name gets."""
 DEFAULT_STACK = "dev"
+CLIENTS = ("android", "ios", "desktop", "libsignal")
+"""Those of client_kit/kit.py, which needs packages."""
 WIDEST = 100
 TEST_SELECTIONS = {
     "--fast": "lint and unit tests alone: no type check, no integration tests",
@@ -131,6 +134,7 @@ def parser() -> argparse.ArgumentParser:
         _down,
         _outputs,
         _pins,
+        _connect,
         _status,
         _invite,
         _invitations,
@@ -345,15 +349,64 @@ def _pins(commands: _Subparsers) -> None:
     command = _add(
         commands,
         "pins",
-        "show what clients must be built with",
+        "show what clients must be built with, or write the files of a build",
         """
         Shows the URLs, certificates and public keys that a client is built with. None of it is secret.
 
+        With --for it writes the files that the build of such a client takes, with a README that says where each
+        goes and what else must be changed (docs/client.md). The folder is written whole or not at all. One that
+        holds another kit is left as it is, unless --overwrite is given.
+
         examples:
           ./flatline pins
-          ./flatline pins --stack home --json > pins.json""",
+          ./flatline pins --stack home --json > pins.json
+          ./flatline pins --stack home --for android
+          ./flatline pins --stack home --for libsignal --output kit --overwrite""",
     )
+    command.add_argument("--for", dest="client", choices=CLIENTS, help="write the files for the build of this client")
+    command.add_argument(
+        "--output", "-o", metavar="DIR", help="with --for: where to (default: clients/<stack>/<client>)"
+    )
+    command.add_argument("--overwrite", action="store_true", help="with --for: replace the files of an earlier kit")
     _json(command)
+
+
+def _connect(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "connect",
+        "prove that a client with these pins would be served",
+        """
+        Does from this machine what a client does, for each public host: finds its name, connects, opens TLS 1.3 with
+        the pinned authorities alone, then opens a WebSocket to Whisper, and asks Storage and both CDNs. Names the
+        cause of each failure and its cure. Needs no access to the cluster, sends no secret, and changes nothing.
+        Takes less than a minute. Ends with status 1 where a client would not be served.
+
+        examples:
+          ./flatline connect --stack home
+          ./flatline connect --pins pins.json          without the stack's secrets
+          ./flatline connect --address 192.0.2.10      before DNS has the names
+          ./flatline connect --address 127.0.0.1 --port 8443    by a tunnel""",
+    )
+    command.add_argument(
+        "--pins", metavar="FILE", help="pins from a file that `pins --json` or --for wrote, not a stack"
+    )
+    command.add_argument("--address", type=_address, metavar="IP", help="connect there, and ask no DNS")
+    command.add_argument("--port", type=_tcp_port, default=443, metavar="N", help="the TCP port (default: %(default)s)")
+    _json(command)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address; write one such as 192.0.2.10") from None
+
+
+def _tcp_port(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; write a number from 1 to 65535")
+    return int(text)
 
 
 def _status(commands: _Subparsers) -> None:

@@ -48,10 +48,12 @@ def issue(
     ends: datetime = NOW + 300 * DAY,
     key: Key | None = None,
     extensions: tuple[tuple[x509.ExtensionType, bool], ...] = (),
+    organisation: str = "",
 ) -> Issued:
     """A certificate, signed by `issuer` or by itself."""
     key = key or ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    attributes = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation)] if organisation else []
+    subject = x509.Name([*attributes, x509.NameAttribute(NameOID.COMMON_NAME, name)])
     by = issuer.certificate.subject if issuer else subject
     builder = x509.CertificateBuilder(by, subject, key.public_key(), x509.random_serial_number(), begins, ends)
     builder = builder.add_extension(

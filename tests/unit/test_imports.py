@@ -34,7 +34,10 @@ def offenders(paths: list[Path], *forbidden: str) -> list[str]:
     ]
 
 
-OURS = ("capacity", "components", "render", "cli", "package", "policies", "migration", "tests", "docs")
+OURS = (
+    *("capacity", "client_kit", "components", "connectivity", "render", "cli"),
+    *("package", "policies", "migration", "tests", "docs"),
+)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +45,26 @@ OURS = ("capacity", "components", "render", "cli", "package", "policies", "migra
     [
         ("config", OURS),
         ("capacity", tuple(package for package in OURS if package != "capacity")),
-        ("components", ("capacity", "render", "cli", "package", "policies", "migration", "tests", "docs")),
+        ("client_kit", tuple(package for package in (*OURS, "config", "pulumi") if package != "client_kit")),
+        (
+            "connectivity",
+            tuple(package for package in (*OURS, "config", "pulumi") if package not in {"connectivity", "client_kit"}),
+        ),
+        (
+            "components",
+            (
+                "capacity",
+                "client_kit",
+                "connectivity",
+                "render",
+                "cli",
+                "package",
+                "policies",
+                "migration",
+                "tests",
+                "docs",
+            ),
+        ),
         ("package", ("capacity", "render", "policies", "migration", "tests", "docs")),
         (
             "components/services",
@@ -60,8 +82,8 @@ OURS = ("capacity", "components", "render", "cli", "package", "policies", "migra
             "components/kubernetes",
             ("components.services", "components.emulators", "components.cloud", "components.targets"),
         ),
-        ("render", ("config", "components", "cli", "policies", "migration", "tests")),
-        ("policies", ("config", "components", "render", "cli", "migration", "tests")),
+        ("render", ("config", "client_kit", "components", "connectivity", "cli", "policies", "migration", "tests")),
+        ("policies", ("config", "client_kit", "components", "connectivity", "render", "cli", "migration", "tests")),
         ("migration", ("capacity", "render", "cli", "policies", "tests", "docs", "pulumi", "rich")),
     ],
 )

@@ -22,7 +22,17 @@ def test_no_other_file_has_the_version_as_a_constant() -> None:
     """`config.version` reads it, and everything else imports it from there."""
     found = [
         str(path.relative_to(ROOT))
-        for folder in ("capacity", "cli", "components", "config", "migration", "package", "render")
+        for folder in (
+            "capacity",
+            "cli",
+            "client_kit",
+            "components",
+            "config",
+            "connectivity",
+            "migration",
+            "package",
+            "render",
+        )
         for path in (ROOT / folder).rglob("*.py")
         if re.search(rf"""["']v?{re.escape(VERSION)}["']""", path.read_text())
     ]

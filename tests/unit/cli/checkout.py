@@ -17,7 +17,10 @@ from tests import forked
 
 REPOSITORY = Path(__file__).parents[3]
 SMALL_PROGRAM = Path(__file__).with_name("small_program.py")
-FOLDERS = ("capacity", "cli", "components", "config", "migration", "package", "policies", "programs", "render")
+FOLDERS = (
+    *("capacity", "cli", "client_kit", "components", "config", "connectivity"),
+    *("migration", "package", "policies", "programs", "render"),
+)
 FILES = (
     "errors.py",
     "files.py",

@@ -44,11 +44,13 @@ CLUSTER = "needs a cluster with Flatline on it"
 INVITED = CLUSTER + "; test_invitations.py has a stand-in, integration/test_node.py a node"
 PYTEST = "runs this test"
 DIGESTS = "ends with 1 until the file has digests, which an operator chooses; graph/test_policies.py has the copy"
+SERVERS = "needs servers; unit/connectivity and integration/test_connect.py have them"
 MINUTES = "installs packages and measures for minutes"
 NOT_RUN = {
     "curl --cacert ca.pem --write-out '%{http_code}\\n' https://whisper.flatline.internal/v1/accounts/whoami": CLUSTER,
     "curl --cacert ca.pem --write-out '%{http_code}\\n' ${outputs.urls.whisper}/v1/accounts/whoami": CLUSTER,
     "./flatline check --stack mine": DIGESTS,
+    "./flatline connect": SERVERS,
     "./flatline diff --from main": "needs a clone with that branch; test_diff.py has one",
     "./flatline invite +12025550123 --context my-k3s": INVITED,
     "./flatline invite --next --context my-k3s": INVITED,
@@ -193,7 +195,17 @@ def test_the_other_documents(whole: Checkout, api_servers: tuple[ApiServer, ApiS
 
 MODULES = sorted(
     path
-    for folder in ("cli", "components", "config", "migration", "package", "policies", "render")
+    for folder in (
+        "cli",
+        "client_kit",
+        "components",
+        "config",
+        "connectivity",
+        "migration",
+        "package",
+        "policies",
+        "render",
+    )
     for path in (REPOSITORY / folder).rglob("*.py")
     if ".venv" not in path.parts
 )

@@ -1,5 +1,6 @@
 """`--json`: one object, with a version, of the form that docs/json.md shows, and without a secret."""
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -7,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli import migrate
+from cli import document, migrate
+from cli.commands import connect
 from cli.terminal import Terminal
+from connectivity.check import Host, Step
 from migration.transfer import Outcome
 from policies import scan
 from policies.scan import Failed, ScanReport, Skip
@@ -35,7 +38,11 @@ DOES = {
     "test",
 }
 """Commands that do something: what they show is how that went."""
+<<<<<<< HEAD
 ELSEWHERE = {"diff", "invitations", "scan", "migrate verify"}
+=======
+ELSEWHERE = {"connect", "diff", "scan", "migrate verify"}
+>>>>>>> 0bdb993 (x)
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
 
@@ -166,3 +173,41 @@ def test_the_form_of_a_scan() -> None:
     skipped = Failed("CKV_K8S_8", "Liveness", "Deployment.flatline.whisper", "whisper.yaml", skip)
     report = ScanReport(version="3", objects=2, passed=1, failed=(failed,), skipped=(skipped,), unused=(skip,))
     assert as_documented("scan", {"version": 1, "stack": "dev", **scan.as_document(report)})
+
+
+def test_the_files_of_a_client(whole: Checkout) -> None:
+    kit = whole.root / "clients" / "dev" / "android"
+    found = json.loads(whole.succeed("pins", "--for", "android", "--json"))
+    assert as_documented("pins", found)
+    assert found["folder"] == str(kit)
+    assert {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in kit.iterdir()} == found["files"]
+    document = json.loads((kit / "pins.json").read_text())
+    assert document == json.loads(whole.succeed("pins", "--json"))
+    (kit / "whisper.store").write_bytes(b"an old one")
+    refused = whole.fail("pins", "--for", "android")
+    assert "differs in whisper.store; nothing was written" in refused
+    assert "--overwrite" in refused
+    assert (kit / "whisper.store").read_bytes() == b"an old one"
+    assert "whisper.store (replaced)" in whole.succeed("pins", "--for", "android", "--overwrite")
+    assert "whisper.store (as it was)" in whole.succeed("pins", "--for", "android")
+    secrets = secrets_of(whole.build())
+    assert not [each for path in kit.iterdir() for each in secrets if each.encode() in path.read_bytes()]
+
+
+@pytest.mark.parametrize("words", [["--output", "kit"], ["--overwrite"]])
+def test_what_is_of_a_kit_needs_a_client(brought_up: Checkout, words: list[str]) -> None:
+    assert f"error: {words[0]} is for the files of a client" in brought_up.fail("pins", *words)
+    assert not (brought_up.root / "kit").exists()
+
+
+def test_pins_of_another_form_make_no_kit(brought_up: Checkout) -> None:
+    """Such as those of an earlier version; here those of the small program, which has few."""
+    assert "error: stack dev: pin serverPublicParams " in brought_up.fail("pins", "--for", "ios", "--output", "kit")
+    assert not (brought_up.root / "kit").exists()
+
+
+def test_the_form_of_a_connection(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [Step("name", passed=True, found="192.0.2.10"), Step("connection", passed=False, cause="a", cure="b")]
+    hosts = [Host("whisper", "whisper.example.org", ("192.0.2.10",), steps, ["a remark"])]
+    document.show({"stack": None, "domain": "example.org", "served": False, "hosts": connect.listed(hosts)}, Terminal())
+    assert as_documented("connect", json.loads(capsys.readouterr().out))

@@ -1,0 +1,95 @@
+"""`connect`: proves from here that a client with a stack's pins would be served."""
+
+import asyncio
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli import continuity, document, stacks
+from cli.commands import pins as known
+from cli.failure import MANDATORY, Failure
+from cli.terminal import Terminal
+from client_kit import pins
+from client_kit.pins import Pins, PinsError
+from connectivity.check import Host, Step, check
+
+_WORDS = {True: "ok", False: "FAILED", None: "not tried"}
+
+
+def run(arguments: Namespace, terminal: Terminal) -> int:
+    """Shows each host, and for each failure its cause and its cure. Status 1 where a client would not be served."""
+    stack, found = _of_file(arguments.pins) if arguments.pins is not None else _of_stack(arguments.stack)
+    with terminal.step(f"Connecting to the hosts of {found.domain}"):
+        hosts = asyncio.run(check(found, address=arguments.address, port=arguments.port))
+    served = all(host.served for host in hosts)
+    if arguments.json:
+        document.show({"stack": stack, "domain": found.domain, "served": served, "hosts": listed(hosts)}, terminal)
+    else:
+        _tell(hosts, terminal)
+    if served:
+        return 0
+    failed = ", ".join(host.name for host in hosts if not host.served)
+    terminal.fail(f"a client with these pins would not be served: {failed}")
+    return MANDATORY
+
+
+def _of_stack(name: str) -> tuple[str | None, Pins]:
+    loaded = stacks.read(name)
+    continuity.check(loaded)
+    try:
+        return name, pins.of(known.of(loaded))
+    except PinsError as error:
+        raise Failure(
+            f"stack {name}: {error}", f"Bring it up with this version of Flatline: `./flatline up --stack {name}`"
+        ) from None
+
+
+def _of_file(name: str) -> tuple[str | None, Pins]:
+    try:
+        return None, pins.read(Path(name).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise Failure(f"--pins {name} cannot be read: {reason}") from None
+    except PinsError as error:
+        raise Failure(f"--pins {name}: {error}") from None
+
+
+def _tell(hosts: Sequence[Host], terminal: Terminal) -> None:
+    for host in hosts:
+        terminal.heading(host.name)
+        for step in host.steps:
+            text = step.found if step.passed else step.cause or ""
+            terminal.say(f"{_WORDS[step.passed]:<9}  {step.name:<10}  {text}".rstrip(), indent=2)
+            if step.cure is not None:
+                terminal.say(f"To mend it: {step.cure}", indent=4)
+    for remark in dict.fromkeys(text for host in hosts for text in host.remarks):
+        terminal.warn(remark)
+    if all(host.served for host in hosts):
+        terminal.say("")
+        terminal.say("A client with these pins would be served.")
+
+
+def listed(hosts: Sequence[Host]) -> list[dict[str, object]]:
+    """As in docs/json.md."""
+    return [_as_document(host) for host in hosts]
+
+
+def _as_document(host: Host) -> dict[str, object]:
+    return {
+        "service": host.service,
+        "host": host.name,
+        "addresses": [*host.addresses],
+        "served": host.served,
+        "steps": [_step(step) for step in host.steps],
+        "remarks": host.remarks,
+    }
+
+
+def _step(step: Step) -> dict[str, object]:
+    return {
+        "step": step.name,
+        "passed": step.passed,
+        "found": step.found or None,
+        "cause": step.cause,
+        "cure": step.cure,
+    }
