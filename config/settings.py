@@ -27,7 +27,6 @@ from config import certificate_chain, operator_values
 from config.base_model import StrictModel
 from config.exporters import DEFAULT_EXPORTERS, EXPORTERS, WITHOUT_METRICS, scraped_ports
 from config.images import IMAGES, ImageName
-from config.monitoring import Monitoring
 from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS, Host, host_name
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME

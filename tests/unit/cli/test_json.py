@@ -38,11 +38,7 @@ DOES = {
     "test",
 }
 """Commands that do something: what they show is how that went."""
-<<<<<<< HEAD
-ELSEWHERE = {"diff", "invitations", "scan", "migrate verify"}
-=======
-ELSEWHERE = {"connect", "diff", "scan", "migrate verify"}
->>>>>>> 0bdb993 (x)
+ELSEWHERE = {"connect", "diff", "invitations", "scan", "migrate verify"}
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
 
