@@ -140,7 +140,9 @@ def parser() -> argparse.ArgumentParser:
         _invitations,
         _revoke,
         _secret,
+        _rotate,
         _stack,
+        _images,
         _check,
         _scan,
         _capacity,
@@ -541,6 +543,74 @@ def _secret(commands: _Subparsers) -> None:
     _json(listing)
 
 
+def _rotate(commands: _Subparsers) -> None:
+    group = commands.add_parser(
+        "rotate", help="make the certificate, the authority or a secret anew", allow_abbrev=False
+    )
+    actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
+    _raising(
+        _add(
+            actions,
+            "certificate",
+            "renew the certificate that is served",
+            """
+            Raises flatline:certificates.leaf.epoch in the stack's file and runs `up`. Clients pin the authority, which
+            stays, and notice nothing. flatline:certificates.leaf.renewBeforeDays lets `up` do this by itself.
+
+            examples:
+              ./flatline rotate certificate
+              ./flatline rotate certificate --stack home --context my-k3s --yes""",
+            command="rotate-certificate",
+        )
+    )
+    _raising(
+        _add(
+            actions,
+            "authority",
+            "take the next step of a change of the authority",
+            """
+            Clients pin the authority, so it changes in two steps. The first adds a new authority to the pins, while the
+            present one signs: build clients with both. The second, of the same command, lets the new one sign: clients
+            that were built before the first step cannot connect any more. Each step says what it does, edits the
+            stack's file, and runs `up`; it wants the stack's name, typed or after --confirm.
+
+            example:
+              ./flatline rotate authority --stack home""",
+            command="rotate-authority",
+        )
+    )
+    secret = _add(
+        actions,
+        "secret",
+        "make a secret anew",
+        """
+        Says who reads the secret, what people notice and for how long; raises flatline:secrets.<NAME>.epoch in the
+        stack's file; and runs `up`. Where people are hurt (clients must be built again, something cannot be read any
+        more, a program of yours needs the new value, requests fail for minutes) it wants the stack's name, typed or
+        after --confirm. Earlier values stay in the encrypted state.
+
+        examples:
+          ./flatline rotate secret attachments
+          ./flatline rotate secret redis --stack home --confirm home""",
+        command="rotate-secret",
+    )
+    secret.add_argument("name", metavar="NAME", help="the secret's name; `./flatline secret list` shows them")
+    _raising(secret)
+
+
+def _raising(command: argparse.ArgumentParser) -> None:
+    """What `up` takes, which runs at the end."""
+    _context(command)
+    command.add_argument("--yes", "-y", action="store_true", help="answer yes to what `up` asks; needs a named context")
+    command.add_argument(
+        "--engine",
+        choices=("auto", "pulumi", "none"),
+        default="auto",
+        help="as for `up` (default: %(default)s)",
+    )
+    command.add_argument("--confirm", metavar="STACK", help="the stack's name, instead of asking")
+
+
 def _stack(commands: _Subparsers) -> None:
     group = commands.add_parser("stack", help="make or list stacks", allow_abbrev=False)
     actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
@@ -573,6 +643,38 @@ def _stack(commands: _Subparsers) -> None:
         command="stack-list",
     )
     _json(listing)
+
+
+def _images(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "images",
+        "show every image with its digest, lock digests, or bundle all images",
+        """
+        Asks the registries, through skopeo, for the digest, the platforms and the size of every image of the stack.
+
+        --lock writes the digests of what the tags are now into the stack's file, so that a restart brings the same
+        software. --verify asks whether what is locked is still served, byte for byte, and says which tags have moved
+        on. --bundle writes all images into one file, for machines that reach no registry: `k3s ctr images import`
+        takes it. --bundle with --verify looks into such a file instead, and asks no registry.
+
+        examples:
+          ./flatline images
+          ./flatline images --lock --stack home
+          ./flatline images --bundle images.tar --architecture amd64
+          ./flatline images --bundle images.tar --verify""",
+    )
+    _json(command)
+    either = command.add_mutually_exclusive_group()
+    either.add_argument("--lock", action="store_true", help="write flatline:images.digests into the stack's file")
+    either.add_argument("--verify", action="store_true", help="status 1 where an image is not as it should be")
+    command.add_argument("--bundle", metavar="FILE", help="the file to write; never one that exists")
+    command.add_argument(
+        "--architecture",
+        action="append",
+        choices=("amd64", "arm64"),
+        help="with --bundle: for this processor alone; may be repeated (default: all)",
+    )
 
 
 def _check(commands: _Subparsers) -> None:

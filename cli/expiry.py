@@ -37,13 +37,21 @@ class Certificate:
 def certificates(loaded: LoadedStack, outputs: Mapping[str, Any]) -> list[Certificate]:
     """The served certificate, then the authorities: all of them from the stack's outputs."""
     brought = loaded.settings.certificates.provided is not None
-    found = []
-    for leaf in _of(outputs, "servedCertificate")[:1]:
-        renewal = "bring the next one" if brought else "raise flatline:certificates.leaf.epoch by one and run up"
-        found.append(Certificate(f"served for {_name(leaf)}", leaf.not_valid_after_utc, renewal))
-    renewal = "bring the next one" if brought else "raise flatline:certificates.authority.epoch (docs/operations.md)"
+    renewal = "bring the next one" if brought else "run `./flatline rotate authority` (docs/operations.md)"
     authorities = _of(outputs, "caCertificates")
-    return found + [Certificate(f"authority {_name(each)}", each.not_valid_after_utc, renewal) for each in authorities]
+    return served(loaded, outputs) + [
+        Certificate(f"authority {_name(each)}", each.not_valid_after_utc, renewal) for each in authorities
+    ]
+
+
+def served(loaded: LoadedStack, outputs: Mapping[str, Any]) -> list[Certificate]:
+    """The served certificate; none before the first `up`."""
+    brought = loaded.settings.certificates.provided is not None
+    renewal = "bring the next one" if brought else "run `./flatline rotate certificate`"
+    return [
+        Certificate(f"served for {_name(leaf)}", leaf.not_valid_after_utc, renewal)
+        for leaf in _of(outputs, "servedCertificate")[:1]
+    ]
 
 
 def warn(loaded: LoadedStack, terminal: Terminal, outputs: Mapping[str, Any] | None = None) -> None:

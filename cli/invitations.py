@@ -59,7 +59,7 @@ class Store:
     def change(self, decide: Callable[[Values], Mapping[str, str | None]]) -> None:
         """Writes what `decide` makes of the entries that there are: new values by key, None for one that goes.
 
-        `decide` is asked again if somebody else was faster. Raises what it raises, and Failure.
+        `decide` is asked again if somebody else was faster. Raises what it raises, and FlatlineError.
         """
         end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end:

@@ -64,7 +64,10 @@ def apply(context: str, content: Mapping[str, Any], *, manager: str) -> None:
 
 
 def create(context: str, content: Mapping[str, Any]) -> None:
-    """Makes an object, which may be a Secret, by standard input. Raises ConflictError if there is one; Failure."""
+    """Makes an object, which may be a Secret, by standard input.
+
+    Raises ConflictError if there is one; FlatlineError.
+    """
     words = ("create", "--field-manager", FIELD_MANAGER, "-f", "-")
     _give(context, words, content, f"create {content['kind']} {content['metadata']['name']}")
 
@@ -72,7 +75,7 @@ def create(context: str, content: Mapping[str, Any]) -> None:
 def merge(context: str, namespace: str, resource: str, change: Mapping[str, Any]) -> None:
     """Changes parts of an object by a merge patch (RFC 7386), which is given by standard input.
 
-    Raises ConflictError if the patch names another `resourceVersion` than the object has; Failure.
+    Raises ConflictError if the patch names another `resourceVersion` than the object has; FlatlineError.
     """
     words = ("-n", namespace, "patch", resource, "--type", "merge", "--patch-file", "/dev/stdin")
     _give(context, (*words, "--field-manager", FIELD_MANAGER), change, f"change {resource}")

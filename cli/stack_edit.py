@@ -1,19 +1,24 @@
-"""Writes one encrypted value into a stack's file and leaves every other line as it was, comments included."""
+"""Writes values into a stack's file and leaves every other line as it was, comments included."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import yaml
 
 import files
 from cli.stacks import ROOT, LoadedStack
-from config.settings import PROJECT
+from config.settings import PROJECT, load
 from errors import FlatlineError
 from render import stack_file
 
 _SECRETS_KEYS = ("secrets", f"{PROJECT}:secrets", f"{PROJECT}:config:secrets")
 _INDENT = 2
+
+Values = Mapping[tuple[str, ...], int | str]
+"""Plain values by their path below `flatline:`, such as `("certificates", "leaf", "epoch")`."""
 
 
 def with_secret(text: str, name: str, encrypted: str, salt: str) -> str:
@@ -116,6 +121,100 @@ def _by_hand(what: str, name: str) -> FlatlineError:
         f"{what} is written in braces, which this command does not edit",
         f"Write it as a block of keys, a line each, or set flatline:secrets.{name}.value with `pulumi config set`.",
     )
+
+
+def with_values(loaded: LoadedStack, values: Values) -> str:
+    """The text of a stack's file with these values set, read back and checked as the engine would read it.
+
+    Raises FlatlineError where the file is written in a form that cannot be edited, SettingsError for a value that the
+    settings refuse. Writes nothing.
+    """
+    text = loaded.stack.file.read_text(encoding="utf-8")
+    for path, value in values.items():
+        text = _with_value(text, path, str(value))
+    read, expected = read_back(loaded, text), _with_all(loaded.config.config, values)
+    if _decoded(read) != _decoded(expected):
+        names = ", ".join(f"{PROJECT}:{'.'.join(path)}" for path in values)
+        raise FlatlineError(
+            f"{loaded.stack.file.name} is written in a form that this command cannot edit; it is as it was",
+            f"Write there yourself: {names}. Anchors and keys in quotes are such a form.",
+        )
+    load(expected)
+    return text
+
+
+def _with_value(text: str, path: Sequence[str], value: str) -> str:
+    """The text with a plain value at a path below `config`; a flow mapping (in braces) stays one."""
+    first = (path[0], f"{PROJECT}:{path[0]}", f"{PROJECT}:config:{path[0]}")
+    spellings = [("config",), first, *((key,) for key in path[1:])]
+    written = ["config", f"{PROJECT}:{path[0]}", *path[1:]]
+    text = text if not text or text.endswith("\n") else text + "\n"
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    if node is None:
+        return text + _nested(0, written, value)
+    column = -_INDENT
+    for depth, keys in enumerate(spellings):
+        found = _entry(node, *keys)
+        if found is None:
+            return _inserted(text, node, column + _INDENT, written[depth:], value)
+        node, column = found[1], found[0].start_mark.column
+    start, end = node.start_mark.index, node.end_mark.index
+    return f"{text[:start]}{'' if start < end else ' '}{value}{text[end:]}"
+
+
+def _inserted(text: str, node: yaml.Node, indent: int, keys: Sequence[str], value: str) -> str:
+    """The text with `keys`, each inside of the one before, as a new entry of a mapping or in place of nothing."""
+    start, end = node.start_mark.index, node.end_mark.index
+    if isinstance(node, yaml.MappingNode) and node.flow_style:
+        entry = value
+        for key in reversed(keys[1:]):
+            entry = f"{{ {key}: {entry} }}"
+        entry = f"{keys[0]}: {entry}"
+        if not node.value:
+            return f"{text[:start]}{{ {entry} }}{text[end:]}"
+        at = node.value[0][0].start_mark.index
+        return f"{text[:at]}{entry}, {text[at:]}"
+    if isinstance(node, yaml.MappingNode):
+        indent = node.value[0][0].start_mark.column
+    elif _is_null(node):
+        text = text[:start] + text[end:]
+    else:
+        raise FlatlineError(f"{keys[0]} cannot be written: what is in its place is no block of keys")
+    lines = text.splitlines(keepends=True)
+    at = _end(lines, node)
+    return "".join([*lines[:at], _nested(indent, keys, value), *lines[at:]])
+
+
+def _nested(indent: int, keys: Sequence[str], value: str) -> str:
+    """A block of keys, each inside of the one before."""
+    *outer, last = [f"{' ' * (indent + _INDENT * depth)}{key}:" for depth, key in enumerate(keys)]
+    return "".join(f"{line}\n" for line in [*outer, f"{last} {value}"])
+
+
+def _with_all(config: Mapping[str, str], values: Values) -> dict[str, str]:
+    """A stack's configuration with these values."""
+    changed = dict(config)
+    for path, value in values.items():
+        key = f"{PROJECT}:{path[0]}"
+        block = inner = json.loads(changed.get(key) or "{}") or {}
+        for name in path[1:-1]:
+            inner[name] = inner.get(name) or {}
+            inner = inner[name]
+        inner[path[-1]] = value
+        changed[key] = json.dumps(block)
+    return changed
+
+
+def _decoded(config: Mapping[str, str]) -> dict[str, Any]:
+    """Values without what their JSON looks like."""
+
+    def decoded(text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    return {key: decoded(text) for key, text in config.items()}
 
 
 def read_back(loaded: LoadedStack, text: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ from components.certificates import Certificates
 from components.ingress import Ingress
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.network import NetworkPolicies
+from components.monitoring.monitoring import Monitoring
 from components.pins import pins
 from components.secrets import Secrets
 from components.services.cdn3 import Cdn3
@@ -89,6 +90,8 @@ class Flatline(Component):
         routes = (*whisper.routes, storage.route, *cdn3.routes, *stores.routes, *admin_routes)
         ingress = Ingress("ingress", wired.ingress(routes, traefik), self.child_opts)
         self._load_balancer(target, traefik)
+        if (monitoring := wired.monitoring(routes)) is not None:
+            Monitoring("monitoring", monitoring, self.child_opts)
         self.network_peers = (
             *whisper.network_peers,
             *storage.network_peers,

@@ -19,6 +19,8 @@ from components.certificates import Certificates, CertificatesArgs
 from components.ingress import IngressArgs
 from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
 from components.kubernetes.network import NetworkPoliciesArgs
+from components.monitoring.monitoring import MonitoringArgs
+from components.monitoring.series import Scope
 from components.secrets import Secrets, SecretsArgs
 from components.services.cdn3 import Cdn3Args
 from components.services.storage import StorageArgs
@@ -140,6 +142,7 @@ class Wiring:
             exporters=exporters,
             ports=scraped_ports(exporters),
             external_egress=external_egress(self.settings, "otel-collector"),
+            annotated=self.settings.monitoring is not None and self.settings.monitoring.scrape == "annotations",
         )
 
     def storage(self) -> StorageArgs:
@@ -207,6 +210,29 @@ class Wiring:
             requests=ingress.in_flight.requests,
             web_sockets=ingress.in_flight.web_sockets,
             depends_on=traefik,
+        )
+
+    def monitoring(self, routes: tuple[Route, ...]) -> MonitoringArgs | None:
+        """Alerts and a dashboard, where they are wanted; `routes` lead to the Services that they watch."""
+        monitoring = self.settings.monitoring
+        if monitoring is None:
+            return None
+        ports = sorted(scraped_ports(self.settings.telemetry.exporters).values())
+        return MonitoringArgs(
+            namespace=self.namespace,
+            scope=Scope(
+                namespace=self.namespace.name,
+                namespaces=(self.namespace.name, *(each.name for each in self.stores.namespaces)),
+                services=tuple(dict.fromkeys(route.endpoint.service for route in routes)),
+                redis_in_cluster=any(peer.name == "redis" for peer in self.stores.network_peers),
+            ),
+            served=self.certificates.served,
+            authority=self.certificates.authority,
+            manual=monitoring.manual,
+            labels=monitoring.labels,
+            dashboard_labels=monitoring.dashboard_labels,
+            collector="otel-collector",
+            ports=[f"metrics-{port}" for port in ports] if monitoring.scrape == "service-monitor" else (),
         )
 
     def network_policies(

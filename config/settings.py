@@ -27,6 +27,7 @@ from config import certificate_chain, operator_values
 from config.base_model import StrictModel
 from config.exporters import DEFAULT_EXPORTERS, EXPORTERS, WITHOUT_METRICS, scraped_ports
 from config.images import IMAGES, ImageName
+from config.monitoring import Monitoring
 from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS, Host, host_name
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
@@ -178,6 +179,18 @@ class Leaf(StrictModel):
     """Raise it by one to renew: the key and the certificate are made anew under the same authority."""
     validity_days: Annotated[int, Field(ge=1, le=LEAF_MAX_DAYS)] = LEAF_MAX_DAYS
     """Days from its creation; `./flatline status` tells when it ends."""
+    renew_before_days: Annotated[int, Field(ge=1, le=LEAF_MAX_DAYS)] | None = None
+    """`./flatline up` renews it by itself when fewer days than these are left; it raises `epoch` in the stack's file.
+    Without it nothing is renewed unless you ask (`./flatline rotate certificate`)."""
+
+    @model_validator(mode="after")
+    def _outlives_renewal(self) -> Self:
+        if self.renew_before_days is not None and self.renew_before_days >= self.validity_days:
+            raise ValueError(
+                f"renewBeforeDays: {self.renew_before_days} is not below validityDays {self.validity_days}, so each "
+                f"`up` would renew; write at most {self.validity_days - 1}"
+            )
+        return self
 
 
 class ProvidedCertificate(StrictModel):
@@ -503,6 +516,8 @@ class Settings(StrictModel):
     turn: Turn | None = None
     """Without it calls have no relay: they connect where the two devices reach each other directly."""
     telemetry: Telemetry = Telemetry()
+    monitoring: Monitoring | None = None
+    """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
     registration: Annotated[
         InvitationRegistration | WebhookRegistration | ExternalRegistration | DevelopmentRegistration,
         Field(discriminator="kind"),
@@ -613,6 +628,19 @@ class Settings(StrictModel):
                 raise ValueError(
                     f"secrets.cdn0-{signer}-secret-key.activeEpoch: AWS keeps two keys; write {made.epoch - 1} or more"
                 )
+
+    @model_validator(mode="after")
+    def _monitoring_is_read(self) -> Self:
+        if self.monitoring is None:
+            return self
+        if not scraped_ports(self.telemetry.exporters):
+            raise ValueError("monitoring: no exporter is prometheus; write telemetry.exporters.prometheus")
+        if not self.telemetry.scrapers:
+            raise ValueError(
+                "monitoring: nobody may read the collector; write telemetry.scrapers with the namespace and the labels "
+                "of Prometheus' pods"
+            )
+        return self
 
     @model_validator(mode="after")
     def _collector_has_exporters(self) -> Self:

@@ -35,6 +35,8 @@ CHECKED_ITEMS: Mapping[str, tuple[str, ...]] = {
 
 FREE_NAMES: Mapping[str, str] = {
     "flatline:target.aws.tags": "the key of a tag",
+    "flatline:monitoring.labels": "the key of a label",
+    "flatline:monitoring.dashboardLabels": "the key of a label",
     "flatline:telemetry.scrapers[].podLabels": "the key of a label",
     "flatline:registration.podLabels": "the key of a label",
     "flatline:ingress.podLabels": "the key of a label",

@@ -328,6 +328,10 @@ class Leaf(TypedDict, total=False):
     validityDays: int
     """Days from its creation; `./flatline status` tells when it ends. From 1 to 397. Default: 397."""
 
+    renewBeforeDays: int
+    """`./flatline up` renews it by itself when fewer days than these are left; it raises `epoch` in the stack's
+    file. Without it nothing is renewed unless you ask (`./flatline rotate certificate`). From 1 to 397."""
+
 
 class ProvidedCertificate(TypedDict, total=False):
     """A certificate of your own instead of a generated one, as PEM texts."""
@@ -401,6 +405,25 @@ class Telemetry(TypedDict, total=False):
 
     scrapers: list[Scraper]
     """Pods that the network policy lets read the `prometheus` exporters; none without it."""
+
+
+class Monitoring(TypedDict, total=False):
+    """Alerts for Prometheus and a dashboard for Grafana; the cluster needs the definitions of Prometheus'
+    operator."""
+
+    scrape: str
+    """How Prometheus finds the collector: a ServiceMonitor, or `prometheus.io/` annotations on its Service. One of:
+    service-monitor, annotations. Default: service-monitor."""
+
+    labels: dict[str, str]
+    """Of the PrometheusRule and the ServiceMonitor, where Prometheus selects by label: `release: prometheus`."""
+
+    dashboardLabels: dict[str, str]
+    """Of the ConfigMap with the dashboard: those that Grafana's sidecar looks for."""
+
+    manual: str
+    """Where alerts link to: the address at which you publish docs/operations.md, without `#`. Default:
+    docs/operations.md."""
 
 
 class Registration(TypedDict, total=False):
@@ -803,6 +826,9 @@ class FlatlineArgs(TypedDict, total=False):
 
     telemetry: Telemetry
     """Where the OpenTelemetry Collector's metrics go."""
+
+    monitoring: Monitoring
+    """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
 
     registration: Registration
     """`invitation`: By invitation: a number registers only with a code that `./flatline invite` made for it.

@@ -7,11 +7,12 @@ from pathlib import Path
 
 from cli import continuity, document, stacks
 from cli.commands import pins as known
-from cli.failure import MANDATORY, Failure
+from cli.failure import MANDATORY
 from cli.terminal import Terminal
 from client_kit import pins
 from client_kit.pins import Pins, PinsError
 from connectivity.check import Host, Step, check
+from errors import FlatlineError
 
 _WORDS = {True: "ok", False: "FAILED", None: "not tried"}
 
@@ -39,7 +40,7 @@ def _of_stack(name: str) -> tuple[str | None, Pins]:
     try:
         return name, pins.of(known.of(loaded))
     except PinsError as error:
-        raise Failure(
+        raise FlatlineError(
             f"stack {name}: {error}", f"Bring it up with this version of Flatline: `./flatline up --stack {name}`"
         ) from None
 
@@ -49,9 +50,9 @@ def _of_file(name: str) -> tuple[str | None, Pins]:
         return None, pins.read(Path(name).read_text())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise Failure(f"--pins {name} cannot be read: {reason}") from None
+        raise FlatlineError(f"--pins {name} cannot be read: {reason}") from None
     except PinsError as error:
-        raise Failure(f"--pins {name}: {error}") from None
+        raise FlatlineError(f"--pins {name}: {error}") from None
 
 
 def _tell(hosts: Sequence[Host], terminal: Terminal) -> None:

@@ -8,13 +8,13 @@ from typing import Any
 
 from cli import continuity, document, reissue, stacks
 from cli.commands import outputs
-from cli.failure import Failure
 from cli.stacks import ROOT, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from client_kit import kit
 from client_kit import pins as known
 from client_kit.kit import KitError, Written
 from client_kit.pins import PinsError
+from errors import FlatlineError
 
 KITS = ROOT / "clients"
 """Where kits go by default: a folder for each stack, in it one for each client."""
@@ -23,7 +23,7 @@ KITS = ROOT / "clients"
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints the pins, or writes a kit and says where."""
     if arguments.client is None and (arguments.output is not None or arguments.overwrite):
-        raise Failure(
+        raise FlatlineError(
             f"--{'overwrite' if arguments.output is None else 'output'} is for the files of a client",
             "Name the client as well: --for android, ios, desktop or libsignal.",
         )
@@ -38,12 +38,12 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         content = kit.made(arguments.client, loaded.stack.name, pins, known.of(pins))
         written = kit.write(folder, content, overwrite=arguments.overwrite)
     except PinsError as error:
-        raise Failure(
+        raise FlatlineError(
             f"stack {loaded.stack.name}: {error}; nothing was written",
             f"Bring it up with this version of Flatline: `./flatline up --stack {loaded.stack.name}`",
         ) from None
     except KitError as error:
-        raise Failure(
+        raise FlatlineError(
             f"{error}; nothing was written",
             "To replace a kit of an earlier time, add --overwrite.",
         ) from None
@@ -52,7 +52,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def of(loaded: LoadedStack) -> dict[str, Any]:
-    """The pins of the last `up` by name. Raises Failure before the first."""
+    """The pins of the last `up` by name. Raises FlatlineError before the first."""
     return {name: value for name, value in outputs.of(loaded).items() if name not in reissue.NOT_PINS}
 
 
@@ -61,7 +61,7 @@ def _folder(stack: Stack, arguments: Namespace) -> Path:
         return KITS / stack.name / str(arguments.client)
     folder = Path(arguments.output).absolute()
     if not arguments.output.strip() or folder == Path(folder.anchor):
-        raise Failure(f"--output {arguments.output!r} is no folder to write into")
+        raise FlatlineError(f"--output {arguments.output!r} is no folder to write into")
     return folder
 
 

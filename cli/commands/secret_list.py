@@ -32,8 +32,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     ]
     terminal.table(("Secret", "Origin", "Epoch", "Readers"), rows, frozenset({"Epoch"}))
     terminal.say(
-        "Raise flatline:secrets.<name>.epoch by one to make a secret anew; docs/operations.md has what that means for "
-        "clients. A value of your own: `./flatline secret set <name>`"
+        "To make one anew: `./flatline rotate secret <name>`, which says what clients notice. "
+        "A value of your own: `./flatline secret set <name>`"
     )
     return 0
 

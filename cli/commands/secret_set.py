@@ -19,7 +19,7 @@ from render import stack_file
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Reads the value, checks it, and writes it."""
-    secret = _known(arguments.name)
+    secret = known(arguments.name)
     loaded = stacks.read(arguments.stack)
     _refuse_other_providers(loaded, secret)
     value = _value(secret, terminal)
@@ -38,7 +38,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _known(name: str) -> Secret:
+def known(name: str) -> Secret:
+    """The secret of a name. Raises FlatlineError, which may know what was meant."""
     if name in BY_NAME:
         return BY_NAME[name]
     close = difflib.get_close_matches(name, BY_NAME, n=1)

@@ -5,16 +5,30 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cli import continuity, document, edge, engine, expiry, invitations, kubectl, redis, stacks
+from cli import (
+    continuity,
+    document,
+    edge,
+    engine,
+    expiry,
+    invitations,
+    kubectl,
+    published_images,
+    redis,
+    skopeo,
+    stacks,
+)
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.expiry import Certificate
 from cli.objects import SELECTOR
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
-from config.images import IMAGES
+from config.images import IMAGES, ImageName
 from config.settings import VERIFIES_NOTHING
 from errors import FlatlineError
+
+REGISTRY_SECONDS = 10.0
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
@@ -74,6 +88,7 @@ def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> i
         "imagesWithoutDigest": [
             {"name": name, "reference": IMAGES[name].reference()} for name in loaded.settings.moving_images
         ],
+        "imagesMoved": [{"name": name, "digest": now} for name, now in _tags_moved(loaded, terminal)],
         "cluster": cluster,
     }
     document.show(content, terminal)
@@ -157,6 +172,28 @@ def _images(loaded: LoadedStack, terminal: Terminal) -> None:
         terminal.points(
             (f"{IMAGES[name].reference()} has no digest: flatline:images.digests.{name}" for name in moving), "yellow"
         )
+
+    for name, now in _tags_moved(loaded, terminal):
+        tag = published_images.tagged(loaded.settings, name)
+        terminal.points([f"{tag} has moved on to {now}: `./flatline images --lock` takes it"])
+
+
+def _tags_moved(loaded: LoadedStack, terminal: Terminal) -> list[tuple[ImageName, str]]:
+    """Of the images that only a digest makes exact, those whose tag is another one now. Needs skopeo."""
+    images = loaded.settings.images
+    pinned = [name for name in published_images.used(loaded.settings) if IMAGES[name].moving and name in images.digests]
+    if not pinned or not skopeo.is_installed():
+        return []
+    found = []
+    with terminal.step("Asking the registries"):
+        for name in pinned:
+            try:
+                now = published_images.moved(loaded.settings, name, REGISTRY_SECONDS)
+            except FlatlineError as problem:
+                terminal.warn(f"Nobody knows whether its tag has moved: {problem.problem}")
+                break
+            found += [(name, now)] if now is not None else []
+    return found
 
 
 def _readiness(loaded: LoadedStack, context: str, terminal: Terminal) -> None:

@@ -5,7 +5,20 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from cli import continuity, drift, edge, engineless, expiry, objects, ownership, reissue, retired, rollout, stacks
+from cli import (
+    continuity,
+    drift,
+    edge,
+    engineless,
+    expiry,
+    objects,
+    ownership,
+    reissue,
+    retired,
+    rollout,
+    rotation,
+    stacks,
+)
 from cli.choice import DeployPlan, UpOptions, choose
 from cli.drift import Drift
 from cli.engine_output import Changes
@@ -25,7 +38,22 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         with continuity.starting_over(loaded, terminal):
             return _bring_up(loaded, arguments, terminal)
     continuity.check(loaded)
+    if loaded.settings.certificates.leaf.renew_before_days is not None:
+        loaded = rotation.renewed(loaded, _outputs(loaded, terminal), datetime.now(UTC), terminal)
     return _bring_up(loaded, arguments, terminal)
+
+
+def _outputs(loaded: LoadedStack, terminal: Terminal) -> Mapping[str, Any]:
+    """Those of the last `up`; none before the first, whose certificate is new."""
+    from cli import engine
+    from cli.commands import outputs
+
+    backend, cli, no_cli = engine.managing_cli(loaded.stack)
+    if backend is not None and cli is None:
+        terminal.warn(f"Nobody looked whether the certificate has to be renewed: {no_cli}.")
+        return {}
+    brought_up = backend is not None or objects.outputs(loaded.stack.build) is not None
+    return outputs.of(loaded) if brought_up else {}
 
 
 def _bring_up(loaded: LoadedStack, arguments: Namespace, terminal: Terminal) -> int:

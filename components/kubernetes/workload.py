@@ -1,6 +1,7 @@
 """Workloads: a Deployment or a StatefulSet with its Service, account, volumes and disruption budget."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pulumi
@@ -55,12 +56,14 @@ class WorkloadArgs:
 
     `headless_service` adds a headless Service of that name, which also lists pods that are not ready, so that pods
     find each other. `external_egress` are networks outside of the cluster that the pods may reach.
+    `annotations` are those of the Service.
     """
 
     pod: PodArgs
     kind: WorkloadKind = "rolling"
     headless_service: str = ""
     external_egress: tuple[Network, ...] = ()
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 class Workload(Component):
@@ -136,10 +139,13 @@ class Workload(Component):
 
     def _service(self, name: str, *, headless: bool) -> None:
         ports = self._ports if not headless else [p for c in self.args.pod.containers for p in c.ports]
+        # its pods are awaited by what runs them
+        metadata = self._metadata(name, skipAwait="true")
+        if not headless and self.args.annotations:
+            metadata.annotations = {"pulumi.com/skipAwait": "true", **self.args.annotations}
         kubernetes.core.v1.Service(
             name,
-            # its pods are awaited by what runs them
-            metadata=self._metadata(name, skipAwait="true"),
+            metadata=metadata,
             spec=ServiceSpecArgs(
                 type="ClusterIP",
                 cluster_ip="None" if headless else None,

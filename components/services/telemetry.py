@@ -22,13 +22,15 @@ STATSD_PORT, OTLP_GRPC_PORT, OTLP_HTTP_PORT, HEALTH_PORT = 8125, 4317, 4318, 131
 class CollectorArgs:
     """`exporters` as in the collector's configuration; they may hold credentials, so the file is a Secret.
 
-    `ports` are those of the exporters that are scraped.
+    `ports` are those of the exporters that are scraped; with `annotated` the Service says so, for a Prometheus that
+    looks for the annotation.
     """
 
     namespace: WorkloadNamespace
     exporters: Mapping[str, Any]
     ports: Mapping[str, int]
     external_egress: tuple[Network, ...]
+    annotated: bool = False
 
 
 class Collector(Component):
@@ -75,6 +77,7 @@ class Collector(Component):
                     ),
                 ),
                 external_egress=args.external_egress,
+                annotations=_annotations(args) if args.annotated else {},
             ),
             self.child_opts,
         )
@@ -84,6 +87,12 @@ class Collector(Component):
         statsd = self._workload.endpoint("statsd")
         self.telemetry = Telemetry(access=Access(egress=(statsd,)), host=statsd.host, port=statsd.port)
         self.register_outputs({"statsd": statsd.address})
+
+
+def _annotations(args: CollectorArgs) -> dict[str, str]:
+    """The convention has one port for a Service: that of the first exporter."""
+    first = min(args.ports.values())
+    return {"prometheus.io/scrape": "true", "prometheus.io/path": "/metrics", "prometheus.io/port": str(first)}
 
 
 def _configuration(exporters: Mapping[str, Any]) -> dict[str, Any]:

@@ -48,8 +48,12 @@ def _whisper(path: str, encoding: Encoding = "base64", yaml_path: str = "") -> R
     return Reader("whisper", path, encoding, yaml_path)
 
 
+UNUSED = "demanded by the parser, used by nothing"
+"""Why a secret is there that has to have a form, and no meaning."""
+
+
 def _unused(name: str, *readers: Reader, kind: Kind = "random") -> Secret:
-    return Secret(name=name, kind=kind, readers=readers, why="demanded by the parser, used by nothing")
+    return Secret(name=name, kind=kind, readers=readers, why=UNUSED)
 
 
 SECRETS: tuple[Secret, ...] = (

@@ -67,3 +67,23 @@ def _run(command: list[str], folder: Path) -> str:
         last = "\n".join((done.stderr + done.stdout).splitlines()[-LAST_LINES:])
         raise RuntimeError(f"{' '.join(command[:1] + command[-1:])} failed:\n{last}")
     return done.stdout
+
+
+WRAPPER = """#!/bin/sh
+here=$(dirname "$(readlink -f "$0")")
+exec "$here/{loader}" --library-path "{libraries}" "$here/{program}" "$@"
+"""
+
+
+def wrap(target: Path, programs: Sequence[str]) -> None:
+    """Makes `target/<name>` of each program `usr/bin/<name>` below `target/root`, with the libraries that came with it.
+
+    So a program of another release than this machine's runs on it.
+    """
+    root = target / "root"
+    libraries = sorted({one.parent.relative_to(target) for one in root.rglob("*.so*")})
+    loader = next(root.rglob("ld-linux-*.so.*")).relative_to(target)
+    path = ":".join(f"$here/{folder}" for folder in libraries)
+    for name in programs:
+        (target / name).write_text(WRAPPER.format(loader=loader, libraries=path, program=f"root/usr/bin/{name}"))
+        (target / name).chmod(0o755)

@@ -113,6 +113,7 @@ def test_what_is_fetched_is_seen() -> None:
     calls = Calls(lab_sources())
     assert {place[0] for place, asked in calls.fetching.items() if asked} == {
         *("bigtable", "checkov", "engine", "kubernetes", "libsignal", "localstack", "otel", "policy_pack", "redis"),
+        *("promtool", "registry"),
         *("images", "k3s_images", "kubernetes_client", "kubernetes_node", "machine_system"),
         *("traefik", "traefik_crds", "tus", "versitygw"),
     }

@@ -46,6 +46,8 @@ PYTEST = "runs this test"
 DIGESTS = "ends with 1 until the file has digests, which an operator chooses; graph/test_policies.py has the copy"
 SERVERS = "needs servers; unit/connectivity and integration/test_connect.py have them"
 MINUTES = "installs packages and measures for minutes"
+REGISTRY = "needs a registry; integration/test_images.py has one"
+NAME = "wants the stack's name; test_rotate.py types it"
 NOT_RUN = {
     "curl --cacert ca.pem --write-out '%{http_code}\\n' https://whisper.flatline.internal/v1/accounts/whoami": CLUSTER,
     "curl --cacert ca.pem --write-out '%{http_code}\\n' ${outputs.urls.whisper}/v1/accounts/whoami": CLUSTER,
@@ -65,6 +67,11 @@ NOT_RUN = {
     "./flatline down --delete-data": "asks for the stack's name, on a terminal; test_down.py types it",
     "./flatline migrate export --to backup --context my-k3s": CLUSTER + "; integration/test_migration.py has one",
     "./flatline migrate load --stack prod --from backup": CLOUD + "; integration/test_migration.py has stand-ins",
+    "./flatline images": REGISTRY,
+    "./flatline images --bundle images.tar": REGISTRY,
+    "./flatline images --lock": REGISTRY,
+    "./flatline rotate authority": NAME,
+    "./flatline rotate secret <name>": NAME,
     "./flatline scan": "installs checkov; integration/test_scan.py runs it",
     "./flatline test": PYTEST,
     "./flatline test --integration": PYTEST,

@@ -188,7 +188,7 @@ def test_the_end_of_a_certificate_that_pulumi_keeps_is_said(checkout: Checkout, 
     """Nothing of such a stack is rendered on this machine."""
     served = json.dumps({"servedCertificate": certificate(timedelta(days=29))})
     result = checkout.run("up", *ON_MINE, FAKE_OUTPUTS=served)
-    assert "expires in 28 days: raise flatline:certificates.leaf.epoch" in " ".join(result.stderr.split())
+    assert "expires in 28 days: run `./flatline rotate certificate`" in " ".join(result.stderr.split())
     assert not checkout.build().exists()
     assert "expires in 28 days" in checkout.run("status", FAKE_OUTPUTS=served).stdout
     assert "servedCertificate" not in checkout.run("pins", "--json", FAKE_OUTPUTS=served).stdout

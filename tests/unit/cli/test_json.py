@@ -30,6 +30,9 @@ DOES = {
     "invite",
     "revoke",
     "secret set",
+    "rotate certificate",
+    "rotate authority",
+    "rotate secret",
     "stack new",
     "migrate export",
     "migrate load",
@@ -38,7 +41,7 @@ DOES = {
     "test",
 }
 """Commands that do something: what they show is how that went."""
-ELSEWHERE = {"connect", "diff", "invitations", "scan", "migrate verify"}
+ELSEWHERE = {"connect", "diff", "images", "invitations", "scan", "migrate verify"}
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
 

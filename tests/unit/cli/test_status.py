@@ -46,16 +46,16 @@ def test_a_certificate_that_ends(brought_up: Checkout, days: int, status: int, e
     result = brought_up.run("status")
     assert result.returncode == status, result.stderr
     assert expected in result.stdout
-    assert ("raise flatline:certificates.leaf.epoch" in result.stdout) == bool(expected)
+    assert ("run `./flatline rotate certificate`" in result.stdout) == bool(expected)
 
 
 def test_a_certificate_that_ends_soon_is_said_by_what_people_run(whole: Checkout) -> None:
     whole.configure({"certificates": {"leaf": {"epoch": 2, "validityDays": 20}}})
     for command in (("up",), ("render",), ("render", "--redact"), ("check",), ("status",)):
         result = whole.run(*command)
-        assert "flatline.internal expires in 19 days: raise" in " ".join(f"{result.stdout}{result.stderr}".split()), (
-            command
-        )
+        assert "flatline.internal expires in 19 days: run `./flatline rotate certificate`" in " ".join(
+            f"{result.stdout}{result.stderr}".split()
+        ), command
 
 
 def test_readiness_of_a_named_cluster(brought_up: Checkout, clusters: Clusters) -> None:

@@ -1,0 +1,92 @@
+"""Alerts, a dashboard and, where Prometheus' operator is there, what tells it to read the collector."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pulumi
+import pulumi_kubernetes as kubernetes
+from cryptography import x509
+from pulumi_kubernetes.core.v1 import ConfigMap
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from components.base import Component
+from components.kubernetes.namespace import WorkloadNamespace
+from components.monitoring import rules
+from components.monitoring.dashboard import dashboard
+from components.monitoring.series import Scope
+
+API = "monitoring.coreos.com/v1"
+INTERVAL = "30s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitoringArgs:
+    """`served` and `authority` are certificates as PEM texts; `manual` is the address of docs/operations.md.
+
+    `labels` are those by which Prometheus' operator finds rules and monitors, `dashboard_labels` those by which
+    Grafana's sidecar finds dashboards. `ports` are the names of the collector's ports that a ServiceMonitor reads; none
+    where something else finds them.
+    """
+
+    namespace: WorkloadNamespace
+    scope: Scope
+    served: pulumi.Input[str]
+    authority: pulumi.Input[str]
+    manual: str
+    labels: Mapping[str, str]
+    dashboard_labels: Mapping[str, str]
+    collector: str
+    ports: Sequence[str]
+
+
+class Monitoring(Component):
+    """The definitions of Prometheus' operator must be on the cluster already."""
+
+    TYPE = "flatline:monitoring:Monitoring"
+
+    def __init__(self, name: str, args: MonitoringArgs, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(name, opts)
+        self._args = args
+        groups = pulumi.Output.all(args.served, args.authority).apply(
+            lambda pems: rules.groups(args.scope, _end(pems[0]), _end(pems[1]), args.manual)
+        )
+        self._object("PrometheusRule", {"groups": groups})
+        if args.ports:
+            self._object(
+                "ServiceMonitor",
+                {
+                    "endpoints": [{"port": port, "path": "/metrics", "interval": INTERVAL} for port in args.ports],
+                    "namespaceSelector": {"matchNames": [args.scope.namespace]},
+                    "selector": {"matchLabels": {"app.kubernetes.io/name": args.collector}},
+                },
+            )
+        ConfigMap(
+            "dashboard",
+            metadata=self._metadata("flatline-dashboard", args.dashboard_labels),
+            data={"flatline.json": dashboard(args.scope)},
+            opts=self.child_opts,
+        )
+        self.register_outputs({})
+
+    def _object(self, kind: str, spec: Mapping[str, Any]) -> None:
+        kubernetes.apiextensions.CustomResource(
+            kind.lower(),
+            api_version=API,
+            kind=kind,
+            metadata=self._metadata("flatline", self._args.labels),
+            spec=dict(spec),
+            opts=self.child_opts,
+        )
+
+    def _metadata(self, name: str, labels: Mapping[str, str]) -> ObjectMetaArgs:
+        return ObjectMetaArgs(
+            name=name,
+            namespace=self._args.namespace.metadata_name,
+            labels={"app.kubernetes.io/part-of": "flatline", **labels},
+        )
+
+
+def _end(pem: str) -> float:
+    """Seconds since 1970 at which the first certificate of a PEM text ends."""
+    return x509.load_pem_x509_certificates(pem.encode())[0].not_valid_after_utc.timestamp()

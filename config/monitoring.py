@@ -1,0 +1,20 @@
+"""What a stack can be told about alerts and dashboards."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from config.base_model import StrictModel
+
+
+class Monitoring(StrictModel):
+    """Alerts for Prometheus and a dashboard for Grafana; the cluster needs the definitions of Prometheus' operator."""
+
+    scrape: Literal["service-monitor", "annotations"] = "service-monitor"
+    """How Prometheus finds the collector: a ServiceMonitor, or `prometheus.io/` annotations on its Service."""
+    labels: dict[str, str] = {}
+    """Of the PrometheusRule and the ServiceMonitor, where Prometheus selects by label: `release: prometheus`."""
+    dashboard_labels: dict[str, str] = {"grafana_dashboard": "1"}
+    """Of the ConfigMap with the dashboard: those that Grafana's sidecar looks for."""
+    manual: Annotated[str, Field(pattern=r"^[^\s#]+$")] = "docs/operations.md"
+    """Where alerts link to: the address at which you publish docs/operations.md, without `#`."""

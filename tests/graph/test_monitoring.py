@@ -1,0 +1,125 @@
+"""Alerts and the dashboard are there where they are wanted, and the rest of the stack stays as it was."""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from components.monitoring.series import COLLECTOR, OTHERS, QUEUES
+from config.settings import SettingsError
+from config.settings import load as settings_of
+from policies.check import check, from_recording
+from policies.config import load as policies_of
+from policies.rule import Level
+from tests.graph.stack import ROOT, Stack, configuration, load, recorded, stack_files
+
+KINDS = {"PrometheusRule", "ServiceMonitor"}
+SCRAPERS = {"scrapers": [{"namespace": "monitoring", "podLabels": {"app.kubernetes.io/name": "prometheus"}}]}
+ADDRESS = "https://git.example.org/flatline/docs/operations.md"
+MANUAL = (ROOT / "docs" / "operations.md").read_text()
+
+
+def wanting(name: str, **monitoring: Any) -> dict[str, str]:
+    more = {"flatline:monitoring": json.dumps(monitoring), "flatline:telemetry": json.dumps(SCRAPERS)}
+    return {**configuration(name), **more}
+
+
+@cache
+def monitored(name: str) -> Stack:
+    """One of each way to be scraped."""
+    ways = {"dev": {"scrape": "annotations"}, "prod": {"labels": {"release": "prometheus"}, "manual": ADDRESS}}
+    return Stack(recorded(wanting(name, **ways.get(name, {})), stack=name))
+
+
+def rules(stack: Stack) -> list[dict[str, Any]]:
+    (found,) = stack.of("PrometheusRule")
+    return [rule for group in found["spec"]["groups"] for rule in group["rules"]]
+
+
+@pytest.mark.parametrize("name", stack_files())
+def test_without_it_there_is_none(name: str) -> None:
+    stack = load(name)
+    assert not stack.of(*KINDS)
+    assert "grafana" not in json.dumps(stack.objects)
+
+
+@pytest.mark.parametrize("name", stack_files())
+def test_everything_else_stays_as_it_is(name: str) -> None:
+    """But for the way in of Prometheus, and the annotations by which it finds the collector."""
+    with_it = {(o["kind"], o["metadata"]["name"], o["metadata"].get("namespace")): o for o in monitored(name).objects}
+    for found in load(name).objects:
+        same = with_it[found["kind"], found["metadata"]["name"], found["metadata"].get("namespace")]
+        if found["metadata"]["name"] == "otel-collector" and found["kind"] in {"NetworkPolicy", "Service"}:
+            continue
+        assert same == found
+
+
+@pytest.mark.parametrize("name", stack_files())
+def test_the_policies_find_no_more_than_before(name: str) -> None:
+    config = policies_of(name, profile=settings_of(configuration(name)).target.kind)
+    report = check(from_recording(monitored(name).recording), config)
+    assert not report.problems
+    assert not report.undecided
+    assert not [found for found in report.findings if found.level is Level.MANDATORY]
+    before = check(from_recording(load(name).recording), config)
+    assert {found.rule.name for found in report.findings} == {found.rule.name for found in before.findings}
+
+
+@pytest.mark.parametrize("name", stack_files())
+def test_every_query_names_known_series_of_the_stack(name: str) -> None:
+    stack = monitored(name)
+    (dashboard,) = (o for o in stack.of("ConfigMap") if o["metadata"]["name"] == "flatline-dashboard")
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    kubernetes_validate.validate(dashboard, "1.34", strict=True)
+    panels = json.loads(dashboard["data"]["flatline.json"])["panels"]
+    queries = [target["expr"] for panel in panels for target in panel["targets"]]
+    queries += [rule["expr"] for rule in rules(stack)]
+    known = {*COLLECTOR, *OTHERS, f"{QUEUES}_sum", f"{QUEUES}_count"}
+    for query in queries:
+        named = re.findall(r"\b(\w+)\{([^}]*)\}", query)
+        assert {series for series, _ in named} <= known
+        assert all("flatline" in matchers for _, matchers in named), query
+        assert named or query.startswith("vector("), query
+
+
+def test_each_alert_links_to_its_part_of_the_manual() -> None:
+    anchors = {title.lower() for title in re.findall(r"^### (\w+)$", MANUAL, re.MULTILINE)}
+    for name, address in (("dev", "docs/operations.md"), ("prod", ADDRESS)):
+        for rule in rules(monitored(name)):
+            assert rule["annotations"]["runbook_url"] == f"{address}#{rule['alert'].lower()}"
+            assert rule["alert"].lower() in anchors
+    names = [rule["alert"] for rule in rules(monitored("dev"))]
+    assert len(names) == len(set(names)) >= 19
+
+
+def test_the_ends_of_certificates_are_those_of_the_stack() -> None:
+    ends = {rule["alert"]: rule["expr"] for rule in rules(monitored("dev")) if rule["expr"].startswith("vector(")}
+    found = {name: int(re.findall(r"\d+", query)[0]) for name, query in ends.items()}
+    assert found["AuthorityEnds"] - found["CertificateEnds"] > 390 * 86400
+
+
+def test_prometheus_finds_the_collector() -> None:
+    annotations = monitored("dev").get("Service", "otel-collector")["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == "8889"
+    assert not monitored("dev").of("ServiceMonitor")
+    stack = monitored("prod")
+    (monitor,) = stack.of("ServiceMonitor")
+    service = stack.get("Service", "otel-collector")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+    assert {each["port"] for each in monitor["spec"]["endpoints"]} <= {
+        port["name"] for port in service["spec"]["ports"]
+    }
+    assert monitor["spec"]["namespaceSelector"]["matchNames"] == [service["metadata"]["namespace"]]
+
+
+@pytest.mark.parametrize(
+    ("telemetry", "expected"),
+    [({}, "write telemetry.scrapers"), ({"exporters": {"debug": None}}, "write telemetry.exporters.prometheus")],
+)
+def test_monitoring_that_nobody_could_read_is_refused(telemetry: dict[str, Any], expected: str) -> None:
+    with pytest.raises(SettingsError, match=expected):
+        settings_of({**configuration("dev"), "flatline:monitoring": "{}", "flatline:telemetry": json.dumps(telemetry)})

@@ -1,0 +1,65 @@
+"""A registry of images (CNCF Distribution), and skopeo, which reads and copies them: Debian's packages of both."""
+
+import json
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from tests.lab.cache import digest
+from tests.lab.debian import WRAPPER, unpack, wrap
+from tests.lab.fetch import fetched
+from tests.lab.process import Process, free_ports, listening
+
+SUITE, PACKAGES = "trixie", ("skopeo", "docker-registry")
+UNUSED = ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/info", "var/lib")
+POLICY = {"default": [{"type": "insecureAcceptAnything"}]}
+
+
+def binaries() -> Path:
+    """The folder with `skopeo` and `docker-registry`, fetched once (about 100 MB). Raises `Missing`."""
+    return fetched("registry", digest(SUITE, *PACKAGES, *UNUSED, WRAPPER, json.dumps(POLICY)), _build)
+
+
+def prepare() -> None:
+    """Fetches them, before there is no network."""
+    binaries()
+
+
+def _build(target: Path) -> None:
+    unpack(target / "root", SUITE, PACKAGES, dependencies=True)
+    for folder in UNUSED:
+        shutil.rmtree(target / "root" / folder, ignore_errors=True)
+    wrap(target, PACKAGES)
+
+
+class Registry:
+    """A registry on loopback without TLS, with its images below `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, (port,) = folder, free_ports(1)
+        self.address = f"127.0.0.1:{port}"
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        configuration: dict[str, Any] = {
+            "version": "0.1",
+            "log": {"level": "warn"},
+            "storage": {"filesystem": {"rootdirectory": str(self._folder / "images")}},
+            "http": {"addr": self.address},
+        }
+        file = self._folder / "config.yml"
+        file.write_text(yaml.safe_dump(configuration))
+        self._process = Process("registry", [str(binaries() / "docker-registry"), "serve", str(file)], self._folder)
+        host, _, port = self.address.partition(":")
+        self._process.wait_ready(lambda: listening(host, int(port)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process:
+            self._process.stop()
