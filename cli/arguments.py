@@ -139,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
         _invite,
         _invitations,
         _revoke,
+        _doctor,
         _secret,
         _rotate,
         _stack,
@@ -424,10 +425,42 @@ def _status(commands: _Subparsers) -> None:
         examples:
           ./flatline status
           ./flatline status --stack home --context my-k3s
+          ./flatline status --context my-k3s --watch
           ./flatline status --json""",
     )
     _context(command)
+    one = command.add_mutually_exclusive_group()
+    _json(one)
+    one.add_argument(
+        "--watch", action="store_true", help="with a context: show what is ready until everything is, or Ctrl-C"
+    )
+
+
+def _doctor(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "doctor",
+        "find out what is wrong, what it means, and what mends it",
+        """
+        Looks at everything that a stack stands on, before the first `up` and ever after: the cluster, its disks,
+        names, clocks and network policies, Traefik, images, secrets, certificates, pods, stores and logs. It says
+        what is wrong, what that means for people, and the command that mends it.
+
+        The network is tried with two throw-away pods, stores by a throw-away pod that writes and reads something of
+        its own. They are removed again. Nothing else is changed, unless --fix is given: that does what is safe, asks
+        before each, and never touches data.
+
+        exit status: 0 all is well, 1 something is wrong, 2 something could not be looked at
+
+        examples:
+          ./flatline doctor --context my-k3s
+          ./flatline doctor --stack home --context my-k3s --fix
+          ./flatline doctor --context my-k3s --json""",
+    )
+    _context(command)
     _json(command)
+    command.add_argument("--fix", action="store_true", help="do what is safe of what mends it; asks before each")
+    command.add_argument("--yes", "-y", action="store_true", help="with --fix: do not ask")
 
 
 def _invite(commands: _Subparsers) -> None:

@@ -6,7 +6,7 @@ k3s leaves, replaces the address of each client by that of a node.
 
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,7 @@ def hiding(loaded: LoadedStack, context: str) -> list[Hiding]:
         for each in there
         if each.get("kind") == "Pod" and ingress.pod_labels.items() <= _labels(each).items()
     ]
-    found = [each for each in there if each.get("kind") == "Service" and _hides(each, pods)]
+    found = [each for each in there if each.get("kind") == "Service" and hides(each, pods)]
     return [_told(each, context) for each in found]
 
 
@@ -100,11 +100,17 @@ def _labels(item: Mapping[str, Any]) -> Mapping[str, str]:
     return labels
 
 
-def _hides(service: Mapping[str, Any], pods: list[Mapping[str, str]]) -> bool:
+def selects(service: Mapping[str, Any], pods: Sequence[Mapping[str, str]]) -> bool:
+    """Whether a Service leads to one of the pods, which are told by their labels."""
+    selector = service.get("spec", {}).get("selector") or {}
+    return bool(selector) and any(selector.items() <= labels.items() for labels in pods)
+
+
+def hides(service: Mapping[str, Any], pods: Sequence[Mapping[str, str]]) -> bool:
+    """Whether a Service in front of the pods hides the addresses of clients from them."""
     spec = service.get("spec", {})
-    selector = spec.get("selector") or {}
-    selects = bool(selector) and any(selector.items() <= labels.items() for labels in pods)
-    return selects and spec.get("type") in OUTSIDE and spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
+    hidden = spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
+    return selects(service, pods) and spec.get("type") in OUTSIDE and hidden
 
 
 def _told(service: Mapping[str, Any], context: str) -> Hiding:

@@ -158,8 +158,11 @@ class Terminal:
             return ""
 
     @contextmanager
-    def step(self, doing: str) -> Iterator[None]:
-        """Shows that something goes on: a running time on a terminal, else a line once it has lasted two seconds."""
+    def step(self, doing: str, again: float = PROGRESS_AGAIN_SECONDS) -> Iterator[None]:
+        """Shows that something goes on: a running time on a terminal, else a line once it has lasted two seconds.
+
+        That line comes again each `again` seconds.
+        """
         if self._err.is_terminal and not self._err.is_dumb_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
             with Progress(*columns, console=self._err, transient=True) as progress:
@@ -167,7 +170,7 @@ class Terminal:
                 yield
             return
         ended = threading.Event()
-        teller = threading.Thread(target=self._tell, args=(doing, ended), daemon=True)
+        teller = threading.Thread(target=self._tell, args=(doing, ended, again), daemon=True)
         teller.start()
         try:
             yield
@@ -184,11 +187,11 @@ class Terminal:
             lines[-1] += f" {word}" if lines[-1] else word
         console.print(Text("  " + " \\\n    ".join(lines), "cyan"), soft_wrap=True)
 
-    def _tell(self, doing: str, ended: threading.Event) -> None:
+    def _tell(self, doing: str, ended: threading.Event, again: float) -> None:
         began, pause = time.monotonic(), PROGRESS_AFTER_SECONDS
         while not ended.wait(pause):
             self._err.print(Text(f"{doing} ({time.monotonic() - began:.0f} s)"))
-            pause = PROGRESS_AGAIN_SECONDS
+            pause = again
 
     def _records(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         for first, *others in rows:

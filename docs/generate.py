@@ -1,4 +1,5 @@
-"""Writes the generated parts of the documentation: the configuration reference and the architecture picture.
+"""Writes the generated parts of the documentation: the configuration reference, the table of symptoms and the
+architecture picture.
 
 python -m docs.generate            writes them
 python -m docs.generate --check    fails when they are not current
@@ -9,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from cli.doctor.examination import document_of
+from cli.doctor.symptoms import SYMPTOMS
 from components.capabilities import NetworkPeer
 from components.flatline import Flatline
 from config.images import IMAGES
@@ -165,6 +168,7 @@ def documents() -> dict[Path, str]:
     _, end, after = rest.partition("<!-- /architecture -->")
     return {
         ROOT / "docs" / "configuration.md": configuration(),
+        ROOT / "docs" / "symptoms.md": document_of(SYMPTOMS.values()),
         readme: before + begin + picture() + end + after,
     }
 

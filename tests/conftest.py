@@ -25,7 +25,7 @@ settings.load_profile("flatline")
 # The classes of the SDKs are a million objects that stay: they are searched for garbage seldom.
 gc.set_threshold(50_000, 20, 100)
 
-NODES = ("tests/integration/test_node.py", "tests/integration/test_node_engine.py")
+NODES = tuple(f"tests/integration/{name}.py" for name in ("test_node", "test_node_engine", "test_doctor"))
 """They take longest, and one node runs at a time: one process has them all, and begins with them."""
 LONG = (*NODES, "tests/integration/", "tests/unit/cli/", "tests/unit/test_wait.py")
 

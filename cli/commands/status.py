@@ -17,6 +17,7 @@ from cli import (
     redis,
     skopeo,
     stacks,
+    watch,
 )
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
@@ -43,7 +44,12 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     _epochs(loaded, terminal)
     _images(loaded, terminal)
     context = named_context(loaded, arguments.context)
-    if context is not None:
+    if arguments.watch:
+        if context is None:
+            raise FlatlineError("--watch needs a cluster: name it with --context")
+        named_cluster(context)
+        watch.until_ready(lambda: _as_objects(_items(loaded, context, terminal)), terminal)
+    elif context is not None:
         _readiness(loaded, context, terminal)
         redis.look(loaded, context, terminal)
         invitations.look(loaded, context, terminal)

@@ -78,6 +78,7 @@ export class Connection {
   #socket;
   #milliseconds;
   #mostBytes;
+  #told;
   /** @type {{ resolve: (reply: Reply) => void, reject: (error: Error) => void }[]} */
   #pending = [];
   /** @type {Buffer} */
@@ -86,10 +87,12 @@ export class Connection {
   /**
    * @param {string} host
    * @param {number} port
-   * @param {{ milliseconds: number, mostBytes?: number }} limits for the answer to one command, and of it
+   * @param {{ milliseconds: number, mostBytes?: number, told?: (message: Reply) => void }} limits for the answer to
+   *   one command, and of it; `told` takes what a subscription brings
    */
-  constructor(host, port, { milliseconds, mostBytes = Number.POSITIVE_INFINITY }) {
+  constructor(host, port, { milliseconds, mostBytes = Number.POSITIVE_INFINITY, told }) {
     this.#milliseconds = milliseconds;
+    this.#told = told;
     this.#mostBytes = mostBytes;
     this.#socket = connect({ host, port });
     this.#socket.on('data', (data) => this.#receive(data));
@@ -104,6 +107,10 @@ export class Connection {
       for (let reply = parseReply(this.#buffer); reply; reply = parseReply(this.#buffer)) {
         this.#buffer = this.#buffer.subarray(reply[1]);
         const asked = this.#pending.shift();
+        if (!asked && this.#told) {
+          this.#told(reply[0]);
+          continue;
+        }
         if (!asked) throw new RedisError('an answer that nobody asked for');
         if (reply[0] instanceof RedisError) asked.reject(reply[0]);
         else asked.resolve(reply[0]);

@@ -48,7 +48,7 @@ function varint(value) {
 }
 
 /** A length-delimited field: a text, or a message given as its fields. */
-function field(number, ...content) {
+export function field(number, ...content) {
   const body = Buffer.concat(content.map((part) => Buffer.from(part)));
   return Buffer.concat([varint(number * 8 + 2), varint(body.length), body]);
 }
@@ -109,8 +109,8 @@ export function familiesOf(table) {
 
 // --- gRPC over HTTP/2 ------------------------------------------------------------------------------------------
 
-/** The message that answers one call. Throws CallError. */
-export async function call(authority, method, request) {
+/** The message that answers one unary call. Throws CallError. */
+export async function call(authority, method, request, service = SERVICE) {
   const session = http2.connect(`http://${authority}`);
   let timer;
   try {
@@ -121,7 +121,7 @@ export async function call(authority, method, request) {
       session.on('close', () => passing('connection closed'));
       const stream = session.request({
         ':method': 'POST',
-        ':path': `/${SERVICE}/${method}`,
+        ':path': `/${service}/${method}`,
         'content-type': 'application/grpc',
         te: 'trailers',
       });

@@ -64,6 +64,7 @@ NOT_RUN = {
     "./flatline invitations": CLUSTER + "; test_invitations.py has a stand-in",
     "./flatline invitations --context my-k3s": INVITED,
     "./flatline revoke +12025550123 --context my-k3s": INVITED,
+    "./flatline doctor --context <context>": CLUSTER + "; integration/test_doctor.py has one",
     "./flatline down --delete-data": "asks for the stack's name, on a terminal; test_down.py types it",
     "./flatline migrate export --to backup --context my-k3s": CLUSTER + "; integration/test_migration.py has one",
     "./flatline migrate load --stack prod --from backup": CLOUD + "; integration/test_migration.py has stand-ins",

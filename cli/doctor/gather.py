@@ -1,0 +1,215 @@
+"""Reads everything that the checks need: each thing once, several at a time, each with its own limit of time.
+
+What cannot be read is noted with the reason, and the checks that need it say that they could not look.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from cli import continuity, edge, expiry, kubectl, stacks
+from cli.commands import outputs
+from cli.doctor import probe, throwaway
+from cli.doctor.model import Evidence, Item, labels_of
+from cli.doctor.throwaway import RUN_LABEL, Run
+from cli.stacks import LoadedStack
+from cli.terminal import Terminal
+from errors import FlatlineError
+from render.passphrase import PassphraseError, unlock
+
+AT_ONCE = 6
+AGAIN_SECONDS = 4.0
+"""How often a line tells that something goes on, once it has lasted two seconds."""
+LOG_LINES = "2000"
+STACK_KINDS = (
+    "pods,events,deployments,statefulsets,jobs,cronjobs,persistentvolumeclaims,networkpolicies,horizontalpodautoscalers"
+)
+LEASES = "kube-node-lease"
+
+Read = Callable[[], Any]
+
+
+class Readings:
+    """What was read so far, and why the rest was not."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, Any] = {}
+        self.unread: dict[str, str] = {}
+
+    def take(self, name: str, read: Read) -> None:
+        """One reading; a FlatlineError is the reason why there is none."""
+        try:
+            self.found[name] = read()
+        except FlatlineError as problem:
+            self.unread[name] = ". ".join((problem.problem, *problem.remedies))
+        except (ValueError, KeyError, TypeError) as problem:  # an answer of another form
+            self.unread[name] = f"what the cluster answered cannot be read ({type(problem).__name__})"
+
+
+def local(loaded: LoadedStack, terminal: Terminal) -> Readings:
+    """What this machine alone tells: secrets, passphrase and certificates."""
+    readings = Readings()
+    with terminal.step("Reading the stack's secrets and certificates", AGAIN_SECONDS):
+        readings.take("continuity", lambda: _lost(loaded))
+        readings.take("passphrase", lambda: _locked(loaded))
+        if loaded.stack.build.is_dir() or loaded.stack.backend.is_file():
+            readings.take("certificates", lambda: expiry.certificates(loaded, outputs.of(loaded)))
+    return readings
+
+
+def everything(loaded: LoadedStack, context: str, terminal: Terminal, *, trials: bool = True) -> Evidence:
+    """Local readings and those of a cluster that answers. Throw-away pods are left out without `trials`."""
+    readings = local(loaded, terminal)
+    now = datetime.now(UTC)
+    namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
+    if trials:
+        readings.take("left", lambda: throwaway.remove_left(context, namespaces, now))
+    left = readings.found.pop("left", [])
+    readings.unread.pop("left", None)
+    for each in left:
+        terminal.note(f"Removed what an earlier run of the doctor had left: {each}")
+    problems: list[str] = []
+    with throwaway.run(context, problems) as run, _workers(run) as pool:
+        trial = pool.submit(readings.take, "network", lambda: probe.network(run, loaded.settings)) if trials else None
+        with terminal.step("Reading the cluster", AGAIN_SECONDS):
+            _all(pool, readings, _cluster(loaded, context))
+        evidence = _evidence(loaded, context, now, readings)
+        with terminal.step("Reading disks and the logs of the last hour", AGAIN_SECONDS):
+            _all(pool, readings, _second(evidence, context))
+        if trials and evidence.deployed and not loaded.in_cloud:
+            with terminal.step("Trying the stores with a throw-away pod", AGAIN_SECONDS):
+                _all(pool, readings, [("stores", lambda: probe.stores(run, evidence))])
+        if trial is not None:
+            with terminal.step("Trying the network with two throw-away pods", AGAIN_SECONDS):
+                trial.result()
+    for problem in problems:
+        terminal.warn(f"The doctor's own pods could not be removed; the next run removes them: {problem}")
+    _unfold(readings)
+    return _evidence(loaded, context, now, readings)
+
+
+def _unfold(readings: Readings) -> None:
+    """The two things that the trial of the network tells."""
+    if "network" in readings.found:
+        readings.found["trial"], readings.found["clock"] = readings.found.pop("network")
+    if "network" in readings.unread:
+        readings.unread["trial"] = readings.unread["clock"] = readings.unread.pop("network")
+
+
+@contextmanager
+def _workers(run: Run) -> Iterator[ThreadPoolExecutor]:
+    """Threads that end before the run's objects are removed, also when a signal ends this."""
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield pool
+    finally:
+        run.stop()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _evidence(loaded: LoadedStack, context: str | None, now: datetime, readings: Readings) -> Evidence:
+    return Evidence(
+        settings=loaded.settings,
+        stack=loaded.stack.name,
+        context=context,
+        now=now,
+        readings=readings.found,
+        unread=readings.unread,
+    )
+
+
+def without_cluster(loaded: LoadedStack, terminal: Terminal) -> Evidence:
+    """What can be said where no cluster is named."""
+    return _evidence(loaded, None, datetime.now(UTC), local(loaded, terminal))
+
+
+def _all(pool: ThreadPoolExecutor, readings: Readings, reads: Sequence[tuple[str, Read]]) -> None:
+    waiting: list[Future[None]] = [pool.submit(readings.take, name, read) for name, read in reads]
+    for each in waiting:
+        each.result()
+
+
+def _cluster(loaded: LoadedStack, context: str) -> list[tuple[str, Read]]:
+    settings = loaded.settings
+
+    def listed(*words: str) -> list[Item]:
+        found: list[Item] = kubectl.read(context, *words).get("items", [])
+        return [each for each in found if RUN_LABEL not in labels_of(each)]
+
+    def stack() -> list[Item]:
+        places = (settings.namespace, settings.emulator_namespace)
+        every = [item for place in places for item in listed("-n", place, "get", STACK_KINDS)]
+        return [each for each in every if not _about_doctor(each)]
+
+    def system() -> list[Item]:
+        places = sorted({settings.ingress.namespace, settings.cluster_dns.namespace})
+        return [item for place in places for item in listed("-n", place, "get", "pods,services,daemonsets")]
+
+    def charts() -> list[Item] | None:
+        """HelmChartConfigs; None on a cluster that knows none."""
+        chosen = f"metadata.name={edge.HELM_CHART_CONFIGS}"
+        if not listed("get", "customresourcedefinitions", "--field-selector", chosen):
+            return None
+        return listed("-n", edge.K3S_NAMESPACE, "get", edge.HELM_CHART_CONFIGS)
+
+    return [
+        ("version", lambda: json.loads(kubectl.say(context, "get", "--raw", "/version"))),
+        ("stack", stack),
+        ("system", system),
+        ("nodes", lambda: listed("get", "nodes")),
+        ("leases", lambda: listed("-n", LEASES, "get", "leases")),
+        ("storageclasses", lambda: listed("get", "storageclasses")),
+        ("namespaces", lambda: listed("get", "namespaces")),
+        ("definitions", lambda: listed("get", "customresourcedefinitions")),
+        ("charts", charts),
+    ]
+
+
+def _second(evidence: Evidence, context: str) -> list[tuple[str, Read]]:
+    """What takes the names of nodes and pods: kubelets' own counts, and logs."""
+
+    def summaries() -> list[Any]:
+        names = [node["metadata"]["name"] for node in evidence.items("nodes")]
+        paths = [f"/api/v1/nodes/{name}/proxy/stats/summary" for name in names]
+        return [json.loads(kubectl.say(context, "get", "--raw", path)) for path in paths]
+
+    lock, logs = threading.Lock(), []  # each thread adds those that it has read
+
+    def log(pod: Item) -> Any:
+        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+        words = ("-n", namespace, "logs", name, "--all-containers", "--since", "1h", "--tail", LOG_LINES)
+        text = kubectl.say(context, *words)
+        with lock:
+            logs.append({"namespace": namespace, "name": name, "text": text})
+        return logs
+
+    pods = [each for each in evidence.items("stack", "Pod") if each["status"].get("phase") == "Running"]
+    return [("summaries", summaries), *(("logs", lambda pod=pod: log(pod)) for pod in pods)]
+
+
+def _about_doctor(item: Item) -> bool:
+    about = item.get("involvedObject") or {}
+    return str(about.get("name", "")).startswith("flatline-doctor-")
+
+
+def _lost(loaded: LoadedStack) -> str | None:
+    problem = continuity.judge(continuity.gather(loaded))
+    return problem.problem if problem is not None else None
+
+
+def _locked(loaded: LoadedStack) -> str | None:
+    """Why the state cannot be decrypted, None if it can, or if there is nothing to decrypt here."""
+    if not loaded.stack.state.is_file():
+        return None
+    try:
+        salt = json.loads(loaded.stack.state.read_text())["encryptionsalt"]
+        unlock(stacks.Passphrase(loaded.stack, may_be_made=False)(), salt)
+    except PassphraseError as problem:
+        return str(problem)
+    except (ValueError, KeyError, OSError) as problem:
+        return f"{stacks.display_path(loaded.stack.state)} cannot be read ({type(problem).__name__}): restore it"
+    return None

@@ -1,0 +1,188 @@
+"""What can be wrong before anything of the stack runs: the cluster, Traefik, secrets and certificates."""
+
+from cli.doctor.model import Row
+from cli.doctor.symptoms.mends import LOGS, UP
+
+CLUSTER: tuple[Row, ...] = (
+    (
+        "cluster-version",
+        "The cluster's Kubernetes is not one that this version is tried with",
+        "Objects may be refused, or work differently.",
+        "Bring the cluster to a version between the two (on k3s: https://docs.k3s.io/upgrades).",
+    ),
+    (
+        "node-not-ready",
+        "A node is not ready",
+        "Pods on it answer nobody; those with volumes on it cannot move.",
+        "`kubectl --context {context} describe node {name}`, and see to its kubelet (on k3s: `systemctl status k3s`).",
+    ),
+    (
+        "node-pressure",
+        "A node is short of memory, disk or processes",
+        "Kubernetes ends pods on it, and starts none.",
+        "Free what is short: `kubectl --context {context} describe node {name}` says what takes it.",
+    ),
+    (
+        "node-disk-full",
+        "A node's disk is nearly full",
+        "Databases on it will refuse writes, and Kubernetes will end pods: accounts and messages cannot be changed.",
+        "Make room on {name}, or grow its disk; `docker system df` or `k3s crictl images` show what images take.",
+    ),
+    (
+        "architecture",
+        "No node has a processor that an image is published for",
+        "Its pods stay pending for ever.",
+        "Add a node of one of these architectures, or name another image in flatline:images.overrides.",
+    ),
+    (
+        "image-not-published",
+        "A registry does not give an image to the cluster",
+        "A pod that starts on a new node stays without its image.",
+        "Try it on the node (`k3s crictl pull {name}`); set flatline:images.registry to a mirror that has it.",
+    ),
+    (
+        "registry-unseen",
+        "Pods of this cluster reach no registry",
+        "Nobody has looked whether the images that a node does not have yet can be had.",
+        "Nothing, where nodes have a way of their own; else load the images into each node.",
+    ),
+    (
+        "storage-class-missing",
+        "The storage class that the stack names is not there",
+        "Volumes are never made, and nothing that keeps data starts.",
+        "Name one that exists in flatline:target.storageClass: `kubectl --context {context} get storageclass`.",
+    ),
+    (
+        "storage-class-no-default",
+        "The cluster has no default storage class, and the stack names none",
+        "Volumes are never made, and nothing that keeps data starts.",
+        "Set flatline:target.storageClass to one of `kubectl --context {context} get storageclass`.",
+    ),
+    (
+        "dns-pods",
+        "The pods of the cluster's name server are not where the stack looks for them",
+        "Network policies let pods ask nobody for names: nothing starts.",
+        "Set flatline:clusterDns.namespace and podLabels to those of the name server's pods.",
+    ),
+    (
+        "dns-silent",
+        "The cluster's name server does not answer a pod",
+        "No service finds another one.",
+        "`kubectl --context {context} -n {namespace} get pods -l k8s-app=kube-dns`, and read their logs.",
+    ),
+    (
+        "node-local-dns",
+        "The cluster has NodeLocal DNSCache, and the stack's network policies do not let pods ask it",
+        "No service finds another one.",
+        "Add {address}/32 to flatline:clusterDns.networks, then " + UP + ".",
+    ),
+    (
+        "policies-not-enforced",
+        "The network plugin does not enforce network policies",
+        "Every pod of the cluster can read and change every table, group and avatar: LocalStack believes everybody.",
+        "Install a plugin that enforces them (k3s has one unless it runs with --disable-network-policy; else Calico or "
+        "Cilium).",
+    ),
+    (
+        "policies-refuse",
+        "The network plugin refuses what a network policy allows",
+        "Services do not reach their stores.",
+        "Read the plugin's logs: `kubectl --context {context} -n kube-system get pods`.",
+    ),
+    (
+        "clock-of-node",
+        "The clock of a node is wrong",
+        "Signatures of requests, upload credentials and certificates are refused.",
+        "Let the node follow a time server: `timedatectl set-ntp true` on {name}.",
+    ),
+    (
+        "clock-of-this-machine",
+        "The clock of this machine and that of the cluster differ",
+        "Certificates that are made here may not be valid yet there.",
+        "Let the machine that is wrong follow a time server: `timedatectl set-ntp true`.",
+    ),
+    (
+        "namespace-of-another",
+        "A namespace of the stack belongs to another stack",
+        "`up` ends there, so that it cannot take over what is another's.",
+        "Name a namespace of its own in flatline:namespace.",
+    ),
+)
+
+EDGE: tuple[Row, ...] = (
+    (
+        "traefik-missing",
+        "There are no pods of Traefik where the stack looks for them",
+        "No client reaches anything.",
+        "Install Traefik, or set flatline:ingress.namespace and podLabels to those of its pods.",
+    ),
+    (
+        "traefik-not-ready",
+        "A pod of Traefik is not ready",
+        "Clients reach the server sometimes, or not at all.",
+        LOGS,
+    ),
+    (
+        "traefik-definitions",
+        "The cluster lacks definitions of Traefik's objects",
+        "Routes cannot be made: `up` ends with `no matches for kind`.",
+        "Install them with Traefik 3.2 or later (on k3s: upgrade k3s).",
+    ),
+    (
+        "traefik-old",
+        "Traefik is older than 3.2",
+        "Its definitions lack ipv6Subnet, so the limits for clients are refused.",
+        "Upgrade Traefik (on k3s: upgrade k3s).",
+    ),
+    (
+        "traefik-entry-point",
+        "Traefik has no entry point of the name that the stack uses",
+        "Routes are made and nobody reaches them: Traefik answers 404.",
+        "Set flatline:ingress.plainEntryPoint and tlsEntryPoint to names that Traefik was started with.",
+    ),
+    (
+        "traefik-read-timeout",
+        "Traefik ends requests that take longer than its default of 60 s",
+        "Large attachments over slow connections resume, avatars start anew.",
+        "Raise ports.websecure.transport.respondingTimeouts.readTimeout in Traefik's values (docs/operations.md).",
+    ),
+    (
+        "client-address-hidden",
+        "Traefik sees the address of a node in place of every client's",
+        "All limits for a client address are one limit for everybody: one client can lock out the others.",
+        "`./flatline status --stack {stack} --context {context}` prints what to apply.",
+    ),
+    (
+        "load-balancer-pending",
+        "A load balancer has no address yet",
+        "No client from outside reaches the server.",
+        "`kubectl --context {context} -n {namespace} describe service {name}` says what its controller waits for.",
+    ),
+)
+
+SECRETS: tuple[Row, ...] = (
+    (
+        "secrets-lost",
+        "The stack's secrets are missing, or older than what was made with them",
+        "Bringing the stack up from here would lock every client out; `up` refuses it.",
+        "Restore state/{stack}.json or Pulumi's backend from your backup (docs/commands.md).",
+    ),
+    (
+        "passphrase",
+        "The stack's secrets cannot be decrypted",
+        "Nothing of the stack can be changed from here.",
+        "Set PULUMI_CONFIG_PASSPHRASE or PULUMI_CONFIG_PASSPHRASE_FILE to the passphrase of this stack.",
+    ),
+    (
+        "certificate-expired",
+        "A certificate has expired",
+        "No client connects any more.",
+        "{renewal}, then " + UP + ".",
+    ),
+    (
+        "certificate-ending",
+        "A certificate ends soon",
+        "From that day on no client connects.",
+        "{renewal}, then " + UP + ".",
+    ),
+)

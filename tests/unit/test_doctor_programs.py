@@ -1,0 +1,94 @@
+"""programs/doctor/network.mjs and registry.mjs as they are shipped; stores.mjs meets real stores in integration/."""
+
+import json
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.node import NODE
+from tests.lab.process import free_ports
+
+PROGRAMS = Path(__file__).parents[2] / "programs" / "doctor"
+
+
+def run(program: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([NODE, PROGRAMS / program, *words], capture_output=True, text=True, check=False, timeout=60)
+
+
+@pytest.fixture
+def listening() -> Iterator[tuple[int, int]]:
+    """Two ports of this machine: one that takes connections, and one that takes none."""
+    opened, closed = free_ports(2)
+    with socket.create_server(("127.0.0.1", opened)):
+        yield opened, closed
+
+
+def test_what_a_pod_sees_of_another_one(listening: tuple[int, int]) -> None:
+    opened, closed = listening
+    words = ("--to", "127.0.0.1", "--open", str(opened), "--closed", str(closed), "--seconds", "1")
+    done = run("network.mjs", "call", *words, "--resolve", "localhost", "--image", "nothing")
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert (found["open"], found["closed"]) == (True, False)
+    assert found["dns"]["address"] in {"127.0.0.1", "::1"}
+    assert found["images"] == {"nothing": "is no reference of an image"}
+
+
+def test_a_port_that_should_be_closed_is_told(listening: tuple[int, int]) -> None:
+    opened, closed = listening
+    words = ("--to", "127.0.0.1", "--open", str(closed), "--closed", str(opened), "--seconds", "1")
+    found = json.loads(run("network.mjs", "call", *words).stdout)
+    assert (found["open"], found["closed"]) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("program", "words", "problem"),
+    [
+        ("network.mjs", [], "the first argument is listen or call"),
+        ("network.mjs", ["listen"], "--port is missing"),
+        ("network.mjs", ["call", "--open", "1", "--closed", "2"], "--to is missing"),
+        ("stores.mjs", ["--redis", "redis-0"], "redis-0 must be [NAME=]HOST:PORT"),
+        ("stores.mjs", ["--dynamodb", "ftp://x", "--table", "t"], "--dynamodb must be https://HOST"),
+        ("stores.mjs", ["--redis-password-file", "/nowhere"], "--redis-password-file cannot be read (ENOENT)"),
+    ],
+)
+def test_arguments_that_cannot_be_right(program: str, words: list[str], problem: str) -> None:
+    done = run(program, *words)
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
+def test_a_store_that_does_not_answer_is_a_problem_of_that_store() -> None:
+    (port,) = free_ports(1)
+    words = ("--seconds", "1", "--bigtable", f"127.0.0.1:{port}", "--bigtable-table", "t", "--family", "f")
+    done = run("stores.mjs", *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"bigtable": {"what": "table t", "problem": "ECONNREFUSED"}}
+
+
+def evaluated(expression: str) -> Any:
+    code = (
+        f"import {{ partsOf, tokenUrl }} from '{PROGRAMS / 'registry.mjs'}'; console.log(JSON.stringify({expression}))"
+    )
+    done = subprocess.run([NODE, "--input-type=module", "-e", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout or "null") if done.stdout.strip() != "undefined" else None
+
+
+def test_references_of_images_are_taken_apart() -> None:
+    assert evaluated("['docker.io/library/node:24-alpine', 'ghcr.io/a/b:main@sha256:12'].map(partsOf)") == [
+        {"host": "registry-1.docker.io", "path": "library/node", "reference": "24-alpine"},
+        {"host": "ghcr.io", "path": "a/b", "reference": "sha256:12"},
+    ]
+
+
+def test_a_token_is_asked_of_who_the_registry_names_by_https_alone() -> None:
+    header = '\'Bearer realm="{}://auth.example/token",service="registry.example"\''
+    assert evaluated(f"tokenUrl({header.format('https')}, 'a/b')") == (
+        "https://auth.example/token?service=registry.example&scope=repository%3Aa%2Fb%3Apull"
+    )
+    assert evaluated(f"tokenUrl({header.format('http')}, 'a/b')") is None
+    assert evaluated("tokenUrl('Basic realm=\"x\"', 'a/b')") is None
