@@ -14,5 +14,4 @@ class StrictModel(BaseModel):
         alias_generator=to_camel,
         validate_default=False,
         hide_input_in_errors=True,
-        use_attribute_docstrings=True,
     )

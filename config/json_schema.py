@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from config import descriptions
 from config.settings import ENGINE_NAMESPACE, PROJECT, Settings
 
 _ENCRYPTED: dict[str, Any] = {
@@ -20,7 +21,7 @@ _ENGINE: dict[str, Any] = {
 
 def schema() -> dict[str, Any]:
     """The schema as JSON's types. Keys of the engine are free, as `config.settings.load` leaves them."""
-    models = _tidy(Settings.model_json_schema())
+    models = _tidy(descriptions.schema(Settings))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A stack of Flatline",

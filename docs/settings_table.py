@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
+from config import descriptions
 from config.exporters import EXPORTERS
 from config.schema import bigtable, dynamodb, released
 from config.schema.secrets import SECRETS
@@ -113,8 +114,15 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInf
         yield f"{prefix}{field.alias or name}", field
 
 
+def _described(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo, str]]:
+    """The same, each with what it is for."""
+    texts = descriptions.of(model)
+    names = model.model_fields
+    return ((key, field, texts.get(name, "")) for name, (key, field) in zip(names, _fields(model, prefix), strict=True))
+
+
 def _settings(model: type[BaseModel], prefix: str, kinds: tuple[str, ...]) -> Iterator[Row]:
-    for key, field in _fields(model, prefix):
+    for key, field, text in _described(model, prefix):
         suffix, parts, _ = _shape(field.annotation)
         blocks = [part for part in parts if _is_block(part)]
         union = len(blocks) > 1
@@ -123,7 +131,7 @@ def _settings(model: type[BaseModel], prefix: str, kinds: tuple[str, ...]) -> It
             meaning = " ".join(f"`{_kind(block)}`: {block.__doc__}" for block in blocks)
             yield Row(f"{key}{suffix}", tags, _default(field), _one_line(meaning), kinds)
         elif not blocks or suffix or not isinstance(field.default, BaseModel):
-            meaning = field.description or (blocks[0].__doc__ if blocks else "") or ""
+            meaning = text or (blocks[0].__doc__ if blocks else "") or ""
             yield Row(f"{key}{suffix}", _form(field, parts), _default(field), _one_line(meaning), kinds)
         for block in blocks:
             inner = (_kind(block),) if union else kinds

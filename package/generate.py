@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from config import descriptions
 from config.settings import Settings
 
 WIDTH = 116
@@ -32,7 +33,7 @@ Part = Mapping[str, Any]
 
 def text() -> str:
     """The module as it is committed."""
-    return _Writer(Settings.model_json_schema()).text()
+    return _Writer(descriptions.schema(Settings)).text()
 
 
 class _Writer:

@@ -64,7 +64,7 @@ def record(
         )
         _run_to_end(program, monitor)
 
-    with _paused_garbage_collection():
+    with _paused_garbage_collection(), pulumi_internals.without_engine_costs():
         contextvars.copy_context().run(run)
     return monitor.recording()
 

@@ -2,6 +2,7 @@
 
 import gc
 import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,6 +45,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew, for review")
+
+
+INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A run without real servers does not import their tests, unless a path among its arguments is theirs."""
+    named = any(Path(word.partition("::")[0]).resolve().is_relative_to(INTEGRATION) for word in config.args)
+    unwanted = config.getoption("markexpr") == "not integration" and not named
+    return True if unwanted and collection_path == INTEGRATION else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 The program itself and all of our modules are read anew each time, from where the program lies.
 """
 
+import hashlib
 import multiprocessing
 import os
 import pty
@@ -17,6 +18,7 @@ from functools import cache
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = (
@@ -82,7 +84,8 @@ def run(
             stream.touch()
         streams[0].write_text(stdin, encoding="utf-8")
         streams[1] = stdout or terminal or streams[1]
-        process = _context().Process(target=_become, args=(program, list(words), dict(environment), streams))
+        given = (program, list(words), dict(environment), streams, Path(_keys().name))
+        process = _context().Process(target=_become, args=given)
         process.start()
         process.join(timeout)
         if process.exitcode is None:
@@ -129,8 +132,36 @@ def _context() -> ForkServerContext:
     return context
 
 
-def _become(program: Path, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[Path]) -> None:
+@cache
+def _keys() -> "TemporaryDirectory[str]":
+    """A folder for the keys of passphrases; it is deleted when this process ends."""
+    return TemporaryDirectory()
+
+
+def _derived_once(folder: Path) -> None:
+    """Derives a key from a passphrase once for all programs: that is a function of its arguments, and most of a start.
+
+    Other arguments are another file, so a program that derives in another way gets another key.
+    """
+    derive = hashlib.pbkdf2_hmac
+
+    def derived(hash_name: str, password: Any, salt: Any, iterations: int, dklen: int | None = None) -> bytes:
+        given = repr((hash_name, bytes(password), bytes(salt), iterations, dklen)).encode()
+        file = folder / hashlib.sha256(given).hexdigest()
+        if not file.exists():
+            partial = file.with_suffix(f".{os.getpid()}")
+            partial.write_bytes(derive(hash_name, password, salt, iterations, dklen))
+            partial.rename(file)
+        return file.read_bytes()
+
+    hashlib.pbkdf2_hmac = derived
+
+
+def _become(
+    program: Path, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[Path], keys: Path
+) -> None:
     """Makes this process look as if it had been started with the program."""
+    _derived_once(keys)
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         opened = os.open(stream, flags | os.O_APPEND)
         os.dup2(opened, number)

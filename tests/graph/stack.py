@@ -12,6 +12,7 @@ from render import manifests, stack_file
 from render.model import RecordedResource, Recording
 from render.recorder import record
 from render.values import SeededValues
+from tests.graph import recordings
 
 ROOT = Path(__file__).parent.parent.parent
 PROJECT = "flatline"
@@ -135,7 +136,15 @@ def program() -> None:
 
 
 def recorded(config: Mapping[str, str], *, stack: str = "dev", seed: str = "seed", preview: bool = False) -> Recording:
-    """A recording of the program with some configuration."""
+    """A recording of the program with some configuration, made once for all tests and processes."""
+    key = (sorted(config.items()), stack, seed, preview)
+    return recordings.shared(key, lambda: recorded_anew(config, stack=stack, seed=seed, preview=preview))
+
+
+def recorded_anew(
+    config: Mapping[str, str], *, stack: str = "dev", seed: str = "seed", preview: bool = False
+) -> Recording:
+    """The same, made by this call: for tests that record twice, or that change the program."""
     return record(program, project=PROJECT, stack=stack, config=config, values=SeededValues(seed), preview=preview)
 
 

@@ -21,7 +21,7 @@ from render.model import RecordedResource, Recording
 from render.placeholders import placeholder
 from render.recorder import record
 from render.values import SeededValues
-from tests.graph.stack import PROJECT, Stack, configuration, load, recorded
+from tests.graph.stack import PROJECT, Stack, configuration, load, recorded, recorded_anew
 from tests.lab.aws_iam import Document, Request, trusts
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -715,7 +715,7 @@ def test_a_table_is_lost_when_it_is_asked_for_by_name(
 def test_a_whole_preview_fails_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dynamodb, "TABLES", _without("profiles.tableName")(dynamodb.TABLES))
     with pytest.raises(schema_compatibility.IncompatibleSchemaError, match="Profiles"):
-        recorded(configuration("prod"), stack="prod", preview=True)
+        recorded_anew(configuration("prod"), stack="prod", preview=True)
 
 
 def test_a_new_table_must_be_released(monkeypatch: pytest.MonkeyPatch) -> None:

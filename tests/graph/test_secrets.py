@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from components.signal_keys import public_half
 from config.installation import SECRETS_ANNOTATION, STACK_LABEL
 from config.schema.secrets import PLAIN_VALUES, SECRETS, Reader, Secret
-from tests.graph.stack import Object, Stack, configuration, load, recorded
+from tests.graph.stack import Object, Stack, configuration, load, recorded, recorded_anew
 
 CONFIG, BUNDLE = "/usr/share/signal/dev.yml", "/usr/share/signal/secrets-bundle.yml"
 
@@ -267,7 +267,7 @@ def test_namespaces_say_who_made_them_and_with_which_secrets(name: str) -> None:
 
 def test_a_digest_follows_its_value() -> None:
     config = configuration("dev")
-    one, same, other = (Stack(recorded(config, seed=seed)) for seed in ("one", "one", "other"))
+    one, same, other = (Stack(recorded_anew(config, seed=seed)) for seed in ("one", "one", "other"))
     first, again, different = (
         json.loads(stack.get("Namespace", "flatline")["metadata"]["annotations"][SECRETS_ANNOTATION])
         for stack in (one, same, other)

@@ -1,5 +1,6 @@
 """A program that is run by tests.forked can't tell it from one that is started."""
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -65,3 +66,23 @@ def test_one_that_does_not_end_is_killed(checkout: Checkout, tmp_path: Path) -> 
     with pytest.raises(subprocess.TimeoutExpired):
         forked.run(program, [], environment=checkout.environment(), stdin="", timeout=2)
     assert not Path("/proc", pid.read_text()).exists()
+
+
+def test_a_key_is_derived_once_and_is_the_one_of_its_arguments(checkout: Checkout) -> None:
+    program = checkout.root / "program.py"
+    program.write_text(
+        "import hashlib, time\n"
+        "for salt, iterations in ((b'1', 300_000), (b'2', 300_000), (b'1', 300_001), (b'1', 300_000)):\n"
+        "    began = time.process_time()\n"
+        "    print(hashlib.pbkdf2_hmac('sha256', b'word', salt, iterations, 32).hex(), time.process_time() - began)\n"
+    )
+    expected = [
+        hashlib.pbkdf2_hmac("sha256", b"word", salt, iterations, 32).hex()
+        for salt, iterations in ((b"1", 300_000), (b"2", 300_000), (b"1", 300_001), (b"1", 300_000))
+    ]
+    first, again = (
+        [line.split() for line in forked.run(program, [], environment={}, stdin="", timeout=60).stdout.splitlines()]
+        for _ in range(2)
+    )
+    assert [key for key, _ in first] == [key for key, _ in again] == expected
+    assert sum(float(seconds) for _, seconds in again) < sum(float(seconds) for _, seconds in first) / 3

@@ -3,8 +3,11 @@
 import asyncio
 import base64
 import contextvars
+import importlib.metadata
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
@@ -16,9 +19,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pulumi import Output, ResourceOptions
+from pulumi.runtime import resource, stack
 from pulumi.runtime.stack import wait_for_rpcs
 
-from render import recorder
+from render import pulumi_internals, recorder
 from render.model import UNKNOWN, CreateResult, RecordedResource, RecordingError
 from render.values import SeededValues
 from tests.unit.render.programs import Providers, named, run, whole
@@ -591,3 +595,69 @@ def _sorted(value: object) -> object:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+class TestCostsOfTheEngine:
+    """What the SDK does for an engine alone is left out, and a recording is the same without it."""
+
+    def test_the_recording_is_the_same(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        quick = run(whole)
+        monkeypatch.setattr(pulumi_internals, "_INSTALLED", "another release")
+        assert run(whole) == quick
+
+    def test_it_is_for_the_release_that_is_installed(self) -> None:
+        assert importlib.metadata.version("pulumi") == pulumi_internals.READ_RELEASE
+
+    def test_no_stack_trace_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        taken: list[object] = []
+        extract = traceback.extract_stack
+        monkeypatch.setattr(traceback, "extract_stack", lambda *given: taken.append(given) or extract(*given))
+        run(whole)
+        assert taken == []
+
+    def test_waiting_grows_with_the_number_of_outputs_and_not_with_its_square(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        waited_for: list[int] = []
+        wait = asyncio.wait
+
+        async def counted(tasks: Any, **given: Any) -> Any:
+            waited_for.append(len(tasks))
+            return await wait(tasks, **given)
+
+        monkeypatch.setattr(asyncio, "wait", counted)
+
+        async def after(turns: int) -> str:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            return "x"
+
+        def one_by_one(length: int) -> None:
+            for number in range(length):
+                Output.from_input(after(number))
+
+        looks = []
+        for length in (20, 80):
+            waited_for.clear()
+            run(lambda length=length: one_by_one(length))
+            looks.append(sum(waited_for))
+        assert looks[1] < 6 * looks[0]
+
+    def test_a_failure_while_another_output_is_never_resolved_is_told_at_once(self) -> None:
+        def fail(_: str) -> str:
+            raise Failure("mine")
+
+        def program(opts: ResourceOptions) -> None:
+            never: Any = asyncio.get_running_loop().create_future()
+            pulumi.Output.from_input(never)
+            Output.from_input("x").apply(fail)
+
+        with pytest.raises(Failure, match="mine"):
+            run(in_kubernetes(program))
+
+    def test_the_sdk_is_left_as_it_was(self) -> None:
+        run(whole)
+        with pytest.raises(SystemExit):
+            run(lambda: sys.exit(3))
+        own = pulumi_internals._OWN_TRACE, pulumi_internals._OWN_WAIT
+        assert (resource._get_stack_trace, stack.wait_for_rpcs) == own
