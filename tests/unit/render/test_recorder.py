@@ -645,14 +645,14 @@ class TestCostsOfTheEngine:
 
     def test_a_failure_while_another_output_is_never_resolved_is_told_at_once(self) -> None:
         def fail(_: str) -> str:
-            raise Failure("mine")
+            raise FlatlineError("mine")
 
         def program(opts: ResourceOptions) -> None:
             never: Any = asyncio.get_running_loop().create_future()
             pulumi.Output.from_input(never)
             Output.from_input("x").apply(fail)
 
-        with pytest.raises(Failure, match="mine"):
+        with pytest.raises(FlatlineError, match="mine"):
             run(in_kubernetes(program))
 
     def test_the_sdk_is_left_as_it_was(self) -> None:
