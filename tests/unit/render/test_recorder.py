@@ -340,7 +340,7 @@ class TestRefused:
             run(program)
 
 
-class FlatlineError(Exception):
+class ProgramError(Exception):
     """The exception of the failing programs."""
 
 
@@ -348,12 +348,12 @@ class TestFailures:
     def test_in_the_program(self) -> None:
         def program() -> None:
             Providers()
-            raise FlatlineError("mine")
+            raise ProgramError("mine")
 
-        with pytest.raises(FlatlineError, match="mine"):
+        with pytest.raises(ProgramError, match="mine"):
             run(program)
 
-    @pytest.mark.parametrize("kind", [FlatlineError, ValueError, AssertionError, TimeoutError, KeyError])
+    @pytest.mark.parametrize("kind", [ProgramError, ValueError, AssertionError, TimeoutError, KeyError])
     def test_in_apply(self, kind: type[Exception]) -> None:
         failure = kind("mine")
 
@@ -384,24 +384,24 @@ class TestFailures:
 
     def test_in_apply_that_nothing_uses(self) -> None:
         def fail(_: str) -> str:
-            raise FlatlineError("mine")
+            raise ProgramError("mine")
 
-        with pytest.raises(FlatlineError, match="mine"):
+        with pytest.raises(ProgramError, match="mine"):
             run(lambda: Output.from_input("x").apply(fail))
 
     def test_in_an_export(self) -> None:
         def fail(_: str) -> str:
-            raise FlatlineError("mine")
+            raise ProgramError("mine")
 
-        with pytest.raises(FlatlineError, match="mine"):
+        with pytest.raises(ProgramError, match="mine"):
             run(lambda: pulumi.export("it", Output.from_input("x").apply(fail)))
 
     def test_in_a_coroutine(self) -> None:
         async def program() -> None:
             await asyncio.sleep(0)
-            raise FlatlineError("mine")
+            raise ProgramError("mine")
 
-        with pytest.raises(FlatlineError, match="mine"):
+        with pytest.raises(ProgramError, match="mine"):
             run(program)
 
     def test_the_first_cause_wins(self) -> None:
@@ -434,7 +434,7 @@ class TestFailures:
 
     def test_leaves_nothing_behind(self) -> None:
         def fail(_: str) -> str:
-            raise FlatlineError("mine")
+            raise ProgramError("mine")
 
         def failing(opts: ResourceOptions) -> None:
             for i in range(5):
@@ -443,7 +443,7 @@ class TestFailures:
         threads = threading.active_count()
         expected = run(whole)
         for _ in range(3):
-            with pytest.raises(FlatlineError):
+            with pytest.raises(ProgramError):
                 run(in_kubernetes(failing))
             assert run(whole) == expected
         assert threading.active_count() == threads
@@ -645,14 +645,14 @@ class TestCostsOfTheEngine:
 
     def test_a_failure_while_another_output_is_never_resolved_is_told_at_once(self) -> None:
         def fail(_: str) -> str:
-            raise FlatlineError("mine")
+            raise ProgramError("mine")
 
         def program(opts: ResourceOptions) -> None:
             never: Any = asyncio.get_running_loop().create_future()
             pulumi.Output.from_input(never)
             Output.from_input("x").apply(fail)
 
-        with pytest.raises(FlatlineError, match="mine"):
+        with pytest.raises(ProgramError, match="mine"):
             run(in_kubernetes(program))
 
     def test_the_sdk_is_left_as_it_was(self) -> None:
