@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from cli.__main__ import run
 from cli.reissue import NOT_PINS
 from client_kit import kit, pins
 from client_kit.pins import Pins
@@ -24,7 +23,7 @@ from tests.lab.kubernetes import Kubernetes
 from tests.lab.process import wait_until
 from tests.lab.traefik import Traefik
 from tests.unit.authority import NOW, Issued, issue, leaf
-from tests.unit.connectivity.test_check import cutting, flatline_authority, plain_http, resetting, silent
+from tests.unit.connectivity.test_check import cutting, flatline_authority, plain_http, resetting, silent, typed
 from tests.unit.edge import Edge, http
 
 pytestmark = pytest.mark.integration
@@ -140,7 +139,7 @@ def whole(deployed: Installation) -> Iterator[Installation]:
 def test_a_whole_installation_is_served(whole: Installation, tmp_path: Path) -> None:
     """By the command, with the pins of a kit."""
     kit.write(tmp_path / "kit", kit.made("libsignal", "dev", whole.outputs, whole.known))
-    assert run(["connect", "--pins", str(tmp_path / "kit" / kit.PINS), "--address", whole.address]) == 0
+    assert typed("--pins", str(tmp_path / "kit" / kit.PINS), "--address", whole.address) == 0
 
 
 @pytest.mark.parametrize(
@@ -285,7 +284,7 @@ def test_a_failure_ends_the_command_with_a_status(
 ) -> None:
     file = tmp_path / "pins.json"
     file.write_text(json.dumps({"version": 1, "pins": whole.outputs}))
-    assert run(["connect", "--pins", str(file), "--address", NOBODY, "--json"]) == 1
+    assert typed("--pins", str(file), "--address", NOBODY, "--json") == 1
     document = json.loads(capsys.readouterr().out)
     assert not document["served"]
     assert document["hosts"][0]["steps"][1]["cause"].startswith(f"{NOBODY}:443 refuses TCP connections")

@@ -16,7 +16,10 @@ from typing import Any
 
 import pytest
 
-from cli.__main__ import run
+from cli import arguments
+from cli.commands import connect
+from cli.failure import Failure
+from cli.terminal import Terminal
 from client_kit import pins
 from client_kit.pins import Pins
 from connectivity import check as checking
@@ -43,6 +46,11 @@ def ours() -> Issued:
 @pytest.fixture(scope="module")
 def whole(ours: Issued, tmp_path_factory: pytest.TempPathFactory) -> Edge:
     return Edge(chain(authority.leaf(ours, DOMAIN), tmp_path_factory.mktemp("edge")))
+
+
+def typed(*words: str) -> int:
+    """The status of the command line `connect` with these words."""
+    return connect.run(arguments.parse(["connect", *words]), Terminal())
 
 
 def outputs(*authorities: Issued) -> dict[str, Any]:
@@ -375,15 +383,15 @@ def test_the_command_tells_and_ends_with_a_status(
     file = tmp_path / "pins.json"
     file.write_text(json.dumps({"version": 1, "stack": "home", "pins": outputs(ours)}))
     with whole.running() as port:
-        words = ["connect", "--pins", str(file), "--address", LOCAL, "--port", str(port)]
-        assert run(words) == 0
+        words = ["--pins", str(file), "--address", LOCAL, "--port", str(port)]
+        assert typed(*words) == 0
         assert "A client with these pins would be served." in capsys.readouterr().out
-    assert run(words) == 1
+    assert typed(*words) == 1
     shown = capsys.readouterr()
     assert "refuses TCP connections" in shown.out
     assert "To mend it: " in shown.out
     assert f"error: a client with these pins would not be served: whisper.{DOMAIN}, " in shown.err
-    assert run([*words, "--json"]) == 1
+    assert typed(*words, "--json") == 1
     document = json.loads(capsys.readouterr().out)
     assert (document["version"], document["served"]) == (1, False)
 
@@ -397,17 +405,18 @@ def test_the_command_tells_and_ends_with_a_status(
         ('{"version": 1, "pins": {}}', "pin serverPublicParams is missing"),
     ],
 )
-def test_a_file_that_has_no_pins(content: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_has_no_pins(content: str, reason: str, tmp_path: Path) -> None:
     file = tmp_path / "pins.json"
     file.write_text(content)
-    assert run(["connect", "--pins", str(file)]) == 1
-    assert capsys.readouterr().err.startswith(f"error: --pins {file}: {reason}")
+    with pytest.raises(Failure) as failed:
+        typed("--pins", str(file))
+    assert failed.value.problem.startswith(f"--pins {file}: {reason}")
 
 
 @pytest.mark.parametrize("words", [["--port", "0"], ["--port", "65536"], ["--port", "x"], ["--address", "example.org"]])
 def test_what_cannot_be_connected_to(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        run(["connect", *words])
+        typed(*words)
     assert ended.value.code == 2
     assert words[1] in capsys.readouterr().err
 
