@@ -184,7 +184,7 @@ def _second(evidence: Evidence, context: str) -> list[tuple[str, Read]]:
         words = ("-n", namespace, "logs", name, "--all-containers", "--since", "1h", "--tail", LOG_LINES)
         text = kubectl.say(context, *words)
         with lock:
-            logs.append({"namespace": namespace, "name": name, "text": text})
+            logs.append({"namespace": namespace, "name": name, "app": labels_of(pod).get(probe.NAME, ""), "text": text})
         return logs
 
     pods = [each for each in evidence.items("stack", "Pod") if each["status"].get("phase") == "Running"]

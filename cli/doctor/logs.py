@@ -23,6 +23,14 @@ CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 """Symptom → what stands in a line of that cause; the first that matches counts."""
+WAITS = re.compile(r'"event":\s*"(?:waiting|missing)"')
+"""A program of ours that waits for something says so, with the reason: that is how every start looks."""
+ORDINARY = {
+    "localstack": {"log-table"},
+    "redis": {"log-name", "log-redis"},
+    "redis-membership": {"log-name", "log-redis"},
+}
+"""What a start of these logs by itself: LocalStack's seed asks for tables before it makes them, Redis for its nodes."""
 ERROR = re.compile(r"(?:^|\s)(?:ERROR|FATAL|SEVERE)\b|\"level\":\s*\"(?:error|fatal)\"|^error:", re.IGNORECASE)
 LEAST_UNKNOWN = 5
 """Fewer errors of no known cause are not worth a person's time."""
@@ -33,7 +41,8 @@ def logs(evidence: Evidence) -> Iterator[Finding]:
     for log in evidence.readings["logs"]:
         found = Counter(cause for line in log["text"].splitlines() if (cause := _cause(line)))
         for symptom, times in found.items():
-            if symptom == "log-errors" and times < LEAST_UNKNOWN:
+            few = symptom == "log-errors" and times < LEAST_UNKNOWN
+            if few or symptom in ORDINARY.get(log["app"], ()):
                 continue
             lines = "one line" if times == 1 else f"{times} lines"
             yield Finding(
@@ -49,6 +58,8 @@ def logs(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _cause(line: str) -> str | None:
+    if WAITS.search(line):
+        return None
     for symptom, pattern in CAUSES:
         if pattern.search(line):
             return symptom

@@ -1,5 +1,6 @@
 /** What the nodes of a Redis Cluster say of themselves, a key of the doctor's own, and how long messages wait. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 import { reasonOf } from '../lib/log.mjs';
 import { Connection, RedisError } from '../lib/redis.mjs';
@@ -110,7 +111,7 @@ export async function tryKey(nodes, password) {
 export async function tryNotification(address, password) {
   const [channel, value] = [`doctor::${randomUUID()}`, randomUUID()];
   const got = Promise.withResolvers();
-  const timer = setTimeout(() => got.reject(new RedisError('no notification came')), PATIENCE_MS);
+  const late = new AbortController();
   const subscriber = await opened(address, password, ([kind, from, content]) => {
     if (`${kind}` === 'message' && `${from}` === channel) got.resolve(`${content}`);
   });
@@ -122,9 +123,14 @@ export async function tryNotification(address, password) {
     } finally {
       publisher.close();
     }
-    if ((await got.promise) !== value) throw new RedisError('the notification is not what was sent');
+    const found = await Promise.race([
+      got.promise,
+      sleep(PATIENCE_MS, undefined, { signal: late.signal }).catch(() => undefined),
+    ]);
+    if (found === undefined) throw new RedisError('no notification came');
+    if (found !== value) throw new RedisError('the notification is not what was sent');
   } finally {
-    clearTimeout(timer);
+    late.abort();
     subscriber.close();
   }
 }

@@ -70,6 +70,17 @@ def test_a_store_that_does_not_answer_is_a_problem_of_that_store() -> None:
     assert json.loads(done.stdout) == {"bigtable": {"what": "table t", "problem": "ECONNREFUSED"}}
 
 
+def test_a_redis_that_says_nothing_is_a_problem_of_that_redis(tmp_path: Path) -> None:
+    """Its deadline passes before there is a subscription."""
+    (tmp_path / "password").write_text("a-password")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        words = ("--seconds", "1", "--redis-password-file", str(tmp_path / "password"), "--pubsub", address)
+        done = run("stores.mjs", *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {"pubsub": {"problem": "no answer"}}
+
+
 def evaluated(expression: str) -> Any:
     code = (
         f"import {{ partsOf, tokenUrl }} from '{PROGRAMS / 'registry.mjs'}'; console.log(JSON.stringify({expression}))"

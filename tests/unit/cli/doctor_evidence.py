@@ -116,7 +116,7 @@ def readings() -> dict[str, Any]:
         "charts": None,
         "stack": stack,
         "summaries": [{"node": {"nodeName": "node1", "fs": disk}, "pods": [{"volume": [volume]}]}],
-        "logs": [{"namespace": FLATLINE, "name": "whisper-0", "text": "INFO all is well\n"}],
+        "logs": [{"namespace": FLATLINE, "name": "whisper-0", "app": "whisper", "text": "INFO all is well\n"}],
         "trial": {
             "open": True,
             "closed": False,
@@ -166,8 +166,8 @@ class Plant:
         found["status"] |= status
         return found
 
-    def log(self, text: str) -> None:
-        self.readings["logs"] = [{"namespace": FLATLINE, "name": "whisper-0", "text": text}]
+    def log(self, text: str, app: str = "whisper") -> None:
+        self.readings["logs"] = [{"namespace": FLATLINE, "name": "whisper-0", "app": app, "text": text}]
 
     def store(self, name: str, **answer: Any) -> None:
         self.readings["stores"][name] = {**self.readings["stores"][name], **answer}

@@ -303,6 +303,20 @@ def test_few_errors_of_no_known_cause_are_passed_over() -> None:
     assert names(found(plant)) == []
 
 
+@pytest.mark.parametrize(
+    ("app", "line"),
+    [
+        ("whisper", '{"event":"waiting","target":"tcp://localstack:4566","reason":"ENOTFOUND"}'),
+        ("localstack", "AWS dynamodb.DescribeTable => 400 (ResourceNotFoundException)"),
+        ("redis-membership", '{"event":"absent","host":"redis-0","reason":"ENOTFOUND"}'),
+    ],
+)
+def test_what_every_start_logs_is_no_symptom(app: str, line: str) -> None:
+    plant = Plant()
+    plant.log(line, app)
+    assert names(found(plant)) == []
+
+
 @pytest.mark.parametrize("taken", sorted(Plant().readings))
 def test_what_could_not_be_read_is_said_and_is_not_fine(taken: str) -> None:
     plant = Plant()
