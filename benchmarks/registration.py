@@ -128,7 +128,7 @@ def measure(sessions: int = SESSIONS) -> list[Alike]:
             for index in range(sessions // 2):
                 for invited in random.sample((True, False), 2):
                     number = FIRST_NUMBER + index % NUMBERS + (0 if invited else NUMBERS)
-                    _session(client, str(number), f"{index} {invited}", invited, found)
+                    _session(client, str(number), f"{index} {invited:d}", invited, found)
     return list(found.values())
 
 

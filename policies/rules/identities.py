@@ -82,6 +82,8 @@ def _references(stack: Stack, settings: Settings) -> Iterator[Violation]:
     }
     for pod in pods_of(stack):
         for where, kind, name in references_of(pod):
+            if kind == "Secret" and name in settings["outside"]:
+                continue
             if stack.get(kind, pod.namespace, name) is None:
                 message = f"{where}: refers to a {kind} outside of the stack"
                 yield Violation(message=message, resource=pod.owner, subject=name)
@@ -94,6 +96,7 @@ REFERENCES = StackRule(
     description="Pods refer only to Secrets, ConfigMaps and claims of the stack, and not to the proxy's certificate.",
     frameworks=("NSA/CISA: Secrets",),
     remedy="Add the object to the stack, or remove the reference.",
+    settings={"outside": strings("names of Secrets that others put beside the stack's own")},
     check=_references,
 )
 

@@ -29,7 +29,7 @@ export class GrpcError extends Error {
   }
 }
 
-/** @typedef {{ signal: AbortSignal, milliseconds: number }} Context the caller has left; what the caller waits at most */
+/** @typedef {{ signal: AbortSignal, milliseconds: number }} Context the caller has left; how long it waits at most */
 /** @typedef {(request: Record<string, any>, context: Context) => object | Promise<object>} Call */
 /** @typedef {import('./contract.mjs').Schema} Schema */
 /** @typedef {{ request: Schema, response: Schema, call: Call }} Method */
@@ -179,7 +179,7 @@ export function grpcServer(service, methods) {
   const close = () =>
     new Promise((resolve) => {
       server.close(() => resolve());
-      for (const session of sessions) session.close();
+      for (const session of sessions) session.close(); // as Node.js asks for; some versions do it themselves
     });
   return { server, close };
 }

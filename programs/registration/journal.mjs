@@ -2,9 +2,9 @@
  * A list of records on a volume, each of which is on the disk before its promise ends.
  *
  * The file `journal` has one record a line: the CRC-32 of its JSON, and the JSON. Records that come while the disk is
- * busy are written together. What follows a crash, a line that is cut off at the end of the file, was never promised and
- * is dropped. A file that has grown is written anew, whole, beside the old one (`journal.new`), and takes its place.
- * So does one whose last write failed: the journal mends itself when the disk does.
+ * busy are written together. A line that a crash cut off at the end of the file was never promised, and is dropped.
+ * A file that has grown is written anew, whole, beside the old one (`journal.new`), and takes its place. So does one
+ * whose last write failed: the journal mends itself when the disk does.
  */
 import { open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';

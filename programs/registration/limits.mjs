@@ -7,7 +7,7 @@ export const RULES = {
   /** Codes that a client key tries. */
   guesses: { burst: 30, seconds: 120 },
   /** Codes that a client key tries for one number. */
-  guessesOfNumber: { burst: 10, seconds: 1800 },
+  guessesOfNumber: { burst: 10, seconds: 3600 },
   /** Messages that a client key asks for, and that one number gets. */
   messages: { burst: 10, seconds: 300 },
   messagesOfNumber: { burst: 5, seconds: 900 },

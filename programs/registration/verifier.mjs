@@ -5,6 +5,7 @@
 import { scrypt, timingSafeEqual } from 'node:crypto';
 
 import { log } from '../lib/log.mjs';
+import { UNINVITED } from './ledger.mjs';
 import { ATTACK, budgetOf, DIGITS } from './limits.mjs';
 
 /** @typedef {import('./invitations.mjs').Invitation} Invitation */
@@ -102,13 +103,15 @@ export class Verifier {
    */
   async #checked(session, code) {
     const invited = await this.invitationOf(session);
-    const invitation = invited ?? this.invitations.standIn(session.number);
-    const open = invited !== undefined && OPEN.has(this.stateOf(invited).state);
+    // All of what follows is done for every number: what were done for one kind alone could be told by its time.
+    const standIn = this.invitations.standIn(session.number);
+    const invitation = invited ?? standIn;
+    const open = OPEN.has(this.stateOf(invitation).state) && invited !== undefined;
     const typed = CODE.test(code) ? code : '';
     const password = invitation.codes === 2 ? `${session.previous}${typed}` : typed;
     const attempt = this.ledger.attempt(invitation.id, invitation.expires);
     const hashed = this.hash(password, invitation);
-    if (invited) this.#tell(invited); // while the hash is made, so that it takes no time of its own
+    this.#tell(invitation); // while the hash is made, so that it takes no time of its own
     // The attempt is counted, and nobody learns anything before it is on the volume.
     const [hash] = await Promise.all([hashed, attempt]);
     session.previous = typed;
@@ -126,6 +129,7 @@ export class Verifier {
   #tell({ id, codes }) {
     const { count } = this.ledger.attempts(id);
     const told = { invitation: id.slice(0, 8), attempts: count };
+    if (id === UNINVITED) return;
     if (count === ATTACK) log('invitation attacked', told);
     if (count === budgetOf(codes)) log('invitation locked', told);
   }

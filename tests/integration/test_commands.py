@@ -1,7 +1,10 @@
 """The commands against a real API server with real controllers: what `up` prints can be typed, `down` keeps data."""
 
+import base64
+import json
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -91,3 +94,33 @@ def test_what_a_rotation_leaves_behind_is_deleted_by_the_printed_command(
     assert len(both) == len(old) + 2
     assert len(left) == len(old)
     assert left != old
+
+
+def test_invitations_that_are_made_and_revoked_at_the_same_time_lose_nothing(
+    checkout: Checkout, own_kubernetes: Kubernetes
+) -> None:
+    """The API server decides between them: one makes the Secret, each gets a number of its own."""
+    labels = {"app.kubernetes.io/part-of": "flatline", "flatline.org/stack": "flatline.dev"}
+    metadata = {"name": "flatline", "labels": labels}
+    own_kubernetes.apply([{"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}])
+
+    def invite(*words: str) -> str:
+        said = checkout.succeed("invite", *words, "--context", "lab")
+        return said.splitlines()[0].removeprefix("number: +")
+
+    with ThreadPoolExecutor(4) as several:
+        numbers = set(several.map(invite, ["--next"] * 3 + ["+61491570156"]))
+    assert numbers == {"12025550100", "12025550101", "12025550102", "61491570156"}
+    with ThreadPoolExecutor(2) as several:
+        revoked = several.submit(checkout.succeed, "revoke", "+61491570156", "--context", "lab")
+        replaced = several.submit(invite, "+12025550100", "--replace", "--codes", "2")
+        assert replaced.result() == "12025550100"
+        assert "refused in at most two minutes" in " ".join(revoked.result().split())
+    (secret,) = own_kubernetes.get("secrets", "flatline")
+    stored = {name: json.loads(base64.b64decode(value)) for name, value in secret["data"].items()}
+    assert {name: each["codes"] for name, each in stored.items()} == {
+        "12025550100": 2,
+        "12025550101": 1,
+        "12025550102": 1,
+    }
+    assert "kubectl.kubernetes.io/last-applied-configuration" not in secret["metadata"].get("annotations", {})

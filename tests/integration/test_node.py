@@ -101,8 +101,8 @@ KUBELET_SECONDS = 150
 def test_invited_persons_register_until_they_are_revoked_and_no_code_is_anywhere(deployed: Deployed) -> None:
     node = deployed.node
     number, (code,) = registering.invite(node, "--next")
-    revoked, (lost,) = registering.invite(node, "+33639980012")
-    taken, pair = registering.invite(node, "+33639980013", "--again", "--codes", "2")
+    revoked, (lost,) = registering.invite(node, "+61491570156")
+    taken, pair = registering.invite(node, "+61491570157", "--again", "--codes", "2")
     invited = {number, revoked, taken}
     wait_until(lambda: registering.known(node) == invited, KUBELET_SECONDS, "the invitations are mounted")
     assert registering.states(node) == dict.fromkeys(invited, "waiting")

@@ -23,7 +23,7 @@ CHANCE = 1e-4
 def attacked(scenario: str, **wanted: Any) -> dict[str, Any]:
     wanted = {"scenario": scenario, "keys": KEYS, **wanted}
     command = [NODE, ATTACK, FOLDER, json.dumps(wanted)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=550)
     assert done.returncode == 0, done.stderr
     outcome: dict[str, Any] = json.loads(done.stdout)
     assert outcome["verifiedByAttacker"] == 0
@@ -41,10 +41,10 @@ def test_an_invitation_of_one_code_is_locked_long_before_it_is_guessed() -> None
 
 
 def test_an_invitation_of_two_codes_withstands_a_week_of_all_that_the_limits_let_through() -> None:
-    """Each key may try ten codes at once and one in 30 minutes; a pair of them is one guess at 10^12."""
+    """Each key may try ten codes at once and one in an hour; a pair of them is one guess at 10^12."""
     outcome = attacked("week", codes=2)
     assert outcome["seconds"] > 6.9 * 86_400
-    most = KEYS * (10 + 7 * 48)
+    most = KEYS * (10 + 7 * 24)
     assert 0.95 * most < outcome["tried"] <= most
     assert outcome["tried"] / 10**12 < CHANCE / 100
     assert outcome["state"] == "attacked"
@@ -62,7 +62,7 @@ def test_after_the_one_command_the_person_gets_in_among_a_thousand_attackers(
     hash_ms: int, hammer: bool, seconds: float
 ) -> None:
     """Attackers who come again at once, or when they are told to, at many numbers, so that the queue is always full."""
-    outcome = attacked("cure", others=20, commandSeconds=300, hashMs=hash_ms, hammer=hammer)
+    outcome = attacked("cure", others=5, commandSeconds=60, hashMs=hash_ms, hammer=hammer)
     assert outcome["before"] in {"attacked", "locked"}
     assert outcome["took"] is not None
     assert outcome["took"] < seconds
