@@ -242,6 +242,7 @@ def _up(commands: _Subparsers) -> None:
         help="where volume claims of the stack were deleted in the cluster: make them again, empty",
     )
     _confirm(command)
+    command.set_defaults(renews=True)
 
 
 def _render(commands: _Subparsers) -> None:

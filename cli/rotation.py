@@ -135,6 +135,7 @@ def carry_out(loaded: LoadedStack, rotation: Rotation, arguments: Namespace, ter
         confirm=confirmed,
         start_over=None,
         empty_volumes=False,
+        renews=LEAF_EPOCH not in rotation.values,
     )
     try:
         return up.run(going_on, terminal)

@@ -38,7 +38,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         with continuity.starting_over(loaded, terminal):
             return _bring_up(loaded, arguments, terminal)
     continuity.check(loaded)
-    if loaded.settings.certificates.leaf.renew_before_days is not None:
+    if arguments.renews and loaded.settings.certificates.leaf.renew_before_days is not None:
         loaded = rotation.renewed(loaded, _outputs(loaded, terminal), datetime.now(UTC), terminal)
     return _bring_up(loaded, arguments, terminal)
 

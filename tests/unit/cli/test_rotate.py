@@ -171,6 +171,16 @@ def test_nothing_is_renewed_unless_it_is_set(root: Path) -> None:
     assert root.read_text() == "config: {}\n"
 
 
+def test_a_certificate_that_is_rotated_is_not_renewed_once_more(brought_up: Checkout) -> None:
+    outputs = brought_up.build() / "stack-outputs.json"
+    content = {**json.loads(outputs.read_text()), "servedCertificate": certificate(timedelta(days=10))}
+    outputs.write_text(json.dumps(content))
+    brought_up.configure({"certificates": {"leaf": {"renewBeforeDays": 20}}})
+    brought_up.succeed("rotate", "certificate")
+    read = yaml.safe_load(brought_up.file().read_text())["config"]["flatline:certificates"]["leaf"]
+    assert read["epoch"] == 2
+
+
 def test_up_renews_what_ends_soon(brought_up: Checkout) -> None:
     outputs = brought_up.build() / "stack-outputs.json"
     content = {**json.loads(outputs.read_text()), "servedCertificate": certificate(timedelta(days=10))}
