@@ -18,13 +18,13 @@ import pytest
 
 from cli import arguments
 from cli.commands import connect
-from cli.failure import Failure
 from cli.terminal import Terminal
 from client_kit import pins
 from client_kit.pins import Pins
 from connectivity import check as checking
 from connectivity import names, services, transport
 from connectivity.check import Host, check
+from errors import FlatlineError
 from tests.unit import authority
 from tests.unit.authority import NOW, Issued, issue
 from tests.unit.edge import DOMAIN, TRAEFIKS_404, Edge, chain, http
@@ -408,7 +408,7 @@ def test_the_command_tells_and_ends_with_a_status(
 def test_a_file_that_has_no_pins(content: str, reason: str, tmp_path: Path) -> None:
     file = tmp_path / "pins.json"
     file.write_text(content)
-    with pytest.raises(Failure) as failed:
+    with pytest.raises(FlatlineError) as failed:
         typed("--pins", str(file))
     assert failed.value.problem.startswith(f"--pins {file}: {reason}")
 
