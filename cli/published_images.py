@@ -51,7 +51,7 @@ def used(settings: Settings) -> tuple[ImageName, ...]:
         absent |= EMULATORS
         if isinstance(settings.target.aws.redis, ElastiCache):
             absent.add("redis")
-    if settings.registration.kind == "external":
+    if settings.registration.kind != "development":
         absent.add("registration")
     return tuple(name for name in IMAGES if name not in absent)
 
@@ -73,10 +73,7 @@ def digest(manifest: bytes) -> str:
 
 
 def look(name: ImageName, reference: str, architectures: Iterable[str]) -> Published:
-    """What the registry has behind a reference.
-
-    Raises FlatlineError, also for content that is not what its digest says.
-    """
+    """What the registry has behind a reference. Raises FlatlineError, also for content of another digest."""
     repository, plain = _repository(reference), _plain(reference)
     raw = skopeo.manifest(plain)
     found = digest(raw)

@@ -149,10 +149,7 @@ def carry_out(loaded: LoadedStack, rotation: Rotation, arguments: Namespace, ter
 
 
 def _agreed(loaded: LoadedStack, rotation: Rotation, confirmed: str | None, terminal: Terminal) -> str | None:
-    """The stack's name where it was typed, for what `up` asks about the same.
-
-    Raises FlatlineError without agreement.
-    """
+    """The stack's name where it was typed, for what `up` asks about the same. Raises FlatlineError if it was not."""
     name = loaded.stack.name
     if confirmed is not None and confirmed != name:
         raise FlatlineError(f"--confirm names {confirmed}, but the stack is {name}: nothing was changed")

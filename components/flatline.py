@@ -87,10 +87,11 @@ class Flatline(Component):
         whisper = Whisper("whisper", wired.whisper(registration, collector.telemetry), self.child_opts)
         traefik = self._traefik(settings)
         admin_routes = (whisper.admin_route, storage.admin_route) if settings.expose_admin else ()
-        routes = (*whisper.routes, storage.route, *cdn3.routes, *stores.routes, *admin_routes)
-        ingress = Ingress("ingress", wired.ingress(routes, traefik), self.child_opts)
+        public_routes = (*whisper.routes, storage.route, *cdn3.routes, *stores.routes)
+        ingress = Ingress("ingress", wired.ingress((*public_routes, *admin_routes), traefik), self.child_opts)
         self._load_balancer(target, traefik)
-        if (monitoring := wired.monitoring(routes)) is not None:
+        monitoring = wired.monitoring(public_routes)
+        if monitoring is not None:
             Monitoring("monitoring", monitoring, self.child_opts)
         self.network_peers = (
             *whisper.network_peers,

@@ -145,6 +145,29 @@ class Wiring:
             annotated=self.settings.monitoring is not None and self.settings.monitoring.scrape == "annotations",
         )
 
+    def monitoring(self, routes: tuple[Route, ...]) -> MonitoringArgs | None:
+        """Alerts and a dashboard, if they are wanted; `routes` are the public ones."""
+        monitoring = self.settings.monitoring
+        if monitoring is None:
+            return None
+        ports = sorted(scraped_ports(self.settings.telemetry.exporters).values())
+        return MonitoringArgs(
+            namespace=self.namespace,
+            scope=Scope(
+                namespace=self.namespace.name,
+                namespaces=(self.namespace.name, *(each.name for each in self.stores.namespaces)),
+                services=tuple(dict.fromkeys(route.endpoint.service for route in routes)),
+                redis_in_cluster=any(peer.name == "redis" for peer in self.stores.network_peers),
+            ),
+            served=self.certificates.served,
+            authority=self.certificates.authority,
+            manual=monitoring.manual,
+            labels=monitoring.labels,
+            dashboard_labels=monitoring.dashboard_labels,
+            collector="otel-collector",
+            ports=[f"metrics-{port}" for port in ports] if monitoring.scrape == "service-monitor" else (),
+        )
+
     def storage(self) -> StorageArgs:
         """Storage."""
         return StorageArgs(
@@ -210,29 +233,6 @@ class Wiring:
             requests=ingress.in_flight.requests,
             web_sockets=ingress.in_flight.web_sockets,
             depends_on=traefik,
-        )
-
-    def monitoring(self, routes: tuple[Route, ...]) -> MonitoringArgs | None:
-        """Alerts and a dashboard, where they are wanted; `routes` lead to the Services that they watch."""
-        monitoring = self.settings.monitoring
-        if monitoring is None:
-            return None
-        ports = sorted(scraped_ports(self.settings.telemetry.exporters).values())
-        return MonitoringArgs(
-            namespace=self.namespace,
-            scope=Scope(
-                namespace=self.namespace.name,
-                namespaces=(self.namespace.name, *(each.name for each in self.stores.namespaces)),
-                services=tuple(dict.fromkeys(route.endpoint.service for route in routes)),
-                redis_in_cluster=any(peer.name == "redis" for peer in self.stores.network_peers),
-            ),
-            served=self.certificates.served,
-            authority=self.certificates.authority,
-            manual=monitoring.manual,
-            labels=monitoring.labels,
-            dashboard_labels=monitoring.dashboard_labels,
-            collector="otel-collector",
-            ports=[f"metrics-{port}" for port in ports] if monitoring.scrape == "service-monitor" else (),
         )
 
     def network_policies(

@@ -319,7 +319,7 @@ EgressName = Literal["whisper", "registration", "otel-collector"]
 
 
 class InvitationRegistration(StrictModel):
-    """By invitation: a number registers only with a code that `./flatline invite` made for it."""
+    """By invitation: a number registers only with a code that `./flatline invite NUMBER` made for it."""
 
     kind: Literal["invitation"] = "invitation"
 

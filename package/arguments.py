@@ -427,7 +427,7 @@ class Monitoring(TypedDict, total=False):
 
 
 class Registration(TypedDict, total=False):
-    """`invitation`: By invitation: a number registers only with a code that `./flatline invite` made for it.
+    """`invitation`: By invitation: a number registers only with a code that `./flatline invite NUMBER` made for it.
     `webhook`: By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or
     e-mail. The secret `registration-webhook` signs the requests. `egress.registration` opens the way to the
     gateway. A number with an invitation registers by that, and gets no message. `external`: A registration service
@@ -831,7 +831,7 @@ class FlatlineArgs(TypedDict, total=False):
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
 
     registration: Registration
-    """`invitation`: By invitation: a number registers only with a code that `./flatline invite` made for it.
+    """`invitation`: By invitation: a number registers only with a code that `./flatline invite NUMBER` made for it.
     `webhook`: By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or
     e-mail. The secret `registration-webhook` signs the requests. `egress.registration` opens the way to the
     gateway. A number with an invitation registers by that, and gets no message. `external`: A registration service

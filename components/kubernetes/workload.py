@@ -55,8 +55,8 @@ class WorkloadArgs:
     """A pod and how it is kept running.
 
     `headless_service` adds a headless Service of that name, which also lists pods that are not ready, so that pods
-    find each other. `external_egress` are networks outside of the cluster that the pods may reach.
-    `annotations` are those of the Service.
+    find each other. `external_egress` are networks outside of the cluster that the pods may reach. `annotations` are
+    those of the Service.
     """
 
     pod: PodArgs

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 REQUESTS = "org_whispersystems_textsecuregcm_metrics_MetricsRequestEventListener_request_total"
 """Requests that Whisper has answered, by `status`, `method` and `path`."""
 WEB_SOCKETS = "chat_WebSocketConnection_openWebsockets"
-"""WebSockets that are open now, by `namespace` and `authenticated`."""
+"""WebSockets that are open now, by `platform` and `authenticated`."""
 QUEUES = "chat_MessagePersister_queueCount"
 """A histogram with an observation for each visit of the persister to a slot: the queues that were due there."""
 PERSISTER_ERRORS = "chat_MessagePersister_persistQueueException_total"

@@ -95,6 +95,11 @@ _ROTATIONS = {
     "link-device": Consequence(
         effect="a device that is being linked at this moment is refused", until="until its code is shown again"
     ),
+    "registration-webhook": Consequence(
+        effect="your gateway of codes refuses the requests of the registration service, so nobody can register",
+        until="until it has the new value, from this stack's Secrets",
+        hurts=True,
+    ),
     "registration-collation-salt": Consequence(
         effect="limits on registrations by client address count from zero", until=_NEVER
     ),

@@ -88,6 +88,7 @@ NOT_RUN = {
     "UV_PROJECT_ENVIRONMENT=~/flatline-tools uv sync --frozen": MINUTES,
     "~/flatline-tools/bin/python -m benchmarks": MINUTES,
     "~/flatline-tools/bin/python -m benchmarks rendering": MINUTES,
+    "~/flatline-tools/bin/python -m benchmarks registration": MINUTES,
     "~/flatline-tools/bin/python -m benchmarks --update-docs": MINUTES,
 }
 """Why a command line is not run here. It is parsed all the same."""

@@ -46,7 +46,7 @@ def test_the_summary_says_what_there_is_and_what_comes_next(first_summary: tuple
     checkout, said = first_summary
     assert "no cluster is named" in said
     assert re.search(r"^\d+ objects in build/dev/$", said, re.M)
-    assert re.search(r"\bStatefulSet +1\b", said)
+    assert re.search(r"\bStatefulSet +2\b", said)
     secret_files = sorted(path.name for path in checkout.build().glob("*-secret_*"))
     assert secret_files
     assert [line[2:] for line in said.splitlines() if line.startswith("- 10-secret_")] == secret_files
