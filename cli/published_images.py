@@ -10,10 +10,8 @@ from typing import Any
 from cli import skopeo
 from config.images import IMAGES, ImageName
 from config.settings import Settings
-from config.target import Cloud, ElastiCache
 from errors import FlatlineError
 
-EMULATORS = frozenset({"localstack", "versitygw", "cbtemulator"})
 AT_ONCE = 4
 
 
@@ -42,18 +40,6 @@ class Published:
     def exact(self) -> str:
         """By digest: `registry/repository@sha256:...`."""
         return f"{self.repository}@{self.digest}"
-
-
-def used(settings: Settings) -> tuple[ImageName, ...]:
-    """The images of a stack, in the order of config/images.py."""
-    absent: set[str] = set()
-    if isinstance(settings.target, Cloud):
-        absent |= EMULATORS
-        if isinstance(settings.target.aws.redis, ElastiCache):
-            absent.add("redis")
-    if settings.registration.kind != "development":
-        absent.add("registration")
-    return tuple(name for name in IMAGES if name not in absent)
 
 
 def tagged(settings: Settings, name: ImageName) -> str:

@@ -32,7 +32,7 @@ from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS, Host, host_name
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
 from config.services.whisper import MESSAGE_RETENTION_DAYS
-from config.target import Cloud, InClusterRedis, Local, kind_of_target
+from config.target import Cloud, ElastiCache, InClusterRedis, Local, kind_of_target
 from config.types import (
     Cidr,
     Digest,
@@ -560,10 +560,22 @@ class Settings(StrictModel):
         return self.redis.masters * (1 + self.redis_replicas)
 
     @property
+    def used_images(self) -> tuple[ImageName, ...]:
+        """Images of this stack, in the order of config/images.py."""
+        absent: set[ImageName] = set()
+        if isinstance(self.target, Cloud):
+            absent |= {"localstack", "versitygw", "cbtemulator"}
+            if isinstance(self.target.aws.redis, ElastiCache):
+                absent.add("redis")
+        if not isinstance(self.registration, DevelopmentRegistration):
+            absent.add("registration")
+        return tuple(name for name in IMAGES if name not in absent)
+
+    @property
     def moving_images(self) -> tuple[ImageName, ...]:
         """Images of this stack that a tag alone does not make exact."""
-        development = isinstance(self.registration, DevelopmentRegistration)
-        return tuple(name for name in self.images.moving() if development or name != "registration")
+        moving = self.images.moving()
+        return tuple(name for name in self.used_images if name in moving)
 
     def secret(self, name: str) -> SecretSetting:
         """The settings of a secret."""

@@ -29,7 +29,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if arguments.bundle is not None and arguments.verify:
         return _check_bundle(loaded, Path(arguments.bundle), terminal)
     skopeo.require()
-    names = published_images.used(loaded.settings)
+    names = loaded.settings.used_images
     references = {name: _reference(loaded, name, arguments.lock) for name in names}
     with terminal.step("Asking the registries"):
         found = published_images.look_at_all(references)
@@ -166,7 +166,7 @@ def _only(image: Published, architectures: list[str] | None) -> Published:
 def _check_bundle(loaded: LoadedStack, file: Path, terminal: Terminal) -> int:
     """Whether a bundle is whole and has the images that the settings pin. Asks no registry."""
     settings = loaded.settings
-    names = published_images.used(settings)
+    names = settings.used_images
     unpinned = [name for name in names if published_images.locked(settings, name) is None]
     if unpinned:
         raise FlatlineError(

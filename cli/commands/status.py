@@ -187,7 +187,7 @@ def _images(loaded: LoadedStack, terminal: Terminal) -> None:
 def _tags_moved(loaded: LoadedStack, terminal: Terminal) -> list[tuple[ImageName, str]]:
     """Of the images that only a digest makes exact, those whose tag is another one now. Needs skopeo."""
     images = loaded.settings.images
-    pinned = [name for name in published_images.used(loaded.settings) if IMAGES[name].moving and name in images.digests]
+    pinned = [name for name in loaded.settings.used_images if IMAGES[name].moving and name in images.digests]
     if not pinned or not skopeo.is_installed():
         return []
     found = []

@@ -46,7 +46,8 @@ def nodes(evidence: Evidence) -> Iterator[Finding]:
                 yield finding("node-pressure", node, f"{pressure}: {short(condition(node, pressure)['message'])}")
     there_are = {str(each["status"].get("nodeInfo", {}).get("architecture", "")) for each in there} - {""}
     overridden = evidence.settings.images.overrides
-    for name, image in IMAGES.items():
+    for name in evidence.settings.used_images:
+        image = IMAGES[name]
         if there_are and name not in overridden and not there_are & set(image.architectures):
             has, needs = ", ".join(sorted(there_are)), " or ".join(image.architectures)
             yield Finding(symptom="architecture", about=f"image {name}", found=f"it is for {needs}; nodes are {has}")

@@ -12,7 +12,6 @@ from components.programs import DOCTOR_NETWORK, DOCTOR_STORES
 from components.redis import PASSWORD_FILE, PORT
 from components.versitygw import CREDENTIALS_FILE, REGION
 from components.versitygw import PORT as OBJECTS_PORT
-from config.images import IMAGES
 from config.schema import bigtable, dynamodb, objects
 from config.settings import Settings
 from errors import FlatlineError
@@ -40,7 +39,7 @@ def network(run: Run, settings: Settings) -> tuple[dict[str, Any], float]:
     # Kubernetes keeps whole seconds.
     clock = min(0.0, (created - before).total_seconds() + 1) + max(0.0, (created - after).total_seconds())
     address = run.wait(namespace, "listener", frozenset({"Running"}), START_SECONDS)["status"]["podIP"]
-    images = [word for name in IMAGES for word in ("--image", settings.images.reference(name))]
+    images = [word for name in settings.used_images for word in ("--image", settings.images.reference(name))]
     words = ["call", "--to", address, "--open", str(OPEN_PORT), "--closed", str(CLOSED_PORT)]
     caller = Pod(
         role="caller",

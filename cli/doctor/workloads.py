@@ -100,7 +100,7 @@ def _namespaces(evidence: Evidence) -> list[str]:
 
 def _wanted(settings: Settings) -> Iterator[tuple[str, str]]:
     local = settings.target.kind == "local"
-    registration = ("registration",) if settings.registration.kind == "development" else ()
+    registration = ("registration",) if settings.registration.kind != "external" else ()
     for name in (*SERVICES, *registration, *(STORES if local else ())):
         yield settings.namespace, name
     if local:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import yaml
 
-from cli import published_images
 from config.images import IMAGES, ImageName
 from config.settings import load as settings_of
 from tests.graph.stack import configuration, load
@@ -121,7 +120,7 @@ def test_the_images_are_those_of_the_pods() -> None:
     for name in ("dev", "prod"):
         settings = settings_of(configuration(name))
         pulled = {container["image"] for pod in load(name).pods() for container in pod.containers()}
-        assert {settings.images.reference(each) for each in published_images.used(settings)} == pulled
+        assert {settings.images.reference(each) for each in settings.used_images} == pulled
 
 
 def test_what_the_registry_has_is_shown(server: Server) -> None:

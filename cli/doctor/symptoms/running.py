@@ -255,7 +255,7 @@ LOG: tuple[Row, ...] = (
         "log-registration",
         "Whisper did not reach the registration service in the last hour",
         "Nobody could register or verify a number.",
-        "`kubectl --context {context} -n {namespace} logs deployment/registration --tail 50`",
+        "`kubectl --context {context} -n {namespace} logs -l app.kubernetes.io/name=registration --tail 50`",
     ),
     (
         "log-credentials",
