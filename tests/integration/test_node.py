@@ -357,7 +357,8 @@ def grow(deployed: Deployed, name: str) -> None:
     assert state()["restartCount"] == 0, f"{name} at its worst case is killed: {state()['lastState']}"
     limit = int(pod()["spec"]["containers"][0]["resources"]["limits"]["memory"][:-2])
     ask(1.1 * limit / JAVA[name])
-    wait_until(lambda: state()["restartCount"] == 1, 60, f"{name} above its limit is killed")
+    wait_until(lambda: "terminated" in state()["lastState"], 60, f"{name} above its limit is killed")
+    assert state()["restartCount"] == 1
     assert state()["lastState"]["terminated"]["reason"] == "OOMKilled"
 
 

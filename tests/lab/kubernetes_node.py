@@ -27,7 +27,8 @@ from tests.lab.traefik_crds import crds, traefik_version
 LAB = Path(__file__).resolve().parent
 CONFIGURATION = LAB / "k3s"
 NAME = "node"
-PRIORITY = -10
+HIGHER = 10
+"""Steps of priority (nice values) that it is above the rest."""
 API_PORT, KUBELET_PORT = 6443, 10250
 SYSTEM = "kube-system"
 KUBECONFIG = "/etc/kubernetes/kubeconfig"
@@ -239,7 +240,7 @@ def _first() -> Iterator[None]:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     try:
         with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, min(before, PRIORITY))
+            os.setpriority(os.PRIO_PROCESS, 0, max(before - HIGHER, -20))
         yield
     finally:
         os.setpriority(os.PRIO_PROCESS, 0, before)

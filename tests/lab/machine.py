@@ -219,9 +219,10 @@ class Machine:
     def network_of(self, group: str) -> Path:
         """The network namespace of what runs in a cgroup whose path has `group`: the id of a pod or of a container."""
         for entry in Path("/proc").glob("[0-9]*"):
+            network = entry / "ns" / "net"
             with suppress(OSError):
-                if group in (entry / "cgroup").read_text():
-                    return entry / "ns" / "net"
+                if group in (entry / "cgroup").read_text() and network.readlink():  # one that has ended has none
+                    return network
         raise LookupError(f"nothing runs in {group}")
 
     @property

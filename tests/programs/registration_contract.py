@@ -103,9 +103,9 @@ def _classes() -> dict[str, Any]:
                 one.type, one.type_name = _TYPES.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
     pool = DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in MESSAGES
-    }
+    made = getattr(message_factory, "GetMessageClass", None)  # the pods on the node have an older protobuf
+    made = made or message_factory.MessageFactory(pool).GetPrototype
+    return {name: made(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in MESSAGES}
 
 
 CLASSES = _classes()
