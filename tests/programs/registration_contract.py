@@ -103,8 +103,8 @@ def _classes() -> dict[str, Any]:
                 one.type, one.type_name = _TYPES.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
     pool = DescriptorPool()
     pool.Add(file)
-    made = getattr(message_factory, "GetMessageClass", None)  # the pods on the node have an older protobuf
-    made = made or message_factory.MessageFactory(pool).GetPrototype
+    factory: Any = message_factory  # the pods on the node have an older protobuf
+    made = getattr(factory, "GetMessageClass", None) or factory.MessageFactory(pool).GetPrototype
     return {name: made(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}")) for name in MESSAGES}
 
 
