@@ -5,7 +5,7 @@
  *   webhook-id: msg_...            the same for each try of one message, so a gateway can drop what comes twice
  *   webhook-timestamp: 1790000000  seconds since 1970
  *   webhook-signature: v1,<base64 HMAC-SHA256 of "<id>.<timestamp>.<body>">
- *   {"number": "+12025550100", "code": "123456", "language": "de", "channel": "sms"}
+ *   {"number": "+12025550123", "code": "123456", "language": "de", "channel": "sms"}
  *
  * 2xx: the gateway has taken it. 4xx: it refuses, but for 408, 425 and 429. Those, 5xx and no answer are tried again.
  */
