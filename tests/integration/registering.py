@@ -105,6 +105,6 @@ def places(node: KubernetesNode, manifests: Path) -> Iterator[tuple[str, str]]:
 
 
 def holding(secrets: Iterable[str], found: Iterable[tuple[str, str]]) -> list[str]:
-    """The places that have one of some texts. A code of six digits may be a part of a longer number, a digest or a fraction."""
+    """The places that have one of some texts. Six digits may also be a part of a number, a digest or a fraction."""
     every = [re.compile(rf"(?<![\w.]){each}(?!\w)" if each.isdigit() else re.escape(each)) for each in secrets]
     return [place for place, text in found if any(each.search(text) for each in every)]
