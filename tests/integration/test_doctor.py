@@ -22,8 +22,10 @@ from tests.integration.deployed import NAMESPACES
 from tests.integration.engine import CONTEXT, NOT_COPIED, PASSPHRASE
 from tests.integration.outside import report
 from tests.lab.fetch import packaged, skip_if_missing
+from tests.lab.images import SERVICE_IMAGES
+from tests.lab.k3s_images import references
 from tests.lab.kubernetes_node import KubernetesNode
-from tests.lab.process import slowness
+from tests.lab.process import slowness, wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -103,7 +105,14 @@ def results(found: dict[str, Any]) -> dict[str, str]:
     return {each["name"]: each["result"] for each in found["checks"]}
 
 
+def listed_images(node: KubernetesNode) -> set[str]:
+    """What the kubelet says that it has; it looks every half minute."""
+    (found,) = node.get("nodes")
+    return {name for image in found["status"].get("images", ()) for name in image.get("names") or ()}
+
+
 def test_before_the_first_up_the_cluster_is_looked_at(doctor: Doctor) -> None:
+    wait_until(lambda: set(references(SERVICE_IMAGES)) <= listed_images(doctor.node), 120, "the kubelet lists them")
     found = doctor.look()
     print(json.dumps(found, indent=1))
     assert symptoms(found) == set()
