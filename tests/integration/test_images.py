@@ -108,7 +108,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         settings.mkdir(parents=True)
         (settings / "policy.json").write_text(json.dumps(POLICY))
         (settings / "registries.conf").write_text(f'[[registry]]\nlocation = "{registry.address}"\ninsecure = true\n')
-        checkout.configure({"images": {"registry": registry.address}})
+        checkout.configure({"images": {"registry": registry.address}, "registration": {"kind": "development"}})
         made = Server(registry, checkout, folder)
         for name in IMAGES:
             made.push(name, "first", "--all")
