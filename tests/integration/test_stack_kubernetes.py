@@ -72,6 +72,7 @@ def test_the_stack_becomes_ready_and_applying_it_again_changes_nothing(
         "attachments",
         "objects",
         *(f"data-redis-{n}" for n in range(3)),
+        "state-registration-0",
     }
     jobs = cluster.get("jobs", "flatline")
     assert [job["status"]["succeeded"] for job in jobs] == [1]
