@@ -108,7 +108,7 @@ def test_the_network_is_tried_and_nothing_stays(cluster: FakeCluster) -> None:
     caller = next(each for each in cluster.made if each["metadata"]["name"].endswith("-caller") and "spec" in each)
     words = caller["spec"]["containers"][0]["args"]
     assert words[:7] == ["call", "--to", "10.42.0.9", "--open", "8080", "--closed", "8081"]
-    assert words.count("--image") == 10
+    assert words.count("--image") == len(load({}).used_images) > 5
 
 
 def test_stores_are_tried_in_the_namespace_of_the_stack_and_nothing_stays(cluster: FakeCluster) -> None:
