@@ -215,7 +215,7 @@ def unprivileged(path: Path) -> tuple[str, ...]:
     writable = [other for other in path.parent.iterdir() if other != path]
     return (
         "--permission",
-        f"--allow-fs-read={EXPIRY}",
+        f"--allow-fs-read={EXPIRY.parents[1]}/",
         f"--allow-fs-read={path.parent}/",
         *(f"--allow-fs-write={other}" for other in writable),
     )
@@ -324,8 +324,8 @@ def test_log_shows_no_whole_key(tmp_path: Path, uploads: Path) -> None:
     [
         ({"upload-dir": "/nonexistent/folder"}, "--upload-dir is not a directory"),
         ({"upload-dir": None}, "--upload-dir is not a directory"),
-        ({"interval": "0"}, "--interval must be a whole number of seconds, at least 1"),
-        ({"interval": None}, "--interval must be a whole number of seconds, at least 1"),
+        ({"interval": "0"}, "--interval must be a whole number of seconds, 1 to 999999999"),
+        ({"interval": None}, "--interval must be a whole number of seconds, 1 to 999999999"),
         ({"completed-max-age": "45d"}, "--completed-max-age must be"),
         ({"incomplete-max-age": "-1"}, "incomplete-max-age"),
         ({"health-listen": "8080"}, "--health-listen must be an IP address and a port"),
