@@ -104,7 +104,7 @@ def test_json_has_the_machine_and_all_measurements(
     _stand_in(monkeypatch, cluster=[RATIO])
     assert command.main(["--json"]) == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert set(told) == {"machine", "ratios", "growth", "missing"}
+    assert set(told) == {"machine", "ratios", "growth", "alike", "missing"}
     assert set(told["machine"]) == {"cores", "architecture", "python", "load"}
     assert [ratio["ratio"]["median"] for ratio in told["ratios"]] == [3.0] * 5
     assert [row["stacks"] for row in told["growth"]] == [1]
