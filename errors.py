@@ -16,6 +16,11 @@ class FlatlineError(Exception):
         self.commands = commands
 
     @property
+    def in_a_line(self) -> str:
+        """The problem and its remedies, for a message that has room for one line."""
+        return ". ".join((self.problem, *self.remedies))
+
+    @property
     def problems(self) -> list[str]:
         """All mistakes that were found together."""
         return [self.problem]

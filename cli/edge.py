@@ -48,7 +48,7 @@ def look(loaded: LoadedStack, context: str, terminal: Terminal, *, briefly: bool
             found = hiding(loaded, context)
             known = knows_limits(context)
     except FlatlineError as problem:
-        unknown(". ".join((problem.problem, *problem.remedies)), terminal)
+        unknown(problem.in_a_line, terminal)
         return
     if not known:
         terminal.warn(
@@ -88,7 +88,18 @@ def knows_limits(context: str) -> bool:
     Raises FlatlineError when the cluster cannot be read.
     """
     found = _named(context, "customresourcedefinitions", MIDDLEWARES)
-    return all("ipv6Subnet" in json.dumps(each) for each in found)
+    return all(map(has_limits, found))
+
+
+def has_limits(definition: Mapping[str, Any]) -> bool:
+    """Whether Traefik's definition of middlewares has the fields of the limits: that is so from version 3.2 on."""
+    return "ipv6Subnet" in json.dumps(definition)
+
+
+def helm_release(service: Mapping[str, Any]) -> str | None:
+    """The release of Helm that made a Service."""
+    release: str | None = (service["metadata"].get("annotations") or {}).get("meta.helm.sh/release-name")
+    return release
 
 
 def _items(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -115,7 +126,7 @@ def hides(service: Mapping[str, Any], pods: Sequence[Mapping[str, str]]) -> bool
 
 def _told(service: Mapping[str, Any], context: str) -> Hiding:
     metadata = service["metadata"]
-    release = (metadata.get("annotations") or {}).get("meta.helm.sh/release-name")
+    release = helm_release(service)
     namespace, name = metadata["namespace"], metadata["name"]
     configured = None
     by_k3s = (namespace, release) == (K3S_NAMESPACE, K3S_RELEASE)

@@ -176,8 +176,7 @@ def asked(store: Store, terminal: Terminal) -> dict[str, Seen] | None:
         with terminal.step("Asking the registration service"):
             return seen(store)
     except FlatlineError as problem:
-        said = ". ".join((problem.problem, *problem.remedies))
-        terminal.warn(f"whether invitations are attacked is not known: {said}")
+        terminal.warn(f"whether invitations are attacked is not known: {problem.in_a_line}")
         return None
 
 

@@ -34,7 +34,7 @@ def found(loaded: LoadedStack, context: str, terminal: Terminal) -> list[str]:
             pods = kubectl.read(context, "-n", namespace, "get", "pods", "--selector", REDIS).get("items", ())
             return [line for pod in pods if pod.get("kind") == "Pod" for line in _lines(context, namespace, pod)]
     except FlatlineError as problem:
-        terminal.warn(f"whether Redis is well is not known: {'. '.join((problem.problem, *problem.remedies))}")
+        terminal.warn(f"whether Redis is well is not known: {problem.in_a_line}")
         return []
 
 

@@ -1,8 +1,8 @@
 """Where clients come in: Traefik, its definitions and entry points, and the addresses that it sees; certificates."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from cli import edge
@@ -56,7 +56,7 @@ def definitions(evidence: Evidence) -> Iterator[Finding]:
     if lacking:
         yield Finding(symptom="traefik-definitions", about="definitions", found=f"there is no {', '.join(lacking)}")
     middlewares = there.get(edge.MIDDLEWARES)
-    if middlewares is not None and "ipv6Subnet" not in json.dumps(middlewares):
+    if middlewares is not None and not edge.has_limits(middlewares):
         yield Finding(symptom="traefik-old", about=f"definition {edge.MIDDLEWARES}", found="it has no ipv6Subnet")
 
 
@@ -67,9 +67,8 @@ def addresses(evidence: Evidence) -> Iterator[Finding]:
         if service["metadata"]["namespace"] != evidence.settings.ingress.namespace:
             continue
         if edge.hides(service, labels):
-            release = (service["metadata"].get("annotations") or {}).get("meta.helm.sh/release-name")
             found = "its externalTrafficPolicy is Cluster"
-            yield _hidden(evidence, finding("client-address-hidden", service, found), service, release)
+            yield _hidden(evidence, finding("client-address-hidden", service, found), service)
         pending = service["spec"].get("type") == "LoadBalancer" and not _address(service)
         if pending and edge.selects(service, labels):
             yield finding("load-balancer-pending", service, "it has no address")
@@ -122,21 +121,16 @@ def _address(service: Item) -> bool:
     return bool(service.get("status", {}).get("loadBalancer", {}).get("ingress"))
 
 
-def _hidden(evidence: Evidence, found: Finding, service: Item, release: str | None) -> Finding:
+def _hidden(evidence: Evidence, found: Finding, service: Item) -> Finding:
     """The finding with what mends it: a patch, or of k3s' Traefik the HelmChartConfig that there is not yet."""
     namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
     charts = evidence.items("charts")
-    if (namespace, release) == (edge.K3S_NAMESPACE, edge.K3S_RELEASE) and evidence.readings.get("charts") is not None:
+    of_k3s = (namespace, edge.helm_release(service)) == (edge.K3S_NAMESPACE, edge.K3S_RELEASE)
+    if of_k3s and evidence.readings.get("charts") is not None:
         if any(each["metadata"]["name"] == edge.K3S_RELEASE for each in charts):
             return found  # the operator's own, which nobody else edits
-        return _with(found, ("apply", "-f", "-"), edge.helm_chart_config())
-    return _with(found, ("-n", namespace, "patch", "service", name, "--type", "merge", "--patch", edge.PATCH), "")
-
-
-def _with(found: Finding, fix: tuple[str, ...], manifest: str) -> Finding:
-    return Finding(
-        symptom=found.symptom, about=found.about, found=found.found, names=found.names, fix=fix, manifest=manifest
-    )
+        return replace(found, fix=("apply", "-f", "-"), manifest=edge.helm_chart_config())
+    return replace(found, fix=("-n", namespace, "patch", "service", name, "--type", "merge", "--patch", edge.PATCH))
 
 
 CHECKS: Iterable[Check] = (

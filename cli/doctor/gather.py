@@ -45,7 +45,7 @@ class Readings:
         try:
             self.found[name] = read()
         except FlatlineError as problem:
-            self.unread[name] = ". ".join((problem.problem, *problem.remedies))
+            self.unread[name] = problem.in_a_line
         except (ValueError, KeyError, TypeError) as problem:  # an answer of another form
             self.unread[name] = f"what the cluster answered cannot be read ({type(problem).__name__})"
 

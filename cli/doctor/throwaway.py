@@ -226,7 +226,7 @@ def _deleted(context: str, *words: str) -> list[str]:
     try:
         kubectl.say(context, *words, "--ignore-not-found", "--wait=false")
     except FlatlineError as problem:
-        return [". ".join((problem.problem, *problem.remedies))]
+        return [problem.in_a_line]
     return []
 
 
