@@ -18,11 +18,12 @@ Protocol = Literal["TCP", "UDP"]
 
 
 class Network(NamedTuple):
-    """A network that is no pods' (CIDR), and its ports."""
+    """A network that is no pods' (CIDR), and its ports; all ports without any. `excluded` are networks within it."""
 
     cidr: str
     ports: tuple[int, ...]
     protocol: Protocol = "TCP"
+    excluded: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -312,9 +313,10 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkPeer:
-    """A set of pods and all destinations that it may connect to."""
+    """A set of pods and all destinations that it may connect to. `external_ingress` may connect to it."""
 
     name: str
     pods: Pods
     egress: tuple[Endpoint, ...] = ()
     external_egress: tuple[Network, ...] = ()
+    external_ingress: tuple[Network, ...] = ()

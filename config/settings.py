@@ -25,10 +25,11 @@ from pydantic import (
 
 from config import certificate_chain, operator_values
 from config.base_model import StrictModel
+from config.calls import Calls
 from config.exporters import DEFAULT_EXPORTERS, EXPORTERS, WITHOUT_METRICS, scraped_ports
 from config.images import IMAGES, ImageName
 from config.monitoring import Monitoring
-from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS, Host, host_name
+from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS, CallHost, Host, host_name
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
 from config.schema.secrets import BY_NAME
 from config.services.whisper import MESSAGE_RETENTION_DAYS
@@ -514,7 +515,10 @@ class Settings(StrictModel):
     secrets: dict[str, SecretSetting] = {}
     """Rotation, or a value of your own, by the secret's name."""
     turn: Turn | None = None
-    """Without it calls have no relay: they connect where the two devices reach each other directly."""
+    """Without it and without `calls.turn` calls have no relay: they connect where the two devices reach each other
+    directly."""
+    calls: Calls = Calls()
+    """Servers for calls in the cluster; none without it."""
     telemetry: Telemetry = Telemetry()
     monitoring: Monitoring | None = None
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
@@ -543,6 +547,16 @@ class Settings(StrictModel):
     def host(self, service: Host) -> str:
         """The public host name of a service."""
         return host_name(service, self.domain)
+
+    @property
+    def call_hosts(self) -> tuple[CallHost, ...]:
+        """Hosts of the servers for calls that this stack has."""
+        return ("turn",) if self.calls.turn else ()
+
+    @property
+    def turn_namespace(self) -> str:
+        """Namespace of the TURN server, whose pod is open to the internet."""
+        return f"{self.namespace}-turn"
 
     def scale(self, name: ScaledName) -> Scale:
         """Number of pods of a service."""
@@ -675,7 +689,8 @@ class Settings(StrictModel):
         }
         if isinstance(self.registration, ExternalRegistration):
             taken[self.registration.namespace] = "registration.namespace, where your registration service is"
-        for name in (self.namespace, self.emulator_namespace):
+        own = (self.namespace, self.emulator_namespace, *((self.turn_namespace,) if self.calls.turn else ()))
+        for name in own:
             if name in taken:
                 raise ValueError(f"namespace: {name} is {taken[name]}; write one that nothing else is in")
         return self
@@ -698,10 +713,19 @@ class Settings(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _one_turn_server(self) -> Self:
+        if self.turn is not None and self.calls.turn is not None:
+            raise ValueError(
+                "turn: names a server of your own, and calls.turn runs one in the cluster; remove one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _certificate_covers_domain(self) -> Self:
         provided = self.certificates.provided
         if provided is not None:
-            hosts = [self.host(name) for name in (*PUBLIC_HOSTS, *(ADMIN_HOSTS if self.expose_admin else ()))]
+            wanted: list[Host] = [*PUBLIC_HOSTS, *self.call_hosts, *(ADMIN_HOSTS if self.expose_admin else ())]
+            hosts = [self.host(name) for name in wanted]
             try:
                 certificate_chain.verify(provided.certificate, provided.authority, hosts, datetime.now(UTC))
             except ValueError as problem:

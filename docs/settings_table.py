@@ -43,6 +43,7 @@ FREE_NAMES: Mapping[str, str] = {
     "flatline:ingress.podLabels": "the key of a label",
     "flatline:ingress.loadBalancer.annotations": "the key of an annotation",
     "flatline:clusterDns.podLabels": "the key of a label",
+    "flatline:calls.turn.nodeLabels": "the key of a label",
     "flatline:whisper.dynamicConfig.experiments": "the name of an experiment, as the service's code has it",
     "flatline:whisper.dynamicConfig.e164Experiments": "the name of an experiment, as the service's code has it",
     "flatline:whisper.remoteConfig": "a key that clients know",

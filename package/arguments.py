@@ -386,6 +386,61 @@ class Turn(TypedDict, total=False):
     """Adds a `turns:` address. From 1 to 65535."""
 
 
+class RelayPorts(TypedDict, total=False):
+    """A range of UDP ports, both ends included. Each device in a call takes up to six of them."""
+
+    first: Required[int]
+    """The lowest port. From 1 to 65535."""
+
+    last: Required[int]
+    """The highest port. From 1 to 65535."""
+
+
+class TurnRelay(TypedDict, total=False):
+    """A TURN server (coturn) in the cluster. It relays calls of devices that do not reach each other. Clients reach
+    it at `turn.` below the domain, and its addresses come from Whisper."""
+
+    address: Required[str]
+    """The IPv4 address at which clients reach the node of the server. Behind a router it is the router's public
+    one."""
+
+    network: str
+    """`node-ports`: the pod has a network of its own and fulfils Pod Security `restricted`; its ports are node
+    ports. `host`: the pod uses the node's network, with ports of any number; its namespace is `privileged`, and no
+    network policy applies to it. One of: node-ports, host. Default: node-ports."""
+
+    port: int
+    """The port for UDP and TCP, the same on the node and for clients. 30478 with `node-ports`, 3478 with `host`.
+    From 1 to 65535."""
+
+    tlsPort: int
+    """The port for TLS over TCP. 30479 with `node-ports`, 5349 with `host`. From 1 to 65535."""
+
+    relayPorts: RelayPorts
+    """The UDP ports of relayed calls. 30500 to 30599 with `node-ports`, 49152 to 49251 with `host`."""
+
+    nodeLabels: dict[str, str]
+    """Labels of the node to which `address` leads. A cluster of several nodes needs them."""
+
+    allowedNetworks: list[str]
+    """Private networks to whose devices the server may relay, such as the home network 192.168.1.0/24. Without it
+    all private networks are refused. Whoever has an account can send UDP to each device in such a network."""
+
+    deniedNetworks: list[str]
+    """Public networks to which the server may not relay, such as those of your other servers."""
+
+    maxKbitPerSecond: int
+    """The most that one relayed device sends or receives, in kbit a second. A video call takes up to about 2500.
+    From 64 to 1000000. Default: 4000."""
+
+
+class Calls(TypedDict, total=False):
+    """What relays calls. Everything is off without it."""
+
+    turn: TurnRelay
+    """A TURN server in the cluster, for calls between two people; `{address: 203.0.113.10}` takes the defaults."""
+
+
 class Scraper(TypedDict, total=False):
     """Pods that read metrics from the collector, such as those of Prometheus."""
 
@@ -822,7 +877,11 @@ class FlatlineArgs(TypedDict, total=False):
     """Rotation, or a value of your own, by the secret's name."""
 
     turn: Turn
-    """Without it calls have no relay: they connect where the two devices reach each other directly."""
+    """Without it and without `calls.turn` calls have no relay: they connect where the two devices reach each other
+    directly."""
+
+    calls: Calls
+    """Servers for calls in the cluster; none without it."""
 
     telemetry: Telemetry
     """Where the OpenTelemetry Collector's metrics go."""

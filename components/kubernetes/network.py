@@ -60,7 +60,10 @@ class NetworkPolicies(Component):
                 network_peer.name,
                 namespaces[network_peer.pods.namespace],
                 LabelSelectorArgs(match_labels=dict(network_peer.pods.labels)),
-                [_ingress(caller.pods, target) for caller, target in callers],
+                [
+                    *(_ingress(caller.pods, target) for caller, target in callers),
+                    *(_external_ingress(network) for network in network_peer.external_ingress),
+                ],
                 [
                     *([_dns(args)] if network_peer.egress or network_peer.external_egress else []),
                     *(_egress(target) for target in network_peer.egress),
@@ -110,8 +113,8 @@ def _egress(target: Endpoint) -> NetworkPolicyEgressRuleArgs:
     return NetworkPolicyEgressRuleArgs(to=[_peer(target.pods)], ports=_port(target))
 
 
-def _block(cidr: str) -> NetworkPolicyPeerArgs:
-    return NetworkPolicyPeerArgs(ip_block=IPBlockArgs(cidr=cidr))
+def _block(cidr: str, excluded: tuple[str, ...] = ()) -> NetworkPolicyPeerArgs:
+    return NetworkPolicyPeerArgs(ip_block=IPBlockArgs(cidr=cidr, except_=list(excluded) or None))
 
 
 def _dns(args: NetworkPoliciesArgs) -> NetworkPolicyEgressRuleArgs:
@@ -119,8 +122,14 @@ def _dns(args: NetworkPoliciesArgs) -> NetworkPolicyEgressRuleArgs:
     return NetworkPolicyEgressRuleArgs(to=[_peer(args.dns), *map(_block, args.dns_networks)], ports=ports)
 
 
+def _ports(network: Network) -> list[NetworkPolicyPortArgs]:
+    """Without a number a rule is about all ports of the protocol."""
+    return [NetworkPolicyPortArgs(port=port, protocol=network.protocol) for port in network.ports or (None,)]
+
+
 def _external_egress(network: Network) -> NetworkPolicyEgressRuleArgs:
-    return NetworkPolicyEgressRuleArgs(
-        to=[_block(network.cidr)],
-        ports=[NetworkPolicyPortArgs(port=port, protocol=network.protocol) for port in network.ports],
-    )
+    return NetworkPolicyEgressRuleArgs(to=[_block(network.cidr, network.excluded)], ports=_ports(network))
+
+
+def _external_ingress(network: Network) -> NetworkPolicyIngressRuleArgs:
+    return NetworkPolicyIngressRuleArgs(from_=[_block(network.cidr, network.excluded)], ports=_ports(network))

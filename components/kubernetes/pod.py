@@ -147,6 +147,8 @@ class Container:
     """Seconds between the removal from Services and SIGTERM."""
     pre_stop_command: tuple[str, ...] = ()
     """Runs before SIGTERM instead of the delay."""
+    capabilities: tuple[Literal["NET_BIND_SERVICE"], ...] = ()
+    """For a program whose file has them: without these in its bounding set the kernel refuses to start it (EPERM)."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,10 @@ class PodArgs:
     restart: Literal["Always", "Never", "OnFailure"] = "Always"
     volumes: tuple[Volume, ...] = ()
     scale: Scale = Scale()
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    """Runs only on nodes with all of these labels."""
+    host_network: bool = False
+    """Uses the node's network, where no network policy applies."""
 
 
 def labels(args: PodArgs) -> dict[str, str]:
@@ -234,6 +240,8 @@ def template(
             automount_service_account_token=False,
             enable_service_links=False,
             restart_policy=args.restart,
+            host_network=args.host_network or None,
+            dns_policy="ClusterFirstWithHostNet" if args.host_network else None,
             termination_grace_period_seconds=args.termination_grace_seconds,
             security_context=_pod_security(args),
             affinity=_affinity(args, containers, alone=bool(claims)),
@@ -305,7 +313,7 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
         readiness_probe=probes.readiness.probe(period=10, failures=3, timeout=probes.timeout) if probes else None,
         liveness_probe=probes.liveness.probe(period=30, failures=4, timeout=probes.timeout) if probes else None,
         lifecycle=_before_stop(container),
-        security_context=_container_security(args),
+        security_context=_container_security(args, container),
         termination_message_policy="FallbackToLogsOnError",
         volume_mounts=_mounts(args, container, identity) or None,
     )
@@ -349,11 +357,11 @@ def _pod_security(args: PodArgs) -> PodSecurityContextArgs:
     )
 
 
-def _container_security(args: PodArgs) -> SecurityContextArgs:
+def _container_security(args: PodArgs, container: Container) -> SecurityContextArgs:
     return SecurityContextArgs(
         allow_privilege_escalation=False,
         privileged=False,
-        capabilities=CapabilitiesArgs(drop=["ALL"]),
+        capabilities=CapabilitiesArgs(drop=["ALL"], add=list(container.capabilities) or None),
         read_only_root_filesystem=not args.root,
     )
 
@@ -377,16 +385,19 @@ def _affinity(args: PodArgs, containers: list[Container], *, alone: bool) -> Aff
 
 
 def _node_affinity(args: PodArgs, containers: list[Container]) -> NodeAffinityArgs | None:
-    """Nodes of an architecture that every image is published for, where that is not all of them."""
+    """Nodes with the pod's labels, and of an architecture that every image is published for if not all are."""
     common = set(ALL_ARCHITECTURES)
     for container in containers:
         common &= set(args.namespace.architectures(container.image))
-    if common == set(ALL_ARCHITECTURES):
+    wanted = {label: [value] for label, value in sorted(args.node_labels.items())}
+    if common != set(ALL_ARCHITECTURES):
+        wanted["kubernetes.io/arch"] = sorted(common)
+    if not wanted:
         return None
-    expression = NodeSelectorRequirementArgs(key="kubernetes.io/arch", operator="In", values=sorted(common))
+    expressions = [NodeSelectorRequirementArgs(key=key, operator="In", values=values) for key, values in wanted.items()]
     return NodeAffinityArgs(
         required_during_scheduling_ignored_during_execution=NodeSelectorArgs(
-            node_selector_terms=[NodeSelectorTermArgs(match_expressions=[expression])]
+            node_selector_terms=[NodeSelectorTermArgs(match_expressions=expressions)]
         )
     )
 

@@ -1,7 +1,7 @@
 """Workloads: a Deployment or a StatefulSet with its Service, account, volumes and disruption budget."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import pulumi
@@ -55,14 +55,15 @@ class WorkloadArgs:
     """A pod and how it is kept running.
 
     `headless_service` adds a headless Service of that name, which also lists pods that are not ready, so that pods
-    find each other. `external_egress` are networks outside of the cluster that the pods may reach. `annotations` are
-    those of the Service.
+    find each other. `external_egress` are networks outside of the cluster that the pods may reach, and
+    `external_ingress` those that may reach them. `annotations` are those of the Service.
     """
 
     pod: PodArgs
     kind: WorkloadKind = "rolling"
     headless_service: str = ""
     external_egress: tuple[Network, ...] = ()
+    external_ingress: tuple[Network, ...] = ()
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -114,7 +115,8 @@ class Workload(Component):
     @property
     def network_peer(self) -> NetworkPeer:
         """The pods and everything that they may open connections to."""
-        return network_peer(self._name, self.args.pod, self._identity, self.args.external_egress)
+        peer = network_peer(self._name, self.args.pod, self._identity, self.args.external_egress)
+        return replace(peer, external_ingress=self.args.external_ingress)
 
     @property
     def _selector(self) -> LabelSelectorArgs:

@@ -4,13 +4,17 @@ from typing import Literal, get_args
 
 PublicHost = Literal["whisper", "storage", "cdn0", "cdn3"]
 AdminHost = Literal["whisper-admin", "storage-admin"]
-Host = PublicHost | AdminHost
+CallHost = Literal["turn"]
+Host = PublicHost | AdminHost | CallHost
 
 PUBLIC_HOSTS: tuple[PublicHost, ...] = get_args(PublicHost)
 """Hosts that clients connect to."""
 
 ADMIN_HOSTS: tuple[AdminHost, ...] = get_args(AdminHost)
 """Hosts that have routes only with `exposeAdmin`."""
+
+CALL_HOSTS: tuple[CallHost, ...] = get_args(CallHost)
+"""Hosts that exist only with `calls`."""
 
 
 def host_name(host: Host, domain: str) -> str:
