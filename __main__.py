@@ -5,11 +5,11 @@ import pulumi
 from cli import under_engine
 from components.flatline import Flatline, FlatlineArgs
 from components.targets import target_of
+from config import loading
 from config.installation import stack_label
-from config.settings import Settings
 
 with under_engine.mistakes_as_lines():
-    settings = Settings.of_stack()
+    settings = loading.of_stack()
     under_engine.check_cluster(settings.target.context)
     under_engine.check_secrets()
     stack = stack_label(pulumi.get_project(), pulumi.get_stack())

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from config.network import TraefikInstall
 from config.services.storage import CONSTANTS as STORAGE
 from config.services.whisper import CONSTANTS as WHISPER
 from config.services.whisper import MESSAGE_RETENTION_DAYS, WORKER_THREADS
-from config.settings import Redis, Scale, ScaledName, Settings, TraefikInstall
+from config.settings import Settings
 from config.target import BigtableCluster, Cloud, ElastiCache, Local
 from config.types import quantity_bytes
+from config.workloads import Redis, Scale, ScaledName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ import yaml
 
 import files
 from cli.stacks import ROOT, LoadedStack
-from config.settings import PROJECT, load
+from config.loading import load
+from config.settings import PROJECT
 from errors import FlatlineError
 from render import stack_file
 

@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from cli import packages
-from config.settings import PROJECT, Settings, SettingsError, load
+from config.loading import SettingsError, load
+from config.settings import PROJECT, Settings
 from errors import FlatlineError
 from render import passphrase, stack_file
 from render.stack_file import StackConfig

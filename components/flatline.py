@@ -32,10 +32,11 @@ from components.targets.base import StoresArgs, Target
 from components.traefik import LoadBalancer, Traefik
 from components.wiring import Wiring
 from config.images import IMAGES
+from config.registration import VERIFIES_NOTHING, ExternalRegistration, WebhookRegistration
+from config.registration import DevelopmentRegistration as DevelopmentSettings
+from config.registration import InvitationRegistration as InvitationSettings
 from config.schema.hosts import PUBLIC_HOSTS
-from config.settings import VERIFIES_NOTHING, ExternalRegistration, Settings, WebhookRegistration
-from config.settings import DevelopmentRegistration as DevelopmentSettings
-from config.settings import InvitationRegistration as InvitationSettings
+from config.settings import Settings
 from config.version import VERSION
 
 LOGS_REQUESTS = (

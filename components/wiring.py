@@ -31,7 +31,8 @@ from components.traefik import LoadBalancerArgs, TraefikArgs
 from config import installation
 from config.exporters import scraped_ports
 from config.images import ImageName
-from config.settings import EgressName, Settings
+from config.network import EgressName
+from config.settings import Settings
 from config.types import quantity_bytes
 
 HOUR, DAY = 3600, 86400

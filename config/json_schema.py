@@ -4,7 +4,8 @@ import json
 from typing import Any
 
 from config import descriptions
-from config.settings import ENGINE_NAMESPACE, PROJECT, Settings
+from config.loading import ENGINE_NAMESPACE
+from config.settings import PROJECT, Settings
 
 _ENCRYPTED: dict[str, Any] = {
     "type": "object",
@@ -20,7 +21,7 @@ _ENGINE: dict[str, Any] = {
 
 
 def schema() -> dict[str, Any]:
-    """The schema as JSON's types. Keys of the engine are free, as `config.settings.load` leaves them."""
+    """The schema as JSON's types. Keys of the engine are free, as `config.loading.load` leaves them."""
     models = _tidy(descriptions.schema(Settings))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from config import mistakes
 from config.base_model import StrictModel
 from errors import MistakesError
 
@@ -179,37 +180,4 @@ def parse(text: str, name: str) -> Prices:
     try:
         return Prices.model_validate(content)
     except ValidationError as error:
-        raise PricesError(_problems(error, name)) from None
-
-
-_REMEDIES = {
-    "missing": "is missing; write it",
-    "extra_forbidden": "is no known key; remove it",
-    "float_type": "is {given}; write a number",
-    "finite_number": "is {given}; write a number",
-    "string_type": "is {given}; write text (quote it in YAML)",
-    "list_type": "is {given}; write a list",
-    "dict_type": "is {given}; write a block of keys",
-    "model_type": "is {given}; write a block of keys",
-    "too_short": "is empty; write at least one",
-    "string_too_short": "is empty; write text",
-    "string_pattern_mismatch": "is {given}; write text of the form {pattern}",
-    "greater_than": "is {given}; write more than {gt:g}",
-    "greater_than_equal": "is {given}; write {ge:g} or more",
-    "less_than_equal": "is {given}; write {le:g} or less",
-}
-
-
-def _problems(error: ValidationError, name: str) -> list[str]:
-    lines = []
-    for entry in error.errors(include_url=False, include_input=True):
-        key = ".".join(str(part) for part in entry["loc"] if part != "[key]")
-        context, given = entry.get("ctx", {}), entry["input"]
-        shown = {dict: "a block", list: "a list", type(None): "nothing"}.get(type(given), f'"{given}"'[:60])
-        if entry["type"] == "value_error":
-            text = str(context["error"])
-            lines.append(f"{name}: {key + '.' if key else ''}{text}")
-        else:
-            text = _REMEDIES.get(entry["type"], "is {given}; " + entry["msg"]).format(given=shown, **context)
-            lines.append(f"{name}: {key} {text}")
-    return lines
+        raise PricesError(mistakes.lines_of(error, Prices, f"{name}: ")) from None

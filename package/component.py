@@ -14,7 +14,8 @@ from components import flatline
 from components.capabilities import ServedCertificate
 from components.targets import target_of
 from config.installation import stack_label
-from config.settings import PROJECT, Settings, SettingsError, load
+from config.loading import SettingsError, load
+from config.settings import PROJECT, Settings
 from package.arguments import FlatlineArgs
 
 Path = tuple[str, ...]

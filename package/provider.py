@@ -12,7 +12,8 @@ from pulumi.provider.experimental.analyzer import ComponentDefinition
 from pulumi.provider.experimental.component import ComponentProvider
 from pulumi.provider.server import ComponentInitError
 
-from config.settings import PROJECT, SettingsError
+from config.loading import SettingsError
+from config.settings import PROJECT
 from config.version import VERSION
 from errors import FlatlineError
 from package.component import Flatline

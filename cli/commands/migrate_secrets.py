@@ -12,8 +12,9 @@ from cli.key_material import KeyMaterial
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config import operator_values
+from config.loading import load
 from config.schema.secrets import BY_NAME, SECRETS
-from config.settings import PROJECT, load
+from config.settings import PROJECT
 from errors import FlatlineError
 from render import stack_file
 

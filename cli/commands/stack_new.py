@@ -5,7 +5,8 @@ from argparse import Namespace
 
 from cli import ownership, stacks
 from cli.terminal import Terminal
-from config.settings import PROJECT, load
+from config.loading import load
+from config.settings import PROJECT
 from errors import FlatlineError
 
 TEMPLATE = """\

@@ -26,7 +26,7 @@ from cli.objects import SELECTOR
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
 from config.images import IMAGES, ImageName
-from config.settings import VERIFIES_NOTHING
+from config.registration import VERIFIES_NOTHING
 from errors import FlatlineError
 
 REGISTRY_SECONDS = 10.0

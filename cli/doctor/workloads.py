@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, short
-from config.settings import ScaledName, Settings
+from config.settings import Settings
+from config.workloads import ScaledName
 
 SERVICES = ("whisper", "whisper-persister", "storage", "cdn0-gate", "cdn3", "otel-collector")
 """Workloads that every stack has."""

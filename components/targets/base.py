@@ -28,8 +28,9 @@ from components.redis import RedisArgs
 from components.secrets import Secrets
 from config.images import ImageName
 from config.schema.secrets import Service
-from config.settings import ScaledName, Settings
+from config.settings import Settings
 from config.types import quantity_bytes
+from config.workloads import ScaledName
 
 ProviderFactory = Callable[[str], pulumi.ProviderResource]
 """Makes a provider from its logical name."""

@@ -14,9 +14,9 @@ import yaml
 from components.cloud import schema_compatibility
 from components.cloud.bigtable import cluster_id
 from components.targets import target_of
+from config import loading
 from config.schema import bigtable, dynamodb, released
 from config.schema.dynamodb import Key
-from config.settings import Settings
 from render.model import RecordedResource, Recording
 from render.placeholders import placeholder
 from render.recorder import record
@@ -95,7 +95,7 @@ def accounts(**changes: Any) -> Recording:
     """What is in AWS and Google Cloud before anything is in the cluster."""
 
     def program() -> None:
-        settings = Settings.of_stack()
+        settings = loading.of_stack()
         target = target_of(settings)
         target.prepare(target.providers())
 

@@ -9,8 +9,8 @@ import kubernetes_validate
 import pytest
 
 from components.monitoring.series import COLLECTOR, OTHERS, QUEUES
-from config.settings import SettingsError
-from config.settings import load as settings_of
+from config.loading import SettingsError
+from config.loading import load as settings_of
 from policies.check import check, from_recording
 from policies.config import load as policies_of
 from policies.rule import Level

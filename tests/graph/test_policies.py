@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from config.settings import load as settings_of
+from config.loading import load as settings_of
 from policies.check import check, from_recording
 from policies.config import Config, load
 from policies.model import Resource

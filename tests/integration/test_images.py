@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from config.images import IMAGES, ImageName
-from config.settings import load as settings_of
+from config.loading import load as settings_of
 from tests.graph.stack import configuration, load
 from tests.lab.fetch import skip_if_missing
 from tests.lab.k3s_images import FILES, start_containerd

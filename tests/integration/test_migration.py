@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 from components.emulators.cbtemulator import INSTANCE, PROJECT
 from components.emulators.seeds import create_table_request
 from components.versitygw import OWNERS, ROOT, Role
+from config.loading import load
 from config.schema import bigtable, dynamodb, objects
-from config.settings import load
 from migration import transfer
 from migration.archive import Archive, Writer
 from migration.dynamodb import DynamoTable

@@ -11,8 +11,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.loading import SettingsError, load
 from config.schema.hosts import PUBLIC_HOSTS
-from config.settings import SettingsError, load
 from tests.unit.authority import DAY, NOW, SERVER, Issued, issue, leaf
 
 DOMAIN = "chat.example.org"

@@ -11,7 +11,8 @@ import yaml
 from pydantic import BaseModel
 
 from config import descriptions
-from config.settings import Settings, SettingsError, load
+from config.loading import SettingsError, load
+from config.settings import Settings
 from docs import generate, settings_table
 from docs.settings_table import FREE_NAMES, ITEM, NAME
 from render import stack_file

@@ -11,7 +11,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import Settings, SettingsError, load
+from config.loading import SettingsError, load
+from config.settings import Settings
 
 LEGAL_DURATIONS: tuple[str, ...] = ("PT1S", "P1D", "PT0.001S", "P1DT2H3M4.5S", "PT36H", "P10000D", "PT1M0S")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from config.settings import Settings, SettingsError, load
+from config.loading import SettingsError, load
+from config.settings import Settings
 from policies import config, manifests
 from policies.check import check_manifests
 from render.stack_file import StackFileError, read

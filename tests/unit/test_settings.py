@@ -15,8 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from config import operator_values
 from config.images import IMAGES
+from config.loading import SettingsError, load
+from config.registration import WebhookRegistration
 from config.schema.secrets import BY_NAME
-from config.settings import Settings, SettingsError, WebhookRegistration, load
+from config.settings import Settings
 from config.types import AwsRegion, quantity_bytes
 from tests.unit.authority import issue, leaf
 
@@ -154,7 +156,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
         "a score out of range",
         {"whisper": {"dynamicConfig": {"captcha": {"scoreFloor": 2.0}}}},
         "captcha.scoreFloor",
-        "1.0 or less",
+        "write 1 or less",
     ),
     ("a number in remote config", {"whisper": {"remoteConfig": {"x": 1}}}, "remoteConfig.x", "write text"),
     (

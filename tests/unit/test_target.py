@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.settings import SettingsError, load
+from config.loading import SettingsError, load
 from tests.graph.stack import configuration
 
 Change = Callable[[dict[str, Any]], object]
@@ -36,7 +36,7 @@ MISTAKES: list[tuple[str, Change, str, str]] = [
     ("a zone for a region", lambda t: t["aws"].update(region="eu-central-1a"), "aws.region", "eu-central-1"),
     ("a long prefix", lambda t: t["aws"].update(namePrefix="a" * 21), "aws.namePrefix", "3 to 20"),
     ("a prefix with a dot", lambda t: t["aws"].update(namePrefix="a.b.c"), "aws.namePrefix", "inner hyphens"),
-    ("no network", lambda t: t["aws"].update(networks=[]), "aws.networks", "at least 1"),
+    ("no network", lambda t: t["aws"].update(networks=[]), "aws.networks", "at least one"),
     ("an unknown identity", lambda t: t["aws"].update(identity={"kind": "irsa"}), "aws.identity.kind", "web-identity"),
     ("an identity without kind", lambda t: t["aws"].update(identity={}), "aws.identity.kind", "write it"),
     (
@@ -78,7 +78,7 @@ MISTAKES: list[tuple[str, Change, str, str]] = [
     ("a zone's name", lambda t: t["aws"].update(dns={"zone": "example.org"}), "aws.dns.zone", "Z..."),
     ("a project's number", lambda t: t["gcp"].update(project="123456"), "gcp.project", "project id"),
     ("a short instance", lambda t: t["gcp"].update(instance="abc"), "gcp.instance", "6 to 33"),
-    ("no cluster", lambda t: t["gcp"].update(clusters=[]), "gcp.clusters", "at least 1"),
+    ("no cluster", lambda t: t["gcp"].update(clusters=[]), "gcp.clusters", "at least one"),
     ("a region for a zone", lambda t: t["gcp"]["clusters"][0].update(zone="europe-west3"), "clusters.0.zone", "-a"),
     ("a zone twice", lambda t: t["gcp"].update(clusters=t["gcp"]["clusters"] * 2), "target.gcp", "a zone for each"),
     (
@@ -89,6 +89,9 @@ MISTAKES: list[tuple[str, Change, str, str]] = [
     ),
     ("a table of groups to replace", lambda t: t["gcp"].update(replaceTables=["group"]), "gcp.replaceTables", "groups"),
     ("a local key", lambda t: t.update(volumes={}), "target.volumes", "no known key"),
+    ("a key of the cloud", lambda t: t.update(storageClas="x"), "target.storageClas", "did you mean storageClass?"),
+    ("a misspelt block", lambda t: t.update(awss={}), "target.awss", "did you mean aws?"),
+    ("another identity's key", lambda t: t["aws"]["identity"].update(issuer="x"), "identity.issuer", "cluster, kind"),
 ]
 
 

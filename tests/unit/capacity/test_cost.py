@@ -15,8 +15,9 @@ from capacity.limits import limits
 from capacity.recommendation import Recommendation, recommend, snippet, with_target
 from capacity.redis import USABLE_IN_CLUSTER, USABLE_MANAGED
 from capacity.workload import GIB, Workload
+from config.loading import load
 from config.prices import PricesError, Tiered, parse
-from config.settings import Settings, load
+from config.settings import Settings
 from tests.unit.capacity.samples import HABITS, MESSAGES, PRICES_FILE, RANGE, estimate, family, prices, with_users
 
 
@@ -113,7 +114,7 @@ def changed(**changes: Any) -> str:
         ),
         (
             changed(families__us__dynamodb__readMillion=-1),
-            'p.yaml: families.us.dynamodb.readMillion is "-1"; write 0 or more',
+            "p.yaml: families.us.dynamodb.readMillion is -1; write 0 or more",
         ),
         (
             changed(families__us__dynamodb__readMillion="cheap"),
@@ -121,19 +122,19 @@ def changed(**changes: Any) -> str:
         ),
         (
             changed(families__us__dynamodb__readMillion=float("nan")),
-            'p.yaml: families.us.dynamodb.readMillion is "nan"; write a number',
+            "p.yaml: families.us.dynamodb.readMillion is nan; write a number",
         ),
         (
             changed(families__us__dynamodb__readMillon=1),
-            "p.yaml: families.us.dynamodb.readMillon is no known key; remove it",
+            "p.yaml: families.us.dynamodb.readMillon is no known key; did you mean readMillion?",
         ),
-        (changed(families__us__s3__asOf=2026), 'p.yaml: families.us.s3.asOf is "2026"; write text (quote it in YAML)'),
+        (changed(families__us__s3__asOf=2026), "p.yaml: families.us.s3.asOf is 2026; write text (quote it in YAML)"),
         (
             changed(families__us__s3__source="a friend"),
             'p.yaml: families.us.s3.source is "a friend"; write text of the form ^https://',
         ),
         (changed(families__us__regions=[]), "p.yaml: families.us.regions is empty; write at least one"),
-        (changed(families__us__s3=3), 'p.yaml: families.us.s3 is "3"; write a block of keys'),
+        (changed(families__us__s3=3), "p.yaml: families.us.s3 is 3; write a block of keys"),
         (
             changed(families__us__s3__tiers=[{"gib": 1}, {"gib": 2}]),
             "p.yaml: families.us.s3.tiers: write upToGib for each but the last",

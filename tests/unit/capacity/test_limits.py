@@ -13,8 +13,9 @@ from capacity.estimate import Estimate
 from capacity.installation import Installation
 from capacity.limits import Limit, limits, rules
 from capacity.workload import MOST_USERS, Workload
-from config.settings import Redis, Settings
+from config.settings import Settings
 from config.target import Volumes
+from config.workloads import Redis
 from tests.unit.capacity.samples import HABITS, INSTALLATION, MESSAGES, RANGE, estimate, with_users
 
 DEFAULT = Workload(users=10_000, messages_per_day=50)

@@ -21,7 +21,8 @@ from components.services import whisper
 from config.schema.bigtable import TABLES as BIGTABLE
 from config.schema.dynamodb import TABLES, Index, Key, Table
 from config.services.whisper import MESSAGE_RETENTION_DAYS
-from config.settings import Cdn, Redis, Settings
+from config.settings import Settings
+from config.workloads import Cdn, Redis
 from tests.unit.capacity.samples import HABITS, INSTALLATION, MESSAGES, RANGE, USERS, estimate, with_users
 
 

@@ -8,12 +8,12 @@ import pulumi_gcp as gcp
 import pulumi_kubernetes as kubernetes
 import pulumi_random as random
 
-from config.settings import Settings
+from config import loading
 from config.target import Cloud
 
 Path(__file__).with_name("program-ran").touch()
 
-settings = Settings.of_stack()
+settings = loading.of_stack()
 target = settings.target
 assert isinstance(target, Cloud)
 amazon = pulumi.ResourceOptions(

@@ -9,7 +9,7 @@ from typing import Any
 from cli.doctor.model import Evidence
 from cli.doctor.workloads import SERVICES, STORES
 from cli.expiry import Certificate
-from config.settings import load
+from config.loading import load
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 FLATLINE, EMULATORS, SYSTEM = "flatline", "flatline-emulators", "kube-system"

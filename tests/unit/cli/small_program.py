@@ -6,10 +6,10 @@ import pulumi
 import pulumi_random as random
 import pulumi_tls as tls
 
+from config import loading
 from config.installation import SECRETS_ANNOTATION, STACK_LABEL, digest, stack_label, written
-from config.settings import Settings
 
-settings = Settings.of_stack()
+settings = loading.of_stack()
 protected = pulumi.ResourceOptions(protect=True)
 kubernetes = pulumi.ProviderResource("kubernetes", "kubernetes", {"context": settings.target.context})
 randoms, certificates = random.Provider("random"), tls.Provider("tls")

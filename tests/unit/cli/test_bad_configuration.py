@@ -45,7 +45,7 @@ CASES: dict[str, tuple[str, tuple[str, ...]]] = {
     "an epoch of zero": ("flatline:secrets: {turn: {epoch: 0}}", ("flatline:secrets.turn.epoch", "1 or more")),
     "a value that is too short": (
         f"flatline:secrets: {{link-device: {{epoch: 2, value: {WEAK}}}}}",
-        ("flatline:secrets: link-device", "32 or more"),
+        ("flatline:secrets.link-device", "32 or more"),
     ),
     "an epoch that is not there": (
         "flatline:secrets: {link-device: {activeEpoch: 2}}",

@@ -13,8 +13,8 @@ import yaml
 
 from cli.__main__ import main
 from cli.capacity_report import count, measured, size
+from config.loading import load
 from config.schema.dynamodb import TABLES
-from config.settings import load
 from config.target import Cloud
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 

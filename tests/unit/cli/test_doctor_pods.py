@@ -17,7 +17,7 @@ from cli.doctor import gather, probe, throwaway
 from cli.doctor.throwaway import RUN_LABEL, Mounted, Pod, Run
 from cli.failure import Interrupted
 from components.programs import DOCTOR_NETWORK, DOCTOR_STORES
-from config.settings import load
+from config.loading import load
 from errors import FlatlineError
 from tests.unit.cli.doctor_evidence import FLATLINE, Plant
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from config import json_schema
-from config.settings import ENGINE_NAMESPACE, PROVIDER_NAMESPACES, SettingsError, load
+from config.loading import ENGINE_NAMESPACE, PROVIDER_NAMESPACES, SettingsError, load
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 
 

@@ -10,8 +10,8 @@ from google.cloud.bigtable.data import FailedMutationEntryError, MutationsExcept
 from hypothesis import given
 from hypothesis import strategies as st
 
+from config.loading import load
 from config.schema.bigtable import TABLES
-from config.settings import load
 from migration import endpoints, stores
 from migration.bigtable import BigtableRows, Cell, _record, translated_errors
 from migration.errors import MigrationError

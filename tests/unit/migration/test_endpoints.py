@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from config.loading import load
 from config.schema import dynamodb, objects
-from config.settings import load
 from migration import endpoints, stores
 from migration.endpoints import Addresses
 from migration.errors import MigrationError

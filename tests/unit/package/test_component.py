@@ -10,7 +10,7 @@ import pulumi_kubernetes as kubernetes
 import pytest
 import yaml
 
-from config.settings import SettingsError
+from config.loading import SettingsError
 from package.arguments import FlatlineArgs
 from package.component import Flatline
 from render.manifests import kubernetes_objects
