@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from config.settings import Settings, SettingsError, load
+from config.loading import SettingsError, load
+from config.settings import Settings
 
 TURN = {"address": "203.0.113.10"}
 
