@@ -2,10 +2,12 @@
 
 import compileall
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,10 +55,8 @@ class Checkout:
         """A fresh checkout in an empty folder; a `small` one has a program that is quicker than the real one."""
         root = folder / "flatline"
         root.mkdir(parents=True)
-        ignore = shutil.ignore_patterns("*.pyc.*")  # what another process is compiling just now
-        _compile()
         for name in FOLDERS:
-            shutil.copytree(REPOSITORY / name, root / name, ignore=ignore)
+            shutil.copytree(_sources() / name, root / name, copy_function=_linked)
         for name in FILES:
             shutil.copy2(REPOSITORY / name, root / name)
         if small:
@@ -70,8 +70,23 @@ class Checkout:
 
     def copy(self, folder: Path) -> "Checkout":
         """The same, elsewhere: secrets, results and home too."""
-        shutil.copytree(self.root.parent, folder, symlinks=True, dirs_exist_ok=True)
+        sources = {str(self.root / name) for name in FOLDERS}
+
+        def passed_over(place: str, names: list[str]) -> list[str]:
+            return [name for name in names if os.path.join(place, name) in sources]
+
+        shutil.copytree(self.root.parent, folder, symlinks=True, dirs_exist_ok=True, ignore=passed_over)
+        for source in sources:
+            shutil.copytree(source, folder / "flatline" / Path(source).name, copy_function=_linked)
         return Checkout(folder / "flatline", folder / "home", folder / "bin", dict(self.variables))
+
+    def module(self, name: str) -> Path:
+        """A file of `FOLDERS`, such as "cli/up.py", that may be edited: all the others are those of every checkout."""
+        path = self.root / name
+        text = path.read_bytes()
+        path.unlink()
+        path.write_bytes(text)
+        return path
 
     def run(self, *words: str, stdin: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """Runs ./flatline without a terminal, as it is once it is in a Python that has the packages.
@@ -160,11 +175,31 @@ class Checkout:
 
 
 @cache
-def _compile() -> None:
-    """Compiles our modules where they are, so that no copy has to: a command would compile eighty of them."""
-    if not sys.dont_write_bytecode:
-        for name in FOLDERS:
+def _sources() -> Path:
+    """`FOLDERS`, compiled, in a folder of this process; all of its checkouts have the files as links."""
+    place = tempfile.TemporaryDirectory()
+    _kept.append(place)
+    ignore = shutil.ignore_patterns("*.pyc.*")  # what another process is compiling just now
+    for name in FOLDERS:
+        if not sys.dont_write_bytecode:
             compileall.compile_dir(REPOSITORY / name, quiet=2)
+        shutil.copytree(REPOSITORY / name, Path(place.name, name), ignore=ignore)
+    for path in Path(place.name).rglob("*.*"):
+        _edited[path.stat().st_ino] = path.stat().st_mtime_ns
+    return Path(place.name)
+
+
+_kept: list["tempfile.TemporaryDirectory[str]"] = []
+_edited: dict[int, int] = {}
+"""When each file of `_sources` was edited last, by its inode."""
+
+
+def _linked(source: str, target: str) -> None:
+    """Links a file. Raises ValueError if a test has edited it where it is, and so in every checkout."""
+    found = os.stat(source)
+    if _edited.get(found.st_ino, found.st_mtime_ns) != found.st_mtime_ns:
+        raise ValueError(f"{source} is edited in all checkouts; an earlier test has to use Checkout.module")
+    os.link(source, target)
 
 
 def calls(path: Path) -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ def older_by_an_epoch(checkout: Checkout) -> None:
 
 def older_and_of_an_earlier_version(checkout: Checkout) -> None:
     """A state that does not say which values it ever had."""
-    module = checkout.root / "cli" / "continuity.py"
+    module = checkout.module("cli/continuity.py")
     now = module.read_text()
     module.write_text(now.replace("    kept.state.add_digests(digests)\n", ""))
     assert module.read_text() != now

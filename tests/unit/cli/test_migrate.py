@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -66,8 +65,7 @@ elif "port-forward" in words:
 
 @pytest.fixture
 def moving(checkout: Checkout) -> Checkout:
-    """A checkout with the package of the move and a cluster that is named."""
-    shutil.copytree(REPOSITORY / "migration", checkout.root / "migration", dirs_exist_ok=True)
+    """A checkout with a cluster that is named."""
     checkout.program("kubectl", KUBECTL)
     (checkout.home / "kubeconfig").write_text(kubeconfig({"mine": "https://127.0.0.1:9"}, current="other"))
     checkout.variables["ANSWER"] = str(checkout.home / "answer.json")

@@ -76,7 +76,7 @@ def test_keys_are_described() -> None:
 
 @pytest.mark.parametrize("name", ["config/stack.schema.json", "package/arguments.py"])
 def test_the_command_writes_and_checks(checkout: Checkout, name: str) -> None:
-    file = checkout.root / name
+    file = checkout.module(name)
     file.write_text("{}")
     assert f"{name} is not current" in checkout.fail("schema", "--check")
     assert file.read_text() == "{}"

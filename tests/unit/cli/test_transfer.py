@@ -43,7 +43,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def fresh(folder: Path) -> Checkout:
     """A checkout that derives keys with few iterations: these tests derive many."""
     checkout = Checkout.make(folder)
-    module = checkout.root / "render" / "passphrase.py"
+    module = checkout.module("render/passphrase.py")
     module.write_text(module.read_text().replace("ITERATIONS: Final = 1_000_000", "ITERATIONS: Final = 10"))
     return checkout
 
