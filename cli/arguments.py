@@ -258,14 +258,40 @@ def _render(commands: _Subparsers) -> None:
         A stack in a cloud is written for review alone, without credentials: always without secrets, its cloud
         resources as a plan in cloud-plan.yaml, and what only the cloud can tell as "(known after creation: ...)".
 
+        With --secrets it writes a tree for a git repository, from which Argo CD or Flux deploys (docs/gitops.md):
+
+          sops              Secrets encrypted for keys of age, by sops
+          sealed            SealedSecrets for the cluster's controller, by kubeseal
+          external-secrets  ExternalSecrets, and a file of the values for the
+                            store that they read from
+
         examples:
           ./flatline render
-          ./flatline render --redact --output review    without secrets""",
+          ./flatline render --redact --output review    without secrets
+          ./flatline render --secrets sops --recipient age1... -o ../deploy""",
+    )
+    command.add_argument(
+        "--secrets", choices=("external-secrets", "sops", "sealed"), help="hide the secrets in this way, for git"
+    )
+    command.add_argument(
+        "--recipient", action="append", metavar="KEY", help="with sops: a public key of age; may be repeated"
+    )
+    command.add_argument(
+        "--certificate", metavar="FILE", help="with sealed: the controller's, from `kubeseal --fetch-cert`"
+    )
+    command.add_argument(
+        "--store", metavar="NAME", help="with external-secrets: a ClusterSecretStore, or SecretStore/NAME"
+    )
+    command.add_argument(
+        "--values", metavar="FILE", help="with external-secrets: where the values go for the store (mode 0600)"
     )
     command.add_argument("--redact", action="store_true", help="write REDACTED in place of every secret")
     _confirm(command)
     command.add_argument(
-        "--output", "-o", metavar="DIR", help="where to (default: build/<stack>, or build/<stack>.redacted)"
+        "--output",
+        "-o",
+        metavar="DIR",
+        help="where to (default: build/<stack>, or build/<stack>.redacted; --secrets needs one)",
     )
 
 

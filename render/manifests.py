@@ -113,7 +113,7 @@ def write(
     """
     content = {name: text.encode() for name, text in tree(recording, redact=redact, extra=extra).items()}
     objects = Counter(str(resource.outputs["kind"]) for resource in kubernetes_objects(recording))
-    changed, removed = _replace(directory, content)
+    changed, removed = replace(directory, content)
     return Summary(
         directory=directory,
         objects=dict(sorted(objects.items())),
@@ -242,17 +242,23 @@ def _has_secret(resource: RecordedResource) -> bool:
     return resource.outputs["kind"] == "Secret" or bool(resource.secret_output_paths)
 
 
-def _replace(directory: Path, content: Mapping[str, bytes]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Makes ``directory`` hold exactly these files. Returns the names changed and removed."""
+def replace(
+    directory: Path, content: Mapping[str, bytes], *, private: bool = True
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Makes ``directory`` hold exactly these files. Returns the names changed and removed.
+
+    A file that others can read counts as changed, unless nothing ``private`` is in it.
+    """
     files.recover_directory(directory)
     remove_unfinished(directory)
-    before = _previous_files(directory)
+    before = _previous_files(directory, private)
     inventory = "".join(f"{name}\n" for name in sorted(content)).encode()
     after = {**content, INVENTORY: inventory}
     changed = tuple(sorted(name for name in content if before.get(name) != content[name]))
     removed = tuple(sorted(set(before) - set(after)))
     if before == after:
-        directory.chmod(files.DIRECTORY_MODE)
+        if private:
+            directory.chmod(files.DIRECTORY_MODE)
     else:
         files.replace_directory(directory, after)
     return changed, removed
@@ -269,8 +275,8 @@ def remove_unfinished(directory: Path) -> None:
     )
 
 
-def _previous_files(directory: Path) -> dict[str, bytes | None]:
-    """The files of an earlier run by name, with ``None`` for one that others can read.
+def _previous_files(directory: Path, private: bool) -> dict[str, bytes | None]:
+    """The files of an earlier run by name, with ``None`` for a ``private`` one that others can read.
 
     Raises ``ManifestError`` if the directory has anything else.
     """
@@ -290,7 +296,7 @@ def _previous_files(directory: Path) -> dict[str, bytes | None]:
             f"{directory} holds {', '.join(foreign[:3])}{more}, which no run of Flatline wrote there: move it"
             " away, or render into another directory"
         )
-    return {entry.name: entry.read_bytes() if _is_private(entry) else None for entry in entries}
+    return {entry.name: entry.read_bytes() if _is_private(entry) or not private else None for entry in entries}
 
 
 def _is_file(path: Path) -> bool:

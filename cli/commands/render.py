@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from cli import continuity, engine, expiry, ownership, retired, stacks
+from cli import continuity, engine, expiry, gitops, ownership, retired, stacks
 from cli.choice import refuse_if_engine_keeps
 from cli.objects import Object
 from cli.recording import record_with_placeholders, record_with_state
@@ -16,7 +16,10 @@ from render.manifests import Summary
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Writes them, and says where."""
+    gitops.check(arguments)
     loaded = stacks.read(arguments.stack)
+    if arguments.secrets and loaded.in_cloud:
+        raise FlatlineError(f"stack {loaded.stack.name} is in a cloud, which only the Pulumi engine brings up, not git")
     redact = arguments.redact or loaded.in_cloud
     if not redact:  # files for review get to no cluster
         ownership.check_own(loaded)
@@ -38,6 +41,10 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         refuse_if_engine_keeps(loaded.stack, engine.managing_cli(loaded.stack)[0])
         with record_with_state(loaded, terminal) as kept:
             continuity.save(loaded, kept, arguments.confirm, terminal)
+            if arguments.secrets:
+                gitops.write(loaded, kept, arguments, folder, terminal)
+                expiry.warn(loaded, terminal)
+                return 0
             rendered = [Object(each.outputs) for each in manifests.kubernetes_objects(kept.recording)]
             extra = retired.file(retired.after(folder, rendered))
             written = manifests.write(kept.recording, folder, extra=extra)

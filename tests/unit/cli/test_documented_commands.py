@@ -45,6 +45,7 @@ INVITED = CLUSTER + "; test_invitations.py has a stand-in, integration/test_node
 PYTEST = "runs this test"
 DIGESTS = "ends with 1 until the file has digests, which an operator chooses; graph/test_policies.py has the copy"
 SERVERS = "needs servers; unit/connectivity and integration/test_connect.py have them"
+TOOLS = "needs sops, kubeseal or a store; test_gitops.py has stand-ins, integration/test_gitops.py the tools"
 MINUTES = "installs packages and measures for minutes"
 REGISTRY = "needs a registry; integration/test_images.py has one"
 NAME = "wants the stack's name; test_rotate.py types it"
@@ -71,6 +72,10 @@ NOT_RUN = {
     "./flatline images": REGISTRY,
     "./flatline images --bundle images.tar": REGISTRY,
     "./flatline images --lock": REGISTRY,
+    "./flatline render --secrets sops --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p "
+    "--output ../deploy/home": TOOLS,
+    "./flatline render --secrets sealed --certificate cluster.pem --output ../deploy/home": TOOLS,
+    "./flatline render --secrets external-secrets --store vault --values ../values.json --output ../deploy/home": TOOLS,
     "./flatline rotate authority": NAME,
     "./flatline rotate secret <name>": NAME,
     "./flatline scan": "installs checkov; integration/test_scan.py runs it",
