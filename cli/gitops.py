@@ -114,11 +114,11 @@ def write(loaded: LoadedStack, kept: RecordedStack, arguments: Namespace, folder
     elif way == "sops":
         recipients = sorted(set(arguments.recipient))
         salt = json.dumps([way, *recipients])
-        hidden = partial(_by_sops, recipients=recipients)
+        hidden = partial(by_sops, recipients=recipients)
     else:
         certificate = Path(arguments.certificate).absolute()
         salt = json.dumps([way, certificate.read_text()])
-        hidden = partial(_by_kubeseal, certificate=certificate)
+        hidden = partial(by_kubeseal, certificate=certificate)
     with terminal.step("Hiding the secrets"):
         texts = gitops.tree(kept.recording, hidden, kept.state.key(PURPOSE), salt, folder)
     if values:  # first: the tree that names them is worth nothing without them
@@ -149,13 +149,13 @@ def _write_values(path: Path, values: Mapping[str, Mapping[str, str]]) -> None:
         raise FlatlineError(f"{path} cannot be written: {problem.strerror}; nothing was changed") from None
 
 
-def _by_sops(secret: Object, *, recipients: Sequence[str]) -> Object:
+def by_sops(secret: Object, *, recipients: Sequence[str]) -> Object:
     """The Secret with its values encrypted for those who have a key. Flux decrypts it (fluxcd.io, "Mozilla SOPS")."""
     words = ["encrypt", "--age", ",".join(recipients), "--encrypted-regex", "^(data|stringData)$"]
     return _run("sops", [*words, "--input-type", "json", "--output-type", "json", "/dev/stdin"], secret)
 
 
-def _by_kubeseal(secret: Object, *, certificate: Path) -> Object:
+def by_kubeseal(secret: Object, *, certificate: Path) -> Object:
     """The SealedSecret for the controller that has the certificate's key, for this name and namespace alone."""
     sealed = _run("kubeseal", ["--cert", str(certificate), "--scope", "strict", "--format", "json"], secret)
     metadata = {name: value for name, value in secret["metadata"].items() if name != "annotations"}
