@@ -9,7 +9,7 @@ from components.capabilities import Bucket, Route
 from components.config_tree import json_of, nested
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CDN0_GATE
 from components.secrets import Secrets
@@ -102,38 +102,36 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
     return Workload(
         name,
         WorkloadArgs(
-            pod=PodArgs(
-                namespace=args.namespace,
-                name=name,
-                component="cdn0",
-                access=(args.store.bucket.access,),
-                scale=args.scale,
-                termination_grace_seconds=40,
-                containers=(
-                    Container(
-                        name="gate",
-                        image="node",
-                        command=("node", CDN0_GATE.path),
-                        args=(
-                            f"--listen=:{PORT}",
-                            f"--health-listen=:{HEALTH_PORT}",
-                            f"--writes={args.store.writes}",
-                            f"--s3-endpoint={args.store.endpoint}",
-                            pulumi.Output.concat("--s3-bucket=", args.store.bucket.name),
-                            f"--s3-region={args.store.bucket.region}",
-                            *(f"--read={rule.pattern}" for rule in CDN0_KEYS),
-                            *(f"--upload={rule.name}:{rule.max_bytes}:{rule.pattern}" for rule in CDN0_KEYS),
-                            f"--credentials-file={CREDENTIALS}",
-                        ),
-                        ports=(
-                            Port(name="http", number=PORT),
-                            Port(name="health", number=HEALTH_PORT, published=False),
-                        ),
-                        files=(files, credentials),
-                        probes=Probes(startup=alive, readiness=ready, liveness=alive),
-                        resources=Resources(cpu="25m", memory="64Mi", memory_limit="384Mi", busy=("50m", "96Mi")),
-                        pre_stop_sleep_seconds=5,
+            namespace=args.namespace,
+            name=name,
+            component="cdn0",
+            access=(args.store.bucket.access,),
+            scale=args.scale,
+            termination_grace_seconds=40,
+            containers=(
+                Container(
+                    name="gate",
+                    image="node",
+                    command=("node", CDN0_GATE.path),
+                    args=(
+                        f"--listen=:{PORT}",
+                        f"--health-listen=:{HEALTH_PORT}",
+                        f"--writes={args.store.writes}",
+                        f"--s3-endpoint={args.store.endpoint}",
+                        pulumi.Output.concat("--s3-bucket=", args.store.bucket.name),
+                        f"--s3-region={args.store.bucket.region}",
+                        *(f"--read={rule.pattern}" for rule in CDN0_KEYS),
+                        *(f"--upload={rule.name}:{rule.max_bytes}:{rule.pattern}" for rule in CDN0_KEYS),
+                        f"--credentials-file={CREDENTIALS}",
                     ),
+                    ports=(
+                        Port(name="http", number=PORT),
+                        Port(name="health", number=HEALTH_PORT, published=False),
+                    ),
+                    files=(files, credentials),
+                    probes=Probes(startup=alive, readiness=ready, liveness=alive),
+                    resources=Resources(cpu="25m", memory="64Mi", memory_limit="384Mi", busy=("50m", "96Mi")),
+                    pre_stop_sleep_seconds=5,
                 ),
             ),
         ),

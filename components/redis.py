@@ -11,7 +11,6 @@ from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, 
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import (
     Container,
-    PodArgs,
     Port,
     ProbeAction,
     Probes,
@@ -112,17 +111,15 @@ class Redis(Component):
             WorkloadArgs(
                 kind="stateful",
                 headless_service=self._headless_service,
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=self._name,
-                    component=COMPONENT,
-                    scale=Scale(args.masters * (1 + args.replicas_per_master)),
-                    termination_grace_seconds=STOP_SECONDS + 60,
-                    volumes=(args.volume,),
-                    # fewer nodes only after the membership process has taken the slots away from the surplus ones
-                    access=(Access(egress=self._node_ports, depends_on=(membership,)),),
-                    containers=(self._server(self._name, "cluster", REDIS_CLUSTER_CONF, programs, (volume,)),),
-                ),
+                namespace=args.namespace,
+                name=self._name,
+                component=COMPONENT,
+                scale=Scale(args.masters * (1 + args.replicas_per_master)),
+                termination_grace_seconds=STOP_SECONDS + 60,
+                volumes=(args.volume,),
+                # fewer nodes only after the membership process has taken the slots away from the surplus ones
+                access=(Access(egress=self._node_ports, depends_on=(membership,)),),
+                containers=(self._server(self._name, "cluster", REDIS_CLUSTER_CONF, programs, (volume,)),),
             ),
             self.child_opts,
         )
@@ -133,12 +130,10 @@ class Redis(Component):
             name,
             WorkloadArgs(
                 kind="recreate",
-                pod=PodArgs(
-                    namespace=self._args.namespace,
-                    name=name,
-                    component=COMPONENT,
-                    containers=(self._server(name, "standalone", REDIS_PUBSUB_CONF, programs, ()),),
-                ),
+                namespace=self._args.namespace,
+                name=name,
+                component=COMPONENT,
+                containers=(self._server(name, "standalone", REDIS_PUBSUB_CONF, programs, ()),),
             ),
             self.child_opts,
         )
@@ -151,30 +146,28 @@ class Redis(Component):
             name,
             WorkloadArgs(
                 kind="recreate",
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=name,
-                    component=COMPONENT,
-                    access=(Access(egress=self._node_ports[:1]),),
-                    containers=(
-                        Container(
-                            name="membership",
-                            image="node",
-                            command=("node", REDIS_MEMBERSHIP.path),
-                            args=(
-                                f"--listen=:{MEMBERSHIP_PORT}",
-                                f"--stateful-set={self._name}",
-                                f"--peer-domain={self._peer_domain}",
-                                f"--redis-port={PORT}",
-                                f"--masters={args.masters}",
-                                f"--replicas-per-master={args.replicas_per_master}",
-                                f"--redis-password-file={PASSWORD_FILE}",
-                            ),
-                            ports=(Port(name="http", number=MEMBERSHIP_PORT, published=False),),
-                            files=(programs, self._password_file),
-                            probes=Probes(startup=alive, readiness=ready, liveness=alive),
-                            resources=Resources(cpu="10m", memory="112Mi", memory_limit="192Mi"),
+                namespace=args.namespace,
+                name=name,
+                component=COMPONENT,
+                access=(Access(egress=self._node_ports[:1]),),
+                containers=(
+                    Container(
+                        name="membership",
+                        image="node",
+                        command=("node", REDIS_MEMBERSHIP.path),
+                        args=(
+                            f"--listen=:{MEMBERSHIP_PORT}",
+                            f"--stateful-set={self._name}",
+                            f"--peer-domain={self._peer_domain}",
+                            f"--redis-port={PORT}",
+                            f"--masters={args.masters}",
+                            f"--replicas-per-master={args.replicas_per_master}",
+                            f"--redis-password-file={PASSWORD_FILE}",
                         ),
+                        ports=(Port(name="http", number=MEMBERSHIP_PORT, published=False),),
+                        files=(programs, self._password_file),
+                        probes=Probes(startup=alive, readiness=ready, liveness=alive),
+                        resources=Resources(cpu="10m", memory="112Mi", memory_limit="192Mi"),
                     ),
                 ),
             ),

@@ -14,7 +14,7 @@ from components.capabilities import Access, Bucket, Endpoint, Volume, VolumeMoun
 from components.config_tree import json_of
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import OBJECT_STORE_START
 from components.secrets import Secrets
@@ -77,29 +77,27 @@ class Versitygw(Component):
             name,
             WorkloadArgs(
                 kind="recreate",
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=name,
-                    component="objects",
-                    volumes=(args.volume,),
-                    containers=(
-                        Container(
-                            name=name,
-                            image="versitygw",
-                            command=(OBJECT_STORE_START.path,),
-                            args=(
-                                *("--port", str(PORT)),
-                                *("--data-dir", BUCKETS_FOLDER),
-                                *("--root-secret-file", ROOT_SECRET_FILE),
-                                *("--accounts-file", ACCOUNTS_FILE),
-                                *(f"{BUCKETS[role]}={owner}" for role, owner in OWNERS.items()),
-                            ),
-                            ports=(Port(name="s3", number=PORT),),
-                            files=(program, accounts),
-                            volume_mounts=(VolumeMount(volume=args.volume.name, path=FOLDER),),
-                            probes=Probes(startup=healthy, readiness=healthy, liveness=healthy),
-                            resources=Resources(cpu="20m", memory="96Mi", memory_limit="512Mi"),
+                namespace=args.namespace,
+                name=name,
+                component="objects",
+                volumes=(args.volume,),
+                containers=(
+                    Container(
+                        name=name,
+                        image="versitygw",
+                        command=(OBJECT_STORE_START.path,),
+                        args=(
+                            *("--port", str(PORT)),
+                            *("--data-dir", BUCKETS_FOLDER),
+                            *("--root-secret-file", ROOT_SECRET_FILE),
+                            *("--accounts-file", ACCOUNTS_FILE),
+                            *(f"{BUCKETS[role]}={owner}" for role, owner in OWNERS.items()),
                         ),
+                        ports=(Port(name="s3", number=PORT),),
+                        files=(program, accounts),
+                        volume_mounts=(VolumeMount(volume=args.volume.name, path=FOLDER),),
+                        probes=Probes.all(healthy),
+                        resources=Resources(cpu="20m", memory="96Mi", memory_limit="512Mi"),
                     ),
                 ),
             ),

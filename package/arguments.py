@@ -13,16 +13,12 @@ class Volumes(TypedDict, total=False):
 
     database: str
     """DynamoDB's tables (LocalStack). Default: 4Gi."""
-
     groups: str
     """Bigtable's tables (cbtemulator). Default: 2Gi."""
-
     objects: str
     """Pages of pre-keys, avatars and stickers (versitygw). Default: 10Gi."""
-
     redis: str
     """Each node of the Redis Cluster. Default: 2Gi."""
-
     attachments: str
     """Uploads of CDN3. Default: 20Gi."""
 
@@ -32,14 +28,11 @@ class AwsIdentity(TypedDict, total=False):
 
     kind: Required[str]
     """One of pod-identity, web-identity, access-keys."""
-
     cluster: str
     """`kind: pod-identity`: Name of the EKS cluster."""
-
     issuer: str
     """`kind: web-identity`: The cluster's issuer; the account has an IAM OIDC provider for it with the audience
     sts.amazonaws.com."""
-
     epoch: int
     """`kind: access-keys`: Raise it by one to replace the keys; the ones before stay good until the next time. From
     1 to 1000. Default: 1."""
@@ -50,31 +43,23 @@ class AwsRedis(TypedDict, total=False):
 
     kind: Required[str]
     """One of elasticache, in-cluster."""
-
     nodeType: str
     """`kind: elasticache`: Instance type of each node of the Redis Cluster. Default: cache.r7g.large."""
-
     shards: int
     """`kind: elasticache`: They share the 16384 slots. More and fewer are moved to while it runs. From 1 to 250.
     Default: 3."""
-
     replicasPerShard: int
     """`kind: elasticache`: With 0 the loss of a node loses messages that Whisper has not yet moved to DynamoDB.
     From 0 to 5. Default: 1."""
-
     pubsubNodeType: str
     """`kind: elasticache`: Instance type of the Redis for publish/subscribe, which keeps no data. Default:
     cache.t4g.small."""
-
     snapshotDays: int
     """`kind: elasticache`: Days for which daily snapshots are kept. From 0 to 35. Default: 7."""
-
     vpc: str
     """`kind: elasticache`: The VPC of the caches."""
-
     subnets: list[str]
     """`kind: elasticache`: Subnets of the VPC, in different zones."""
-
     volume: str
     """`kind: in-cluster`: Size of each node's volume. Default: 20Gi."""
 
@@ -84,7 +69,6 @@ class Route53(TypedDict, total=False):
 
     zone: Required[str]
     """Id of the hosted zone that has the domain."""
-
     type: str
     """CNAME for a load balancer that has a name (AWS), A for one that has an address (Google Cloud, k3s). One of:
     CNAME, A. Default: CNAME."""
@@ -95,7 +79,6 @@ class AdoptAws(TypedDict, total=False):
 
     tables: dict[str, str]
     """The schema's name of a table → the name of the one that exists."""
-
     buckets: dict[str, str]
     """Role of a bucket → the name of the one that exists. Names: dynamic-config, pre-keys, cdn0, uploads."""
 
@@ -105,37 +88,26 @@ class Aws(TypedDict, total=False):
 
     region: Required[str]
     """The region of all resources."""
-
     account: Required[str]
     """The account. With credentials of another one nothing is done."""
-
     namePrefix: str
     """Begins the name of everything in the account; two installations differ in it. Default: flatline."""
-
     tags: dict[str, str]
     """Besides project and stack, which everything has."""
-
     removalProtection: bool
     """AWS and Pulumi refuse to delete what holds data. Default: true."""
-
     kmsKey: str
     """A key of your own for tables, private buckets and caches; one is made without it."""
-
     networks: Required[list[str]]
     """Where pods reach DynamoDB, S3, STS and the caches: the VPC with interface endpoints for the three."""
-
     identity: Required[AwsIdentity]
     """How pods authenticate to AWS."""
-
     redis: Required[AwsRedis]
     """The Redis for Whisper's caches and queues."""
-
     dns: Route53
     """Names of the public hosts; without it you make them."""
-
     adopt: AdoptAws
     """Existing tables and buckets to import."""
-
     replaceTables: list[str]
     """Tables, by the schema's name, that may be deleted or made anew with all that is in them."""
 
@@ -145,10 +117,8 @@ class Autoscaling(TypedDict, total=False):
 
     minNodes: Required[int]
     """Minimum number of nodes. From 1 to 1000."""
-
     maxNodes: Required[int]
     """Maximum number of nodes, at most ten times the minimum (a limit of Bigtable). From 1 to 1000."""
-
     cpuPercent: int
     """Target CPU load. From 10 to 80. Default: 60."""
 
@@ -158,10 +128,8 @@ class BigtableCluster(TypedDict, total=False):
 
     zone: Required[str]
     """Where its nodes are. It never changes: add a cluster, then remove the old one."""
-
     nodes: int
     """Number of nodes, without `autoscaling`. From 1 to 1000. Default: 1."""
-
     autoscaling: Autoscaling
     """Number of nodes by load, in place of `nodes`."""
 
@@ -171,14 +139,11 @@ class GcpIdentity(TypedDict, total=False):
 
     kind: Required[str]
     """One of workload-identity, federation, service-account-key."""
-
     pool: str
     """`kind: workload-identity`: The cluster's pool, `<project>.svc.id.goog`."""
-
     provider: str
     """`kind: federation`: `projects/<number>/locations/global/workloadIdentityPools/<pool>/providers/<provider>`,
     whose issuer is the cluster's and whose mapping is `google.subject=assertion.sub`."""
-
     epoch: int
     """`kind: service-account-key`: Raise it by one to replace the key; the one before stays good until the next
     time. From 1 to 1000. Default: 1."""
@@ -189,25 +154,18 @@ class Gcp(TypedDict, total=False):
 
     project: Required[str]
     """Id of the project."""
-
     instance: str
     """Id of the Bigtable instance. Default: flatline-storage."""
-
     clusters: Required[list[BigtableCluster]]
     """Clusters of the instance."""
-
     backupDays: int
     """Each table is backed up daily, and its backups are kept so long. From 3 to 90. Default: 7."""
-
     identity: Required[GcpIdentity]
     """How Storage's pods authenticate to Google Cloud."""
-
     networks: list[str]
     """Where pods reach Google's APIs; the addresses of private.googleapis.com without it."""
-
     adopt: bool
     """The instance and its tables exist already and are taken into the stack as they are. Default: false."""
-
     replaceTables: list[str]
     """Tables that may be deleted or made anew with all that is in them."""
 
@@ -218,22 +176,17 @@ class Target(TypedDict, total=False):
 
     kind: str
     """One of local, cloud."""
-
     context: str
     """`kind: local`: The kubeconfig context that `up` may use. Without it `up` asks for `--context` or renders.
     `kind: cloud`: The kubeconfig context that `up` may use. Without it `up` asks for `--context`."""
-
     storageClass: str
     """`kind: local`: Storage class of the volumes; the cluster's default without it. `kind: cloud`: Storage class
     of the volumes of an in-cluster Redis; the cluster's default without it."""
-
     volumes: Volumes
     """`kind: local`: Sizes of the persistent volumes. A volume that exists grows only where its storage class
     allows it."""
-
     aws: Aws
     """`kind: cloud`: The account that holds accounts, keys, messages, attachments and avatars."""
-
     gcp: Gcp
     """`kind: cloud`: The project that holds groups (Bigtable)."""
 
@@ -243,11 +196,9 @@ class Images(TypedDict, total=False):
 
     registry: str
     """Replaces the registry of every image that has no override, as a pull-through mirror would."""
-
     digests: dict[str, str]
     """Pins an image to a digest; the three service images have only a moving tag without it. Names: whisper,
     storage, registration, localstack, versitygw, cbtemulator, redis, tusd, otel-collector, node."""
-
     overrides: dict[str, str]
     """Replaces an image as a whole. Names: whisper, storage, registration, localstack, versitygw, cbtemulator,
     redis, tusd, otel-collector, node."""
@@ -258,11 +209,9 @@ class Redis(TypedDict, total=False):
 
     masters: int
     """Masters share the 16384 slots; a cluster needs three to agree on a failure. From 3 to 50. Default: 3."""
-
     replicasPerMaster: int
     """With 0 the loss of a node stops a part of the keys until it is back. Without it 0 on a local target, whose
     nodes share a machine and go together, and 1 in the cloud. From 0 to 3."""
-
     memory: str
     """Memory limit of each node; the data may take half of it, the rest is for its work. Default: 512Mi."""
 
@@ -272,10 +221,8 @@ class Scale(TypedDict, total=False):
 
     replicas: int
     """Minimum number of pods. From 1 to 1000. Default: 1."""
-
     maxReplicas: int
     """Maximum number of pods, by CPU load. Without it there are always `replicas`. From 1 to 1000."""
-
     cpuPercent: int
     """The load that is aimed at, of the CPU that a pod requests. From 10 to 95. Default: 60."""
 
@@ -286,17 +233,13 @@ class Cdn(TypedDict, total=False):
     maxAttachmentSize: str
     """Largest upload. Clients pad and encrypt, so it is somewhat above the 100 MiB that they send. Default:
     128Mi."""
-
     retentionDays: int
     """A complete upload is deleted after so many days; a message that waits may be 30 days old. From 31 to 3650.
     Default: 45."""
-
     incompleteRetentionHours: int
     """An upload that nobody went on with is deleted after so many hours. From 1 to 720. Default: 48."""
-
     credentialMaxAgeHours: int
     """How long an upload credential of Whisper's is good for. From 1 to 24. Default: 24."""
-
     minFreeSpace: str
     """Space that uploads leave free on their volume's file system. An upload that needs more is answered 507.
     Default: 1Gi."""
@@ -308,11 +251,9 @@ class CertificateAuthority(TypedDict, total=False):
     epoch: int
     """The newest authority. Earlier ones are kept, so that clients can pin two of them during a change. From 1 to
     1000. Default: 1."""
-
     signingEpoch: int
     """The authority that signs the leaf; the newest without it. Raise `epoch`, ship the pins, then raise this. From
     1 to 1000."""
-
     validityDays: int
     """Days from its creation; an authority that exists keeps its own, so it counts for the next epoch. From 30 to
     7300. Default: 3650."""
@@ -324,10 +265,8 @@ class Leaf(TypedDict, total=False):
     epoch: int
     """Raise it by one to renew: the key and the certificate are made anew under the same authority. From 1 to 1000.
     Default: 1."""
-
     validityDays: int
     """Days from its creation; `./flatline status` tells when it ends. From 1 to 397. Default: 397."""
-
     renewBeforeDays: int
     """`./flatline up` renews it by itself when fewer days than these are left; it raises `epoch` in the stack's
     file. Without it nothing is renewed unless you ask (`./flatline rotate certificate`). From 1 to 397."""
@@ -338,10 +277,8 @@ class ProvidedCertificate(TypedDict, total=False):
 
     certificate: Required[pulumi.Input[str]]
     """The leaf, then its intermediates."""
-
     privateKey: Required[pulumi.Input[str]]
     """The leaf's, unencrypted; store it with `pulumi config set --secret --path`."""
-
     authority: Required[pulumi.Input[str]]
     """The certificate that clients pin: the root (or the issuer) of the chain."""
 
@@ -351,10 +288,8 @@ class Certificates(TypedDict, total=False):
 
     authority: CertificateAuthority
     """The certificate authority that clients pin."""
-
     leaf: Leaf
     """The wildcard certificate that Traefik serves."""
-
     provided: ProvidedCertificate
     """A certificate of your own instead of a generated one, as PEM texts."""
 
@@ -365,10 +300,8 @@ class SecretSetting(TypedDict, total=False):
     epoch: int
     """Raise it by one to make the secret anew. It never gets lower: earlier values stay in the encrypted state.
     From 1 to 1000. Default: 1."""
-
     activeEpoch: int
     """The epoch whose value is used; the newest without it. Takes a rotation back. From 1 to 1000."""
-
     value: pulumi.Input[str]
     """Your own value, in the encoding of the secret's first reader (docs/configuration.md). Encrypt it."""
 
@@ -378,10 +311,8 @@ class Turn(TypedDict, total=False):
 
     host: Required[str]
     """Its public name, which Whisper resolves for clients."""
-
     port: int
     """The port for UDP and TCP. From 1 to 65535. Default: 3478."""
-
     tlsPort: int
     """Adds a `turns:` address. From 1 to 65535."""
 
@@ -391,7 +322,6 @@ class RelayPorts(TypedDict, total=False):
 
     first: Required[int]
     """The lowest port. From 1 to 65535."""
-
     last: Required[int]
     """The highest port. From 1 to 65535."""
 
@@ -403,32 +333,24 @@ class TurnRelay(TypedDict, total=False):
     address: Required[str]
     """The IPv4 address at which clients reach the node of the server. Behind a router it is the router's public
     one."""
-
     network: str
     """`node-ports`: the pod has a network of its own and fulfils Pod Security `restricted`; its ports are node
     ports. `host`: the pod uses the node's network, with ports of any number; its namespace is `privileged`, and no
     network policy applies to it. One of: node-ports, host. Default: node-ports."""
-
     port: int
     """The port for UDP and TCP, the same on the node and for clients. 30478 with `node-ports`, 3478 with `host`.
     From 1 to 65535."""
-
     tlsPort: int
     """The port for TLS over TCP. 30479 with `node-ports`, 5349 with `host`. From 1 to 65535."""
-
     relayPorts: RelayPorts
     """The UDP ports of relayed calls. 30500 to 30599 with `node-ports`, 49152 to 49251 with `host`."""
-
     nodeLabels: dict[str, str]
     """Labels of the node to which `address` leads. A cluster of several nodes needs them."""
-
     allowedNetworks: list[str]
     """Private networks to whose devices the server may relay, such as the home network 192.168.1.0/24. Without it
     all private networks are refused. Whoever has an account can send UDP to each device in such a network."""
-
     deniedNetworks: list[str]
     """Public networks to which the server may not relay, such as those of your other servers."""
-
     maxKbitPerSecond: int
     """The most that one relayed device sends or receives, in kbit a second. A video call takes up to about 2500.
     From 64 to 1000000. Default: 4000."""
@@ -446,7 +368,6 @@ class Scraper(TypedDict, total=False):
 
     namespace: Required[str]
     """Namespace of the scraper's pods."""
-
     podLabels: Required[dict[str, str]]
     """Labels of the scraper's pods."""
 
@@ -457,7 +378,6 @@ class Telemetry(TypedDict, total=False):
     exporters: dict[str, Any]
     """Exporters as in the collector's own configuration, by component id. Each `prometheus` gets its port on the
     Service `otel-collector`; `debug` writes every metric to the log, gigabytes a day."""
-
     scrapers: list[Scraper]
     """Pods that the network policy lets read the `prometheus` exporters; none without it."""
 
@@ -469,13 +389,10 @@ class Monitoring(TypedDict, total=False):
     scrape: str
     """How Prometheus finds the collector: a ServiceMonitor, or `prometheus.io/` annotations on its Service. One of:
     service-monitor, annotations. Default: service-monitor."""
-
     labels: dict[str, str]
     """Of the PrometheusRule and the ServiceMonitor, where Prometheus selects by label: `release: prometheus`."""
-
     dashboardLabels: dict[str, str]
     """Of the ConfigMap with the dashboard: those that Grafana's sidecar looks for."""
-
     manual: str
     """Where alerts link to: the address at which you publish docs/operations.md, without `#`. Default:
     docs/operations.md."""
@@ -491,20 +408,15 @@ class Registration(TypedDict, total=False):
 
     kind: str
     """One of invitation, webhook, external, development."""
-
     url: str
     """`kind: webhook`: Where codes are sent to, with POST. Write https, unless the network up to the gateway is
     your own."""
-
     service: str
     """`kind: external`: Name of its Kubernetes Service."""
-
     namespace: str
     """`kind: external`: Namespace of the Service."""
-
     podLabels: dict[str, str]
     """`kind: external`: Labels of its pods, for the network policy."""
-
     port: int
     """`kind: external`: The same on the Service and on the pods. From 1 to 65535. Default: 50051."""
 
@@ -514,10 +426,8 @@ class Egress(TypedDict, total=False):
 
     cidr: Required[str]
     """A network outside of the cluster."""
-
     ports: Required[list[int]]
     """Ports of `protocol`."""
-
     protocol: str
     """UDP is for what sends no answers, such as StatsD and syslog, and for a DNS server of your own. One of: TCP,
     UDP. Default: TCP."""
@@ -528,7 +438,6 @@ class RateLimit(TypedDict, total=False):
 
     average: int
     """Requests a second that a client address may go on with. From 1 to 100000. Default: 100."""
-
     burst: int
     """Requests that it may make at once. From 1 to 100000. Default: 300."""
 
@@ -540,7 +449,6 @@ class InFlight(TypedDict, total=False):
 
     requests: int
     """Concurrent requests on each route. From 1 to 100000. Default: 64."""
-
     webSockets: int
     """WebSockets to Whisper. A device keeps two open for as long as it is online. From 2 to 100000. Default:
     1000."""
@@ -551,10 +459,8 @@ class LoadBalancer(TypedDict, total=False):
 
     className: str
     """`loadBalancerClass`, such as service.k8s.aws/nlb; the cluster's default without it. It never changes."""
-
     annotations: dict[str, str]
     """Annotations for the controller of the class."""
-
     sourceRanges: list[str]
     """Networks that may connect; all of them without it."""
 
@@ -571,27 +477,20 @@ class Ingress(TypedDict, total=False):
 
     namespace: str
     """Namespace of its pods. Default: kube-system."""
-
     podLabels: dict[str, str]
     """Labels of its pods, for the network policies."""
-
     plainEntryPoint: str
     """Its entry point for http, which redirects. Default: web."""
-
     tlsEntryPoint: str
     """Its entry point for https. Default: websecure."""
-
     rateLimit: RateLimit
     """Requests per client address at the edge, a second; Whisper has finer limits of its own."""
-
     inFlight: InFlight
     """Requests that a client address may have under way at once. What is more is answered 429. The limit holds for
     each route (CDN0's downloads, CDN0's uploads, Whisper, ...) and for each of Traefik's pods. An IPv6 client is
     its /64 network."""
-
     loadBalancer: LoadBalancer
     """Makes one for Traefik's pods, where the cluster's Traefik has none of its own."""
-
     install: TraefikInstall
     """Installs Traefik into `namespace`, for a cluster that has none. It takes Pulumi."""
 
@@ -601,10 +500,8 @@ class ClusterDns(TypedDict, total=False):
 
     namespace: str
     """Namespace of its pods. Default: kube-system."""
-
     podLabels: dict[str, str]
     """Labels of its pods."""
-
     networks: list[str]
     """Networks of servers that are no pods, beside them: `169.254.20.10/32` for NodeLocal DNSCache (and the address
     of the Service kube-dns as a /32, where it takes that over), `169.254.169.254/32` for Cloud DNS of GKE."""
@@ -616,13 +513,10 @@ class Captcha(TypedDict, total=False):
     scoreFloor: float
     """The least score of a captcha that is accepted, where its action has none of its own. From 0 to 1. Default:
     0.0."""
-
     allowHCaptcha: bool
     """Accepts captchas of hCaptcha. Default: false."""
-
     hCaptchaSiteKeys: dict[str, list[str]]
     """Site keys of hCaptcha that are accepted for an action. Names: challenge, registration."""
-
     scoreFloorByAction: dict[str, float]
     """The least score for an action. Names: challenge, registration."""
 
@@ -632,10 +526,8 @@ class Limit(TypedDict, total=False):
 
     bucketSize: Required[int]
     """Permits that may be used at once. From 1 to 2147483647."""
-
     permitRegenerationDuration: Required[str]
     """Time after which one permit is back."""
-
     failOpen: bool
     """Lets requests through while Redis cannot be asked. Default: false."""
 
@@ -645,7 +537,6 @@ class UuidSelector(TypedDict, total=False):
 
     uuids: list[str]
     """Account identifiers."""
-
     uuidEnrollmentPercentage: int
     """Share of these accounts that take part, in percent. From 0 to 100. Default: 100."""
 
@@ -655,10 +546,8 @@ class Experiment(TypedDict, total=False):
 
     uuidSelector: UuidSelector
     """Accounts by their identifier."""
-
     excludedUuids: list[str]
     """Accounts that never take part."""
-
     enrollmentPercentage: int
     """Share of all other accounts that take part, in percent. From 0 to 100. Default: 0."""
 
@@ -668,16 +557,12 @@ class E164Experiment(TypedDict, total=False):
 
     enrolledE164s: list[str]
     """Phone numbers that take part."""
-
     excludedE164s: list[str]
     """Phone numbers that never take part."""
-
     includedCountryCodes: list[str]
     """Countries whose numbers take part."""
-
     excludedCountryCodes: list[str]
     """Countries whose numbers never take part."""
-
     enrollmentPercentage: int
     """Share of all other numbers that take part, in percent. From 0 to 100. Default: 0."""
 
@@ -687,16 +572,12 @@ class RemoteDeprecation(TypedDict, total=False):
 
     minimumVersions: dict[str, str]
     """Older clients are turned away. Names: ANDROID, DESKTOP, IOS."""
-
     versionsPendingDeprecation: dict[str, str]
     """Older clients will be turned away soon; they are counted. Names: ANDROID, DESKTOP, IOS."""
-
     blockedVersions: dict[str, list[str]]
     """Exactly these versions are turned away. Names: ANDROID, DESKTOP, IOS."""
-
     versionsPendingBlock: dict[str, list[str]]
     """Exactly these versions will be turned away soon; they are counted. Names: ANDROID, DESKTOP, IOS."""
-
     unrecognizedUserAgentAllowed: bool
     """Serves clients whose User-Agent names no platform. Default: true."""
 
@@ -713,7 +594,6 @@ class MessagePersister(TypedDict, total=False):
 
     persistenceEnabled: bool
     """Moves messages that wait from Redis to DynamoDB. Without it they stay in Redis. Default: true."""
-
     trimOversizedQueueExtraRoomRatio: float
     """How much more than its new messages need is freed of a queue that is too long. Default: 1.5."""
 
@@ -730,7 +610,6 @@ class MetricsConfiguration(TypedDict, total=False):
 
     enableLettuceRemoteTag: bool
     """Redis metrics with the address of each node as a tag. Default: false."""
-
     enableAwsSdkMetrics: bool
     """Metrics of the AWS SDK. Default: false."""
 
@@ -740,7 +619,6 @@ class RestPlatform(TypedDict, total=False):
 
     minimumRestFreeVersion: Required[str]
     """The first version that does without REST."""
-
     universalRolloutPercent: int
     """Share of the devices for which REST ends, in percent. From 0 to 100. Default: 0."""
 
@@ -757,16 +635,12 @@ class Backup(TypedDict, total=False):
 
     deletionConcurrency: int
     """Objects of a backup that are deleted at the same time. From 1 to 2147483647. Default: 10."""
-
     copyConcurrency: int
     """Objects that are copied into a backup at the same time. From 1 to 2147483647. Default: 10."""
-
     usageCheckpointCount: int
     """Copied objects after which the used space is written down. From 1 to 2147483647. Default: 10."""
-
     maxQuotaStaleness: str
     """Age up to which the used space is not counted again. Default: PT10S."""
-
     maxTotalMediaSize: int
     """Bytes of media that a backup may hold. From 0 to 9223372036854775807. Default: 107374182400."""
 
@@ -776,7 +650,6 @@ class DynamicConfiguration(TypedDict, total=False):
 
     captcha: Captcha
     """Scores from 0 to 1; a lower one than the floor is refused."""
-
     limits: dict[str, Limit]
     """Limits in place of Whisper's own, by the limiter's name. Names: allocateDevice, attachmentCreate,
     backupAttachmentCreate, backupAuthCheck, captchaChallengeAttempt, captchaChallengeSuccess,
@@ -787,37 +660,26 @@ class DynamicConfiguration(TypedDict, total=False):
     usernameLinkLookupPerIp, usernameLinkOperation, usernameLookup, usernameReserve, usernameSet,
     verificationCaptcha, verificationPushChallenge, verifyDevice, waitForDeviceTransferRequest, waitForLinkedDevice,
     waitForTransferArchive."""
-
     experiments: dict[str, Experiment]
     """Experiments by account, by a name that the service's code knows."""
-
     e164Experiments: dict[str, E164Experiment]
     """Experiments by phone number, by a name that the service's code knows."""
-
     remoteDeprecation: RemoteDeprecation
     """Clients that are asked to update, or refused."""
-
     payments: Payments
     """Phone number prefixes without payments."""
-
     messagePersister: MessagePersister
     """The worker that moves undelivered messages to DynamoDB."""
-
     registrationConfiguration: RegistrationConfiguration
     """Registration sessions."""
-
     metricsConfiguration: MetricsConfiguration
     """Cost of metrics."""
-
     svr2StatusCodesToIgnoreForAccountDeletion: list[int]
     """Answers of SVR2 that do not stop the deletion of an account."""
-
     svrbStatusCodesToIgnoreForAccountDeletion: list[int]
     """Answers of SVRB that do not stop the deletion of an account."""
-
     restDeprecation: RestDeprecation
     """When REST messaging ends, by platform."""
-
     backup: Backup
     """Limits of backups."""
 
@@ -827,10 +689,8 @@ class Whisper(TypedDict, total=False):
 
     dynamicConfig: DynamicConfiguration
     """Read by Whisper every ten seconds while it runs: limits, captchas, client deprecation, experiments."""
-
     remoteConfig: dict[str, str]
     """Handed to every client by `/v2/config`, beside what table RemoteConfig holds."""
-
     drainSeconds: int
     """A pod that ends gets no new connections and keeps its WebSockets for so long; then they connect anew. From 5
     to 3600. Default: 10."""
@@ -841,54 +701,39 @@ class FlatlineArgs(TypedDict, total=False):
 
     domain: str
     """Clients reach whisper., storage., cdn0. and cdn3. below it. Default: flatline.internal."""
-
     namespace: str
     """Namespace of the services; the emulators live in `<namespace>-emulators`. Default: flatline."""
-
     target: Target
     """`local`: A k3s (or any Kubernetes) with stores of its own: LocalStack, versitygw and cbtemulator. `cloud`:
     AWS and Google Cloud, and a Kubernetes cluster that you have (EKS, GKE, k3s on several nodes)."""
-
     exposeAdmin: bool
     """Routes whisper-admin. and storage-admin.: tasks, threads and metrics without any authentication. Default:
     false."""
-
     logRequests: bool
     """Whisper and Storage log each request: the client's address, and with each message the recipient's account id.
     For debugging alone: who reads these logs, or their backups, learns who writes to whom. Default: false."""
-
     images: Images
     """Where images come from. Versions are in `config/images.py`."""
-
     redis: Redis
     """The Redis Cluster of Whisper's caches and message queues."""
-
     scaling: dict[str, Scale]
     """Pods by service; one of each without it. Of cdn3 it is about downloads: uploads have one pod. Names: whisper,
     whisper-persister, storage, cdn0, cdn3."""
-
     cdn: Cdn
     """Limits of the attachment server (CDN3)."""
-
     certificates: Certificates
     """Generated by default; `provided` brings your own."""
-
     secrets: dict[str, SecretSetting]
     """Rotation, or a value of your own, by the secret's name."""
-
     turn: Turn
     """Without it and without `calls.turn` calls have no relay: they connect where the two devices reach each other
     directly."""
-
     calls: Calls
     """Servers for calls in the cluster; none without it."""
-
     telemetry: Telemetry
     """Where the OpenTelemetry Collector's metrics go."""
-
     monitoring: Monitoring
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
-
     registration: Registration
     """`invitation`: By invitation: a number registers only with a code that `./flatline invite NUMBER` made for it.
     `webhook`: By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or
@@ -896,16 +741,12 @@ class FlatlineArgs(TypedDict, total=False):
     gateway. A number with an invitation registers by that, and gets no message. `external`: A registration service
     of your own: the same gRPC interface, plain text, inside the cluster. `development`: The development
     registration service: any number is verified by its own last six digits. For tests alone."""
-
     egress: dict[str, list[Egress]]
     """Ways out of the cluster, by service. Everything is closed without it. Names: whisper, registration,
     otel-collector."""
-
     ingress: Ingress
     """The Traefik that the cluster has (k3s brings one)."""
-
     clusterDns: ClusterDns
     """Who answers pods' questions for names, for network policies: always by UDP and TCP on port 53."""
-
     whisper: Whisper
     """Settings of Whisper."""

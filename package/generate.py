@@ -55,12 +55,12 @@ class _Writer:
                 for key, part in block["properties"].items():
                     keys.setdefault(key, []).append((kind, part))
             required = set.intersection(*(set(block.get("required", ())) for _, block in kinds))
-            lines = [f"class {name}(TypedDict, total=False):", *_docstring(about)]
+            lines = [f"class {name}(TypedDict, total=False):", *_docstring(about), ""]
             for key, parts in keys.items():
                 kind = self._type(name, key, parts[0][1])
                 if key in MAY_BE_OUTPUTS.get(name, ()):
                     kind = f"pulumi.Input[{kind}]"
-                lines += ["", f"    {key}: Required[{kind}]" if key in required else f"    {key}: {kind}"]
+                lines.append(f"    {key}: Required[{kind}]" if key in required else f"    {key}: {kind}")
                 lines += _docstring(" ".join(self._about(key, parts, several=len(kinds) > len(parts))))
             self._classes[name] = "\n".join(lines) + "\n"
         return name

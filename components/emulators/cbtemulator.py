@@ -10,7 +10,7 @@ from components.emulators import seeds
 from components.kubernetes.job import Job, JobArgs
 from components.kubernetes.mounted_files import program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import BIGTABLE_SEED
 from config.schema.bigtable import TABLES
@@ -43,22 +43,20 @@ class Cbtemulator(Component):
             name,
             WorkloadArgs(
                 kind="recreate",
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=name,
-                    component="bigtable",
-                    volumes=(args.volume,),
-                    containers=(
-                        Container(
-                            name=name,
-                            image="cbtemulator",
-                            command=("cbtemulator",),
-                            args=("-host", "", "-port", str(PORT), "-dir", FOLDER),
-                            ports=(Port(name="grpc", number=PORT),),
-                            volume_mounts=(VolumeMount(volume=args.volume.name, path=FOLDER),),
-                            probes=Probes(startup=listening, readiness=listening, liveness=listening),
-                            resources=Resources(cpu="20m", memory="64Mi", memory_limit="512Mi"),
-                        ),
+                namespace=args.namespace,
+                name=name,
+                component="bigtable",
+                volumes=(args.volume,),
+                containers=(
+                    Container(
+                        name=name,
+                        image="cbtemulator",
+                        command=("cbtemulator",),
+                        args=("-host", "", "-port", str(PORT), "-dir", FOLDER),
+                        ports=(Port(name="grpc", number=PORT),),
+                        volume_mounts=(VolumeMount(volume=args.volume.name, path=FOLDER),),
+                        probes=Probes.all(listening),
+                        resources=Resources(cpu="20m", memory="64Mi", memory_limit="512Mi"),
                     ),
                 ),
             ),
@@ -88,30 +86,28 @@ class Cbtemulator(Component):
             name,
             JobArgs(
                 deadline=SEED_DEADLINE_SECONDS + 60,
-                pod=PodArgs(
-                    namespace=namespace,
-                    name=name,
-                    component="bigtable",
-                    access=(reach,),
-                    containers=(
-                        Container(
-                            name="seed",
-                            image="node",
-                            command=("node", BIGTABLE_SEED.path),
-                            args=(
-                                "--emulator",
-                                address,
-                                "--project",
-                                PROJECT,
-                                "--instance",
-                                INSTANCE,
-                                *tables,
-                                "--deadline",
-                                str(SEED_DEADLINE_SECONDS),
-                            ),
-                            files=(files,),
-                            resources=Resources(cpu="10m", memory="64Mi", memory_limit="128Mi"),
+                namespace=namespace,
+                name=name,
+                component="bigtable",
+                access=(reach,),
+                containers=(
+                    Container(
+                        name="seed",
+                        image="node",
+                        command=("node", BIGTABLE_SEED.path),
+                        args=(
+                            "--emulator",
+                            address,
+                            "--project",
+                            PROJECT,
+                            "--instance",
+                            INSTANCE,
+                            *tables,
+                            "--deadline",
+                            str(SEED_DEADLINE_SECONDS),
                         ),
+                        files=(files,),
+                        resources=Resources(cpu="10m", memory="64Mi", memory_limit="128Mi"),
                     ),
                 ),
             ),

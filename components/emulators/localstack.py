@@ -15,7 +15,7 @@ from components.capabilities import Access, Endpoint, Volume, VolumeMount, Wait
 from components.config_tree import to_json
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import LOCALSTACK_SEED, MOUNT
 
@@ -76,46 +76,44 @@ class LocalStack(Component):
             name,
             WorkloadArgs(
                 kind="recreate",
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=name,
-                    component="aws",
-                    root=True,
-                    termination_grace_seconds=60,
-                    access=args.access,
-                    volumes=(args.volume,),
-                    containers=(
-                        Container(
-                            name=name,
-                            image="localstack",
-                            env={
-                                "SERVICES": ",".join(SERVICES),
-                                "STRICT_SERVICE_LOADING": "1",
-                                "EAGER_SERVICE_LOADING": "1",
-                                "GATEWAY_LISTEN": f"[::]:{PORT}",
-                                "DNS_ADDRESS": "0",
-                                "DISABLE_EVENTS": "1",
-                                # without it rows that have expired are marked and never deleted
-                                "DYNAMODB_REMOVE_EXPIRED_ITEMS": "1",
-                                "SKIP_SSL_CERT_DOWNLOAD": "1",
-                                "CLEAR_TMP_FOLDER": "0",
-                                "AWS_DEFAULT_REGION": REGION,
-                                "FLATLINE_SEED_FILE": SEED_FILE,
-                                "FLATLINE_SEED_PROGRAM": f"{MOUNT}/seed",
-                            },
-                            ports=(Port(name="aws", number=PORT),),
-                            files=(files, *args.files),
-                            volume_mounts=(VolumeMount(volume=args.volume.name, path=STATE),),
-                            empty_dirs={"/var/lib/localstack": "1Gi", OBJECTS: "64Mi"},
-                            probes=Probes(
-                                startup=seeded,
-                                readiness=seeded,
-                                liveness=ProbeAction(port="aws", path="/_localstack/health"),
-                                startup_budget=300,
-                                timeout=10,
-                            ),
-                            resources=Resources(cpu="150m", memory="736Mi", memory_limit="2Gi"),
+                namespace=args.namespace,
+                name=name,
+                component="aws",
+                root=True,
+                termination_grace_seconds=60,
+                access=args.access,
+                volumes=(args.volume,),
+                containers=(
+                    Container(
+                        name=name,
+                        image="localstack",
+                        env={
+                            "SERVICES": ",".join(SERVICES),
+                            "STRICT_SERVICE_LOADING": "1",
+                            "EAGER_SERVICE_LOADING": "1",
+                            "GATEWAY_LISTEN": f"[::]:{PORT}",
+                            "DNS_ADDRESS": "0",
+                            "DISABLE_EVENTS": "1",
+                            # without it rows that have expired are marked and never deleted
+                            "DYNAMODB_REMOVE_EXPIRED_ITEMS": "1",
+                            "SKIP_SSL_CERT_DOWNLOAD": "1",
+                            "CLEAR_TMP_FOLDER": "0",
+                            "AWS_DEFAULT_REGION": REGION,
+                            "FLATLINE_SEED_FILE": SEED_FILE,
+                            "FLATLINE_SEED_PROGRAM": f"{MOUNT}/seed",
+                        },
+                        ports=(Port(name="aws", number=PORT),),
+                        files=(files, *args.files),
+                        volume_mounts=(VolumeMount(volume=args.volume.name, path=STATE),),
+                        empty_dirs={"/var/lib/localstack": "1Gi", OBJECTS: "64Mi"},
+                        probes=Probes(
+                            startup=seeded,
+                            readiness=seeded,
+                            liveness=ProbeAction(port="aws", path="/_localstack/health"),
+                            startup_budget=300,
+                            timeout=10,
                         ),
+                        resources=Resources(cpu="150m", memory="736Mi", memory_limit="2Gi"),
                     ),
                 ),
             ),

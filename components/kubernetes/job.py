@@ -1,6 +1,7 @@
 """Jobs that run to completion once, and CronJobs."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Literal
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -14,14 +15,14 @@ from components.kubernetes.pod import PodArgs, managed_labels, network_peer, tem
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobArgs:
+class JobArgs(PodArgs):
     """A pod that ends. With a `schedule` (cron, UTC) it is a CronJob; `suspended` gives the reason why it waits.
 
     `deadline` in seconds bounds one run.
     """
 
-    pod: PodArgs
     deadline: int
+    restart: Literal["Always", "Never", "OnFailure"] = "OnFailure"
     schedule: str = ""
     suspended: str = ""
 
@@ -36,15 +37,14 @@ class Job(Component):
 
     def __init__(self, name: str, args: JobArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        pod = replace(args.pod, restart="OnFailure")
         self._name, self._args = name, args
-        self._identity = pod.namespace.identity(name, pod.access)
+        self._identity = args.namespace.identity(name, args.access)
         account = kubernetes.core.v1.ServiceAccount(
             name,
             metadata=ObjectMetaArgs(
                 name=name,
-                namespace=pod.namespace.metadata_name,
-                labels=managed_labels(pod),
+                namespace=args.namespace.metadata_name,
+                labels=managed_labels(args),
                 annotations=dict(self._identity.annotations) or None,
             ),
             automount_service_account_token=False,
@@ -53,10 +53,10 @@ class Job(Component):
         job = JobSpecArgs(
             backoff_limit=10,
             active_deadline_seconds=args.deadline,
-            template=template(pod, name_of(account.metadata), {}, self._identity),
+            template=template(args, name_of(account.metadata), {}, self._identity),
         )
         started = pulumi.ResourceOptions(parent=self, depends_on=list(self._identity.depends_on))
-        metadata = ObjectMetaArgs(namespace=pod.namespace.metadata_name, labels=managed_labels(pod))
+        metadata = ObjectMetaArgs(namespace=args.namespace.metadata_name, labels=managed_labels(args))
         if args.schedule:
             metadata.name = name
             metadata.annotations = {"flatline.org/suspended-because": args.suspended} if args.suspended else None
@@ -82,4 +82,4 @@ class Job(Component):
     @property
     def network_peer(self) -> NetworkPeer:
         """The pods and everything that they may open connections to."""
-        return network_peer(self._name, self._args.pod, self._identity)
+        return network_peer(self._name, self._args, self._identity)

@@ -110,6 +110,11 @@ class Probes:
     startup_budget: int = 60
     timeout: int = 3
 
+    @classmethod
+    def all(cls, action: ProbeAction, *, startup_budget: int = 60, timeout: int = 3) -> "Probes":
+        """The same action for all three."""
+        return cls(startup=action, readiness=action, liveness=action, startup_budget=startup_budget, timeout=timeout)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:

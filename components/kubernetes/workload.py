@@ -51,7 +51,7 @@ WorkloadKind = Literal["rolling", "recreate", "stateful"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkloadArgs:
+class WorkloadArgs(PodArgs):
     """A pod and how it is kept running.
 
     `headless_service` adds a headless Service of that name, which also lists pods that are not ready, so that pods
@@ -59,7 +59,6 @@ class WorkloadArgs:
     `external_ingress` those that may reach them. `annotations` are those of the Service.
     """
 
-    pod: PodArgs
     kind: WorkloadKind = "rolling"
     headless_service: str = ""
     external_egress: tuple[Network, ...] = ()
@@ -79,10 +78,9 @@ class Workload(Component):
     def __init__(self, name: str, args: WorkloadArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
         self.args, self._name = args, name
-        pod = args.pod
-        self.pods = pods(pod.namespace, pod.name, pod.component)
-        self._ports = [port for container in pod.containers for port in container.ports if port.published]
-        self._identity = pod.namespace.identity(name, pod.access)
+        self.pods = pods(args.namespace, args.name, args.component)
+        self._ports = [port for container in args.containers for port in container.ports if port.published]
+        self._identity = args.namespace.identity(name, args.access)
         metadata = self._metadata(name)
         metadata.annotations = dict(self._identity.annotations) or None
         account = kubernetes.core.v1.ServiceAccount(
@@ -96,9 +94,9 @@ class Workload(Component):
             self._stateful_set(name_of(account.metadata))
         else:
             self._deployment(name_of(account.metadata))
-        if pod.scale.maximum:
+        if args.scale.maximum:
             self._autoscaler()
-        if pod.scale.is_replicated:
+        if args.scale.is_replicated:
             kubernetes.policy.v1.PodDisruptionBudget(
                 name,
                 metadata=self._metadata(name),
@@ -115,32 +113,32 @@ class Workload(Component):
     @property
     def network_peer(self) -> NetworkPeer:
         """The pods and everything that they may open connections to."""
-        peer = network_peer(self._name, self.args.pod, self._identity, self.args.external_egress)
+        peer = network_peer(self._name, self.args, self._identity, self.args.external_egress)
         return replace(peer, external_ingress=self.args.external_ingress)
 
     @property
     def _selector(self) -> LabelSelectorArgs:
-        return LabelSelectorArgs(match_labels=labels(self.args.pod))
+        return LabelSelectorArgs(match_labels=labels(self.args))
 
     def _metadata(self, name: str, **annotations: str) -> ObjectMetaArgs:
-        pod = self.args.pod
+        args = self.args
         return ObjectMetaArgs(
             name=name,
-            namespace=pod.namespace.metadata_name,
-            labels=managed_labels(pod),
+            namespace=args.namespace.metadata_name,
+            labels=managed_labels(args),
             annotations={f"pulumi.com/{key}": value for key, value in annotations.items()} or None,
         )
 
     def _started(self, **options: Any) -> pulumi.ResourceOptions:
         """Options of what starts pods: after what they wait for."""
         resources = [
-            *(resource for access in self.args.pod.access for resource in access.depends_on),
+            *(resource for access in self.args.access for resource in access.depends_on),
             *self._identity.depends_on,
         ]
         return pulumi.ResourceOptions(parent=self, depends_on=list(dict.fromkeys(resources)), **options)
 
     def _service(self, name: str, *, headless: bool) -> None:
-        ports = self._ports if not headless else [p for c in self.args.pod.containers for p in c.ports]
+        ports = self._ports if not headless else [p for c in self.args.containers for p in c.ports]
         # its pods are awaited by what runs them
         metadata = self._metadata(name, skipAwait="true")
         if not headless and self.args.annotations:
@@ -152,15 +150,15 @@ class Workload(Component):
                 type="ClusterIP",
                 cluster_ip="None" if headless else None,
                 publish_not_ready_addresses=True if headless else None,
-                selector=labels(self.args.pod),
+                selector=labels(self.args),
                 ports=[_service_port(port) for port in ports],
             ),
             opts=self.child_opts,
         )
 
     def _deployment(self, account: pulumi.Input[str]) -> None:
-        pod = self.args.pod
-        claims = {volume.name: self._claim(volume) for volume in pod.volumes}
+        args = self.args
+        claims = {volume.name: self._claim(volume) for volume in args.volumes}
         strategy = (
             DeploymentStrategyArgs(type="Recreate")
             if self.args.kind == "recreate"
@@ -174,17 +172,17 @@ class Workload(Component):
             metadata=self._metadata(self._name, patchForce="true"),
             spec=DeploymentSpecArgs(
                 # whoever scales it says how many
-                replicas=None if pod.scale.maximum else pod.scale.replicas,
+                replicas=None if args.scale.maximum else args.scale.replicas,
                 revision_history_limit=3,
                 strategy=strategy,
                 selector=self._selector,
-                template=template(pod, account, claims, self._identity),
+                template=template(args, account, claims, self._identity),
             ),
             opts=self._started(),
         )
 
     def _autoscaler(self) -> None:
-        scale = self.args.pod.scale
+        scale = self.args.scale
         kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
             self._name,
             metadata=self._metadata(self._name),
@@ -219,8 +217,8 @@ class Workload(Component):
             volume.name,
             metadata=ObjectMetaArgs(
                 name=volume.name,
-                namespace=self.args.pod.namespace.metadata_name,
-                labels=managed_labels(self.args.pod),
+                namespace=self.args.namespace.metadata_name,
+                labels=managed_labels(self.args),
                 # A class that binds at the first pod leaves the claim pending until the Deployment exists.
                 annotations={"pulumi.com/skipAwait": "true"},
             ),
@@ -232,17 +230,17 @@ class Workload(Component):
     def _claim_spec(self, volume: Volume) -> PersistentVolumeClaimSpecArgs:
         return PersistentVolumeClaimSpecArgs(
             access_modes=["ReadWriteOnce"],
-            storage_class_name=self.args.pod.namespace.args.storage_class,
+            storage_class_name=self.args.namespace.args.storage_class,
             resources=VolumeResourceRequirementsArgs(requests={"storage": volume.size}),
         )
 
     def _stateful_set(self, account: pulumi.Input[str]) -> None:
-        pod = self.args.pod
+        args = self.args
         kubernetes.apps.v1.StatefulSet(
             self._name,
             metadata=self._metadata(self._name, patchForce="true"),
             spec=StatefulSetSpecArgs(
-                replicas=pod.scale.replicas,
+                replicas=args.scale.replicas,
                 revision_history_limit=3,
                 service_name=self.args.headless_service or self._name,
                 pod_management_policy="Parallel",
@@ -250,12 +248,12 @@ class Workload(Component):
                     when_deleted="Retain", when_scaled="Retain"
                 ),
                 selector=self._selector,
-                template=template(pod, account, {}, self._identity),
+                template=template(args, account, {}, self._identity),
                 volume_claim_templates=[
                     PersistentVolumeClaimArgs(
-                        metadata=ObjectMetaArgs(name=volume.name, labels=labels(pod)), spec=self._claim_spec(volume)
+                        metadata=ObjectMetaArgs(name=volume.name, labels=labels(args)), spec=self._claim_spec(volume)
                     )
-                    for volume in pod.volumes
+                    for volume in args.volumes
                 ],
             ),
             # a claim template cannot change, and replacing the set would stop all pods and grow no claim

@@ -11,7 +11,7 @@ from components.base import Component
 from components.capabilities import Route, Uploads, UploadsInBucket, VolumeMount
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
 from components.secrets import Secrets
@@ -102,15 +102,13 @@ class Cdn3(Component):
             name,
             WorkloadArgs(
                 kind="recreate",
-                pod=PodArgs(
-                    namespace=self._args.namespace,
-                    name=name,
-                    component="cdn3",
-                    access=(self._store.access,),
-                    volumes=self._store.volumes,
-                    termination_grace_seconds=60,
-                    containers=containers,
-                ),
+                namespace=self._args.namespace,
+                name=name,
+                component="cdn3",
+                access=(self._store.access,),
+                volumes=self._store.volumes,
+                termination_grace_seconds=60,
+                containers=containers,
             ),
             self.child_opts,
         )
@@ -119,15 +117,13 @@ class Cdn3(Component):
         return Workload(
             name,
             WorkloadArgs(
-                pod=PodArgs(
-                    namespace=self._args.namespace,
-                    name=name,
-                    component="cdn3",
-                    access=(self._store.reading,),
-                    scale=self._args.scale,
-                    termination_grace_seconds=60,
-                    containers=(container,),
-                ),
+                namespace=self._args.namespace,
+                name=name,
+                component="cdn3",
+                access=(self._store.reading,),
+                scale=self._args.scale,
+                termination_grace_seconds=60,
+                containers=(container,),
             ),
             self.child_opts,
         )

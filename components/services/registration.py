@@ -15,7 +15,7 @@ from components.base import Component
 from components.capabilities import Access, Endpoint, Network, Pods, Registration
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, OperatorFolder, program_files
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import REGISTRATION as PROGRAM
 from config.schema.invitations import SECRET, STATUS_PORT
@@ -66,34 +66,32 @@ class InvitationRegistration(Component):
             WorkloadArgs(
                 kind="stateful",
                 external_egress=args.external_egress,
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=name,
-                    component=COMPONENT,
-                    volumes=(DISK,),
-                    containers=(
-                        Container(
-                            name=name,
-                            image="node",
-                            command=("node", PROGRAM.path),
-                            args=(
-                                f"--listen=:{GRPC_PORT}",
-                                f"--health-listen=:{STATUS_PORT}",
-                                f"--invitations={INVITATIONS}",
-                                f"--state={STATE}",
-                                *flags,
-                            ),
-                            ports=(
-                                Port(name="grpc", number=GRPC_PORT),
-                                Port(name="status", number=STATUS_PORT, published=False),
-                            ),
-                            files=(program, OperatorFolder(name=SECRET, folder=INVITATIONS), *files),
-                            volume_mounts=(VolumeMount(volume=DISK.name, path=STATE),),
-                            probes=Probes(startup=alive, readiness=ready, liveness=alive),
-                            # each check of a code is a slow hash of 16 MiB, and two are made at once
-                            resources=Resources(cpu="100m", memory="112Mi", memory_limit="256Mi"),
-                            pre_stop_sleep_seconds=2,
+                namespace=args.namespace,
+                name=name,
+                component=COMPONENT,
+                volumes=(DISK,),
+                containers=(
+                    Container(
+                        name=name,
+                        image="node",
+                        command=("node", PROGRAM.path),
+                        args=(
+                            f"--listen=:{GRPC_PORT}",
+                            f"--health-listen=:{STATUS_PORT}",
+                            f"--invitations={INVITATIONS}",
+                            f"--state={STATE}",
+                            *flags,
                         ),
+                        ports=(
+                            Port(name="grpc", number=GRPC_PORT),
+                            Port(name="status", number=STATUS_PORT, published=False),
+                        ),
+                        files=(program, OperatorFolder(name=SECRET, folder=INVITATIONS), *files),
+                        volume_mounts=(VolumeMount(volume=DISK.name, path=STATE),),
+                        probes=Probes(startup=alive, readiness=ready, liveness=alive),
+                        # each check of a code is a slow hash of 16 MiB, and two are made at once
+                        resources=Resources(cpu="100m", memory="112Mi", memory_limit="256Mi"),
+                        pre_stop_sleep_seconds=2,
                     ),
                 ),
             ),
@@ -136,24 +134,20 @@ class DevelopmentRegistration(Component):
             WorkloadArgs(
                 kind="recreate",
                 external_egress=args.external_egress,
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=name,
-                    component="registration",
-                    containers=(
-                        Container(
-                            name=name,
-                            image="registration",
-                            # what the image does by itself, but for its heap of 75 % of the limit
-                            command=java.command(REGISTRATION, ("-Dmicronaut.environments=dev",), MAIN),
-                            ports=(Port(name="grpc", number=GRPC_PORT),),
-                            empty_dirs=java.EMPTY_DIRS,
-                            probes=Probes(
-                                startup=listening, readiness=listening, liveness=listening, startup_budget=120
-                            ),
-                            resources=java.resources(REGISTRATION, cpu="25m"),
-                            pre_stop_sleep_seconds=5,
-                        ),
+                namespace=args.namespace,
+                name=name,
+                component="registration",
+                containers=(
+                    Container(
+                        name=name,
+                        image="registration",
+                        # what the image does by itself, but for its heap of 75 % of the limit
+                        command=java.command(REGISTRATION, ("-Dmicronaut.environments=dev",), MAIN),
+                        ports=(Port(name="grpc", number=GRPC_PORT),),
+                        empty_dirs=java.EMPTY_DIRS,
+                        probes=Probes.all(listening, startup_budget=120),
+                        resources=java.resources(REGISTRATION, cpu="25m"),
+                        pre_stop_sleep_seconds=5,
                     ),
                 ),
             ),

@@ -10,7 +10,7 @@ from components.capabilities import Bigtable, Bucket, Route
 from components.config_tree import merged, nested, yaml_of
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Scale
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
 from config.services.java import STORAGE
@@ -61,31 +61,29 @@ class Storage(Component):
         workload = Workload(
             name,
             WorkloadArgs(
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=name,
-                    component="storage",
-                    access=(args.bigtable.access,),
-                    scale=args.scale,
-                    termination_grace_seconds=30,
-                    containers=(
-                        Container(
-                            name=name,
-                            image="storage",
-                            command=java.command(STORAGE, ("-Xss512k",), MAIN, "server", CONFIG),
-                            ports=(Port(name="http", number=HTTP_PORT), Port(name="admin", number=ADMIN_PORT)),
-                            files=(config,),
-                            empty_dirs=java.EMPTY_DIRS,
-                            probes=Probes(
-                                startup=alive,
-                                # reads a row of each table at first, so it is ready only after the tables exist
-                                readiness=ProbeAction(port="http", path="/_ready"),
-                                liveness=alive,
-                                startup_budget=120,
-                            ),
-                            resources=java.resources(STORAGE, cpu="50m", busy_cpu="100m"),
-                            pre_stop_sleep_seconds=5,
+                namespace=args.namespace,
+                name=name,
+                component="storage",
+                access=(args.bigtable.access,),
+                scale=args.scale,
+                termination_grace_seconds=30,
+                containers=(
+                    Container(
+                        name=name,
+                        image="storage",
+                        command=java.command(STORAGE, ("-Xss512k",), MAIN, "server", CONFIG),
+                        ports=(Port(name="http", number=HTTP_PORT), Port(name="admin", number=ADMIN_PORT)),
+                        files=(config,),
+                        empty_dirs=java.EMPTY_DIRS,
+                        probes=Probes(
+                            startup=alive,
+                            # reads a row of each table at first, so it is ready only after the tables exist
+                            readiness=ProbeAction(port="http", path="/_ready"),
+                            liveness=alive,
+                            startup_budget=120,
                         ),
+                        resources=java.resources(STORAGE, cpu="50m", busy_cpu="100m"),
+                        pre_stop_sleep_seconds=5,
                     ),
                 ),
             ),

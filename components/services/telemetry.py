@@ -11,7 +11,7 @@ from components.capabilities import Access, Network, Telemetry
 from components.config_tree import yaml_of
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
 
 CONFIG = "/etc/otelcol-contrib/config.yaml"
@@ -54,26 +54,24 @@ class Collector(Component):
         self._workload = Workload(
             name,
             WorkloadArgs(
-                pod=PodArgs(
-                    namespace=args.namespace,
-                    name=name,
-                    component="telemetry",
-                    containers=(
-                        Container(
-                            name=name,
-                            image="otel-collector",
-                            args=(f"--config={CONFIG}",),
-                            ports=(
-                                Port(name="statsd", number=STATSD_PORT, protocol="UDP"),
-                                Port(name="otlp-grpc", number=OTLP_GRPC_PORT),
-                                Port(name="otlp-http", number=OTLP_HTTP_PORT),
-                                *scraped,
-                                Port(name="health", number=HEALTH_PORT, published=False),
-                            ),
-                            files=(config,),
-                            probes=Probes(startup=health, readiness=health, liveness=health),
-                            resources=Resources(cpu="25m", memory="128Mi", memory_limit="512Mi"),
+                namespace=args.namespace,
+                name=name,
+                component="telemetry",
+                containers=(
+                    Container(
+                        name=name,
+                        image="otel-collector",
+                        args=(f"--config={CONFIG}",),
+                        ports=(
+                            Port(name="statsd", number=STATSD_PORT, protocol="UDP"),
+                            Port(name="otlp-grpc", number=OTLP_GRPC_PORT),
+                            Port(name="otlp-http", number=OTLP_HTTP_PORT),
+                            *scraped,
+                            Port(name="health", number=HEALTH_PORT, published=False),
                         ),
+                        files=(config,),
+                        probes=Probes.all(health),
+                        resources=Resources(cpu="25m", memory="128Mi", memory_limit="512Mi"),
                     ),
                 ),
                 external_egress=args.external_egress,

@@ -63,7 +63,7 @@ def tusd(store: Store, port: Port, *, max_size: int) -> Container:
         ports=(port,),
         volume_mounts=store.mounts,
         empty_dirs={**store.empty_dirs, LOG_PIPE.rpartition("/")[0]: "1Mi"},
-        probes=Probes(startup=listening, readiness=listening, liveness=listening),
+        probes=Probes.all(listening),
         resources=Resources(cpu="50m", memory="48Mi", memory_limit="256Mi"),
         pre_stop_sleep_seconds=STOP_SECONDS,
     )

@@ -27,7 +27,7 @@ from components.config_tree import merged, nested, yaml_of
 from components.kubernetes.job import Job, JobArgs
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
 from components.kubernetes.namespace import WorkloadNamespace
-from components.kubernetes.pod import Container, PodArgs, Port, ProbeAction, Probes, Resources, Scale
+from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES, DYNAMIC_CONFIG_OBJECT
@@ -195,29 +195,27 @@ class Whisper(Component):
             name,
             WorkloadArgs(
                 external_egress=external_egress,
-                pod=PodArgs(
-                    namespace=self._args.namespace,
-                    name=name,
-                    component="whisper",
-                    access=access,
-                    scale=scale,
-                    # after the delay the service closes its ports at once and needs up to 19 s (the persister) to end
-                    termination_grace_seconds=drain + 50,
-                    containers=(
-                        Container(
-                            name=name,
-                            image="whisper",
-                            command=command,
-                            ports=(
-                                Port(name="http", number=HTTP_PORT, published=published),
-                                Port(name="admin", number=ADMIN_PORT, published=published),
-                            ),
-                            files=(self._config,),
-                            empty_dirs=java.EMPTY_DIRS,
-                            probes=Probes(startup=healthy, readiness=healthy, liveness=healthy, startup_budget=180),
-                            resources=resources,
-                            pre_stop_sleep_seconds=drain,
+                namespace=self._args.namespace,
+                name=name,
+                component="whisper",
+                access=access,
+                scale=scale,
+                # after the delay the service closes its ports at once and needs up to 19 s (the persister) to end
+                termination_grace_seconds=drain + 50,
+                containers=(
+                    Container(
+                        name=name,
+                        image="whisper",
+                        command=command,
+                        ports=(
+                            Port(name="http", number=HTTP_PORT, published=published),
+                            Port(name="admin", number=ADMIN_PORT, published=published),
                         ),
+                        files=(self._config,),
+                        empty_dirs=java.EMPTY_DIRS,
+                        probes=Probes.all(healthy, startup_budget=180),
+                        resources=resources,
+                        pre_stop_sleep_seconds=drain,
                     ),
                 ),
             ),
@@ -234,28 +232,26 @@ class Whisper(Component):
                 schedule=clean_up.schedule,
                 suspended=clean_up.suspended,
                 deadline=4 * 3600,
-                pod=PodArgs(
-                    namespace=self._args.namespace,
-                    name=name,
-                    component="whisper",
-                    access=(*self._data, *listing),
-                    termination_grace_seconds=60,
-                    containers=(
-                        Container(
-                            name="command",
-                            image="whisper",
-                            command=_java(
-                                jvm.CLEAN_UP,
-                                clean_up.command,
-                                "--dry-run",
-                                "false",
-                                CONFIG,
-                                prepare=_s3_address(pre_keys.endpoint),
-                            ),
-                            files=(self._config,),
-                            empty_dirs=java.EMPTY_DIRS,
-                            resources=java.resources(jvm.CLEAN_UP, cpu="50m"),
+                namespace=self._args.namespace,
+                name=name,
+                component="whisper",
+                access=(*self._data, *listing),
+                termination_grace_seconds=60,
+                containers=(
+                    Container(
+                        name="command",
+                        image="whisper",
+                        command=_java(
+                            jvm.CLEAN_UP,
+                            clean_up.command,
+                            "--dry-run",
+                            "false",
+                            CONFIG,
+                            prepare=_s3_address(pre_keys.endpoint),
                         ),
+                        files=(self._config,),
+                        empty_dirs=java.EMPTY_DIRS,
+                        resources=java.resources(jvm.CLEAN_UP, cpu="50m"),
                     ),
                 ),
             ),

@@ -36,7 +36,7 @@ const hmac = (/** @type {string | Buffer} */ key, /** @type {string} */ data) =>
   createHmac('sha256', key).update(data).digest();
 
 /** The payload of a request without a body, and the word for one whose body TLS alone protects. */
-export const NO_PAYLOAD = sha256('');
+const NO_PAYLOAD = sha256('');
 export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
 
 /**

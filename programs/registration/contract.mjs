@@ -9,7 +9,7 @@ export const SERVICE = 'org.signal.registration.rpc.RegistrationService';
 /** @typedef {import('./protobuf.mjs').Schema} Schema */
 
 /** @type {Schema} */
-export const METADATA = {
+const METADATA = {
   session_id: [1, 'bytes'],
   verified: [2, 'bool'],
   e164: [3, 'uint64'],

@@ -16,7 +16,7 @@ import { log, reasonOf } from '../lib/log.mjs';
 /** @typedef {{ line: string, resolve: () => void, reject: (error: Error) => void }} Waiting */
 
 /** The file holds what nobody has written there so. */
-export class DamagedJournal extends Error {}
+class DamagedJournal extends Error {}
 
 /** The record is not on the disk. */
 export class NotWritten extends Error {}

@@ -14,7 +14,6 @@ from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespace
 from components.kubernetes.network import NetworkPolicies, NetworkPoliciesArgs
 from components.kubernetes.pod import (
     Container,
-    PodArgs,
     Port,
     ProbeAction,
     Probes,
@@ -49,9 +48,9 @@ def only(found: list[Object], kind: str) -> Object:
     return one
 
 
-def pod(namespace: WorkloadNamespace, **changes: Any) -> PodArgs:
+def pod(namespace: WorkloadNamespace, **changes: Any) -> dict[str, Any]:
     container = Container(name="main", image="node", resources=SMALL, **changes.pop("container", {}))
-    return PodArgs(namespace=namespace, name="app", component="app", containers=(container,), **changes)
+    return {"namespace": namespace, "name": "app", "component": "app", "containers": (container,), **changes}
 
 
 def endpoint(name: str = "store", port: int = 9000) -> Endpoint:
@@ -62,7 +61,7 @@ def test_a_pod_waits_for_what_it_uses() -> None:
     access = Access(
         egress=(endpoint(),), wait_for=(Wait(scheme="tcp", endpoint=endpoint()),), env={"STORE": "http://store"}
     )
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, access=(access,))), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, access=(access,))), o))
     spec = only(found, "Deployment")["spec"]["template"]["spec"]
     (wait,) = spec["initContainers"]
     assert wait["args"] == ["tcp://store.other.svc:9000"]
@@ -71,7 +70,7 @@ def test_a_pod_waits_for_what_it_uses() -> None:
 
 
 def test_a_pod_that_needs_nothing_waits_for_nothing() -> None:
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p)), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p)), o))
     assert "initContainers" not in only(found, "Deployment")["spec"]["template"]["spec"]
     assert "Service" not in {o["kind"] for o in found}
 
@@ -81,7 +80,7 @@ def test_a_password_reaches_the_wait_as_a_file() -> None:
         secret = MountedFiles("pw", MountedFilesArgs(namespace="test", files={"/etc/pw": "x"}, secret=True), opts)
         waits = tuple(Wait(scheme="redis", endpoint=endpoint(name), password_file=secret) for name in ("b", "a"))
         access = tuple(Access(egress=(w.endpoint,), wait_for=(w,)) for w in waits)
-        Workload("app", WorkloadArgs(pod=pod(namespace, access=access)), opts)
+        Workload("app", WorkloadArgs(**pod(namespace, access=access)), opts)
 
     (wait,) = only(objects(program), "Deployment")["spec"]["template"]["spec"]["initContainers"]
     assert wait["args"] == ["--redis-password-file", "/etc/pw", "redis://a.other.svc:9000", "redis://b.other.svc:9000"]
@@ -114,20 +113,20 @@ def test_secret_files_are_secrets(secret: bool, kind: str, field: str) -> None:
 
 
 def test_images_choose_their_architecture() -> None:
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p)), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p)), o))
     assert "affinity" not in only(found, "Deployment")["spec"]["template"]["spec"]
     storage = Container(name="main", image="storage", resources=SMALL)
     args = {"component": "app", "name": "app", "containers": (storage,)}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=PodArgs(namespace=p, **args)), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(namespace=p, **args), o))
     required = only(found, "Deployment")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
     (term,) = required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]
 
 
 def test_replicas_are_spread_and_have_a_budget() -> None:
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, scale=Scale(3))), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, scale=Scale(3))), o))
     assert only(found, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
-    grown = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, scale=Scale(1, 4, 70))), o))
+    grown = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, scale=Scale(1, 4, 70))), o))
     assert only(grown, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     assert "replicas" not in only(grown, "Deployment")["spec"], "what scales it says how many"
     assert only(grown, "HorizontalPodAutoscaler")["spec"]["maxReplicas"] == 4
@@ -141,7 +140,7 @@ def test_replicas_are_spread_and_have_a_budget() -> None:
 def test_a_disk_of_a_deployment_is_a_protected_claim() -> None:
     mount = VolumeMount(volume="disk", path="/data")
     args = {"volumes": (Volume(name="disk", size="1Gi"),), "container": {"volume_mounts": (mount,)}}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args), kind="recreate"), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, **args), kind="recreate"), o))
     claim = only(found, "PersistentVolumeClaim")
     assert claim["spec"]["resources"]["requests"] == {"storage": "1Gi"}
     volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
@@ -152,7 +151,7 @@ def test_a_disk_of_a_stateful_set_is_a_template_that_is_mounted() -> None:
     mount = VolumeMount(volume="disk", path="/data")
     args = {"volumes": (Volume(name="disk", size="1Gi"),), "container": {"volume_mounts": (mount,)}}
     found = objects(
-        lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args), kind="stateful", headless_service="app-peers"), o)
+        lambda p, o: Workload("app", WorkloadArgs(**pod(p, **args), kind="stateful", headless_service="app-peers"), o)
     )
     spec = only(found, "StatefulSet")["spec"]
     assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["disk"]
@@ -161,20 +160,20 @@ def test_a_disk_of_a_stateful_set_is_a_template_that_is_mounted() -> None:
 
 
 def test_a_task_is_a_job_without_a_name_or_a_cron_job_with_one() -> None:
-    found = objects(lambda p, o: Job("once", JobArgs(pod=pod(p), deadline=60), o))
+    found = objects(lambda p, o: Job("once", JobArgs(**pod(p), deadline=60), o))
     job = only(found, "Job")
     assert job["metadata"]["name"].startswith("once-")
     assert "ttlSecondsAfterFinished" not in job["spec"]
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "OnFailure"
-    found = objects(lambda p, o: Job("daily", JobArgs(pod=pod(p), deadline=60, schedule="1 2 * * *"), o))
+    found = objects(lambda p, o: Job("daily", JobArgs(**pod(p), deadline=60, schedule="1 2 * * *"), o))
     assert only(found, "CronJob")["metadata"]["name"] == "daily"
 
 
 def test_probe_budgets_are_rounded_up() -> None:
     check = ProbeAction(port="http", path="/")
-    probes = Probes(startup=check, readiness=check, liveness=check, startup_budget=121)
+    probes = Probes.all(check, startup_budget=121)
     args = {"container": {"probes": probes, "ports": (Port(name="http", number=80),)}}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(pod=pod(p, **args)), o))
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, **args)), o))
     startup = only(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] == 122
 
