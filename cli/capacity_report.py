@@ -1,6 +1,5 @@
 """Renders an estimate for the command `capacity`: as text for people, as JSON for programs."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import Field, asdict, dataclass, fields
 from typing import Any
@@ -17,9 +16,6 @@ from capacity.traffic import per_second
 from capacity.workload import DAY, MOST_USERS, about, display, option
 from cli.terminal import Terminal
 from config.prices import Family
-
-JSON_VERSION = 1
-"""Raise it when a key of the JSON form is removed or changes its meaning."""
 
 PEAK = "Peak"
 
@@ -333,16 +329,10 @@ def _listed(prices: Family) -> Iterable[tuple[str, Any]]:
 # --- JSON -------------------------------------------------------------------------------------------------
 
 
-def as_json(report: Report) -> str:
-    """The report as JSON: exact numbers, bytes, units a second, US dollars a month."""
-    return json.dumps(document(report), indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def document(report: Report) -> dict[str, Any]:
-    """The JSON form. docs/capacity.md promises its keys."""
+def as_document(report: Report) -> dict[str, Any]:
+    """The report for programs: exact numbers, bytes, units a second, US dollars a month."""
     estimate, recommended = report.estimate, report.recommended
     found = {
-        "version": JSON_VERSION,
         "workload": {entry.name: getattr(estimate.workload, entry.name) for entry in fields(estimate.workload)},
         "installation": {**asdict(estimate.installation), "volumes": dict(estimate.installation.volumes)},
         "traffic": {

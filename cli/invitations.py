@@ -188,32 +188,54 @@ def look(loaded: LoadedStack, context: str, terminal: Terminal) -> None:
         terminal.points(lines, "bold red")
 
 
+@dataclass(frozen=True)
+class Care:
+    """An invitation that is attacked or locked. `cure` is the command that lets the person in."""
+
+    number: str
+    locked: bool
+    seen: str
+    cure: str
+
+    @property
+    def line(self) -> str:
+        """For people."""
+        what = "is locked" if self.locked else "is under attack"
+        return (
+            f"the invitation of {self.number} {what}: {self.seen}. To let the person in, "
+            f"give two codes instead: `{self.cure}`"
+        )
+
+
 def found(loaded: LoadedStack, context: str, terminal: Terminal) -> list[str]:
     """A line for each invitation that is attacked or locked. Warns where that is not known."""
+    try:
+        with terminal.step("Asking the registration service"):
+            return [each.line for each in cared(loaded, context, terminal)]
+    except FlatlineError as problem:
+        terminal.warn(f"whether invitations are attacked is not known: {problem.in_a_line}")
+        return []
+
+
+def cared(loaded: LoadedStack, context: str, terminal: Terminal) -> list[Care]:
+    """Each invitation that is attacked or locked, by number. Raises FlatlineError where that is not known."""
     if loaded.settings.registration.kind not in KINDS:
         return []
     store = Store(context, loaded.settings.namespace, loaded.stack.name)
-    try:
-        values = store.read()
-    except FlatlineError as problem:
-        terminal.warn(f"whether invitations are attacked is not known: {problem.problem}")
-        return []
-    states = asked(store, terminal) if values else {}
+    values = store.read()
+    states = seen(store) if values else {}
     invited = {each.number: each for each in listed(values, terminal)}
     return [
-        _line(store, invited[number], state)
-        for number, state in sorted((states or {}).items())
+        _care(store, invited[number], state)
+        for number, state in sorted(states.items())
         if number in invited and state.state in NEEDS_CARE
     ]
 
 
-def _line(store: Store, invitation: Invitation, seen: Seen) -> str:
-    what = "is locked" if seen.state == "locked" else "is under attack"
-    since = f" since {seen.since:%Y-%m-%d %H:%M} UTC" if seen.since else ""
-    return (
-        f"the invitation of {invitation.number} {what}: {seen.wrong} wrong codes{since}. To let the person in, "
-        f"give two codes instead: `{shlex.join(cure(store, invitation))}`"
-    )
+def _care(store: Store, invitation: Invitation, state: Seen) -> Care:
+    since = f" since {state.since:%Y-%m-%d %H:%M} UTC" if state.since else ""
+    cured = shlex.join(cure(store, invitation))
+    return Care(invitation.number, state.state == "locked", f"{state.wrong} wrong codes{since}", cured)
 
 
 def cure(store: Store, invitation: Invitation) -> list[str]:

@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from cli import document, kubectl
 from cli.choice import named_cluster, named_context
+from cli.forms.checks import MigrateVerify
 from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
@@ -208,7 +209,7 @@ def show_document(stack: str, outcomes: Sequence[Outcome], terminal: Terminal) -
         }
         for outcome in outcomes
     ]
-    document.show({"stack": stack, "collections": collections}, terminal)
+    document.show(MigrateVerify, {"stack": stack, "collections": collections}, terminal)
     return 0 if all(outcome.verified for outcome in outcomes) else 1
 
 

@@ -13,7 +13,7 @@ from connectivity.problem import Problem
 from connectivity.transport import NoRouteError, Target
 
 SECONDS = 50.0
-"""The most that a host takes; the steps' own limits end earlier."""
+"""The most that a host takes by default; the steps' own limits end earlier."""
 MOST_ADDRESSES = 8
 STEPS = ("name", "connection", "tls", "answer")
 
@@ -46,22 +46,27 @@ class Host:
 
 
 async def check(
-    pins: Pins, *, address: str | None = None, port: int = 443, resolve: Resolver = names.resolved
+    pins: Pins,
+    *,
+    address: str | None = None,
+    port: int = 443,
+    resolve: Resolver = names.resolved,
+    seconds: float = SECONDS,
 ) -> list[Host]:
-    """Every host of the pins, in their order. With `address` the names are not looked up."""
+    """Every host of the pins, in their order, within `seconds`. With `address` the names are not looked up."""
     hosts = [Host(service, pins.host(service)) for service in HOSTS]
-    await asyncio.gather(*(_checked(host, pins, address, port, resolve) for host in hosts))
+    await asyncio.gather(*(_checked(host, pins, address, port, resolve, seconds) for host in hosts))
     _compare(hosts)
     return hosts
 
 
-async def _checked(host: Host, pins: Pins, address: str | None, port: int, resolve: Resolver) -> None:
+async def _checked(host: Host, pins: Pins, address: str | None, port: int, resolve: Resolver, seconds: float) -> None:
     try:
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(seconds):
             await _steps(host, pins, address, port, resolve)
     except TimeoutError:
         step = STEPS[len(host.steps)]
-        cause = f"the whole takes longer than {SECONDS:g} s"
+        cause = f"the whole takes longer than {seconds:g} s"
         host.steps.append(Step(step, passed=False, cause=cause, cure="Try again from another network."))
     host.steps += [Step(name, passed=None) for name in STEPS[len(host.steps) :]]
 

@@ -1,5 +1,5 @@
-"""Writes the generated parts of the documentation: the configuration reference, the table of symptoms and the
-architecture picture.
+"""Writes the generated parts of the documentation: the references of settings, commands and JSON, the table of symptoms
+and the architecture picture.
 
 python -m docs.generate            writes them
 python -m docs.generate --check    fails when they are not current
@@ -16,7 +16,7 @@ from components.capabilities import NetworkPeer
 from components.flatline import Flatline
 from config.images import IMAGES
 from config.schema.secrets import SECRETS
-from docs import settings_table
+from docs import command_pages, settings_table
 from render.recorder import record
 from render.values import SeededValues
 
@@ -162,15 +162,24 @@ def _secrets() -> Iterator[str]:
 
 
 def documents() -> dict[Path, str]:
-    """Path → text of every generated document; the picture replaces what stands between its marks in README.md."""
-    readme = ROOT / "README.md"
-    before, begin, rest = readme.read_text().partition("<!-- architecture -->\n")
-    _, end, after = rest.partition("<!-- /architecture -->")
+    """Path → text of every generated document; of two of them only what stands between marks is generated."""
+    folder, readme = ROOT / "docs", ROOT / "README.md"
     return {
-        ROOT / "docs" / "configuration.md": configuration(),
-        ROOT / "docs" / "symptoms.md": document_of(SYMPTOMS.values()),
-        readme: before + begin + picture() + end + after,
+        folder / "configuration.md": configuration(),
+        folder / "symptoms.md": document_of(SYMPTOMS.values()),
+        folder / "reference.md": command_pages.reference(),
+        folder / "json.md": command_pages.json_page(),
+        folder / "json.schema.json": command_pages.json_schema(),
+        folder / "commands.md": _between(folder / "commands.md", "commands", command_pages.table()),
+        readme: _between(readme, "architecture", picture()),
     }
+
+
+def _between(path: Path, mark: str, text: str) -> str:
+    """The text of a file with another part between two marks."""
+    before, begin, rest = path.read_text().partition(f"<!-- {mark} -->\n")
+    _, end, after = rest.partition(f"<!-- /{mark} -->")
+    return before + begin + text + end + after
 
 
 def main() -> int:

@@ -68,7 +68,7 @@ class Row:
         """The row of a Markdown table."""
         kinds = " or ".join(f"`kind: {kind}`" for kind in self.kinds)
         meaning = f"{kinds}: {self.meaning}" if kinds else self.meaning
-        return f"| `{self.key}` | {self.form} | {self.default} | {_one_line(meaning)} |"
+        return f"| `{self.key}` | {self.form} | {self.default} | {one_line(meaning)} |"
 
 
 def rows() -> list[Row]:
@@ -99,11 +99,11 @@ def _listed(names: Iterable[str]) -> str:
 def _mappings(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Any]]:
     seen = set()
     for key, field in _fields(model, prefix):
-        suffix, kinds, mappings = _shape(field.annotation)
+        suffix, kinds, mappings = shape(field.annotation)
         for at, kind in mappings:
             yield f"{key}{at}", kind
         for kind in kinds:
-            if _is_block(kind):
+            if is_block(kind):
                 for found in _mappings(kind, f"{key}{suffix}."):
                     if found[0] not in seen:
                         seen.add(found[0])
@@ -124,16 +124,16 @@ def _described(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, Field
 
 def _settings(model: type[BaseModel], prefix: str, kinds: tuple[str, ...]) -> Iterator[Row]:
     for key, field, text in _described(model, prefix):
-        suffix, parts, _ = _shape(field.annotation)
-        blocks = [part for part in parts if _is_block(part)]
+        suffix, parts, _ = shape(field.annotation)
+        blocks = [part for part in parts if is_block(part)]
         union = len(blocks) > 1
         if union:
             tags = " or ".join(f"`kind: {_kind(block)}`" for block in blocks)
             meaning = " ".join(f"`{_kind(block)}`: {block.__doc__}" for block in blocks)
-            yield Row(f"{key}{suffix}", tags, _default(field), _one_line(meaning), kinds)
+            yield Row(f"{key}{suffix}", tags, _default(field), one_line(meaning), kinds)
         elif not blocks or suffix or not isinstance(field.default, BaseModel):
             meaning = text or (blocks[0].__doc__ if blocks else "") or ""
-            yield Row(f"{key}{suffix}", _form(field, parts), _default(field), _one_line(meaning), kinds)
+            yield Row(f"{key}{suffix}", _form(field, parts), _default(field), one_line(meaning), kinds)
         for block in blocks:
             inner = (_kind(block),) if union else kinds
             yield from (
@@ -151,24 +151,24 @@ def _merged(one: Row, other: Row) -> Row:
     return replace(one, meaning=both, kinds=())
 
 
-def _shape(annotation: Any) -> tuple[str, list[Any], list[tuple[str, Any]]]:
+def shape(annotation: Any) -> tuple[str, list[Any], list[tuple[str, Any]]]:
     """The text after the key (`.<name>`, `[]`), the types at its end, and each mapping's place and type of names."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _shape(inner[0])
+        return shape(inner[0])
     if origin is dict and inner[1] is not Any:
-        suffix, kinds, mappings = _shape(inner[1])
+        suffix, kinds, mappings = shape(inner[1])
         return NAME + suffix, kinds, [("", inner[0]), *((NAME + at, kind) for at, kind in mappings)]
     if origin is list:
-        suffix, kinds, mappings = _shape(inner[0])
+        suffix, kinds, mappings = shape(inner[0])
         return ITEM + suffix, kinds, [(ITEM + at, kind) for at, kind in mappings]
     if origin is Union or origin is UnionType:
-        shapes = [_shape(part) for part in inner if part is not NoneType]
+        shapes = [shape(part) for part in inner if part is not NoneType]
         return shapes[0][0], [kind for shape in shapes for kind in shape[1]], shapes[0][2]
     return "", [annotation], []
 
 
-def _is_block(kind: Any) -> bool:
+def is_block(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
@@ -181,7 +181,7 @@ def _form(field: FieldInfo, kinds: list[Any]) -> str:
     found = []
     for kind in kinds:
         literals = " or ".join(f"`{value}`" for value in get_args(kind)) if get_origin(kind) is Literal else ""
-        found.append(literals or ("block" if _is_block(kind) else names.get(kind, "block")))
+        found.append(literals or ("block" if is_block(kind) else names.get(kind, "block")))
     bounds = _bounds([*field.metadata, *_metadata(field.annotation)])
     limits = [f"{word} {bounds[rule]}" for rule, word in (("ge", "from"), ("le", "to")) if rule in bounds]
     return " ".join([" or ".join(dict.fromkeys(found)), *limits])
@@ -221,5 +221,5 @@ def _typed(value: Any) -> str:
     return text.removesuffix("...\n").strip()
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     return " ".join(text.split()).replace("|", "\\|")

@@ -11,9 +11,6 @@ from policies.report import Finding, Report
 from policies.rule import Level, Rule
 from policies.rules import RULES
 
-JSON_VERSION: Final = 1
-"""Raise it when a key of the JSON form is removed or changes its meaning."""
-
 STYLES: Final = {Level.MANDATORY: "red", Level.ADVISORY: "yellow"}
 SARIF_LEVELS: Final = {Level.MANDATORY: "error", Level.ADVISORY: "warning", Level.DISABLED: "none"}
 SHOWN_PASSED_OVER: Final = 5
@@ -102,10 +99,9 @@ def _exemption(finding: Finding) -> tuple[str, str]:
     return finding.rule.name, finding.exemption.reason if finding.exemption else ""
 
 
-def as_json(report: Report) -> str:
-    """The whole report as one JSON object."""
-    document = {
-        "version": JSON_VERSION,
+def as_document(report: Report) -> dict[str, Any]:
+    """The whole report as one object for JSON."""
+    return {
         "profile": report.profile,
         "resources": report.resources,
         "rules": report.rules,
@@ -121,7 +117,6 @@ def as_json(report: Report) -> str:
         "unread": list(report.unread),
         "passedOver": list(report.passed_over),
     }
-    return json.dumps(document, indent=2) + "\n"
 
 
 def _as_object(finding: Finding) -> dict[str, Any]:

@@ -12,8 +12,9 @@ from capacity.installation import Installation
 from capacity.limits import limits
 from capacity.recommendation import recommend
 from capacity.workload import OPTIONS, Workload
-from cli import stacks
-from cli.capacity_report import Report, as_json, show
+from cli import document, stacks
+from cli.capacity_report import Report, as_document, show
+from cli.forms.capacity import Capacity
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config.prices import Prices, parse
@@ -45,7 +46,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         target=_target(loaded) if loaded else None,
     )
     if arguments.json:
-        terminal.verbatim(as_json(report))
+        document.show(Capacity, as_document(report), terminal)
     else:
         show(report, terminal)
     return 0

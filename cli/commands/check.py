@@ -3,7 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from cli import expiry, stacks
+from cli import document, expiry, stacks
+from cli.forms.checks import Check
 from cli.policy_errors import as_command_errors
 from cli.recording import record_with_placeholders
 from cli.terminal import Terminal
@@ -18,7 +19,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     with as_command_errors():
         report, source = _report(arguments, terminal)
     if arguments.json:
-        terminal.verbatim(output.as_json(report))
+        document.show(Check, output.as_document(report), terminal)
     elif arguments.sarif:
         terminal.verbatim(output.as_sarif(report, program=source))
     else:

@@ -8,6 +8,8 @@ from pathlib import Path
 from cli import continuity, document, stacks
 from cli.commands import pins as known
 from cli.failure import MANDATORY
+from cli.forms.checks import Connect
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from client_kit import pins
 from client_kit.pins import Pins, PinsError
@@ -19,12 +21,16 @@ _WORDS = {True: "ok", False: "FAILED", None: "not tried"}
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Shows each host, and for each failure its cause and its cure. Status 1 where a client would not be served."""
-    stack, found = _of_file(arguments.pins) if arguments.pins is not None else _of_stack(arguments.stack)
+    if arguments.pins is not None:
+        stack, found = None, _of_file(arguments.pins)
+    else:
+        stack, found = arguments.stack, pins_of(stacks.read(arguments.stack))
     with terminal.step(f"Connecting to the hosts of {found.domain}"):
         hosts = asyncio.run(check(found, address=arguments.address, port=arguments.port))
     served = all(host.served for host in hosts)
     if arguments.json:
-        document.show({"stack": stack, "domain": found.domain, "served": served, "hosts": listed(hosts)}, terminal)
+        content = {"stack": stack, "domain": found.domain, "served": served, "hosts": listed(hosts)}
+        document.show(Connect, content, terminal)
     else:
         _tell(hosts, terminal)
     if served:
@@ -34,20 +40,21 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return MANDATORY
 
 
-def _of_stack(name: str) -> tuple[str | None, Pins]:
-    loaded = stacks.read(name)
+def pins_of(loaded: LoadedStack) -> Pins:
+    """What clients of a stack are built with. Raises FlatlineError."""
     continuity.check(loaded)
     try:
-        return name, pins.of(known.of(loaded))
+        return pins.of(known.of(loaded))
     except PinsError as error:
+        name = loaded.stack.name
         raise FlatlineError(
             f"stack {name}: {error}", f"Bring it up with this version of Flatline: `./flatline up --stack {name}`"
         ) from None
 
 
-def _of_file(name: str) -> tuple[str | None, Pins]:
+def _of_file(name: str) -> Pins:
     try:
-        return None, pins.read(Path(name).read_text())
+        return pins.read(Path(name).read_text())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise FlatlineError(f"--pins {name} cannot be read: {reason}") from None

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from cli import difference, document, objects, stacks
+from cli.forms.stack import Diff
 from cli.objects import Object
 from cli.stacks import ROOT
 from cli.terminal import Terminal
@@ -71,7 +72,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if arguments.json:
         found = [{"change": each.change, "object": each.object, "diff": "\n".join(each.lines)} for each in changes]
         sides = {"from": before.commit, "to": after.commit or None}
-        document.show({"stack": arguments.stack, **sides, "changes": found}, terminal)
+        document.show(Diff, {"stack": arguments.stack, **sides, "changes": found}, terminal)
     return 0
 
 

@@ -9,6 +9,7 @@ from cli.doctor import gather
 from cli.doctor.examination import BLIND, FINE, Examination
 from cli.doctor.model import Finding, Result
 from cli.doctor.symptoms import SYMPTOMS
+from cli.forms.checks import Doctor
 from cli.terminal import Terminal
 from errors import FlatlineError
 
@@ -28,7 +29,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             return BLIND
         examined = Examination.of(gather.everything(loaded, context, terminal))
     if arguments.json:
-        document.show(examined.document(), terminal)
+        document.show(Doctor, examined.document(), terminal)
     else:
         _show(examined, terminal)
     if arguments.fix and context is not None:

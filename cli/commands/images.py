@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cli import document, image_bundle, published_images, skopeo, stack_edit, stacks
+from cli.forms.checks import Images
 from cli.published_images import Published
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
@@ -39,7 +40,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         return _bundle(found, Path(arguments.bundle), arguments.architecture, terminal)
     moved = _moved(loaded, found) if arguments.verify or arguments.json else {}
     if arguments.json:
-        document.show({"stack": loaded.stack.name, "images": _objects(loaded, found, moved)}, terminal)
+        document.show(Images, {"stack": loaded.stack.name, "images": _objects(loaded, found, moved)}, terminal)
     else:
         _table(loaded, found, terminal)
     if arguments.verify:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from cli import document, invitations, stacks
+from cli.forms.stack import Invitations
 from cli.invitations import Seen
 from cli.terminal import Terminal
 from config.schema.invitations import Invitation
@@ -22,7 +23,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     now = int(time.time())
     if arguments.json:
         shown = [_object(each, _seen(each, states, now)) for each in listed]
-        document.show({"stack": loaded.stack.name, "invitations": shown}, terminal)
+        document.show(Invitations, {"stack": loaded.stack.name, "invitations": shown}, terminal)
         return 0
     if not listed:
         terminal.say("Nobody is invited. To invite a number: `./flatline invite NUMBER`")

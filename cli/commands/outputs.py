@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cli import continuity, document, engine, objects, stacks
+from cli.forms.stack import Outputs, Pins
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from errors import FlatlineError
@@ -18,7 +19,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints all outputs."""
     loaded = stacks.read(arguments.stack)
     continuity.check(loaded)
-    show(loaded, "outputs", of(loaded), arguments.json, terminal)
+    show(loaded, Outputs, of(loaded), arguments.json, terminal)
     return 0
 
 
@@ -42,10 +43,13 @@ def of(loaded: LoadedStack) -> dict[str, Any]:
     return written
 
 
-def show(loaded: LoadedStack, what: str, values: Mapping[str, Any], as_json: bool, terminal: Terminal) -> None:
+def show(
+    loaded: LoadedStack, form: type[Outputs | Pins], values: Mapping[str, Any], as_json: bool, terminal: Terminal
+) -> None:
     """As JSON for machines, or name by name for people."""
     if as_json:
-        document.show({"stack": loaded.stack.name, what: dict(sorted(values.items()))}, terminal)
+        what = "outputs" if form is Outputs else "pins"
+        document.show(form, {"stack": loaded.stack.name, what: dict(sorted(values.items()))}, terminal)
         return
     for name, value in values.items():
         terminal.say(name, "bold")

@@ -8,6 +8,7 @@ from typing import Any
 
 from cli import continuity, document, reissue, stacks
 from cli.commands import outputs
+from cli.forms.stack import Kit, Pins
 from cli.stacks import ROOT, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
 from client_kit import kit
@@ -31,7 +32,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     continuity.check(loaded)
     pins = of(loaded)
     if arguments.client is None:
-        outputs.show(loaded, "pins", pins, arguments.json, terminal)
+        outputs.show(loaded, Pins, pins, arguments.json, terminal)
         return 0
     folder = _folder(loaded.stack, arguments)
     try:
@@ -72,7 +73,7 @@ def _tell(
         listed = {name: hashlib.sha256(content[name]).hexdigest() for name in written.files}
         found = {"stack": loaded.stack.name, "client": arguments.client, "folder": str(written.folder)}
         changes = {"new": [*written.new], "changed": [*written.changed], "removed": [*written.removed]}
-        document.show({**found, "files": listed, **changes}, terminal)
+        document.show(Kit, {**found, "files": listed, **changes}, terminal)
         return
     terminal.say(f"{len(written.files)} files for {arguments.client} in {display_path(written.folder)}/:")
     terminal.points(_line(name, written) for name in (*written.files, *written.removed))

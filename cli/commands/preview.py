@@ -20,6 +20,7 @@ from cli import (
 from cli.choice import named_cluster, named_context
 from cli.difference import Difference
 from cli.drift import Drift
+from cli.forms.stack import PreviewByPulumi, PreviewOfFiles
 from cli.objects import Object
 from cli.recording import record_with_placeholders, record_with_state
 from cli.stacks import LoadedStack, display_path
@@ -35,7 +36,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         terminal.aside()
     found = _found(arguments, terminal)
     if arguments.json:
-        document.show({"stack": arguments.stack, **found}, terminal)
+        form = PreviewOfFiles if found["by"] == "files" else PreviewByPulumi
+        document.show(form, {"stack": arguments.stack, **found}, terminal)
     return 0
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cli import document, stacks
+from cli.forms.checks import Scan
 from cli.policy_errors import as_command_errors
 from cli.recording import record_with_placeholders
 from cli.terminal import Terminal
@@ -22,7 +23,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         with terminal.step("Scanning"):
             report = scan.scan(rendered, scan.load_skips(profile=loaded.settings.target.kind))
     if arguments.json:
-        document.show({"stack": loaded.stack.name, **scan.as_document(report)}, terminal)
+        document.show(Scan, {"stack": loaded.stack.name, **scan.as_document(report)}, terminal)
     else:
         terminal.verbatim(scan.as_text(report))
     return report.exit_code

@@ -4,6 +4,7 @@ from argparse import Namespace
 from itertools import groupby
 
 from cli import document, stacks
+from cli.forms.stack import Secrets
 from cli.terminal import Terminal
 from config.schema.secrets import SECRETS, Secret
 from config.settings import Settings
@@ -24,7 +25,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             }
             for secret in SECRETS
         ]
-        document.show({"stack": loaded.stack.name, "secrets": listed}, terminal)
+        document.show(Secrets, {"stack": loaded.stack.name, "secrets": listed}, terminal)
         return 0
     rows = [
         (secret.name, _origin(settings, secret), str(settings.secret(secret.name).epoch), ", ".join(_readers(secret)))

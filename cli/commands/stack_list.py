@@ -3,6 +3,7 @@
 from argparse import Namespace
 
 from cli import document, engine, stacks
+from cli.forms.stack import Stacks
 from cli.terminal import Terminal
 from config.settings import PROJECT, Settings
 from render import stack_file
@@ -18,7 +19,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             {"name": name, "domain": domain, "problem": problem, "secretsKeptBy": keeper}
             for name, domain, problem, keeper in found
         ]
-        document.show({"stacks": listed}, terminal)
+        document.show(Stacks, {"stacks": listed}, terminal)
         return 0
     rows = [(name, domain or f"unreadable: {problem}", keeper or "none yet") for name, domain, problem, keeper in found]
     terminal.table(("Stack", "Domain", "Secrets kept by"), rows, prose=frozenset({"Domain"}))

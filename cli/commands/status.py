@@ -22,6 +22,7 @@ from cli import (
 from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.expiry import Certificate
+from cli.forms.stack import Status
 from cli.objects import SELECTOR
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
@@ -97,7 +98,7 @@ def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> i
         "imagesMoved": [{"name": name, "digest": now} for name, now in _tags_moved(loaded, terminal)],
         "cluster": cluster,
     }
-    document.show(content, terminal)
+    document.show(Status, content, terminal)
     return 1 if _expired(certificates, now) else 0
 
 

@@ -4,13 +4,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cli.doctor import cluster, entry, logs, pods, stores, workloads
+from cli.doctor import cluster, entry, logs, outside, pods, stores, workloads
 from cli.doctor.model import Check, Evidence, Finding, Result, Symptom, examine
 from cli.doctor.symptoms import SYMPTOMS
 
 CHECKS: tuple[Check, ...] = (
     *cluster.CHECKS,
     *entry.CHECKS,
+    *outside.CHECKS,
     *workloads.CHECKS,
     *pods.CHECKS,
     *stores.CHECKS,
@@ -137,6 +138,7 @@ def document_of(symptoms: Iterable[Symptom]) -> str:
 AREAS = {
     "cluster": "The cluster",
     "edge": "Traefik",
+    "outside": "As clients see it",
     "secrets": "Secrets and certificates",
     "pods": "Workloads and pods",
     "stores": "Stores",

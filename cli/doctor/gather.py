@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from cli import continuity, edge, expiry, kubectl, stacks
-from cli.commands import outputs
-from cli.doctor import probe, throwaway
+from cli import continuity, edge, expiry, invitations, kubectl, stacks
+from cli.commands import connect, outputs
+from cli.doctor import outside, probe, throwaway
 from cli.doctor.model import Evidence, Item, labels_of
 from cli.doctor.throwaway import RUN_LABEL, Run
 from cli.stacks import LoadedStack
@@ -78,8 +78,9 @@ def everything(loaded: LoadedStack, context: str, terminal: Terminal, *, trials:
         with terminal.step("Reading the cluster", AGAIN_SECONDS):
             _all(pool, readings, _cluster(loaded, context))
         evidence = _evidence(loaded, context, now, readings)
-        with terminal.step("Reading disks and the logs of the last hour", AGAIN_SECONDS):
-            _all(pool, readings, _second(evidence, context))
+        people = _people(run, loaded, evidence, terminal) if evidence.deployed else []
+        with terminal.step("Reading disks and the logs of the last hour, and connecting as clients do", AGAIN_SECONDS):
+            _all(pool, readings, [*people, *_second(evidence, context)])
         if trials and evidence.deployed and not loaded.in_cloud:
             with terminal.step("Trying the stores with a throw-away pod", AGAIN_SECONDS):
                 _all(pool, readings, [("stores", lambda: probe.stores(run, evidence))])
@@ -189,6 +190,15 @@ def _second(evidence: Evidence, context: str) -> list[tuple[str, Read]]:
 
     pods = [each for each in evidence.items("stack", "Pod") if each["status"].get("phase") == "Running"]
     return [("summaries", summaries), *(("logs", lambda pod=pod: log(pod)) for pod in pods)]
+
+
+def _people(run: Run, loaded: LoadedStack, evidence: Evidence, terminal: Terminal) -> list[tuple[str, Read]]:
+    """What people meet: the public names, where their pins are known here, and the invitations."""
+    context = evidence.context or ""
+    found: list[tuple[str, Read]] = [("invitations", lambda: invitations.cared(loaded, context, terminal))]
+    if loaded.stack.build.is_dir() or loaded.stack.backend.is_file():
+        found.append(("outside", lambda: outside.tried(connect.pins_of(loaded), evidence, run.stopped)))
+    return found
 
 
 def _about_doctor(item: Item) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from config.settings import Settings
 
-Area = Literal["cluster", "edge", "secrets", "pods", "stores", "logs"]
+Area = Literal["cluster", "edge", "outside", "secrets", "pods", "stores", "logs"]
 Severity = Literal["wrong", "notice"]
 Item = Mapping[str, Any]
 Row = tuple[str, str, str, str]

@@ -71,6 +71,10 @@ class Run:
         """Nothing is made from now on, and who waits waits no longer."""
         self._stopped.set()
 
+    def stopped(self) -> bool:
+        """Whether it was stopped."""
+        return self._stopped.is_set()
+
     @property
     def labels(self) -> dict[str, str]:
         """On everything that it makes."""

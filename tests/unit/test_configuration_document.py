@@ -40,8 +40,8 @@ def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """A block and all blocks below it."""
     yield model
     for field in model.model_fields.values():
-        for kind in settings_table._shape(field.annotation)[1]:
-            if settings_table._is_block(kind):
+        for kind in settings_table.shape(field.annotation)[1]:
+            if settings_table.is_block(kind):
                 yield from models(kind)
 
 
@@ -49,7 +49,7 @@ def test_every_key_of_every_block_is_there() -> None:
     last = {re.sub(r"(\[\]|\.<name>)*$", "", row.key).rpartition(".")[2].rpartition(":")[2] for row in ROWS}
     for model in models(Settings):
         for name, field in model.model_fields.items():
-            inner = settings_table._shape(field.annotation)[1]
+            inner = settings_table.shape(field.annotation)[1]
             plain = isinstance(field.default, BaseModel) and len(inner) == 1  # its keys are there instead
             key = field.alias or name
             assert plain or key == "kind" or key in last, f"{model.__name__}.{name}"
@@ -110,12 +110,12 @@ def default_of(key: str) -> Any:
 
     def search(model: type[BaseModel], prefix: str) -> None:
         for name, field in model.model_fields.items():
-            suffix, kinds, _ = settings_table._shape(field.annotation)
+            suffix, kinds, _ = settings_table.shape(field.annotation)
             here = f"{prefix}{field.alias or name}{suffix}"
             if here == key:
                 found.append(field.default)
             for kind in kinds:
-                if settings_table._is_block(kind):
+                if settings_table.is_block(kind):
                     search(kind, f"{here}.")
 
     search(Settings, "flatline:")
@@ -152,7 +152,7 @@ def test_no_example_is_written_with_dots(path: Path) -> None:
 def test_types_of_names_are_known() -> None:
     for model in models(Settings):
         for field in model.model_fields.values():
-            for _, kind in settings_table._shape(field.annotation)[2]:
+            for _, kind in settings_table.shape(field.annotation)[2]:
                 assert get_origin(kind) is not None or kind is str, (model, get_args(kind))
     assert ITEM in "".join(row.key for row in ROWS)
 

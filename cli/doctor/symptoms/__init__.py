@@ -4,11 +4,19 @@ docs/symptoms.md is made of this table (`python -m docs.generate`). Names stay: 
 """
 
 from cli.doctor.model import Area, Row, Symptom
-from cli.doctor.symptoms.before import CLUSTER, EDGE, SECRETS
+from cli.doctor.symptoms.before import CLUSTER, EDGE, OUTSIDE, SECRETS
 from cli.doctor.symptoms.running import LOG, PODS, STORES
 
 NOTICES = frozenset(
-    {"cluster-version", "registry-unseen", "traefik-read-timeout", "restarts", "pod-evicted", "log-errors"}
+    {
+        "cluster-version",
+        "registry-unseen",
+        "traefik-read-timeout",
+        "connect-name",
+        "restarts",
+        "pod-evicted",
+        "log-errors",
+    }
 )
 """They are told, and do not change the exit status."""
 
@@ -24,6 +32,7 @@ FIXES = {
 _ROWS: tuple[tuple[Area, tuple[Row, ...]], ...] = (
     ("cluster", CLUSTER),
     ("edge", EDGE),
+    ("outside", OUTSIDE),
     ("secrets", SECRETS),
     ("pods", PODS),
     ("stores", STORES),

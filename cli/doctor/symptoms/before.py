@@ -160,6 +160,45 @@ EDGE: tuple[Row, ...] = (
     ),
 )
 
+OUTSIDE: tuple[Row, ...] = (
+    (
+        "connect-name",
+        "A name that clients connect to is not found from this machine",
+        "Clients that ask the same name servers find no server.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "connect-port",
+        "A public name leads to an address that takes no connection from this machine",
+        "Clients on this way reach nothing.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "connect-tls",
+        "A public name shows a certificate, or a TLS, that clients refuse",
+        "Clients do not connect.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "connect-answer",
+        "A public name does not answer as its service does",
+        "What that service does for clients fails.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "invitation-attacked",
+        "Somebody tries codes of an invitation",
+        "The person who is invited may not get in, until it is over.",
+        "`{command}` gives two codes, which cannot be guessed (docs/first-people.md).",
+    ),
+    (
+        "invitation-locked",
+        "An invitation is locked, because too many codes were tried",
+        "The person who is invited cannot register with it any more.",
+        "`{command}` makes a new one of two codes, which cannot be guessed (docs/first-people.md).",
+    ),
+)
+
 SECRETS: tuple[Row, ...] = (
     (
         "secrets-lost",

@@ -7,12 +7,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cli.doctor.model import Evidence
+from cli.doctor.outside import Tried
 from cli.doctor.workloads import SERVICES, STORES
 from cli.expiry import Certificate
 from config.loading import load
+from connectivity.check import STEPS, Host, Step
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 FLATLINE, EMULATORS, SYSTEM = "flatline", "flatline-emulators", "kube-system"
+STEPS_OF = ("whisper", "storage", "cdn0", "cdn3")
+"""The public hosts."""
 RUNNING = {"running": {"startedAt": "2026-11-30T12:00:00Z"}}
 
 
@@ -136,7 +140,21 @@ def readings() -> dict[str, Any]:
         "certificates": [Certificate("served for *.flatline.internal", NOW + timedelta(days=300), "renew it")],
         "continuity": None,
         "passphrase": None,
+        "outside": Tried(tuple(host(service) for service in STEPS_OF)),
+        "invitations": [],
     }
+
+
+def host(service: str, failing: str = "") -> Host:
+    """A public host that serves, or that fails at one step."""
+    steps, passed = [], True
+    for name in STEPS:
+        bad = name == failing
+        told = Step(name, passed=False, cause="a cause", cure="Do it.") if bad else Step(name, passed=passed or None)
+        steps.append(told)
+        passed = passed and not bad
+    addresses = () if failing == "name" else ("192.0.2.1",)
+    return Host(service, f"{service}.flatline.internal", addresses, steps)
 
 
 class Plant:

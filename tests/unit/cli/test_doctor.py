@@ -12,8 +12,10 @@ import pytest
 
 from cli.doctor.examination import BLIND, FINE, WRONG, Examination, document_of, filled
 from cli.doctor.logs import LEAST_UNKNOWN
+from cli.doctor.outside import Tried
 from cli.doctor.symptoms import FIXES, NOTICES, SYMPTOMS
 from cli.expiry import Certificate
+from cli.invitations import Care
 from docs.generate import ROOT
 from tests.unit.cli.doctor_evidence import (
     EMULATORS,
@@ -25,6 +27,7 @@ from tests.unit.cli.doctor_evidence import (
     ago,
     condition,
     container,
+    host,
     item,
     without,
 )
@@ -133,6 +136,30 @@ def _ends(plant: Plant, days: int) -> None:
 
 lasting("certificate-expired", lambda p: _ends(p, -1))
 lasting("certificate-ending", lambda p: _ends(p, 10))
+
+# ---- as clients see it
+
+
+def _fails(step: str) -> Planting:
+    return lambda p: p.readings.update(outside=Tried((host("whisper", step), host("storage"))))
+
+
+lasting(
+    "connect-name",
+    lambda p: p.readings.update(outside=Tried((host("whisper", "name"),), "192.0.2.1", (host("whisper"),))),
+)
+lasting("connect-port", _fails("connection"))
+lasting("connect-tls", _fails("tls"))
+lasting("connect-answer", _fails("answer"))
+
+
+def _attacked(locked: bool) -> Planting:
+    care = Care("+12025550123", locked, "12 wrong codes", "./flatline invite +12025550123 --codes 2 --replace")
+    return lambda p: p.readings.update(invitations=[care])
+
+
+lasting("invitation-attacked", _attacked(False))
+lasting("invitation-locked", _attacked(True))
 
 # ---- workloads and pods
 
@@ -421,6 +448,16 @@ def test_k3s_own_traefik_is_mended_by_a_chart_config_unless_there_is_one() -> No
     plant.readings["charts"] = [item("HelmChartConfig", "traefik", SYSTEM)]
     (finding,) = found(plant).findings
     assert finding.fix == ()
+
+
+def test_a_host_is_told_of_where_it_was_tried() -> None:
+    plant = Plant()
+    hosts = (host("whisper", "name"), host("storage", "name"))
+    plant.readings["outside"] = Tried(hosts, "192.0.2.1", (host("whisper", "answer"), host("storage")))
+    examination = found(plant)
+    assert names(examination) == ["connect-name", "connect-answer"]
+    assert examination.findings[1].about == "host whisper.flatline.internal at 192.0.2.1"
+    assert examination.mend(examination.findings[1]) == "Do it. `./flatline connect --stack dev` tries it again."
 
 
 # ---- the document

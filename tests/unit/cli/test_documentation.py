@@ -9,6 +9,7 @@ import pytest
 from cli import arguments
 from tests.unit.cli.checkout import REPOSITORY
 
+REFERENCE = (REPOSITORY / "docs" / "reference.md").read_text()
 DOCUMENT = (REPOSITORY / "docs" / "commands.md").read_text()
 
 
@@ -25,9 +26,17 @@ def commands(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[
 COMMANDS = dict(commands(arguments.parser()))
 
 
-def test_every_command_is_in_the_table() -> None:
-    listed = set(re.findall(r"`([a-z ]+)`", "".join(re.findall(r"^\| (`.*?) \|", DOCUMENT, re.M))))
-    assert set(COMMANDS) <= listed
+def test_every_command_is_in_the_table_with_its_line_and_its_part_of_the_reference() -> None:
+    """Both are generated; `unit/test_configuration_document.py` says that they are current."""
+    listed = dict(re.findall(r"^\| \[`([a-z ]+)`\]\(reference.md#([a-z-]+)\) \|", DOCUMENT, re.M))
+    assert set(listed) == set(COMMANDS)
+    parts = dict(re.findall(r"^## `([a-z ]+)`\n(.*?)(?=^## |\Z)", REFERENCE, re.M | re.S))
+    assert set(parts) == set(COMMANDS)
+    for name, parser in COMMANDS.items():
+        assert listed[name] == name.replace(" ", "-")
+        options = set(parser._option_string_actions) - {"-h", "--help"}
+        assert all(f"`{option}" in parts[name] for option in options)
+        assert (parser.description or "").splitlines()[0] in parts[name]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

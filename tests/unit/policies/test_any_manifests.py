@@ -64,7 +64,7 @@ def checked(content: str, name: str = "a.yaml") -> Report | None:
         except ManifestError:
             return None
     assert list(output.lines(report))
-    for written in (output.as_json(report), output.as_sarif(report, program=name)):
+    for written in (json.dumps(output.as_document(report)), output.as_sarif(report, program=name)):
         json.loads(written.encode())
     assert all("\n" not in line and line.startswith(name) for line in report.unread)
     return report

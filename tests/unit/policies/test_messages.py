@@ -1,5 +1,6 @@
 """Nothing that a report says is a value: not in a message, not in a table, not in JSON, not in SARIF."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ NAMES = {"name", "namespace"}
 def texts(report: Report) -> str:
     """Everything that a report can be turned into."""
     said = "\n".join(line.text for line in output.lines(report))
-    return said + output.as_json(report) + output.as_sarif(report, program="Pulumi.test.yaml")
+    return said + json.dumps(output.as_document(report)) + output.as_sarif(report, program="Pulumi.test.yaml")
 
 
 def said(report: Report) -> str:

@@ -63,11 +63,11 @@ def test_problems_of_the_configuration_are_told_and_fail() -> None:
 def test_a_rule_made_weaker_is_told_with_its_reason() -> None:
     found = check(resources(CLUSTER), config(**{"pod-sysctls": {"level": "disabled", "reason": "no kernel here"}}))
     assert "pod-sysctls is disabled: no kernel here" in shown(found)
-    assert json.loads(output.as_json(found))["weakened"] == {"pod-sysctls": "disabled: no kernel here"}
+    assert output.as_document(found)["weakened"] == {"pod-sysctls": "disabled: no kernel here"}
 
 
 def test_json_has_everything() -> None:
-    document = json.loads(output.as_json(report()))
+    document = output.as_document(report())
     assert (document["mandatory"], document["advisory"], len(document["exempted"])) == (1, 1, 1)
     first = document["findings"][0]
     assert first["rule"] == "pod-host-namespaces"
@@ -136,7 +136,7 @@ def test_what_was_not_read_is_an_error_and_what_holds_no_objects_is_not() -> Non
     unread = replace(plain, unread=("a.yaml, line 2: is not valid YAML",))
     assert unread.exit_code == 1
     assert "not read: a.yaml, line 2: is not valid YAML" in shown(unread)
-    document = json.loads(output.as_json(unread))
+    document = output.as_document(unread)
     assert document["unread"] == ["a.yaml, line 2: is not valid YAML"]
     assert len(document["passedOver"]) == 7
     (invocation,) = sarif(unread)["invocations"]
@@ -149,5 +149,5 @@ def test_thousands_of_findings_are_shown_in_part_and_are_all_in_json() -> None:
     many = replace(found, findings=found.findings * 1000)
     assert shown(many).count("hostNetwork is set") == 20
     assert "--json has all of them" in shown(many)
-    assert len(json.loads(output.as_json(many))["findings"]) == len(many.findings)
+    assert len(output.as_document(many)["findings"]) == len(many.findings)
     assert "--json" not in shown(found)

@@ -1,0 +1,25 @@
+"""The forms of what `--json` prints, by command. docs/json.md and docs/json.schema.json are made of them."""
+
+from collections.abc import Mapping
+
+from cli.forms import capacity, checks, stack
+from cli.forms.base import Form
+
+FORMS: Mapping[str, tuple[type[Form], ...]] = {
+    "status": (stack.Status,),
+    "doctor": (checks.Doctor,),
+    "invitations": (stack.Invitations,),
+    "outputs": (stack.Outputs,),
+    "pins": (stack.Pins, stack.Kit),
+    "connect": (checks.Connect,),
+    "secret list": (stack.Secrets,),
+    "stack list": (stack.Stacks,),
+    "images": (checks.Images,),
+    "preview": (stack.PreviewOfFiles, stack.PreviewByPulumi),
+    "diff": (stack.Diff,),
+    "check": (checks.Check,),
+    "scan": (checks.Scan,),
+    "migrate verify": (checks.MigrateVerify,),
+    "capacity": (capacity.Capacity,),
+}
+"""A command prints one of its forms; the docstring of each says when."""
