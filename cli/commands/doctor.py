@@ -3,7 +3,7 @@
 import subprocess
 from argparse import Namespace
 
-from cli import document, kubectl, stacks
+from cli import document, kubectl, packages, stacks
 from cli.choice import named_cluster, named_context
 from cli.doctor import gather
 from cli.doctor.examination import BLIND, FINE, Examination
@@ -18,6 +18,8 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints findings; 0 all is well, 1 something is wrong, 2 something could not be looked at."""
     loaded = stacks.read(arguments.stack)
     context = named_context(loaded, arguments.context)
+    if loaded.in_cloud and context is not None:
+        packages.add_clouds(loaded.stack.name, clients=True)
     if arguments.json:
         terminal.aside()
     if context is None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cli.doctor import cluster, entry, logs, outside, pods, stores, workloads
+from cli.doctor import cloud, cluster, entry, logs, outside, pods, stores, workloads
 from cli.doctor.model import Check, Evidence, Finding, Result, Symptom, examine
 from cli.doctor.symptoms import SYMPTOMS
 
@@ -15,6 +15,7 @@ CHECKS: tuple[Check, ...] = (
     *workloads.CHECKS,
     *pods.CHECKS,
     *stores.CHECKS,
+    *cloud.CHECKS,
     *logs.CHECKS,
 )
 FINE, WRONG, BLIND = 0, 1, 2

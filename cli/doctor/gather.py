@@ -9,15 +9,17 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 from cli import continuity, edge, expiry, invitations, kubectl, stacks
 from cli.commands import connect, outputs
-from cli.doctor import outside, probe, throwaway
+from cli.doctor import cloud, outside, probe, throwaway
 from cli.doctor.model import Evidence, Item, labels_of
 from cli.doctor.throwaway import RUN_LABEL, Run
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from config.target import Cloud
 from errors import FlatlineError
 from render.passphrase import PassphraseError, unlock
 
@@ -81,6 +83,9 @@ def everything(loaded: LoadedStack, context: str, terminal: Terminal, *, trials:
         people = _people(run, loaded, evidence, terminal) if evidence.deployed else []
         with terminal.step("Reading disks and the logs of the last hour, and connecting as clients do", AGAIN_SECONDS):
             _all(pool, readings, [*people, *_second(evidence, context)])
+        if evidence.deployed and loaded.in_cloud:
+            with terminal.step("Trying the stores in the cloud", AGAIN_SECONDS):
+                _all(pool, readings, _cloud(loaded))
         if trials and evidence.deployed and not loaded.in_cloud:
             with terminal.step("Trying the stores with a throw-away pod", AGAIN_SECONDS):
                 _all(pool, readings, [("stores", lambda: probe.stores(run, evidence))])
@@ -199,6 +204,19 @@ def _people(run: Run, loaded: LoadedStack, evidence: Evidence, terminal: Termina
     if loaded.stack.build.is_dir() or loaded.stack.backend.is_file():
         found.append(("outside", lambda: outside.tried(connect.pins_of(loaded), evidence, run.stopped)))
     return found
+
+
+def _cloud(loaded: LoadedStack) -> list[tuple[str, Read]]:
+    """Each store of AWS and Google Cloud, by the credentials of whoever runs this."""
+    target = loaded.settings.target
+    assert isinstance(target, Cloud)
+    aws = cache(lambda: cloud.client(target))
+    return [
+        ("cloudTables", lambda: cloud.tables(target, aws())),
+        ("cloudBuckets", lambda: cloud.buckets(target, aws())),
+        ("cloudCaches", lambda: cloud.caches(target, aws())),
+        ("cloudBigtable", lambda: cloud.rows(target)),
+    ]
 
 
 def _about_doctor(item: Item) -> bool:

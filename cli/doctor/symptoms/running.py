@@ -214,6 +214,50 @@ STORES: tuple[Row, ...] = (
         "`kubectl --context {context} -n {namespace} logs deployment/redis-pubsub --tail 50`",
     ),
     (
+        "cloud-dynamodb",
+        "A DynamoDB table of the cloud takes no row, or is not active",
+        "Registration, log-in and messages for devices that are offline fail.",
+        "`aws dynamodb describe-table --region {region} --table-name {name}`, and https://health.aws.amazon.com.",
+    ),
+    (
+        "cloud-dynamodb-table",
+        "A DynamoDB table of the cloud is not there",
+        "What is kept in it fails.",
+        "Restore it from its point-in-time recovery (docs/cloud.md); one that never was comes by " + UP + ".",
+    ),
+    (
+        "cloud-objects",
+        "A bucket of the cloud takes no object",
+        "New post-quantum keys fail, and perhaps avatars and attachments.",
+        "`aws s3api get-bucket-policy --region {region} --bucket {name}`, and https://health.aws.amazon.com.",
+    ),
+    (
+        "cloud-objects-bucket",
+        "A bucket of the cloud is not there",
+        "What is kept in it fails.",
+        UP + " makes it again, empty; what was in it is gone.",
+    ),
+    (
+        "cloud-cache",
+        "A replication group of ElastiCache is not there or not available",
+        "Messages and sessions fail while it is away.",
+        "`aws elasticache describe-events --region {region} --source-type replication-group --source-identifier "
+        "{name}`",
+    ),
+    (
+        "cloud-bigtable",
+        "A row cannot be written to Bigtable in the cloud and read back",
+        "Groups cannot be read or changed.",
+        "`gcloud bigtable instances describe {instance} --project {project}`, and https://status.cloud.google.com.",
+    ),
+    (
+        "cloud-bigtable-table",
+        "A Bigtable table of the cloud is not there",
+        "Groups cannot be read or changed.",
+        "`gcloud bigtable instances tables list --instances {instance} --project {project}`; a deleted one comes back "
+        "with `gcloud bigtable instances tables undelete` for seven days.",
+    ),
+    (
         "persister-behind",
         "Messages wait in Redis longer than the persister should let them",
         "Messages for devices that are offline are in Redis alone, and fill its memory.",

@@ -15,6 +15,8 @@ from connectivity.check import STEPS, Host, Step
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 FLATLINE, EMULATORS, SYSTEM = "flatline", "flatline-emulators", "kube-system"
+CLOUD = ("cloudTables", "cloudBuckets", "cloudCaches", "cloudBigtable")
+"""What only a stack in a cloud has; a local one's is empty."""
 STEPS_OF = ("whisper", "storage", "cdn0", "cdn3")
 """The public hosts."""
 RUNNING = {"running": {"startedAt": "2026-11-30T12:00:00Z"}}
@@ -140,6 +142,7 @@ def readings() -> dict[str, Any]:
         "certificates": [Certificate("served for *.flatline.internal", NOW + timedelta(days=300), "renew it")],
         "continuity": None,
         "passphrase": None,
+        **{name: [] for name in CLOUD},
         "outside": Tried(tuple(host(service) for service in STEPS_OF)),
         "invitations": [],
     }

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cli.doctor.cloud import Wrong
 from cli.doctor.examination import BLIND, FINE, WRONG, Examination, document_of, filled
 from cli.doctor.logs import LEAST_UNKNOWN
 from cli.doctor.outside import Tried
@@ -17,6 +18,7 @@ from cli.doctor.symptoms import FIXES, NOTICES, SYMPTOMS
 from cli.expiry import Certificate
 from cli.invitations import Care
 from docs.generate import ROOT
+from tests.graph.stack import configuration
 from tests.unit.cli.doctor_evidence import (
     EMULATORS,
     FLATLINE,
@@ -251,6 +253,24 @@ lasting("bigtable-table", lambda p: p.store("bigtable", problem='NOT_FOUND: tabl
 lasting("pubsub", lambda p: p.store("pubsub", problem="no notification came"))
 lasting("persister-behind", lambda p: p.store("persister", oldestSeconds=3600.0))
 lasting("redis-write", lambda p: p.store("redis", problem="redis-0: CLUSTERDOWN The cluster is down"))
+
+
+def _in_cloud(reading: str, name: str, **wrong: Any) -> Planting:
+    def plant(planted: Plant) -> None:
+        planted.config.update(target=configuration("prod")["flatline:target"])
+        del planted.readings["stores"]
+        planted.readings[reading] = [Wrong(name, "a code", **wrong)]
+
+    return plant
+
+
+lasting("cloud-dynamodb", _in_cloud("cloudTables", "flatline-Accounts"))
+lasting("cloud-dynamodb-table", _in_cloud("cloudTables", "flatline-Accounts", absent=True))
+lasting("cloud-objects", _in_cloud("cloudBuckets", "flatline-pre-keys-01234567"))
+lasting("cloud-objects-bucket", _in_cloud("cloudBuckets", "flatline-pre-keys-*", absent=True))
+lasting("cloud-cache", _in_cloud("cloudCaches", "flatline-redis"))
+lasting("cloud-bigtable", _in_cloud("cloudBigtable", "group-logs"))
+lasting("cloud-bigtable-table", _in_cloud("cloudBigtable", "group-logs", absent=True))
 
 
 def _redis_node(number: int = 0, **answer: Any) -> Planting:

@@ -23,7 +23,7 @@ def hidden(folder: Path) -> str:
 
 @pytest.fixture
 def without_sdks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "missing_sdks", lambda: ["pulumi_aws"])
+    monkeypatch.setattr(packages, "missing_sdks", lambda *_: ["pulumi_aws"])
 
 
 def test_a_local_stack_needs_none(tmp_path: Path) -> None:

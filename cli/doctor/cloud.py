@@ -1,0 +1,235 @@
+"""The stores of a stack in a cloud, asked from this machine with its operator's credentials for AWS and Google Cloud.
+
+What is written is the doctor's own, under a name by chance, and is deleted again. A right that the operator lacks is
+no symptom: nobody could look then.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cli.doctor.model import Check, Evidence, Finding
+from config.schema import bigtable, dynamodb
+from config.target import Cloud
+from errors import FlatlineError
+
+if TYPE_CHECKING:
+    from google.cloud.bigtable.data import BigtableDataClient
+
+TABLE = dynamodb.TABLES["pushChallenge.tableName"]
+"""Its rows are a key and the time of their end, and nothing reads all of them."""
+ROW = bigtable.TABLES["groupLogsTableId"]
+BUCKETS = ("pre-keys", "cdn0", "uploads", "dynamic-config")
+CACHES = ("redis", "pubsub")
+"""What follows the prefix in the names of ElastiCache's replication groups (components/cloud/redis.py)."""
+SECONDS, READERS = 5, 8
+_NO_RIGHT = frozenset({"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "ExpiredToken"})
+
+Client = Callable[[str], Any]
+"""boto3's client for a service, in the stack's account and region."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A store that does not do what it should, and why, in the words of the cloud's error codes."""
+
+    name: str
+    problem: str
+    absent: bool = False
+
+
+def client(target: Cloud, endpoint: str | None = None) -> Client:
+    """Raises FlatlineError where the credentials belong to another account than the stack."""
+    import boto3
+    from botocore.config import Config
+
+    retries: Any = {"mode": "standard", "total_max_attempts": 2}
+    config = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries=retries)
+    session = boto3.Session(region_name=target.aws.region)
+
+    def made(service: str) -> Any:
+        return session.client(service, endpoint_url=endpoint, config=config)  # pyrefly: ignore[no-matching-overload]
+
+    with _translated("asking AWS whose credentials these are"):
+        account = made("sts").get_caller_identity()["Account"]
+    if account != target.aws.account:
+        raise FlatlineError(
+            f"these AWS credentials belong to account {account}, and the stack is in account {target.aws.account}",
+            "Use credentials of that account (AWS_PROFILE, or the variables of the AWS command line).",
+        )
+    return made
+
+
+def tables(target: Cloud, aws: Client) -> list[Wrong]:
+    """Tables that are not there or not active, and the one that takes no row. Raises FlatlineError."""
+    client = aws("dynamodb")
+    names = [target.aws.table_name(table) for table in dynamodb.TABLES.values()]
+    with ThreadPoolExecutor(READERS) as pool:
+        found = [each for each in pool.map(lambda name: _table(client, name), names) if each is not None]
+    name = target.aws.table_name(TABLE)
+    if name not in {each.name for each in found}:
+        key = {TABLE.hash.name: {TABLE.hash.type: secrets.token_bytes(16)}}
+        end = {str(TABLE.ttl): {"N": str(int(time.time()) + 60)}}
+        problem = _tried(
+            lambda: client.put_item(TableName=name, Item={**key, **end}),
+            lambda: client.get_item(TableName=name, Key=key, ConsistentRead=True)["Item"],
+            lambda: client.delete_item(TableName=name, Key=key),
+        )
+        found += [Wrong(name, problem)] if problem else []
+    return found
+
+
+def _table(client: Any, name: str) -> Wrong | None:
+    found: dict[str, str] = {}
+
+    def look() -> None:
+        found["status"] = client.describe_table(TableName=name)["Table"]["TableStatus"]
+
+    problem = _tried(look)
+    if problem:
+        return Wrong(name, problem, absent="ResourceNotFound" in problem)
+    return None if found["status"] in {"ACTIVE", "UPDATING"} else Wrong(name, f"its status is {found['status']}")
+
+
+def buckets(target: Cloud, aws: Client) -> list[Wrong]:
+    """Buckets that are not there, and the one that takes no object. Raises FlatlineError."""
+    client, prefix = aws("s3"), target.aws.name_prefix
+    with _translated("listing the buckets"):
+        there = [str(each["Name"]) for each in client.list_buckets()["Buckets"]]
+    found, own = [], {}
+    for role in BUCKETS:
+        adopted = target.aws.adopt.buckets.get(role)
+        named = [each for each in there if each == adopted or (not adopted and _made_name(each, f"{prefix}-{role}-"))]
+        if named:
+            own[role] = named[0]
+        else:
+            found.append(Wrong(adopted or f"{prefix}-{role}-*", "there is none of this name", absent=True))
+    if "pre-keys" in own:
+        where = {"Bucket": own["pre-keys"], "Key": f"flatline-doctor-{secrets.token_hex(8)}"}
+        problem = _tried(
+            lambda: client.put_object(**where, Body=b"x"),
+            lambda: client.get_object(**where)["Body"].read(),
+            lambda: client.delete_object(**where),
+        )
+        found += [Wrong(own["pre-keys"], problem)] if problem else []
+    return found
+
+
+def _made_name(name: str, prefix: str) -> bool:
+    """Eight hexadecimal digits follow, which Pulumi has made up."""
+    rest = name.removeprefix(prefix)
+    return rest != name and len(rest) == 8 and set(rest) <= set("0123456789abcdef")
+
+
+def caches(target: Cloud, aws: Client) -> list[Wrong]:
+    """Replication groups of ElastiCache that are not available. Raises FlatlineError."""
+    if target.aws.redis.kind != "elasticache":
+        return []
+    client, found = aws("elasticache"), []
+    for suffix in CACHES:
+        name = f"{target.aws.name_prefix}-{suffix}"
+        seen: dict[str, Any] = {}
+
+        def look(name: str = name, seen: dict[str, Any] = seen) -> None:
+            seen["group"] = client.describe_replication_groups(ReplicationGroupId=name)["ReplicationGroups"][0]
+
+        problem = _tried(look)
+        status = seen.get("group", {}).get("Status")
+        if problem or status not in {"available", "snapshotting"}:
+            found.append(Wrong(name, problem or f"its status is {status}"))
+    return found
+
+
+def rows(target: Cloud) -> list[Wrong]:
+    """A row of Bigtable, written, read and deleted. Raises FlatlineError."""
+    from google.cloud.bigtable.data import BigtableDataClient
+
+    from migration.bigtable import translated_errors
+
+    with translated_errors("a client for Bigtable"), BigtableDataClient(project=target.gcp.project) as client:
+        return row(client, target.gcp.instance)
+
+
+def row(client: "BigtableDataClient", instance: str) -> list[Wrong]:
+    """The same with a client that is there."""
+    from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, Unauthenticated
+    from google.cloud.bigtable.data import DeleteAllFromRow, MutationsExceptionGroup, SetCell
+
+    key = f"flatline-doctor-{secrets.token_hex(8)}".encode()
+    try:
+        with client.get_table(instance, ROW.name, default_operation_timeout=SECONDS) as table:
+            table.mutate_row(key, SetCell(ROW.family, b"doctor", b"x"))
+            there = table.read_row(key)
+            table.mutate_row(key, DeleteAllFromRow())
+    except (Forbidden, Unauthenticated) as problem:
+        raise FlatlineError(f"table {ROW.name} of Bigtable: {type(problem).__name__}") from None
+    except NotFound:
+        return [Wrong(ROW.name, "NotFound", absent=True)]
+    except (GoogleAPICallError, MutationsExceptionGroup) as problem:
+        return [Wrong(ROW.name, type(problem).__name__)]
+    return [] if there is not None else [Wrong(ROW.name, "the row that was written is not there")]
+
+
+def _tried(*steps: Callable[[], Any]) -> str:
+    """The code of the first error of AWS; empty where all went well. Raises FlatlineError where a right is lacking."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        for step in steps:
+            step()
+    except ClientError as problem:
+        code = str(problem.response.get("Error", {}).get("Code", "an error"))
+        if code in _NO_RIGHT:
+            raise FlatlineError(f"AWS answered {code} to {problem.operation_name}") from None
+        return f"{problem.operation_name}: {code}"
+    except KeyError:
+        return "what was written is not there"
+    except BotoCoreError as problem:
+        return type(problem).__name__
+    return ""
+
+
+@contextmanager
+def _translated(doing: str) -> Iterator[None]:
+    """Turns an error of AWS into a line that names the code alone."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except ClientError as problem:
+        code = problem.response.get("Error", {}).get("Code", "an error")
+        raise FlatlineError(f"{doing}: AWS answered {code}") from None
+    except BotoCoreError as problem:
+        raise FlatlineError(f"{doing}: {problem}") from None
+
+
+def _check(reading: str, symptom: str, absent: str) -> Callable[[Evidence], Iterator[Finding]]:
+    def check(evidence: Evidence) -> Iterator[Finding]:
+        found: list[Wrong] = evidence.readings[reading]
+        for each in found:
+            name = absent if each.absent else symptom
+            yield Finding(symptom=name, about=each.name, found=each.problem, names=_names(evidence, each.name))
+
+    return check
+
+
+def _names(evidence: Evidence, name: str) -> Mapping[str, str]:
+    target = evidence.settings.target
+    assert isinstance(target, Cloud)
+    return {"name": name, "region": target.aws.region, "project": target.gcp.project, "instance": target.gcp.instance}
+
+
+def _looks(reading: str, looks: str, symptom: str, absent: str) -> Check:
+    return Check(reading, looks, (reading,), _check(reading, symptom, absent), running=True)
+
+
+CHECKS: Iterable[Check] = (
+    _looks("cloudTables", "every DynamoDB table, and a row in one", "cloud-dynamodb", "cloud-dynamodb-table"),
+    _looks("cloudBuckets", "every bucket, and an object in one", "cloud-objects", "cloud-objects-bucket"),
+    _looks("cloudCaches", "ElastiCache's replication groups", "cloud-cache", "cloud-cache"),
+    _looks("cloudBigtable", "a row in Bigtable", "cloud-bigtable", "cloud-bigtable-table"),
+)
