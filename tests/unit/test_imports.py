@@ -144,8 +144,12 @@ def test_one_module_of_the_move_knows_settings_and_targets() -> None:
 
 
 def test_only_the_commands_of_the_move_need_its_packages() -> None:
-    """Every other command runs in an environment without them."""
-    allowed = {"cli/migrate.py", *(f"cli/commands/migrate_{name}.py" for name in ("export", "load", "verify"))}
+    """Every other command runs in an environment without them; `doctor` asks for them where a stack is in a cloud."""
+    allowed = {
+        "cli/migrate.py",
+        "cli/doctor/cloud.py",
+        *(f"cli/commands/migrate_{name}.py" for name in ("export", "load", "verify")),
+    }
     paths = [path for path in modules("cli") if str(path.relative_to(ROOT)) not in allowed]
     assert offenders(paths, "migration", "cli.migrate", "boto3", "botocore", "google.cloud") == []
 

@@ -342,7 +342,7 @@ def test_the_document_has_every_limit_with_its_source() -> None:
 
 
 def test_the_document_names_every_key_of_the_json_form() -> None:
-    document = (REPOSITORY / "docs" / "capacity.md").read_text().partition("## JSON")[2]
+    document = (REPOSITORY / "docs" / "json.md").read_text().partition("## `capacity`")[2]
     assert [key for key in as_json() if f"`{key}`" not in document] == []
 
 

@@ -10,8 +10,8 @@ from moto import mock_aws
 
 from cli.doctor import cloud
 from components.emulators.seeds import create_table_request
+from config.loading import load
 from config.schema import dynamodb
-from config.settings import load
 from config.target import Cloud
 from errors import FlatlineError
 from tests.graph.stack import configuration
