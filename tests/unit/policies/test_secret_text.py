@@ -138,7 +138,11 @@ def test_secrets_do_not_hide_as_what_everybody_may_know(name: str, text: str) ->
 
 @pytest.mark.parametrize(
     "program",
-    sorted(path for path in (ROOT / "programs").glob("**/*.*") if "node_modules" not in path.parts),
+    sorted(
+        path
+        for path in (ROOT / "programs").glob("**/*.*")
+        if not {"node_modules", "__pycache__"}.intersection(path.parts)
+    ),
     ids=lambda path: path.name,
 )
 def test_programs_have_no_secrets(program: Path) -> None:
