@@ -77,7 +77,7 @@ def listening(gateway: Gateway) -> Iterator[Gateway]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         gateway.port = server.server_port
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield gateway
         server.shutdown()
 

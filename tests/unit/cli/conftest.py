@@ -1,6 +1,7 @@
 import http.server
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,14 +58,13 @@ class ApiServer:
 @pytest.fixture
 def api_servers() -> Iterator[tuple[ApiServer, ApiServer]]:
     """Two clusters: one to name, and one that nobody names."""
-    started = [_serve() for _ in range(2)]
-    yield started[0][1], started[1][1]
-    for server, _ in started:
-        server.shutdown()
-        server.server_close()
+    with served() as one, served() as other:
+        yield one, other
 
 
-def _serve() -> tuple[http.server.ThreadingHTTPServer, ApiServer]:
+@contextmanager
+def served() -> Iterator[ApiServer]:
+    """One cluster's API server, while the context lasts."""
     requests: list[tuple[str, str | None]] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -76,9 +76,10 @@ def _serve() -> tuple[http.server.ThreadingHTTPServer, ApiServer]:
         def log_message(self, format: str, *arguments: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, ApiServer(f"http://127.0.0.1:{server.server_address[1]}", requests)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield ApiServer(f"http://127.0.0.1:{server.server_address[1]}", requests)
+        server.shutdown()
 
 
 @dataclass(frozen=True)

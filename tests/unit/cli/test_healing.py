@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -10,21 +11,34 @@ from typing import Any
 import pytest
 
 from tests.unit.cli import kubectl_cli, pulumi_cli
-from tests.unit.cli.checkout import Checkout, calls
-from tests.unit.cli.conftest import Clusters
+from tests.unit.cli.checkout import Checkout, calls, kubeconfig
+from tests.unit.cli.conftest import Clusters, served
 
 ON_MINE = ("--context", "mine", "--yes")
 
 
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """A stack that the engine has deployed."""
+    made = Checkout.make(tmp_path_factory.mktemp("deployed"))
+    with served() as server:
+        (made.home / "kubeconfig").write_text(kubeconfig({"mine": server.url}))
+        kubectl_cli.put(made)
+        pulumi_cli.put(made)
+        made.succeed("up", *ON_MINE)
+    return made
+
+
 @pytest.fixture
-def pulumi(checkout: Checkout, clusters: Clusters) -> Path:
-    """A stack that the engine has deployed, with kubectl on the PATH."""
+def pulumi(checkout: Checkout, deployed: Checkout, clusters: Clusters) -> Path:
+    """The same stack in a checkout of the test's own, with kubectl on the PATH."""
+    shutil.copytree(deployed.root / "state", checkout.root / "state")
+    shutil.copytree(deployed.home, checkout.home, dirs_exist_ok=True)
+    shutil.copy(deployed.file(), checkout.file())
     (checkout.home / "kubeconfig").write_text(clusters.text)
     kubectl_cli.put(checkout)
-    engine = pulumi_cli.put(checkout)
-    checkout.succeed("up", *ON_MINE)
-    engine.unlink()
-    return engine
+    kubectl_cli.write(checkout, kubectl_cli.read(deployed))
+    return pulumi_cli.put(checkout)
 
 
 def verbs(engine: Path) -> list[str]:
@@ -101,7 +115,7 @@ def test_what_others_changed_is_put_back_and_what_they_added_stays(checkout: Che
 
 def test_a_cluster_that_is_as_it_should_be_costs_one_list(checkout: Checkout, pulumi: Path) -> None:
     asked = checkout.programs / "kubectl.calls"
-    asked.unlink()
+    asked.unlink(missing_ok=True)
     checkout.succeed("up", *ON_MINE)
     words = [call["arguments"] for call in calls(asked) if "--all-namespaces" in call["arguments"]]
     lists = [each[each.index("get") + 1] for each in words]

@@ -117,7 +117,7 @@ def cluster(checkout: Checkout, clusters: Clusters) -> Iterator[Cluster]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     made.place.write_text(json.dumps({"stack": "flatline.dev", "secret": None, "port": server.server_address[1]}))
     yield made
     server.shutdown()
