@@ -7,7 +7,6 @@ import pulumi
 import pulumi_kubernetes as kubernetes
 from pulumi_kubernetes.core.v1 import ServicePortArgs, ServiceSpecArgs
 from pulumi_kubernetes.core.v1.outputs import ServiceStatus
-from pulumi_kubernetes.helm.v3 import RepositoryOptsArgs
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
@@ -33,7 +32,10 @@ class Traefik(Component):
 
     def __init__(self, name: str, args: TraefikArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        self.release = kubernetes.helm.v3.Release(
+        # here alone: its module imports an HTTP client and a parser of YAML, which other stacks do without
+        from pulumi_kubernetes.helm.v3 import Release, RepositoryOptsArgs
+
+        self.release = Release(
             name,
             name=name,
             chart=CHART,
