@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import Field, field_validator, model_validator
 
 from config.base_model import StrictModel
-from config.schema import bigtable, dynamodb, released
+from config.schema import bigtable, dynamodb, objects, released
 from config.types import (
     AwsAccount,
     AwsRegion,
@@ -125,7 +125,7 @@ class AdoptAws(StrictModel):
 
     tables: dict[str, Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")]] = {}
     """The schema's name of a table → the name of the one that exists."""
-    buckets: dict[Literal["dynamic-config", "pre-keys", "cdn0", "uploads"], str] = {}
+    buckets: dict[objects.BucketRole, str] = {}
     """Role of a bucket → the name of the one that exists."""
 
     @field_validator("tables")

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import pulumi
 import pulumi_aws as aws
@@ -24,9 +23,7 @@ from components.base import Component
 from components.capabilities import Access, Bucket, Grant, Network, ObjectStore, UploadsInBucket
 from components.cloud.durability import Durability
 from components.cloud.kms import KmsKey
-from config.schema.objects import CDN0_KEYS, DYNAMIC_CONFIG_OBJECT
-
-Role = Literal["dynamic-config", "pre-keys", "cdn0", "uploads"]
+from config.schema.objects import CDN0_KEYS, DYNAMIC_CONFIG_OBJECT, BucketRole
 
 UPLOADS_PREFIX = "attachments/"
 """Before each upload's key, so that the bucket's own root stays free."""
@@ -39,7 +36,7 @@ class S3BucketsArgs:
 
     prefix: str
     region: str
-    adopted: Mapping[Role, str]
+    adopted: Mapping[BucketRole, str]
     dynamic_config: str
     upload_days: int
     unfinished_upload_days: int
@@ -95,7 +92,7 @@ class S3Buckets(Component):
 
     def _bucket(
         self,
-        role: Role,
+        role: BucketRole,
         *,
         versions: bool = False,
         kms: bool = True,

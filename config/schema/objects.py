@@ -33,7 +33,10 @@ DYNAMIC_CONFIG_OBJECT = "dev.yml"
 DYNAMIC_CONFIG_MAX_BYTES = 100_000
 """`dynamicConfig.maxSize`: a larger object is refused by Whisper, so the settings refuse it first."""
 
-BUCKETS = {
+BucketRole = Literal["dynamic-config", "pre-keys", "cdn0", "uploads"]
+"""The buckets of an installation in the cloud. Attachments (`uploads`) are on a volume elsewhere."""
+
+BUCKETS: dict[BucketRole, str] = {
     "dynamic-config": "whisper-service-dynamic-config",
     "pre-keys": "whisper-service-pre-key-store",
     "cdn0": "whisper-service-cdn",
