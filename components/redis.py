@@ -41,7 +41,7 @@ STOP_SECONDS, STOP_PATIENCE_SECONDS = 240, 20
 
 @dataclass(frozen=True, kw_only=True)
 class RedisArgs:
-    """`memory_bytes` is the memory limit of a node, `request` its CPU and bytes of memory; `volume` is its own."""
+    """`memory_bytes` is the memory limit of a node; `volume` is its own."""
 
     namespace: WorkloadNamespace
     secrets: Secrets
@@ -49,7 +49,8 @@ class RedisArgs:
     masters: int
     replicas_per_master: int
     memory_bytes: int
-    request: tuple[str, int]
+    cpu_request: str
+    memory_request_bytes: int
 
 
 class Redis(Component):
@@ -199,7 +200,6 @@ class Redis(Component):
         self, name: str, mode: str, conf: Program, files: MountedFiles, volume_mounts: tuple[VolumeMount, ...]
     ) -> Container:
         alive = ProbeAction(command=("sh", REDIS_PROBE.path, "alive"))
-        cpu, memory = self._args.request
         # half of the limit is left for rewriting the append-only file and for replication buffers
         environment = {
             **self._environment,
@@ -226,8 +226,8 @@ class Redis(Component):
                 timeout=5,
             ),
             resources=Resources(
-                cpu=cpu,
-                memory=f"{max(1, memory // 2**20)}Mi",
+                cpu=self._args.cpu_request,
+                memory=f"{max(1, self._args.memory_request_bytes // 2**20)}Mi",
                 memory_limit=f"{self._args.memory_bytes // 2**20}Mi",
             ),
             pre_stop_command=("sh", REDIS_STOP.path) if volume_mounts else (),

@@ -12,7 +12,7 @@ import pulumi_tls as tls
 from components import signal_keys
 from components.base import Component
 from config import installation, operator_values
-from config.schema.secrets import BY_NAME, SECRETS, Encoding, Secret, Service
+from config.schema.secrets import BY_NAME, SECRETS, Encoding, Epochs, Secret, Service
 
 SEED_CHARACTERS = 64
 """Letters and digits of a seed: 381 bits, more than any value that is expanded from it uses."""
@@ -23,13 +23,13 @@ SERVER_CERTIFICATE_ID = 1
 
 @dataclass(frozen=True, kw_only=True)
 class SecretsArgs:
-    """Epochs count rotations: by secret (newest, used), both 1 without an entry.
+    """`epochs` are by secret; one without an entry was never rotated.
 
     `provided` are the operator's own, in the encoding of the first reader; `issued` are a cloud's, read as they are.
     A secret whose readers are all `absent` is not made.
     """
 
-    epochs: Mapping[str, tuple[int, int]]
+    epochs: Mapping[str, Epochs]
     provided: Mapping[str, pulumi.Input[str]]
     issued: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     absent: frozenset[Service] = frozenset()
@@ -108,7 +108,7 @@ class Secrets(Component):
         return self._data[secret.name].apply(to_text)
 
     def _bytes(self, secret: Secret) -> pulumi.Output[bytes]:
-        newest, used = self._args.epochs.get(secret.name, (1, 1))
+        epochs = self._args.epochs.get(secret.name, Epochs())
         seeds = {
             epoch: random.RandomPassword(
                 f"{secret.name}-{epoch}",
@@ -116,14 +116,14 @@ class Secrets(Component):
                 special=False,
                 opts=pulumi.ResourceOptions(parent=self, protect=True),
             )
-            for epoch in range(1, newest + 1)
+            for epoch in range(1, epochs.newest + 1)
         }
         self._seeds |= {f"{secret.name}-{epoch}": seed.result for epoch, seed in seeds.items()}
         if secret.name in self._args.provided:
             encoding = secret.readers[0].encoding
             provided = pulumi.Output.secret(self._args.provided[secret.name])
             return provided.apply(lambda text: _provided(secret, operator_values.decode(text, encoding)))
-        return seeds[used].result.apply(lambda seed: _material(secret, seed))
+        return seeds[epochs.used].result.apply(lambda seed: _material(secret, seed))
 
     def _document(self, secret: Secret) -> pulumi.Output[str]:
         key = tls.PrivateKey(

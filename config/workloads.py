@@ -7,6 +7,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from config.base_model import StrictModel
 from config.images import IMAGES, ImageName
 from config.schema.objects import DYNAMIC_CONFIG_MAX_BYTES
+from config.schema.secrets import Epochs
 from config.services.whisper import MESSAGE_RETENTION_DAYS
 from config.types import Digest, Epoch, HostName, Port, Quantity, Reference, Registry
 from config.whisper_dynamic import DynamicConfiguration
@@ -109,9 +110,9 @@ class SecretSetting(StrictModel):
         return self.active_epoch or self.epoch
 
     @property
-    def epochs(self) -> tuple[int, int]:
+    def epochs(self) -> Epochs:
         """The newest one, and the one whose value is used."""
-        return self.epoch, self.used
+        return Epochs(self.epoch, self.used)
 
     @model_validator(mode="after")
     def _active_exists(self) -> Self:

@@ -17,6 +17,7 @@ from components.cloud.redis import ElastiCacheRedis, ElastiCacheRedisArgs
 from components.cloud.upload_signers import UploadSigners, UploadSignersArgs
 from config.schema import bigtable, dynamodb
 from config.schema.objects import Signer
+from config.schema.secrets import Epochs
 from config.target import Cloud, ElastiCache
 
 HTTPS = 443
@@ -24,13 +25,13 @@ HTTPS = 443
 
 @dataclass(frozen=True, kw_only=True)
 class CloudResourcesArgs:
-    """`upload_keys` are the epochs (newest, used) of the keys that sign upload forms, by signer."""
+    """`upload_keys` are the epochs of the keys that sign upload forms, by signer."""
 
     target: Cloud
     dynamic_config: str
     upload_days: int
     unfinished_upload_days: int
-    upload_keys: Mapping[Signer, tuple[int, int]]
+    upload_keys: Mapping[Signer, Epochs]
 
 
 class CloudResources(Component):

@@ -11,15 +11,16 @@ from components.capabilities import Grant
 from components.cloud.access_keys import rotated
 from components.cloud.identity import policy_document
 from config.schema.objects import CDN0_KEYS, SIGNERS, Signer
+from config.schema.secrets import Epochs
 
 
 @dataclass(frozen=True, kw_only=True)
 class UploadSignersArgs:
-    """`epochs` by signer: (newest, used). The one before the newest stays, because forms are good for 30 minutes."""
+    """The epoch before the newest stays, because forms are good for 30 minutes."""
 
     prefix: str
     bucket: pulumi.Input[str]
-    epochs: Mapping[Signer, tuple[int, int]]
+    epochs: Mapping[Signer, Epochs]
 
 
 class UploadSigners(Component):
@@ -44,8 +45,8 @@ class UploadSigners(Component):
             policy=policy_document(post_policy_grants(signer, args.bucket)),
             opts=self.child_opts,
         )
-        newest, used = args.epochs[signer]
-        return rotated(name, user.name, newest, self)[used]
+        epochs = args.epochs[signer]
+        return rotated(name, user.name, epochs.newest, self)[epochs.used]
 
 
 def post_policy_grants(signer: Signer, bucket: pulumi.Input[str]) -> tuple[Grant, ...]:

@@ -134,5 +134,6 @@ class Target(ABC):
             masters=self.settings.redis.masters,
             replicas_per_master=self.settings.redis_replicas,
             memory_bytes=memory,
-            request=(cpu, memory // memory_share),
+            cpu_request=cpu,
+            memory_request_bytes=memory // memory_share,
         )

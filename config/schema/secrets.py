@@ -21,6 +21,14 @@ Service = Literal["whisper", "storage", "redis", "object-store", "cdn0-gate", "c
 
 
 @dataclass(frozen=True)
+class Epochs:
+    """How often a secret was made anew: its `newest` epoch, and the one whose value is `used`."""
+
+    newest: int = 1
+    used: int = 1
+
+
+@dataclass(frozen=True)
 class Reader:
     """A service that reads a secret at a path (a key of Whisper's bundle, a path in YAML, a file) in an encoding.
 
