@@ -131,6 +131,7 @@ def parser() -> argparse.ArgumentParser:
         _render,
         _preview,
         _diff,
+        _upgrade,
         _down,
         _outputs,
         _pins,
@@ -329,6 +330,31 @@ def _diff(commands: _Subparsers) -> None:
     )
     command.add_argument("--from", required=True, dest="before", metavar="REV", help="a branch, a tag or a commit")
     command.add_argument("--to", dest="after", metavar="REV", help="another one (default: the files as they are now)")
+    _json(command)
+
+
+def _upgrade(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "upgrade",
+        "say what `up` of this checkout does to what is deployed",
+        """
+        Compares the deployed version and objects with this checkout: which pods are replaced, why and in which order,
+        what clients notice, which tables, buckets and volume claims are new, gone or changed, and what has to be backed
+        up before. Changes nothing; `up` does it.
+
+        `up` records the version on the cluster when a deployment has succeeded. A version that has a step of its own
+        cannot be jumped over, and not every version can be followed by an earlier one: `up` refuses, and this says so.
+
+        exit status: 0 `up` may follow, 1 it must not
+
+        examples:
+          git fetch --tags && git checkout v0.2.0
+          ./flatline upgrade --check --context my-k3s
+          ./flatline upgrade --check --stack home --context my-k3s --json""",
+    )
+    command.add_argument("--check", action="store_true", required=True, help="compare, and change nothing")
+    _context(command)
     _json(command)
 
 

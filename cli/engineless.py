@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
-from cli import continuity, edge, expiry, kubeconfig, kubectl, objects, ownership, retired
+from cli import continuity, deployed, edge, expiry, kubeconfig, kubectl, objects, ownership, retired
 from cli.choice import RenderPlan
 from cli.objects import Object
 from cli.recording import RecordedStack, record_with_state
@@ -24,6 +24,8 @@ def up(loaded: LoadedStack, choice: RenderPlan, arguments: Namespace, terminal: 
     """Renders into build/<stack>/ and prints a summary."""
     earlier = objects.outputs(loaded.stack.build)
     _refuse_namespaces_of_others(loaded, choice.context)
+    recorded = deployed.recorded(loaded, choice.context)
+    deployed.check(loaded, recorded or deployed.of_outputs(earlier, display_path(loaded.stack.build)), choice.context)
     continuity.check_before(loaded, choice.context, arguments.start_over)
     continuity.note_beginning(loaded.stack)
     with _secrets_of(loaded, choice, terminal) as kept:
@@ -189,6 +191,8 @@ def _next(loaded: LoadedStack, context: str | None, rendered: list[Object], term
     folder = display_path(loaded.stack.build)
     for command in kubectl.apply_commands(context, folder, objects.waits(rendered)):
         terminal.command(command)
+    terminal.say("Once everything is ready, record the version for the next upgrade:")
+    terminal.command(deployed.command(loaded, context))
 
 
 def gone(left: list[Retired], context: str | None, terminal: Terminal) -> None:

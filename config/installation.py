@@ -1,4 +1,4 @@
-"""Labels and annotations on a stack's namespaces: the stack that made them, and digests of its secrets.
+"""Labels and annotations on a stack's namespaces: the stack that made them, its version, digests of its secrets.
 
 Whoever comes later, with an older state, without one, or from another stack, finds it out before anything is made.
 """
@@ -12,6 +12,11 @@ STACK_LABEL = "flatline.org/stack"
 """On every namespace: the stack that made it, as `stack_label` writes it."""
 SECRETS_ANNOTATION = "flatline.org/secrets"
 """On the services' namespace: JSON, the name of each generated secret and certificate, and the digest of its value."""
+
+VERSION_ANNOTATION = "flatline.org/deployed-version"
+"""On the services' namespace: the version of the last `up` that succeeded. No program renders it (cli/deployed.py)."""
+BACK_TO_ANNOTATION = "flatline.org/goes-back-to"
+"""Beside it: the oldest version that can serve what that version has written."""
 
 _LABEL_LENGTH, _DIGEST_LENGTH = 63, 16
 

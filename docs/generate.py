@@ -5,8 +5,10 @@ python -m docs.generate            writes them
 python -m docs.generate --check    fails when they are not current
 """
 
+import re
 import runpy
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from cli.doctor.examination import document_of
 from cli.doctor.symptoms import SYMPTOMS
 from components.capabilities import NetworkPeer
 from components.flatline import Flatline
+from config import upgrades
 from config.images import IMAGES
 from config.schema.secrets import SECRETS
 from docs import command_pages, settings_table
@@ -161,6 +164,21 @@ def _secrets() -> Iterator[str]:
         yield f"| `{secret.name}` | {kind.format(secret.length)} | {readers} | {secret.why} |"
 
 
+def changelog(text: str) -> str:
+    """The changelog with what config/upgrades.yaml says under each version, as its last part."""
+    heading, *versions = re.split(r"^(?=## )", text, flags=re.M)
+    return (heading + "".join(map(_with_upgrade, versions))).rstrip("\n") + "\n"
+
+
+def _with_upgrade(part: str) -> str:
+    kept = part.partition("### Upgrade\n")[0].rstrip("\n")
+    points = (
+        textwrap.fill(f"- {each}", 120, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False)
+        for each in upgrades.document(part.split()[1])
+    )
+    return "\n".join([kept, "", "### Upgrade", "", *points, "", ""])
+
+
 def documents() -> dict[Path, str]:
     """Path → text of every generated document; of two of them only what stands between marks is generated."""
     folder, readme = ROOT / "docs", ROOT / "README.md"
@@ -172,6 +190,7 @@ def documents() -> dict[Path, str]:
         folder / "json.schema.json": command_pages.json_schema(),
         folder / "commands.md": _between(folder / "commands.md", "commands", command_pages.table()),
         readme: _between(readme, "architecture", picture()),
+        ROOT / "CHANGELOG.md": changelog((ROOT / "CHANGELOG.md").read_text()),
     }
 
 

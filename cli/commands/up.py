@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli import (
     continuity,
+    deployed,
     drift,
     edge,
     engineless,
@@ -72,6 +73,8 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
     continuity.check_backend(loaded.stack)
     looks = before_update.can_look(terminal)
     known = loaded.stack.state.exists()
+    recorded = deployed.recorded(loaded, choice.cluster.context)
+    deployed.check(loaded, recorded or (deployed.of_files(loaded) if known else None), choice.cluster.context)
     if looks and (known or engine.managing_backend(loaded.stack, choice.cli) is None):
         before_update.check_free_namespaces(loaded, choice.cluster.context)
         continuity.check_before(loaded, choice.cluster.context, arguments.start_over)
@@ -82,6 +85,9 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
         before = before_update.BeforeUpdate(loaded, choice.cli, choice.cluster, stack, terminal, agreed)
         before.unlock()
         state = before.deployment() if looks else engine.deployment(stack)
+        if recorded is None:
+            last = deployed.of_outputs(engine_state.outputs(state), f"Pulumi's state in {engine.backend()}")
+            deployed.check(loaded, last, choice.cluster.context)
         found = Drift()
         if looks:
             before.check_namespaces(state)
@@ -103,6 +109,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
             if changes and not terminal.agrees(f"Do this on context {choice.cluster.context}?"):
                 raise FlatlineError("nothing was deployed: no agreement")
         before.put_back(found)
+        deployed.note_beginning(loaded, choice.cluster.context, recorded)
         engine.note_backend(loaded.stack)
         namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
         pods = rollout.watched(choice.cluster.context, namespaces, datetime.now(UTC), terminal)
@@ -112,6 +119,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
             outputs = engine.update(choice.cli, stack, terminal, updated)
         if loaded.stack.state.exists():
             _leave_files_behind(loaded, choice, stack, terminal)
+    deployed.note_end(loaded, choice.cluster.context, recorded, terminal)
     continuity.note_up(loaded.stack, engine.backend())
     if updated.any or found:
         _summary(loaded, terminal)

@@ -34,6 +34,13 @@ elif "apply" in words:
     applied = json.load(sys.stdin)
     applied["metadata"]["uid"] = "second"
     cluster.write_text(json.dumps([*(each for each in objects if key(each) != key(applied)), applied]))
+elif "patch" in words and "merge" in words:
+    kind, _, name = words[words.index("patch") + 1].partition("/")
+    notes = json.load(sys.stdin)["metadata"]["annotations"]
+    found = [each for each in objects if resource(each) == kind and each["metadata"]["name"] == name]
+    for each in found or sys.exit(f'Error from server (NotFound): {kind} "{name}" not found'):
+        each["metadata"].setdefault("annotations", {}).update(notes)
+    cluster.write_text(json.dumps(objects))
 else:
     sys.exit(f"unexpected call: {words}")
 """

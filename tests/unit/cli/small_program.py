@@ -8,6 +8,7 @@ import pulumi_tls as tls
 
 from config import loading
 from config.installation import SECRETS_ANNOTATION, STACK_LABEL, digest, stack_label, written
+from config.version import VERSION
 
 settings = loading.of_stack()
 protected = pulumi.ResourceOptions(protect=True)
@@ -110,4 +111,4 @@ kubernetes_object(
 pulumi.export("urls", {"whisper": f"https://{settings.host('whisper')}"})
 pulumi.export("caCertificates", authority.cert_pem)
 pulumi.export("servedCertificate", authority.cert_pem)
-pulumi.export("version", "1.2.3")
+pulumi.export("version", VERSION)

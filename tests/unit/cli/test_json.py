@@ -45,7 +45,7 @@ DOES = {
     "test",
 }
 """Commands that do something: what they show is how that went."""
-ELSEWHERE = {"connect", "diff", "doctor", "images", "invitations", "scan", "migrate verify"}
+ELSEWHERE = {"connect", "diff", "doctor", "images", "invitations", "scan", "migrate verify", "upgrade"}
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
 
