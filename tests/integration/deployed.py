@@ -13,7 +13,7 @@ from render.values import SeededValues
 from tests.graph.stack import PROJECT, Stack, configuration, program
 from tests.lab.echo import Echo
 from tests.lab.kubernetes import Kubernetes
-from tests.lab.kubernetes_client import Changes, Source
+from tests.lab.kubernetes_client import Changes, Client, Source
 
 Object = dict[str, Any]
 
@@ -38,6 +38,18 @@ def deploy(cluster: Kubernetes, source: Source) -> Changes:
     for namespace in NAMESPACES:
         cluster.wait_ready(120, namespace)
     return changes
+
+
+def rolled_out(cluster: Client) -> bool:
+    """Whether every workload runs as it was last applied, with all of its pods and no others."""
+    for each in (each for namespace in NAMESPACES for each in cluster.get("deployments,statefulsets", namespace)):
+        status, wanted = each["status"], each["spec"]["replicas"]
+        counts = [status.get(key, 0) for key in ("updatedReplicas", "readyReplicas", "replicas")]
+        if status["observedGeneration"] != each["metadata"]["generation"] or counts != [wanted] * 3:
+            return False
+        if status.get("currentRevision") != status.get("updateRevision"):
+            return False
+    return True
 
 
 def labels(name: str) -> dict[str, str]:

@@ -24,6 +24,20 @@ PASSPHRASE = "correct horse battery staple"
 CONTEXT = "lab"
 NOT_COPIED = shutil.ignore_patterns(".git", "build", "state", ".venv", "__pycache__", ".*_cache")
 
+KEPT = ("Pulumi.dev.yaml", "state", "build", ".venv")
+GIT = ("git", "-c", "safe.directory=*")  # whoever runs the tests as root does not own the clone
+LAST_BEFORE_RELEASES = "a07319180df4"
+"""Stands for the previous release until there is one: its state is of today's form, and its pods are other ones."""
+
+
+def previous_release() -> str | None:
+    """The last release before this commit; None in a clone whose history does not have it."""
+    words = ("describe", "--tags", "--abbrev=0", "--match", "v[0-9]*", "HEAD~1")
+    found = subprocess.run([*GIT, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    commit = found.stdout.strip() if found.returncode == 0 else LAST_BEFORE_RELEASES
+    there = [*GIT, "cat-file", "-e", f"{commit}^{{tree}}"]
+    return None if subprocess.run(there, cwd=ROOT, capture_output=True, check=False).returncode else commit
+
 
 class Engine:
     """`pulumi` for a new stack dev, in `folder`/checkout, with the variables `environment`. Raises `Missing`.
@@ -106,6 +120,21 @@ class Engine:
                 check=False,
             )
             assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+    def check_out(self, commit: str | None) -> None:
+        """Replaces the program by that of a commit, or by the files as they are; keeps the stack's file and state."""
+        for path in self.checkout.iterdir():
+            if path.name not in KEPT:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if commit is None:
+            kept = shutil.ignore_patterns(*KEPT)
+            shutil.copytree(
+                ROOT, self.checkout, ignore=lambda *seen: NOT_COPIED(*seen) | kept(*seen), dirs_exist_ok=True
+            )
+            return
+        archive = subprocess.run([*GIT, "archive", commit, "."], cwd=ROOT, capture_output=True, check=True).stdout
+        left_out = [f"--exclude=./{name}" for name in KEPT] + [f"--exclude={name}" for name in KEPT]
+        subprocess.run(["tar", "-x", "-C", self.checkout, *left_out], input=archive, check=True)
 
     def up(self) -> str:
         """`pulumi up`, without asking and without a preview."""

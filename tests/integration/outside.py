@@ -12,6 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.frames import CloseCode
+from websockets.sync.client import ClientConnection, connect
+
 from tests.lab.machine import ADDRESS, Machine
 from tests.lab.process import wait_until
 from tests.tus.hook import credentials, metadata, new_key
@@ -57,6 +61,19 @@ class Outside:
                 raise OSError(repr(error)) from error
             finally:
                 connection.close()
+
+    def web_socket(self) -> ClientConnection:
+        """An open WebSocket to Whisper. Raises OSError."""
+        name = f"whisper.{self._domain}"
+        plain = self._machine.connect(ADDRESS, 443, 10)
+        try:
+            return connect(f"wss://{name}/v1/websocket/", sock=plain, ssl=self._trusted, proxy=None, ping_interval=None)
+        except WebSocketException as refused:
+            plain.close()
+            raise OSError(repr(refused)) from refused
+        except BaseException:
+            plain.close()
+            raise
 
     def answers(self, host: str) -> bool:
         """Whether the host's probe is answered as it should be."""
@@ -240,6 +257,57 @@ class Uploads(Meanwhile):
         self._last = f"{answer[0]} {answer[1][:80]!r}"
         self.longest = max(self.longest, time.monotonic() - began)
         return answer
+
+
+class WebSockets(Meanwhile):
+    """Some WebSockets to Whisper, each of which sends a text again and again and gets it back.
+
+    `drained` counts those that Whisper has closed in order, `dropped` tells how others ended. Both connect again.
+    `echoed` counts answers; `longest` is the longest time in seconds that one had no connection.
+    """
+
+    COUNT = 6
+
+    def __init__(self, outside: Outside) -> None:
+        super().__init__()
+        self._outside = outside
+        self.drained = self.echoed = 0
+        self.dropped: list[str] = []
+        self.longest = 0.0
+
+    def _go_on(self) -> None:
+        threads = [threading.Thread(target=self._hold) for _ in range(self.COUNT)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    def _hold(self) -> None:
+        gone = None
+        while not self._over.is_set():
+            try:
+                connection = self._outside.web_socket()
+            except OSError:
+                gone = gone or time.monotonic()
+                self._over.wait(PERIOD_SECONDS)
+                continue
+            if gone:
+                self.longest, gone = max(self.longest, time.monotonic() - gone), None
+            with connection:
+                try:
+                    while not self._over.wait(PERIOD_SECONDS):
+                        connection.send("still here")
+                        assert connection.recv(10) == "still here"
+                        self.echoed += 1
+                    continue
+                except ConnectionClosed as closed:
+                    if closed.rcvd is not None and closed.rcvd.code == CloseCode.GOING_AWAY:
+                        self.drained += 1
+                    else:
+                        self.dropped.append(str(closed))
+                except TimeoutError:
+                    self.dropped.append("no answer for 10 s")
+                gone = time.monotonic()
 
 
 def lasting(outside: Outside, name: str, count: int = 20) -> Entries:

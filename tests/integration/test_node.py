@@ -18,7 +18,7 @@ import yaml
 
 from tests.graph.stack import Stack
 from tests.integration import reach, registering
-from tests.integration.deployed import NAMESPACES, labels, rendered
+from tests.integration.deployed import NAMESPACES, labels, rendered, rolled_out
 from tests.integration.outside import PROBES, Entries, Load, Outside, Record, Uploads, lasting, report, until
 from tests.lab.fetch import skip_if_missing
 from tests.lab.kubernetes_node import API_PORT, KUBELET_PORT, SYSTEM, KubernetesNode
@@ -407,7 +407,7 @@ def test_a_client_of_cdn3_notices_nothing_of_its_restart_but_a_resume(deployed: 
     with Uploads(deployed.outside, secret) as uploads:
         wait_until(lambda: uploads.whole > 0, 60, "an upload is whole")
         deployed.node.kubectl("rollout", "restart", "deployment/cdn3", "-n", "flatline")
-        wait_until(lambda: rolled_out(deployed), READY_SECONDS, "cdn3 is rolled out")
+        wait_until(lambda: rolled_out(deployed.node), READY_SECONDS, "cdn3 is rolled out")
         before = uploads.whole
         wait_until(lambda: uploads.whole > before + 1, 60, "uploads go on")
     report(f"restart of cdn3: {uploads.whole} uploads, {uploads.resumed} resumed, longest wait {uploads.longest:.1f} s")
@@ -425,21 +425,10 @@ def restarted(deployed: Deployed, workloads: list[tuple[str, str, str]]) -> dict
     with Load(deployed.outside) as load:
         for kind, namespace, name in workloads:
             deployed.node.kubectl("rollout", "restart", f"{kind}/{name}", "-n", namespace)
-        wait_until(lambda: rolled_out(deployed), READY_SECONDS, "every workload is rolled out")
+        wait_until(lambda: rolled_out(deployed.node), READY_SECONDS, "every workload is rolled out")
     for host, record in load.records.items():
         report(f"restart of {len(workloads)} workloads, {time.monotonic() - began:.0f} s, {host}: {record}")
     return load.records
-
-
-def rolled_out(deployed: Deployed) -> bool:
-    for each in (each for namespace in NAMESPACES for each in deployed.node.get("deployments,statefulsets", namespace)):
-        status, wanted = each["status"], each["spec"]["replicas"]
-        counts = [status.get(key, 0) for key in ("updatedReplicas", "readyReplicas", "replicas")]
-        if status["observedGeneration"] != each["metadata"]["generation"] or counts != [wanted] * 3:
-            return False
-        if status.get("currentRevision") != status.get("updateRevision"):
-            return False
-    return True
 
 
 def test_a_power_cut_heals_alone_and_loses_nothing_that_was_acknowledged(deployed: Deployed) -> None:

@@ -17,11 +17,13 @@ from typing import Any
 
 import pytest
 
+from config.installation import VERSION_ANNOTATION
 from config.schema.secrets import BY_NAME
-from tests.integration.deployed import NAMESPACES
-from tests.integration.engine import CONTEXT, Engine
-from tests.integration.outside import PROBES, Entries, Outside, lasting, report, until
-from tests.lab.fetch import skip_if_missing
+from config.version import VERSION
+from tests.integration.deployed import NAMESPACES, rolled_out
+from tests.integration.engine import CONTEXT, Engine, previous_release
+from tests.integration.outside import PROBES, Entries, Outside, WebSockets, lasting, report, until
+from tests.lab.fetch import Missing, skip_if_missing
 from tests.lab.kubernetes_node import KubernetesNode
 from tests.lab.process import slowness, wait_until
 from tests.unit.authority import NOW, SERVER, issue
@@ -40,6 +42,7 @@ class Deployed:
 
     node: KubernetesNode
     engine: Engine
+    upgraded: "Upgraded | None" = None
 
     def outside(self, domain: str = "flatline.internal") -> Outside:
         """A client that trusts what `./flatline pins` shows, and nothing else."""
@@ -68,18 +71,78 @@ class Deployed:
         return {each["metadata"]["name"]: each["metadata"]["uid"] for each in claims}
 
 
+@dataclass
+class Upgraded:
+    """What came of the upgrade from the previous release, while a client wrote and held WebSockets."""
+
+    said: str
+    lost: list[str]
+    written: int
+    sockets: WebSockets
+    claims_kept: bool
+
+
 @pytest.fixture(scope="module")
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A node with stack dev, rendered as files and applied by the commands that `up` has printed."""
+    """A node with stack dev, rendered as files and applied by the commands that `up` has printed.
+
+    First by the previous release, where the clone has it, then by the files as they are.
+    """
     folder = tmp_path_factory.mktemp("node")
     with skip_if_missing():
         node = KubernetesNode(folder / "node")
         engine = Engine(folder / "engine", node)
     with node, engine:
+        previous = previous_release()
+        if previous:
+            engine.check_out(previous)
         engine.typed(engine.flatline("up", "--engine", "none"))
         found = Deployed(node, engine)
         found.wait_served(found.outside())
+        if previous:
+            found.upgraded = upgrade(found)
         yield found
+
+
+def upgrade(deployed: Deployed) -> Upgraded:
+    engine, node, outside = deployed.engine, deployed.node, deployed.outside()
+    before, claims = lasting(outside, "previous"), deployed.identities()
+    engine.check_out(None)
+    said = engine.flatline("upgrade", "--check", "--context", CONTEXT)
+    began = time.monotonic()
+    with Entries(outside, "upgrade") as entries, WebSockets(outside) as sockets:
+        wait_until(lambda: bool(entries.acknowledged) and sockets.echoed >= sockets.COUNT, 60, "the client is at work")
+        engine.typed(engine.flatline("up", "--engine", "none"))
+        wait_until(lambda: rolled_out(node), READY_SECONDS, "the upgrade is rolled out")
+        deployed.wait_served(outside)
+        count, echoed = len(entries.acknowledged), sockets.echoed
+        wait_until(lambda: len(entries.acknowledged) > count and sockets.echoed > echoed, 60, "the client goes on")
+    written = len(entries.acknowledged)
+    report(
+        f"upgrade of the previous release: {time.monotonic() - began:.0f} s; {written} acknowledged writes; "
+        f"WebSockets: {sockets.drained} closed in order, {len(sockets.dropped)} dropped, {sockets.echoed} answers, "
+        f"longest without a connection {sockets.longest:.1f} s"
+    )
+    return Upgraded(
+        said, before.lost() + entries.lost(), written, sockets, deployed.identities().items() >= claims.items()
+    )
+
+
+def test_an_upgrade_from_the_previous_release_loses_nothing(deployed: Deployed) -> None:
+    """Neither an acknowledged write, nor a WebSocket that could be closed in order."""
+    upgraded = deployed.upgraded
+    if upgraded is None:
+        with skip_if_missing():
+            raise Missing("needs the previous release in the history of the clone")
+        return
+    assert upgraded.lost == []
+    assert upgraded.written >= 20
+    assert upgraded.sockets.dropped == []
+    restarts = "Deployment flatline/whisper:" in upgraded.said
+    assert (upgraded.sockets.drained >= upgraded.sockets.COUNT) is restarts
+    assert upgraded.claims_kept
+    (space,) = (each for each in deployed.node.get("namespaces", None) if each["metadata"]["name"] == "flatline")
+    assert space["metadata"]["annotations"][VERSION_ANNOTATION] == VERSION
 
 
 def test_the_engine_takes_over_what_files_have_made(deployed: Deployed) -> None:
