@@ -13,12 +13,20 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -177,6 +185,18 @@ class Terminal:
         finally:
             ended.set()
             teller.join()
+
+    @contextmanager
+    def transfer(self, doing: str) -> Iterator[Callable[[int, int | None], None]]:
+        """Shows how many bytes of how many have come, as the function that it gives is told; as `step` elsewhere."""
+        if not self._err.is_terminal or self._err.is_dumb_terminal:
+            with self.step(doing):
+                yield lambda _here, _whole: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=self._err, transient=True) as progress:
+            task = progress.add_task(doing, total=None)
+            yield lambda here, whole: progress.update(task, completed=here, total=whole)
 
     @staticmethod
     def _command(console: Console, words: Sequence[str]) -> None:

@@ -113,7 +113,7 @@ def upgrade(deployed: Deployed) -> Upgraded:
     with Entries(outside, "upgrade") as entries, WebSockets(outside) as sockets:
         wait_until(lambda: bool(entries.acknowledged) and sockets.echoed >= sockets.COUNT, 60, "the client is at work")
         engine.typed(engine.flatline("up", "--engine", "none"))
-        wait_until(lambda: rolled_out(node), READY_SECONDS, "the upgrade is rolled out")
+        wait_until(lambda: rolled_out(node) and not ending(node), READY_SECONDS, "the upgrade is rolled out")
         deployed.wait_served(outside)
         count, echoed = len(entries.acknowledged), sockets.echoed
         wait_until(lambda: len(entries.acknowledged) > count and sockets.echoed > echoed, 60, "the client goes on")
@@ -188,6 +188,12 @@ def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> No
     engine.configure({"images": None, "registration": None})
     engine.flatline(*UP)
     deployed.wait_served(deployed.outside())
+
+
+def ending(node: KubernetesNode) -> bool:
+    """Whether a pod that was replaced still keeps what is open."""
+    pods = (each for namespace in NAMESPACES for each in node.get("pods", namespace))
+    return any("deletionTimestamp" in each["metadata"] for each in pods)
 
 
 def pending(node: KubernetesNode) -> list[dict[str, Any]]:
