@@ -133,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
         _diff,
         _upgrade,
         _down,
+        _cluster,
         _outputs,
         _pins,
         _connect,
@@ -356,6 +357,28 @@ def _upgrade(commands: _Subparsers) -> None:
     command.add_argument("--check", action="store_true", required=True, help="compare, and change nothing")
     _context(command)
     _json(command)
+
+
+def _cluster(commands: _Subparsers) -> None:
+    group = commands.add_parser("cluster", help="remove the k3s that `up` has installed", allow_abbrev=False)
+    actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
+    remove = _add(
+        actions,
+        "remove",
+        "end and delete the k3s that `up` has installed, with all data on it",
+        """
+        Ends the k3s that `./flatline up` has installed on this machine and deletes its binary, its service, its
+        configuration, its openings of the firewall and its cluster: all pods and all volumes of every stack on it, for
+        ever. It asks for the name k3s; scripts write it after --confirm. A k3s that somebody else installed is left
+        alone. Needs root, or sudo.
+
+        examples:
+          ./flatline cluster remove
+          ./flatline cluster remove --confirm k3s""",
+        stack=False,
+        command="cluster-remove",
+    )
+    remove.add_argument("--confirm", metavar="NAME", help="k3s, instead of asking")
 
 
 def _down(commands: _Subparsers) -> None:

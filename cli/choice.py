@@ -7,7 +7,7 @@ them from the other (cli/transfer.py), because a second set would lock every cli
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cli import engine, kubeconfig
+from cli import engine, k3s, kubeconfig
 from cli.engine import Cli
 from cli.kubeconfig import Cluster
 from cli.stacks import LoadedStack, Stack, display_path
@@ -59,7 +59,8 @@ class _EngineUnavailable:
 
 
 def choose(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> DeployPlan | RenderPlan:
-    """How to bring a stack up. Asks for a context only where nothing else decides, and only on a terminal.
+    """How to bring a stack up. Asks for a context, or whether to install k3s, only where nothing else decides, and only
+    on a terminal.
 
     Raises FlatlineError if the options cannot be met. Only the engine brings up a stack in a cloud.
     """
@@ -71,6 +72,9 @@ def choose(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> Deplo
     cli, no_cli = engine.installed()
     if options.engine == "none":
         return _files(loaded, options, context, cli, no_cli, terminal)
+    if context is None and not loaded.in_cloud:
+        context = k3s.offer(loaded, terminal)
+        options = replace(options, context=context)
     kept = _kept_by_engine(stack, cli, certain=True)
     in_file = stack.state.exists() and kept is None
     reasons: list[str] = []

@@ -1,4 +1,4 @@
-"""Downloads a large file: with progress, going on where an earlier try was cut off, and checked before anybody uses it."""
+"""Downloads a large file: with progress, going on where an earlier try was cut off, and checked before it is used."""
 
 import hashlib
 import http.client

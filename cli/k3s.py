@@ -185,7 +185,7 @@ def remove(terminal: Terminal, machine: Machine = THIS) -> None:
             machine.run("systemctl", "disable", "--now", "k3s")
             _end_pods(machine)
     _close_firewall(machine, terminal)
-    for path in (*_mounts(machine),):
+    for path in _mounts(machine):
         machine.run("umount", path)
     for link in _LINKS:
         if machine.has(Path("sys/class/net") / link):
@@ -301,7 +301,9 @@ def _forget_context() -> None:
         if section in content
     }
     if any(kept[section] != content[section] for section in kept):
-        _write(file, {**content, **kept, **({"current-context": ""} if content.get("current-context") == CONTEXT else {})})
+        _write(
+            file, {**content, **kept, **({"current-context": ""} if content.get("current-context") == CONTEXT else {})}
+        )
 
 
 def _write(file: Path, content: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from config.calls import Calls
 from config.certificates import Certificates
 from config.exporters import EXPORTERS, WITHOUT_METRICS, scraped_ports
 from config.images import IMAGES, ImageName
+from config.k3s import K3s
 from config.mistakes import suggestion
 from config.monitoring import Monitoring
 from config.network import ClusterDns, Egress, EgressName, Ingress
@@ -58,6 +59,7 @@ class Settings(StrictModel):
     directly."""
     calls: Calls = Calls()
     """Servers for calls in the cluster; none without it."""
+    k3s: K3s = K3s()
     telemetry: Telemetry = Telemetry()
     monitoring: Monitoring | None = None
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""

@@ -18,7 +18,6 @@ NUMBERS = r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)"
 Version = Annotated[str, Field(pattern=f"^{NUMBERS}$")]
 Text = Annotated[str, Field(min_length=1)]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
-Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 
 
 class Upgrade(StrictModel):

@@ -22,9 +22,11 @@ from tests.lab.kubernetes_client import Client
 
 PASSPHRASE = "correct horse battery staple"
 CONTEXT = "lab"
-NOT_COPIED = shutil.ignore_patterns(".git", "build", "state", ".venv", "__pycache__", ".*_cache")
+LEFT_OUT = (".git", "build", "state", ".venv", "__pycache__", ".*_cache")
+NOT_COPIED = shutil.ignore_patterns(*LEFT_OUT)
 
 KEPT = ("Pulumi.dev.yaml", "state", "build", ".venv")
+NOT_REPLACED = shutil.ignore_patterns(*LEFT_OUT, *KEPT)
 GIT = ("git", "-c", "safe.directory=*")  # whoever runs the tests as root does not own the clone
 LAST_BEFORE_RELEASES = "a07319180df4"
 """Stands for the previous release until there is one: its state is of today's form, and its pods are other ones."""
@@ -127,10 +129,7 @@ class Engine:
             if path.name not in KEPT:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         if commit is None:
-            kept = shutil.ignore_patterns(*KEPT)
-            shutil.copytree(
-                ROOT, self.checkout, ignore=lambda *seen: NOT_COPIED(*seen) | kept(*seen), dirs_exist_ok=True
-            )
+            shutil.copytree(ROOT, self.checkout, ignore=NOT_REPLACED, dirs_exist_ok=True)
             return
         archive = subprocess.run([*GIT, "archive", commit, "."], cwd=ROOT, capture_output=True, check=True).stdout
         left_out = [f"--exclude=./{name}" for name in KEPT] + [f"--exclude={name}" for name in KEPT]

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import BinaryIO
+from io import BufferedIOBase
 
 Answer = tuple[int, bytes]
 CLOSE = 8
@@ -64,7 +64,7 @@ def frame(kind: int, content: bytes) -> bytes:
     return bytes([0x80 | kind, len(content)]) + content
 
 
-def read_frame(stream: BinaryIO) -> tuple[int, bytes] | None:
+def read_frame(stream: BufferedIOBase) -> tuple[int, bytes] | None:
     """The kind and the content of a client's frame of at most 125 bytes; None where the connection ends without one."""
     head = stream.read(2)
     if len(head) < 2:
