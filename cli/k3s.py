@@ -32,7 +32,11 @@ BINARY, KUBECTL = Path("usr/local/bin/k3s"), Path("usr/local/bin/kubectl")
 UNIT, CONFIG = Path("etc/systemd/system/k3s.service"), Path("etc/rancher/k3s/config.yaml")
 TRAEFIK = Path("var/lib/rancher/k3s/server/manifests/flatline-traefik.yaml")
 ADMIN = Path("etc/rancher/k3s/k3s.yaml")
-DATA = (Path("var/lib/rancher"), Path("etc/rancher"), Path("var/lib/kubelet"), Path("run/k3s"))
+DATA = (
+    *(Path("var/lib/rancher/k3s"), Path("etc/rancher/k3s"), Path("etc/rancher/node")),
+    *(Path("var/lib/kubelet"), Path("run/k3s")),
+)
+"""What k3s writes. Where one of them is there before, nothing is offered: it may hold somebody's cluster."""
 PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 MARK = "# Written by Flatline. `flatline cluster remove` removes it.\n"
 POD_NETWORKS = ("10.42.0.0/16", "10.43.0.0/16")
@@ -129,7 +133,7 @@ def offer(loaded: LoadedStack, terminal: Terminal, machine: Machine = THIS) -> s
         or sys.platform != "linux"
         or processor is None
         or not machine.has(Path("run/systemd/system"))
-        or any(map(machine.has, (BINARY, UNIT, CONFIG, ADMIN)))
+        or any(map(machine.has, (BINARY, UNIT, *DATA)))
         or kubeconfig.contexts()
     ):
         return None
@@ -157,7 +161,7 @@ def install(releases: str, processor: str, terminal: Terminal, machine: Machine 
         machine.write(TRAEFIK, MARK + edge.helm_chart_config(), "0600")
         machine.write(UNIT, MARK + SERVICE.format(version=VERSION))
         machine.put(BINARY, binary, "0755")
-        if shutil.which("kubectl") is None:
+        if shutil.which("kubectl") is None and not machine.has(KUBECTL):
             machine.run("ln", "-s", "k3s", machine.root / KUBECTL)
         _open_firewall(machine, terminal)
         machine.run("systemctl", "daemon-reload")

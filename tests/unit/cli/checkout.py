@@ -162,16 +162,7 @@ class Checkout:
 
     def program(self, name: str, body: str) -> Path:
         """Puts a program on the PATH; `record(...)` in it appends a line of JSON to the file that is returned."""
-        calls = self.programs / f"{name}.calls"
-        script = self.programs / name
-        script.write_text(
-            f"#!{sys.executable}\n"
-            "import json, os, sys\n"
-            f"def record(**call):\n    open({str(calls)!r}, 'a').write(json.dumps(call) + '\\n')\n"
-            + textwrap.dedent(body)
-        )
-        script.chmod(0o755)
-        return calls
+        return put_program(self.programs, name, body)
 
 
 @cache
@@ -200,6 +191,19 @@ def _linked(source: str, target: str) -> None:
     if _edited.get(found.st_ino, found.st_mtime_ns) != found.st_mtime_ns:
         raise ValueError(f"{source} is edited in all checkouts; an earlier test has to use Checkout.module")
     os.link(source, target)
+
+
+def put_program(folder: Path, name: str, body: str) -> Path:
+    """Writes a program in Python; `record(...)` in it appends a line of JSON to the file that is returned."""
+    calls = folder / f"{name}.calls"
+    script = folder / name
+    script.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, sys\n"
+        f"def record(**call):\n    open({str(calls)!r}, 'a').write(json.dumps(call) + '\\n')\n" + textwrap.dedent(body)
+    )
+    script.chmod(0o755)
+    return calls
 
 
 def calls(path: Path) -> list[dict[str, Any]]:

@@ -53,6 +53,7 @@ NOT_RUN = {
     "curl --cacert ca.pem --write-out '%{http_code}\\n' https://whisper.flatline.internal/v1/accounts/whoami": CLUSTER,
     "curl --cacert ca.pem --write-out '%{http_code}\\n' ${outputs.urls.whisper}/v1/accounts/whoami": CLUSTER,
     "./flatline check --stack mine": DIGESTS,
+    "./flatline cluster remove": "needs a k3s that `up` has installed; test_k3s.py has one",
     "./flatline connect": SERVERS,
     "./flatline diff --from main": "needs a clone with that branch; test_diff.py has one",
     "./flatline invite +12025550123 --context my-k3s": INVITED,

@@ -31,6 +31,7 @@ DOES = {
     "up",
     "render",
     "down",
+    "cluster remove",
     "invite",
     "revoke",
     "secret set",
