@@ -363,6 +363,15 @@ class Calls(TypedDict, total=False):
     """A TURN server in the cluster, for calls between two people; `{address: 203.0.113.10}` takes the defaults."""
 
 
+class K3s(TypedDict, total=False):
+    """A k3s of our own, which `up` offers to install where there is no cluster."""
+
+    releases: str
+    """Where its releases are downloaded from: `<releases>/v1.36.4%2Bk3s1/k3s`. A mirror needs nothing but that
+    file, which is checked against the checksum that is pinned here. Default:
+    https://github.com/k3s-io/k3s/releases/download."""
+
+
 class Scraper(TypedDict, total=False):
     """Pods that read metrics from the collector, such as those of Prometheus."""
 
@@ -730,6 +739,8 @@ class FlatlineArgs(TypedDict, total=False):
     directly."""
     calls: Calls
     """Servers for calls in the cluster; none without it."""
+    k3S: K3s
+    """A k3s of our own, which `up` offers to install where there is no cluster."""
     telemetry: Telemetry
     """Where the OpenTelemetry Collector's metrics go."""
     monitoring: Monitoring

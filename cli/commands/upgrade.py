@@ -10,6 +10,7 @@ from cli.choice import named_cluster, named_context
 from cli.commands import outputs
 from cli.deployed import Deployed
 from cli.difference import between
+from cli.forms.upgrade import Upgrade
 from cli.objects import Object
 from cli.recording import record_with_state
 from cli.stacks import LoadedStack
@@ -44,6 +45,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         _show(effects, terminal)
     if arguments.json:
         document.show(
+            Upgrade,
             {
                 "stack": loaded.stack.name,
                 "context": context,
@@ -53,7 +55,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
                 "refused": ". ".join(refused) if refused else None,
                 "upgrade": {each: upgrades.document(each) for each in way},
                 "backup": [text for each in way for text in UPGRADES[each].backup],
-                "restarts": [asdict(each) for each in effects.restarts] if effects else [],
+                "restarts": [_listed(asdict(each)) for each in effects.restarts] if effects else [],
                 "data": [asdict(each) for each in effects.data] if effects else [],
                 "objects": {key: getattr(effects, key, 0) for key in ("new", "changed", "gone")},
             },
@@ -187,3 +189,7 @@ def _show(effects: Effects, terminal: Terminal) -> None:
     terminal.say(
         f"{effects.new} new, {effects.changed} changed, {effects.gone} gone. All of them: `./flatline preview`"
     )
+
+
+def _listed(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: [*value] if isinstance(value, tuple) else value for key, value in found.items()}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from cli.forms import capacity, checks, stack
+from cli.forms import capacity, checks, stack, upgrade
 from cli.forms.base import Form
 
 FORMS: Mapping[str, tuple[type[Form], ...]] = {
@@ -17,6 +17,7 @@ FORMS: Mapping[str, tuple[type[Form], ...]] = {
     "images": (checks.Images,),
     "preview": (stack.PreviewOfFiles, stack.PreviewByPulumi),
     "diff": (stack.Diff,),
+    "upgrade": (upgrade.Upgrade,),
     "check": (checks.Check,),
     "scan": (checks.Scan,),
     "migrate verify": (checks.MigrateVerify,),
