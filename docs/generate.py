@@ -1,5 +1,5 @@
-"""Writes the generated parts of the documentation: the references of settings, commands and JSON, the table of symptoms,
-the architecture picture, and what CHANGELOG.md says of upgrades.
+"""Writes the generated parts of the documentation: the references of settings, commands and JSON, the table of
+symptoms, the architecture picture, and what CHANGELOG.md says of upgrades.
 
 python -m docs.generate            writes them
 python -m docs.generate --check    fails when they are not current

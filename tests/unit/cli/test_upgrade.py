@@ -24,10 +24,10 @@ TABLE = """
 
 def becomes(checkout: Checkout, version: str) -> None:
     """Makes the checkout that of a version, whose table knows no later one."""
-    project = checkout.root / "pyproject.toml"
+    project = checkout.module("pyproject.toml")
     project.write_text(project.read_text().replace(f'version = "{current(checkout)}"', f'version = "{version}"', 1))
     known = [line for line in TABLE.splitlines() if line and line.split('"')[1] <= version]
-    (checkout.root / "config" / "upgrades.yaml").write_text("\n".join(known))
+    checkout.module("config/upgrades.yaml").write_text("\n".join(known))
 
 
 def current(checkout: Checkout) -> str:
