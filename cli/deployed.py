@@ -62,10 +62,16 @@ def of_files(loaded: LoadedStack) -> Deployed | None:
     return of_outputs(objects.outputs(folder), f"{display_path(folder)}/")
 
 
-def check(loaded: LoadedStack, found: Deployed | None, context: str | None) -> None:
-    """Raises FlatlineError if `up` of this version must not follow the one that was found."""
+def check(loaded: LoadedStack, found: Deployed | None, context: str | None, terminal: Terminal) -> None:
+    """Raises FlatlineError if `up` of this version must not follow the one that was found. Says if it goes back."""
     problem = refusal(found, loaded.stack.name) if found else None
-    if found is None or problem is None:
+    if found is None:
+        return
+    if problem is None:
+        if upgrades.number(VERSION) < upgrades.number(found.version):
+            terminal.warn(
+                f"This goes back from {found.version} to {VERSION}, which can serve what {found.version} wrote."
+            )
         return
     name, space = loaded.stack.name, loaded.settings.namespace
     said = [f"{key}=<version>" for key in notes()]

@@ -25,7 +25,9 @@ def up(loaded: LoadedStack, choice: RenderPlan, arguments: Namespace, terminal: 
     earlier = objects.outputs(loaded.stack.build)
     _refuse_namespaces_of_others(loaded, choice.context)
     recorded = deployed.recorded(loaded, choice.context)
-    deployed.check(loaded, recorded or deployed.of_outputs(earlier, display_path(loaded.stack.build)), choice.context)
+    deployed.check(
+        loaded, recorded or deployed.of_outputs(earlier, display_path(loaded.stack.build)), choice.context, terminal
+    )
     continuity.check_before(loaded, choice.context, arguments.start_over)
     continuity.note_beginning(loaded.stack)
     with _secrets_of(loaded, choice, terminal) as kept:

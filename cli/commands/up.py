@@ -74,7 +74,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
     looks = before_update.can_look(terminal)
     known = loaded.stack.state.exists()
     recorded = deployed.recorded(loaded, choice.cluster.context)
-    deployed.check(loaded, recorded or (deployed.of_files(loaded) if known else None), choice.cluster.context)
+    deployed.check(loaded, recorded or (deployed.of_files(loaded) if known else None), choice.cluster.context, terminal)
     if looks and (known or engine.managing_backend(loaded.stack, choice.cli) is None):
         before_update.check_free_namespaces(loaded, choice.cluster.context)
         continuity.check_before(loaded, choice.cluster.context, arguments.start_over)
@@ -87,7 +87,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
         state = before.deployment() if looks else engine.deployment(stack)
         if recorded is None:
             last = deployed.of_outputs(engine_state.outputs(state), f"Pulumi's state in {engine.backend()}")
-            deployed.check(loaded, last, choice.cluster.context)
+            deployed.check(loaded, last, choice.cluster.context, terminal)
         found = Drift()
         if looks:
             before.check_namespaces(state)
