@@ -83,21 +83,6 @@ def _never_ready(kubernetes: Kubernetes, namespace: str, reason: str) -> None:
     wait_until(explained, 60, reason)
 
 
-def test_workloads_become_ready_jobs_complete_and_claims_bind(kubernetes: Kubernetes, namespace: str) -> None:
-    web, store = _workload("Deployment", "web"), _workload("StatefulSet", "store", replicas=3)
-    kubernetes.apply([web, _service("web"), store, _service("store"), _job("seed")], namespace=namespace)
-
-    kubernetes.wait_ready(60, namespace)
-
-    assert len(kubernetes.pod_ips(namespace, {"app": "web"})) == 2
-    assert all(address.startswith("10.244.") for address in kubernetes.pod_ips(namespace, {"app": "store"}))
-    assert [job["status"]["succeeded"] for job in kubernetes.get("jobs", namespace)] == [1]
-    claims = kubernetes.get("persistentvolumeclaims", namespace)
-    assert {claim["metadata"]["name"]: claim["status"]["phase"] for claim in claims} == {
-        f"data-store-{ordinal}": "Bound" for ordinal in range(3)
-    }
-
-
 def test_a_second_apply_changes_nothing_and_an_edit_is_seen(kubernetes: Kubernetes, namespace: str) -> None:
     web, settings = _workload("Deployment", "web"), _object("ConfigMap", "settings", data={"colour": "blue"})
     stack = [settings, web, _service("web")]
@@ -114,17 +99,6 @@ def test_a_second_apply_changes_nothing_and_an_edit_is_seen(kubernetes: Kubernet
     assert third.unchanged == names[1:]
     del settings["data"]["colour"]
     assert kubernetes.apply(stack, namespace=namespace).changed == names[:1]
-
-
-def test_deleting_a_stateful_set_leaves_its_claims(kubernetes: Kubernetes, namespace: str) -> None:
-    store = _workload("StatefulSet", "store", replicas=1)
-    kubernetes.apply([store], namespace=namespace)
-    kubernetes.wait_ready(60, namespace)
-
-    kubernetes.delete([store], namespace=namespace)
-
-    assert kubernetes.get("statefulsets", namespace) == []
-    assert [claim["status"]["phase"] for claim in kubernetes.get("persistentvolumeclaims", namespace)] == ["Bound"]
 
 
 def test_pod_security_is_enforced(kubernetes: Kubernetes, namespace: str) -> None:
@@ -151,42 +125,6 @@ def test_what_does_not_fit_the_node_stays_pending(kubernetes: Kubernetes, namesp
     large["spec"]["template"]["spec"]["containers"][0]["resources"] = {"requests": {"memory": "65Gi"}}
     kubernetes.apply([large], namespace=namespace)
     _never_ready(kubernetes, namespace, "Insufficient memory")
-
-
-def test_a_folder_is_applied_in_its_kustomizations_order(
-    kubernetes: Kubernetes, namespace: str, tmp_path: Path
-) -> None:
-    for name in ("a", "b"):
-        text = f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
-        (tmp_path / f"{name}.yaml").write_text(text)
-    (tmp_path / "kustomization.yaml").write_text("resources: [b.yaml]\n")
-
-    assert kubernetes.apply(tmp_path).created == [f"ConfigMap {namespace}/b"]
-    (tmp_path / "kustomization.yaml").unlink()
-    assert kubernetes.apply(tmp_path).created == [f"ConfigMap {namespace}/a"]
-
-
-def test_a_definition_and_its_resource_go_in_one_apply(kubernetes: Kubernetes, namespace: str) -> None:
-    group, plural = f"{namespace}.test", "things"
-    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
-    version = {"name": "v1", "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
-    spec = {"group": group, "scope": "Namespaced", "names": {"plural": plural, "kind": "Thing"}, "versions": [version]}
-    definition = _object("CustomResourceDefinition", f"{plural}.{group}", "apiextensions.k8s.io/v1", spec=spec)
-    thing = _object("Thing", "one", f"{group}/v1", spec={"size": 3})
-
-    kubernetes.apply([thing, definition], namespace=namespace)
-
-    assert [each["spec"]["size"] for each in kubernetes.get(f"{plural}.{group}", namespace)] == [3]
-    kubernetes.delete([definition])
-
-
-def test_traefiks_definitions_are_there_and_strict(own_kubernetes: Kubernetes) -> None:
-    route = {"kind": "Rule", "match": "Host(`a.test`)", "services": [{"name": "web", "port": 80}]}
-    good = _object("IngressRoute", "web", "traefik.io/v1alpha1", spec={"routes": [route]})
-    assert own_kubernetes.apply([good], namespace="default").created == ["IngressRoute default/web"]
-    wrong = _object("IngressRoute", "other", "traefik.io/v1alpha1", spec={"routes": [route | {"middleware": "x"}]})
-    with pytest.raises(KubectlError, match=r"unknown field \"middleware\""):
-        own_kubernetes.apply([wrong], namespace="default")
 
 
 def test_a_failed_job_ends_the_wait(kubernetes: Kubernetes, namespace: str) -> None:

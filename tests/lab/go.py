@@ -15,7 +15,6 @@ from pathlib import Path
 from tests.lab import cache
 from tests.lab.fetch import LAST_LINES, fetched, fetching, packaged
 
-
 NO_DEBUGGER = "-gcflags=all=-dwarf=false"
 """What only debuggers read is a tenth of the compiler's time. Stack traces have their lines all the same."""
 COMPILER_GARBAGE = "400"

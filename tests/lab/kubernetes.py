@@ -14,8 +14,6 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import yaml
 from cryptography.hazmat.primitives import serialization
@@ -24,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.lab.go import go_build, required_version
 from tests.lab.kubernetes_client import Client, KubectlError, kubectl_binary
 from tests.lab.kubernetes_ready import Object
-from tests.lab.process import Process, free_ports, wait_until
+from tests.lab.process import Process, Server, free_ports, wait_until
 
 SOURCES = Path(__file__).resolve().parent / "kubernetes"
 SERVICE_NETWORK = "10.43.0.0/16"  # as in k3s
@@ -48,7 +46,7 @@ def prepare() -> None:
     kubectl_binary()
 
 
-class Kubernetes(Client):
+class Kubernetes(Client, Server):
     """A cluster of simulated nodes on free loopback ports; `with Kubernetes(folder) as cluster:` starts and ends it.
 
     `folder` keeps the logs, the database and `kubeconfig`. Pods get addresses from `first_pod_address` on (of
@@ -89,15 +87,6 @@ class Kubernetes(Client):
             server.terminate()
         for server in reversed(self.servers):
             server.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _start(self) -> None:
         api_port, etcd_port, etcd_peer_port = free_ports(3)

@@ -1,15 +1,13 @@
 """The real OpenTelemetry Collector, with the components that the rendered configuration names."""
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
 from tests.lab.go import go_build, required_version
-from tests.lab.process import Process
+from tests.lab.process import Process, Server
 
 SOURCES = Path(__file__).resolve().parent / "otel"
 READY = "Everything is ready. Begin running and processing data."  # service.go of the collector
@@ -30,7 +28,7 @@ def prepare() -> None:
     collector_binary()
 
 
-class Collector:
+class Collector(Server):
     """A collector with one configuration: its text, or its content. `with Collector(folder, config):` runs it.
 
     A configuration that names 0.0.0.0 makes it listen on all interfaces: run that in the private network namespace.
@@ -65,21 +63,3 @@ class Collector:
     def output(self) -> str:
         """Its log so far, where the debug exporter writes too."""
         return self._process.text() if self._process else ""
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-def validate(configuration: str, folder: Path) -> str:
-    """What the collector's own `validate` says against a configuration; empty when it has nothing to say."""
-    file = folder / "validated.yaml"
-    file.write_text(configuration)
-    command = [str(collector_binary()), "validate", f"--config=file:{file}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stderr + done.stdout if done.returncode else ""

@@ -157,3 +157,24 @@ class Process:
 
     def _last_lines(self) -> str:
         return "\n".join(self.text().splitlines()[-LAST_LINES:])
+
+
+class Server:
+    """What a test starts and ends: `with server:` does both."""
+
+    def start(self) -> None:
+        """Returns when it serves."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ends it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()

@@ -4,11 +4,10 @@ import json
 import urllib.error
 import urllib.request
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.lab.fetch import packaged
-from tests.lab.process import Process, free_ports, listening, wait_until
+from tests.lab.process import Process, Server, free_ports, listening, wait_until
 
 WEB_PORT = 80
 WEBSECURE_PORT = 443
@@ -24,7 +23,7 @@ def prepare() -> None:
     traefik_binary()
 
 
-class Traefik:
+class Traefik(Server):
     """Traefik with the entry points `web` (port 80) and `websecure` (443, TLS) of one address.
 
     Started with the arguments that k3s gives to its own, so far as they concern routes, then `arguments` of yours (a
@@ -52,15 +51,6 @@ class Traefik:
         """Ends it; nothing to do when it does not run."""
         if self._process:
             self._process.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def routers(self) -> list[dict[str, Any]]:
         """The HTTP routers in force, as Traefik's own API tells them (`name`, `rule`, `status`, `service`, ...)."""

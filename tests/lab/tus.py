@@ -8,13 +8,12 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from tests.lab.fetch import Missing
 from tests.lab.go import go_build, required_version
 from tests.lab.node import NODE, npm_install
-from tests.lab.process import Process
+from tests.lab.process import Process, Server
 
 FOLDER = Path(__file__).resolve().parent.parent / "tus"
 SOURCES = Path(__file__).resolve().parent / "tusd"
@@ -49,7 +48,7 @@ def prepare() -> None:
     packages()
 
 
-class TusServer:
+class TusServer(Server):
     """tusd over `uploads` with the flags that are `rendered`; `with TusServer(...):` runs it.
 
     Only its address, the hook's (on `hook_port`), the folder and the largest size are others. Raises `Missing`.
@@ -91,13 +90,8 @@ class TusServer:
         assert changed.keys() <= flags.keys()
         return [f"{name}={value}" if value else name for name, value in {**flags, **changed}.items()]
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def stop(self) -> None:
+        """Ends it in order."""
         self.process.stop()
 
 

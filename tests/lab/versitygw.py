@@ -4,8 +4,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from botocore.config import Config
 from botocore.session import Session
@@ -13,7 +12,7 @@ from botocore.session import Session
 from tests.lab.fetch import Missing
 from tests.lab.go import go_build, required_version
 from tests.lab.namespace import why_not_private
-from tests.lab.process import Process, free_ports, listening
+from tests.lab.process import Process, Server, free_ports, listening
 
 SOURCES = Path(__file__).resolve().parent / "versitygw"
 PROGRAM = Path(__file__).parents[2] / "programs" / "object-store" / "start.sh"
@@ -37,7 +36,7 @@ def prepare() -> None:
     versitygw_binary()
 
 
-class Versitygw:
+class Versitygw(Server):
     """One server as its pod has it, outside of one: the arguments of its start step, and the files that it mounts.
 
     `arguments` and `files` (text by path) are those that are rendered; their paths are put below `folder`, and the port
@@ -94,15 +93,6 @@ class Versitygw:
         """Ends it."""
         if self._process:
             self._process.stop()
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def s3_client(url: str, access_key_id: str, secret_access_key: str, *, region: str = REGION) -> Any:
