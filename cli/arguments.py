@@ -12,6 +12,7 @@ from textwrap import dedent, wrap
 from typing import Any, NoReturn, TypeAlias
 
 from capacity import workload
+from cli import retention
 from config.version import VERSION
 
 USAGE_ERROR = 2
@@ -149,6 +150,8 @@ def parser() -> argparse.ArgumentParser:
         _check,
         _scan,
         _capacity,
+        _backup,
+        _restore,
         _migrate,
         _test,
         _schema,
@@ -825,58 +828,86 @@ def _scan(commands: _Subparsers) -> None:
     _json(command)
 
 
+def _backup(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "backup",
+        "write everything that cannot be made again into one encrypted archive",
+        """
+        Reads tables, groups, avatars, pre-keys, invitations and, by choice, attachments, and adds the stack's file,
+        its encrypted secrets, its pins and the digests of its images. The archive is a new folder below --to, named
+        after the stack and the time. It opens with the stack's passphrase alone. docs/migration.md has the format.
+
+        Services may run meanwhile; each record is whole then, but not all are of one moment. --pause stops them first,
+        lets undelivered messages move from Redis to DynamoDB, and starts them again.
+
+        --drill writes no archive: it restores the newest one of --to into a throw-away namespace of the cluster, with
+        stores and secrets of its own, compares counts and checksums, and removes the namespace again.
+
+        examples:
+          ./flatline backup --to backups --context my-k3s
+          ./flatline backup --to backups --attachments --pause --context my-k3s
+          ./flatline backup --to s3://some-bucket/flatline --stack prod
+          ./flatline backup --to backups --drill --context my-k3s""",
+    )
+    command.add_argument(
+        "--to", required=True, metavar="PLACE", help="a folder, or s3://BUCKET/PREFIX, for the new archive"
+    )
+    command.add_argument("--attachments", action="store_true", help="take the attachments of CDN3 as well")
+    command.add_argument(
+        "--keep",
+        type=_kept,
+        metavar="RULE",
+        help="then delete older archives of the stack but for so many: daily=7,weekly=4,monthly=6",
+    )
+    either = command.add_mutually_exclusive_group()
+    either.add_argument("--pause", action="store_true", help="stop the services meanwhile, and start them again")
+    either.add_argument("--drill", action="store_true", help="try whether the newest archive can be restored")
+    _stores(command)
+
+
+def _kept(text: str) -> retention.Rule:
+    try:
+        return retention.parse(text)
+    except ValueError as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _restore(commands: _Subparsers) -> None:
+    command = _add(
+        commands,
+        "restore",
+        "bring an archive back into a stack, or compare both",
+        """
+        On a machine without the stack's file and secrets it writes them, and says how to go on. Then it writes what
+        the archive has into stores that are there and empty, reads everything back, and compares counts and checksums.
+        It makes no table, deletes nothing, and overwrites nothing. One that was interrupted is run again.
+
+        The services must be stopped, so that nothing is written meanwhile: --pause does it, and starts them again.
+
+        examples:
+          ./flatline restore --from backups/dev-1 --context my-k3s --pause
+          ./flatline restore --from s3://some-bucket/dev-1 --stack prod
+          ./flatline restore --from backups/dev-1 --verify --context my-k3s""",
+    )
+    command.add_argument(
+        "--from", required=True, dest="source", metavar="ARCHIVE", help="a folder or s3:// place of `backup`"
+    )
+    command.add_argument("--verify", action="store_true", help="only compare; change nothing")
+    command.add_argument("--pause", action="store_true", help="stop the services meanwhile, and start them again")
+    command.add_argument(
+        "--into-non-empty", action="store_true", help="other records may be there; what differs is never overwritten"
+    )
+    command.add_argument(
+        "--passphrase-file", metavar="FILE", help="has the archive's passphrase, where the stacks have another one"
+    )
+    _json(command)
+    _stores(command)
+
+
 def _migrate(commands: _Subparsers) -> None:
-    group = commands.add_parser(
-        "migrate", help="move accounts, groups and secrets to another stack, or back them up", allow_abbrev=False
-    )
+    group = commands.add_parser("migrate", help="give a stack the secrets of another one", allow_abbrev=False)
     actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
-    export = _add(
-        actions,
-        "export",
-        "write accounts, keys, messages, groups and avatars to a folder",
-        """
-        Reads every table, every Bigtable table and the buckets of pre-keys and avatars into a folder that does not
-        exist yet. The services must be stopped; with a cluster that is checked. docs/migration.md has each step.
-
-        examples:
-          ./flatline migrate export --to backup --context my-k3s
-          ./flatline migrate export --to backup --live --context my-k3s    a draft""",
-        command="migrate-export",
-    )
-    export.add_argument(
-        "--to", required=True, metavar="DIR", help="the folder to write; never one with something in it"
-    )
-    _stores(export)
-    load = _add(
-        actions,
-        "load",
-        "write such a folder into a stack, and verify it",
-        """
-        Writes what the folder has into tables and buckets that are there and empty, reads everything back, and
-        compares counts and checksums. It makes no table, deletes nothing, and overwrites nothing. One that was
-        interrupted is run again.
-
-        examples:
-          ./flatline migrate load --stack prod --from backup
-          ./flatline migrate load --from backup --context my-k3s    a backup comes back""",
-        command="migrate-load",
-    )
-    _source(load)
-    _stores(load)
-    verify = _add(
-        actions,
-        "verify",
-        "compare a stack with such a folder",
-        """
-        Reads everything that the stack has and compares counts and checksums with the folder's; changes nothing.
-
-        example:
-          ./flatline migrate verify --stack prod --from backup""",
-        command="migrate-verify",
-    )
-    _json(verify)
-    _source(verify)
-    _stores(verify)
     secrets = _add(
         actions,
         "secrets",
@@ -884,7 +915,7 @@ def _migrate(commands: _Subparsers) -> None:
         """
         Writes the keys that clients, accounts and groups depend on into the stack's file, encrypted with its own
         passphrase, and the certificate with the authority that clients pin. No value is shown. For a stack that has
-        not been brought up yet.
+        not been brought up yet. Data moves with `backup` and `restore`.
 
         example:
           ./flatline migrate secrets --from-stack dev --to-stack prod""",
@@ -893,13 +924,6 @@ def _migrate(commands: _Subparsers) -> None:
     )
     for option, text in (("--from-stack", "whose secrets"), ("--to-stack", "which stack gets them")):
         secrets.add_argument(option, required=True, metavar="NAME", help=text)
-
-
-def _source(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--from", required=True, dest="source", metavar="DIR", help="what `migrate export` wrote")
-    command.add_argument(
-        "--into-non-empty", action="store_true", help="other records may be there; what differs is never overwritten"
-    )
 
 
 def _stores(command: argparse.ArgumentParser) -> None:
@@ -914,7 +938,6 @@ def _stores(command: argparse.ArgumentParser) -> None:
     command.add_argument("--pre-keys-bucket", metavar="NAME", help="the bucket of pre-keys, where AWS named it")
     command.add_argument("--cdn0-bucket", metavar="NAME", help="the bucket of avatars, where AWS named it")
     command.add_argument("--parallel", type=_readers, default=4, metavar="N", help="readers a table (default: 4)")
-    command.add_argument("--live", action="store_true", help="go on although services are running")
 
 
 def _readers(text: str) -> int:

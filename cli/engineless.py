@@ -124,7 +124,7 @@ def losses_of_upgrade(earlier: Mapping[str, object], terminal: Terminal) -> None
     terminal.points((str(loss) for loss in losses), "yellow")
     terminal.say(
         "The release that runs now keeps them in memory; from this one on they are on the volume `objects`. To keep "
-        "avatars and stickers, export them with that release before, and load them after (docs/migration.md)."
+        "avatars and stickers, copy the bucket of CDN0 before, and back after (docs/operations.md)."
     )
 
 

@@ -3,8 +3,11 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import Any
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from errors import FlatlineError
 
@@ -49,6 +52,37 @@ def read(context: str, *words: str) -> Any:
 def say(context: str, *words: str) -> str:
     """The output of kubectl, as of `logs` or `exec`. Raises FlatlineError with kubectl's own words."""
     return _answer(context, *_PATIENCE, *words)
+
+
+@contextmanager
+def streamed(context: str, *words: str, stdin: str | None = None) -> Iterator[Iterator[str]]:
+    """The lines of a command's output while it runs. Raises FlatlineError if it fails, once its lines were read."""
+    with (
+        TemporaryFile("w+") as said,
+        subprocess.Popen(
+            [_program(), *command(context, *words)[1:]],
+            stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            text=True,
+        ) as process,
+    ):
+        feeder = threading.Thread(target=_feed, args=(process.stdin, stdin or ""), daemon=True)
+        feeder.start()
+        try:
+            yield iter(process.stdout or ())
+        except BaseException:
+            process.kill()
+            raise
+        if process.wait() != 0:
+            said.seek(0)
+            raise FlatlineError(f"kubectl {words[2]} failed on context {context}", *said.read().splitlines()[-3:])
+
+
+def _feed(pipe: IO[str] | None, text: str) -> None:
+    if pipe is not None:
+        with suppress(BrokenPipeError), pipe:  # a command that has ended says why by itself
+            pipe.write(text)
 
 
 def check_credentials(context: str) -> None:

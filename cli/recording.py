@@ -66,7 +66,7 @@ def recorded(
     loaded: LoadedStack, state: State, values: StateValues, terminal: Terminal, doing: str = "Recording the program"
 ) -> RecordedStack:
     """The program with values of a state that is open."""
-    recording = _record(loaded, values, terminal, doing)
+    recording = recorded_with(loaded, values, terminal, doing)
     return RecordedStack(recording, state, values.created, list(state.notices))
 
 
@@ -75,10 +75,13 @@ def record_with_placeholders(loaded: LoadedStack, terminal: Terminal) -> Recordi
 
     In a cloud, texts say what only a deployment can tell (render/cloud_provider.py); no credentials are asked for.
     """
-    return _record(loaded, SeededValues("shown without secrets"), terminal, "Recording the program")
+    return recorded_with(loaded, SeededValues("shown without secrets"), terminal)
 
 
-def _record(loaded: LoadedStack, values: Values, terminal: Terminal, doing: str) -> Recording:
+def recorded_with(
+    loaded: LoadedStack, values: Values, terminal: Terminal, doing: str = "Recording the program"
+) -> Recording:
+    """The program with some values. Raises what the program raises; its warnings are shown."""
     with terminal.step(doing):
         recording = record(
             lambda: runpy.run_path(str(PROGRAM), run_name="__main__"),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 import files
-from cli import engine, recording
+from cli import continuity, engine, recording
 from cli.before_update import unlock
 from cli.engine import Cli
 from cli.kubeconfig import Cluster
@@ -211,6 +211,29 @@ def brought_back(loaded: LoadedStack, cli: Cli, terminal: Terminal) -> Iterator[
                 stack=loaded.stack,
                 merged=merged,
             )
+
+
+def copied_state(loaded: LoadedStack, cli: Cli, terminal: Terminal) -> str:
+    """The text of a state file with the secrets that the engine keeps, encrypted; nothing is changed."""
+    with engine.opened(loaded, cli, None) as stack, terminal.step("Reading the secrets from Pulumi"):
+        carried = checkpoint.generated_resources(_exported(stack))
+    with TemporaryDirectory(prefix="flatline-") as folder:
+        path = Path(folder) / "state.json"
+        earlier = loaded.stack.carried if loaded.stack.carried.exists() else None
+        with State(
+            path,
+            project=PROJECT,
+            stack=loaded.stack.name,
+            passphrase=loaded.passphrase,
+            salt=loaded.config.encryption_salt,
+            fallback=earlier,
+        ) as state:
+            values = (CloudStateValues if loaded.in_cloud else StateValues)(state, exported=carried)
+            kept = recording.recorded(loaded, state, values, terminal)
+            values.import_unused()
+            state.add_digests(continuity.recorded_digests(kept.recording))
+            state.save()
+        return path.read_text(encoding="utf-8")
 
 
 @dataclass

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
-Kind = Literal["dynamodb", "bigtable", "objects"]
-KINDS: tuple[Kind, ...] = ("dynamodb", "bigtable", "objects")
+Kind = Literal["dynamodb", "bigtable", "objects", "secrets", "files"]
+KINDS: tuple[Kind, ...] = ("dynamodb", "bigtable", "objects", "secrets", "files")
 
 Schema = dict[str, Any]
 """The schema of a collection in an archive, as JSON."""
@@ -70,7 +70,7 @@ class Tally:
 
 
 class Collection(Protocol):
-    """A table, a Bigtable table or a bucket, by its name in the schema. Every method may raise MigrationError."""
+    """A table, a Bigtable table, a bucket, a Secret or a volume, by its name. Every method may raise MigrationError."""
 
     kind: Kind
     name: str

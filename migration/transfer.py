@@ -1,9 +1,8 @@
-"""Export, load and verify, over collections and an archive, whatever these are made of."""
+"""Export, load and verify, for `backup` and `restore`, over collections and an archive, whatever these are made of."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Literal
 
 from migration.archive import Archive, Manifest, Part, Writer
@@ -66,16 +65,20 @@ class _Match:
 
 
 def export(
-    collections: Sequence[Collection], writer: Writer, stack: str, progress: Progress, *, live: bool
+    collections: Sequence[Collection],
+    writer: Writer,
+    progress: Progress,
+    *,
+    live: bool,
+    documents: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Writes every collection, and puts the archive in its place. Raises MigrationError."""
     schemas = _checked(dict.fromkeys(collections))
-    created = datetime.now(UTC).isoformat(timespec="seconds")
     for collection, schema in schemas.items():
-        progress("Exporting", collection, 0, None)
+        progress("Reading", collection, 0, None)
         for tally in writer.write(collection.kind, collection.name, schema, collection.read()):
-            progress("Exporting", collection, tally.count, None)
-    return writer.finish(stack, created, live=live)
+            progress("Reading", collection, tally.count, None)
+    return writer.finish(live=live, documents=documents or {})
 
 
 def load(

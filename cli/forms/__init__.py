@@ -20,7 +20,7 @@ FORMS: Mapping[str, tuple[type[Form], ...]] = {
     "upgrade": (upgrade.Upgrade,),
     "check": (checks.Check,),
     "scan": (checks.Scan,),
-    "migrate verify": (checks.MigrateVerify,),
+    "restore": (checks.Restore,),
     "capacity": (capacity.Capacity,),
 }
 """A command prints one of its forms; the docstring of each says when."""

@@ -229,10 +229,10 @@ class Scan(OfStack):
 
 
 class Collection(Block):
-    kind: Literal["dynamodb", "bigtable", "objects"]
+    kind: Literal["dynamodb", "bigtable", "objects", "secrets", "files"]
     """The kind of store."""
     name: str
-    """The table or bucket."""
+    """The table, the bucket, the Secret or the volume."""
     archived: int
     """How many records the archive has ([migration.md](migration.md))."""
     expired: int
@@ -247,8 +247,8 @@ class Collection(Block):
     """Whether it is as in the archive."""
 
 
-class MigrateVerify(OfStack):
-    """Numbers are of records."""
+class Restore(OfStack):
+    """With and without `--verify`. Numbers are of records."""
 
     collections: list[Collection]
-    """Each table and bucket of the archive."""
+    """Each of the archive; none where the stack's file and state were written."""

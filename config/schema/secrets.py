@@ -167,7 +167,7 @@ SECRETS: tuple[Secret, ...] = (
     Secret(
         name="object-store-root",
         readers=(Reader("object-store", "root", "hex"),),
-        why="the account flatline-root of the cluster's own S3 server, for its operator and `migrate`",
+        why="the account flatline-root of the cluster's own S3 server, for its operator, `backup` and `restore`",
     ),
     Secret(
         name="object-store-pre-keys",

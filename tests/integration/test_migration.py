@@ -1,4 +1,4 @@
-"""The commands of the move, from the stores of one local stack to those of another one.
+"""`backup` and `restore`, from the stores of one local stack to those of another one.
 
 Tables are in LocalStack, rows in Google's Bigtable emulator, and objects in versitygw, as it is rendered.
 """
@@ -25,6 +25,7 @@ from google.cloud.bigtable_admin_v2 import BigtableTableAdminClient
 from google.cloud.bigtable_admin_v2.services.bigtable_table_admin.transports import BigtableTableAdminGrpcTransport
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
 
 from components.emulators.cbtemulator import INSTANCE, PROJECT
 from components.emulators.seeds import create_table_request
@@ -32,11 +33,11 @@ from components.versitygw import OWNERS, ROOT, Role
 from config.loading import load
 from config.schema import bigtable, dynamodb, objects
 from migration import transfer
-from migration.archive import Archive, Writer
 from migration.dynamodb import DynamoTable
 from migration.endpoints import Addresses, Connection, physical_names
 from migration.records import Collection
 from migration.stores import _bigtable
+from render import stack_file
 from tests import forked
 from tests.graph.stack import load as stack
 from tests.lab.bigtable import BigtableEmulator
@@ -44,14 +45,16 @@ from tests.lab.fetch import skip_if_missing
 from tests.lab.localstack import LocalStack
 from tests.lab.process import wait_until
 from tests.lab.versitygw import Versitygw
-from tests.unit.cli.checkout import kubeconfig
-from tests.unit.migration.records import PLAIN, plain_items, sorted_sets
+from tests.unit.cli.checkout import Checkout, kubeconfig
+from tests.unit.migration.conftest import Aws
+from tests.unit.migration.records import PLAIN, opened, plain_items, sorted_sets, written
 
 pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).parents[2]
 SOURCE, TARGET = "us-east-1", "eu-west-1"
 ACCOUNT = "000000000000"
+CLOUD, MOTO_ACCOUNT = "eu-central-1", "123456789012"
 BUCKETS: dict[Role, str] = {"pre-keys": "moved-pre-keys", "cdn0": "moved-cdn0"}
 NAMES = physical_names(load({}), {})
 SECRET = b"planted-content"
@@ -276,13 +279,16 @@ def environment(**variables: str) -> dict[str, str]:
         "HOME": "/nonexistent",
         "FLATLINE_PYTHON": sys.executable,
         "COLUMNS": "200",
+        "PULUMI_CONFIG_PASSPHRASE": "planted passphrase",
         **variables,
     }
 
 
-def run(action: str, *words: str, status: int = 0, variables: Mapping[str, str] = NO_MORE) -> str:
+def run(
+    action: str, *words: str, status: int = 0, variables: Mapping[str, str] = NO_MORE, root: Path = REPOSITORY
+) -> str:
     """What a command says on both channels. No content is ever in it."""
-    done = forked.flatline(REPOSITORY, ["migrate", action, *words], environment=environment(**variables))
+    done = forked.flatline(root, [action, *words], environment=environment(**variables))
     said = done.stdout + done.stderr
     assert done.returncode == status, said
     assert SECRET.decode() not in said
@@ -292,11 +298,14 @@ def run(action: str, *words: str, status: int = 0, variables: Mapping[str, str] 
 
 @pytest.fixture(scope="module")
 def archive(places: tuple[Place, Place], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported") / "archive"
-    said = places[0].run("export", "--to", str(folder))
+    to = tmp_path_factory.mktemp("exported")
+    said = places[0].run("backup", "--to", str(to))
     assert re.search(r"table Messages +1200 ", said)
     assert re.search(r"Bigtable table group-logs +1300 ", said)
     assert re.search(r"bucket cdn0 +5 ", said)
+    (folder,) = to.iterdir()
+    for path in folder.rglob("*.sealed"):
+        assert SECRET not in path.read_bytes()
     return folder
 
 
@@ -320,15 +329,15 @@ def same(source: Place, target: Place) -> None:
 
 
 def test_everything_arrives_and_is_verified(archive: Path, source: Place, target: Place) -> None:
-    source.run("verify", "--from", str(archive))
-    said = target.run("load", "--from", str(archive))
+    source.run("restore", "--verify", "--from", str(archive))
+    said = target.run("restore", "--from", str(archive))
     same(source, target)
     assert re.search(r"table Messages +1200 +600 +600 +0 +0 +0 +0 +yes", said)
     for role in BUCKETS:
         assert re.search(rf"bucket {role} +5 +0 +5 +0 +0 +0 +0 +yes", said)
     assert "checksums are those of the archive" in said
-    assert "checksums are those of the archive" in target.run("verify", "--from", str(archive))
-    again = target.run("load", "--from", str(archive))
+    assert "checksums are those of the archive" in target.run("restore", "--verify", "--from", str(archive))
+    again = target.run("restore", "--from", str(archive))
     assert re.search(r"table Messages +1200 +600 +0 +600 +0 +0 +0 +yes", again)
 
 
@@ -338,7 +347,7 @@ def test_a_killed_load_is_run_again(archive: Path, source: Place, target: Place)
     def begun() -> bool:
         return bool(counting.scan(TableName="Messages", Select="COUNT", Limit=1)["Count"])
 
-    words = [sys.executable, "flatline", "migrate", "load", "--from", str(archive), *target.options()]
+    words = [sys.executable, "flatline", "restore", "--from", str(archive), *target.options()]
     with subprocess.Popen(
         words, cwd=REPOSITORY, env=environment(**target.keys()), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -346,8 +355,8 @@ def test_a_killed_load_is_run_again(archive: Path, source: Place, target: Place)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     assert 0 < len(target.items("Messages")) < MESSAGES // 2
-    assert "Messages" in target.run("verify", "--from", str(archive), status=1)
-    target.run("load", "--from", str(archive))
+    assert "Messages" in target.run("restore", "--verify", "--from", str(archive), status=1)
+    target.run("restore", "--from", str(archive))
     same(source, target)
 
 
@@ -357,7 +366,7 @@ def test_what_differs_is_not_overwritten(archive: Path, source: Place, target: P
     changed = {**item, "data": {"B": b"another"}}
     target.tables().put_item(TableName=table.name, Item=changed)
     for option in ([], ["--into-non-empty"]):
-        said = target.run("load", "--from", str(archive), *option, status=1)
+        said = target.run("restore", "--from", str(archive), *option, status=1)
         assert "Profiles (1 that differ); nothing was written" in said
     assert target.tables().scan(TableName=table.name)["Items"] == [changed]
     assert target.items("Messages") == []
@@ -366,21 +375,21 @@ def test_what_differs_is_not_overwritten(archive: Path, source: Place, target: P
         data.get_table(INSTANCE, "groups").bulk_mutate_rows(
             [RowMutationEntry(key, [SetCell(cells[0][0], cells[0][1], b"another", timestamp_micros=cells[0][2])])]
         )
-    assert "groups (1 that differ)" in target.run("load", "--from", str(archive), status=1)
+    assert "groups (1 that differ)" in target.run("restore", "--from", str(archive), status=1)
 
 
 def test_other_records_stay(archive: Path, source: Place, target: Place) -> None:
     target.tables().put_item(TableName="RemoteConfig", Item={"N": {"S": "own"}})
-    said = target.run("load", "--from", str(archive), status=1)
+    said = target.run("restore", "--from", str(archive), status=1)
     assert "RemoteConfig (1 not of this archive); nothing was written" in said
-    target.run("load", "--from", str(archive), "--into-non-empty")
+    target.run("restore", "--from", str(archive), "--into-non-empty")
     assert len(target.items("RemoteConfig")) == 8
-    assert "not as in the archive: RemoteConfig" in target.run("verify", "--from", str(archive), status=1)
-    target.run("verify", "--from", str(archive), "--into-non-empty")
+    assert "not as in the archive: RemoteConfig" in target.run("restore", "--verify", "--from", str(archive), status=1)
+    target.run("restore", "--verify", "--from", str(archive), "--into-non-empty")
 
 
 def test_a_verification_finds_one_changed_byte(archive: Path, target: Place) -> None:
-    target.run("load", "--from", str(archive))
+    target.run("restore", "--from", str(archive))
     client = target.tables()
     (item, *_) = client.scan(TableName="Accounts", Limit=1)["Items"]
     data = item["data"]["B"]
@@ -392,16 +401,16 @@ def test_a_verification_finds_one_changed_byte(archive: Path, target: Place) -> 
         rows.get_table(INSTANCE, "groups").bulk_mutate_rows([entry])
     (name,) = list(target.objects("cdn0"))[:1]
     target.store.client().put_object(Bucket=BUCKETS["cdn0"], Key=name, Body=b"x", **KEPT)
-    said = target.run("verify", "--from", str(archive), status=1)
+    said = target.run("restore", "--verify", "--from", str(archive), status=1)
     assert "not as in the archive: Accounts, groups, cdn0" in said
 
 
 def test_the_account_must_be_the_one_that_was_typed(archive: Path, source: Place, target: Place) -> None:
     keys = {"AWS_ENDPOINT_URL_STS": target.localstack.url}
-    said = target.run("load", "--from", str(archive), "--account", "123456789012", status=1, variables=keys)
+    said = target.run("restore", "--from", str(archive), "--account", "123456789012", status=1, variables=keys)
     assert f"belong to account {ACCOUNT}, and the stack is in account 123456789012" in said
     assert target.items("Messages") == []
-    target.run("load", "--from", str(archive), "--account", ACCOUNT, variables=keys)
+    target.run("restore", "--from", str(archive), "--account", ACCOUNT, variables=keys)
     same(source, target)
 
 
@@ -413,8 +422,8 @@ def test_keys_that_the_object_store_refuses(archive: Path, target: Place, tmp_pa
     else:
         keys, refused = target.keys(OWNERS["pre-keys"]), {BUCKETS["cdn0"]}
     for action, *words in (
-        ("load", "--from", str(archive)),
-        ("export", "--to", str(tmp_path / "other")),
+        ("restore", "--from", str(archive)),
+        ("backup", "--to", str(tmp_path)),
     ):
         said = target.run(action, *words, status=1, variables=keys)
         assert set(re.findall(r"bucket (\S+): the server refuses the key pair", said)) == refused
@@ -454,9 +463,9 @@ def test_the_key_pair_is_that_of_the_cluster(archive: Path, source: Place, tmp_p
     kubectl.write_text(KUBECTL.format(python=sys.executable, ports=json.dumps(ports), folder=str(tmp_path)))
     kubectl.chmod(0o755)
     (tmp_path / "kubeconfig").write_text(kubeconfig({"mine": "https://127.0.0.1:9"}))
-    words = ["--from", str(archive), "--context", "mine", "--live"]
+    words = ["--verify", "--from", str(archive), "--context", "mine"]
     variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "KUBECONFIG": str(tmp_path / "kubeconfig")}
-    said = run("verify", *words, variables=variables)
+    said = run("restore", *words, variables=variables)
     assert "checksums are those of the archive" in said
     assert source.store.secret() not in said
 
@@ -465,13 +474,61 @@ def test_tables_that_are_missing_are_all_told(archive: Path, target: Place) -> N
     target.tables().delete_table(TableName="Keys")
     target.tables().delete_table(TableName="Profiles")
     try:
-        said = target.run("load", "--from", str(archive), status=1)
+        said = target.run("restore", "--from", str(archive), status=1)
     finally:
         for path in ("ecKeys.tableName", "profiles.tableName"):
             target.tables().create_table(**create_table_request(dynamodb.TABLES[path]))
     assert "table Keys does not exist" in said
     assert "table Profiles does not exist" in said
     assert said.count("Bring the stack up first") == 1
+
+
+def test_to_a_cloud_and_back(archive: Path, source: Place, target: Place, tmp_path: Path) -> None:
+    """AWS is moto, with the names of a cloud stack. The archive of the way back is in a bucket of it."""
+    checkout = Checkout.make(tmp_path, small=False)
+    text = (REPOSITORY / "Pulumi.prod.yaml").read_text().replace("111122223333", MOTO_ACCOUNT)
+    checkout.file("cloud").write_text(text)
+    names = physical_names(load(stack_file.read(checkout.file("cloud"), str).config), {**BUCKETS})
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    url = "http://{}:{}".format(*server.get_host_and_port())
+    aws = Aws(url)
+    for path, table in dynamodb.TABLES.items():
+        aws.client("dynamodb", CLOUD).create_table(**{**create_table_request(table), "TableName": names.tables[path]})
+    for bucket in (*BUCKETS.values(), "archives"):
+        aws.client("s3").create_bucket(Bucket=bucket)
+    variables = {
+        **{f"AWS_ENDPOINT_URL_{each}": url for each in ("STS", "S3")},
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    buckets = [word for role, name in BUCKETS.items() for word in (f"--{role}-bucket", name)]
+    where = ["--stack", "cloud", "--dynamodb", url, "--s3", url, "--bigtable", target.emulator.address, *buckets]
+    where += ["--parallel", "1"]  # moto divides no table with binary keys
+    assert "checksums are those of the archive" in run(
+        "restore", "--from", str(archive), *where, root=checkout.root, variables=variables
+    )
+    for key in ("cloud-20200101T000000Z/manifest.json.sealed", "other-20200101T000000Z/manifest.json.sealed"):
+        aws.client("s3").put_object(Bucket="archives", Key=f"some/{key}", Body=b"")
+    words = ("--to", "s3://archives/some", "--keep", "daily=1", *where)
+    assert "s3://archives/some/cloud-" in run("backup", *words, root=checkout.root, variables=variables)
+    keys = [each["Key"] for each in aws.client("s3").list_objects_v2(Bucket="archives")["Contents"]]
+    name, other = sorted({key.split("/")[1] for key in keys})
+    assert (name[:8], other) == ("cloud-20", "other-20200101T000000Z")
+    assert name > "cloud-2026"
+    aws.client("s3").delete_object(Bucket="archives", Key=f"some/{other}/manifest.json.sealed")
+    place = f"s3://archives/some/{name}"
+    said = run("restore", "--from", "s3://archives/some", *where, root=checkout.root, variables=variables, status=1)
+    assert f"Name one of those there, such as {place}" in said
+    target.emulator.stop()
+    target.emulator.start()
+    target.make_rows()
+    endpoint = {"AWS_ENDPOINT_URL_S3": url}
+    target.run("restore", "--from", place, variables=endpoint)
+    same(source, target)
+    aws.client("s3").delete_object(Bucket="archives", Key=f"some/{name}/manifest.json.sealed")
+    assert "manifest.json.sealed is missing" in target.run("restore", "--from", place, variables=endpoint, status=1)
+    server.stop()
 
 
 def quiet(doing: str, collection: Collection, done: int, of: int | None) -> None:
@@ -492,9 +549,9 @@ def test_any_items_go_through_dynamodb_as_they_are(
         client.put_item(TableName="any-source", Item=item)
     one, other = (DynamoTable(client, PLAIN, name, readers=4) for name in ("any-source", "any-target"))
     folder = tmp_path_factory.mktemp("any") / "archive"
-    with Writer(folder) as writer:
-        transfer.export([one], writer, "dev", quiet, live=False)
-    (outcome,) = transfer.load([other], Archive(folder), time.time(), quiet, into_non_empty=False)
+    with written(folder) as writer:
+        transfer.export([one], writer, quiet, live=False)
+    (outcome,) = transfer.load([other], opened(folder), time.time(), quiet, into_non_empty=False)
     assert (outcome.verified, outcome.written) == (True, len(several))
     assert places[0].items("any-target") == places[0].items("any-source")
     assert places[0].items("any-source") == sorted(repr(sorted_sets(item)) for item in several)

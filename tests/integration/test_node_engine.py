@@ -3,10 +3,13 @@
 One stack and one node for all of it, in this order. Images are composed (tests.lab.images).
 """
 
+import base64
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,16 +19,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from config.installation import VERSION_ANNOTATION
 from config.schema.secrets import BY_NAME
 from config.version import VERSION
+from tests.graph.stack import ROOT
 from tests.integration.deployed import NAMESPACES, rolled_out
 from tests.integration.engine import CONTEXT, Engine, previous_release
-from tests.integration.outside import PROBES, Entries, Outside, WebSockets, lasting, report, until
+from tests.integration.outside import PROBES, Entries, Outside, Uploads, WebSockets, lasting, report, until
 from tests.lab.fetch import Missing, skip_if_missing
 from tests.lab.kubernetes_node import KubernetesNode
 from tests.lab.process import slowness, wait_until
+from tests.tus.hook import new_key
 from tests.unit.authority import NOW, SERVER, issue
 
 pytestmark = pytest.mark.integration
@@ -143,6 +149,105 @@ def test_an_upgrade_from_the_previous_release_loses_nothing(deployed: Deployed) 
     assert upgraded.claims_kept
     (space,) = (each for each in deployed.node.get("namespaces", None) if each["metadata"]["name"] == "flatline")
     assert space["metadata"]["annotations"][VERSION_ANNOTATION] == VERSION
+
+
+# Something in every table, accounts among them, and groups, through ports that are forwarded.
+FILL = """
+import random, boto3
+from google.cloud.bigtable.data import RowMutationEntry
+from cli.port_forward import PortForward
+from components.emulators.cbtemulator import INSTANCE
+from config.schema import bigtable, dynamodb
+from migration.stores import _bigtable
+from tests.integration.test_migration import NAMES, an_item, some_rows
+chance = random.Random(1)
+with PortForward("lab", "flatline-emulators", "localstack", 4566) as tables:
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    client = boto3.client("dynamodb", endpoint_url=f"http://{tables.address}", **keys)
+    for table in dynamodb.TABLES.values():
+        put = [{"PutRequest": {"Item": an_item(table, number, chance)}} for number in range(20)]
+        assert not client.batch_write_item(RequestItems={table.name: put})["UnprocessedItems"]
+with PortForward("lab", "flatline", "cbtemulator", 9000) as rows, _bigtable(NAMES, rows.address) as (data, _):
+    for table in bigtable.TABLES.values():
+        made = [RowMutationEntry(key, cells) for key, cells in some_rows(table.family, 20, chance)]
+        data.get_table(INSTANCE, table.name).bulk_mutate_rows(made)
+"""
+UPLOAD_SECRET = "tus.userAuthenticationTokenSharedSecret"
+WITHOUT_REDIS = b'{"dynamodb": true, "redis": false, "s3": true}'
+
+
+def test_a_backup_comes_back_into_an_empty_cluster(deployed: Deployed, tmp_path: Path) -> None:
+    """Everything of the stack is destroyed: its namespaces with their volumes, its file, its state."""
+    node, engine = deployed.node, deployed.engine
+    outside = deployed.outside()
+    entries = lasting(outside, "saved")
+    fill = [*node.prefix, sys.executable, "-c", FILL]
+    subprocess.run(fill, cwd=ROOT, env=engine.environment, check=True)
+    attachments = {new_key(): os.urandom(700_000) for _ in range(3)}
+    uploads = Uploads(outside, upload_secret(engine))
+    for key, content in attachments.items():
+        uploads._upload(key, content)
+    assert (uploads.whole, uploads.refused) == (3, [])
+    engine.flatline("invite", "+61491570156", "--context", CONTEXT)
+    pins, claims = engine.flatline("pins", "--json"), deployed.identities()
+
+    began = time.monotonic()
+    words = ("--to", str(tmp_path), "--attachments", "--context", CONTEXT)
+    said = engine.flatline("backup", "--pause", *words)
+    report(f"backup with a pause: {time.monotonic() - began:.0f} s")
+    deployed.wait_served(outside)
+    (archive,) = tmp_path.iterdir()
+    files = [engine.checkout / "Pulumi.dev.yaml", engine.checkout / "state" / "dev.json"]
+    texts = [each.read_text() for each in files]
+
+    began = time.monotonic()
+    node.delete_namespaces(*NAMESPACES)
+    for each in files:
+        each.unlink()
+    destroyed = time.monotonic()
+    engine.flatline("restore", "--from", str(archive), "--context", CONTEXT)
+    assert [each.read_text() for each in files] == texts
+    drilling = time.monotonic()
+    said_by_drill = engine.flatline("backup", "--to", str(tmp_path), "--drill", "--context", CONTEXT)
+    report(f"drill: {time.monotonic() - drilling:.0f} s")
+    assert "The archive can be restored" in said_by_drill
+    assert not [each for each in node.get("namespaces") if "drill" in each["metadata"]["name"]]
+    drilled = time.monotonic() - drilling
+    engine.typed(engine.flatline("up", "--engine", "none"))
+    deployed.wait_served(outside)
+    up = time.monotonic()
+    assert not claims.items() & deployed.identities().items()
+    restored = engine.flatline("restore", "--from", str(archive), "--context", CONTEXT, "--pause")
+    deployed.wait_served(outside)
+    ended = time.monotonic()
+    report(
+        f"destroyed in {destroyed - began:.0f} s, empty stack up after {up - destroyed - drilled:.0f} s more, "
+        f"data restored and everything served after {ended - up:.0f} s more"
+    )
+    assert "checksums are those of the archive" in restored
+    assert engine.flatline("pins", "--json") == pins
+    found = [outside.request("whisper", "GET", f"/v1/lab/entry/{key}")[1] for key in entries.acknowledged]
+    assert set(found) == {WITHOUT_REDIS}
+    again = {key: uploads._ask("GET", f"/{key}")[1] for key in attachments}
+    assert again == attachments
+    assert "+61491570156" in engine.flatline("invitations", "--context", CONTEXT)
+    assert checksums(engine.flatline("backup", *words)) == checksums(said)
+
+
+def checksums(said: str) -> dict[str, str]:
+    """Number and checksum of each collection that a backup shows; the registration service writes its file again."""
+    lines = re.findall(r"^(\S.*?) +(\d+) +([0-9a-f]{16}) *$", said, re.M)
+    assert len(lines) > 30
+    return {name: f"{count} {checksum}" for name, count, checksum in lines if name != "volume registration"}
+
+
+def upload_secret(engine: Engine) -> bytes:
+    """What Whisper signs uploads with."""
+    for path in (engine.checkout / "build" / "dev").glob("*-secret_*"):
+        for text in (yaml.safe_load(path.read_text()).get("stringData") or {}).values():
+            if re.search(rf"^{UPLOAD_SECRET}:", text, re.M):
+                return base64.b64decode(yaml.safe_load(text)[UPLOAD_SECRET], validate=True)
+    raise AssertionError("no secret for uploads")
 
 
 def test_the_engine_takes_over_what_files_have_made(deployed: Deployed) -> None:

@@ -20,12 +20,10 @@ import (
 	"syscall"
 
 	_ "cloud.google.com/go/bigtable/admin/apiv2/adminpb"
-	_ "cloud.google.com/go/bigtable/apiv2/bigtablepb"
+	"cloud.google.com/go/bigtable/apiv2/bigtablepb"
 	"cloud.google.com/go/bigtable/bttest"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -78,10 +76,39 @@ func (j *journal) append(method string, request proto.Message) error {
 }
 
 func (j *journal) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
-	if strings.HasSuffix(info.FullMethod, "/MutateRows") && j.file != nil {
-		return status.Error(codes.Unimplemented, "the journal knows no MutateRows")
+	service, isChange := strings.CutSuffix(info.FullMethod, "/MutateRows")
+	if !isChange || j.file == nil {
+		return handle(server, stream)
 	}
-	return handle(server, stream)
+	j.lock.Lock()
+	defer j.lock.Unlock()
+	asked := &received{ServerStream: stream}
+	if err := handle(server, asked); err != nil || asked.request == nil {
+		return err
+	}
+	for _, entry := range asked.request.Entries {
+		request := &bigtablepb.MutateRowRequest{
+			TableName: asked.request.TableName, RowKey: entry.RowKey, Mutations: entry.Mutations,
+		}
+		if err := j.append(service+"/MutateRow", request); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// received is a stream that remembers what it was asked.
+type received struct {
+	grpc.ServerStream
+	request *bigtablepb.MutateRowsRequest
+}
+
+func (r *received) RecvMsg(message any) error {
+	err := r.ServerStream.RecvMsg(message)
+	if request, ok := message.(*bigtablepb.MutateRowsRequest); ok && err == nil {
+		r.request = proto.Clone(request).(*bigtablepb.MutateRowsRequest)
+	}
+	return err
 }
 
 func (j *journal) replay(path string, dial func(context.Context, string) (net.Conn, error)) error {

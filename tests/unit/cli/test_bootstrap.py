@@ -113,7 +113,7 @@ def test_the_folder_belongs_to_the_group_the_lock_and_the_python(
         ([], "local"),
         (["render", "migrate"], "local"),
         (["migrate", "secrets"], "local"),
-        *((["migrate", action, "--stack", "dev"], "migration") for action in ("export", "load", "verify")),
+        *(([action, "--stack", "dev"], "migration") for action in ("backup", "restore")),
         (["test"], "test"),
     ],
     ids=str,

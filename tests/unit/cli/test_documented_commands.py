@@ -42,6 +42,7 @@ MANIFEST = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: some, namespace: c
 CLOUD = "needs accounts of AWS and Google Cloud"
 CLUSTER = "needs a cluster with Flatline on it"
 INVITED = CLUSTER + "; test_invitations.py has a stand-in, integration/test_node.py a node"
+BACKED_UP = CLUSTER + "; integration/test_migration.py has its stores"
 PYTEST = "runs this test"
 DIGESTS = "ends with 1 until the file has digests, which an operator chooses; graph/test_policies.py has the copy"
 SERVERS = "needs servers; unit/connectivity and integration/test_connect.py have them"
@@ -68,8 +69,12 @@ NOT_RUN = {
     "./flatline revoke +12025550123 --context my-k3s": INVITED,
     "./flatline doctor --context <context>": CLUSTER + "; integration/test_doctor.py has one",
     "./flatline down --delete-data": "asks for the stack's name, on a terminal; test_down.py types it",
-    "./flatline migrate export --to backup --context my-k3s": CLUSTER + "; integration/test_migration.py has one",
-    "./flatline migrate load --stack prod --from backup": CLOUD + "; integration/test_migration.py has stand-ins",
+    "./flatline backup --to backups --context my-k3s": BACKED_UP,
+    "./flatline backup --to backups --drill --context my-k3s": CLUSTER + "; integration/test_node_engine.py has one",
+    "./flatline backup --to backups --pause --context my-k3s": BACKED_UP,
+    "./flatline restore --from <folder> --context my-k3s": BACKED_UP,
+    "./flatline restore --from <folder> --context my-k3s --pause": BACKED_UP,
+    "./flatline restore --stack prod --from <folder>": CLOUD + "; integration/test_migration.py has stand-ins",
     "./flatline images": REGISTRY,
     "./flatline images --bundle images.tar": REGISTRY,
     "./flatline images --lock": REGISTRY,
@@ -83,11 +88,8 @@ NOT_RUN = {
     "./flatline test": PYTEST,
     "./flatline test --integration": PYTEST,
     "./flatline up --stack mine --context my-cluster": CLOUD,
-    "./flatline up --stack prod": CLOUD,
     "kubectl --context my-k3s --namespace flatline scale deployment/whisper deployment/storage deployment/cdn0-gate "
     "--replicas 0": CLUSTER,
-    "kubectl --context my-k3s --namespace flatline scale deployment/whisper-persister --replicas 0": CLUSTER,
-    "sleep 300": "waits",
     "pulumi preview --stack dev": "needs the Pulumi CLI; integration/test_engine.py has it",
     "pulumi preview --policy-pack policies": "needs the Pulumi CLI; integration/test_policy_pack.py has it",
     "(cd policies && pulumi install)": "needs the Pulumi CLI",

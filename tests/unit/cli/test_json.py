@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from cli import document, migrate
+from cli import document, stores
 from cli.commands import connect
 from cli.forms import FORMS
 from cli.forms.base import Form
@@ -39,14 +39,13 @@ DOES = {
     "rotate authority",
     "rotate secret",
     "stack new",
-    "migrate export",
-    "migrate load",
+    "backup",
     "migrate secrets",
     "schema",
     "test",
 }
 """Commands that do something: what they show is how that went."""
-ELSEWHERE = {"connect", "diff", "doctor", "images", "invitations", "scan", "migrate verify", "upgrade"}
+ELSEWHERE = {"connect", "diff", "doctor", "images", "invitations", "restore", "scan", "upgrade"}
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
 
@@ -173,10 +172,10 @@ def test_preview_by_the_engine(checkout: Checkout, clusters: Clusters) -> None:
 
 def test_the_form_of_a_verification(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = [Outcome("dynamodb", "Accounts", 3, verified=True), Outcome("objects", "cdn0", 1, missing=1)]
-    assert migrate.show_document("dev", outcomes, Terminal()) == 1
+    assert stores.show_document("dev", outcomes, Terminal()) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["version"] == 1
-    assert as_documented("migrate verify", found)
+    assert as_documented("restore", found)
     assert [each["verified"] for each in found["collections"]] == [True, False]
 
 

@@ -1,8 +1,6 @@
-"""`migrate`: which stores, whether services run, port-forwards, packages of its own, and secrets for another stack."""
+"""`migrate secrets`: the key material of one stack for another one."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,191 +10,13 @@ import pytest
 import yaml
 
 from cli import key_material
-from cli.port_forward import PortForward
 from config.schema.secrets import BY_NAME, SECRETS
-from errors import FlatlineError
-from tests.lab.process import wait_until
-from tests.unit.cli.checkout import REPOSITORY, Checkout, calls, kubeconfig
-
-STOPPED: dict[str, Any] = {
-    "items": [
-        {"kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 0}, "status": {}}
-        for name in ("whisper", "whisper-persister", "storage", "cdn0-gate")
-    ]
-    + [
-        {"kind": "Deployment", "metadata": {"name": "localstack"}, "spec": {"replicas": 1}, "status": {"replicas": 1}},
-        {"kind": "CronJob", "metadata": {"name": "whisper-remove-expired-accounts"}, "spec": {"suspend": True}},
-    ]
-}
-
-STORE: dict[str, Any] = {
-    "spec": {
-        "template": {
-            "spec": {
-                "volumes": [
-                    {"name": "objects", "persistentVolumeClaim": {"claimName": "objects"}},
-                    {"name": "object-store-accounts", "secret": {"secretName": "accounts-1"}},
-                ]
-            }
-        }
-    }
-}
-
-# Answers `get` from files, and forwards until it is ended.
-KUBECTL = """
-import time
-words = sys.argv[1:]
-record(words=words)
-if "deployment.apps" in words:
-    print(os.environ["STORE"])
-elif "accounts-1" in words:
-    print(json.dumps({"data": {"root-secret": "cGxhbnRlZC1rZXk="}}))
-elif "get" in words:
-    print(open(os.environ["ANSWER"]).read())
-elif "port-forward" in words:
-    if os.environ.get("REFUSED"):
-        sys.exit("error: services \\"localstack\\" not found")
-    local, _, port = words[-1].partition(":")
-    print(f"Forwarding from 127.0.0.1:{local or 45678} -> {port}", flush=True)
-    record(pid=os.getpid())
-    time.sleep(600)
-"""
+from tests.unit.cli.checkout import REPOSITORY, Checkout
 
 
-@pytest.fixture
-def moving(checkout: Checkout) -> Checkout:
-    """A checkout with a cluster that is named."""
-    checkout.program("kubectl", KUBECTL)
-    (checkout.home / "kubeconfig").write_text(kubeconfig({"mine": "https://127.0.0.1:9"}, current="other"))
-    checkout.variables["ANSWER"] = str(checkout.home / "answer.json")
-    checkout.variables["STORE"] = json.dumps(STORE)
-    answer(checkout, STOPPED)
-    return checkout
-
-
-def answer(checkout: Checkout, what: dict[str, Any]) -> None:
-    (checkout.home / "answer.json").write_text(json.dumps(what))
-
-
-def changed(name: str, **content: Any) -> dict[str, Any]:
-    return {"items": [{**each, **content} if each["metadata"]["name"] == name else each for each in STOPPED["items"]]}
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        ([], "nothing tells where the stores of stack dev are"),
-        (["--dynamodb", "http://127.0.0.1:1"], "--dynamodb and --bigtable go together"),
-        (["--bigtable", "127.0.0.1:1"], "--dynamodb and --bigtable go together"),
-        (["--context", "mine", "--dynamodb", "http://127.0.0.1:1"], "exclude each other"),
-        (["--context", "typo"], "there is no context typo"),
-    ],
-)
-def test_the_stores_are_named_by_a_cluster_or_by_addresses(moving: Checkout, words: list[str], said: str) -> None:
-    assert said in moving.fail("migrate", "export", "--to", "backup", *words)
-    assert calls(moving.programs / "kubectl.calls") == []
-    assert not (moving.root / "backup").exists()
-
-
-@pytest.mark.parametrize(
-    ("running", "command"),
-    [
-        (changed("whisper", spec={"replicas": 2}), "scale deployment/whisper --replicas 0"),
-        (changed("storage", spec={}), "scale deployment/storage --replicas 0"),
-        (changed("cdn0-gate", status={"replicas": 1}), "scale deployment/cdn0-gate --replicas 0"),
-        (
-            changed("whisper-remove-expired-accounts", spec={"suspend": False}),
-            """patch cronjob/whisper-remove-expired-accounts --patch '{"spec":{"suspend":true}}'""",
-        ),
-    ],
-)
-@pytest.mark.parametrize("action", ["export", "load"])
-def test_services_must_be_stopped(moving: Checkout, running: dict[str, Any], command: str, action: str) -> None:
-    answer(moving, running)
-    folder = ["--to", "backup"] if action == "export" else ["--from", "backup"]
-    said = moving.fail("migrate", action, *folder, "--context", "mine")
-    assert f"kubectl --context mine --namespace flatline {command}" in " ".join(said.split())
-    assert not any("port-forward" in call.get("words", ()) for call in calls(moving.programs / "kubectl.calls"))
-    assert not (moving.root / "backup").exists()
-
-
-def test_a_cluster_is_reached_by_port_forwards_that_end_with_the_command(moving: Checkout) -> None:
-    (moving.root / "backup").mkdir()
-    said = moving.fail("migrate", "load", "--from", "backup", "--context", "mine")
-    assert "is no archive" in said
-    recorded = calls(moving.programs / "kubectl.calls")
-    forwards = [call["words"] for call in recorded if "port-forward" in call.get("words", ())]
-    assert {(words[words.index("--namespace") + 1], words[-2], words[-1]) for words in forwards} == {
-        ("flatline-emulators", "service/localstack", ":4566"),
-        ("flatline", "service/object-store", ":7070"),
-        ("flatline", "service/cbtemulator", ":9000"),
-    }
-    assert all(words[:2] == ["--context", "mine"] for words in forwards)
-    asked = [call["words"] for call in recorded if "accounts-1" in call.get("words", ())]
-    assert len(asked) == 1, "the key pair of the store's operator is that of the cluster"
-    assert "planted-key" not in said + json.dumps(recorded)
-    for call in recorded:
-        if "pid" in call:
-            with pytest.raises(ProcessLookupError):
-                os.kill(call["pid"], 0)
-
-
-def test_a_store_of_another_form(moving: Checkout) -> None:
-    (moving.root / "backup").mkdir()
-    nothing = json.dumps({"spec": {"template": {"spec": {"volumes": []}}}})
-    said = moving.fail("migrate", "load", "--from", "backup", "--context", "mine", STORE=nothing)
-    assert "the deployment object-store has no volume object-store-accounts" in said
-
-
-def test_a_cluster_without_the_service(moving: Checkout) -> None:
-    said = moving.fail("migrate", "export", "--to", "backup", "--context", "mine", "--live", REFUSED="1")
-    assert "kubectl cannot forward a port to the service flatline-emulators/localstack" in said
-    assert 'services "localstack" not found' in said
-    assert list(moving.root.glob(".backup*")) == []
-
-
-def test_a_port_forward_that_ends_is_made_again_on_the_same_port(
-    moving: Checkout, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", str(moving.programs))
-    monkeypatch.setattr("cli.port_forward.PAUSE_SECONDS", 0.01)
-    log = moving.programs / "kubectl.calls"
-
-    def pids() -> list[int]:
-        return [call["pid"] for call in calls(log) if "pid" in call]
-
-    with PortForward("mine", "space", "localstack", 4566) as forward:
-        assert forward.address == "127.0.0.1:45678"
-        wait_until(lambda: len(pids()) == 1, 10, "kubectl")
-        os.kill(pids()[0], signal.SIGKILL)
-        wait_until(lambda: len(pids()) == 2, 10, "kubectl again")
-        assert forward.address == "127.0.0.1:45678"
-    assert [call["words"][-1] for call in calls(log) if "words" in call] == [":4566", "45678:4566"]
-    wait_until(lambda: not Path(f"/proc/{pids()[1]}").exists(), 10, "its end")
-
-
-def test_without_kubectl(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with (
-        pytest.raises(FlatlineError, match="kubectl is not on the PATH"),
-        PortForward("mine", "space", "localstack", 1),
-    ):
-        pass
-
-
-def test_a_folder_with_something_in_it_is_refused_before_anything_is_asked(moving: Checkout) -> None:
-    (moving.root / "backup").mkdir()
-    (moving.root / "backup" / "file").touch()
-    assert "is not empty" in moving.fail("migrate", "export", "--to", "backup", "--context", "mine")
-    assert calls(moving.programs / "kubectl.calls") == []
-
-
-def test_secrets_move_without_the_packages_of_the_move() -> None:
+def test_secrets_move_without_the_packages_of_the_clouds() -> None:
     code = "import sys; sys.modules.update(boto3=None, botocore=None); import cli.commands.migrate_secrets"
     subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, check=True)
-
-
-# --- secrets ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")

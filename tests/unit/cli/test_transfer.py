@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -393,3 +395,30 @@ class TestReview:
             path.unlink()
         stack.succeed("render", "--redact")
         assert stack.state().read_bytes() == state
+
+
+# Prints the state that an archive of the stack gets.
+STATE = """
+from cli import installation, stacks
+from cli.terminal import Terminal
+print(installation.documents(stacks.read("dev"), None, Terminal())["state"], end="")
+"""
+
+
+def test_secrets_that_the_engine_keeps_are_in_an_archive_as_a_state_file(stack: Checkout, tmp_path: Path) -> None:
+    before = stack.succeed("pins", "--json")
+    stack.succeed("up", *ON_MINE)
+    verbs_before = verbs(stack)
+    done = subprocess.run(
+        [sys.executable, "-c", STATE], cwd=stack.root, env=stack.environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert not stack.state().exists()
+    assert not {"stack import", "up"} & set(verbs(stack)[len(verbs_before) :]), "the engine's stack is as it was"
+
+    other = fresh(tmp_path / "other")
+    other.file().write_text(stack.file().read_text())
+    other.state().parent.mkdir()
+    other.state().write_text(done.stdout)
+    other.succeed("up", "--engine", "none", PULUMI_CONFIG_PASSPHRASE=secret_text(stack))
+    assert other.succeed("pins", "--json") == before

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from config.schema.dynamodb import Key, Table
-from migration import items
+from migration import items, sealing
+from migration.archive import Archive, Writer
 from migration.records import Kind, Record, Schema
 
 PLAIN = Table(name="Plain", hash=Key("U", "B"), range=Key("D", "N"), operations=())
@@ -84,6 +86,20 @@ def _sorted(value: dict[str, Any]) -> dict[str, Any]:
 def text_item(key: str, **others: Any) -> dict[str, Any]:
     """An item of `TEXTS`."""
     return {"P": {"S": key}, **others}
+
+
+KEYS = sealing.identity("planted passphrase", bytes(16))
+"""Key pair of the archives of tests."""
+
+
+def written(folder: Path) -> Writer:
+    """A writer of an archive of stack dev."""
+    return Writer(folder, KEYS.recipient, "dev")
+
+
+def opened(folder: Path) -> Archive:
+    """An archive that `written` has written."""
+    return Archive(folder, lambda salt: KEYS)
 
 
 @dataclass(eq=False)

@@ -1,6 +1,6 @@
 """The archive: whole or not there, closed to others, and refused when it is not as it was written."""
 
-import gzip
+import io
 import json
 import os
 import signal
@@ -9,51 +9,67 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from migration import items
-from migration.archive import MANIFEST, Archive, Writer
+from migration import items, sealing
+from migration.archive import HEADER, MANIFEST, Archive
 from migration.errors import MigrationError
 from migration.records import Record
 from tests.lab.process import wait_until
-from tests.unit.migration.records import TEXTS, Memory, text_item
+from tests.unit.migration.records import KEYS, TEXTS, Memory, opened, text_item, written
 
 ROOT = Path(__file__).parents[3]
-FILE = "dynamodb/Texts.jsonl.gz"
+FILE = "dynamodb/Texts.jsonl.gz.sealed"
 
 
-def written(folder: Path, *some: dict[str, Any], live: bool = False) -> Path:
+def filled(folder: Path, *some: dict[str, Any], live: bool = False) -> Path:
     records = (items.record(TEXTS, item) for item in some)
-    with Writer(folder) as writer:
+    with written(folder) as writer:
         for _ in writer.write("dynamodb", "Texts", {"keys": [["P", "S"]]}, records):
             pass
-        writer.finish("dev", "2026-01-01T00:00:00+00:00", live=live)
+        writer.finish(live=live, documents={"stack.yaml": "planted-document"})
     return folder
 
 
 def read(folder: Path) -> list[Record]:
-    archive = Archive(folder)
+    archive = opened(folder)
     archive.check()
     return list(archive.records("dynamodb", "Texts", Memory().record))
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    return written(tmp_path / "archive", *(text_item(f"k{number}", a={"B": b"x" * 50}) for number in range(20)))
+    return filled(tmp_path / "archive", *(text_item(f"k{number}", a={"B": b"x" * 50}) for number in range(20)))
 
 
 def test_what_was_written_is_read(archive: Path) -> None:
     assert [record.body for record in read(archive)] == [
         text_item(f"k{number}", a={"B": b"x" * 50}) for number in range(20)
     ]
-    manifest = json.loads((archive / MANIFEST).read_text())
-    assert (manifest["format"], manifest["version"], manifest["stack"]) == ("flatline-archive", 1, "dev")
-    assert manifest["dynamodb"]["Texts"]["count"] == 20
-    lines = gzip.decompress((archive / FILE).read_bytes()).decode().splitlines()
-    assert json.loads(lines[0]) == {"Item": {"P": {"S": "k0"}, "a": {"B": "eHh4" * 16 + "eHg="}}}
+    manifest = opened(archive).manifest
+    assert (manifest.stack, manifest.live) == ("dev", False)
+    assert manifest.documents == {"stack.yaml": "planted-document"}
+    assert manifest.parts["dynamodb"]["Texts"].count == 20
+
+
+def test_nothing_but_the_header_is_readable(archive: Path) -> None:
+    header = json.loads((archive / HEADER).read_text())
+    assert header.keys() == {"format", "version", "stack", "created", "recipient", "ephemeral"}
+    for path in archive.rglob("*.sealed"):
+        content = path.read_bytes()
+        assert not {each for each in (b"planted", b"Texts", b"xxxx", b"\x1f\x8b\x08") if each in content}, path
+
+
+def test_the_passphrase_alone_opens_it_and_no_other_does(archive: Path) -> None:
+    again = Archive(archive, lambda salt: sealing.identity("planted passphrase", salt))
+    assert again.manifest.stack == "dev"
+    with pytest.raises(MigrationError, match="another passphrase"):
+        Archive(archive, lambda salt: sealing.identity("another", salt))
 
 
 def test_an_archive_is_closed_to_others(archive: Path) -> None:
@@ -63,23 +79,18 @@ def test_an_archive_is_closed_to_others(archive: Path) -> None:
     assert sorted(path.name for path in archive.parent.iterdir()) == ["archive"], "nothing else is left"
 
 
-def test_the_same_records_are_the_same_file(tmp_path: Path) -> None:
-    one, other = (written(tmp_path / name, text_item("k")) / FILE for name in ("one", "other"))
-    assert one.read_bytes() == other.read_bytes()
-
-
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "file").touch()
     with pytest.raises(MigrationError, match="not empty"):
-        written(taken)
+        filled(taken)
     assert [path.name for path in tmp_path.rglob("*")] == ["taken", "file"]
 
 
 def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir(mode=0o755)
-    assert len(read(written(tmp_path / "empty", text_item("k")))) == 1
+    assert len(read(filled(tmp_path / "empty", text_item("k")))) == 1
     assert stat.S_IMODE((tmp_path / "empty").stat().st_mode) == 0o700
 
 
@@ -88,7 +99,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
         yield items.record(TEXTS, text_item("k"))
         raise MigrationError("the source has gone")
 
-    with pytest.raises(MigrationError, match="gone"), Writer(tmp_path / "archive") as writer:
+    with pytest.raises(MigrationError, match="gone"), written(tmp_path / "archive") as writer:
         for _ in writer.write("dynamodb", "Texts", {}, failing()):
             pass
     assert list(tmp_path.iterdir()) == []
@@ -96,9 +107,9 @@ def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
 
 def test_one_export_at_a_time(tmp_path: Path) -> None:
     with (
-        Writer(tmp_path / "archive"),
-        pytest.raises(MigrationError, match="another export"),
-        Writer(tmp_path / "archive"),
+        written(tmp_path / "archive"),
+        pytest.raises(MigrationError, match="another backup"),
+        written(tmp_path / "archive"),
     ):
         pass
 
@@ -107,8 +118,7 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from migration import items
-from migration.archive import Writer
-from tests.unit.migration.records import TEXTS, text_item
+from tests.unit.migration.records import TEXTS, text_item, written
 
 def records():
     for number in range(1000):
@@ -116,7 +126,7 @@ def records():
     print("written", flush=True)
     time.sleep(600)
 
-with Writer(Path(sys.argv[1])) as writer:
+with written(Path(sys.argv[1])) as writer:
     for _ in writer.write("dynamodb", "Texts", {}, records()):
         pass
 """
@@ -128,16 +138,16 @@ def test_a_killed_export_leaves_nothing_that_looks_complete_and_can_be_run_again
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "written\n"
-        wait_until(lambda: any(tmp_path.rglob("Texts.jsonl.gz")), 10, "a beginning")
+        wait_until(lambda: any(tmp_path.rglob("Texts.jsonl.gz.sealed")), 10, "a beginning")
         process.send_signal(signal.SIGKILL)
     assert not folder.exists()
     assert not list(tmp_path.rglob(MANIFEST))
     partial = next(path for path in tmp_path.iterdir() if path.is_dir())
-    with pytest.raises(MigrationError, match="no archive"):
-        Archive(partial)
-    with Writer(folder) as writer:
+    with pytest.raises(MigrationError, match="is missing"):
+        opened(partial)
+    with written(folder) as writer:
         assert writer.restarted
-    written(folder, text_item("k"))
+    filled(folder, text_item("k"))
     assert len(read(folder)) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
@@ -148,13 +158,16 @@ def _truncated(folder: Path) -> None:
 
 
 def _edited(folder: Path) -> None:
-    lines = gzip.decompress((folder / FILE).read_bytes())
-    (folder / FILE).write_bytes(gzip.compress(lines.replace(b"k7", b"k6"), mtime=0))
+    _flip(folder / FILE)
 
 
-def _without_a_line(folder: Path) -> None:
-    lines = gzip.decompress((folder / FILE).read_bytes()).splitlines(keepends=True)
-    (folder / FILE).write_bytes(gzip.compress(b"".join(lines[1:]), mtime=0))
+def _longer(folder: Path) -> None:
+    (folder / FILE).write_bytes((folder / FILE).read_bytes() + b"x")
+
+
+def _of_another_archive(folder: Path) -> None:
+    other = filled(folder.with_name("other"), text_item("other"))
+    (folder / FILE).write_bytes((other / FILE).read_bytes())
 
 
 def _without_the_file(folder: Path) -> None:
@@ -162,25 +175,39 @@ def _without_the_file(folder: Path) -> None:
 
 
 def _edited_manifest(folder: Path) -> None:
-    text = (folder / MANIFEST).read_text()
-    (folder / MANIFEST).write_text(text.replace('"count": 20', '"count": 19'))
+    _flip(folder / MANIFEST)
 
 
 def _truncated_manifest(folder: Path) -> None:
     os.truncate(folder / MANIFEST, 100)
 
 
-def _binary_manifest(folder: Path) -> None:
-    (folder / MANIFEST).write_bytes(b"\xff\xfe")
-
-
 def _without_a_manifest(folder: Path) -> None:
     (folder / MANIFEST).unlink()
 
 
+def _edited_header(folder: Path) -> None:
+    text = (folder / HEADER).read_text()
+    (folder / HEADER).write_text(text.replace('"stack": "dev"', '"stack": "prod"'))
+
+
+def _truncated_header(folder: Path) -> None:
+    os.truncate(folder / HEADER, 100)
+
+
+def _without_a_header(folder: Path) -> None:
+    (folder / HEADER).unlink()
+
+
 def _newer(folder: Path) -> None:
-    manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "version": 2}))
+    header = json.loads((folder / HEADER).read_text())
+    (folder / HEADER).write_text(json.dumps({**header, "version": 3}))
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
 
 
 @pytest.mark.parametrize(
@@ -188,13 +215,16 @@ def _newer(folder: Path) -> None:
     [
         (_truncated, "SHA-256 differs"),
         (_edited, "SHA-256 differs"),
-        (_without_a_line, "SHA-256 differs"),
+        (_longer, "SHA-256 differs"),
+        (_of_another_archive, "SHA-256 differs"),
         (_without_the_file, "is missing"),
-        (_edited_manifest, "damaged or was edited"),
-        (_truncated_manifest, "damaged or was edited"),
-        (_binary_manifest, "damaged or was edited"),
-        (_without_a_manifest, "is no archive"),
-        (_newer, "version 2"),
+        (_edited_manifest, "cannot be decrypted"),
+        (_truncated_manifest, "cannot be decrypted"),
+        (_without_a_manifest, "is missing"),
+        (_edited_header, "cannot be decrypted"),
+        (_truncated_header, "damaged or was edited"),
+        (_without_a_header, "is no archive"),
+        (_newer, "version 3"),
     ],
 )
 def test_a_damaged_archive_is_refused_in_one_line(archive: Path, damage: Callable[[Path], None], said: str) -> None:
@@ -204,51 +234,77 @@ def test_a_damaged_archive_is_refused_in_one_line(archive: Path, damage: Callabl
     assert "\n" not in refused.value.problem
 
 
-@pytest.mark.parametrize(
-    ("own", "other"),
-    [('"stack": "dev"', '"stack": "prod"'), ('"count": 20', '"count": 19'), ('"live": false', '"live": true')],
-)
-def test_no_word_of_a_manifest_can_be_changed(archive: Path, own: str, other: str) -> None:
-    text = (archive / MANIFEST).read_text()
-    assert own in text
-    (archive / MANIFEST).write_text(text.replace(own, other))
-    with pytest.raises(MigrationError, match="damaged or was edited"):
-        Archive(archive)
+@pytest.mark.parametrize("damage", [_truncated, _edited, _longer, _of_another_archive, _without_the_file])
+def test_damage_after_the_check_is_noticed_too(archive: Path, damage: Callable[[Path], None]) -> None:
+    again = opened(archive)
+    again.check()
+    damage(archive)
+    with pytest.raises(MigrationError, match=r"cannot be decrypted|is missing"):
+        list(again.records("dynamodb", "Texts", Memory().record))
+
+
+CHUNK = sealing.CHUNK_BYTES + sealing.TAG_BYTES
+CONTENT = bytes(range(251)) * 10_000  # three chunks
+
+
+def sealed(content: bytes = CONTENT) -> bytes:
+    file = io.BytesIO()
+    sealer = sealing.Sealer(file, AESGCM(bytes(32)))
+    for start in range(0, len(content), 300_000):
+        sealer.write(content[start : start + 300_000])
+    sealer.finish()
+    return file.getvalue()
+
+
+def unsealed(data: bytes) -> bytes:
+    opener = sealing.Opener(io.BytesIO(data), AESGCM(bytes(32)), lambda: MigrationError("damaged"))
+    return opener.read()
+
+
+@pytest.mark.parametrize("size", [0, 1, sealing.CHUNK_BYTES - 1, sealing.CHUNK_BYTES, sealing.CHUNK_BYTES + 1])
+def test_any_size_is_read_back(size: int) -> None:
+    assert unsealed(sealed(CONTENT[:size])) == CONTENT[:size]
+    assert unsealed(sealed()) == CONTENT
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    "damaged",
     [
-        (_truncated, "cannot be unpacked|does not have the records"),
-        (_edited, "does not have the records"),
-        (_without_a_line, "does not have the records"),
-        (_without_the_file, "is missing"),
+        sealed()[:CHUNK],  # cut off at the end of a chunk
+        sealed()[: 2 * CHUNK],
+        b"",
+        sealed()[CHUNK:],
+        sealed()[CHUNK : 2 * CHUNK] + sealed()[:CHUNK] + sealed()[2 * CHUNK :],
+        sealed()[:CHUNK] + sealed(),
+        sealed() + sealed(b""),
     ],
 )
-def test_damage_after_the_check_is_noticed_too(archive: Path, damage: Callable[[Path], None], said: str) -> None:
-    opened = Archive(archive)
-    opened.check()
-    damage(archive)
-    with pytest.raises(MigrationError, match=said):
-        list(opened.records("dynamodb", "Texts", Memory().record))
+def test_chunks_that_are_missing_moved_or_added_are_noticed(damaged: bytes) -> None:
+    with pytest.raises(MigrationError, match="damaged"):
+        unsealed(damaged)
 
 
-def test_a_line_that_is_no_record_is_told_by_its_number(archive: Path) -> None:
-    lines = gzip.decompress((archive / FILE).read_bytes()).splitlines()
-    lines[4] = b'{"Item": {"P": {"S": 5}}}'
-    opened = Archive(archive)
-    (archive / FILE).write_bytes(gzip.compress(b"\n".join(lines)))
-    with pytest.raises(MigrationError, match="no record in line 5"):
-        list(opened.records("dynamodb", "Texts", Memory().record))
+def test_a_line_that_is_no_record_is_told_by_its_number(tmp_path: Path) -> None:
+    record = items.record(TEXTS, text_item("k"))
+    several = [record, record, replace(record, text='{"Item": {"P": {"S": 5}}}')]
+    with written(tmp_path / "archive") as writer:
+        list(writer.write("dynamodb", "Texts", {}, iter(several)))
+        writer.finish(live=False, documents={})
+    with pytest.raises(MigrationError, match="no record in line 3"):
+        read(tmp_path / "archive")
 
 
-def test_no_name_in_a_manifest_leads_out_of_the_folder(archive: Path) -> None:
-    from migration.records import canonical, digest
-
-    manifest = json.loads((archive / MANIFEST).read_text())
-    del manifest["sha256"]
-    manifest["dynamodb"]["Texts"]["file"] = "../secret"
-    manifest["sha256"] = digest(canonical(manifest)).hex()
-    (archive / MANIFEST).write_text(json.dumps(manifest))
+def test_no_name_in_a_manifest_leads_out_of_the_folder(tmp_path: Path) -> None:
+    with written(tmp_path / "archive") as writer:
+        list(writer.write("dynamodb", "Texts", {}, iter([])))
+        writer._parts["dynamodb"]["Texts"] = replace(writer._parts["dynamodb"]["Texts"], file="../secret")
+        writer.finish(live=False, documents={})
     with pytest.raises(MigrationError, match="damaged or was edited"):
-        Archive(archive)
+        opened(tmp_path / "archive")
+
+
+def test_a_recipient_is_read_from_its_text() -> None:
+    assert sealing.Recipient.parse(str(KEYS.recipient)) == KEYS.recipient
+    for text in ("", "v2:AA==:AA==", "v1:AA==:AA==", f"{KEYS.recipient}:", "v1"):
+        with pytest.raises(ValueError, match=r"\w"):
+            sealing.Recipient.parse(text)

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from config.schema.dynamodb import TABLES, Key, Table
 from migration import transfer
-from migration.archive import Archive, Writer
+from migration.archive import Archive
 from migration.dynamodb import ATTEMPTS, DynamoTable
 from migration.errors import MigrationError
 from migration.records import Collection, Record
 from tests.unit.migration.conftest import Aws
-from tests.unit.migration.records import PLAIN, TEXTS, moto_items, sorted_sets, text_item
+from tests.unit.migration.records import PLAIN, TEXTS, moto_items, opened, sorted_sets, text_item, written
 
 NOW = 1_800_000_000.0
 MANY = [text_item(f"k{number:03}", a={"B": bytes([number % 256]) * 300}) for number in range(260)]
@@ -74,9 +74,9 @@ def table(client: Any, schema: Table, name: str, **options: Any) -> DynamoTable:
 
 
 def exported(folder: Path, source: DynamoTable) -> Archive:
-    with Writer(folder) as writer:
-        transfer.export([source], writer, "dev", quiet, live=False)
-    return Archive(folder)
+    with written(folder) as writer:
+        transfer.export([source], writer, quiet, live=False)
+    return opened(folder)
 
 
 def load(target: DynamoTable, archive: Archive, *, into_non_empty: bool = False) -> transfer.Outcome:

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from migration import transfer
-from migration.archive import Archive, Writer
+from migration.archive import Archive
 from migration.errors import MigrationError
 from migration.objects import Bucket
 from migration.records import Collection, InvalidRecordError
 from tests.unit.migration.conftest import Aws
+from tests.unit.migration.records import opened, written
 
 OBJECTS: list[dict[str, Any]] = [
     {"Key": f"profiles/{number}", "Body": bytes([number]) * number * 1000, "ContentType": "image/jpeg"}
@@ -32,9 +33,9 @@ def archive(aws: Aws, tmp_path: Path) -> Archive:
     client.create_bucket(Bucket="target")
     for each in OBJECTS:
         client.put_object(Bucket="source", **each)
-    with Writer(tmp_path / "archive") as writer:
-        transfer.export([Bucket(client, "cdn0", "source")], writer, "dev", quiet, live=False)
-    return Archive(tmp_path / "archive")
+    with written(tmp_path / "archive") as writer:
+        transfer.export([Bucket(client, "cdn0", "source")], writer, quiet, live=False)
+    return opened(tmp_path / "archive")
 
 
 def load(aws: Aws, archive: Archive, *, into_non_empty: bool = False) -> transfer.Outcome:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from migration import items, transfer
-from migration.archive import Archive, Writer
+from migration.archive import Archive
 from migration.errors import MigrationError, SchemaMismatchError
 from migration.records import Collection, Record
 from migration.transfer import Outcome
-from tests.unit.migration.records import TEXTS, Memory, text_item
+from tests.unit.migration.records import TEXTS, Memory, opened, text_item, written
 
 NOW = 1_800_000_000.0
 ITEMS = [text_item(f"k{number}", a={"B": bytes([number])}) for number in range(95)]
@@ -23,9 +23,9 @@ def quiet(doing: str, collection: Collection, done: int, of: int | None) -> None
 
 
 def exported(folder: Path, source: Memory) -> Archive:
-    with Writer(folder) as writer:
-        transfer.export([source], writer, "dev", quiet, live=False)
-    return Archive(folder)
+    with written(folder) as writer:
+        transfer.export([source], writer, quiet, live=False)
+    return opened(folder)
 
 
 @pytest.fixture
@@ -97,11 +97,11 @@ def test_nothing_is_mixed_unless_asked_for(archive: Archive) -> None:
 
 def test_everything_is_looked_at_before_anything_is_written(tmp_path: Path) -> None:
     one, two = Memory.of(*ITEMS), replace(Memory.of(*ITEMS), name="Two")
-    with Writer(tmp_path / "archive") as writer:
-        transfer.export([one, two], writer, "dev", quiet, live=False)
+    with written(tmp_path / "archive") as writer:
+        transfer.export([one, two], writer, quiet, live=False)
     empty, taken = Memory(), replace(Memory.of(text_item("other")), name="Two")
     with pytest.raises(MigrationError, match="Two"):
-        transfer.load([empty, taken], Archive(tmp_path / "archive"), NOW, quiet, into_non_empty=False)
+        transfer.load([empty, taken], opened(tmp_path / "archive"), NOW, quiet, into_non_empty=False)
     assert empty.stored == {}
 
 
@@ -161,7 +161,7 @@ def test_a_store_that_loses_what_is_written_is_noticed(archive: Archive) -> None
 
 
 def test_a_damaged_archive_is_not_loaded(archive: Archive) -> None:
-    file = archive.folder / "dynamodb" / "Texts.jsonl.gz"
+    file = archive.folder / "dynamodb" / "Texts.jsonl.gz.sealed"
     file.write_bytes(file.read_bytes()[:-9])
     target = Memory()
     with pytest.raises(MigrationError, match="damaged"):
@@ -182,8 +182,8 @@ def test_every_problem_of_the_tables_is_told_at_once(tmp_path: Path) -> None:
 
     archive = exported(tmp_path / "archive", Memory.of(*ITEMS))
     collections = [Absent(), replace(Absent(), name="Two")]
-    with Writer(tmp_path / "other") as writer, pytest.raises(MigrationError) as refused:
-        transfer.export(collections, writer, "dev", quiet, live=False)
+    with written(tmp_path / "other") as writer, pytest.raises(MigrationError) as refused:
+        transfer.export(collections, writer, quiet, live=False)
     assert refused.value.problem == "table Texts does not exist"
     assert refused.value.remedies == ("table Two does not exist", "Bring the stack up first.")
     with pytest.raises(MigrationError, match="does not exist"):
@@ -197,8 +197,8 @@ def test_a_store_that_cannot_be_reached_is_asked_once(tmp_path: Path) -> None:
             raise MigrationError("nobody there")
 
     one, two = Unreachable(), replace(Unreachable(), name="Two")
-    with Writer(tmp_path / "archive") as writer, pytest.raises(MigrationError, match="nobody there"):
-        transfer.export([one, two], writer, "dev", quiet, live=False)
+    with written(tmp_path / "archive") as writer, pytest.raises(MigrationError, match="nobody there"):
+        transfer.export([one, two], writer, quiet, live=False)
     assert (one.writes, two.writes) == (1, 0)
 
 

@@ -1,4 +1,4 @@
-"""Code that `migrate export`, `load` and `verify` share: access to a stack's stores, progress, and the result."""
+"""Code that `backup` and `restore` share: access to a stack's stores, progress, and the result."""
 
 import base64
 import signal
@@ -8,39 +8,86 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from cli import document, kubectl
+from cli import cluster_stores, document, kubectl, pausing
 from cli.choice import named_cluster, named_context
-from cli.forms.checks import MigrateVerify
+from cli.forms.checks import Restore
 from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from errors import FlatlineError
 from migration import endpoints
-from migration.archive import Archive
 from migration.endpoints import Addresses, Connection
 from migration.records import Collection, Kind
 from migration.transfer import Outcome
 from migration.transfer import Progress as ProgressReport
 
 AGAIN_SECONDS = 15.0
-NOUNS: dict[Kind, str] = {"dynamodb": "table", "bigtable": "Bigtable table", "objects": "bucket"}
+NOUNS: dict[Kind, str] = {
+    "dynamodb": "table",
+    "bigtable": "Bigtable table",
+    "objects": "bucket",
+    "secrets": "Secret",
+    "files": "volume",
+}
+
+
+def cluster_of(arguments: Namespace, loaded: LoadedStack) -> str | None:
+    """The context of the cluster, if one is named. Raises FlatlineError where neither it nor addresses are."""
+    typed = _typed(arguments)
+    if typed and arguments.context is not None:
+        raise FlatlineError("--context and the stores' addresses exclude each other", "Type one or the other.")
+    emulators = endpoints.emulators(loaded.settings)
+    if typed and emulators and not (typed.dynamodb and typed.bigtable):
+        raise FlatlineError("--dynamodb and --bigtable go together", "Type the addresses of both.")
+    context = None if typed else named_context(loaded, arguments.context)
+    if context is None and emulators and not typed:
+        raise FlatlineError(
+            f"nothing tells where the stores of stack {loaded.stack.name} are",
+            "Name its cluster (--context, or flatline:target.context in the stack's file), or the stores' addresses "
+            "(--dynamodb URL --bigtable HOST:PORT).",
+        )
+    if context is not None:
+        named_cluster(context)
+    elif arguments.pause:
+        raise FlatlineError("--pause stops services, and no cluster is named", "Name its context: --context.")
+    return context
+
+
+def running_writers(context: str | None, loaded: LoadedStack, terminal: Terminal) -> list[str]:
+    """The services that run and write to the stores. Says so where nobody can tell."""
+    if context is None:
+        terminal.note("No cluster is named, so nobody looks whether the services are stopped: see to it that they are.")
+        return []
+    running, scheduled = pausing.writers(context, loaded.settings.namespace)
+    return [pausing.name(each) for each in (*running, *scheduled)]
+
+
+def refuse_while_running(names: Sequence[str]) -> None:
+    """Raises FlatlineError while services run that write to the stores."""
+    if names:
+        raise FlatlineError(
+            f"these are not stopped, and may write while data is restored: {', '.join(names)}",
+            "Add --pause: it stops them, and starts them again at the end.",
+        )
 
 
 @contextmanager
-def opened(arguments: Namespace, loaded: LoadedStack, terminal: Terminal) -> Iterator[list[Collection]]:
+def opened(
+    arguments: Namespace, loaded: LoadedStack, context: str | None, *, attachments: bool
+) -> Iterator[list[Collection]]:
     """The stores of a stack, over the addresses that were typed, or those of its cluster or cloud."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # port-forwards are ended, archives left restartable
     names = endpoints.physical_names(loaded.settings, _typed_buckets(arguments))
     with ExitStack() as held:
-        connection = _connection(arguments, loaded, terminal, held)
+        connection = _connection(arguments, loaded, context, held)
+        own = cluster_stores.of(loaded, context, attachments=attachments) if context is not None else []
         from migration import stores  # and with it the clouds' SDKs: not before everything else is right
 
-        yield held.enter_context(stores.opened(names, connection, readers=arguments.parallel))
+        yield [*held.enter_context(stores.opened(names, connection, readers=arguments.parallel)), *own]
 
 
 def _typed_buckets(arguments: Namespace) -> dict[str, str]:
@@ -48,41 +95,26 @@ def _typed_buckets(arguments: Namespace) -> dict[str, str]:
     return {role: name for role, name in typed.items() if name is not None}
 
 
-def _connection(arguments: Namespace, loaded: LoadedStack, terminal: Terminal, held: ExitStack) -> Connection:
-    typed = Addresses(
+def _typed(arguments: Namespace) -> Addresses:
+    return Addresses(
         dynamodb=arguments.dynamodb,
         s3=arguments.s3 or arguments.dynamodb,
         cdn0=arguments.cdn0 or arguments.s3 or arguments.dynamodb,
         bigtable=arguments.bigtable,
     )
-    connection = endpoints.connection(loaded.settings, region=arguments.region, account=arguments.account, at=typed)
-    context = named_context(loaded, arguments.context)
+
+
+def _connection(arguments: Namespace, loaded: LoadedStack, context: str | None, held: ExitStack) -> Connection:
+    connection = endpoints.connection(
+        loaded.settings, region=arguments.region, account=arguments.account, at=_typed(arguments)
+    )
     emulators = endpoints.emulators(loaded.settings)
-    if typed:
-        if arguments.context is not None:
-            raise FlatlineError("--context and the stores' addresses exclude each other", "Type one or the other.")
-        if emulators and not (typed.dynamodb and typed.bigtable):
-            raise FlatlineError("--dynamodb and --bigtable go together", "Type the addresses of both.")
-        terminal.note("Whether the services are stopped cannot be told from addresses: see to it that they are.")
+    if context is None or not emulators:
         return connection
-    if context is None and emulators:
-        raise FlatlineError(
-            f"nothing tells where the stores of stack {loaded.stack.name} are",
-            "Name its cluster (--context, or flatline:target.context in the stack's file), or the stores' addresses "
-            "(--dynamodb URL --bigtable HOST:PORT).",
-        )
-    if context is None:
-        terminal.note("No cluster is named, so nobody looks whether the services are stopped: see to it that they are.")
-        return connection
-    named_cluster(context)
-    if not arguments.live:
-        _refuse_while_running(context, loaded)
     forwards = {
         service: held.enter_context(PortForward(context, service.namespace, service.name, service.port))
         for service in dict.fromkeys(emulators.values())
     }
-    if not forwards:
-        return connection
     found = {name: forwards[service].address for name, service in emulators.items()}
     return replace(
         connection,
@@ -106,39 +138,6 @@ def _root_secret(context: str, namespace: str) -> str:
         raise FlatlineError(problem, "Bring the stack up first, with this release.")
     data = kubectl.read(context, "get", "secret", names[0], *where)["data"]
     return base64.b64decode(data[endpoints.ROOT_SECRET_FILE]).decode()
-
-
-def _refuse_while_running(context: str, loaded: LoadedStack) -> None:
-    """Raises FlatlineError, with the commands that stop them, while services run that write to the stores."""
-    namespace = loaded.settings.namespace
-    found = kubectl.read(context, "get", "deployments.apps,cronjobs.batch", "--namespace", namespace)["items"]
-    running = [each for each in found if _name(each) in endpoints.WRITERS and _pods(each)]
-    scheduled = [each for each in found if each["kind"] == "CronJob" and not each["spec"].get("suspend")]
-    if not running and not scheduled:
-        return
-    stop = kubectl.command(context, "--namespace", namespace)
-    commands = []
-    if running:
-        commands.append([*stop, "scale", *(f"deployment/{_name(each)}" for each in running), "--replicas", "0"])
-    if scheduled:
-        suspend = ["--patch", """'{"spec":{"suspend":true}}'"""]
-        commands += [[*stop, "patch", f"cronjob/{_name(each)}", *suspend] for each in scheduled]
-    names = ", ".join(_name(each) for each in (*running, *scheduled))
-    raise FlatlineError(
-        f"these are not stopped, and may write while data is moved: {names}",
-        *(" ".join(words) for words in commands),
-        "Whisper's persister comes last, five minutes after the server (docs/migration.md). --live goes on regardless.",
-    )
-
-
-def _name(found: dict[str, Any]) -> str:
-    return str(found["metadata"]["name"])
-
-
-def _pods(deployment: dict[str, Any]) -> int:
-    """Those that are wanted, and those that are still there."""
-    wanted: int = deployment.get("spec", {}).get("replicas", 1)
-    return wanted + int(deployment.get("status", {}).get("replicas", 0))
 
 
 @contextmanager
@@ -186,14 +185,6 @@ def _doing(doing: str, collection: Collection) -> str:
     return f"{doing} {NOUNS[collection.kind]} {collection.name}"
 
 
-def report_origin(archive: Archive, terminal: Terminal) -> None:
-    """Shows the origin of an archive, on standard error."""
-    manifest = archive.manifest
-    terminal.note(f"Archive of stack {manifest.stack}, made {manifest.created}")
-    if manifest.live:
-        terminal.warn("it was made with --live: services may have written while it was made")
-
-
 def show_document(stack: str, outcomes: Sequence[Outcome], terminal: Terminal) -> int:
     """The outcomes of a verification for programs; and the exit status."""
     collections = [
@@ -209,7 +200,7 @@ def show_document(stack: str, outcomes: Sequence[Outcome], terminal: Terminal) -
         }
         for outcome in outcomes
     ]
-    document.show(MigrateVerify, {"stack": stack, "collections": collections}, terminal)
+    document.show(Restore, {"stack": stack, "collections": collections}, terminal)
     return 0 if all(outcome.verified for outcome in outcomes) else 1
 
 
