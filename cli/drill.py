@@ -16,7 +16,8 @@ from cli.cluster_stores import ATTACHMENTS
 from cli.objects import Object
 from cli.stacks import LoadedStack, Passphrase
 from cli.terminal import Terminal
-from config.settings import PROJECT, load
+from config.loading import load
+from config.settings import PROJECT
 from errors import FlatlineError
 from migration import transfer
 from migration.archive import Archive
