@@ -8,7 +8,7 @@ import pulumi
 
 from components import wiring
 from components.base import Component
-from components.capabilities import NetworkPeer, Pods, Registration, ServedCertificate
+from components.capabilities import Endpoint, NetworkPeer, Pods, Registration, ServedCertificate
 from components.certificates import Certificates
 from components.ingress import Ingress
 from components.kubernetes.namespace import WorkloadNamespace
@@ -82,7 +82,7 @@ class Flatline(Component):
         stores = target.stores(StoresArgs(namespace=namespace, images=images, secrets=secrets), self.child_opts)
         wired = Wiring(target=target, namespace=namespace, secrets=secrets, certificates=certificates, stores=stores)
         collector = Collector("otel-collector", wired.collector(), self.child_opts)
-        registration, registration_peers = self._registration(settings, namespace, secrets)
+        registration, registration_peers, told = self._registration(settings, namespace, secrets)
         storage = Storage("storage", wired.storage(), self.child_opts)
         cdn3 = Cdn3("cdn3", wired.cdn3(), self.child_opts)
         whisper = Whisper("whisper", wired.whisper(registration, collector.telemetry), self.child_opts)
@@ -102,8 +102,9 @@ class Flatline(Component):
             *collector.network_peers,
             *stores.network_peers,
         )
+        scraped = (*collector.scraped, *told)
         scrapers = (
-            NetworkPeer(name="scraper", pods=Pods.of(scraper.namespace, scraper.pod_labels), egress=collector.scraped)
+            NetworkPeer(name="scraper", pods=Pods.of(scraper.namespace, scraper.pod_labels), egress=scraped)
             for scraper in settings.telemetry.scrapers
         )
         self.external_peers = (ingress.external_peer, *scrapers)
@@ -133,24 +134,33 @@ class Flatline(Component):
 
     def _registration(
         self, settings: Settings, namespace: WorkloadNamespace, secrets: Secrets
-    ) -> tuple[Registration, tuple[NetworkPeer, ...]]:
+    ) -> tuple[Registration, tuple[NetworkPeer, ...], tuple[Endpoint, ...]]:
+        """The service, its network peers, and where its metrics are to be read."""
         name, external_egress = "registration", wiring.external_egress(settings, "registration")
-        made: InvitationRegistration | DevelopmentRegistration
         match settings.registration:
             case ExternalRegistration() as chosen:
-                return external(chosen.service, Pods.of(chosen.namespace, chosen.pod_labels), chosen.port), ()
+                return external(chosen.service, Pods.of(chosen.namespace, chosen.pod_labels), chosen.port), (), ()
             case DevelopmentSettings():
                 pulumi.log.warn(VERIFIES_NOTHING)
                 args = DevelopmentRegistrationArgs(namespace=namespace, external_egress=external_egress)
-                made = DevelopmentRegistration(name, args, self.child_opts)
+                development = DevelopmentRegistration(name, args, self.child_opts)
+                return development.registration, development.network_peers, ()
             case InvitationSettings():
-                made = InvitationRegistration(name, InvitationRegistrationArgs(namespace=namespace), self.child_opts)
+                wanted = InvitationRegistrationArgs(
+                    namespace=namespace,
+                    scraped=settings.monitoring is not None,
+                    annotated=wiring.annotated(settings),
+                )
             case WebhookRegistration(url=url):
                 webhook = (url, secrets.of("registration")["webhook.key"])
                 wanted = InvitationRegistrationArgs(
-                    namespace=namespace, webhook=webhook, external_egress=external_egress
+                    namespace=namespace,
+                    webhook=webhook,
+                    external_egress=external_egress,
+                    scraped=settings.monitoring is not None,
+                    annotated=wiring.annotated(settings),
                 )
-                made = InvitationRegistration(name, wanted, self.child_opts)
             case other:
                 assert_never(other)
-        return made.registration, made.network_peers
+        made = InvitationRegistration(name, wanted, self.child_opts)
+        return made.registration, made.network_peers, made.scraped

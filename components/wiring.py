@@ -23,6 +23,8 @@ from components.monitoring.monitoring import MonitoringArgs
 from components.monitoring.series import Scope
 from components.secrets import Secrets, SecretsArgs
 from components.services.cdn3 import Cdn3Args
+from components.services.registration import COMPONENT as REGISTRATION_COMPONENT
+from components.services.registration import METRICS_PORT
 from components.services.storage import StorageArgs
 from components.services.telemetry import CollectorArgs
 from components.services.whisper import WhisperArgs
@@ -120,6 +122,11 @@ def external_egress(settings: Settings, name: EgressName) -> tuple[Network, ...]
     return tuple(Network(egress.cidr, tuple(egress.ports), egress.protocol) for egress in settings.egress.get(name, ()))
 
 
+def annotated(settings: Settings) -> bool:
+    """Whether Services say by annotations where their metrics are."""
+    return settings.monitoring is not None and settings.monitoring.scrape == "annotations"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wiring:
     """The arguments of the services, of the ingress and of the network policies."""
@@ -143,7 +150,7 @@ class Wiring:
             exporters=exporters,
             ports=scraped_ports(exporters),
             external_egress=external_egress(self.settings, "otel-collector"),
-            annotated=self.settings.monitoring is not None and self.settings.monitoring.scrape == "annotations",
+            annotated=annotated(self.settings),
         )
 
     def monitoring(self, routes: tuple[Route, ...]) -> MonitoringArgs | None:
@@ -159,13 +166,17 @@ class Wiring:
                 namespaces=(self.namespace.name, *(each.name for each in self.stores.namespaces)),
                 services=tuple(dict.fromkeys(route.endpoint.service for route in routes)),
                 redis_in_cluster=any(peer.name == "redis" for peer in self.stores.network_peers),
+                by_invitation=self.settings.registration.kind in {"invitation", "webhook"},
             ),
             served=self.certificates.served,
             authority=self.certificates.authority,
             manual=monitoring.manual,
+            symptoms=monitoring.symptoms,
             labels=monitoring.labels,
             dashboard_labels=monitoring.dashboard_labels,
             collector="otel-collector",
+            registration=REGISTRATION_COMPONENT,
+            registration_port=METRICS_PORT,
             ports=[f"metrics-{port}" for port in ports] if monitoring.scrape == "service-monitor" else (),
         )
 

@@ -396,15 +396,18 @@ class Monitoring(TypedDict, total=False):
     operator."""
 
     scrape: str
-    """How Prometheus finds the collector: a ServiceMonitor, or `prometheus.io/` annotations on its Service. One of:
-    service-monitor, annotations. Default: service-monitor."""
+    """How Prometheus finds the collector and the registration program: a ServiceMonitor and a PodMonitor, or
+    `prometheus.io/` annotations on their Services. One of: service-monitor, annotations. Default:
+    service-monitor."""
     labels: dict[str, str]
-    """Of the PrometheusRule and the ServiceMonitor, where Prometheus selects by label: `release: prometheus`."""
+    """Of the PrometheusRule and the monitors, where Prometheus selects by label: `release: prometheus`."""
     dashboardLabels: dict[str, str]
     """Of the ConfigMap with the dashboard: those that Grafana's sidecar looks for."""
     manual: str
     """Where alerts link to: the address at which you publish docs/operations.md, without `#`. Default:
     docs/operations.md."""
+    symptoms: str
+    """The same for docs/symptoms.md: each alert links to the symptom to begin at. Default: docs/symptoms.md."""
 
 
 class Registration(TypedDict, total=False):

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from components.monitoring.series import (
     BREAKERS,
     EDGE_REQUESTS,
+    INVITATIONS,
     PERSISTED,
     PERSISTER_ERRORS,
     QUEUES,
@@ -60,6 +61,8 @@ RESTARTS = f"kube_pod_container_status_restarts_total{{{POD}}}"
 KILLED = f'kube_pod_container_status_last_terminated_reason{{{POD},reason="OOMKilled"}}'
 FAILED = f'kube_job_status_failed{{{OWN},job_name="groups-seed"}}'
 FREE = f'kubelet_volume_stats_available_bytes{{{OWN},persistentvolumeclaim="attachments"}}'
+ATTACKED = f'{INVITATIONS}{{{OWN},state="attacked"}}'
+WAITING = f'{INVITATIONS}{{{OWN},state="waiting"}}'
 SIZE = f'kubelet_volume_stats_capacity_bytes{{{OWN},persistentvolumeclaim="attachments"}}'
 
 PER_MINUTE: Mapping[str, float] = {
@@ -89,6 +92,8 @@ STEADY: Mapping[str, float] = {
     FAILED: 0,
     FREE: 12e9,
     SIZE: 20e9,
+    ATTACKED: 0,
+    WAITING: 4,
 }
 
 
@@ -156,6 +161,7 @@ FAULTS: Mapping[str, Fault] = {
     "ServiceErrors": grows(edge("storage", 502), 20),
     "UploadsRefused": grows(edge("cdn0-gate", 403), 60),
     "UploadsWithoutSpace": grows(edge("cdn3", 507), 1),
+    "InvitationsAttacked": becomes(ATTACKED, 2),
     "PersisterStopped": together(grows(VISITS, 0), grows(DUE, 0)),
     "PersisterErrors": grows(ERRORS, 1),
     "PersisterBehind": grows(DUE, 9000 * 50),

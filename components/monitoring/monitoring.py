@@ -22,10 +22,12 @@ INTERVAL = "30s"
 
 @dataclass(frozen=True, kw_only=True)
 class MonitoringArgs:
-    """`served` and `authority` are certificates as PEM texts; `manual` is the address of docs/operations.md.
+    """`served` and `authority` are certificates as PEM texts; `manual` and `symptoms` are the addresses of
+    docs/operations.md and docs/symptoms.md.
 
     `labels` are those by which Prometheus' operator finds rules and monitors, `dashboard_labels` those by which
-    Grafana's sidecar finds dashboards. `ports` are the names of the collector's ports that a ServiceMonitor reads; none
+    Grafana's sidecar finds dashboards. `ports` are the names of the collector's ports that a ServiceMonitor reads, and
+    `registration` is the component of the pods that a PodMonitor reads, at `registration_port`. There are no ports
     where something else finds them.
     """
 
@@ -34,9 +36,12 @@ class MonitoringArgs:
     served: pulumi.Input[str]
     authority: pulumi.Input[str]
     manual: str
+    symptoms: str
     labels: Mapping[str, str]
     dashboard_labels: Mapping[str, str]
     collector: str
+    registration: str
+    registration_port: str
     ports: Sequence[str]
 
 
@@ -49,7 +54,7 @@ class Monitoring(Component):
         super().__init__(name, opts)
         self._args = args
         groups = pulumi.Output.all(args.served, args.authority).apply(
-            lambda pems: rules.groups(args.scope, _end(pems[0]), _end(pems[1]), args.manual)
+            lambda pems: rules.groups(args.scope, _end(pems[0]), _end(pems[1]), args.manual, args.symptoms)
         )
         self._object("PrometheusRule", {"groups": groups})
         if args.ports:
@@ -59,6 +64,17 @@ class Monitoring(Component):
                     "endpoints": [{"port": port, "path": "/metrics", "interval": INTERVAL} for port in args.ports],
                     "namespaceSelector": {"matchNames": [args.scope.namespace]},
                     "selector": {"matchLabels": {"app.kubernetes.io/name": args.collector}},
+                },
+            )
+        if args.ports and args.scope.by_invitation:
+            self._object(
+                "PodMonitor",
+                {
+                    "podMetricsEndpoints": [
+                        {"port": self._args.registration_port, "path": "/metrics", "interval": INTERVAL}
+                    ],
+                    "namespaceSelector": {"matchNames": [args.scope.namespace]},
+                    "selector": {"matchLabels": {"app.kubernetes.io/component": args.registration}},
                 },
             )
         ConfigMap(

@@ -1,4 +1,7 @@
-"""The alerts, as groups of a PrometheusRule. What each means and what to do is in docs/operations.md under its name."""
+"""The alerts, as groups of a PrometheusRule. What each means and what to do is in docs/operations.md under its name.
+
+Each also names what `doctor` calls the most likely cause: a row of docs/symptoms.md.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,6 +10,7 @@ from typing import Any, Literal
 from components.monitoring.series import (
     BREAKERS,
     EDGE_REQUESTS,
+    INVITATIONS,
     PERSISTER_ERRORS,
     QUEUES,
     REQUESTS,
@@ -23,37 +27,47 @@ Severity = Literal["critical", "warning"]
 
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """A name, a query that has a result where something is wrong, and for how long it must be so."""
+    """A name, a query that has a result where something is wrong, and for how long it must be so.
+
+    `symptom` is the row of docs/symptoms.md to begin at.
+    """
 
     name: str
     expression: str
     lasting: str
     severity: Severity
     summary: str
+    symptom: str
 
 
-def groups(scope: Scope, leaf_end: float, authority_end: float, manual: str) -> list[dict[str, Any]]:
-    """The content of `spec.groups`. Ends are seconds since 1970; `manual` is the address of docs/operations.md."""
+def groups(scope: Scope, leaf_end: float, authority_end: float, manual: str, symptoms: str) -> list[dict[str, Any]]:
+    """The content of `spec.groups`. Ends are seconds since 1970; `manual` and `symptoms` are the addresses of
+    docs/operations.md and docs/symptoms.md."""
     alerts = {
         "services": _services(scope),
+        "people": _people(scope),
         "messages": _messages(scope),
         "redis": _redis(scope),
         "cluster": _cluster(scope),
         "certificates": _certificates(leaf_end, authority_end),
     }
     return [
-        {"name": f"flatline-{name}", "rules": [_rule(alert, scope, manual) for alert in found]}
+        {"name": f"flatline-{name}", "rules": [_rule(alert, scope, manual, symptoms) for alert in found]}
         for name, found in alerts.items()
     ]
 
 
-def _rule(alert: Alert, scope: Scope, manual: str) -> dict[str, Any]:
+def _rule(alert: Alert, scope: Scope, manual: str, symptoms: str) -> dict[str, Any]:
     return {
         "alert": alert.name,
         "expr": alert.expression,
         "for": alert.lasting,
         "labels": {"severity": alert.severity, "stack_namespace": scope.namespace},
-        "annotations": {"summary": alert.summary, "runbook_url": f"{manual}#{alert.name.lower()}"},
+        "annotations": {
+            "summary": alert.summary,
+            "runbook_url": f"{manual}#{alert.name.lower()}",
+            "symptom_url": f"{symptoms}#{alert.symptom}",
+        },
     }
 
 
@@ -65,6 +79,7 @@ def _services(scope: Scope) -> Iterator[Alert]:
         lasting="5m",
         severity="critical",
         summary="Whisper answers more than 5 % of requests with an error of its own.",
+        symptom="connect-answer",
     )
     yield Alert(
         name="MetricsMissing",
@@ -72,6 +87,7 @@ def _services(scope: Scope) -> Iterator[Alert]:
         lasting="15m",
         severity="warning",
         summary="Nothing has come from Whisper for 15 minutes, so other alerts are blind.",
+        symptom="pod-not-ready",
     )
     edge = f"{EDGE_REQUESTS}{{{scope.edge()}"
     yield Alert(
@@ -83,6 +99,7 @@ def _services(scope: Scope) -> Iterator[Alert]:
         lasting="5m",
         severity="critical",
         summary="Clients get errors for more than 5 % of requests to {{ $labels.service }}.",
+        symptom="connect-answer",
     )
     uploads = f"{EDGE_REQUESTS}{{{scope.edge(*(each for each in scope.services if each.startswith('cdn')))}"
     yield Alert(
@@ -95,6 +112,7 @@ def _services(scope: Scope) -> Iterator[Alert]:
         lasting="10m",
         severity="warning",
         summary="The gate or the hook behind {{ $labels.service }} refuses more than a fifth of the requests.",
+        symptom="log-credentials",
     )
     yield Alert(
         name="UploadsWithoutSpace",
@@ -102,7 +120,20 @@ def _services(scope: Scope) -> Iterator[Alert]:
         lasting="1m",
         severity="critical",
         summary="Uploads are refused because the volume of attachments has no room.",
+        symptom="log-upload-space",
     )
+
+
+def _people(scope: Scope) -> Iterator[Alert]:
+    if scope.by_invitation:
+        yield Alert(
+            name="InvitationsAttacked",
+            expression=f'sum by (state) ({INVITATIONS}{{{scope.own},state=~"attacked|locked"}}) > 0',
+            lasting="1m",
+            severity="critical",
+            summary="Somebody guesses codes: {{ $value }} invitations are {{ $labels.state }}.",
+            symptom="invitation-attacked",
+        )
 
 
 def _messages(scope: Scope) -> Iterator[Alert]:
@@ -114,6 +145,7 @@ def _messages(scope: Scope) -> Iterator[Alert]:
         lasting="10m",
         severity="critical",
         summary="The persister moves no messages: those of offline devices stay in Redis alone.",
+        symptom="workload-missing",
     )
     yield Alert(
         name="PersisterErrors",
@@ -121,6 +153,7 @@ def _messages(scope: Scope) -> Iterator[Alert]:
         lasting="15m",
         severity="critical",
         summary="The persister fails to move messages to DynamoDB.",
+        symptom="dynamodb",
     )
     yield Alert(
         name="PersisterBehind",
@@ -128,6 +161,7 @@ def _messages(scope: Scope) -> Iterator[Alert]:
         lasting="30m",
         severity="warning",
         summary="The persister finds more than 20 overdue queues in a slot, so it falls behind.",
+        symptom="persister-behind",
     )
     sockets = f"{WEB_SOCKETS}{{{own}}}"
     yield Alert(
@@ -139,6 +173,7 @@ def _messages(scope: Scope) -> Iterator[Alert]:
         lasting="5m",
         severity="critical",
         summary="Fewer than half of the WebSockets of the last hour are open.",
+        symptom="connect-port",
     )
 
 
@@ -149,6 +184,7 @@ def _redis(scope: Scope) -> Iterator[Alert]:
         lasting="2m",
         severity="critical",
         summary="Whisper has given up on a Redis node for now: {{ $labels.breakerName }}.",
+        symptom="redis-silent",
     )
     if not scope.redis_in_cluster:
         return
@@ -158,6 +194,7 @@ def _redis(scope: Scope) -> Iterator[Alert]:
         lasting="10m",
         severity="critical",
         summary="Not every slot has a master, or a replica is missing: redis-membership is not ready.",
+        symptom="redis-slots",
     )
     yield Alert(
         name="RedisNodeDown",
@@ -168,6 +205,7 @@ def _redis(scope: Scope) -> Iterator[Alert]:
         lasting="5m",
         severity="critical",
         summary="A node of the Redis Cluster is not ready.",
+        symptom="redis-replication",
     )
 
 
@@ -179,6 +217,7 @@ def _cluster(scope: Scope) -> Iterator[Alert]:
         lasting="5m",
         severity="warning",
         summary="{{ $labels.container }} of {{ $labels.pod }} has restarted more than three times in an hour.",
+        symptom="crash-loop",
     )
     yield Alert(
         name="OutOfMemory",
@@ -189,6 +228,7 @@ def _cluster(scope: Scope) -> Iterator[Alert]:
         lasting="0m",
         severity="critical",
         summary="{{ $labels.container }} of {{ $labels.pod }} was killed because it had no memory left.",
+        symptom="oom-killed",
     )
     yield Alert(
         name="PodsMissing",
@@ -196,6 +236,7 @@ def _cluster(scope: Scope) -> Iterator[Alert]:
         lasting="15m",
         severity="warning",
         summary="{{ $labels.deployment }} has had fewer ready pods than it should for 15 minutes.",
+        symptom="pod-not-ready",
     )
     yield Alert(
         name="JobFailed",
@@ -203,6 +244,7 @@ def _cluster(scope: Scope) -> Iterator[Alert]:
         lasting="15m",
         severity="warning",
         summary="{{ $labels.job_name }} has failed.",
+        symptom="job-failed",
     )
     yield Alert(
         name="VolumeFull",
@@ -213,6 +255,7 @@ def _cluster(scope: Scope) -> Iterator[Alert]:
         lasting="15m",
         severity="critical",
         summary="The volume {{ $labels.persistentvolumeclaim }} has less than 10 % left.",
+        symptom="volume-nearly-full",
     )
 
 
@@ -224,6 +267,7 @@ def _certificates(leaf_end: float, authority_end: float) -> Iterator[Alert]:
         lasting="1h",
         severity="critical",
         summary="The certificate that clients see ends in {{ $value | humanizeDuration }}.",
+        symptom="certificate-ending",
     )
     yield Alert(
         name="AuthorityEnds",
@@ -231,4 +275,5 @@ def _certificates(leaf_end: float, authority_end: float) -> Iterator[Alert]:
         lasting="1h",
         severity="critical",
         summary="The authority that clients pin ends in {{ $value | humanizeDuration }}.",
+        symptom="certificate-ending",
     )

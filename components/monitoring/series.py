@@ -21,6 +21,9 @@ BREAKERS = "chat_ResilienceUtil_breaker_state"
 
 COLLECTOR = (REQUESTS, WEB_SOCKETS, QUEUES, PERSISTER_ERRORS, PERSISTED, BREAKERS)
 
+INVITATIONS = "registration_invitations"
+"""Invitations by `state`; the registration program tells it itself (programs/registration/status.mjs)."""
+
 EDGE_REQUESTS = "traefik_service_requests_total"
 """Requests that Traefik has passed on, by `service` and `code`."""
 
@@ -34,20 +37,22 @@ KUBE_STATE = (
     "kube_statefulset_status_replicas_ready",
 )
 KUBELET = ("kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes")
-OTHERS = (*KUBE_STATE, *KUBELET, EDGE_REQUESTS)
+OTHERS = (*KUBE_STATE, *KUBELET, EDGE_REQUESTS, INVITATIONS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """A stack as queries see it: the namespace of its services, all of its namespaces, and the public Services.
 
-    The scraped series of the collector must bear the label `namespace`, as Prometheus' operator and chart give it.
+    `by_invitation` is whether the stack has a registration program of ours, which tells of invitations. The scraped
+    series of the collector must bear the label `namespace`, as Prometheus' operator and chart give it.
     """
 
     namespace: str
     namespaces: tuple[str, ...]
     services: tuple[str, ...]
     redis_in_cluster: bool
+    by_invitation: bool = True
 
     @property
     def own(self) -> str:

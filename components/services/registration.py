@@ -32,6 +32,13 @@ WEBHOOK_KEY_FILE = "/etc/flatline/webhook.key"
 DISK = Volume(name="state", size="64Mi")
 """Counters and spent invitations: a few kilobytes. It is no setting, because nothing makes it grow."""
 
+METRICS_PORT = "metrics"
+"""The name of the status port where metrics are scraped."""
+_ANNOTATIONS = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/path": "/metrics",
+    "prometheus.io/port": str(STATUS_PORT),
+}
 MAIN = "org.signal.registration.Application"
 
 
@@ -39,19 +46,23 @@ MAIN = "org.signal.registration.Application"
 class InvitationRegistrationArgs:
     """`webhook` is the URL of the operator's gateway and the key that signs requests to it, if there is one.
 
-    Without it each number needs an invitation. `external_egress` is the way to the gateway.
+    Without it each number needs an invitation. `external_egress` is the way to the gateway. With `scraped` the status
+    port is for metrics, too; with `annotated` the Service says so, for a Prometheus that looks for the annotation.
     """
 
     namespace: WorkloadNamespace
     webhook: tuple[str, pulumi.Input[str]] | None = None
     external_egress: tuple[Network, ...] = ()
+    scraped: bool = False
+    annotated: bool = False
 
 
 class InvitationRegistration(Component):
     """The program of ours, one pod of it: sessions are in its memory, and what it must not forget on its volume.
 
-    Its status port is in no Service and open to no pod. The kubelet asks it for health, and `./flatline` reaches it
-    through the API server.
+    Its status port is in no Service, and open to no pod but those that scrape metrics where monitoring is wanted. The
+    kubelet asks it for health, and `./flatline` reaches it through the API server: what it tells of numbers, it tells
+    on the pod's own loopback alone.
     """
 
     TYPE = "flatline:services:InvitationRegistration"
@@ -60,7 +71,8 @@ class InvitationRegistration(Component):
         super().__init__(name, _in_place_of(DevelopmentRegistration.TYPE, opts))
         program = program_files(f"{name}-program", args.namespace.metadata_name, PROGRAM, opts=self.child_opts)
         flags, files = self._webhook(name, args)
-        alive, ready = ProbeAction(port="status", path="/livez"), ProbeAction(port="status", path="/readyz")
+        port = METRICS_PORT if args.scraped else "status"
+        alive, ready = ProbeAction(port=port, path="/livez"), ProbeAction(port=port, path="/readyz")
         workload = Workload(
             name,
             WorkloadArgs(
@@ -70,6 +82,7 @@ class InvitationRegistration(Component):
                 name=name,
                 component=COMPONENT,
                 volumes=(DISK,),
+                annotations=_ANNOTATIONS if args.annotated else {},
                 containers=(
                     Container(
                         name=name,
@@ -84,7 +97,7 @@ class InvitationRegistration(Component):
                         ),
                         ports=(
                             Port(name="grpc", number=GRPC_PORT),
-                            Port(name="status", number=STATUS_PORT, published=False),
+                            Port(name=port, number=STATUS_PORT, published=False),
                         ),
                         files=(program, OperatorFolder(name=SECRET, folder=INVITATIONS), *files),
                         volume_mounts=(VolumeMount(volume=DISK.name, path=STATE),),
@@ -98,6 +111,8 @@ class InvitationRegistration(Component):
             self.child_opts,
         )
         self.network_peers = (workload.network_peer,)
+        self.scraped = (Endpoint(service=name, pods=workload.pods, port=STATUS_PORT),) if args.scraped else ()
+        """Where the metrics are to be read."""
         self.registration = offered(workload.endpoint("grpc"))
         self.register_outputs({})
 

@@ -8,17 +8,20 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from cli.doctor.symptoms import NOTICES, SYMPTOMS
 from components.monitoring.series import COLLECTOR, OTHERS, QUEUES
 from config.loading import SettingsError
 from config.loading import load as settings_of
+from config.schema.invitations import STATUS_PORT
 from policies.check import check, from_recording
 from policies.config import load as policies_of
 from policies.rule import Level
 from tests.graph.stack import ROOT, Stack, configuration, load, recorded, stack_files
 
-KINDS = {"PrometheusRule", "ServiceMonitor"}
+KINDS = {"PrometheusRule", "ServiceMonitor", "PodMonitor"}
 SCRAPERS = {"scrapers": [{"namespace": "monitoring", "podLabels": {"app.kubernetes.io/name": "prometheus"}}]}
 ADDRESS = "https://git.example.org/flatline/docs/operations.md"
+TABLE = "https://git.example.org/flatline/docs/symptoms.md"
 MANUAL = (ROOT / "docs" / "operations.md").read_text()
 
 
@@ -30,7 +33,10 @@ def wanting(name: str, **monitoring: Any) -> dict[str, str]:
 @cache
 def monitored(name: str) -> Stack:
     """One of each way to be scraped."""
-    ways = {"dev": {"scrape": "annotations"}, "prod": {"labels": {"release": "prometheus"}, "manual": ADDRESS}}
+    ways = {
+        "dev": {"scrape": "annotations"},
+        "prod": {"labels": {"release": "prometheus"}, "manual": ADDRESS, "symptoms": TABLE},
+    }
     return Stack(recorded(wanting(name, **ways.get(name, {})), stack=name))
 
 
@@ -48,11 +54,15 @@ def test_without_it_there_is_none(name: str) -> None:
 
 @pytest.mark.parametrize("name", stack_files())
 def test_everything_else_stays_as_it_is(name: str) -> None:
-    """But for the way in of Prometheus, and the annotations by which it finds the collector."""
+    """But for the way in of Prometheus, the annotations by which it finds what it reads, and the name of a port."""
     with_it = {(o["kind"], o["metadata"]["name"], o["metadata"].get("namespace")): o for o in monitored(name).objects}
     for found in load(name).objects:
         same = with_it[found["kind"], found["metadata"]["name"], found["metadata"].get("namespace")]
-        if found["metadata"]["name"] == "otel-collector" and found["kind"] in {"NetworkPolicy", "Service"}:
+        scraped = found["metadata"]["name"] in {"otel-collector", "registration"}
+        if scraped and found["kind"] in {"NetworkPolicy", "Service"}:
+            continue
+        if scraped and found["kind"] == "StatefulSet":
+            assert json.loads(json.dumps(same).replace('"metrics"', '"status"')) == found
             continue
         assert same == found
 
@@ -95,6 +105,18 @@ def test_each_alert_links_to_its_part_of_the_manual() -> None:
     assert len(names) == len(set(names)) >= 19
 
 
+def test_each_alert_links_to_a_symptom_of_the_doctor() -> None:
+    """The anchor is that of a heading of the table, as GitHub makes it."""
+    headings = re.findall(r"^### (.+)$", (ROOT / "docs" / "symptoms.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(SYMPTOMS) - NOTICES <= anchors
+    for name, address in (("dev", "docs/symptoms.md"), ("prod", TABLE)):
+        for rule in rules(monitored(name)):
+            page, _, anchor = rule["annotations"]["symptom_url"].partition("#")
+            assert page == address
+            assert anchor in anchors, rule["alert"]
+
+
 def test_the_ends_of_certificates_are_those_of_the_stack() -> None:
     ends = {rule["alert"]: rule["expr"] for rule in rules(monitored("dev")) if rule["expr"].startswith("vector(")}
     found = {name: int(re.findall(r"\d+", query)[0]) for name, query in ends.items()}
@@ -114,6 +136,42 @@ def test_prometheus_finds_the_collector() -> None:
         port["name"] for port in service["spec"]["ports"]
     }
     assert monitor["spec"]["namespaceSelector"]["matchNames"] == [service["metadata"]["namespace"]]
+
+
+def scrapers_reach(stack: Stack) -> set[int]:
+    """The ports of the registration program that pods of another namespace may open."""
+    (policy,) = (o for o in stack.of("NetworkPolicy") if o["metadata"]["name"] == "registration")
+    outside = [
+        rule
+        for rule in policy["spec"]["ingress"]
+        if any(
+            peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] == "monitoring"
+            for peer in rule["from"]
+        )
+    ]
+    return {port["port"] for rule in outside for port in rule["ports"]}
+
+
+def test_prometheus_finds_the_registration_program() -> None:
+    annotations = monitored("dev").get("Service", "registration")["metadata"]["annotations"]
+    assert annotations["prometheus.io/port"] == str(STATUS_PORT)
+    assert not monitored("dev").of("PodMonitor")
+    stack = monitored("prod")
+    (monitor,) = stack.of("PodMonitor")
+    assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    template = stack.get("StatefulSet", "registration")["spec"]["template"]
+    assert monitor["spec"]["selector"]["matchLabels"].items() <= template["metadata"]["labels"].items()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
+    assert ports[endpoint["port"]] == STATUS_PORT
+    assert scrapers_reach(stack) == scrapers_reach(monitored("dev")) == {STATUS_PORT}
+
+
+def test_a_stack_without_the_program_has_no_alert_of_invitations() -> None:
+    alone = {"flatline:registration": json.dumps({"kind": "development"})}
+    stack = Stack(recorded({**wanting("dev"), **alone}, stack="dev"))
+    assert not stack.of("PodMonitor")
+    assert "InvitationsAttacked" not in {rule["alert"] for rule in rules(stack)}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.monitoring_series import DAY, FAULTS, NEVER, SCOPE, normal, written
 
 pytestmark = pytest.mark.integration
 
-GROUPS = rules.groups(SCOPE, NEVER, NEVER, "docs/operations.md")
+GROUPS = rules.groups(SCOPE, NEVER, NEVER, "docs/operations.md", "docs/symptoms.md")
 NAMES = [rule["alert"] for group in GROUPS for rule in group["rules"]]
 CERTIFICATES = {"CertificateEnds": (10 * 86400.0, NEVER), "AuthorityEnds": (NEVER, 50 * 86400.0)}
 BEFORE, DURING = 180, 120
@@ -59,7 +59,7 @@ def test_an_alert_fires_on_its_fault_alone(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", CERTIFICATES)
 def test_a_certificate_that_ends_is_told(name: str, tmp_path: Path) -> None:
-    groups = rules.groups(SCOPE, *CERTIFICATES[name], "docs/operations.md")
+    groups = rules.groups(SCOPE, *CERTIFICATES[name], "docs/operations.md", "docs/symptoms.md")
     tests = [{"interval": "1m", "input_series": written(normal(120)), "promql_expr_test": firing(119, {name: 1})}]
     assert promtool.tested_rules(tmp_path, {"groups": groups}, {"evaluation_interval": "1m", "tests": tests}) == ""
 
