@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any
 
-from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, moment, short
+from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, labels_of, moment, short
 
 PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 CONFIGURATION = frozenset({"CreateContainerConfigError", "CreateContainerError"})
@@ -49,7 +49,7 @@ def containers(evidence: Evidence) -> Iterator[Finding]:
 def readiness(evidence: Evidence) -> Iterator[Finding]:
     """Pods that run and are not ready, and pods that do not end."""
     for pod in _ours(evidence):
-        name, status = pod["metadata"]["labels"].get("app.kubernetes.io/name", ""), pod["status"]
+        name, status = labels_of(pod).get("app.kubernetes.io/name", ""), pod["status"]
         deleted = pod["metadata"].get("deletionTimestamp")
         if deleted:
             late = evidence.now - moment(deleted)
