@@ -290,9 +290,7 @@ def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> No
             os.killpg(process.pid, signal.SIGINT)
             process.wait(60)
     report(f"pods that cannot run were named, together after {named:.0f} s")
-    engine.configure({"images": None, "registration": None})
-    engine.flatline(*UP)
-    deployed.wait_served(deployed.outside())
+    engine.configure({"images": None, "registration": None})  # the next test goes on from here
 
 
 def ending(node: KubernetesNode) -> bool:
@@ -356,7 +354,10 @@ OPTIONS: dict[str, Any] = {
 
 
 def test_every_option_can_be_turned_on_where_the_stack_runs(deployed: Deployed) -> None:
-    """Another domain, a certificate of the operator's, every secret rotated, and one Redis master more."""
+    """Another domain, a certificate of the operator's, every secret rotated, and one Redis master more.
+
+    All of it in one step from an `up` that was interrupted, with pods that could not run.
+    """
     engine = deployed.engine
     entries, claims = lasting(deployed.outside(), "before"), deployed.identities()
     authority = issue("own authority")

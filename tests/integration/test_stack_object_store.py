@@ -218,11 +218,11 @@ def test_no_crash_takes_what_was_acknowledged(stores: Stores) -> None:
     stored: list[Page] = []
     complete: list[Page] = []
     crashed = Event()
+    objects, tables = stores.whisper()
 
     def write(page: Page) -> None:
         if crashed.is_set():
             return
-        objects, tables = stores.whisper()
         try:
             objects.put_object(Bucket=PAGES, Key=page.key, Body=page.body)
             stored.append(page)

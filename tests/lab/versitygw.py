@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class Versitygw(Server):
 
 def s3_client(url: str, access_key_id: str, secret_access_key: str, *, region: str = REGION) -> Any:
     """botocore's client for an S3 server of one's own, which tries once."""
-    return Session().create_client(
+    return _session().create_client(
         "s3",
         region_name=region,
         endpoint_url=url,
@@ -105,3 +106,9 @@ def s3_client(url: str, access_key_id: str, secret_access_key: str, *, region: s
         aws_secret_access_key=secret_access_key,
         config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
     )
+
+
+@cache
+def _session() -> Session:
+    """It reads the description of S3 once, which takes longer than most requests."""
+    return Session()
