@@ -26,8 +26,13 @@ settings.load_profile("flatline")
 # The classes of the SDKs are a million objects that stay: they are searched for garbage seldom.
 gc.set_threshold(50_000, 20, 100)
 
-NODES = tuple(f"tests/integration/{name}.py" for name in ("test_node", "test_node_engine", "test_doctor"))
-"""They take longest, and one node runs at a time: one process has them all, and begins with them."""
+INTEGRATION = Path(__file__).parent / "integration"
+NODES = tuple(
+    f"tests/integration/{path.name}"
+    for path in sorted(INTEGRATION.glob("test_*.py"))
+    if "KubernetesNode(" in path.read_text(encoding="utf-8")
+)
+"""Files that boot a node. They take longest, and one node runs at a time: one process has them all, and begins so."""
 LONG = (*NODES, "tests/integration/", "tests/unit/cli/", "tests/unit/test_wait.py")
 
 
@@ -45,9 +50,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files anew, for review")
-
-
-INTEGRATION = Path(__file__).parent / "integration"
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

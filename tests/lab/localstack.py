@@ -232,11 +232,6 @@ class LocalStack:
             raise RuntimeError("not started yet")
         return self._process
 
-    @property
-    def temporary_folder(self) -> Path:
-        """What is /tmp/localstack in the container."""
-        return self._root / str(self._folder).lstrip("/") / "localstack"
-
     def scripts(self) -> dict[str, str]:
         """The state of each ready hook, by its file's name: UNKNOWN, RUNNING, SUCCESSFUL or ERROR."""
         return {script["name"]: script["state"] for script in self._init().get("scripts", ())}
@@ -290,15 +285,6 @@ class LocalStack:
         for pid in family:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-
-    def resident_bytes(self) -> dict[str, int]:
-        """The resident memory of its processes, by the name of their program."""
-        found: dict[str, int] = {}
-        for pid in [self.process.pid, *_descendants(self.process.pid)]:
-            pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            found[name] = found.get(name, 0) + pages * os.sysconf("SC_PAGESIZE")
-        return found
 
     def __enter__(self) -> Self:
         return self

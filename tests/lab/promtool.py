@@ -38,12 +38,6 @@ def tested_rules(folder: Path, rules: Mapping[str, Any], tests: Mapping[str, Any
     return _run(folder, "test", "rules", "tests.yaml")
 
 
-def checked_rules(folder: Path, rules: Mapping[str, Any]) -> str:
-    """What `promtool check rules` says against them; empty when nothing is wrong."""
-    (folder / "rules.yaml").write_text(yaml.safe_dump(dict(rules), sort_keys=False))
-    return _run(folder, "check", "rules", "rules.yaml")
-
-
 def _run(folder: Path, *words: str) -> str:
     done = subprocess.run([str(promtool()), *words], cwd=folder, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr if done.returncode else ""
