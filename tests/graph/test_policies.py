@@ -12,12 +12,13 @@ from typing import Any, Final
 import pytest
 
 from config.loading import load as settings_of
+from policies import secret_text
 from policies.check import check, from_recording
 from policies.config import Config, load
 from policies.model import Resource
 from policies.report import Report
 from policies.rule import Level
-from policies.rules import BY_NAME
+from policies.rules import BY_NAME, secrets
 from tests.graph.stack import Stack, configuration, recorded
 from tests.graph.stack import load as load_stack
 
@@ -88,7 +89,8 @@ def test_what_is_exempted_is_what_was_agreed() -> None:
     }
 
 
-def test_the_check_is_quick() -> None:
+def test_the_check_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "in_file", secret_text.in_file)  # and nothing is remembered
     resources, config = load_stack("dev").recording, config_of("dev")
     best = min(_seconds(lambda: check(from_recording(resources), config)) for _ in range(3))
     assert best < SECONDS
