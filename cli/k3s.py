@@ -42,7 +42,7 @@ MARK = "# Written by Flatline. `flatline cluster remove` removes it.\n"
 POD_NETWORKS = ("10.42.0.0/16", "10.43.0.0/16")
 """k3s' networks of pods and of Services, which a firewall of the machine must let through
 (https://docs.k3s.io/installation/requirements)."""
-START_SECONDS = 180.0
+START_SECONDS = 300.0
 _MOUNTED = re.compile(r"/(run/k3s|run/netns/cni-|var/lib/kubelet/pods|var/lib/rancher/k3s)")
 _LINKS = ("cni0", "flannel.1")
 
@@ -208,13 +208,14 @@ def remove(terminal: Terminal, machine: Machine = THIS) -> None:
 
 
 def _wait(machine: Machine) -> None:
-    """Returns when the API server answers, and has written its kubeconfig."""
+    """Returns when the API server has written its kubeconfig, answers, and knows objects of Traefik, as `up` makes."""
     end = time.monotonic() + START_SECONDS
     problem = f"there is no {machine.root / ADMIN}"
     while time.monotonic() < end:
         if machine.has(ADMIN):
             try:
                 machine.run(machine.root / BINARY, "kubectl", "get", "--raw", "/readyz")
+                machine.run(machine.root / BINARY, "kubectl", "get", f"customresourcedefinition/{edge.MIDDLEWARES}")
                 return
             except FlatlineError as refused:
                 problem = refused.in_a_line

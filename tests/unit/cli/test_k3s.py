@@ -24,7 +24,16 @@ from tests.unit.cli.checkout import calls, put_program
 from tests.unit.cli.checkout import kubeconfig as written_kubeconfig
 from tests.unit.cli.conftest import ApiServer
 
-BINARY = b"#!/bin/sh\nexit 0\n" + b"# padding\n" * 20_000
+BINARY = b"""#!/bin/sh
+# The API server answers at once, and knows Traefik's objects when it is asked again.
+here=$(dirname "$0")/../../../etc/rancher/k3s
+case "$*" in
+  *readyz) ;;
+  *middlewares.traefik.io) test -e "$here/asked" || { touch "$here/asked"; exit 1; } ;;
+  *) exit 2 ;;
+esac
+exit 0
+""" + (b"# padding\n" * 20_000)
 
 
 @dataclass
@@ -169,6 +178,7 @@ def test_agreed_it_is_installed_and_one_command_removes_all_of_it(
         ["allow", "80/tcp"],
         ["allow", "443/tcp"],
     ]
+    assert (root / "etc/rancher/k3s/asked").exists(), "nobody waits for Traefik's objects"
     assert kubeconfig.contexts() == ["k3s"]
     cluster = kubeconfig.cluster("k3s")
     assert cluster is not None
@@ -180,6 +190,18 @@ def test_agreed_it_is_installed_and_one_command_removes_all_of_it(
     assert ["disable", "--now", "k3s"] in place.told("systemctl")
     assert [["delete", *words] for words in opened] == [words for words in place.told("ufw") if words[0] == "delete"]
     assert kubeconfig.contexts() == []
+
+
+def test_firewalld_is_opened_and_closed(place: Place, loaded: stacks.LoadedStack) -> None:
+    place.program("ufw", "print('Status: inactive')")
+    place.program("firewall-cmd", "")
+    k3s.offer(loaded, Person("y"), place.machine)
+    opened = [words for words in place.told("firewall-cmd") if words[0] == "--permanent"]
+    assert ["--permanent", "--zone=trusted", "--add-source=10.42.0.0/16"] in opened
+    assert ["--permanent", "--add-service=https"] in opened
+    k3s.remove(Person(""), place.machine)
+    closed = [[word.replace("--add", "--remove") for word in words] for words in opened]
+    assert place.told("firewall-cmd")[-len(closed) - 1 :] == [*closed, ["--reload"]]
 
 
 def test_declined_nothing_is_downloaded_or_written(
