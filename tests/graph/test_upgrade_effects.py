@@ -46,8 +46,9 @@ def test_pods_their_reasons_and_their_order(dev: list[Object]) -> None:
     def image(content: Content) -> None:
         container(content)["image"] = "registry.example.org/new:2"
 
-    found = changed(dev, ("Deployment", "whisper", image), ("Deployment", "object-store", image))
-    store, whisper = found.restarts
+    found = changed(dev, *(("Deployment", name, image) for name in ("whisper", "object-store", "cdn0-gate")))
+    store, gate, whisper = found.restarts
+    assert (gate.workload, gate.after) == ("Deployment flatline/cdn0-gate", ("object-store",))
     assert (store.workload, store.after) == ("Deployment flatline/object-store", ())
     assert (whisper.workload, whisper.after) == ("Deployment flatline/whisper", ("object-store",))
     assert whisper.why[0].startswith("image of whisper: ")
@@ -55,7 +56,7 @@ def test_pods_their_reasons_and_their_order(dev: list[Object]) -> None:
     assert whisper.how == "one pod after the other, each replaced by one that is ready"
     assert "WebSockets stay open for 10 s" in whisper.clients
     assert store.how == "the pod ends before the next one starts"
-    assert (found.changed, found.new, found.gone) == (2, 0, 0)
+    assert (found.changed, found.new, found.gone) == (3, 0, 0)
 
 
 def test_a_secret_that_changes_is_named_by_its_role_alone(dev: list[Object]) -> None:
