@@ -142,6 +142,7 @@ def parser() -> argparse.ArgumentParser:
         _invite,
         _invitations,
         _revoke,
+        _accounts,
         _doctor,
         _secret,
         _rotate,
@@ -621,6 +622,81 @@ def _revoke(commands: _Subparsers) -> None:
     )
     command.add_argument("number", metavar="NUMBER", help="as `./flatline invitations` shows it")
     _context(command)
+
+
+def _accounts(commands: _Subparsers) -> None:
+    group = commands.add_parser("accounts", help="list, show, delete, block accounts", allow_abbrev=False)
+    actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
+    listing = _add(
+        actions,
+        "list",
+        "show who has an account",
+        """
+        Shows every account: number, when it was registered, when it was last seen, how many devices it has, and whether
+        it is blocked. What people wrote is never read: names, profiles, messages. For stacks whose stores are in the
+        cluster.
+
+        example:
+          ./flatline accounts list --context my-k3s""",
+        command="accounts-list",
+    )
+    showing = _add(
+        actions,
+        "show",
+        "show one account and its devices",
+        """
+        Shows the identifier of an account, and when each of its devices was linked and last seen.
+
+        example:
+          ./flatline accounts show +12025550123 --context my-k3s""",
+        command="accounts-show",
+    )
+    deleting = _add(
+        actions,
+        "delete",
+        "delete an account, for ever",
+        """
+        Shows what would be deleted, asks for the number, and deletes the account in the tables, the buckets and the
+        cache as the service does (docs/operations.md). Scripts write the number after --confirm; without it and without
+        a terminal nothing is deleted. state/<stack>.accounts.log gets a line, with the account's identifier.
+
+        examples:
+          ./flatline accounts delete +12025550123 --context my-k3s
+          ./flatline accounts delete +12025550123 --confirm +12025550123""",
+        command="accounts-delete",
+    )
+    blocking = _add(
+        actions,
+        "block",
+        "sign an account's devices out, until it is unblocked",
+        """
+        Makes the service refuse the devices of an account, deletes the password by which the app could register again,
+        and takes the number's invitation back. Data stays. It asks for the number, as `accounts delete` does.
+
+        examples:
+          ./flatline accounts block +12025550123 --context my-k3s
+          ./flatline accounts block +12025550123 --confirm +12025550123""",
+        command="accounts-block",
+    )
+    unblocking = _add(
+        actions,
+        "unblock",
+        "let a blocked account's devices in again",
+        """
+        Gives the devices of a blocked account their passwords back.
+
+        example:
+          ./flatline accounts unblock +12025550123 --context my-k3s""",
+        command="accounts-unblock",
+    )
+    for command in (showing, deleting, blocking, unblocking):
+        command.add_argument("number", metavar="NUMBER", help="with + and country code, such as +12025550123")
+    for command in (deleting, blocking):
+        command.add_argument("--confirm", metavar="NUMBER", help="the number, instead of asking")
+    for command in (listing, showing):
+        _json(command)
+    for command in (listing, showing, deleting, blocking, unblocking):
+        _context(command)
 
 
 def _secret(commands: _Subparsers) -> None:

@@ -118,7 +118,7 @@ def _connection(arguments: Namespace, loaded: LoadedStack, context: str | None, 
     found = {name: forwards[service].address for name, service in emulators.items()}
     return replace(
         connection,
-        object_credentials=endpoints.object_credentials(_root_secret(context, loaded.settings.namespace)),
+        object_credentials=endpoints.object_credentials(root_secret(context, loaded.settings.namespace)),
         at=Addresses(
             dynamodb=f"http://{found['dynamodb']}",
             s3=f"http://{found['s3']}",
@@ -128,7 +128,7 @@ def _connection(arguments: Namespace, loaded: LoadedStack, context: str | None, 
     )
 
 
-def _root_secret(context: str, namespace: str) -> str:
+def root_secret(context: str, namespace: str) -> str:
     """The secret key of the object store that runs now, as its pods read it. Raises FlatlineError."""
     where = ("--namespace", namespace)
     pod = kubectl.read(context, "get", "deployment.apps", endpoints.OBJECT_STORE, *where)["spec"]["template"]["spec"]

@@ -31,21 +31,24 @@ _RETRIES: Any = {"mode": "standard", "total_max_attempts": 10}
 @contextmanager
 def opened(names: PhysicalNames, connection: Connection, *, readers: int) -> Iterator[list[Collection]]:
     """Everything that is moved, in the order of the schema. Raises MigrationError, in another account for one."""
-    session = boto3.Session(region_name=connection.region, **_keys(connection.credentials))
-    if connection.account is not None:
-        _guard(session, connection.account)
-    made = _client(session, "dynamodb", connection.at.dynamodb)
-    objects = boto3.Session(region_name=connection.region, **_keys(connection.object_credentials))
-    buckets = {
-        role: _client(objects, "s3", url)
-        for role, url in {"pre-keys": connection.at.s3, "cdn0": connection.at.cdn0}.items()
-    }
+    made, buckets = clients(connection)
     with _bigtable(names, connection.at.bigtable) as (data, admin):
         yield [
             *(DynamoTable(made, table, names.tables[path], readers=readers) for path, table in dynamodb.TABLES.items()),
             *(BigtableRows(data, admin, names.instance, table) for table in bigtable.TABLES.values()),
             *(Bucket(buckets[role], role, names.buckets[role]) for role in MOVED_BUCKETS),
         ]
+
+
+def clients(connection: Connection) -> tuple[Any, dict[str, Any]]:
+    """boto3's clients for DynamoDB, and for the buckets by role. Raises MigrationError, in another account for one."""
+    session = boto3.Session(region_name=connection.region, **_keys(connection.credentials))
+    if connection.account is not None:
+        _guard(session, connection.account)
+    objects = boto3.Session(region_name=connection.region, **_keys(connection.object_credentials))
+    urls = {"pre-keys": connection.at.s3, "cdn0": connection.at.cdn0}
+    made = _client(session, "dynamodb", connection.at.dynamodb)
+    return made, {role: _client(objects, "s3", url) for role, url in urls.items()}
 
 
 def _keys(credentials: Mapping[str, str] | None) -> dict[str, Any]:

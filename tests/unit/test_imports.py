@@ -145,8 +145,9 @@ def test_one_module_of_the_move_knows_settings_and_targets() -> None:
 
 def test_only_the_commands_of_the_move_need_its_packages() -> None:
     """Every other command runs in an environment without them; `doctor` asks for them where a stack is in a cloud."""
-    names = ("archives", "cluster_stores", "drill", "installation", "pausing", "stores")
-    commands = {f"cli/commands/{name}.py" for name in ("backup", "restore")}
+    names = ("accounts", "archives", "cluster_stores", "drill", "installation", "pausing", "stores")
+    of_accounts = (f"accounts_{name}" for name in ("list", "show", "delete", "block", "unblock"))
+    commands = {f"cli/commands/{name}.py" for name in ("backup", "restore", *of_accounts)}
     allowed = {"cli/doctor/cloud.py", *commands, *(f"cli/{name}.py" for name in names)}
     paths = [path for path in modules("cli") if str(path.relative_to(ROOT)) not in allowed]
     own = [f"cli.{name}" for name in names]

@@ -34,6 +34,9 @@ DOES = {
     "cluster remove",
     "invite",
     "revoke",
+    "accounts delete",
+    "accounts block",
+    "accounts unblock",
     "secret set",
     "rotate certificate",
     "rotate authority",
@@ -45,7 +48,10 @@ DOES = {
     "test",
 }
 """Commands that do something: what they show is how that went."""
-ELSEWHERE = {"connect", "diff", "doctor", "images", "invitations", "restore", "scan", "upgrade"}
+ELSEWHERE = {
+    *("accounts list", "accounts show", "connect", "diff", "doctor"),
+    *("images", "invitations", "restore", "scan", "upgrade"),
+}
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
 

@@ -1,0 +1,167 @@
+"""`accounts`: what is asked before anything is changed, what is shown, and what the log has."""
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cli import accounts
+from cli.arguments import parse
+from cli.commands import accounts_block, accounts_delete, accounts_list, accounts_show, accounts_unblock
+from cli.terminal import Terminal
+from config.schema import invitations as schema
+from errors import FlatlineError
+from tests.unit.cli.test_json import as_documented
+from tests.unit.migration.whisper import NUMBER, OTHER, Service, found, stores
+
+COMMANDS = {
+    "list": accounts_list,
+    "show": accounts_show,
+    "delete": accounts_delete,
+    "block": accounts_block,
+    "unblock": accounts_unblock,
+}
+
+
+@dataclass
+class Stack:
+    """A stack with the accounts of `service` and some invitations."""
+
+    service: Service
+    loaded: Any
+    invited: dict[str, str] = field(default_factory=dict)
+
+    def run(self, typed: str) -> int:
+        arguments = parse(["accounts", *typed.split()])
+        return int(COMMANDS[arguments.command.removeprefix("accounts-")].run(arguments, Terminal()))
+
+    def lines(self) -> list[dict[str, str]]:
+        path = accounts.log(self.loaded)
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Stack]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("COLUMNS", "120")
+    settings = SimpleNamespace(registration=SimpleNamespace(kind="invitation"), namespace="flatline")
+    loaded = SimpleNamespace(
+        stack=SimpleNamespace(name="dev", state=tmp_path / "state" / "dev.json"), settings=settings
+    )
+    with stores() as service:
+        made = Stack(service, loaded)
+
+        @contextmanager
+        def opened(arguments: Namespace, terminal: Terminal) -> Iterator[tuple[Any, str, Any]]:
+            yield loaded, "my-k3s", service.accounts
+
+        class Store:
+            def __init__(self, *_: str) -> None:
+                pass
+
+            def read(self) -> Mapping[str, str]:
+                return made.invited
+
+            def change(self, decide: Any) -> None:
+                for name, value in decide(made.invited).items():
+                    made.invited.pop(name) if value is None else made.invited.update({name: value})
+
+        monkeypatch.setattr(accounts, "opened", opened)
+        monkeypatch.setattr(accounts_block, "Store", Store)
+        yield made
+
+
+@pytest.mark.parametrize("action", ["delete", "block"])
+def test_without_the_number_nothing_is_changed(stack: Stack, action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = stack.service.count(), found(stack.service).data
+    assert stack.run(f"{action} {NUMBER}") == 0
+    assert f"--confirm {NUMBER}" in capsys.readouterr().out
+    with pytest.raises(FlatlineError, match="was not typed"):
+        stack.run(f"{action} {NUMBER} --confirm {OTHER}")
+    assert (stack.service.count(), found(stack.service).data) == before
+    assert stack.lines() == []
+    assert stack.service.redis.commands == []
+
+
+def test_what_would_be_deleted_is_counted(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.run(f"delete {NUMBER}")
+    shown = capsys.readouterr().out
+    for line in ("up to 12 rows of table Keys", "up to 4 objects of bucket pre-keys", "up to 1 objects of bucket cdn0"):
+        assert line in shown
+
+
+def test_the_log_names_the_account_and_never_the_number(stack: Stack) -> None:
+    identifier = str(found(stack.service).identifier)
+    assert stack.run(f"block {NUMBER} --confirm {NUMBER}") == 0
+    assert stack.run(f"unblock {NUMBER}") == 0
+    assert stack.run(f"delete {NUMBER} --confirm {NUMBER}") == 0
+    assert [(each["action"], each["result"]) for each in stack.lines()] == [
+        (action, result) for action in ("block", "unblock", "delete") for result in ("begun", "done")
+    ]
+    assert {each["account"] for each in stack.lines()} == {identifier}
+    path = accounts.log(stack.loaded)
+    assert NUMBER[1:] not in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_without_a_log_nothing_is_done(stack: Stack) -> None:
+    accounts.log(stack.loaded).mkdir(parents=True)
+    before = stack.service.count()
+    with pytest.raises(FlatlineError, match="nothing was changed"):
+        stack.run(f"delete {NUMBER} --confirm {NUMBER}")
+    assert stack.service.count() == before
+
+
+def test_without_redis_nothing_is_done(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its cache still has would be served for two days."""
+
+    def down() -> None:
+        raise FlatlineError("Redis does not answer")
+
+    monkeypatch.setattr(stack.service.redis, "check", down)
+    before = stack.service.count()
+    for action in ("delete", "block"):
+        with pytest.raises(FlatlineError, match="does not answer"):
+            stack.run(f"{action} {NUMBER} --confirm {NUMBER}")
+    assert stack.service.count() == before
+
+
+def test_blocking_takes_the_invitation_of_that_number_back(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.invited.update({schema.key(NUMBER): "{}", schema.key(OTHER): "{}"})
+    stack.run(f"block {NUMBER} --confirm {NUMBER}")
+    assert list(stack.invited) == [schema.key(OTHER)]
+    assert f"unblock {NUMBER}" in capsys.readouterr().out
+    assert stack.run(f"block {NUMBER} --confirm {NUMBER}") == 0
+    assert len(stack.lines()) == 2, "what is blocked is not blocked again"
+
+
+@pytest.mark.parametrize(("kind", "said"), [("webhook", "can still register"), ("development", "registers any number")])
+def test_what_blocking_cannot_do_is_said(
+    stack: Stack, kind: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stack.loaded.settings.registration.kind = kind
+    stack.run(f"block {NUMBER}")
+    assert said in capsys.readouterr().out
+
+
+def test_documents_are_as_documented(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.run("list --json")
+    assert as_documented("accounts list", json.loads(capsys.readouterr().out))
+    stack.run(f"show {NUMBER} --json")
+    shown = json.loads(capsys.readouterr().out)
+    assert as_documented("accounts show", shown)
+    assert [each["id"] for each in shown["account"]["devices"]] == [1, 2]
+
+
+def test_nobody_and_nothing(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(FlatlineError, match="has no account"):
+        stack.run(f"show {OTHER}")
+    stack.run(f"delete {NUMBER} --confirm {NUMBER}")
+    stack.run("list")
+    assert "Nobody has an account" in capsys.readouterr().out
