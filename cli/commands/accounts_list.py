@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from cli import accounts
 from cli import document as documents
+from cli.forms.accounts import Accounts
 from cli.terminal import Terminal
 
 
@@ -15,7 +16,9 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         everybody = sorted(store.all(), key=lambda each: each.number)
     if arguments.json:
         documents.show(
-            {"stack": loaded.stack.name, "accounts": [accounts.document(each) for each in everybody]}, terminal
+            Accounts,
+            {"stack": loaded.stack.name, "accounts": [accounts.document(each) for each in everybody]},
+            terminal,
         )
         return 0
     if not everybody:

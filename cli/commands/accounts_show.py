@@ -4,6 +4,7 @@ from argparse import Namespace
 
 from cli import accounts
 from cli import document as documents
+from cli.forms.accounts import OneAccount
 from cli.terminal import Terminal
 
 
@@ -14,7 +15,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     with accounts.opened(arguments, terminal) as (loaded, _, store):
         account = accounts.found(store, arguments.number)
     if arguments.json:
-        documents.show({"stack": loaded.stack.name, "account": accounts.document(account)}, terminal)
+        documents.show(OneAccount, {"stack": loaded.stack.name, "account": accounts.document(account)}, terminal)
         return 0
     terminal.say(f"{account.number} has account {account.identifier}{', which is blocked' if account.blocked else ''}.")
     terminal.say(f"It has {'a' if account.username is not None else 'no'} username.")

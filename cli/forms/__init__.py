@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 
-from cli.forms import capacity, checks, stack, upgrade
+from cli.forms import accounts, capacity, checks, stack, upgrade
 from cli.forms.base import Form
 
 FORMS: Mapping[str, tuple[type[Form], ...]] = {
     "status": (stack.Status,),
     "doctor": (checks.Doctor,),
     "invitations": (stack.Invitations,),
+    "accounts list": (accounts.Accounts,),
+    "accounts show": (accounts.OneAccount,),
     "outputs": (stack.Outputs,),
     "pins": (stack.Pins, stack.Kit),
     "connect": (checks.Connect,),
