@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import files
 from cli import kubectl, numbers, ownership, stacks
 from cli.choice import named_cluster, named_context
-from cli.stores import root_secret
 from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
+from cli.stores import root_secret
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from errors import FlatlineError
