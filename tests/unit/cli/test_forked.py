@@ -1,6 +1,7 @@
 """A program that is run by tests.forked can't tell it from one that is started."""
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -86,3 +87,21 @@ def test_a_key_is_derived_once_and_is_the_one_of_its_arguments(checkout: Checkou
     )
     assert [key for key, _ in first] == [key for key, _ in again] == expected
     assert sum(float(seconds) for _, seconds in again) < sum(float(seconds) for _, seconds in first) / 3
+
+
+def test_an_edited_module_is_of_its_checkout_alone(checkout: Checkout, tmp_path: Path) -> None:
+    checkout.module("cli/__init__.py").write_text("edited = True\n")
+    assert "edited" not in (Checkout.make(tmp_path / "other").root / "cli" / "__init__.py").read_text()
+
+
+def test_an_edit_of_what_all_checkouts_share_is_refused(checkout: Checkout, tmp_path: Path) -> None:
+    file = checkout.root / "cli" / "__init__.py"
+    text, before = file.read_bytes(), file.stat()
+    file.write_text("edited = True\n")
+    try:
+        with pytest.raises(ValueError, match=r"cli/__init__\.py is edited in all checkouts"):
+            Checkout.make(tmp_path / "other")
+    finally:
+        file.write_bytes(text)
+        os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    Checkout.make(tmp_path / "another")
