@@ -174,17 +174,12 @@ def _piece(found: dict[str, Any]) -> Record:
 
 
 def of(loaded: LoadedStack, context: str, *, attachments: bool) -> list[Invitations | PodFiles]:
-    """What a stack keeps in its cluster alone: with the attachments where they are asked for and are on a volume."""
+    """What a stack keeps in its cluster alone: with the attachments of a local stack by choice."""
     found: list[Invitations | PodFiles] = []
     namespace = loaded.settings.namespace
     if loaded.settings.registration.kind in invitations.KINDS:
         store = invitations.Store(context, namespace, loaded.stack.name)
         found += [Invitations(store), PodFiles(context, namespace, REGISTRATION)]
     if attachments:
-        if loaded.in_cloud:
-            raise MigrationError(
-                "the attachments of a stack in a cloud are in its bucket, which keeps versions by itself",
-                "Leave --attachments out, and copy the bucket: `aws s3 sync`.",
-            )
         found.append(PodFiles(context, namespace, ATTACHMENTS))
     return found

@@ -5,19 +5,24 @@ from argparse import Namespace
 from contextlib import ExitStack
 
 from cli import archives, continuity, drill, installation, pausing, stacks, stores
-from cli.stacks import Passphrase
+from cli.stacks import LoadedStack, Passphrase
 from cli.terminal import Terminal
+from errors import FlatlineError
 from migration import sealing, transfer
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Writes the archive and shows its counts and checksums."""
     if arguments.drill:
+        if arguments.attachments or arguments.keep is not None:
+            raise FlatlineError("--drill writes no archive", "Leave --attachments and --keep out.")
         return drill.run(arguments, terminal)
     began = time.monotonic()
     loaded = stacks.read(arguments.stack)
     passphrase = Passphrase(loaded.stack, may_be_made=False)
     context = stores.cluster_of(arguments, loaded)
+    if arguments.attachments:
+        _check_attachments(loaded, context)
     continuity.check(loaded, context)
     running = [] if arguments.pause else stores.running_writers(context, loaded, terminal)
     documents = installation.documents(loaded, context, terminal)
@@ -47,3 +52,16 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if installation.STATE not in documents:
         terminal.warn("the stack has no state yet, so the archive holds no secrets")
     return 0
+
+
+def _check_attachments(loaded: LoadedStack, context: str | None) -> None:
+    """Raises FlatlineError where attachments cannot be read."""
+    if loaded.in_cloud:
+        raise FlatlineError(
+            "the attachments of a stack in a cloud are in a bucket, not on a volume",
+            "Leave --attachments out, and copy the bucket: `aws s3 sync`.",
+        )
+    if context is None:
+        raise FlatlineError(
+            "--attachments reads a volume of the cluster, and no cluster is named", "Name its context: --context."
+        )

@@ -98,14 +98,14 @@ class Place:
             client.create_table(**create_table_request(table))
         self.make_rows()
 
-    def make_rows(self) -> None:
+    def make_rows(self, project: str = PROJECT, instance: str = INSTANCE) -> None:
         """Makes empty Bigtable tables of the schema."""
         channel = grpc.insecure_channel(self.emulator.address)
         admin = BigtableTableAdminClient(transport=BigtableTableAdminGrpcTransport(channel=channel))
         for table in bigtable.TABLES.values():
             admin.create_table(
                 request={
-                    "parent": f"projects/{PROJECT}/instances/{INSTANCE}",
+                    "parent": f"projects/{project}/instances/{instance}",
                     "table_id": table.name,
                     "table": {"column_families": {table.family: {}}},
                 }
@@ -495,6 +495,7 @@ def test_to_a_cloud_and_back(archive: Path, source: Place, target: Place, tmp_pa
     aws = Aws(url)
     for path, table in dynamodb.TABLES.items():
         aws.client("dynamodb", CLOUD).create_table(**{**create_table_request(table), "TableName": names.tables[path]})
+    target.make_rows(names.project, names.instance)
     for bucket in (*BUCKETS.values(), "archives"):
         aws.client("s3").create_bucket(Bucket=bucket)
     variables = {

@@ -116,6 +116,10 @@ def archive(folder: Path, stack: str = "dev", **documents: str) -> str:
         (["--context", "typo"], "there is no context typo"),
         (["--dynamodb", "http://127.0.0.1:1", "--bigtable", "127.0.0.1:1", "--pause"], "--pause stops services"),
         (["--context", "mine", "--to", "s3:///prefix"], "names no bucket"),
+        (["--dynamodb", "http://127.0.0.1:1", "--bigtable", "127.0.0.1:1", "--attachments"], "no cluster is named"),
+        (["--context", "mine", "--drill", "--keep", "daily=7"], "--drill writes no archive"),
+        (["--drill"], "a drill needs one"),
+        (["--context", "mine", "--drill"], "backups has no archive of stack dev"),
     ],
 )
 def test_the_stores_are_named_by_a_cluster_or_by_addresses(cluster: Checkout, words: list[str], said: str) -> None:
