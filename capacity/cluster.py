@@ -121,6 +121,14 @@ def demand(
         Pods(service="registration", replicas=1, most=1, cores=0.1, mib=256, why="its sessions are in its memory"),
         _pods("traefik", traefik, traefik, 0, peak, 2.0, 2048, f"{workload.traefik_connections:,.0f} connections each"),
     )
+    if installation.group_calls:
+        pods += tuple(
+            Pods(service=name, replicas=1, most=1, cores=cores, mib=mib, why=why)
+            for name, cores, mib, why in (
+                ("calling-frontend", 0.1, 512, "asked when members look or join"),
+                ("calling-backend", 2.0, 2048, "calls are in its memory; not measured"),
+            )
+        )
     return ClusterDemand(pods=pods, nodes=nodes(pods))
 
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from capacity.installation import Installation
 from capacity.traffic import Traffic, per_second
 from capacity.workload import DAY, KIB, MIB, Workload
-from config.schema.dynamodb import TABLES, Table
+from config.schema import dynamodb
+from config.schema.dynamodb import ROOMS, Table
 
 ITEM_OVERHEAD = 100
 """Bytes that DynamoDB adds to each item and index entry in storage."""
@@ -167,6 +168,7 @@ def models(workload: Workload, traffic: Traffic, installation: Installation, pod
         **_messages(workload, traffic, installation),
         **_configuration(pods),
         **_unused(),
+        **(_rooms(workload, traffic) if installation.group_calls else {}),
     }
 
 
@@ -423,6 +425,29 @@ def _configuration(pods: float) -> dict[str, TableModel]:
     }
 
 
+def _rooms(workload: Workload, traffic: Traffic) -> dict[str, TableModel]:
+    """The frontend of the calling service asks every ten seconds which calls are under way, to end those that are not.
+
+    A call is an hour long here. Each of its members looks who is in it before joining.
+    """
+    call, index = Item(300, "room, era, backend's address, region, creator"), "region-index"
+    calls, links = traffic.groups * workload.group_calls, workload.users * workload.call_links
+    under_way = calls / 24
+    return {
+        ROOMS: TableModel(
+            call,
+            under_way + links,
+            (
+                call.update(calls, "the first member joins", index),
+                call.get(2 * calls * workload.group_size, "members look, and join"),
+                call.delete(calls, "the call has ended", index),
+                Use("Query", DAY / 10, under_way * call.bytes, "calls under way", steady=True, index=index),
+            ),
+            {index: under_way},
+        )
+    }
+
+
 def _unused() -> dict[str, TableModel]:
     """Tables that stay empty: payments, backups, push challenges, Apple devices and experiments."""
     items = {
@@ -448,9 +473,11 @@ def demand(
     traffic: Traffic,
     installation: Installation,
     pods: float,
-    tables: Mapping[str, Table] = TABLES,
+    tables: Mapping[str, Table] | None = None,
 ) -> tuple[TableDemand, ...]:
     """The demand on each table, in the schema's order. Raises ModelError if `tables` and the model do not match."""
+    if tables is None:
+        tables = dynamodb.tables(group_calls=installation.group_calls)
     known = models(workload, traffic, installation, pods)
     for key in sorted(tables.keys() - known.keys()):
         raise ModelError(f"{key} has no model: add one to capacity/dynamodb.py")

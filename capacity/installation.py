@@ -34,6 +34,7 @@ class Installation:
     redis_memory: int
     shard_replicas: int
     volumes: tuple[tuple[str, int], ...]
+    group_calls: bool = False
 
     @classmethod
     def of(cls, stack: Settings | None = None) -> "Installation":
@@ -64,6 +65,7 @@ class Installation:
             redis_memory=quantity_bytes(settings.redis.memory),
             shard_replicas=cache.replicas_per_shard if isinstance(cache, ElastiCache) else 1,
             volumes=volumes,
+            group_calls=settings.calls.groups is not None,
         )
 
 

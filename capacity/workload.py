@@ -157,6 +157,8 @@ class Workload:
     storage_reads: float = _fixed(
         4, "times that an active device asks for its records' version in a day", "reads/device/day", _CLIENT
     )
+    group_calls: float = _fixed(0.05, "calls of a group in a day (flatline:calls.groups)", "calls/group/day", _HABIT)
+    call_links: float = _fixed(0.2, "call links that a user has made (flatline:calls.groups)", "links/user", _HABIT)
     years: float = _fixed(
         1,
         "age of the data that nothing deletes (group logs)",

@@ -462,15 +462,23 @@ def _connect(commands: _Subparsers) -> None:
         """
         Does from this machine what a client does, for each public host: finds its name, connects, opens TLS 1.3 with
         the pinned authorities alone, then opens a WebSocket to Whisper, and asks Storage and both CDNs. Names the
-        cause of each failure and its cure. Needs no access to the cluster, sends no secret, and changes nothing.
+        cause of each failure and its cure. Needs no access to the cluster, sends no secret, and changes nothing,
+        unless --call asks for a group call, which ends after half a minute.
         Takes less than a minute. Ends with status 1 where a client would not be served.
 
         examples:
           ./flatline connect --stack home
           ./flatline connect --pins pins.json          without the stack's secrets
           ./flatline connect --address 192.0.2.10      before DNS has the names
-          ./flatline connect --address 127.0.0.1 --port 8443    by a tunnel""",
+          ./flatline connect --address 127.0.0.1 --port 8443    by a tunnel
+          ./flatline connect --call --context my-k3s    joins a group call, and sends media's first packets""",
     )
+    command.add_argument(
+        "--call",
+        action="store_true",
+        help="join a group call too, with a token that is signed with a key from the cluster of --context",
+    )
+    command.add_argument("--context", metavar="NAME", help="the kubeconfig context of the cluster, for --call")
     command.add_argument(
         "--pins", metavar="FILE", help="pins from a file that `pins --json` or --for wrote, not a stack"
     )

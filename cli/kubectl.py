@@ -49,6 +49,21 @@ def read(context: str, *words: str) -> Any:
     return json.loads(_answer(context, *words, "--output", "json", *_PATIENCE))
 
 
+def mounted_secret(context: str, namespace: str, deployment: str, volume: str) -> Mapping[str, str]:
+    """The Secret that a deployment's pods mount as a volume, in base64: its name changes with its content.
+
+    Raises FlatlineError.
+    """
+    where = ("--namespace", namespace)
+    pod = read(context, "get", "deployment.apps", deployment, *where)["spec"]["template"]["spec"]
+    names = [each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == volume]
+    if not names:
+        problem = f"the deployment {deployment} has no volume {volume}"
+        raise FlatlineError(problem, "Bring the stack up first, with this release.")
+    data: Mapping[str, str] = read(context, "get", "secret", names[0], *where)["data"]
+    return data
+
+
 def say(context: str, *words: str) -> str:
     """The output of kubectl, as of `logs` or `exec`. Raises FlatlineError with kubectl's own words."""
     return _answer(context, *_PATIENCE, *words)

@@ -130,13 +130,7 @@ def _connection(arguments: Namespace, loaded: LoadedStack, context: str | None, 
 
 def root_secret(context: str, namespace: str) -> str:
     """The secret key of the object store that runs now, as its pods read it. Raises FlatlineError."""
-    where = ("--namespace", namespace)
-    pod = kubectl.read(context, "get", "deployment.apps", endpoints.OBJECT_STORE, *where)["spec"]["template"]["spec"]
-    names = [each["secret"]["secretName"] for each in pod["volumes"] if each["name"] == endpoints.OBJECT_STORE_SECRET]
-    if not names:
-        problem = f"the deployment {endpoints.OBJECT_STORE} has no volume {endpoints.OBJECT_STORE_SECRET}"
-        raise FlatlineError(problem, "Bring the stack up first, with this release.")
-    data = kubectl.read(context, "get", "secret", names[0], *where)["data"]
+    data = kubectl.mounted_secret(context, namespace, endpoints.OBJECT_STORE, endpoints.OBJECT_STORE_SECRET)
     return base64.b64decode(data[endpoints.ROOT_SECRET_FILE]).decode()
 
 

@@ -25,7 +25,7 @@ def _configuration(pins: Pins) -> Mapping[str, Any]:
         "serverUrl": pins.urls["whisper"],
         "storageUrl": pins.urls["storage"],
         "cdn": {"0": pins.urls["cdn0"], "2": pins.urls["cdn3"], "3": pins.urls["cdn3"]},
-        "sfuUrl": f"https://sfu.{pins.domain}/",
+        "sfuUrl": f"{pins.sfu}/",
         "directoryUrl": url("cdsi"),
         "directoryMRENCLAVE": ENCLAVE,
         "challengeUrl": url("captcha", "/challenge"),

@@ -51,7 +51,7 @@ def _constants(pins: Pins) -> str:
 
 
 def _texts(pins: Pins) -> Mapping[str, str]:
-    sfu, reflector = f"https://sfu.{pins.domain}", host("reflector")
+    sfu, reflector = pins.sfu, host("reflector")
     prefixes = ("service", "cdn0", "cdn2", "cdn3", "storageService", "svr2")
     return {
         "mainServiceURL": pins.urls["whisper"],

@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 VERSION = 1
 """Of the document that `pins --json` prints (docs/json.md)."""
 SERVICES = ("whisper", "storage", "cdn0", "cdn3")
+OPTIONAL = ("sfu",)
+"""Hosts that only an installation with group calls has."""
 
 _LENGTHS = {
     "serverPublicParams": 673,
@@ -34,7 +36,10 @@ class PinsError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Pins:
-    """The pins of one stack. Public values are padded base64 texts, as clients' sources have them."""
+    """The pins of one stack. Public values are padded base64 texts, as clients' sources have them.
+
+    `urls` are those of `SERVICES`, and of `OPTIONAL` where the installation has them.
+    """
 
     urls: Mapping[str, str]
     authorities: tuple[x509.Certificate, ...]
@@ -53,6 +58,11 @@ class Pins:
     def host(self, service: str) -> str:
         """The host name of a service."""
         return urlsplit(self.urls[service]).hostname or ""
+
+    @property
+    def sfu(self) -> str:
+        """The URL for group calls, the same before an installation has them: a client needs no new build for them."""
+        return self.urls.get("sfu", f"https://sfu.{self.domain}")
 
     @property
     def pem(self) -> str:
@@ -127,7 +137,8 @@ def _check(name: str, text: str) -> None:
 
 def _urls(found: Any) -> Mapping[str, str]:
     urls = found if isinstance(found, dict) else {}
-    for service in SERVICES:
+    services = (*SERVICES, *(each for each in OPTIONAL if each in urls))
+    for service in services:
         try:
             parts = urlsplit(str(urls.get(service, "")))
             whole = parts.scheme == "https" and parts.hostname and parts.netloc == parts.hostname and not parts.path
@@ -135,7 +146,7 @@ def _urls(found: Any) -> Mapping[str, str]:
             whole = False
         if not whole:
             raise PinsError(f"pin urls.{service} is {urls.get(service)!r}, and must be https:// and a host name")
-    return {service: str(urls[service]) for service in SERVICES}
+    return {service: str(urls[service]) for service in services}
 
 
 def _authorities(pem: str) -> tuple[x509.Certificate, ...]:

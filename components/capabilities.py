@@ -155,6 +155,16 @@ class DynamoDb:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rooms:
+    """The table of group calls and call links; `endpoint` is empty where the SDK finds it by itself."""
+
+    access: Access
+    region: str
+    table: pulumi.Input[str]
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bucket:
     """An S3 bucket; `endpoint` is empty where the SDK finds it by itself. Listing it is an access of its own."""
 

@@ -16,6 +16,7 @@ from components.kubernetes.network import NetworkPolicies
 from components.monitoring.monitoring import Monitoring
 from components.pins import pins
 from components.secrets import Secrets
+from components.services.calling import GroupCalls
 from components.services.cdn3 import Cdn3
 from components.services.registration import (
     DevelopmentRegistration,
@@ -35,7 +36,6 @@ from config.images import IMAGES
 from config.registration import VERIFIES_NOTHING, ExternalRegistration, WebhookRegistration
 from config.registration import DevelopmentRegistration as DevelopmentSettings
 from config.registration import InvitationRegistration as InvitationSettings
-from config.schema.hosts import PUBLIC_HOSTS
 from config.settings import Settings
 from config.version import VERSION
 
@@ -86,9 +86,12 @@ class Flatline(Component):
         storage = Storage("storage", wired.storage(), self.child_opts)
         cdn3 = Cdn3("cdn3", wired.cdn3(), self.child_opts)
         whisper = Whisper("whisper", wired.whisper(registration, collector.telemetry), self.child_opts)
+        calls = wired.group_calls(collector.telemetry)
+        calling = (GroupCalls("calling", calls, self.child_opts),) if calls else ()
         traefik = self._traefik(settings)
         admin_routes = (whisper.admin_route, storage.admin_route) if settings.expose_admin else ()
-        public_routes = (*whisper.routes, storage.route, *cdn3.routes, *stores.routes)
+        call_routes = (each.route for each in calling)
+        public_routes = (*whisper.routes, storage.route, *cdn3.routes, *stores.routes, *call_routes)
         ingress = Ingress("ingress", wired.ingress((*public_routes, *admin_routes), traefik), self.child_opts)
         self._load_balancer(target, traefik)
         monitoring = wired.monitoring(public_routes)
@@ -101,6 +104,7 @@ class Flatline(Component):
             *cdn3.network_peers,
             *collector.network_peers,
             *stores.network_peers,
+            *(peer for each in calling for peer in each.network_peers),
         )
         scraped = (*collector.scraped, *told)
         scrapers = (
@@ -112,7 +116,7 @@ class Flatline(Component):
             "network-policies", wired.network_policies(self.network_peers, self.external_peers), self.child_opts
         )
         self.outputs: dict[str, pulumi.Input[object]] = {
-            **pins(settings.domain, certificates.pins, secrets),
+            **pins(settings.domain, settings.public_hosts, certificates.pins, secrets),
             "servedCertificate": certificates.served,
             "version": VERSION,
         }
@@ -130,7 +134,7 @@ class Flatline(Component):
         args = wiring.load_balancer_args(settings, traefik)
         if args is not None:
             edge = LoadBalancer("edge", args, self.child_opts)
-            target.publish(tuple(settings.host(host) for host in PUBLIC_HOSTS), edge.address, self.child_opts)
+            target.publish(tuple(settings.host(host) for host in settings.public_hosts), edge.address, self.child_opts)
 
     def _registration(
         self, settings: Settings, namespace: WorkloadNamespace, secrets: Secrets

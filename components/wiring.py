@@ -22,6 +22,7 @@ from components.kubernetes.network import NetworkPoliciesArgs
 from components.monitoring.monitoring import MonitoringArgs
 from components.monitoring.series import Scope
 from components.secrets import Secrets, SecretsArgs
+from components.services.calling import GroupCallsArgs
 from components.services.cdn3 import Cdn3Args
 from components.services.registration import COMPONENT as REGISTRATION_COMPONENT
 from components.services.registration import METRICS_PORT
@@ -226,6 +227,21 @@ class Wiring:
             scale=self.target.scale("whisper"),
             persister_scale=self.target.scale("whisper-persister"),
             drain_seconds=settings.whisper.drain_seconds,
+            log_requests=settings.log_requests,
+        )
+
+    def group_calls(self, telemetry: Telemetry) -> GroupCallsArgs | None:
+        """The calling service, if it is wanted."""
+        settings, rooms = self.settings, self.stores.rooms
+        if settings.calls.groups is None or rooms is None:
+            return None
+        return GroupCallsArgs(
+            namespace=self.namespace,
+            secrets=self.secrets,
+            rooms=rooms,
+            telemetry=telemetry,
+            url=f"https://{settings.host('sfu')}",
+            settings=settings.calls.groups,
             log_requests=settings.log_requests,
         )
 

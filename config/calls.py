@@ -1,4 +1,4 @@
-"""Calls: the TURN server that the cluster runs for them."""
+"""Calls: the servers that the cluster runs for them, and the settings of the TURN server."""
 
 import ipaddress
 from typing import Annotated, Literal, Self
@@ -6,10 +6,8 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from config.base_model import StrictModel
-from config.types import Cidr, Port
-
-NODE_PORTS = range(30000, 32768)
-"""Kubernetes' default range of node ports (kube-apiserver, --service-node-port-range)."""
+from config.group_calls import GroupCallsSettings
+from config.types import NODE_PORTS, Cidr, Port
 
 LEAST_RELAY_PORTS, DEFAULT_RELAY_PORTS, MOST_NODE_PORTS = 10, 100, 500
 
@@ -131,3 +129,14 @@ class Calls(StrictModel):
 
     turn: TurnRelay | None = None
     """A TURN server in the cluster, for calls between two people; `{address: 203.0.113.10}` takes the defaults."""
+    groups: GroupCallsSettings | None = None
+    """Group calls and call links, with the calling service in the cluster."""
+
+    @model_validator(mode="after")
+    def _ports_differ(self) -> Self:
+        turn, groups = self.turn, self.groups
+        if turn is None or groups is None:
+            return self
+        if groups.port in (turn.plain_port, turn.secure_port) or groups.port in turn.relay.numbers:
+            raise ValueError(f"groups.port: {groups.port} is a port of calls.turn as well; write another one")
+        return self

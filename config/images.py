@@ -1,6 +1,6 @@
 """Every container image: where it comes from, at which exact version, and why.
 
-The three service images publish only the moving tag `main`; a digest belongs into the settings
+The service images publish only the moving tag `main`; a digest belongs into the settings
 (`flatline:images`), and bringing a stack up on a cluster warns where one is missing.
 """
 
@@ -11,6 +11,8 @@ ImageName = Literal[
     "whisper",
     "storage",
     "registration",
+    "calling-frontend",
+    "calling-backend",
     "localstack",
     "versitygw",
     "cbtemulator",
@@ -58,6 +60,9 @@ IMAGES: dict[ImageName, Image] = {
     "storage": _mollyim("storage-service", "amd64"),
     # For `flatline:registration: {kind: development}` alone.
     "registration": _mollyim("registration-service"),
+    # For group calls. Built for CPUs with AVX2.
+    "calling-frontend": _mollyim("calling-service-frontend", "amd64"),
+    "calling-backend": _mollyim("calling-service-backend", "amd64"),
     # The last release that runs without an account token.
     "localstack": _docker_hub("localstack/localstack", "4.14.0"),
     # S3 on files; LocalStack keeps its buckets in memory.

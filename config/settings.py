@@ -21,7 +21,7 @@ from config.registration import (
     InvitationRegistration,
     WebhookRegistration,
 )
-from config.schema.hosts import ADMIN_HOSTS, PUBLIC_HOSTS, CallHost, Host, host_name
+from config.schema.hosts import ADMIN_HOSTS, CallHost, Host, PublicHost, host_name, public_hosts
 from config.schema.secrets import BY_NAME
 from config.target import Cloud, ElastiCache, InClusterRedis, Local, kind_of_target
 from config.telemetry import Telemetry
@@ -83,6 +83,11 @@ class Settings(StrictModel):
         return host_name(service, self.domain)
 
     @property
+    def public_hosts(self) -> tuple[PublicHost, ...]:
+        """The hosts that clients connect to by HTTPS."""
+        return public_hosts(group_calls=self.calls.groups is not None)
+
+    @property
     def call_hosts(self) -> tuple[CallHost, ...]:
         """Hosts of the servers for calls that this stack has."""
         return ("turn",) if self.calls.turn else ()
@@ -117,6 +122,8 @@ class Settings(StrictModel):
                 absent.add("redis")
         if not isinstance(self.registration, DevelopmentRegistration):
             absent.add("registration")
+        if self.calls.groups is None:
+            absent |= {"calling-frontend", "calling-backend"}
         return tuple(name for name in IMAGES if name not in absent)
 
     @property
@@ -258,7 +265,7 @@ class Settings(StrictModel):
     def _certificate_covers_domain(self) -> Self:
         provided = self.certificates.provided
         if provided is not None:
-            wanted: list[Host] = [*PUBLIC_HOSTS, *self.call_hosts, *(ADMIN_HOSTS if self.expose_admin else ())]
+            wanted: list[Host] = [*self.public_hosts, *self.call_hosts, *(ADMIN_HOSTS if self.expose_admin else ())]
             hosts = [self.host(name) for name in wanted]
             try:
                 certificate_chain.verify(provided.certificate, provided.authority, hosts, datetime.now(UTC))

@@ -138,7 +138,7 @@ Names = TypeVar("Names", dict[str, str], list[str])
 
 
 def _table_names(value: Names) -> Names:
-    known = {table.name for table in dynamodb.TABLES.values()} | set(released.DYNAMODB)
+    known = {table.name for table in dynamodb.tables(group_calls=True).values()} | set(released.DYNAMODB)
     for name in value:
         if name not in known:
             raise ValueError(f"{name} is no table of the schema; write names from docs/configuration.md")

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from client_kit.pins import SERVICES as HOSTS
 from client_kit.pins import Pins
 from connectivity import certificates, names, services, transport
 from connectivity.names import Resolver
@@ -54,7 +53,7 @@ async def check(
     seconds: float = SECONDS,
 ) -> list[Host]:
     """Every host of the pins, in their order, within `seconds`. With `address` the names are not looked up."""
-    hosts = [Host(service, pins.host(service)) for service in HOSTS]
+    hosts = [Host(service, pins.host(service)) for service in pins.urls]
     await asyncio.gather(*(_checked(host, pins, address, port, resolve, seconds) for host in hosts))
     _compare(hosts)
     return hosts
@@ -72,7 +71,7 @@ async def _checked(host: Host, pins: Pins, address: str | None, port: int, resol
 
 
 async def _steps(host: Host, pins: Pins, address: str | None, port: int, resolve: Resolver) -> None:
-    with _step(host, "name") as found:
+    with recorded(host, "name") as found:
         if address is None:
             host.addresses = tuple(await resolve(host.name))[:MOST_ADDRESSES]
             found.append(", ".join(host.addresses))
@@ -82,15 +81,15 @@ async def _steps(host: Host, pins: Pins, address: str | None, port: int, resolve
     if not host.addresses:
         return
     open_ones: list[Target] = []
-    with _step(host, "connection") as found:
+    with recorded(host, "connection") as found:
         open_ones = await _connections(host, transport.targets(pins, host.name, host.addresses, port))
         found.append(f"TCP port {port} of {', '.join(each.address for each in open_ones)}")
     if not open_ones:
         return
-    with _step(host, "tls") as found:
+    with recorded(host, "tls") as found:
         found += await asyncio.gather(*(_tls(each) for each in open_ones))
     if host.steps[-1].passed:
-        with _step(host, "answer") as found:
+        with recorded(host, "answer") as found:
             async with open_ones[0].opened() as connection:
                 found.append(await services.SERVICES[host.service](connection, host.name))
 
@@ -125,8 +124,8 @@ async def _tls(target: Target) -> str:
 
 
 @contextmanager
-def _step(host: Host, name: str) -> Iterator[list[str]]:
-    """Records what the block finds, or the problem that ends it."""
+def recorded(host: Host, name: str) -> Iterator[list[str]]:
+    """Records as a step what the block finds, or the problem that ends it."""
     found: list[str] = []
     try:
         yield found

@@ -6,6 +6,7 @@ import io
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import IO, cast
 
 from websockets.client import ClientProtocol
@@ -68,9 +69,9 @@ async def whisper(connection: Connection, host: str) -> str:
 
 async def storage(connection: Connection, host: str) -> str:
     """Groups are refused without credentials, by Storage itself."""
-    answer = await _asked(connection, host, "/v1/groups")
+    answer = await asked(connection, host, "/v1/groups")
     if answer.status != http.HTTPStatus.UNAUTHORIZED:
-        raise _unexpected(answer, host, "Storage", "401 for a request without credentials")
+        raise unexpected(answer, host, "Storage", "401 for a request without credentials")
     return "401 for groups, as it must be without credentials"
 
 
@@ -84,24 +85,44 @@ async def cdn3(connection: Connection, host: str) -> str:
     return await _not_found(connection, host, "CDN3", f"/attachments/{NOBODY[:20]}", "an attachment")
 
 
+async def sfu(connection: Connection, host: str) -> str:
+    """The calls of a group are refused without credentials, by the calling service itself."""
+    answer = await asked(connection, host, "/v2/conference/participants")
+    if answer.status != http.HTTPStatus.UNAUTHORIZED:
+        raise unexpected(answer, host, "the calling service", "401 for a request without credentials")
+    return "401 for the calls of a group, as it must be without credentials"
+
+
 async def _not_found(connection: Connection, host: str, service: str, path: str, what: str) -> str:
-    answer = await _asked(connection, host, path)
+    answer = await asked(connection, host, path)
     if answer.status != http.HTTPStatus.NOT_FOUND or _TRAEFIKS_404 in answer.body:
-        raise _unexpected(answer, host, service, f"404 for {what} that there is not")
+        raise unexpected(answer, host, service, f"404 for {what} that there is not")
     return f"404 for {what} that there is not"
 
 
-SERVICES: Mapping[str, Service] = {"whisper": whisper, "storage": storage, "cdn0": cdn0, "cdn3": cdn3}
+SERVICES: Mapping[str, Service] = {"whisper": whisper, "storage": storage, "cdn0": cdn0, "cdn3": cdn3, "sfu": sfu}
 """By the pin of their URL."""
 
 
-async def _asked(connection: Connection, host: str, path: str) -> Answer:
-    """The answer to one GET. Raises Problem where there is none in HTTP."""
-    request = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+async def asked(
+    connection: Connection,
+    host: str,
+    path: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] = MappingProxyType({}),
+    body: bytes = b"",
+) -> Answer:
+    """The answer to one request. Raises Problem where there is none in HTTP."""
+    lines = {"Host": host, "User-Agent": AGENT, "Accept": "*/*", **headers, "Connection": "close"}
+    if body:
+        lines["Content-Length"] = str(len(body))
+    head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+    request = f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + body
     received = bytearray()
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            connection.writer.write(request.encode())
+            connection.writer.write(request)
             await connection.writer.drain()
             while len(received) < MOST and (block := await connection.reader.read(MOST)):
                 received += block
@@ -179,7 +200,7 @@ def _refused(error: Exception, host: str) -> Problem:
         response = error.response
         answer = Answer(response.status_code, dict(response.headers.raw_items()), bytes(response.body or b""))
         if answer.status in _DOWN or answer.status == 429 or _TRAEFIKS_404 in answer.body:
-            return _unexpected(answer, host, "Whisper", "101 for a WebSocket")
+            return unexpected(answer, host, "Whisper", "101 for a WebSocket")
         if not any(name.lower() == _TIMESTAMP.lower() for name in answer.headers):
             return Problem(
                 f"{host} answers a WebSocket with {answer.status} instead of 101, and not by Whisper (no {_TIMESTAMP})",
@@ -198,7 +219,8 @@ def _refused(error: Exception, host: str) -> Problem:
     return _cut(host)
 
 
-def _unexpected(answer: Answer, host: str, service: str, wanted: str) -> Problem:
+def unexpected(answer: Answer, host: str, service: str, wanted: str) -> Problem:
+    """Why an answer is another one than `wanted`."""
     if answer.status in _DOWN:
         return Problem(f"Traefik {_DOWN[answer.status]} {service} ({answer.status} from {host})", _PODS)
     if answer.status == http.HTTPStatus.NOT_FOUND and _TRAEFIKS_404 in answer.body:

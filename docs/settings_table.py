@@ -44,6 +44,8 @@ FREE_NAMES: Mapping[str, str] = {
     "flatline:ingress.loadBalancer.annotations": "the key of an annotation",
     "flatline:clusterDns.podLabels": "the key of a label",
     "flatline:calls.turn.nodeLabels": "the key of a label",
+    "flatline:calls.groups.nodeLabels": "the key of a label",
+    "flatline:calls.groups.loadBalancer.annotations": "the key of an annotation",
     "flatline:whisper.dynamicConfig.experiments": "the name of an experiment, as the service's code has it",
     "flatline:whisper.dynamicConfig.e164Experiments": "the name of an experiment, as the service's code has it",
     "flatline:whisper.remoteConfig": "a key that clients know",

@@ -23,7 +23,7 @@ OBJECT_STORE_SECRET = "object-store-accounts"
 
 ROOT_SECRET_FILE = posixpath.basename(versitygw.ROOT_SECRET_FILE)
 
-WRITERS = ("whisper", "whisper-persister", "storage", "cdn0-gate")
+WRITERS = ("whisper", "whisper-persister", "storage", "cdn0-gate", "calling-frontend")
 """Deployments that write to the stores (those that a stack has not are passed over)."""
 
 
@@ -80,17 +80,18 @@ def physical_names(settings: Settings, buckets: Mapping[str, str]) -> PhysicalNa
 
     Buckets in AWS end in digits that the stack made up, so each must be typed or adopted. Raises MigrationError.
     """
+    tables = dynamodb.tables(group_calls=settings.calls.groups is not None)
     match settings.target:
         case Local():
             names = PhysicalNames(
-                tables={path: table.name for path, table in dynamodb.TABLES.items()},
+                tables={path: table.name for path, table in tables.items()},
                 buckets={role: objects.BUCKETS[role] for role in MOVED_BUCKETS},
                 project=cbtemulator.PROJECT,
                 instance=cbtemulator.INSTANCE,
             )
         case Cloud(aws=aws, gcp=gcp):
             names = PhysicalNames(
-                tables={path: aws.table_name(table) for path, table in dynamodb.TABLES.items()},
+                tables={path: aws.table_name(table) for path, table in tables.items()},
                 buckets={role: name for role, name in aws.adopt.buckets.items() if role in MOVED_BUCKETS},
                 project=gcp.project,
                 instance=gcp.instance,

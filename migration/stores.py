@@ -32,9 +32,10 @@ _RETRIES: Any = {"mode": "standard", "total_max_attempts": 10}
 def opened(names: PhysicalNames, connection: Connection, *, readers: int) -> Iterator[list[Collection]]:
     """Everything that is moved, in the order of the schema. Raises MigrationError, in another account for one."""
     made, buckets = clients(connection)
+    schema = dynamodb.tables(group_calls=True)
     with _bigtable(names, connection.at.bigtable) as (data, admin):
         yield [
-            *(DynamoTable(made, table, names.tables[path], readers=readers) for path, table in dynamodb.TABLES.items()),
+            *(DynamoTable(made, schema[path], name, readers=readers) for path, name in names.tables.items()),
             *(BigtableRows(data, admin, names.instance, table) for table in bigtable.TABLES.values()),
             *(Bucket(buckets[role], role, names.buckets[role]) for role in MOVED_BUCKETS),
         ]

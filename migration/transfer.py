@@ -117,8 +117,8 @@ def _matched(collections: Sequence[Collection], archive: Archive) -> list[_Match
         for name, part in parts.items():
             if (kind, name) not in known:
                 raise MigrationError(
-                    f"the archive has {name} ({kind}), which is not in this Flatline's schema",
-                    "Load it with the Flatline that wrote it.",
+                    f"the archive has {name} ({kind}), which this stack does not have",
+                    "Set flatline:calls.groups if it is Rooms; else load it with the Flatline that wrote it.",
                 )
             matches.append(_Match(known[kind, name], part, archive))
     _checked({match.collection: match.part.schema for match in matches})

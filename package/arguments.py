@@ -198,10 +198,11 @@ class Images(TypedDict, total=False):
     """Replaces the registry of every image that has no override, as a pull-through mirror would."""
     digests: dict[str, str]
     """Pins an image to a digest; the three service images have only a moving tag without it. Names: whisper,
-    storage, registration, localstack, versitygw, cbtemulator, redis, tusd, otel-collector, node."""
+    storage, registration, calling-frontend, calling-backend, localstack, versitygw, cbtemulator, redis, tusd,
+    otel-collector, node."""
     overrides: dict[str, str]
-    """Replaces an image as a whole. Names: whisper, storage, registration, localstack, versitygw, cbtemulator,
-    redis, tusd, otel-collector, node."""
+    """Replaces an image as a whole. Names: whisper, storage, registration, calling-frontend, calling-backend,
+    localstack, versitygw, cbtemulator, redis, tusd, otel-collector, node."""
 
 
 class Redis(TypedDict, total=False):
@@ -356,11 +357,41 @@ class TurnRelay(TypedDict, total=False):
     From 64 to 1000000. Default: 4000."""
 
 
+class MediaLoadBalancer(TypedDict, total=False):
+    """The load balancer in front of the media server, which must take UDP and TCP on one address and one port."""
+
+    className: str
+    """`loadBalancerClass`, such as service.k8s.aws/nlb; the cluster's default without it. It never changes."""
+    annotations: dict[str, str]
+    """Annotations for the controller of the class."""
+
+
+class GroupCallsSettings(TypedDict, total=False):
+    """Group calls and call links: the calling service's frontend and its media server, on amd64 with AVX2."""
+
+    addresses: Required[list[str]]
+    """Public IPv4 and IPv6 addresses of the node or of the load balancer. Clients send media to them."""
+    allowPrivateAddresses: bool
+    """Takes addresses of a private network too, for an installation whose clients are all inside of it. Default:
+    false."""
+    port: int
+    """For UDP and TCP. The media server listens on the number that clients are told, so nothing may translate it. A
+    port of nodes (30000 to 32767) unless there is a `loadBalancer`. From 1024 to 65535. Default: 30900."""
+    loadBalancer: MediaLoadBalancer
+    """Clients connect to a Service of type LoadBalancer. Without it they connect to the node, by a NodePort."""
+    nodeLabels: dict[str, str]
+    """Labels of the node that has `addresses`; with several nodes the media server must run there."""
+    maxParticipants: int
+    """Devices in one call; the next one is refused. From 2 to 1000. Default: 50."""
+
+
 class Calls(TypedDict, total=False):
     """What relays calls. Everything is off without it."""
 
     turn: TurnRelay
     """A TURN server in the cluster, for calls between two people; `{address: 203.0.113.10}` takes the defaults."""
+    groups: GroupCallsSettings
+    """Group calls and call links, with the calling service in the cluster."""
 
 
 class K3s(TypedDict, total=False):

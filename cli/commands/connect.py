@@ -1,11 +1,13 @@
 """`connect`: proves from here that a client with a stack's pins would be served."""
 
 import asyncio
+import base64
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli import continuity, document, stacks
+from cli import continuity, document, kubectl, stacks
+from cli.choice import named_cluster, named_context
 from cli.commands import pins as known
 from cli.failure import MANDATORY
 from cli.forms.checks import Connect
@@ -13,6 +15,7 @@ from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from client_kit import pins
 from client_kit.pins import Pins, PinsError
+from connectivity import call
 from connectivity.check import Host, Step, check
 from errors import FlatlineError
 
@@ -21,12 +24,15 @@ _WORDS = {True: "ok", False: "FAILED", None: "not tried"}
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Shows each host, and for each failure its cause and its cure. Status 1 where a client would not be served."""
+    if arguments.context is not None and not arguments.call:
+        raise FlatlineError("--context is for --call alone", "Leave it out, or add --call.")
+    key = _key(arguments) if arguments.call else None
     if arguments.pins is not None:
         stack, found = None, _of_file(arguments.pins)
     else:
         stack, found = arguments.stack, pins_of(stacks.read(arguments.stack))
     with terminal.step(f"Connecting to the hosts of {found.domain}"):
-        hosts = asyncio.run(check(found, address=arguments.address, port=arguments.port))
+        hosts = asyncio.run(_checked(found, arguments, key))
     served = all(host.served for host in hosts)
     if arguments.json:
         content = {"stack": stack, "domain": found.domain, "served": served, "hosts": listed(hosts)}
@@ -38,6 +44,33 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     failed = ", ".join(host.name for host in hosts if not host.served)
     terminal.fail(f"a client with these pins would not be served: {failed}")
     return MANDATORY
+
+
+async def _checked(found: Pins, arguments: Namespace, key: bytes | None) -> list[Host]:
+    where = {"address": arguments.address, "port": arguments.port}
+    hosts = await check(found, **where)
+    return hosts if key is None else [*hosts, await call.tried(found, key, **where)]
+
+
+def _key(arguments: Namespace) -> bytes:
+    """The key of members' tokens, as the calling service's pods have it. Raises FlatlineError."""
+    if arguments.pins is not None:
+        raise FlatlineError("--call and --pins exclude each other", "Name the stack: --stack.")
+    loaded = stacks.read(arguments.stack)
+    if loaded.settings.calls.groups is None:
+        raise FlatlineError(
+            f"stack {arguments.stack} has no group calls", "Set flatline:calls.groups, and bring it up (docs/calls.md)."
+        )
+    context = named_context(loaded, arguments.context)
+    if context is None:
+        raise FlatlineError(
+            "nothing tells in which cluster the key for a call is",
+            "Name it: --context, or flatline:target.context in the stack's file.",
+        )
+    named_cluster(context)
+    namespace = loaded.settings.namespace
+    held = kubectl.mounted_secret(context, namespace, "calling-frontend", "calling-frontend-keys")
+    return bytes.fromhex(base64.b64decode(held["authentication-key"]).decode())
 
 
 def pins_of(loaded: LoadedStack) -> Pins:
@@ -64,7 +97,7 @@ def _of_file(name: str) -> Pins:
 
 def _tell(hosts: Sequence[Host], terminal: Terminal) -> None:
     for host in hosts:
-        terminal.heading(host.name)
+        terminal.heading(f"A group call at {host.name}" if host.service == call.SERVICE else host.name)
         for step in host.steps:
             text = step.found if step.passed else step.cause or ""
             terminal.say(f"{_WORDS[step.passed]:<9}  {step.name:<10}  {text}".rstrip(), indent=2)

@@ -64,10 +64,10 @@ def client(target: Cloud, endpoint: str | None = None) -> Client:
     return made
 
 
-def tables(target: Cloud, aws: Client) -> list[Wrong]:
+def tables(target: Cloud, aws: Client, *, group_calls: bool = False) -> list[Wrong]:
     """Tables that are not there or not active, and the one that takes no row. Raises FlatlineError."""
     client = aws("dynamodb")
-    names = [target.aws.table_name(table) for table in dynamodb.TABLES.values()]
+    names = [target.aws.table_name(table) for table in dynamodb.tables(group_calls=group_calls).values()]
     with ThreadPoolExecutor(READERS) as pool:
         found = [each for each in pool.map(lambda name: _table(client, name), names) if each is not None]
     name = target.aws.table_name(TABLE)

@@ -211,8 +211,9 @@ def _cloud(loaded: LoadedStack) -> list[tuple[str, Read]]:
     target = loaded.settings.target
     assert isinstance(target, Cloud)
     aws = cache(lambda: cloud.client(target))
+    group_calls = loaded.settings.calls.groups is not None
     return [
-        ("cloudTables", lambda: cloud.tables(target, aws())),
+        ("cloudTables", lambda: cloud.tables(target, aws(), group_calls=group_calls)),
         ("cloudBuckets", lambda: cloud.buckets(target, aws())),
         ("cloudCaches", lambda: cloud.caches(target, aws())),
         ("cloudBigtable", lambda: cloud.rows(target)),

@@ -49,7 +49,7 @@ class Doctor(OfStack):
 
 
 class Step(Block):
-    step: Literal["name", "connection", "tls", "answer"]
+    step: Literal["name", "connection", "tls", "answer", "join", "udp", "tcp"]
     """In this order ([client.md](client.md))."""
     passed: bool | None
     """Null for a step that was not tried, because an earlier one failed."""
@@ -63,7 +63,7 @@ class Step(Block):
 
 class Host(Block):
     service: str
-    """That of the pin in `urls`."""
+    """That of the pin in `urls`, or `call` for the group call of `--call`."""
     host: str
     """The name that clients connect to."""
     addresses: list[str]
@@ -71,7 +71,7 @@ class Host(Block):
     served: bool
     """Whether a client would be served."""
     steps: list[Step]
-    """All four."""
+    """All four; of a call `join`, `udp` and `tcp`."""
     remarks: list[str]
     """For people."""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pulumi
 
 from components.base import Component
-from components.capabilities import Network
+from components.capabilities import Network, Rooms
 from components.cloud.bigtable import BigtableInstance, BigtableInstanceArgs
 from components.cloud.durability import Durability
 from components.cloud.dynamodb import DynamoDbTables, DynamoDbTablesArgs
@@ -16,6 +16,7 @@ from components.cloud.objects import S3Buckets, S3BucketsArgs
 from components.cloud.redis import ElastiCacheRedis, ElastiCacheRedisArgs
 from components.cloud.upload_signers import UploadSigners, UploadSignersArgs
 from config.schema import bigtable, dynamodb
+from config.schema.dynamodb import Table
 from config.schema.objects import Signer
 from config.schema.secrets import Epochs
 from config.target import Cloud, ElastiCache
@@ -31,6 +32,7 @@ class CloudResourcesArgs:
     dynamic_config: str
     upload_days: int
     unfinished_upload_days: int
+    group_calls: bool
     upload_keys: Mapping[Signer, Epochs]
 
 
@@ -50,19 +52,7 @@ class CloudResources(Component):
             KmsKeyArgs(prefix=aws.name_prefix, region=aws.region, own=aws.kms_key, durability=self._durability),
             self.child_opts,
         )
-        tables = DynamoDbTables(
-            "tables",
-            DynamoDbTablesArgs(
-                region=aws.region,
-                tables=dynamodb.TABLES,
-                name_of=aws.table_name,
-                adopted=frozenset(aws.adopt.tables.values()),
-                durability=lambda table: self._unless(table in aws.replace_tables),
-                encryption=self._encryption,
-                networks=networks,
-            ),
-            self.child_opts,
-        )
+        tables = self._tables("tables", dynamodb.TABLES, networks)
         buckets = S3Buckets(
             "buckets",
             S3BucketsArgs(
@@ -103,6 +93,7 @@ class CloudResources(Component):
         self.identities = CloudIdentities("identities", CloudIdentitiesArgs(aws=aws, gcp=gcp), self.child_opts)
         self.dynamodb, self.bigtable = tables.dynamodb, groups.bigtable
         self.objects, self.uploads, self.public_reads = buckets.objects, buckets.uploads, buckets.public_reads
+        self.rooms = self._rooms(networks) if args.group_calls else None
         self.issued = uploaders.issued
         self.register_outputs({})
 
@@ -128,6 +119,27 @@ class CloudResources(Component):
             ),
             opts,
         )
+
+    def _tables(self, name: str, tables: Mapping[str, Table], networks: tuple[Network, ...]) -> DynamoDbTables:
+        aws = self._aws
+        return DynamoDbTables(
+            name,
+            DynamoDbTablesArgs(
+                region=aws.region,
+                tables=tables,
+                name_of=aws.table_name,
+                adopted=frozenset(aws.adopt.tables.values()),
+                durability=lambda table: self._unless(table in aws.replace_tables),
+                encryption=self._encryption,
+                networks=networks,
+            ),
+            self.child_opts,
+        )
+
+    def _rooms(self, networks: tuple[Network, ...]) -> Rooms:
+        """The table of group calls, whose user may use no other."""
+        made = self._tables("calling-tables", dynamodb.GROUP_CALLS, networks).dynamodb
+        return Rooms(access=made.access, region=made.region, table=made.tables[dynamodb.ROOMS])
 
     def _unless(self, disposable: bool) -> Durability:
         return Durability.DISPOSABLE if disposable else self._durability

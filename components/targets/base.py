@@ -18,6 +18,7 @@ from components.capabilities import (
     ObjectStore,
     PubSub,
     RedisCluster,
+    Rooms,
     Route,
     Uploads,
     Volume,
@@ -47,7 +48,10 @@ class StoresArgs:
 
 @dataclass(frozen=True, kw_only=True)
 class Stores:
-    """The durable stores as capabilities, with the namespaces, pods and routes that belong to them."""
+    """The durable stores as capabilities, with the namespaces, pods and routes that belong to them.
+
+    `rooms` is there with group calls alone.
+    """
 
     dynamodb: DynamoDb
     objects: ObjectStore
@@ -55,6 +59,7 @@ class Stores:
     redis: RedisCluster
     pubsub: PubSub
     uploads: Uploads
+    rooms: Rooms | None
     namespaces: tuple[WorkloadNamespace, ...]
     network_peers: tuple[NetworkPeer, ...]
     routes: tuple[Route, ...]

@@ -36,7 +36,8 @@ class CloudTarget(Target):
     def prepare(self, opts: pulumi.ResourceOptions) -> None:
         """Creates the clouds' resources. Raises `components.cloud.schema_compatibility.IncompatibleSchemaError`."""
         settings, aws, gcp = self.settings, self._target.aws, self._target.gcp
-        schema_compatibility.check_dynamodb(dynamodb.TABLES.values(), released.DYNAMODB, aws.replace_tables)
+        tables = dynamodb.tables(group_calls=True)
+        schema_compatibility.check_dynamodb(tables.values(), released.DYNAMODB, aws.replace_tables)
         schema_compatibility.check_bigtable(bigtable.TABLES.values(), released.BIGTABLE, gcp.replace_tables)
         self._resources = CloudResources(
             "accounts",
@@ -45,6 +46,7 @@ class CloudTarget(Target):
                 dynamic_config=settings.whisper.dynamic_config.text(),
                 upload_days=settings.cdn.retention_days,
                 unfinished_upload_days=-(-settings.cdn.incomplete_retention_hours // 24),
+                group_calls=settings.calls.groups is not None,
                 upload_keys={signer: settings.secret(f"cdn0-{signer}-secret-key").epochs for signer in objects.SIGNERS},
             ),
             opts,
@@ -73,6 +75,7 @@ class CloudTarget(Target):
             redis=redis,
             pubsub=pubsub,
             uploads=resources.uploads,
+            rooms=resources.rooms,
             namespaces=(),
             network_peers=(*network_peers, *cdn0.network_peers),
             routes=cdn0.routes,

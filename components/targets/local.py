@@ -6,7 +6,7 @@ from typing import Any
 import pulumi
 
 from components.base import Component
-from components.capabilities import Bucket, DynamoDb, ObjectStore, UploadsOnVolume, Volume
+from components.capabilities import Bucket, DynamoDb, ObjectStore, Rooms, UploadsOnVolume, Volume
 from components.cdn0_gate import GateArgs, OwnServer
 from components.emulators import seeds
 from components.emulators.cbtemulator import Cbtemulator, CbtemulatorArgs
@@ -107,6 +107,7 @@ class LocalTarget(Target):
                 volume=Volume(name="attachments", size=volumes.attachments),
                 min_free_bytes=quantity_bytes(self.settings.cdn.min_free_space),
             ),
+            rooms=self._rooms(localstack),
             namespaces=(namespace,),
             network_peers=(
                 *redis.network_peers,
@@ -118,13 +119,24 @@ class LocalTarget(Target):
             routes=cdn0.routes,
         )
 
+    @property
+    def _group_calls(self) -> bool:
+        return self.settings.calls.groups is not None
+
+    def _rooms(self, localstack: LocalStack) -> Rooms | None:
+        """The table of group calls. Its user has credentials of its own in its code, which LocalStack accepts."""
+        if not self._group_calls:
+            return None
+        table = dynamodb.GROUP_CALLS[dynamodb.ROOMS].name
+        return Rooms(access=localstack.access, region=REGION, table=table, endpoint=localstack.url)
+
     def _seed(self, store: str) -> dict[str, Any]:
         """LocalStack's seed. `store` is the URL of the S3 server with the pages that rows of pre-keys refer to."""
         configuration = objects.BUCKETS["dynamic-config"]
         return seeds.localstack(
             region=REGION,
             port=PORT,
-            tables=tuple(dynamodb.TABLES.values()),
+            tables=tuple(dynamodb.tables(group_calls=self._group_calls).values()),
             buckets=(configuration,),
             objects=(
                 {

@@ -1,4 +1,5 @@
-"""The DynamoDB tables that Whisper configures (`dynamoDbTables` in its YAML), as its storage classes use them.
+"""The DynamoDB tables that Whisper configures (`dynamoDbTables` in its YAML), as its storage classes use them, and
+that of the calling service.
 
 Key schemas, indexes and time-to-live attributes are those that the code of Whisper reads and writes; index
 projections are the narrowest that its queries need. `operations` are the API calls of the Java class behind
@@ -195,3 +196,23 @@ TABLES: dict[str, Table] = {
     ),
 }
 """Path below `dynamoDbTables` in Whisper's YAML → the table it names."""
+
+ROOMS = "rooms"
+
+GROUP_CALLS: dict[str, Table] = {
+    ROOMS: Table(
+        name="Rooms",
+        hash=Key("roomId", "S"),
+        range=Key("recordType", "S"),
+        indexes=(Index(name="region-index", hash=Key("region", "S"), range=Key("recordType", "S"), projection="ALL"),),
+        ttl="deleteAt",
+        operations=_operations("Get Put Update Delete Query Transact"),
+    ),
+}
+"""The table of calls and call links, which only an installation with group calls has. Source: the storage code of the
+calling service's frontend."""
+
+
+def tables(*, group_calls: bool) -> dict[str, Table]:
+    """Every table of an installation, by its path in Whisper's YAML or by its own key."""
+    return {**TABLES, **(GROUP_CALLS if group_calls else {})}

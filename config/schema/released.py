@@ -39,6 +39,7 @@ DYNAMODB: dict[str, tuple[str, ...]] = {
     "ScheduledJobs": ("S:S", "T:B"),
     "Subscriptions": ("U:B",),
     "VerificationSessions": ("K:S",),
+    "Rooms": ("roomId:S", "recordType:S"),
 }
 
 # column families

@@ -91,7 +91,10 @@ _ROTATIONS = {
         until="until its static-auth-secret is the new value, from this stack's Secrets",
         hurts=True,
     ),
-    "group-external-service": _foreign("a calling service", "refuses the members of groups"),
+    "group-external-service": Consequence(
+        effect="without group calls nobody notices; with them, whoever joins a call with an earlier token is refused",
+        until=_RETRY,
+    ),
     "link-device": Consequence(
         effect="a device that is being linked at this moment is refused", until="until its code is shown again"
     ),

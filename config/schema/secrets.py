@@ -17,7 +17,9 @@ GenericServerSecretParams (385 bytes). `curve25519`: a private key (32 bytes). `
 `service-account`: the JSON of a Google service account with a key of its own.
 """
 
-Service = Literal["whisper", "storage", "redis", "object-store", "cdn0-gate", "cdn3", "registration", "signer"]
+Service = Literal[
+    "whisper", "storage", "redis", "object-store", "cdn0-gate", "cdn3", "registration", "calling", "signer"
+]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ SECRETS: tuple[Secret, ...] = (
     Secret(
         name="zk-calling",
         kind="generic-params",
-        readers=(_whisper("callingZkConfig.serverSecret"),),
+        readers=(_whisper("callingZkConfig.serverSecret"), Reader("calling", "zkparams")),
         why="issues call link credentials",
     ),
     Secret(
@@ -186,8 +188,11 @@ SECRETS: tuple[Secret, ...] = (
     ),
     Secret(
         name="group-external-service",
-        readers=(Reader("storage", "group.externalServiceSecret", "hex"),),
-        why="signs group membership tokens for a calling service",
+        readers=(
+            Reader("storage", "group.externalServiceSecret", "hex"),
+            Reader("calling", "authentication-key", "hex"),
+        ),
+        why="Storage signs the tokens of group members that the calling service verifies",
     ),
     Secret(
         name="link-device",

@@ -9,6 +9,8 @@ from typing import Any
 from policies.model import Properties, Resource, Stack, items, mapping, number, objects, text, whole
 from policies.pods import Labelled, Pod, container_ports, is_empty, pods_of, selected_pods
 from policies.rule import Settings, StackRule, Violation, strings, whole_number
+from policies.rules.services import EXPOSING, pods_behind, target_of
+from policies.rules.services import spec_of as service_spec
 
 DIRECTIONS = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
 
@@ -310,11 +312,37 @@ def _wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
             yield Violation(message="allows traffic for several workloads at once", resource=policy)
         for direction in DIRECTIONS:
             for index, rule in enumerate(rules_of(policy, direction)):
-                for message in _wide_rule(rule, direction, settings):
+                is_public = direction == "Ingress" and _is_public(stack, policy, rule)
+                for message in _wide_rule(rule, direction, is_public, settings):
                     yield Violation(message=f"{DIRECTIONS[direction][0]}[{index}].{message}", resource=policy)
 
 
-def _wide_rule(rule: Properties, direction: str, settings: Settings) -> Iterator[str]:
+def _is_public(stack: Stack, policy: Resource, rule: Properties) -> bool:
+    """True if a rule opens nothing but what Services expose of its pods anyway (service-exposed lists those)."""
+    exposed = {
+        (text(port.get("protocol")) or "TCP", target_of(port))
+        for service in stack.of("Service")
+        if service.namespace == policy.namespace and service_spec(service).get("type") in EXPOSING
+        for port in objects(service_spec(service).get("ports"))
+        if {id(pod) for pod in pods_behind(stack, service)} >= {id(pod) for pod in pods_under(stack, policy)}
+    }
+    ports = objects(rule.get("ports"))
+    pods = pods_under(stack, policy)
+    return bool(ports and pods) and all(
+        any(
+            (protocol, target) in exposed
+            for pod in pods
+            for declared in container_ports(pod)
+            if (text(declared.get("protocol")) or "TCP") == protocol
+            and port.get("port") in (declared.get("containerPort"), declared.get("name"))
+            for target in (declared.get("containerPort"), declared.get("name"))
+        )
+        for port in ports
+        for protocol in [text(port.get("protocol")) or "TCP"]
+    )
+
+
+def _wide_rule(rule: Properties, direction: str, is_public: bool, settings: Settings) -> Iterator[str]:
     peers = DIRECTIONS[direction][1]
     if not objects(rule.get("ports")):
         yield "ports is missing: all ports are allowed"
@@ -326,8 +354,9 @@ def _wide_rule(rule: Properties, direction: str, settings: Settings) -> Iterator
     if not peers_of(rule, direction):
         yield f"{peers} is missing: all peers are allowed"
     for peer in peers_of(rule, direction):
-        for message in _wide_peer(peer, direction, settings):
-            yield f"{peers}: {message}"
+        if not (is_public and peer.get("ipBlock") is not None):
+            for message in _wide_peer(peer, direction, settings):
+                yield f"{peers}: {message}"
 
 
 def _wide_peer(peer: Properties, direction: str, settings: Settings) -> Iterator[str]:
@@ -354,7 +383,8 @@ def _wide_peer(peer: Properties, direction: str, settings: Settings) -> Iterator
 
 WIDE = StackRule(
     name="network-wide",
-    description="Each rule of a network policy names its ports, and its peers as one workload or a small network.",
+    description="Each rule of a network policy names its ports, and its peers as one workload or a small network; "
+    "ports that a Service exposes may be open to all.",
     frameworks=("CKV2_K8S_6", "NSA/CISA: Network policies"),
     remedy="Name each port, and each peer by the labels of its workload and its namespace, or by a small ipBlock.",
     settings={
@@ -453,6 +483,7 @@ def _metadata(stack: Stack, settings: Settings) -> Iterator[Violation]:
             (f"{DIRECTIONS[direction][0]}[{index}]", rule, mapping(peer.get("ipBlock")))
             for direction in DIRECTIONS
             for index, rule in enumerate(rules_of(policy, direction))
+            if direction == "Egress" or not _is_public(stack, policy, rule)
             for peer in peers_of(rule, direction)
             if peer.get("ipBlock") is not None
         ]

@@ -7,6 +7,9 @@ from policies.model import Properties, Resource, Stack, at, items, mapping, numb
 from policies.pods import Pod, container_ports, is_empty, pods_of, selected_pods, selects
 from policies.rule import Settings, StackRule, Violation, strings
 
+EXPOSING = ("LoadBalancer", "NodePort")
+"""Types of Services that are reachable from outside of the cluster."""
+
 
 def spec_of(service: Resource) -> Properties:
     return mapping(service.properties.get("spec"))
@@ -72,7 +75,7 @@ def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
         name = f"{service.namespace}/{service.object_name}"
         if any(fnmatchcase(name, pattern) for pattern in settings["services"]):
             continue
-        if spec_of(service).get("type") in ("LoadBalancer", "NodePort"):
+        if spec_of(service).get("type") in EXPOSING:
             yield Violation(message="spec.type exposes the Service on the nodes or to the internet", resource=service)
         if items(spec_of(service).get("externalIPs")):
             yield Violation(message="spec.externalIPs exposes the Service outside of the cluster", resource=service)

@@ -51,6 +51,8 @@ def read(stack: Stack, reader: Reader) -> str:
             return stack.file("object-store", "/etc/flatline/object-store/root-secret")
         accounts = json.loads(stack.file("object-store", "/etc/flatline/object-store/users.json"))
         return str(accounts["accessAccounts"][f"flatline-{reader.path}"]["secret"])
+    if reader.service == "calling":
+        return stack.file("calling-frontend", f"/etc/flatline/{reader.path}")
     raise AssertionError(f"{reader.service} reads no file")
 
 
@@ -64,7 +66,7 @@ def decoded(reader: Reader, text: str) -> bytes:
 
 def material(stack: Stack, secret: Secret) -> bytes:
     """The bytes of a secret, the same for all of its readers."""
-    texts = {reader: read(stack, reader) for reader in secret.readers if reader.service != "signer"}
+    texts = {reader: read(stack, reader) for reader in readers(stack, secret) if reader.service != "signer"}
     issued = any("known after creation" in text for text in texts.values())  # by AWS, for all readers as it is
     values = {text.encode() if issued else decoded(reader, text) for reader, text in texts.items()}
     assert len(values) == 1, f"{secret.name} differs between its readers"
@@ -79,17 +81,23 @@ WEBHOOK = {
 IN_FILES = [secret for secret in SECRETS if all(reader.service != "signer" for reader in secret.readers)]
 
 
-def in_files(stack: Stack) -> list[Secret]:
-    """Those whose readers the stack has: a cloud has no object store of its own, and a webhook has to be asked for."""
+def readers(stack: Stack, secret: Secret) -> list[Reader]:
+    """Those that a stack has: a cloud has no object store of its own, a webhook and group calls are asked for."""
     own = any(o["metadata"]["name"] == "object-store" for o in stack.of("Deployment"))
     webhook = any(m.path == "/etc/flatline/webhook.key" for m in stack.files())
-    absent = {*(() if own else ("object-store",)), *(() if webhook else ("registration",))}
-    return [secret for secret in IN_FILES if all(reader.service not in absent for reader in secret.readers)]
+    calling = any(pod.labels["app.kubernetes.io/component"] == "calling" for pod in stack.pods())
+    present = {"object-store": own, "registration": webhook, "calling": calling}
+    return [reader for reader in secret.readers if present.get(reader.service, True)]
+
+
+def in_files(stack: Stack) -> list[Secret]:
+    """Those that the stack has a reader of."""
+    return [secret for secret in IN_FILES if readers(stack, secret)]
 
 
 def texts(stack: Stack) -> set[str]:
     """Every secret of a stack, in every form in which it exists somewhere."""
-    found = {read(stack, reader) for secret in in_files(stack) for reader in secret.readers}
+    found = {read(stack, reader) for secret in in_files(stack) for reader in readers(stack, secret)}
     for resource in stack.resources:
         if resource.type == "random:index/randomPassword:RandomPassword":
             found.add(resource.outputs["result"])

@@ -25,11 +25,13 @@ from config.installation import VERSION_ANNOTATION
 from config.schema.secrets import BY_NAME
 from config.version import VERSION
 from tests.graph.stack import ROOT
+from tests.integration import reach
 from tests.integration.deployed import NAMESPACES, rolled_out
 from tests.integration.engine import CONTEXT, Engine, previous_release
 from tests.integration.outside import PROBES, Entries, Outside, Uploads, WebSockets, lasting, report, until
 from tests.lab.fetch import Missing, skip_if_missing
-from tests.lab.kubernetes_node import KubernetesNode
+from tests.lab.kubernetes_node import SYSTEM, KubernetesNode
+from tests.lab.machine import ADDRESS
 from tests.lab.process import slowness, wait_until
 from tests.tus.hook import new_key
 from tests.unit.authority import NOW, SERVER, issue
@@ -40,6 +42,7 @@ READY_SECONDS = 240
 NAMED_SECONDS = 30
 UP = ("up", "--context", CONTEXT, "--yes", "--confirm", "dev")
 OTHER_DOMAIN = "chat.example.org"
+MEDIA_PORT = 30900
 
 
 @dataclass
@@ -350,6 +353,7 @@ OPTIONS: dict[str, Any] = {
         "drainSeconds": 5,
     },
     "secrets": {name: {"epoch": 2} for name in BY_NAME},
+    "calls": {"groups": {"addresses": [ADDRESS], "allowPrivateAddresses": True}},
 }
 
 
@@ -362,7 +366,8 @@ def test_every_option_can_be_turned_on_where_the_stack_runs(deployed: Deployed) 
     entries, claims = lasting(deployed.outside(), "before"), deployed.identities()
     authority = issue("own authority")
     hosts = tuple(
-        f"{name}.{OTHER_DOMAIN}" for name in ("whisper", "storage", "cdn0", "cdn3", "whisper-admin", "storage-admin")
+        f"{name}.{OTHER_DOMAIN}"
+        for name in ("whisper", "storage", "cdn0", "cdn3", "sfu", "whisper-admin", "storage-admin")
     )
     leaf = authority.signs(hosts[0], authority=False, names=hosts, usages=SERVER, ends=NOW + timedelta(days=90))
     engine.configure({**OPTIONS, "domain": OTHER_DOMAIN})
@@ -380,6 +385,35 @@ def test_every_option_can_be_turned_on_where_the_stack_runs(deployed: Deployed) 
     assert Entries.of(outside, entries).lost() == []
     assert outside.request("storage-admin", "GET", "/healthcheck")[0] == 200
     engine.run("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def test_a_group_call_is_joined_from_outside_and_signalling_is_the_frontends_alone(deployed: Deployed) -> None:
+    """By the documented command, over Traefik, the frontend, the table, the backend, and the node's media ports."""
+    tried = ("connect", "--call", "--context", CONTEXT, "--address", ADDRESS, "--json")
+    hosts = {each["service"]: each for each in json.loads(deployed.engine.flatline(*tried))["hosts"]}
+    assert hosts["sfu"]["served"], hosts["sfu"]
+    assert hosts["call"]["served"], hosts["call"]
+    assert hosts["call"]["addresses"] == [ADDRESS]
+    node = deployed.node
+    places = {each.name: each for each in reach.pods(node, "flatline", SYSTEM)}
+    frontend, backend = places["calling-frontend"], places["calling-backend"]
+    signalling, internal, media = (backend.address, 8080), (frontend.address, 8100), (backend.address, MEDIA_PORT)
+    for name in ("whisper", "storage", "traefik", "cdn3", "calling-frontend", "calling-backend"):
+        asked = [each for each in (signalling, internal, media) if each[0] != places[name].address]
+        # Traefik's own pods have no policy here, and media is open to everybody
+        allowed = {"calling-frontend": {signalling}, "calling-backend": {internal}, "traefik": {media}}.get(name, set())
+        assert reach.connected(places[name], asked) == allowed, name
+    for port, opened in ((MEDIA_PORT, True), (8080, False), (8100, False)):
+        assert can_connect(node, port) is opened, port
+
+
+def can_connect(node: KubernetesNode, port: int) -> bool:
+    """Whether a port of the node takes a connection from outside."""
+    try:
+        node.machine.connect(ADDRESS, port, 3).close()
+    except OSError:
+        return False
+    return True
 
 
 def test_redis_gets_smaller_again_and_what_is_down_comes_back_with_its_data(deployed: Deployed) -> None:

@@ -6,6 +6,7 @@ Sandboxed pods mount these folders and programs (tests.lab.sandbox); on the test
 
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tests.lab.bigtable import emulator_binary
@@ -22,6 +23,7 @@ from tests.lab.versitygw import versitygw_binary
 
 LAB = Path(__file__).resolve().parent
 SERVICES = LAB / "services"
+CALLING = ("frontend", "backend")
 
 
 def node_image() -> Image:
@@ -93,6 +95,12 @@ def service_image() -> Image:
     )
 
 
+def calling_image() -> Image:
+    """Stand-ins of the calling service's frontend and backend."""
+    programs = {f"calling_{each}": ("python3", "-B", "-m", "tests.lab.services.calling", each) for each in CALLING}
+    return replace(service_image(), programs=programs)
+
+
 def traefik_image() -> Image:
     """Traefik, of the release that the other tests run."""
     binary = traefik_binary()
@@ -127,5 +135,6 @@ SERVICE_IMAGES: Mapping[str, Callable[[], Image]] = {
     "ghcr.io/mollyim/flatline-whisper-service": service_image,
     "ghcr.io/mollyim/flatline-storage-service": service_image,
     "ghcr.io/mollyim/flatline-registration-service": service_image,
+    **{f"ghcr.io/mollyim/flatline-calling-service-{each}": calling_image for each in CALLING},
 }
 """Those that only the test machine runs."""

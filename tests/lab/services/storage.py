@@ -2,6 +2,7 @@
 
 import base64
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def main(arguments: list[str], properties: dict[str, str], heap: int) -> None:
     bigtable = settings["bigtable"]
     found = stores.Bigtable(os.environ["BIGTABLE_EMULATOR_HOST"], bigtable["projectId"], bigtable["instanceId"])
 
-    def admin(method: str, path: str, body: bytes) -> web.Answer:
+    def admin(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> web.Answer:
         return (200, b"{}") if path == "/healthcheck" else (404, b"")
 
-    def requests(method: str, path: str, body: bytes) -> web.Answer:
+    def requests(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> web.Answer:
         if path != "/_ready":
             return (401 if path == "/v1/groups" else 404), b""
         for key in TABLES:

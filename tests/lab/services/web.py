@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BufferedIOBase
@@ -19,8 +19,8 @@ Answer = tuple[int, bytes]
 CLOSE = 8
 """The kind of a frame (RFC 6455, 11.8)."""
 GOING_AWAY = 1001
-Handler = Callable[[str, str, bytes], Answer]
-"""Method, path and body of a request to its status and body."""
+Handler = Callable[[str, str, bytes, Mapping[str, str]], Answer]
+"""Method, path, body and headers of a request to its status and body."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -85,7 +85,7 @@ def _requests(handler: Handler) -> type[BaseHTTPRequestHandler]:
                 return
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             try:
-                status, text = handler(self.command, self.path, body)
+                status, text = handler(self.command, self.path, body, dict(self.headers))
             except Exception as error:
                 traceback.print_exc()
                 status, text = 500, repr(error).encode()

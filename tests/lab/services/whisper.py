@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import urllib.parse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ class Stores:
         self._pubsub().close()
         self._measure()
 
-    def requests(self, method: str, path: str, body: bytes) -> web.Answer:
+    def requests(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> web.Answer:
         """/v1/lab/edges: every server that is asked only now and then. /v1/lab/entry/KEY: an entry of a test."""
         if path == "/v1/config":
             return 200, b"{}"
@@ -137,11 +138,11 @@ class Stores:
         return found
 
 
-def _health(method: str, path: str, body: bytes) -> web.Answer:
+def _health(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> web.Answer:
     return (200, b"{}") if path == "/healthcheck" else (404, b"")
 
 
-def _nothing(method: str, path: str, body: bytes) -> web.Answer:
+def _nothing(method: str, path: str, body: bytes, headers: Mapping[str, str]) -> web.Answer:
     return 404, b""
 
 

@@ -79,6 +79,11 @@ def test_a_table_that_is_gone_is_named(aws: cloud.Client) -> None:
     table(aws, ACCOUNTS)
 
 
+def test_the_table_of_group_calls_is_looked_for_where_there_are_group_calls(aws: cloud.Client) -> None:
+    (wrong,) = cloud.tables(STACK, aws, group_calls=True)
+    assert (wrong.name, wrong.absent) == (f"{PREFIX}-Rooms", True)
+
+
 def test_a_table_that_takes_no_row_of_its_schema_is_named(aws: cloud.Client) -> None:
     name = STACK.aws.table_name(cloud.TABLE)
     aws("dynamodb").delete_table(TableName=name)
