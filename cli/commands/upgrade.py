@@ -90,7 +90,9 @@ def _show_way(way: list[str], terminal: Terminal) -> None:
         terminal.points(upgrades.document(each))
     terminal.heading("Back up first")
     backups = [text for each in way for text in UPGRADES[each].backup]
-    terminal.points(backups or ["No version on the way asks for it. What a backup has: docs/operations.md."])
+    terminal.points(
+        backups or ["No version on the way asks for it; `./flatline backup --to backups` makes a backup at any time."]
+    )
 
 
 # --- what changes -------------------------------------------------------------------------------------------
