@@ -10,7 +10,7 @@ from benchmarks.report import DOCUMENT, Report, update
 
 PARTS = ("rendering", "policies", "cluster", "engine", "node", "recording")
 BY_NAME = ("registration",)
-"""What is measured only when it is asked for: it takes ten minutes, and its figures are in docs/security.md."""
+"""Measured only when it is asked for: it takes ten minutes, and its figures are in docs/security.md."""
 IN_A_NETWORK = {"cluster": cluster, "engine": engine, "node": node}
 RUNS_OF_RECORDING = 3
 

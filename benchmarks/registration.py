@@ -1,4 +1,4 @@
-"""Whether the answers of Registration tell who was invited: by what they say, and by the time that they take.
+"""Compares the answers of Registration to invited and other numbers: by what they say, and by the time that they take.
 
 The program that is shipped answers a real gRPC client, on one connection, one call at a time. Each session makes the
 four calls of a registration; half of the sessions, in random order, are of numbers that are invited, and their code is
@@ -65,7 +65,7 @@ class Alike:
 
 
 def content(answer: Any) -> str:
-    """What an answer says, but for the session's name and number, and times to come, which go on by themselves."""
+    """The content of an answer, but for the session's name and number, and times to come, which go on by themselves."""
     metadata = {
         one.name: value
         for one, value in answer.session_metadata.ListFields()

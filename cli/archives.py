@@ -31,7 +31,7 @@ class Prefix:
 
     @property
     def below(self) -> str:
-        """What the names of all objects in it begin with."""
+        """The common beginning of its objects' names."""
         return f"{self.prefix}/" if self.prefix else ""
 
     def of(self, name: str) -> "Prefix":

@@ -740,9 +740,7 @@ def _secret(commands: _Subparsers) -> None:
 
 
 def _rotate(commands: _Subparsers) -> None:
-    group = commands.add_parser(
-        "rotate", help="make the certificate, the authority or a secret anew", allow_abbrev=False
-    )
+    group = commands.add_parser("rotate", help="replace the certificate, the authority or a secret", allow_abbrev=False)
     actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
     _raising(
         _add(
@@ -778,7 +776,7 @@ def _rotate(commands: _Subparsers) -> None:
     secret = _add(
         actions,
         "secret",
-        "make a secret anew",
+        "replace a secret",
         """
         Says who reads the secret, what people notice and for how long; raises flatline:secrets.<NAME>.epoch in the
         stack's file; and runs `up`. Where people are hurt (clients must be built again, something cannot be read any
@@ -795,7 +793,7 @@ def _rotate(commands: _Subparsers) -> None:
 
 
 def _raising(command: argparse.ArgumentParser) -> None:
-    """What `up` takes, which runs at the end."""
+    """Options of `up`, which runs at the end."""
     _context(command)
     command.add_argument("--yes", "-y", action="store_true", help="answer yes to what `up` asks; needs a named context")
     command.add_argument(

@@ -1,4 +1,4 @@
-"""What a stack keeps in its cluster alone, as collections: invitations, and files on volumes of its pods."""
+"""Data that is in a stack's cluster alone, as collections: invitations, and files on volumes of its pods."""
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -174,7 +174,7 @@ def _piece(found: dict[str, Any]) -> Record:
 
 
 def of(loaded: LoadedStack, context: str, *, attachments: bool) -> list[Invitations | PodFiles]:
-    """What a stack keeps in its cluster alone: with the attachments of a local stack by choice."""
+    """Data that is in a stack's cluster alone: with the attachments of a local stack by choice."""
     found: list[Invitations | PodFiles] = []
     namespace = loaded.settings.namespace
     if loaded.settings.registration.kind in invitations.KINDS:

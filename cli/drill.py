@@ -26,7 +26,7 @@ from render.state import State
 from render.values import SeededValues
 
 WORKLOADS = frozenset({"localstack", "object-store", "cbtemulator", "registration"})
-"""What holds data; CDN3 as well where the archive has attachments."""
+"""The workloads that hold data; CDN3 as well where the archive has attachments."""
 
 _RUNNING = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
 _LEFT_OUT = frozenset({"CronJob", "HorizontalPodAutoscaler", "IngressRoute", "Middleware", "TLSOption", "TLSStore"})

@@ -92,7 +92,7 @@ def knows_limits(context: str) -> bool:
 
 
 def has_limits(definition: Mapping[str, Any]) -> bool:
-    """Whether Traefik's definition of middlewares has the fields of the limits: that is so from version 3.2 on."""
+    """True if Traefik's definition of middlewares has the fields of the limits: that is so from version 3.2 on."""
     return "ipv6Subnet" in json.dumps(definition)
 
 
@@ -112,13 +112,13 @@ def _labels(item: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def selects(service: Mapping[str, Any], pods: Sequence[Mapping[str, str]]) -> bool:
-    """Whether a Service leads to one of the pods, which are told by their labels."""
+    """True if a Service selects one of the pods by its labels."""
     selector = service.get("spec", {}).get("selector") or {}
     return bool(selector) and any(selector.items() <= labels.items() for labels in pods)
 
 
 def hides(service: Mapping[str, Any], pods: Sequence[Mapping[str, str]]) -> bool:
-    """Whether a Service in front of the pods hides the addresses of clients from them."""
+    """True if a Service in front of the pods hides the addresses of clients from them."""
     spec = service.get("spec", {})
     hidden = spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
     return selects(service, pods) and spec.get("type") in OUTSIDE and hidden

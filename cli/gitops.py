@@ -169,7 +169,7 @@ def by_kubeseal(secret: Object, *, certificate: Path) -> Object:
 
 
 def _run(tool: str, words: Sequence[str], secret: Object) -> Object:
-    """What a tool makes of a Secret on its standard input. Variables that change what the tools do are left out."""
+    """Runs a tool with a Secret on its standard input. Variables that change what the tools do are left out."""
     path, name = shutil.which(tool), secret["metadata"]["name"]
     if path is None:
         raise FlatlineError(f"{tool} is not on the PATH", f"Install it: {dict(TOOLS.values())[tool]}")

@@ -45,7 +45,7 @@ def write(images: Iterable[Published], file: Path) -> int:
 
 
 def check(images: Iterable[tuple[str, str]], file: Path) -> list[str]:
-    """What is wrong with a bundle: blobs that are damaged, and images (reference, digest) that it lacks."""
+    """The defects of a bundle: blobs that are damaged, and images (reference, digest) that it lacks."""
     problems: list[str] = []
     there: set[str] = set()
     names: dict[str, str] = {}

@@ -31,7 +31,7 @@ def documents(loaded: LoadedStack, context: str | None, terminal: Terminal) -> d
 
 
 def pins(loaded: LoadedStack) -> dict[str, Any]:
-    """What accounts and groups depend on of the stack's pins, as of the last `up`."""
+    """The stack's pins that accounts and groups depend on, as of the last `up`."""
     from cli.commands import pins as command
 
     return {name: value for name, value in command.of(loaded).items() if name not in _CHANGING | reissue.NOT_PINS}

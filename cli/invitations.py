@@ -36,7 +36,7 @@ Values = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Seen:
-    """What the program says of an invitation: `waiting`, `used`, `expired`, `attacked` or `locked`, and since when."""
+    """The program's state of an invitation: `waiting`, `used`, `expired`, `attacked` or `locked`, and since when."""
 
     state: str
     wrong: int
@@ -146,7 +146,7 @@ def listed(values: Values, terminal: Terminal) -> list[Invitation]:
 
 
 def seen(store: Store) -> dict[str, Seen]:
-    """What the program says of each number. Raises FlatlineError if it cannot be asked."""
+    """The program's state of each number. Raises FlatlineError if it cannot be asked."""
     with PortForward(store.context, store.namespace, POD, STATUS_PORT, kind="pod") as forward:
         try:
             url = f"http://{forward.address}/invitations"

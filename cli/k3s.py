@@ -36,7 +36,7 @@ DATA = (
     *(Path("var/lib/rancher/k3s"), Path("etc/rancher/k3s"), Path("etc/rancher/node")),
     *(Path("var/lib/kubelet"), Path("run/k3s")),
 )
-"""What k3s writes. Where one of them is there before, nothing is offered: it may hold somebody's cluster."""
+"""Paths that k3s writes. Where one of them is there before, nothing is offered: it may hold somebody's cluster."""
 PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 MARK = "# Written by Flatline. `flatline cluster remove` removes it.\n"
 POD_NETWORKS = ("10.42.0.0/16", "10.43.0.0/16")
@@ -80,7 +80,7 @@ class Machine:
 
     root: Path = Path("/")
     administrator: tuple[str, ...] = () if os.geteuid() == 0 else ("sudo",)
-    """What commands begin with that only root may run."""
+    """The beginning of commands that only root may run."""
 
     def has(self, path: Path) -> bool:
         """True if there is a file, or what somebody else has put in its place."""
@@ -240,7 +240,7 @@ def _end_pods(machine: Machine) -> None:
 
 
 def _mounts(machine: Machine) -> list[Path]:
-    """What k3s has mounted, the innermost first."""
+    """Mounts of k3s, the innermost first."""
     table = machine.root / "proc" / "mounts"
     lines = table.read_text().splitlines() if table.is_file() else []
     places = {line.split()[1] for line in lines if _MOUNTED.match(line.split()[1])}

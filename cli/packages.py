@@ -12,7 +12,7 @@ from errors import FlatlineError
 LAUNCHER = Path(__file__).resolve().parent.parent / "flatline"
 SDKS = ("pulumi_aws", "pulumi_gcp")
 CLIENTS = ("boto3", "google.cloud.bigtable")
-"""What asks the stores of a cloud themselves."""
+"""Packages that ask the stores of a cloud themselves."""
 
 
 def missing_sdks(names: Sequence[str] = SDKS) -> list[str]:

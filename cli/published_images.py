@@ -1,4 +1,4 @@
-"""What registries have of a stack's images: digests, platforms and sizes."""
+"""Reads a stack's images in their registries: digests, platforms and sizes."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ class Platform:
 
 @dataclass(frozen=True)
 class Published:
-    """What is behind a reference: the digest of the whole (`manifest`), and what it has of the platforms asked for."""
+    """The content of a reference: the digest of the whole (`manifest`), and what it has of the platforms asked for."""
 
     name: ImageName
     repository: str
@@ -59,7 +59,7 @@ def digest(manifest: bytes) -> str:
 
 
 def look(name: ImageName, reference: str, architectures: Iterable[str]) -> Published:
-    """What the registry has behind a reference. Raises FlatlineError, also for content of another digest."""
+    """Reads a reference in its registry. Raises FlatlineError, also for content of another digest."""
     repository, plain = _repository(reference), _plain(reference)
     raw = skopeo.manifest(plain)
     found = digest(raw)

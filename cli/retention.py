@@ -1,4 +1,4 @@
-"""Which archives of a stack stay: the newest of so many days, weeks and months. Pure, and read from a command line."""
+"""Chooses archives to keep: the newest of so many days, weeks and months. Pure, and read from a command line."""
 
 import re
 from collections.abc import Iterable

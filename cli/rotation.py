@@ -1,4 +1,4 @@
-"""Makes a certificate, an authority or a secret anew: raises its epoch in the stack's file, and runs `up`.
+"""Replaces a certificate, an authority or a secret: raises its epoch in the stack's file, and runs `up`.
 
 What is refused, and what fails before `up`, leaves the file as it was. An epoch never gets lower, so what `up` has
 begun is not taken back: the next `up` goes on with it.
@@ -22,7 +22,7 @@ LEAF_EPOCH = ("certificates", "leaf", "epoch")
 
 @dataclass(frozen=True)
 class Rotation:
-    """What is made anew, which values the stack's file gets, what people notice, and whether it hurts them."""
+    """One rotation: what is replaced, new values of the stack's file, what people notice, and whether it hurts them."""
 
     what: str
     values: stack_edit.Values
@@ -120,7 +120,7 @@ def carry_out(loaded: LoadedStack, rotation: Rotation, arguments: Namespace, ter
     ownership.check_own(loaded)
     continuity.check(loaded)
     text = stack_edit.with_values(loaded, rotation.values)
-    terminal.say(f"Makes anew: {rotation.what}.", "bold")
+    terminal.say(f"Replaces: {rotation.what}.", "bold")
     terminal.points(rotation.effects)
     confirmed = _agreed(loaded, rotation, arguments.confirm, terminal)
     stack_edit.replace(loaded.stack.file, text)

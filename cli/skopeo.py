@@ -11,7 +11,7 @@ COPY_SECONDS = 3600
 
 
 def is_installed() -> bool:
-    """Whether it is on the PATH."""
+    """True if it is on the PATH."""
     return shutil.which("skopeo") is not None
 
 

@@ -1,4 +1,4 @@
-"""What an upgrade does to what runs: which pods are replaced and why, what clients notice, which data moves.
+"""The effects of an upgrade: which pods are replaced and why, what clients notice, which data moves.
 
 Pure: it compares the objects of a stack before and after. Nothing of a Secret but its name is ever shown.
 """
@@ -34,7 +34,7 @@ NOTICED = {
     "registration": "whoever registers just then begins again",
     "otel-collector": "nothing; measurements of some seconds are lost",
 }
-"""What people notice of a restart of each workload (docs/operations.md, docs/performance.md)."""
+"""The effect on people of a restart of each workload (docs/operations.md, docs/performance.md)."""
 _CONTENT_NAME = re.compile(r"-[0-9a-f]{8,10}$")
 _HOST = re.compile(r"[a-z-]+://([a-z0-9-]+)\.[a-z0-9.-]+:\d+")
 _CLOUD_DATA = re.compile(

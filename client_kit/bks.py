@@ -20,7 +20,7 @@ _CERTIFICATE, _END = b"\x01", b"\x00"
 _BLOCK, _DIGEST = 64, 20
 """Bytes of SHA-1."""
 _INTEGRITY = 3
-"""What the derived key is for: a MAC."""
+"""Purpose of the derived key: a MAC."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -33,7 +33,7 @@ class KitError(Exception):
 
 @dataclass(frozen=True)
 class Written:
-    """What became of the folder: files that are new, that have changed, that belong to it no more."""
+    """The changes in the folder: files that are new, that have changed, that belong to it no more."""
 
     folder: Path
     files: tuple[str, ...]

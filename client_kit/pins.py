@@ -52,7 +52,7 @@ class Pins:
 
     @property
     def domain(self) -> str:
-        """What the names of the hosts end with."""
+        """The common end of the hosts' names."""
         return self.host("whisper").removeprefix("whisper.")
 
     def host(self, service: str) -> str:

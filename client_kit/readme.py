@@ -125,7 +125,7 @@ def desktop(pins: Pins) -> str:
 
 
 def _authorities(pins: Pins) -> str:
-    """Which authorities the kit has: an operator compares them with the server's."""
+    """The authorities of the kit: an operator compares them with the server's."""
     rows = "".join(
         f"| {name_of(each.subject)} | {each.not_valid_after_utc:%Y-%m-%d} | `{fingerprint(each)}` |\n"
         for each in pins.authorities

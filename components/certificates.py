@@ -92,7 +92,7 @@ class Certificates(Component):
             set_subject_key_id=True,
             validity_period_hours=self._args.authority_days * HOURS,
             allowed_uses=["cert_signing", "crl_signing"],
-            # another validity is for the next epoch: one that exists is never made anew
+            # another validity is for the next epoch: one that exists is never made again
             opts=pulumi.ResourceOptions(parent=self, protect=True, ignore_changes=["validityPeriodHours"]),
         )
         return key, certificate

@@ -124,7 +124,7 @@ def external_egress(settings: Settings, name: EgressName) -> tuple[Network, ...]
 
 
 def annotated(settings: Settings) -> bool:
-    """Whether Services say by annotations where their metrics are."""
+    """True if annotations of Services say where their metrics are."""
     return settings.monitoring is not None and settings.monitoring.scrape == "annotations"
 
 

@@ -125,7 +125,7 @@ class TurnRelay(StrictModel):
 
 
 class Calls(StrictModel):
-    """What relays calls. Everything is off without it."""
+    """Servers that relay calls. Everything is off without it."""
 
     turn: TurnRelay | None = None
     """A TURN server in the cluster, for calls between two people; `{address: 203.0.113.10}` takes the defaults."""

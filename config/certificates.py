@@ -40,7 +40,7 @@ class Leaf(StrictModel):
     """The wildcard certificate that Traefik serves."""
 
     epoch: Epoch = 1
-    """Raise it by one to renew: the key and the certificate are made anew under the same authority."""
+    """Raise it by one to renew: the key and the certificate are made again under the same authority."""
     validity_days: Annotated[int, Field(ge=1, le=LEAF_MAX_DAYS)] = LEAF_MAX_DAYS
     """Days from its creation; `./flatline status` tells when it ends."""
     renew_before_days: Annotated[int, Field(ge=1, le=LEAF_MAX_DAYS)] | None = None

@@ -1,4 +1,4 @@
-"""What each setting is for: the docstrings below the fields of the models, read from their source.
+"""The description of each setting: the docstrings below the fields of the models, read from their source.
 
 pydantic can read them while a class is made, which takes a third of a second. They are wanted by what documents the
 settings, and by no command that uses them.

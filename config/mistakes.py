@@ -141,7 +141,7 @@ def _tagged(annotation: Any) -> dict[Any, Any]:
 
 
 def _value_of(annotation: Any) -> Any:
-    """What the values of a mapping or of a list are; nothing for others, whose keys are not known."""
+    """The type of a mapping's or list's values; nothing for others, whose keys are not known."""
     for each in (annotation, *get_args(annotation)):
         if get_origin(each) in {dict, list}:
             return get_args(each)[-1]
@@ -158,7 +158,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """What to write instead of a name that is not known: the nearest one, or all."""
+    """Suggests a name in place of one that is not known: the nearest one, or all."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
     if close:

@@ -1,4 +1,4 @@
-"""What a stack can be told about alerts and dashboards."""
+"""Settings of alerts and dashboards."""
 
 from typing import Annotated, Literal
 

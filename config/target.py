@@ -171,7 +171,7 @@ class Aws(StrictModel):
     adopt: AdoptAws = AdoptAws()
     """Existing tables and buckets to import."""
     replace_tables: list[str] = []
-    """Tables, by the schema's name, that may be deleted or made anew with all that is in them."""
+    """Tables, by the schema's name, that may be deleted or replaced with all that is in them."""
 
     @field_validator("replace_tables")
     @classmethod
@@ -284,7 +284,7 @@ class Gcp(StrictModel):
     adopt: bool = False
     """The instance and its tables exist already and are taken into the stack as they are."""
     replace_tables: list[str] = []
-    """Tables that may be deleted or made anew with all that is in them."""
+    """Tables that may be deleted or replaced with all that is in them."""
 
     @field_validator("replace_tables")
     @classmethod

@@ -1,4 +1,4 @@
-"""What an operator must know to go from one version of Flatline to another: `upgrades.yaml`, of which this is the form.
+"""Notes for operators on each version of Flatline: `upgrades.yaml`, of which this is the form.
 
 A version is three numbers with dots, such as `0.1.0`.
 """
@@ -21,16 +21,16 @@ Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 
 
 class Upgrade(StrictModel):
-    """What comes with one version."""
+    """Notes on one version."""
 
     back_to: Version
     """The oldest version that can serve what this one has written: `up` goes back to it, and to no older one."""
     step: Text | None = None
-    """What `up` of this version alone does with an installation. Nobody can jump over such a version."""
+    """Changes that `up` of this version alone makes to an installation. Nobody can jump over such a version."""
     backup: Texts = ()
-    """What has to be backed up before, each with its reason."""
+    """Data to back up before, each with its reason."""
     notes: Texts = ()
-    """What operators must do, or notice."""
+    """Things that operators must do, or notice."""
 
 
 def parsed(text: str) -> dict[str, Upgrade]:

@@ -98,7 +98,7 @@ class SecretSetting(StrictModel):
     """One secret: its rotation epoch, or a value of your own."""
 
     epoch: Epoch = 1
-    """Raise it by one to make the secret anew. It never gets lower: earlier values stay in the encrypted state."""
+    """Raise it by one to replace the secret. It never gets lower: earlier values stay in the encrypted state."""
     active_epoch: Epoch | None = None
     """The epoch whose value is used; the newest without it. Takes a rotation back."""
     value: SecretStr | None = None
@@ -140,7 +140,7 @@ class Whisper(StrictModel):
     remote_config: dict[Annotated[str, Field(min_length=1)], str] = {}
     """Handed to every client by `/v2/config`, beside what table RemoteConfig holds."""
     drain_seconds: Annotated[int, Field(ge=5, le=3600)] = 10
-    """A pod that ends gets no new connections and keeps its WebSockets for so long; then they connect anew."""
+    """A pod that ends gets no new connections and keeps its WebSockets for so long; then they connect again."""
 
     @field_validator("remote_config")
     @classmethod

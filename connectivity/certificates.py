@@ -35,7 +35,7 @@ def problem(
             f"the certificate is not valid before {_when(begins)}, and this machine's clock says "
             f"{_when(datetime.now(UTC))}",
             "Set the clock of this machine. If it is right, the certificate was made on a machine with a wrong clock: "
-            "make it anew by raising flatline:certificates.leaf.epoch by one, and `./flatline up`.",
+            "make it again by raising flatline:certificates.leaf.epoch by one, and `./flatline up`.",
         )
     if error.verify_code == _WRONG_NAME:
         names = ", ".join(_names(shown)) or "no name"
@@ -53,7 +53,7 @@ def problem(
 
 
 def served(certificate: x509.Certificate) -> str:
-    """What to say of one that verifies."""
+    """The sentence about one that verifies."""
     names = ", ".join(_names(certificate))
     return f"TLS 1.3, {names} by {name_of(certificate.issuer)} until {_when(certificate.not_valid_after_utc)}"
 
@@ -83,7 +83,7 @@ def _unknown_issuer(shown: x509.Certificate, host: str, authorities: Sequence[x5
     if any(shown.issuer == each.subject for each in authorities):
         return Problem(
             f"the certificate is by an authority of the pinned name ({issuer}) with another key",
-            "The pins are of another installation, or this one was made anew. Write the pins again, and build the "
+            "The pins are of another installation, or this one was made again. Write the pins again, and build the "
             "clients with them; or restore the stack's secrets, if it should be the one that the clients know.",
         )
     if shown.issuer == shown.subject:

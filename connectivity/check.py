@@ -19,7 +19,7 @@ STEPS = ("name", "connection", "tls", "answer")
 
 @dataclass(frozen=True)
 class Step:
-    """What came of one step. `passed` is None where an earlier step kept it from being tried."""
+    """The result of one step. `passed` is None where an earlier step kept it from being tried."""
 
     name: str
     passed: bool | None
@@ -30,7 +30,7 @@ class Step:
 
 @dataclass
 class Host:
-    """What came of one host. `addresses` are those that were tried."""
+    """The result for one host. `addresses` are those that were tried."""
 
     service: str
     name: str
@@ -40,7 +40,7 @@ class Host:
 
     @property
     def served(self) -> bool:
-        """Whether a client would be served."""
+        """True if a client would be served."""
         return all(step.passed for step in self.steps) and len(self.steps) == len(STEPS)
 
 

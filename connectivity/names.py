@@ -33,7 +33,7 @@ async def resolved(host: str) -> Sequence[str]:
 
 
 def remark(address: str) -> str | None:
-    """What an operator should know of an address that works here; None for a public one."""
+    """A note for operators on an address that works here; None for a public one."""
     found = ipaddress.ip_address(address)
     if found.is_loopback:
         return f"{address} is this machine itself: no other machine reaches a server there"
@@ -43,7 +43,7 @@ def remark(address: str) -> str | None:
 
 
 def odd(address: Sequence[str], others: Sequence[Sequence[str]]) -> str | None:
-    """What to say where a host has other addresses than all other hosts have in common; else None.
+    """A note where a host has other addresses than all other hosts have in common; else None.
 
     All names of an installation lead to one Traefik, so a name that leads elsewhere is a likely mistake.
     """

@@ -1,4 +1,4 @@
-"""What each service answers a client that has no account, over a connection that is open."""
+"""The answers of each service to a client that has no account, over a connection that is open."""
 
 import asyncio
 import http.client
@@ -252,7 +252,7 @@ def _cut(host: str) -> Problem:
 
 
 class _Received:
-    """What was received, as the standard library's parser takes it: a socket that can be read."""
+    """The bytes that were received, for the standard library's parser: a socket that can be read."""
 
     def __init__(self, content: bytes) -> None:
         self._content = content

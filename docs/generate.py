@@ -136,7 +136,7 @@ def configuration() -> str:
             "",
             "## Secrets",
             "",
-            "`flatline:secrets.<name>.epoch` makes one anew; `flatline:secrets.<name>.value` brings your own, in the",
+            "`flatline:secrets.<name>.epoch` replaces one; `flatline:secrets.<name>.value` brings your own, in the",
             "encoding of its first reader. `./flatline secret set <name>` checks it and stores it encrypted.",
             "",
             "| name | made of | readers | what it does |",

@@ -304,7 +304,7 @@ def _account(item: Item) -> Account:
 
 
 def _with_devices(data: bytes, *, blocked: bool) -> bytes:
-    """The account's JSON with its devices signed out, or in again; nothing else of it is written anew."""
+    """The account's JSON with its devices signed out, or in again; nothing else of it is written again."""
     for device in json.loads(data)["devices"]:
         token = device.get("authToken")
         if not isinstance(token, str) or token.startswith(SIGNED_OUT) is blocked:

@@ -109,7 +109,7 @@ class Aws(TypedDict, total=False):
     adopt: AdoptAws
     """Existing tables and buckets to import."""
     replaceTables: list[str]
-    """Tables, by the schema's name, that may be deleted or made anew with all that is in them."""
+    """Tables, by the schema's name, that may be deleted or replaced with all that is in them."""
 
 
 class Autoscaling(TypedDict, total=False):
@@ -167,7 +167,7 @@ class Gcp(TypedDict, total=False):
     adopt: bool
     """The instance and its tables exist already and are taken into the stack as they are. Default: false."""
     replaceTables: list[str]
-    """Tables that may be deleted or made anew with all that is in them."""
+    """Tables that may be deleted or replaced with all that is in them."""
 
 
 class Target(TypedDict, total=False):
@@ -264,8 +264,8 @@ class Leaf(TypedDict, total=False):
     """The wildcard certificate that Traefik serves."""
 
     epoch: int
-    """Raise it by one to renew: the key and the certificate are made anew under the same authority. From 1 to 1000.
-    Default: 1."""
+    """Raise it by one to renew: the key and the certificate are made again under the same authority. From 1 to
+    1000. Default: 1."""
     validityDays: int
     """Days from its creation; `./flatline status` tells when it ends. From 1 to 397. Default: 397."""
     renewBeforeDays: int
@@ -299,8 +299,8 @@ class SecretSetting(TypedDict, total=False):
     """One secret: its rotation epoch, or a value of your own."""
 
     epoch: int
-    """Raise it by one to make the secret anew. It never gets lower: earlier values stay in the encrypted state.
-    From 1 to 1000. Default: 1."""
+    """Raise it by one to replace the secret. It never gets lower: earlier values stay in the encrypted state. From
+    1 to 1000. Default: 1."""
     activeEpoch: int
     """The epoch whose value is used; the newest without it. Takes a rotation back. From 1 to 1000."""
     value: pulumi.Input[str]
@@ -386,7 +386,7 @@ class GroupCallsSettings(TypedDict, total=False):
 
 
 class Calls(TypedDict, total=False):
-    """What relays calls. Everything is off without it."""
+    """Servers that relay calls. Everything is off without it."""
 
     turn: TurnRelay
     """A TURN server in the cluster, for calls between two people; `{address: 203.0.113.10}` takes the defaults."""
@@ -735,7 +735,7 @@ class Whisper(TypedDict, total=False):
     remoteConfig: dict[str, str]
     """Handed to every client by `/v2/config`, beside what table RemoteConfig holds."""
     drainSeconds: int
-    """A pod that ends gets no new connections and keeps its WebSockets for so long; then they connect anew. From 5
+    """A pod that ends gets no new connections and keeps its WebSockets for so long; then they connect again. From 5
     to 3600. Default: 10."""
 
 

@@ -19,7 +19,7 @@ from render.manifests import ManifestError
 from render.model import Recording
 
 DIGESTS: Final = "secret-digests.json"
-"""What each file with a hidden Secret was made from: keyed digests, which tell nobody anything without the state."""
+"""Sources of each file with a hidden Secret: keyed digests, which tell nobody anything without the state."""
 
 WAVES: Final = {"CustomResourceDefinition": "-2", "Namespace": "-2", "Secret": "-1"}
 """Sync waves of Argo CD (argoproj.io, "Sync Phases and Waves"); other kinds are in wave 0. Claims are: a claim may wait

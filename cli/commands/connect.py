@@ -74,7 +74,7 @@ def _key(arguments: Namespace) -> bytes:
 
 
 def pins_of(loaded: LoadedStack) -> Pins:
-    """What clients of a stack are built with. Raises FlatlineError."""
+    """The pins of a stack. Raises FlatlineError."""
     continuity.check(loaded)
     try:
         return pins.of(known.of(loaded))

@@ -127,7 +127,7 @@ def _lock(loaded: LoadedStack, found: Found, terminal: Terminal) -> int:
 
 
 def _verify(loaded: LoadedStack, found: Found, moved: Mapping[ImageName, str], terminal: Terminal) -> int:
-    """Whether each pinned digest is served, byte for byte, for each processor that it is published for."""
+    """Asks the registries for each pinned digest, byte for byte, for each processor that it is published for."""
     status = _failures(found, terminal)
     for name, each in found.items():
         if isinstance(each, FlatlineError):
@@ -165,7 +165,7 @@ def _only(image: Published, architectures: list[str] | None) -> Published:
 
 
 def _check_bundle(loaded: LoadedStack, file: Path, terminal: Terminal) -> int:
-    """Whether a bundle is whole and has the images that the settings pin. Asks no registry."""
+    """Checks that a bundle is whole and has the images that the settings pin. Asks no registry."""
     settings = loaded.settings
     names = settings.used_images
     unpinned = [name for name in names if published_images.locked(settings, name) is None]

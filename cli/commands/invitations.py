@@ -42,7 +42,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 def _seen(each: Invitation, states: Mapping[str, Seen], now: int) -> Seen | None:
-    """What the program says. It finds a change after at most two minutes, so an end that has come counts at once."""
+    """The program's own words. It finds a change after at most two minutes, so an end that has come counts at once."""
     seen = states.get(each.number)
     if each.expires <= now and (seen is None or seen.state != "used"):
         return Seen("expired", seen.wrong if seen else 0, datetime.fromtimestamp(each.expires, UTC))

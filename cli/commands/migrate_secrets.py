@@ -168,7 +168,7 @@ def _tell(source: LoadedStack, target: LoadedStack, written: list[str], certific
     if source.settings.domain != target.settings.domain:
         terminal.warn(
             f"the domain is another one ({target.settings.domain} instead of {source.settings.domain}): "
-            "clients must be built anew for its URLs, though not for its keys"
+            "clients must be built again for its URLs, though not for its keys"
         )
     terminal.say("Next:")
     terminal.command(["./flatline", "up", "--stack", target.stack.name])

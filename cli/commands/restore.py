@@ -86,7 +86,7 @@ def _report_origin(archive: Archive, terminal: Terminal) -> None:
 
 
 def _next(arguments: Namespace, terminal: Terminal) -> None:
-    """What to do once the stack's file and state are back."""
+    """The next steps once the stack's file and state are back."""
     where = ["--context", arguments.context] if arguments.context else []
     loaded = stacks.read(arguments.stack)
     terminal.say("Bring the stack up, empty, and restore its data then:")

@@ -1,4 +1,4 @@
-"""`rotate certificate`: the certificate that is served, made anew under the same authority."""
+"""`rotate certificate`: replaces the certificate that is served, under the same authority."""
 
 from argparse import Namespace
 

@@ -1,4 +1,4 @@
-"""`rotate secret`: one secret, made anew."""
+"""`rotate secret`: replaces one secret."""
 
 from argparse import Namespace
 

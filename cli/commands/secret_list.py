@@ -33,7 +33,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     ]
     terminal.table(("Secret", "Origin", "Epoch", "Readers"), rows, frozenset({"Epoch"}))
     terminal.say(
-        "To make one anew: `./flatline rotate secret <name>`, which says what clients notice. "
+        "To replace one: `./flatline rotate secret <name>`, which says what clients notice. "
         "A value of your own: `./flatline secret set <name>`"
     )
     return 0

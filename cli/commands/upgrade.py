@@ -67,7 +67,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 def _versions(
     loaded: LoadedStack, context: str | None, terminal: Terminal
 ) -> tuple[Deployed | None, tuple[str, ...] | None]:
-    """What is deployed, and why this checkout must not follow it."""
+    """The deployed version, and why this checkout must not follow it."""
     found = deployed.recorded(loaded, context)
     if found is None:
         backend = engine.managing_cli(loaded.stack)[0]

@@ -25,7 +25,7 @@ TABLE = dynamodb.TABLES["pushChallenge.tableName"]
 ROW = bigtable.TABLES["groupLogsTableId"]
 BUCKETS = ("pre-keys", "cdn0", "uploads", "dynamic-config")
 CACHES = ("redis", "pubsub")
-"""What follows the prefix in the names of ElastiCache's replication groups (components/cloud/redis.py)."""
+"""Follows the prefix in the names of ElastiCache's replication groups (components/cloud/redis.py)."""
 SECONDS, READERS = 5, 8
 _NO_RIGHT = frozenset({"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "ExpiredToken"})
 

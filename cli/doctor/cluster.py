@@ -116,7 +116,7 @@ def names(evidence: Evidence) -> Iterator[Finding]:
 
 
 def network(evidence: Evidence) -> Iterator[Finding]:
-    """What two throw-away pods saw: whether a policy of theirs was kept, and whether the name server answers."""
+    """The findings of two throw-away pods: whether a policy of theirs was kept, and whether the name server answers."""
     trial = evidence.readings["trial"]
     if trial["closed"]:
         yield Finding(
@@ -141,7 +141,7 @@ def network(evidence: Evidence) -> Iterator[Finding]:
 
 
 def images(evidence: Evidence) -> Iterator[Finding]:
-    """What registries said to a pod about each image; those that every node has already are not missed."""
+    """The answers of registries to a pod about each image; those that every node has already are not missed."""
     held = [
         {name for image in node["status"].get("images") or () for name in image.get("names") or ()}
         for node in evidence.items("nodes")
@@ -190,7 +190,7 @@ def clocks(evidence: Evidence) -> Iterator[Finding]:
 
 
 def owners(evidence: Evidence) -> Iterator[Finding]:
-    """Whether the namespaces of the stack are its own."""
+    """Compares the stack's namespaces with their labels: another stack may have them."""
     mine = installation.stack_label(PROJECT, evidence.stack)
     wanted = {evidence.settings.namespace, evidence.settings.emulator_namespace}
     for each in evidence.items("namespaces"):

@@ -90,14 +90,14 @@ def certificates(evidence: Evidence) -> Iterator[Finding]:
 
 
 def secrets(evidence: Evidence) -> Iterator[Finding]:
-    """Whether the secrets are those that the stack was brought up with."""
+    """Compares the secrets with those that the stack was brought up with."""
     problem = evidence.readings["continuity"]
     if problem:
         yield Finding(symptom="secrets-lost", about=f"stack {evidence.stack}", found=str(problem))
 
 
 def passphrase(evidence: Evidence) -> Iterator[Finding]:
-    """Whether they can be decrypted here."""
+    """Tries to decrypt them here."""
     problem = evidence.readings["passphrase"]
     if problem:
         yield Finding(symptom="passphrase", about=f"stack {evidence.stack}", found=str(problem))

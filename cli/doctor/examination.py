@@ -23,7 +23,7 @@ FINE, WRONG, BLIND = 0, 1, 2
 
 
 class _Placeholders(dict[str, str]):
-    """What a command names and a finding does not know stays a placeholder."""
+    """A name that a finding does not know stays a placeholder."""
 
     def __missing__(self, key: str) -> str:
         return f"<{key}>"
@@ -55,7 +55,7 @@ class Examination:
         return BLIND if blind else FINE
 
     def mend(self, finding: Finding) -> str:
-        """What mends it, with the names of this stack. Commands stand between backticks."""
+        """The remedy, with the names of this stack. Commands stand between backticks."""
         return filled(SYMPTOMS[finding.symptom].mend, self._names(finding))
 
     def document(self) -> dict[str, Any]:

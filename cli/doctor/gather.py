@@ -36,7 +36,7 @@ Read = Callable[[], Any]
 
 
 class Readings:
-    """What was read so far, and why the rest was not."""
+    """The evidence that was read so far, and why the rest was not."""
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
@@ -53,7 +53,7 @@ class Readings:
 
 
 def local(loaded: LoadedStack, terminal: Terminal) -> Readings:
-    """What this machine alone tells: secrets, passphrase and certificates."""
+    """Evidence of this machine alone: secrets, passphrase and certificates."""
     readings = Readings()
     with terminal.step("Reading the stack's secrets and certificates", AGAIN_SECONDS):
         readings.take("continuity", lambda: _lost(loaded))
@@ -129,7 +129,7 @@ def _evidence(loaded: LoadedStack, context: str | None, now: datetime, readings:
 
 
 def without_cluster(loaded: LoadedStack, terminal: Terminal) -> Evidence:
-    """What can be said where no cluster is named."""
+    """Evidence where no cluster is named."""
     return _evidence(loaded, None, datetime.now(UTC), local(loaded, terminal))
 
 
@@ -176,7 +176,7 @@ def _cluster(loaded: LoadedStack, context: str) -> list[tuple[str, Read]]:
 
 
 def _second(evidence: Evidence, context: str) -> list[tuple[str, Read]]:
-    """What takes the names of nodes and pods: kubelets' own counts, and logs."""
+    """Evidence that needs the names of nodes and pods: kubelets' own counts, and logs."""
 
     def summaries() -> list[Any]:
         names = [node["metadata"]["name"] for node in evidence.items("nodes")]
@@ -198,7 +198,7 @@ def _second(evidence: Evidence, context: str) -> list[tuple[str, Read]]:
 
 
 def _people(run: Run, loaded: LoadedStack, evidence: Evidence, terminal: Terminal) -> list[tuple[str, Read]]:
-    """What people meet: the public names, where their pins are known here, and the invitations."""
+    """Evidence from outside: the public names, where their pins are known here, and the invitations."""
     context = evidence.context or ""
     found: list[tuple[str, Read]] = [("invitations", lambda: invitations.cared(loaded, context, terminal))]
     if loaded.stack.build.is_dir() or loaded.stack.backend.is_file():

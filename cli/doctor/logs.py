@@ -30,7 +30,7 @@ ORDINARY = {
     "redis": {"log-name", "log-redis"},
     "redis-membership": {"log-name", "log-redis"},
 }
-"""What a start of these logs by itself: LocalStack's seed asks for tables before it makes them, Redis for its nodes."""
+"""Errors of a start that end by themselves: LocalStack's seed asks for tables before it makes them, Redis for nodes."""
 ERROR = re.compile(r"(?:^|\s)(?:ERROR|FATAL|SEVERE)\b|\"level\":\s*\"(?:error|fatal)\"|^error:", re.IGNORECASE)
 LEAST_UNKNOWN = 5
 """Fewer errors of no known cause are not worth a person's time."""

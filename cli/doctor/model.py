@@ -1,4 +1,4 @@
-"""What the doctor reads, and what its checks say. A check is a function of what was read: it asks nobody by itself."""
+"""The doctor's evidence and findings. A check is a function of the evidence: it asks nobody by itself."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -63,7 +63,7 @@ class Evidence:
 
     @property
     def deployed(self) -> bool:
-        """Whether the cluster has workloads of this stack."""
+        """True if the cluster has workloads of this stack."""
         return any(self.items("stack", kind) for kind in ("Deployment", "StatefulSet"))
 
 
@@ -83,7 +83,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Result:
-    """What a check came to. `unread` says why it could not look; `passed_over` that there is nothing to look at yet."""
+    """The result of a check. `unread`: why it could not look. `passed_over`: there is nothing to look at yet."""
 
     check: Check
     findings: tuple[Finding, ...] = ()

@@ -25,7 +25,7 @@ SYMPTOMS = {
 
 @dataclass(frozen=True)
 class Tried:
-    """What came of the names, and of the hosts at `address` where none of the names is found from here."""
+    """The result for the names, and for the hosts at `address` where none of the names is found from here."""
 
     hosts: tuple[Host, ...]
     address: str | None = None

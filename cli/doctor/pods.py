@@ -78,7 +78,7 @@ def ended(evidence: Evidence) -> Iterator[Finding]:
 
 
 def refused(evidence: Evidence) -> Iterator[Finding]:
-    """What events tell and the status of pods does not: mounts that fail, and pods that may not be made."""
+    """Findings from events, which the status of pods does not have: mounts that fail, and pods that may not be made."""
     ready = {
         (pod["metadata"]["namespace"], pod["metadata"]["name"])
         for pod in evidence.items("stack", "Pod")

@@ -25,7 +25,7 @@ ROW = bigtable.TABLES["groupLogsTableId"]
 
 
 def network(run: Run, settings: Settings) -> tuple[dict[str, Any], float]:
-    """What a pod sees of another one, and by how many seconds the cluster's clock is ahead. Raises FlatlineError."""
+    """Asks one pod to reach another one, and by how many seconds the cluster's clock is ahead. Raises FlatlineError."""
     namespace, before = run.namespace(), datetime.now(UTC)
     listener = Pod(
         role="listener",
@@ -52,7 +52,7 @@ def network(run: Run, settings: Settings) -> tuple[dict[str, Any], float]:
 
 
 def stores(run: Run, evidence: Evidence) -> dict[str, Any]:
-    """What each store of a local stack gave a pod that wrote to it and read from it. Raises FlatlineError."""
+    """The answers of each store of a local stack to a pod that wrote to it and read from it. Raises FlatlineError."""
     settings = evidence.settings
     namespace, emulators = settings.namespace, settings.emulator_namespace
     nodes = [each["metadata"]["name"] for each in evidence.items("stack", "Pod") if _is(each, "redis")]

@@ -1,4 +1,4 @@
-"""What a throw-away pod got from each store: a write and a read of its own, and how far the persister is behind.
+"""Findings from a throw-away pod: a write and a read of each store, and how far the persister is behind.
 
 The pod's answer (programs/doctor/stores.mjs) has a key for each store that it asked. `problem` says what went wrong
 there, in the words of the store or of the network; without one all went well.

@@ -26,7 +26,7 @@ MANAGER = "flatline-doctor"
 LIFE_SECONDS = 90
 """Kubernetes itself ends a pod of ours after so long."""
 LEFT_AFTER = timedelta(seconds=2 * LIFE_SECONDS)
-"""What is older than this belongs to a run that was killed: none takes so long."""
+"""Pods that are older than this belong to a run that was killed: none takes so long."""
 POLL_SECONDS = 1.0
 KINDS = "pods,configmaps,networkpolicies"
 
@@ -72,7 +72,7 @@ class Run:
         self._stopped.set()
 
     def stopped(self) -> bool:
-        """Whether it was stopped."""
+        """True if it was stopped."""
         return self._stopped.is_set()
 
     @property
@@ -235,7 +235,7 @@ def _deleted(context: str, *words: str) -> list[str]:
 
 
 def _keeps(pod: Item) -> str:
-    """What keeps a pod from its end, in Kubernetes' words."""
+    """The reason that keeps a pod from its end, in Kubernetes' words."""
     status = pod["status"]
     for each in status.get("containerStatuses") or ():
         waiting = each["state"].get("waiting")

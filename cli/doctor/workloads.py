@@ -1,4 +1,4 @@
-"""What should run: workloads, autoscalers, clean-ups, volume claims and network policies."""
+"""Findings about what should run: workloads, autoscalers, clean-ups, volume claims and network policies."""
 
 from collections.abc import Iterable, Iterator
 
@@ -115,7 +115,7 @@ def _replicas(settings: Settings, name: str) -> int:
 
 
 def _later_success(job: Item, every: Iterable[Item]) -> bool:
-    """Whether the same CronJob has succeeded after this failure."""
+    """True if the same CronJob has succeeded after this failure."""
     owners = {each["uid"] for each in job["metadata"].get("ownerReferences") or ()}
     began = job["status"].get("startTime", "")
     return any(

@@ -18,14 +18,14 @@ class Block(BaseModel):
 
 
 class Form(Block):
-    """What a command prints."""
+    """The output of a command."""
 
     version: Literal[1] = VERSION
     """That of all forms."""
 
 
 class OfStack(Form):
-    """What a command prints of one stack."""
+    """The output of a command about one stack."""
 
     stack: str
     """The stack's name."""

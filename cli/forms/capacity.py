@@ -1,4 +1,4 @@
-"""What `capacity` prints. Numbers of the model are explained in docs/capacity.md."""
+"""The output of `capacity`. Numbers of the model are explained in docs/capacity.md."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ class Demand(Block):
 
 class Index(Demand):
     local: bool
-    """Whether it shares the table's hash key."""
+    """True if it shares the table's hash key."""
 
 
 class Table(Demand):
@@ -113,7 +113,7 @@ class Prefix(Block):
     bucket: str
     """The bucket."""
     prefix: str
-    """What its keys begin with."""
+    """The beginning of its keys."""
     objects: float
     """How many there are."""
     bytes: float
@@ -142,7 +142,7 @@ class Pods(Block):
     mib: int
     """Memory of a pod."""
     why: str
-    """What decides."""
+    """The figure that decides."""
 
 
 class Kubernetes(Block):
@@ -171,14 +171,14 @@ class Cost(Block):
     prices: str
     """The family of `config/prices.yaml` that counts."""
     lines: list[Line]
-    """What it is made of."""
+    """Its parts."""
 
 
 class Limit(Block):
     id: str
     """Its name."""
     what: str
-    """What is limited."""
+    """The figure that is limited."""
     detail: str
     """How it comes about."""
     where: str
@@ -196,20 +196,20 @@ class Limit(Block):
     source: str
     """The document that states it."""
     remedy: str
-    """What to change."""
+    """The change that helps."""
     exceeded: bool
-    """Whether it is."""
+    """True if the value is above the bound."""
 
 
 class Assumption(Block):
     name: str
     """Its name in `workload`."""
     value: float
-    """What is assumed."""
+    """The assumption."""
     unit: str
     """Of the value."""
     meaning: str
-    """What it is."""
+    """Its meaning."""
     source: str
     """Where it is from."""
 
@@ -222,7 +222,7 @@ class Capacity(Form):
     installation: dict[str, Any]
     """Retentions and sizes, from the settings."""
     traffic: dict[str, float]
-    """What so many users do: counts, and means a second."""
+    """Activity of so many users: counts, and means a second."""
     dynamodb: list[Table]
     """Each table."""
     redis: Redis

@@ -1,4 +1,4 @@
-"""What commands print that look for something: doctor, connect, images, check, scan and verifications."""
+"""The output of commands that look for something: doctor, connect, images, check, scan and verifications."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ class CheckOfDoctor(Block):
     name: str
     """Its name."""
     looks_at: str
-    """What it looks at."""
+    """The object of the check."""
     result: Literal["fine", "found", "unread", "passedOver"]
     """`unread`: nobody could look; `passedOver`: there is nothing to look at yet."""
     reason: str | None
@@ -26,13 +26,13 @@ class FindingOfDoctor(Block):
     about: str
     """The object that has it."""
     found: str
-    """What was seen of it."""
+    """The evidence."""
     means: str
-    """What that means for people."""
+    """The effect on people."""
     mend: str
-    """What mends it; commands stand between backticks."""
+    """The remedy; commands stand between backticks."""
     can_fix: bool
-    """Whether `--fix` mends it."""
+    """True if `--fix` mends it."""
 
 
 class Doctor(OfStack):
@@ -54,11 +54,11 @@ class Step(Block):
     passed: bool | None
     """Null for a step that was not tried, because an earlier one failed."""
     found: str | None
-    """What was seen."""
+    """The evidence."""
     cause: str | None
     """Why it failed."""
     cure: str | None
-    """What helps."""
+    """The remedy."""
 
 
 class Host(Block):
@@ -69,7 +69,7 @@ class Host(Block):
     addresses: list[str]
     """Those that were tried."""
     served: bool
-    """Whether a client would be served."""
+    """True if a client would be served."""
     steps: list[Step]
     """All four; of a call `join`, `udp` and `tcp`."""
     remarks: list[str]
@@ -77,14 +77,14 @@ class Host(Block):
 
 
 class Connect(Form):
-    """What a client would meet."""
+    """The hosts as a client would meet them."""
 
     stack: str | None
     """The stack's name; null with `--pins`."""
     domain: str
     """That of the pins."""
     served: bool
-    """Whether every host serves."""
+    """True if every host serves."""
     hosts: list[Host]
     """All that a client connects to."""
 
@@ -95,20 +95,20 @@ class Platform(Block):
     digest: str
     """Of its manifest."""
     bytes: int
-    """What a machine of that processor transfers."""
+    """Bytes that a machine of that processor transfers."""
 
 
 class Image(Block):
     name: str
     """Its name in the settings."""
     reference: str
-    """What is pulled."""
+    """The reference that is pulled."""
     locked: bool
-    """Whether the stack's file has a digest for it."""
+    """True if the stack's file has a digest for it."""
     digest: str | None
     """Of what the stack pulls: of the locked digest, or of the tag; null where it could not be read."""
     tag_digest: str | None
-    """What the tag names now; another one than `digest` means that the tag has moved."""
+    """The digest of the tag now; another one than `digest` means that the tag has moved."""
     platforms: list[Platform]
     """For each processor."""
     problem: str | None
@@ -116,7 +116,7 @@ class Image(Block):
 
 
 class Images(OfStack):
-    """What the registries have."""
+    """The digests in the registries."""
 
     images: list[Image]
     """Every image of the stack."""
@@ -136,9 +136,9 @@ class Finding(Block):
     line: int | None
     """Where it begins in that file."""
     problem: str
-    """What breaks the rule."""
+    """The violation."""
     remedy: str
-    """What to do."""
+    """The correction."""
     frameworks: list[str]
     """Names of the same demand elsewhere."""
 
@@ -154,7 +154,7 @@ class Undecided(Block):
     resource: str
     """Kind, namespace and name."""
     path: str
-    """What only a deployment can tell."""
+    """Facts that only a deployment has."""
 
 
 class Check(Form):
@@ -171,19 +171,19 @@ class Check(Form):
     advisory: int
     """How many findings of that level."""
     findings: list[Finding]
-    """What breaks a rule."""
+    """Violations."""
     exempted: list[Exempted]
-    """What the configuration allows."""
+    """Violations that the configuration allows."""
     undecided: list[Undecided]
-    """What nobody can say before a deployment."""
+    """Rules that need a deployment."""
     weakened: dict[str, str]
     """Rules that the configuration makes weaker, and how."""
     problems: list[str]
-    """What is wrong with the configuration."""
+    """Mistakes in the configuration."""
     unread: list[str]
-    """What could not be read."""
+    """Files that could not be read."""
     passed_over: list[str]
-    """What is no Kubernetes object."""
+    """Documents that are no Kubernetes objects."""
 
 
 class FailedCheck(Block):
@@ -212,7 +212,7 @@ class UnusedSkip(Block):
 
 
 class Scan(OfStack):
-    """What checkov found."""
+    """The findings of checkov."""
 
     checkov: str
     """Its version."""
@@ -225,7 +225,7 @@ class Scan(OfStack):
     skipped: list[SkippedCheck]
     """Those that are passed over."""
     unused: list[UnusedSkip]
-    """What is to be passed over, and does not fail."""
+    """Exceptions for checks that do not fail."""
 
 
 class Collection(Block):
@@ -244,7 +244,7 @@ class Collection(Block):
     others: int
     """How many it has beside them."""
     verified: bool
-    """Whether it is as in the archive."""
+    """True if it is as in the archive."""
 
 
 class Restore(OfStack):

@@ -1,4 +1,4 @@
-"""What commands print of a stack: its state, its outputs, its secrets, and what would change."""
+"""The output of commands about a stack: its state, its outputs, its secrets, and what would change."""
 
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ class Keeper(Block):
     kept_by: str | None
     """The file or Pulumi backend that has the stack's secrets; null before the first `up`."""
     problem: str | None
-    """What is missing, or older than it should be."""
+    """The part that is missing, or older than it should be."""
 
 
 class Certificate(Block):
@@ -29,14 +29,14 @@ class MovingImage(Block):
     name: str
     """The image's name in the settings."""
     reference: str
-    """What is pulled: registry, repository and tag."""
+    """The reference that is pulled: registry, repository and tag."""
 
 
 class MovedImage(Block):
     name: str
     """The image's name in the settings."""
     digest: str
-    """What its tag names now."""
+    """The digest of its tag now."""
 
 
 class Workload(Block):
@@ -81,7 +81,7 @@ class Status(OfStack):
     images_moved: list[MovedImage]
     """Locked images whose tag names another digest now."""
     cluster: Cluster | None
-    """What runs; null without `--context` and without a context in the stack's file."""
+    """The workloads; null without `--context` and without a context in the stack's file."""
 
 
 class Invitation(Block):
@@ -90,11 +90,11 @@ class Invitation(Block):
     expires: str
     """When its code ends."""
     again: bool
-    """Whether an account that is there may be taken over."""
+    """True if an account that is there may be taken over."""
     codes: int
     """How many codes in a row it takes."""
     state: State | None
-    """What the registration service says of it ([first-people.md](first-people.md#when-somebody-guesses)); null where
+    """Its state in the registration service ([first-people.md](first-people.md#when-somebody-guesses)); null where
     it could not be asked."""
     wrong_codes: int | None
     """How many wrong codes were tried; null where the service could not be asked."""
@@ -120,7 +120,7 @@ class Pins(OfStack):
     """Without `--for`. `pins.json` of a kit is the same."""
 
     pins: dict[str, Any]
-    """What a client is built with ([README.md](../README.md#pointing-a-client-at-it) has each)."""
+    """The pins of a client ([README.md](../README.md#pointing-a-client-at-it) has each)."""
 
 
 class Kit(OfStack):
@@ -150,7 +150,7 @@ class Secret(Block):
     readers: list[str]
     """The services that read it."""
     purpose: str
-    """What it does."""
+    """Its purpose."""
 
 
 class Secrets(OfStack):
@@ -180,7 +180,7 @@ class Stacks(Form):
 
 class Change(Block):
     change: Literal["new", "changed", "gone"]
-    """What became of it."""
+    """The kind of change."""
     object: str
     """Its kind, namespace and name, or the name of a stack output."""
     diff: str
@@ -188,7 +188,7 @@ class Change(Block):
 
 
 class Diff(OfStack):
-    """What differs between two revisions."""
+    """The differences between two revisions."""
 
     from_: str = Field(alias="from")
     """The commit that is compared."""
@@ -210,7 +210,7 @@ class PreviewOfFiles(OfStack):
     gone: list[str]
     """Objects that would be no part of the stack any more."""
     pins: dict[str, str]
-    """What clients must be built with again, and why."""
+    """Pins that clients must be built with again, and why."""
     hosts: list[list[str]]
     """Pairs: a URL, and what becomes of it."""
 

@@ -1,4 +1,4 @@
-"""What `upgrade --check` prints."""
+"""The output of `upgrade --check`."""
 
 from cli.forms.base import Block, OfStack
 
@@ -9,11 +9,11 @@ class Restart(Block):
     pods: int
     """How many pods are replaced."""
     why: list[str]
-    """What of the pods is another one."""
+    """The part of the pods that differs."""
     how: str
     """In which way they are replaced."""
     clients: str
-    """What people notice."""
+    """The effect on people."""
     after: list[str]
     """Others of the list, for which its pods wait."""
 
@@ -24,7 +24,7 @@ class Data(Block):
     change: str
     """`new`, `gone` or `changed`; of resources of a cloud the engine's word for it."""
     how: str
-    """What becomes of it; empty where nothing is to be said."""
+    """The effect on it; empty where nothing is to be said."""
 
 
 class ObjectCounts(Block):
@@ -52,10 +52,10 @@ class Upgrade(OfStack):
     upgrade: dict[str, list[str]]
     """By version on the way: its notes, as CHANGELOG.md has them."""
     backup: list[str]
-    """What has to be backed up before."""
+    """Data to back up before."""
     restarts: list[Restart]
     """Workloads whose pods are replaced, in the order in which they become ready."""
     data: list[Data]
-    """What holds data and is new, gone or changed."""
+    """Objects with data that are new, gone or changed."""
     objects: ObjectCounts
     """How many objects change."""

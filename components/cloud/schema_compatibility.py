@@ -1,4 +1,4 @@
-"""Compares the schema with what installations have, so that no table is deleted or made anew by mistake. Pure."""
+"""Compares the schema with what installations have, so that no table is deleted or replaced by mistake. Pure."""
 
 from collections.abc import Collection, Mapping
 
@@ -54,7 +54,7 @@ def _check(
         if name in replaceable or now.get(name) == before:
             continue
         if name in now:
-            lines.append(f"{name}: its {fixed} were {_shown(before)} and are {_shown(now[name])}, which makes it anew")
+            lines.append(f"{name}: its {fixed} were {_shown(before)} and are {_shown(now[name])}, which replaces it")
         else:
             lines.append(f"{name}: is no longer in the schema (removed or renamed), which deletes it")
     for name in now:

@@ -1,1 +1,1 @@
-"""What Prometheus and Grafana are told of an installation."""
+"""Alerts for Prometheus and a dashboard for Grafana."""

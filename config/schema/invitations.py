@@ -22,7 +22,7 @@ LIMIT = 4000
 """Invitations at once: 230 bytes each, and a Secret holds 1 MiB (Kubernetes, `MaxSecretSize`)."""
 
 CODE_DIGITS = 6
-"""What the clients' code fields take."""
+"""Digits that the clients' code fields take."""
 
 SCRYPT = {"n": 16384, "r": 8, "p": 1}
 """16 MiB and about 50 ms for each try (RFC 7914)."""

@@ -1,6 +1,6 @@
 """The tables that installations may have, as their keys were when they were released.
 
-What DynamoDB and Bigtable fix when a table is made must never drift: a change here is a table that is made anew,
+What DynamoDB and Bigtable fix when a table is made must never drift: a change here is a table that is replaced,
 empty. So this is kept beside the schema and compared with it before anything is deployed
 (`components.cloud.schema_compatibility`).
 A new table is added here with the release that brings it.

@@ -1,4 +1,4 @@
-"""What people notice when a secret is made anew: one entry for each secret of `config.schema.secrets`.
+"""The effect on people when a secret is replaced: one entry for each secret of `config.schema.secrets`.
 
 The sources are who reads a value and what is signed, hashed or encrypted with it (Whisper's and Storage's code, and the
 gate, the hook and the Redis programs of this repository). A secret without an entry is an error when it is rotated.
@@ -11,7 +11,7 @@ from config.schema.secrets import BY_NAME, UNUSED
 
 @dataclass(frozen=True, kw_only=True)
 class Consequence:
-    """What a rotation does: `effect` in one sentence, `until` when it is over.
+    """The effect of a rotation: `effect` in one sentence, `until` when it is over.
 
     `hurts` says that it is not over by itself: clients must be built again, what is stored cannot be read any more, a
     program outside of this installation must get the new value, or requests fail for longer than a retry lasts.
@@ -122,7 +122,7 @@ _UNUSED = Consequence(effect="its readers restart; nothing uses the value", unti
 
 
 def consequence(name: str) -> Consequence:
-    """What people notice when this secret is made anew. Raises KeyError for a secret without an entry."""
+    """The effect on people when this secret is replaced. Raises KeyError for a secret without an entry."""
     if name in _ROTATIONS:
         return _ROTATIONS[name]
     if BY_NAME[name].why == UNUSED:

@@ -24,7 +24,7 @@ Service = Literal[
 
 @dataclass(frozen=True)
 class Epochs:
-    """How often a secret was made anew: its `newest` epoch, and the one whose value is `used`."""
+    """How often a secret was made again: its `newest` epoch, and the one whose value is `used`."""
 
     newest: int = 1
     used: int = 1

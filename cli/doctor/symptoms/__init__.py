@@ -27,7 +27,7 @@ FIXES = {
     "pod-evicted": "deletes the record of the pod, which has ended",
     "cron-job-suspended": "lets it run again by its schedule",
 }
-"""What `--fix` does, where that is safe: it changes no data, and what it does can be taken back."""
+"""The effect of `--fix`, where that is safe: it changes no data, and what it does can be taken back."""
 
 _ROWS: tuple[tuple[Area, tuple[Row, ...]], ...] = (
     ("cluster", CLUSTER),

@@ -1,4 +1,4 @@
-"""What can be wrong before anything of the stack runs: the cluster, Traefik, secrets and certificates."""
+"""Symptoms before anything of the stack runs: the cluster, Traefik, secrets and certificates."""
 
 from cli.doctor.model import Row
 from cli.doctor.symptoms.mends import LOGS, UP
@@ -143,7 +143,7 @@ EDGE: tuple[Row, ...] = (
     (
         "traefik-read-timeout",
         "Traefik ends requests that take longer than its default of 60 s",
-        "Large attachments over slow connections resume, avatars start anew.",
+        "Large attachments over slow connections resume, avatars start again.",
         "Raise ports.websecure.transport.respondingTimeouts.readTimeout in Traefik's values (docs/operations.md).",
     ),
     (

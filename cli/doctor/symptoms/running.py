@@ -1,4 +1,4 @@
-"""What can be wrong with what runs: pods, stores, and what logs tell."""
+"""Symptoms of what runs: pods, stores, and what logs tell."""
 
 from cli.doctor.model import Row
 from cli.doctor.symptoms.mends import DESCRIBE, LOGS, UP

@@ -11,7 +11,7 @@ import yaml
 from cli import rotation, stack_edit, stacks
 from cli.terminal import Terminal
 from config.schema.rotations import consequence
-from config.schema.secrets import BY_NAME, SECRETS, Secret
+from config.schema.secrets import BY_NAME, SECRETS, Epochs, Secret
 from errors import FlatlineError
 from tests.unit.cli.certificates import certificate
 from tests.unit.cli.checkout import Checkout
@@ -150,7 +150,7 @@ def test_a_rotation_that_was_taken_back_goes_on_from_the_newest(root: Path) -> N
     root.write_text("config:\n  flatline:secrets:\n    turn: { epoch: 3, activeEpoch: 2 }\n")
     loaded = stacks.read("mine")
     root.write_text(stack_edit.with_values(loaded, rotation.of_secret(loaded, "turn").values))
-    assert stacks.read("mine").settings.secret("turn").epochs == (4, 4)
+    assert stacks.read("mine").settings.secret("turn").epochs == Epochs(4, 4)
 
 
 @pytest.mark.parametrize(("days", "renews"), [(31, False), (29, True), (0, True), (-5, True)])
