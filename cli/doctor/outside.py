@@ -68,7 +68,7 @@ def _balancer(evidence: Evidence) -> str | None:
 def connections(evidence: Evidence) -> Iterator[Finding]:
     """The step that fails, of each host; names that are all unknown are one finding."""
     found: Tried = evidence.readings["outside"]
-    if found.address is None:
+    if any(host.addresses for host in found.hosts):
         for host in found.hosts:
             yield from _failed(host, host.name)
         return
