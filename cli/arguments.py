@@ -471,7 +471,7 @@ def _connect(commands: _Subparsers) -> None:
           ./flatline connect --pins pins.json          without the stack's secrets
           ./flatline connect --address 192.0.2.10      before DNS has the names
           ./flatline connect --address 127.0.0.1 --port 8443    by a tunnel
-          ./flatline connect --call --context my-k3s    joins a group call, and sends media's first packets""",
+          ./flatline connect --call --context my-k3s    joins a group call, too""",
     )
     command.add_argument(
         "--call",
