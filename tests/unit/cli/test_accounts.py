@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from moto.server import ThreadedMotoServer
 
 from cli import accounts
 from cli.arguments import parse
@@ -16,8 +17,11 @@ from cli.commands import accounts_block, accounts_delete, accounts_list, account
 from cli.terminal import Terminal
 from config.schema import invitations as schema
 from errors import FlatlineError
+from tests.unit.cli.checkout import Checkout, calls
+from tests.unit.cli.conftest import Clusters
 from tests.unit.cli.test_json import as_documented
-from tests.unit.migration.whisper import NUMBER, OTHER, Service, found, stores
+from tests.unit.migration.conftest import Aws
+from tests.unit.migration.whisper import NUMBER, OTHER, Service, _service, found, stores
 
 COMMANDS = {
     "list": accounts_list,
@@ -165,3 +169,54 @@ def test_nobody_and_nothing(stack: Stack, capsys: pytest.CaptureFixture[str]) ->
     stack.run(f"delete {NUMBER} --confirm {NUMBER}")
     stack.run("list")
     assert "Nobody has an account" in capsys.readouterr().out
+
+
+KUBECTL = """
+words = sys.argv[1:]
+record(arguments=words)
+if "port-forward" in words:
+    print("Forwarding from 127.0.0.1:{port} -> 1", flush=True)
+    import time
+    time.sleep(60)
+elif "namespaces" in words:
+    labels = {{"app.kubernetes.io/part-of": "flatline", "flatline.org/stack": "flatline.dev"}}
+    print(json.dumps({{"items": [{{"metadata": {{"name": "flatline", "labels": labels}}}}]}}))
+elif "deployment.apps" in words:
+    volumes = [{{"name": "object-store-accounts", "secret": {{"secretName": "made"}}}}]
+    print(json.dumps({{"spec": {{"template": {{"spec": {{"volumes": volumes}}}}}}}}))
+elif "secret" in words:
+    print(json.dumps({{"data": {{"root-secret": "c2VjcmV0"}}}}))
+elif "secrets" in words:
+    print(json.dumps({{"items": []}}))
+elif "exec" in words:
+    asked = sys.stdin.read().splitlines()
+    record(redis=[words[words.index("-i") + 1], *asked])
+    print("\\n".join("0" for _ in asked))
+"""
+
+
+@pytest.fixture
+def aws() -> Iterator[Aws]:
+    """A server, for what reaches it from another process."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield Aws(f"http://{host}:{port}")
+    server.stop()
+
+
+def test_stores_are_reached_through_the_cluster(brought_up: Checkout, clusters: Clusters, aws: Aws) -> None:
+    """By ports of Services, and by commands on standard input of Redis' pods; numbers are in no argument of kubectl."""
+    service = _service(aws.client("dynamodb"), aws.client("s3"))
+    account = found(service)
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    log = brought_up.program("kubectl", KUBECTL.format(port=aws.url.rpartition(":")[2]))
+    where = ("--context", "mine")
+    assert NUMBER in brought_up.succeed("accounts", "list", *where)
+    brought_up.succeed("accounts", "delete", NUMBER, "--confirm", NUMBER, *where)
+    assert service.accounts.find(NUMBER) is None
+    asked = calls(log)
+    assert not [each for each in asked if NUMBER[1:] in str(each.get("arguments"))]
+    redis = [each["redis"] for each in asked if "redis" in each]
+    assert {each[0] for each in redis} == {accounts.REDIS_NODE, accounts.PUBLICATIONS}
+    assert f"DEL Account3::{account.identifier}" in {line for each in redis for line in each}
