@@ -145,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
         _accounts,
         _doctor,
         _secret,
+        _turn,
         _rotate,
         _stack,
         _images,
@@ -737,6 +738,37 @@ def _secret(commands: _Subparsers) -> None:
         command="secret-list",
     )
     _json(listing)
+
+
+def _turn(commands: _Subparsers) -> None:
+    group = commands.add_parser("turn", help="configure a TURN server outside of the cluster", allow_abbrev=False)
+    actions = group.add_subparsers(dest="action", metavar="<action>", required=True, title="actions")
+    config = _add(
+        actions,
+        "config",
+        "write turnserver.conf for a server of your own",
+        """
+        Writes the configuration of coturn for the server that flatline:turn names: the stack's secret, limits, and
+        every private network closed. The file has the secret, so only you can read it. Nothing is printed of it,
+        unless --print is given (docs/calls.md).
+
+        examples:
+          ./flatline turn config --address 198.51.100.7
+          ./flatline turn config --address 198.51.100.7 --private 10.0.0.5 --output turnserver.conf""",
+        command="turn-config",
+    )
+    config.add_argument("--address", type=_ipv4, required=True, metavar="IP", help="the server's public IPv4 address")
+    config.add_argument("--private", type=_ipv4, metavar="IP", help="its own address, if it is behind a router")
+    config.add_argument("--output", "-o", metavar="FILE", help="where to (default: state/<stack>.turnserver.conf)")
+    config.add_argument("--print", action="store_true", help="print it, with the secret, and write no file")
+    _context(config)
+
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IPv4 address; write one such as 198.51.100.7") from None
 
 
 def _rotate(commands: _Subparsers) -> None:

@@ -47,7 +47,8 @@ def check_free_namespaces(loaded: LoadedStack, context: str, ours: Collection[st
     `ours` are those in Pulumi's state. One that bears this stack's label is also its own if the stack has files.
     """
     settings, name = loaded.settings, loaded.stack.name
-    wanted = {settings.namespace, *([] if loaded.in_cloud else [settings.emulator_namespace])} - {*ours}
+    absent = {settings.emulator_namespace} if loaded.in_cloud else set()
+    wanted = {*settings.namespaces} - absent - {*ours}
     known = wanted if loaded.stack.state.exists() else wanted & {*objects.namespaces(objects.read(loaded.stack.build))}
     for each, other in ownership.makers(context, name, wanted).items():
         if not other and each in known:

@@ -246,7 +246,7 @@ def _traces_there(loaded: LoadedStack, context: str) -> Iterator[Trace]:
     except (FlatlineError, ValueError):
         return
     mine = installation.stack_label(PROJECT, loaded.stack.name)
-    wanted = {loaded.settings.namespace, loaded.settings.emulator_namespace}
+    wanted = {*loaded.settings.namespaces}
     for each in found:
         name, labels = each["metadata"]["name"], each["metadata"].get("labels", {})
         if name in wanted and labels.get(installation.STACK_LABEL, mine) == mine:

@@ -83,7 +83,7 @@ def _refuse_namespaces_of_others(loaded: LoadedStack, context: str | None) -> No
         return
     settings, name = loaded.settings, loaded.stack.name
     try:
-        makers = ownership.makers(context, name, {settings.namespace, settings.emulator_namespace})
+        makers = ownership.makers(context, name, {*settings.namespaces})
     except (FlatlineError, ValueError):
         return
     for each, other in makers.items():

@@ -26,7 +26,7 @@ def documents(loaded: LoadedStack, context: str | None, terminal: Terminal) -> d
         found[STATE] = state
         found[PINS] = json.dumps(pins(loaded))
     if context is not None:
-        found[IMAGES] = json.dumps(_images(context, (loaded.settings.namespace, loaded.settings.emulator_namespace)))
+        found[IMAGES] = json.dumps(_images(context, loaded.settings.namespaces))
     return found
 
 

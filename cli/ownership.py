@@ -27,8 +27,9 @@ class Place:
 
     @property
     def namespaces(self) -> frozenset[str]:
-        """That of the services, and that of the emulators."""
-        return frozenset({self.namespace, f"{self.namespace}-emulators"} if self.kind == "local" else {self.namespace})
+        """That of the services, that of the emulators, and that of a TURN server, which it may get."""
+        emulators = {f"{self.namespace}-emulators"} if self.kind == "local" else set()
+        return frozenset({self.namespace, f"{self.namespace}-turn", *emulators})
 
     def may_share_cluster(self, other: "Place") -> bool:
         """Two contexts are two clusters; where one is missing, two stacks of the same kind may be on the same one."""

@@ -273,11 +273,12 @@ class Registration:
 
 @dataclass(frozen=True)
 class TurnServer:
-    """A TURN server of the operator's; `tls_port` is 0 where it has none."""
+    """A TURN server; `tls_port` is 0 where it has none. With `address` pods need no DNS for its name."""
 
     host: str
     port: int
     tls_port: int = 0
+    address: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

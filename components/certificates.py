@@ -67,6 +67,11 @@ class Certificates(Component):
             lambda texts: {name: installation.digest(text) for name, text in texts.items()}
         )
 
+    @property
+    def leaf(self) -> ServedCertificate:
+        """The chain and its key as texts, for servers that are not behind Traefik."""
+        return ServedCertificate(chain=self._certificate, private_key=self._key, authority=self.authority)
+
     def served_from(self, namespace: pulumi.Input[str]) -> Tls:
         """The certificate and its key as a Secret in a namespace, for Traefik."""
         secret = kubernetes.core.v1.Secret(

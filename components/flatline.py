@@ -27,6 +27,7 @@ from components.services.registration import (
 )
 from components.services.storage import Storage
 from components.services.telemetry import Collector
+from components.services.turn import Turn
 from components.services.whisper import Whisper
 from components.targets import target_of
 from components.targets.base import StoresArgs, Target
@@ -85,7 +86,9 @@ class Flatline(Component):
         registration, registration_peers, told = self._registration(settings, namespace, secrets)
         storage = Storage("storage", wired.storage(), self.child_opts)
         cdn3 = Cdn3("cdn3", wired.cdn3(), self.child_opts)
-        whisper = Whisper("whisper", wired.whisper(registration, collector.telemetry), self.child_opts)
+        relays, turn = self._turn(wired)
+        relay = turn.server if turn else None
+        whisper = Whisper("whisper", wired.whisper(registration, collector.telemetry, relay), self.child_opts)
         calls = wired.group_calls(collector.telemetry)
         calling = (GroupCalls("calling", calls, self.child_opts),) if calls else ()
         traefik = self._traefik(settings)
@@ -94,7 +97,7 @@ class Flatline(Component):
         public_routes = (*whisper.routes, storage.route, *cdn3.routes, *stores.routes, *call_routes)
         ingress = Ingress("ingress", wired.ingress((*public_routes, *admin_routes), traefik), self.child_opts)
         self._load_balancer(target, traefik)
-        monitoring = wired.monitoring(public_routes)
+        monitoring = wired.monitoring(public_routes, relays)
         if monitoring is not None:
             Monitoring("monitoring", monitoring, self.child_opts)
         self.network_peers = (
@@ -105,15 +108,16 @@ class Flatline(Component):
             *collector.network_peers,
             *stores.network_peers,
             *(peer for each in calling for peer in each.network_peers),
+            *(turn.network_peers if turn else ()),
         )
-        scraped = (*collector.scraped, *told)
+        scraped = (*collector.scraped, *told, *(turn.metrics if turn else ()))
         scrapers = (
             NetworkPeer(name="scraper", pods=Pods.of(scraper.namespace, scraper.pod_labels), egress=scraped)
             for scraper in settings.telemetry.scrapers
         )
         self.external_peers = (ingress.external_peer, *scrapers)
         NetworkPolicies(
-            "network-policies", wired.network_policies(self.network_peers, self.external_peers), self.child_opts
+            "network-policies", wired.network_policies(self.network_peers, self.external_peers, relays), self.child_opts
         )
         self.outputs: dict[str, pulumi.Input[object]] = {
             **pins(settings.domain, settings.public_hosts, certificates.pins, secrets),
@@ -122,6 +126,17 @@ class Flatline(Component):
         }
         """Values that clients pin, their URLs, the public certificate chain that `status` reads, and the version."""
         self.register_outputs(self.outputs)
+
+    def _turn(self, wired: Wiring) -> tuple[tuple[WorkloadNamespace, ...], Turn | None]:
+        """The TURN server and its namespace, if the stack runs one."""
+        relay, target = wired.settings.calls.turn, wired.target
+        if relay is None:
+            return (), None
+        args = wiring.turn_namespace_args(target, wired.namespace, relay)
+        namespace = WorkloadNamespace("turn", args, self.child_opts)
+        turn = Turn("turn", wired.turn(namespace, relay), self.child_opts)
+        target.publish_address(wired.settings.host("turn"), relay.address, self.child_opts)
+        return (namespace,), turn
 
     def _traefik(self, settings: Settings) -> tuple[pulumi.Resource, ...]:
         """Traefik, for a cluster that has none."""

@@ -28,10 +28,12 @@ from components.services.registration import COMPONENT as REGISTRATION_COMPONENT
 from components.services.registration import METRICS_PORT
 from components.services.storage import StorageArgs
 from components.services.telemetry import CollectorArgs
+from components.services.turn import TurnArgs
 from components.services.whisper import WhisperArgs
 from components.targets.base import Stores, Target
 from components.traefik import LoadBalancerArgs, TraefikArgs
 from config import installation
+from config.calls import TurnRelay
 from config.exporters import scraped_ports
 from config.images import ImageName
 from config.network import EgressName
@@ -89,6 +91,16 @@ def namespace_args(
         identities=target.identities,
         labels={installation.STACK_LABEL: stack},
         annotations={installation.SECRETS_ANNOTATION: digests},
+    )
+
+
+def turn_namespace_args(target: Target, services: WorkloadNamespace, relay: TurnRelay) -> WorkloadNamespaceArgs:
+    """The namespace of the TURN server, apart from `services` because the internet reaches its pod."""
+    return WorkloadNamespaceArgs(
+        namespace=target.settings.turn_namespace,
+        pod_security="privileged" if relay.network == "host" else "restricted",
+        images=services.args.images,
+        labels=services.args.labels,
     )
 
 
@@ -154,8 +166,8 @@ class Wiring:
             annotated=annotated(self.settings),
         )
 
-    def monitoring(self, routes: tuple[Route, ...]) -> MonitoringArgs | None:
-        """Alerts and a dashboard, if they are wanted; `routes` are the public ones."""
+    def monitoring(self, routes: tuple[Route, ...], calls: tuple[WorkloadNamespace, ...] = ()) -> MonitoringArgs | None:
+        """Alerts and a dashboard, if they are wanted; `routes` are the public ones, `calls` the namespaces of calls."""
         monitoring = self.settings.monitoring
         if monitoring is None:
             return None
@@ -164,7 +176,7 @@ class Wiring:
             namespace=self.namespace,
             scope=Scope(
                 namespace=self.namespace.name,
-                namespaces=(self.namespace.name, *(each.name for each in self.stores.namespaces)),
+                namespaces=(self.namespace.name, *(each.name for each in (*self.stores.namespaces, *calls))),
                 services=tuple(dict.fromkeys(route.endpoint.service for route in routes)),
                 redis_in_cluster=any(peer.name == "redis" for peer in self.stores.network_peers),
                 by_invitation=self.settings.registration.kind in {"invitation", "webhook"},
@@ -206,8 +218,26 @@ class Wiring:
             incomplete_max_age=cdn.incomplete_retention_hours * HOUR,
         )
 
-    def whisper(self, registration: Registration, telemetry: Telemetry) -> WhisperArgs:
-        """Whisper."""
+    def turn(self, namespace: WorkloadNamespace, relay: TurnRelay) -> TurnArgs:
+        """The TURN server of `calls.turn`."""
+        return TurnArgs(
+            namespace=namespace,
+            secrets=self.secrets,
+            certificate=self.certificates.leaf,
+            host=self.settings.host("turn"),
+            address=relay.address,
+            network=relay.network,
+            port=relay.plain_port,
+            tls_port=relay.secure_port,
+            relay=relay.relay.numbers,
+            max_kbit_per_second=relay.max_kbit_per_second,
+            allowed=tuple(relay.allowed_networks),
+            denied=tuple(relay.denied_networks),
+            node_labels=tuple(sorted(relay.node_labels.items())),
+        )
+
+    def whisper(self, registration: Registration, telemetry: Telemetry, relay: TurnServer | None) -> WhisperArgs:
+        """Whisper. `relay` is the cluster's own TURN server."""
         settings, turn = self.settings, self.settings.turn
         return WhisperArgs(
             namespace=self.namespace,
@@ -221,7 +251,7 @@ class Wiring:
             authority=self.certificates.authority,
             upload_url=f"https://{settings.host('cdn3')}",
             storage_url=f"https://{settings.host('storage')}",
-            turn=TurnServer(turn.host, turn.port, turn.tls_port or 0) if turn else None,
+            turn=TurnServer(turn.host, turn.port, turn.tls_port or 0) if turn else relay,
             remote_config=settings.whisper.remote_config,
             external_egress=external_egress(settings, "whisper"),
             scale=self.target.scale("whisper"),
@@ -264,12 +294,15 @@ class Wiring:
         )
 
     def network_policies(
-        self, network_peers: tuple[NetworkPeer, ...], external_peers: tuple[NetworkPeer, ...]
+        self,
+        network_peers: tuple[NetworkPeer, ...],
+        external_peers: tuple[NetworkPeer, ...],
+        calls: tuple[WorkloadNamespace, ...] = (),
     ) -> NetworkPoliciesArgs:
         """Policies of all namespaces."""
         dns = self.settings.cluster_dns
         return NetworkPoliciesArgs(
-            namespaces=(self.namespace, *self.stores.namespaces),
+            namespaces=(self.namespace, *self.stores.namespaces, *calls),
             network_peers=network_peers,
             external_peers=external_peers,
             dns=Pods.of(dns.namespace, dns.pod_labels),

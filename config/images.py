@@ -20,6 +20,7 @@ ImageName = Literal[
     "tusd",
     "otel-collector",
     "node",
+    "coturn",
 ]
 
 
@@ -77,6 +78,8 @@ IMAGES: dict[ImageName, Image] = {
     "otel-collector": _docker_hub("otel/opentelemetry-collector-contrib", "0.155.0"),
     # Runs the programs of our own: registration, gate, hook, expiry, seed, waits.
     "node": _docker_hub("library/node", "24.19.0-alpine"),
+    # For `flatline:calls: {turn: ...}` alone; the tag without -r0 moves when its base image does.
+    "coturn": _docker_hub("coturn/coturn", "4.17.0-r0-alpine"),
 }
 
 TRAEFIK_CHART = "41.3.0"

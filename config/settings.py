@@ -97,6 +97,11 @@ class Settings(StrictModel):
         """Namespace of the TURN server, whose pod is open to the internet."""
         return f"{self.namespace}-turn"
 
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """All namespaces that the stack may have, that of the services first."""
+        return (self.namespace, self.emulator_namespace, *((self.turn_namespace,) if self.calls.turn else ()))
+
     def scale(self, name: ScaledName) -> Scale:
         """Number of pods of a service."""
         return self.scaling.get(name, Scale())
@@ -124,6 +129,8 @@ class Settings(StrictModel):
             absent.add("registration")
         if self.calls.groups is None:
             absent |= {"calling-frontend", "calling-backend"}
+        if self.calls.turn is None:
+            absent.add("coturn")
         return tuple(name for name in IMAGES if name not in absent)
 
     @property
@@ -230,8 +237,7 @@ class Settings(StrictModel):
         }
         if isinstance(self.registration, ExternalRegistration):
             taken[self.registration.namespace] = "registration.namespace, where your registration service is"
-        own = (self.namespace, self.emulator_namespace, *((self.turn_namespace,) if self.calls.turn else ()))
-        for name in own:
+        for name in self.namespaces:
             if name in taken:
                 raise ValueError(f"namespace: {name} is {taken[name]}; write one that nothing else is in")
         return self

@@ -199,10 +199,10 @@ class Images(TypedDict, total=False):
     digests: dict[str, str]
     """Pins an image to a digest; the three service images have only a moving tag without it. Names: whisper,
     storage, registration, calling-frontend, calling-backend, localstack, versitygw, cbtemulator, redis, tusd,
-    otel-collector, node."""
+    otel-collector, node, coturn."""
     overrides: dict[str, str]
     """Replaces an image as a whole. Names: whisper, storage, registration, calling-frontend, calling-backend,
-    localstack, versitygw, cbtemulator, redis, tusd, otel-collector, node."""
+    localstack, versitygw, cbtemulator, redis, tusd, otel-collector, node, coturn."""
 
 
 class Redis(TypedDict, total=False):

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli import continuity, document, kubectl, stacks
+from cli import continuity, document, kubectl, stacks, turn
 from cli.choice import named_cluster, named_context
 from cli.commands import pins as known
 from cli.failure import MANDATORY
@@ -15,8 +15,9 @@ from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from client_kit import pins
 from client_kit.pins import Pins, PinsError
-from connectivity import call
+from connectivity import call, relay
 from connectivity.check import Host, Step, check
+from connectivity.relay import Server
 from errors import FlatlineError
 
 _WORDS = {True: "ok", False: "FAILED", None: "not tried"}
@@ -27,12 +28,15 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if arguments.context is not None and not arguments.call:
         raise FlatlineError("--context is for --call alone", "Leave it out, or add --call.")
     key = _key(arguments) if arguments.call else None
+    server: Server | None = None
     if arguments.pins is not None:
         stack, found = None, _of_file(arguments.pins)
     else:
-        stack, found = arguments.stack, pins_of(stacks.read(arguments.stack))
+        loaded = stacks.read(arguments.stack)
+        stack, found = arguments.stack, pins_of(loaded)
+        server = _turn_server(loaded, found, terminal)
     with terminal.step(f"Connecting to the hosts of {found.domain}"):
-        hosts = asyncio.run(_checked(found, arguments, key))
+        hosts = asyncio.run(_checked(found, arguments, key, server))
     served = all(host.served for host in hosts)
     if arguments.json:
         content = {"stack": stack, "domain": found.domain, "served": served, "hosts": listed(hosts)}
@@ -46,10 +50,12 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return MANDATORY
 
 
-async def _checked(found: Pins, arguments: Namespace, key: bytes | None) -> list[Host]:
+async def _checked(found: Pins, arguments: Namespace, key: bytes | None, server: Server | None) -> list[Host]:
+    """The hosts behind Traefik, a call, and the TURN server, whose address is another one and is looked up as ever."""
     where = {"address": arguments.address, "port": arguments.port}
     hosts = await check(found, **where)
-    return hosts if key is None else [*hosts, await call.tried(found, key, **where)]
+    called = [] if key is None else [await call.tried(found, key, **where)]
+    return [*hosts, *called, *([await relay.tried(server)] if server else [])]
 
 
 def _key(arguments: Namespace) -> bytes:
@@ -71,6 +77,15 @@ def _key(arguments: Namespace) -> bytes:
     namespace = loaded.settings.namespace
     held = kubectl.mounted_secret(context, namespace, "calling-frontend", "calling-frontend-keys")
     return bytes.fromhex(base64.b64decode(held["authentication-key"]).decode())
+
+
+def _turn_server(loaded: LoadedStack, found: Pins, terminal: Terminal) -> Server | None:
+    """The TURN server of the stack, if it has one and this machine has its secret."""
+    try:
+        return turn.server(loaded, found, lambda: turn.secret(loaded, None, terminal))
+    except FlatlineError as error:
+        terminal.warn(f"The TURN server was not tried: {error.in_a_line}")
+        return None
 
 
 def pins_of(loaded: LoadedStack) -> Pins:

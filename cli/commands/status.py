@@ -216,7 +216,7 @@ def _readiness(loaded: LoadedStack, context: str, terminal: Terminal) -> None:
 
 def _items(loaded: LoadedStack, context: str, terminal: Terminal) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = []
-    for namespace in (loaded.settings.namespace, loaded.settings.emulator_namespace):
+    for namespace in loaded.settings.namespaces:
         with terminal.step(f"Asking for the workloads in {namespace}"):
             words = ("-n", namespace, "get", "deployments,statefulsets", "--selector", SELECTOR)
             found += kubectl.read(context, *words).get("items", ())

@@ -111,7 +111,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
         before.put_back(found)
         deployed.note_beginning(loaded, choice.cluster.context, recorded)
         engine.note_backend(loaded.stack)
-        namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
+        namespaces = loaded.settings.namespaces
         pods = rollout.watched(choice.cluster.context, namespaces, datetime.now(UTC), terminal)
         clear = engine.plain(loaded, "cancel", "--yes")
         updated = Changes(terminal.verbatim)

@@ -69,7 +69,7 @@ def disks(evidence: Evidence) -> Iterator[Finding]:
 
 def volumes(evidence: Evidence) -> Iterator[Finding]:
     """The volumes of the stack's pods, as kubelets count them. Those of one disk are told once each."""
-    ours = {evidence.settings.namespace, evidence.settings.emulator_namespace}
+    ours = {*evidence.settings.namespaces}
     for summary in evidence.readings["summaries"]:
         for pod in summary.get("pods") or ():
             for volume in pod.get("volume") or ():
@@ -192,7 +192,7 @@ def clocks(evidence: Evidence) -> Iterator[Finding]:
 def owners(evidence: Evidence) -> Iterator[Finding]:
     """Compares the stack's namespaces with their labels: another stack may have them."""
     mine = installation.stack_label(PROJECT, evidence.stack)
-    wanted = {evidence.settings.namespace, evidence.settings.emulator_namespace}
+    wanted = {*evidence.settings.namespaces}
     for each in evidence.items("namespaces"):
         owner = labels_of(each).get(installation.STACK_LABEL, mine)
         if each["metadata"]["name"] in wanted and owner != mine:

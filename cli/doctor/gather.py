@@ -12,14 +12,16 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from cli import continuity, edge, expiry, invitations, kubectl, stacks
+from cli import continuity, edge, expiry, invitations, kubectl, stacks, turn
 from cli.commands import connect, outputs
 from cli.doctor import cloud, outside, probe, throwaway
 from cli.doctor.model import Evidence, Item, labels_of
 from cli.doctor.throwaway import RUN_LABEL, Run
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from client_kit.pins import Pins
 from config.target import Cloud
+from connectivity.relay import Server
 from errors import FlatlineError
 from render.passphrase import PassphraseError, unlock
 
@@ -67,7 +69,7 @@ def everything(loaded: LoadedStack, context: str, terminal: Terminal, *, trials:
     """Local readings and those of a cluster that answers. Throw-away pods are left out without `trials`."""
     readings = local(loaded, terminal)
     now = datetime.now(UTC)
-    namespaces = (loaded.settings.namespace, loaded.settings.emulator_namespace)
+    namespaces = loaded.settings.namespaces
     if trials:
         readings.take("left", lambda: throwaway.remove_left(context, namespaces, now))
     left = readings.found.pop("left", [])
@@ -147,7 +149,7 @@ def _cluster(loaded: LoadedStack, context: str) -> list[tuple[str, Read]]:
         return [each for each in found if RUN_LABEL not in labels_of(each)]
 
     def stack() -> list[Item]:
-        places = (settings.namespace, settings.emulator_namespace)
+        places = settings.namespaces
         every = [item for place in places for item in listed("-n", place, "get", STACK_KINDS)]
         return [each for each in every if not _about_doctor(each)]
 
@@ -202,8 +204,14 @@ def _people(run: Run, loaded: LoadedStack, evidence: Evidence, terminal: Termina
     context = evidence.context or ""
     found: list[tuple[str, Read]] = [("invitations", lambda: invitations.cared(loaded, context, terminal))]
     if loaded.stack.build.is_dir() or loaded.stack.backend.is_file():
-        found.append(("outside", lambda: outside.tried(connect.pins_of(loaded), evidence, run.stopped)))
+        found.append(("outside", lambda: outside.tried(*_server(loaded, context), evidence, run.stopped)))
     return found
+
+
+def _server(loaded: LoadedStack, context: str) -> tuple[Pins, Server | None]:
+    """What clients are built with, and the TURN server that they are told of."""
+    pins = connect.pins_of(loaded)
+    return pins, turn.server(loaded, pins, lambda: turn.in_cluster(loaded, context))
 
 
 def _cloud(loaded: LoadedStack) -> list[tuple[str, Read]]:

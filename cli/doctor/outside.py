@@ -8,7 +8,9 @@ from typing import Any
 from cli.doctor.model import Check, Evidence, Finding, short
 from cli.invitations import Care
 from client_kit.pins import Pins
+from connectivity import relay
 from connectivity.check import Host, Step, check
+from connectivity.relay import Server
 from errors import FlatlineError
 
 SECONDS = 20.0
@@ -30,18 +32,26 @@ class Tried:
     hosts: tuple[Host, ...]
     address: str | None = None
     there: tuple[Host, ...] = ()
+    relay: tuple[Host, ...] = ()
+    """The TURN server, which has an address of its own."""
 
 
-def tried(pins: Pins, evidence: Evidence, stopped: Callable[[], bool]) -> Tried:
+def tried(pins: Pins, server: Server | None, evidence: Evidence, stopped: Callable[[], bool]) -> Tried:
     """Does what `connect` does; goes to Traefik's own address where this machine finds none of the names.
 
     Raises FlatlineError once it is stopped.
     """
     hosts = asyncio.run(_unless(stopped, check(pins, seconds=SECONDS)))
+    relayed = asyncio.run(_unless(stopped, _relay(server))) if server else ()
     address = _balancer(evidence)
     if address is None or any(host.addresses for host in hosts):
-        return Tried(hosts)
-    return Tried(hosts, address, asyncio.run(_unless(stopped, check(pins, address=address, seconds=SECONDS))))
+        return Tried(hosts, relay=relayed)
+    there = asyncio.run(_unless(stopped, check(pins, address=address, seconds=SECONDS)))
+    return Tried(hosts, address, there, relayed)
+
+
+async def _relay(server: Server) -> list[Host]:
+    return [await relay.tried(server)]
 
 
 async def _unless(stopped: Callable[[], bool], work: Coroutine[Any, Any, list[Host]]) -> tuple[Host, ...]:
@@ -68,6 +78,8 @@ def _balancer(evidence: Evidence) -> str | None:
 def connections(evidence: Evidence) -> Iterator[Finding]:
     """The step that fails, of each host; names that are all unknown are one finding."""
     found: Tried = evidence.readings["outside"]
+    for host in found.relay:
+        yield from _failed(host, host.name)
     if any(host.addresses for host in found.hosts):
         for host in found.hosts:
             yield from _failed(host, host.name)

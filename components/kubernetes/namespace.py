@@ -15,7 +15,7 @@ from components.kubernetes.mounted_files import MountedFiles, program_files
 from components.programs import WAIT
 from config.images import IMAGES, ImageName
 
-PodSecurity = Literal["restricted", "baseline"]
+PodSecurity = Literal["restricted", "baseline", "privileged"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from pulumi_kubernetes.core.v1 import (
     EnvVarArgs,
     EnvVarSourceArgs,
     ExecActionArgs,
+    HostAliasArgs,
     HTTPGetActionArgs,
     LifecycleArgs,
     LifecycleHandlerArgs,
@@ -187,6 +188,8 @@ class PodArgs:
     scale: Scale = Scale()
     node_labels: Mapping[str, str] = field(default_factory=dict)
     """Runs only on nodes with all of these labels."""
+    host_aliases: Mapping[str, str] = field(default_factory=dict)
+    """Names that the pod's hosts file has, with their addresses."""
     host_network: bool = False
     """Uses the node's network, where no network policy applies."""
 
@@ -246,7 +249,10 @@ def template(
             enable_service_links=False,
             restart_policy=args.restart,
             host_network=args.host_network or None,
-            dns_policy="ClusterFirstWithHostNet" if args.host_network else None,
+            host_aliases=[
+                HostAliasArgs(ip=address, hostnames=[name]) for name, address in sorted(args.host_aliases.items())
+            ]
+            or None,
             termination_grace_period_seconds=args.termination_grace_seconds,
             security_context=_pod_security(args),
             affinity=_affinity(args, containers, alone=bool(claims)),

@@ -156,6 +156,7 @@ class Whisper(Component):
             external_egress=self._args.external_egress,
             scale=self._args.scale,
             drain=self._args.drain_seconds,
+            turn=self._args.turn,
         )
 
     def _persister(self) -> Workload:
@@ -188,6 +189,7 @@ class Whisper(Component):
         external_egress: tuple[Network, ...],
         scale: Scale,
         drain: int,
+        turn: TurnServer | None = None,
     ) -> Workload:
         # The only check behind it looks for deadlocks: no endpoint of the service tells about its dependencies.
         healthy = ProbeAction(port="admin", path="/healthcheck")
@@ -200,6 +202,8 @@ class Whisper(Component):
                 component="whisper",
                 access=access,
                 scale=scale,
+                # asked for by each client that wants a relay; Whisper's resolver reads the hosts file first
+                host_aliases={turn.host: turn.address} if turn and turn.address else {},
                 # after the delay the service closes its ports at once and needs up to 19 s (the persister) to end
                 termination_grace_seconds=drain + 50,
                 containers=(

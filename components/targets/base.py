@@ -121,6 +121,11 @@ class Target(ABC):
     ) -> None:
         """Creates DNS records for the public hosts, if the target has a zone for them."""
 
+    def publish_address(  # noqa: B027 - as above
+        self, host: str, address: str, opts: pulumi.ResourceOptions
+    ) -> None:
+        """Creates the DNS record of a host that is not behind Traefik, if the target has a zone for it."""
+
     def scale(self, name: ScaledName) -> Scale:
         """The number of pods of a service, from the settings."""
         scale = self.settings.scale(name)

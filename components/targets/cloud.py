@@ -87,6 +87,14 @@ class CloudTarget(Target):
         if dns is not None:
             DnsRecords("names", DnsRecordsArgs(zone=dns.zone, kind=dns.type, hosts=hosts, address=address), opts)
 
+    def publish_address(self, host: str, address: str, opts: pulumi.ResourceOptions) -> None:
+        """Creates an A record in the hosted zone of Route 53, if the settings name one."""
+        dns = self._target.aws.dns
+        if dns is not None:
+            label = host.partition(".")[0]
+            args = DnsRecordsArgs(zone=dns.zone, kind="A", hosts=(host,), address=address)
+            DnsRecords(f"{label}-name", args, opts)
+
     def _redis(
         self, args: StoresArgs, opts: pulumi.ResourceOptions
     ) -> tuple[RedisCluster, PubSub, tuple[NetworkPeer, ...]]:

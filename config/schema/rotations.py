@@ -87,8 +87,10 @@ _ROTATIONS = {
     ),
     "object-store-cdn0": Consequence(effect="the object store restarts, so CDN0 answers 502", until=_SECONDS),
     "turn": Consequence(
-        effect="your TURN server refuses calls that need a relay, those of today's credentials at first, then all",
-        until="until its static-auth-secret is the new value, from this stack's Secrets",
+        effect="the TURN server of `calls.turn` restarts, which ends relayed calls, and refuses credentials that "
+        "devices hold; a TURN server of your own refuses all new ones",
+        until="until devices ask for new credentials, which each call does; a server of your own needs the new value "
+        "(`./flatline turn config --address <address>`)",
         hurts=True,
     ),
     "group-external-service": Consequence(

@@ -18,7 +18,7 @@ GenericServerSecretParams (385 bytes). `curve25519`: a private key (32 bytes). `
 """
 
 Service = Literal[
-    "whisper", "storage", "redis", "object-store", "cdn0-gate", "cdn3", "registration", "calling", "signer"
+    "whisper", "storage", "redis", "object-store", "cdn0-gate", "cdn3", "registration", "calling", "signer", "turn"
 ]
 
 
@@ -183,8 +183,8 @@ SECRETS: tuple[Secret, ...] = (
     ),
     Secret(
         name="turn",
-        readers=(_whisper("turn.coturn.secret", "hex"),),
-        why="shared with the operator's TURN server (static-auth-secret), the text itself is the key",
+        readers=(_whisper("turn.coturn.secret", "hex"), Reader("turn", "static-auth-secret", "hex")),
+        why="makes the credentials of the TURN server (static-auth-secret), the text itself is the key",
     ),
     Secret(
         name="group-external-service",

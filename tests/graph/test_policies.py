@@ -1,6 +1,7 @@
 """The policy pack over our own stacks: nothing is found, and each of many single edits is found by the right rule."""
 
 import base64
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -31,6 +32,12 @@ def config_of(stack: str) -> Config:
     return load(stack, profile=settings_of(configuration(stack)).target.kind)
 
 
+def with_turn(stack: str, **changed: object) -> dict[str, str]:
+    """A stack with a TURN server in its cluster."""
+    turn = {"address": "198.51.100.7", **changed}
+    return {**configuration(stack), "flatline:calls": json.dumps({"turn": turn})}
+
+
 @cache
 def resources_of(stack: str) -> tuple[Resource, ...]:
     return tuple(from_recording(load_stack(stack).recording))
@@ -52,9 +59,10 @@ def test_our_stacks_pass(stack: Stack) -> None:
 def test_every_exemption_of_a_kind_is_needed_by_one_of_our_stacks() -> None:
     """Those of a kind may match nothing in a stack, so this tells of what is left over."""
     development = {**configuration("dev"), "flatline:registration": '{"kind": "development"}'}
+    relays = [(name, from_recording(recorded(with_turn(name, network="host"), stack=name))) for name in ("dev", "prod")]
     stacks = {name: resources_of(name) for name in ("dev", "prod")}
     used, all_of_them = set(), set()
-    for name, resources in (*stacks.items(), ("dev", from_recording(recorded(development)))):
+    for name, resources in (*stacks.items(), ("dev", from_recording(recorded(development))), *relays):
         config = config_of(name)
         report = check(resources, config)
         assert report.exit_code == 0

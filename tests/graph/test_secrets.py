@@ -53,6 +53,9 @@ def read(stack: Stack, reader: Reader) -> str:
         return str(accounts["accessAccounts"][f"flatline-{reader.path}"]["secret"])
     if reader.service == "calling":
         return stack.file("calling-frontend", f"/etc/flatline/{reader.path}")
+    if reader.service == "turn":
+        lines = stack.file("turn", "/etc/coturn/turnserver.conf").splitlines()
+        return next(line.partition("=")[2] for line in lines if line.partition("=")[0] == reader.path)
     raise AssertionError(f"{reader.service} reads no file")
 
 
@@ -82,11 +85,12 @@ IN_FILES = [secret for secret in SECRETS if all(reader.service != "signer" for r
 
 
 def readers(stack: Stack, secret: Secret) -> list[Reader]:
-    """Those that a stack has: a cloud has no object store of its own, a webhook and group calls are asked for."""
+    """Those that a stack has: a cloud has no object store of its own, a webhook and calls are asked for."""
     own = any(o["metadata"]["name"] == "object-store" for o in stack.of("Deployment"))
     webhook = any(m.path == "/etc/flatline/webhook.key" for m in stack.files())
     calling = any(pod.labels["app.kubernetes.io/component"] == "calling" for pod in stack.pods())
-    present = {"object-store": own, "registration": webhook, "calling": calling}
+    turn = any(pod.labels["app.kubernetes.io/component"] == "turn" for pod in stack.pods())
+    present = {"object-store": own, "registration": webhook, "calling": calling, "turn": turn}
     return [reader for reader in secret.readers if present.get(reader.service, True)]
 
 

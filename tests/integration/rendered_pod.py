@@ -230,11 +230,12 @@ class RenderedPod:
     def _contained(self, name: str) -> Contained:
         spec, pod = self._specs[name], self.template.spec.get("securityContext", {})
         security = {**pod, **spec.get("securityContext", {})}
+        environment = {each["name"]: self._value(each) for each in spec.get("env", ())}
         return Contained(
             name=name,
             image=IMAGES[spec["image"].rpartition(":")[0]](),
-            command=[*spec.get("command", ()), *spec.get("args", ())],
-            environment={each["name"]: self._value(each) for each in spec.get("env", ())},
+            command=[_expanded(word, environment) for word in (*spec.get("command", ()), *spec.get("args", ()))],
+            environment=environment,
             binds=[self._bind(name, mount) for mount in spec.get("volumeMounts", ())],
             hosts=self._pods.names.folder,
             user=security.get("runAsUser", 0),
@@ -249,6 +250,7 @@ class RenderedPod:
             "metadata.name": self.name,
             "metadata.namespace": self.template.namespace,
             "status.podIP": self.address,
+            "status.hostIP": self.address,
         }
         return fields[variable["valueFrom"]["fieldRef"]["fieldPath"]]
 
@@ -292,6 +294,13 @@ class RenderedPod:
 
     def _file_group(self) -> int:
         return int(self.template.spec.get("securityContext", {}).get("fsGroup", 0))
+
+
+def _expanded(word: str, environment: Mapping[str, str]) -> str:
+    """A word of a command, as the kubelet hands it over: `$(NAME)` is a variable of the container."""
+    for name, value in environment.items():
+        word = word.replace(f"$({name})", value)
+    return word
 
 
 def _ports(container: Object) -> Sequence[Any]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tests.lab.bigtable import emulator_binary
+from tests.lab.coturn import turnserver
 from tests.lab.fetch import Missing
 from tests.lab.go import go_build
 from tests.lab.localstack import runtime
@@ -86,6 +87,12 @@ def collector_image() -> Image:
     return Image(folders={"/image/otelcol": binary.parent}, entrypoint=entrypoint)
 
 
+def coturn_image() -> Image:
+    """coturn 4.6.1 of Debian, without metrics."""
+    program = turnserver()
+    return Image(programs={"turnserver": (f"/image/coturn/{program.name}",)}, folders={"/image/coturn": program.parent})
+
+
 def service_image() -> Image:
     """Stand-ins of Whisper, Storage and Registration: the program `java` of tests/lab/services."""
     return Image(
@@ -121,6 +128,7 @@ def system_image() -> Image:
 
 
 IMAGES: Mapping[str, Callable[[], Image]] = {
+    "docker.io/coturn/coturn": coturn_image,
     "docker.io/library/node": node_image,
     "docker.io/library/redis": redis_image,
     "docker.io/localstack/localstack": localstack_image,

@@ -25,6 +25,7 @@ DOCUMENTS = (
     *sorted((REPOSITORY / "docs").rglob("*.md")),
 )
 PLACEHOLDERS = {
+    "<address>": "198.51.100.7",
     "<command>": "status",
     "<context>": "my-k3s",
     "<name>": "turn",
@@ -50,6 +51,7 @@ TOOLS = "needs sops, kubeseal or a store; test_gitops.py has stand-ins, integrat
 MINUTES = "installs packages and measures for minutes"
 REGISTRY = "needs a registry; integration/test_images.py has one"
 NAME = "wants the stack's name; test_rotate.py types it"
+RELAY = "needs a stack with a TURN server of the operator's; test_turn.py has one"
 NOT_RUN = {
     "curl --cacert ca.pem --write-out '%{http_code}\\n' https://whisper.flatline.internal/v1/accounts/whoami": CLUSTER,
     "curl --cacert ca.pem --write-out '%{http_code}\\n' ${outputs.urls.whisper}/v1/accounts/whoami": CLUSTER,
@@ -90,6 +92,8 @@ NOT_RUN = {
     "./flatline accounts delete NUMBER": CLUSTER + "; test_accounts.py has its stores",
     "./flatline accounts block NUMBER": CLUSTER + "; test_accounts.py has its stores",
     "./flatline rotate authority": NAME,
+    "./flatline turn config --address 198.51.100.7": RELAY,
+    "./flatline turn config --address 198.51.100.7 --private 10.0.0.5 --output turnserver.conf": RELAY,
     "./flatline rotate secret <name>": NAME,
     "./flatline scan": "installs checkov; integration/test_scan.py runs it",
     "./flatline test": PYTEST,
