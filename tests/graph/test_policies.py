@@ -32,10 +32,11 @@ def config_of(stack: str) -> Config:
     return load(stack, profile=settings_of(configuration(stack)).target.kind)
 
 
-def with_turn(stack: str, **changed: object) -> dict[str, str]:
-    """A stack with a TURN server in its cluster."""
+def with_calls(stack: str, **changed: object) -> dict[str, str]:
+    """A stack with everything for calls."""
     turn = {"address": "198.51.100.7", **changed}
-    return {**configuration(stack), "flatline:calls": json.dumps({"turn": turn})}
+    calls = {"turn": turn, "groups": {"addresses": ["8.8.8.8"]}}
+    return {**configuration(stack), "flatline:calls": json.dumps(calls)}
 
 
 @cache
@@ -59,7 +60,9 @@ def test_our_stacks_pass(stack: Stack) -> None:
 def test_every_exemption_of_a_kind_is_needed_by_one_of_our_stacks() -> None:
     """Those of a kind may match nothing in a stack, so this tells of what is left over."""
     development = {**configuration("dev"), "flatline:registration": '{"kind": "development"}'}
-    relays = [(name, from_recording(recorded(with_turn(name, network="host"), stack=name))) for name in ("dev", "prod")]
+    relays = [
+        (name, from_recording(recorded(with_calls(name, network="host"), stack=name))) for name in ("dev", "prod")
+    ]
     stacks = {name: resources_of(name) for name in ("dev", "prod")}
     used, all_of_them = set(), set()
     for name, resources in (*stacks.items(), ("dev", from_recording(recorded(development))), *relays):

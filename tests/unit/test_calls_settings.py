@@ -58,3 +58,9 @@ def test_a_server_of_the_operators_and_one_in_the_cluster_exclude_each_other() -
     both = {"flatline:calls": json.dumps({"turn": TURN}), "flatline:turn": '{"host": "turn.example.org"}'}
     with pytest.raises(SettingsError, match=r"calls\.turn runs one in the cluster; remove one of them"):
         load(both)
+
+
+def test_a_port_of_the_node_has_one_server() -> None:
+    both = {"turn": TURN, "groups": {"addresses": ["8.8.8.8"], "port": 30550}}
+    with pytest.raises(SettingsError, match=r"groups\.port: 30550 is a port of calls\.turn; write another one"):
+        load({"flatline:calls": json.dumps(both)})
