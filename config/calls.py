@@ -140,13 +140,3 @@ class Calls(StrictModel):
         if groups.port in (turn.plain_port, turn.secure_port) or groups.port in turn.relay.numbers:
             raise ValueError(f"groups.port: {groups.port} is a port of calls.turn as well; write another one")
         return self
-
-    @model_validator(mode="after")
-    def _ports_differ(self) -> Self:
-        """Both are the node's: a port has one server."""
-        turn, groups = self.turn, self.groups
-        if turn is None or groups is None or groups.load_balancer is not None:
-            return self
-        if groups.port in {turn.plain_port, turn.secure_port, *turn.relay.numbers}:
-            raise ValueError(f"groups.port: {groups.port} is a port of calls.turn; write another one")
-        return self

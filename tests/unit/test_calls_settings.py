@@ -62,5 +62,5 @@ def test_a_server_of_the_operators_and_one_in_the_cluster_exclude_each_other() -
 
 def test_a_port_of_the_node_has_one_server() -> None:
     both = {"turn": TURN, "groups": {"addresses": ["8.8.8.8"], "port": 30550}}
-    with pytest.raises(SettingsError, match=r"groups\.port: 30550 is a port of calls\.turn; write another one"):
+    with pytest.raises(SettingsError, match=r"groups\.port: 30550 is a port of calls\.turn as well"):
         load({"flatline:calls": json.dumps(both)})
