@@ -1,4 +1,4 @@
-"""What the `accounts` commands share: access to a stack's accounts in its cluster, and the log of what was done."""
+"""Shared by the `accounts` commands: access to a stack's accounts in its cluster, and the log of what was done."""
 
 import getpass
 import json

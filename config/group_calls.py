@@ -1,4 +1,4 @@
-"""What a stack can be told about group calls: the calling service, and how clients reach its media server."""
+"""Settings of group calls: the calling service, and how clients reach its media server."""
 
 import ipaddress
 from typing import Annotated, Self

@@ -43,11 +43,11 @@ Ask = Callable[[str, int, "Joined"], Awaitable[None]]
 
 
 class Call(Host):
-    """What came of the call."""
+    """The result of the call."""
 
     @property
     def served(self) -> bool:
-        """Whether a client could send media."""
+        """True if a client could send media."""
         return len(self.steps) == len(STEPS) and all(each.passed for each in self.steps)
 
 

@@ -74,13 +74,13 @@ class Account:
 
     @property
     def blocked(self) -> bool:
-        """Whether every device is signed out by `Accounts.block`."""
+        """True if every device is signed out by `Accounts.block`."""
         return bool(self.devices) and all(device.blocked for device in self.devices)
 
 
 @dataclass(frozen=True)
 class Holdings:
-    """What is deleted with an account: rows as (path of the table, key), objects as (role of the bucket, key).
+    """Data that is deleted with an account: rows as (path of the table, key), objects as (role of the bucket, key).
 
     `rows` go before the account, those of `itself` with it, in one transaction.
     """
@@ -122,7 +122,7 @@ class Accounts:
         return _account(found) if found else None
 
     def holdings(self, account: Account) -> Holdings:
-        """What `delete` deletes."""
+        """Data that `delete` deletes."""
         rows: list[tuple[str, Item]] = []
         objects: list[tuple[str, str]] = []
         owners = (account.identifier, account.pni)
@@ -336,7 +336,7 @@ def _own_rows(account: Account) -> list[tuple[str, Item]]:
 
 
 def _queues(account: Account) -> list[list[str]]:
-    """What is cached of an account's messages and profile: deleted unread. Shared contents of messages expire."""
+    """The cached part of an account's messages and profile: deleted unread. Shared contents of messages expire."""
     commands = [["DEL", f"profiles::{account.identifier}"]]
     for device in account.devices:
         tag = f"{account.identifier}::{device.number}"

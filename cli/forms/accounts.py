@@ -24,9 +24,9 @@ class Account(Block):
     registered: str
     """When it got its first device that is there."""
     blocked: bool
-    """Whether `accounts block` has signed its devices out."""
+    """True if `accounts block` has signed its devices out."""
     username: bool
-    """Whether it has one."""
+    """True if it has one."""
     devices: list[Device]
     """The phone and what is linked to it."""
 
