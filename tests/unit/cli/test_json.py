@@ -46,11 +46,12 @@ DOES = {
     "migrate secrets",
     "schema",
     "test",
+    "turn config",
 }
 """Commands that do something: what they show is how that went."""
 ELSEWHERE = {
     *("accounts list", "accounts show", "connect", "diff", "doctor"),
-    *("images", "invitations", "restore", "scan", "turn config", "upgrade"),
+    *("images", "invitations", "restore", "scan", "upgrade"),
 }
 """Need what is not here; the form of their documents is tried below, the rest with real servers."""
 
