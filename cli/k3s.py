@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import files
 from cli import download, edge, kubeconfig
 from cli.stacks import CACHE, LoadedStack
 from cli.terminal import Terminal
-from config.k3s import BINARIES, VERSION
+from config.k3s import BINARIES, NETWORKS, VERSION
 from errors import FlatlineError
 
 CONTEXT = "k3s"
@@ -32,6 +32,8 @@ BINARY, KUBECTL = Path("usr/local/bin/k3s"), Path("usr/local/bin/kubectl")
 UNIT, CONFIG = Path("etc/systemd/system/k3s.service"), Path("etc/rancher/k3s/config.yaml")
 TRAEFIK = Path("var/lib/rancher/k3s/server/manifests/flatline-traefik.yaml")
 ADMIN = Path("etc/rancher/k3s/k3s.yaml")
+OPENED = Path("etc/rancher/k3s/flatline-firewall.yaml")
+"""The commands by which `install` has opened the firewall."""
 DATA = (
     *(Path("var/lib/rancher/k3s"), Path("etc/rancher/k3s"), Path("etc/rancher/node")),
     *(Path("var/lib/kubelet"), Path("run/k3s")),
@@ -39,11 +41,9 @@ DATA = (
 """Paths that k3s writes. Where one of them is there before, nothing is offered: it may hold somebody's cluster."""
 PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 MARK = "# Written by Flatline. `flatline cluster remove` removes it.\n"
-POD_NETWORKS = ("10.42.0.0/16", "10.43.0.0/16")
-"""k3s' networks of pods and of Services, which a firewall of the machine must let through
-(https://docs.k3s.io/installation/requirements)."""
 START_SECONDS = 300.0
 _MOUNTED = re.compile(r"/(run/k3s|run/netns/cni-|var/lib/kubelet/pods|var/lib/rancher/k3s)")
+_GROUPS = ("/kubepods", "/system.slice/k3s.service")
 _LINKS = ("cni0", "flannel.1")
 
 CONFIGURATION: Mapping[str, Any] = {"write-kubeconfig-mode": "0600", "secrets-encryption": True}
@@ -196,9 +196,9 @@ def remove(terminal: Terminal, machine: Machine = THIS) -> None:
             machine.run("ip", "link", "delete", link)
     if (machine.root / KUBECTL).is_symlink() and os.readlink(machine.root / KUBECTL) == "k3s":
         machine.run("rm", machine.root / KUBECTL)
-    gone = [machine.root / path for path in (BINARY, *DATA, UNIT) if machine.has(path)]
-    if gone:
-        machine.run("rm", "-rf", "--one-file-system", *gone)
+    for paths in ((BINARY, *DATA), (UNIT,)):  # the unit last: by it the next try sees that the rest is ours
+        if gone := [machine.root / path for path in paths if machine.has(path)]:
+            machine.run("rm", "-rf", "--one-file-system", *gone)
     if shutil.which("systemctl"):
         machine.run("systemctl", "daemon-reload")
     _forget_context()
@@ -233,7 +233,8 @@ def _end_pods(machine: Machine) -> None:
             text = group.read_text()
         except OSError:
             continue  # a process that has ended
-        if "/kubepods" in text or "/k3s.service" in text:
+        # at the root: pods of a cluster in containers, such as k3d's, are below their container's group
+        if any(line.split(":", 2)[-1].startswith(_GROUPS) for line in text.splitlines()):
             pids.append(group.parent.name)
     if pids:
         machine.names("kill", "-KILL", *pids)  # some of them end with others
@@ -251,30 +252,35 @@ def _mounts(machine: Machine) -> list[Path]:
 
 
 def _open_firewall(machine: Machine, terminal: Terminal) -> None:
-    for words in _firewall(machine, "allow"):
+    """Opens what is closed, and writes down what that is first: what somebody else has opened stays at the end."""
+    rules = _closed(machine)
+    machine.write(OPENED, MARK + yaml.safe_dump(rules), "0600")
+    for words in rules:
         machine.run(*words)
         terminal.note(f"Firewall: {' '.join(words)}")
 
 
 def _close_firewall(machine: Machine, terminal: Terminal) -> None:
-    for words in _firewall(machine, "delete"):
+    for opened in yaml.safe_load(machine.run("cat", machine.root / OPENED)) if machine.has(OPENED) else ():
+        words = [word.replace("--add-", "--remove-") for word in opened]
+        if words[0] == "ufw":
+            words.insert(1, "delete")
         if not machine.names(*words):
             terminal.warn(f"The firewall has no such rule any more: {' '.join(words)}")
 
 
-def _firewall(machine: Machine, verb: str) -> list[Sequence[str]]:
-    """The commands that open or close ufw or firewalld, if one of them is at work."""
+def _closed(machine: Machine) -> list[list[str]]:
+    """The commands that open what ufw or firewalld keeps closed, if one of them is at work."""
     if machine.names("ufw", "status") and "Status: active" in machine.run("ufw", "status"):
-        start = ["ufw", "allow"] if verb == "allow" else ["ufw", "delete", "allow"]
-        return [*([*start, "from", each] for each in POD_NETWORKS), [*start, "80/tcp"], [*start, "443/tcp"]]
+        rules = [*(f"from {each}" for each in NETWORKS), "80/tcp", "443/tcp"]
+        there = [line.partition(" comment ")[0] for line in machine.run("ufw", "show", "added").splitlines()]
+        return [["ufw", "allow", *rule.split()] for rule in rules if f"ufw allow {rule}" not in there]
     if machine.names("firewall-cmd", "--state"):
-        change = "add" if verb == "allow" else "remove"
         always = ["firewall-cmd", "--permanent"]
-        return [
-            *([*always, "--zone=trusted", f"--{change}-source={each}"] for each in POD_NETWORKS),
-            *([*always, f"--{change}-service={each}"] for each in ("http", "https")),
-            ["firewall-cmd", "--reload"],
-        ]
+        rules = [*(f"source={each}" for each in NETWORKS), "service=http", "service=https"]
+        wanted = [([*always, "--zone=trusted"] if "source" in rule else always, rule) for rule in rules]
+        opening = [[*words, f"--add-{rule}"] for words, rule in wanted if not machine.names(*words, f"--query-{rule}")]
+        return [*opening, ["firewall-cmd", "--reload"]] if opening else []
     return []
 
 

@@ -7,7 +7,21 @@ from pydantic import AfterValidator, Field, model_validator
 
 from config.base_model import StrictModel
 from config.group_calls import GroupCallsSettings
+from config.k3s import NETWORKS
+from config.services.coturn import METADATA
 from config.types import NODE_PORTS, Cidr, Port
+
+_NEVER_ALLOWED = tuple(
+    (ipaddress.ip_network(network), whose)
+    for networks, whose in (
+        (NETWORKS, "k3s has pods and Services there"),
+        ((*METADATA, "fd00:ec2::254/128"), "clouds have metadata services there"),
+        (("0.0.0.0/8", "127.0.0.0/8", "::1/128", "::ffff:0:0/96", "fe80::/10"), "the node's own addresses are there"),
+        (("224.0.0.0/4", "240.0.0.0/4", "ff00::/8"), "no device has an address there"),
+    )
+    for network in networks
+)
+"""Networks that `allowedNetworks` must not open: it wins over all that coturn and the network policy deny."""
 
 LEAST_RELAY_PORTS, DEFAULT_RELAY_PORTS, MOST_NODE_PORTS = 10, 100, 500
 
@@ -67,7 +81,8 @@ class TurnRelay(StrictModel):
     """Labels of the node to which `address` leads. A cluster of several nodes needs them."""
     allowed_networks: list[Cidr] = []
     """Private networks to whose devices the server may relay, such as the home network 192.168.1.0/24. Without it all
-    private networks are refused. Whoever has an account can send UDP to each device in such a network."""
+    private networks are refused. Whoever has an account can send UDP to each device in such a network, and to the node
+    if it is in it. Networks of the cluster do not belong here."""
     denied_networks: list[Cidr] = []
     """Public networks to which the server may not relay, such as those of your other servers."""
     max_kbit_per_second: Annotated[int, Field(ge=64, le=1_000_000)] = 4000
@@ -121,6 +136,17 @@ class TurnRelay(StrictModel):
             allowed = ipaddress.ip_network(text)
             if any(allowed.version == other.version and allowed.overlaps(other) for other in denied):
                 raise ValueError(f"allowedNetworks: {text} is in deniedNetworks as well; remove it from one of them")
+            for never, whose in _NEVER_ALLOWED:
+                if allowed.version == never.version and allowed.overlaps(never):
+                    raise ValueError(
+                        f"allowedNetworks: {text} overlaps {never}, and {whose}, for whoever has an account to send "
+                        "to; write the devices' own network, such as 192.168.1.0/24"
+                    )
+            if self.network == "host" and ipaddress.ip_address(self.address) in allowed:
+                raise ValueError(
+                    f"allowedNetworks: {text} has the node itself in it ({self.address}), whose own UDP ports it opens "
+                    "then; write networks without that address, or network: node-ports"
+                )
         return self
 
 

@@ -8,6 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 from config.base_model import StrictModel
 from config.types import NODE_PORTS
 
+SIGNALLING_PORT = 8080
+"""Where the backend takes calls from the frontend, which has the number in its code. It asks nobody who they are."""
+
 _EXAMPLES = tuple(map(ipaddress.ip_network, ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")))
 """Networks of documents (RFC 5737, RFC 3849), which stand for public ones there."""
 
@@ -65,6 +68,11 @@ class GroupCallsSettings(StrictModel):
                 )
         if len(set(self.addresses)) < len(self.addresses):
             raise ValueError("addresses: names an address twice; remove one")
+        if self.port == SIGNALLING_PORT:
+            raise ValueError(
+                f"port: {self.port} is the one of the media server's signalling, which nobody outside may reach; "
+                "write another one"
+            )
         if self.load_balancer is None and self.port not in NODE_PORTS:
             raise ValueError(
                 f"port: {self.port} is no port of nodes; write {NODE_PORTS[0]} to {NODE_PORTS[-1]}, or add loadBalancer"

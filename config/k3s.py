@@ -10,6 +10,8 @@ BINARIES = {
     "arm64": ("k3s-arm64", "c920706346d5ad4e5cd3c7bf1bb09ce71ebe07fec829e513e40f1caf98aed8bb"),
 }
 """By processor: the file of the release, and its SHA-256 as the release's sha256sum-<processor>.txt has it."""
+NETWORKS = ("10.42.0.0/16", "10.43.0.0/16")
+"""Its networks of pods and of Services (https://docs.k3s.io/installation/requirements)."""
 
 
 class K3s(StrictModel):

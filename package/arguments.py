@@ -349,7 +349,8 @@ class TurnRelay(TypedDict, total=False):
     """Labels of the node to which `address` leads. A cluster of several nodes needs them."""
     allowedNetworks: list[str]
     """Private networks to whose devices the server may relay, such as the home network 192.168.1.0/24. Without it
-    all private networks are refused. Whoever has an account can send UDP to each device in such a network."""
+    all private networks are refused. Whoever has an account can send UDP to each device in such a network, and to
+    the node if it is in it. Networks of the cluster do not belong here."""
     deniedNetworks: list[str]
     """Public networks to which the server may not relay, such as those of your other servers."""
     maxKbitPerSecond: int

@@ -25,11 +25,11 @@ from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Reso
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.programs import CALLING_CREDENTIALS, CALLING_START
 from components.secrets import Secrets
-from config.group_calls import GroupCallsSettings
+from config.group_calls import SIGNALLING_PORT, GroupCallsSettings
 from config.images import ImageName
 
-HTTP_PORT = 8080
-"""Of both servers. The frontend has this number of the backend's in its code."""
+HTTP_PORT = SIGNALLING_PORT
+"""Of both servers."""
 
 INTERNAL_PORT = 8100
 AUTHENTICATION_KEY_FILE, ZKPARAMS_FILE = "/etc/flatline/authentication-key", "/etc/flatline/zkparams"

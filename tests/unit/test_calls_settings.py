@@ -42,6 +42,16 @@ def test_ports_follow_the_kind_of_network() -> None:
         ({"relayPorts": {"first": 40000, "last": 40100}}, "relayPorts.first", "network: host"),
         ({"relayPorts": {"first": 30500, "last": 31500}}, "relayPorts", "write at most 500"),
         ({"allowedNetworks": ["192.168.1.0/24"], "deniedNetworks": ["192.168.0.0/16"]}, "allowedNetworks", "remove it"),
+        ({"allowedNetworks": ["10.0.0.0/8"]}, "allowedNetworks", "such as 192.168.1.0/24"),
+        ({"allowedNetworks": ["10.43.0.10/32"]}, "allowedNetworks", "such as 192.168.1.0/24"),
+        ({"allowedNetworks": ["0.0.0.0/0"]}, "allowedNetworks", "such as 192.168.1.0/24"),
+        ({"allowedNetworks": ["169.254.169.254/32"]}, "allowedNetworks", "such as 192.168.1.0/24"),
+        ({"allowedNetworks": ["fd00::/8"]}, "allowedNetworks", "such as 192.168.1.0/24"),
+        (
+            {"address": "192.168.1.9", "network": "host", "allowedNetworks": ["192.168.1.0/24"]},
+            "allowedNetworks",
+            "write networks without that address",
+        ),
         ({"maxKbitPerSecond": 0}, "maxKbitPerSecond", "write 64 or more"),
     ],
 )

@@ -28,6 +28,7 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("the same twice", {"addresses": ["2001:db8::1", "2001:DB8:0::1"]}, "addresses", "names an address twice"),
     ("a port that no node has", {"port": 10000}, "port", "write 30000 to 32767, or add loadBalancer"),
     ("a low port", {"port": 443, "loadBalancer": {}}, "port", "write 1024 or more"),
+    ("the port of signalling", {"port": 8080, "loadBalancer": {}}, "port", "write another one"),
     ("one participant", {"maxParticipants": 1}, "maxParticipants", "write 2 or more"),
     ("an unknown key", {"adresses": [PUBLIC]}, "adresses", "did you mean addresses?"),
 ]

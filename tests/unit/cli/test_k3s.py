@@ -18,7 +18,7 @@ from cli.choice import RenderPlan, UpOptions
 from cli.commands import cluster_remove
 from cli.k3s import Machine
 from cli.terminal import Terminal
-from config.k3s import BINARIES, VERSION, K3s
+from config.k3s import BINARIES, NETWORKS, VERSION, K3s
 from errors import FlatlineError
 from tests.unit.cli.checkout import calls, put_program
 from tests.unit.cli.checkout import kubeconfig as written_kubeconfig
@@ -173,8 +173,8 @@ def test_agreed_it_is_installed_and_one_command_removes_all_of_it(
     assert yaml.safe_load((root / k3s.TRAEFIK).read_text())["kind"] == "HelmChartConfig"
     assert VERSION in (root / k3s.UNIT).read_text()
     assert ["enable", "--now", "k3s"] in place.told("systemctl")
-    opened = [words for words in place.told("ufw") if words != ["status"]]
-    assert opened == [["allow", "from", each] for each in k3s.POD_NETWORKS] + [
+    opened = [words for words in place.told("ufw") if words[0] == "allow"]
+    assert opened == [["allow", "from", each] for each in NETWORKS] + [
         ["allow", "80/tcp"],
         ["allow", "443/tcp"],
     ]
@@ -194,14 +194,64 @@ def test_agreed_it_is_installed_and_one_command_removes_all_of_it(
 
 def test_firewalld_is_opened_and_closed(place: Place, loaded: stacks.LoadedStack) -> None:
     place.program("ufw", "print('Status: inactive')")
-    place.program("firewall-cmd", "")
+    place.program("firewall-cmd", "sys.exit('--query-' in sys.argv[-1] and 'service=http' != sys.argv[-1][8:])")
     k3s.offer(loaded, Person("y"), place.machine)
-    opened = [words for words in place.told("firewall-cmd") if words[0] == "--permanent"]
+    opened = [words for words in place.told("firewall-cmd") if "--add-" in words[-1]]
+    assert ["--permanent", "--add-service=http"] not in opened
     assert ["--permanent", "--zone=trusted", "--add-source=10.42.0.0/16"] in opened
     assert ["--permanent", "--add-service=https"] in opened
     k3s.remove(Person(""), place.machine)
     closed = [[word.replace("--add", "--remove") for word in words] for words in opened]
     assert place.told("firewall-cmd")[-len(closed) - 1 :] == [*closed, ["--reload"]]
+
+
+def test_what_somebody_else_has_opened_stays_open(place: Place, loaded: stacks.LoadedStack) -> None:
+    place.program("ufw", "print('Status: active\\nufw allow 80/tcp comment \\'my site\\'\\nufw allow 443/tcp')")
+    k3s.offer(loaded, Person("y"), place.machine)
+    k3s.remove(Person(""), place.machine)
+    assert [words for words in place.told("ufw") if words[0] == "delete"] == [
+        ["delete", "allow", "from", each] for each in NETWORKS
+    ]
+
+
+def test_what_fails_before_the_firewall_is_opened_closes_nothing(place: Place, loaded: stacks.LoadedStack) -> None:
+    place.program("install", "sys.exit('no space left')")
+    with pytest.raises(FlatlineError, match="install"):
+        k3s.offer(loaded, Person("y"), place.machine)
+    assert [words for words in place.told("ufw") if words[0] in {"allow", "delete"}] == []
+
+
+def test_pods_of_a_cluster_in_containers_are_not_killed(place: Place, loaded: stacks.LoadedStack) -> None:
+    k3s.offer(loaded, Person("y"), place.machine)
+    groups = {
+        "11": "0::/kubepods.slice/kubepods-burstable.slice/x.scope\n",
+        "12": "0::/docker/6d1/kubepods/burstable/pod1\n",
+        "13": "0::/system.slice/k3s.service\n",
+        "14": "0::/user.slice\n",
+        "15": "4:memory:/kubepods/besteffort/pod2\n1:name=systemd:/kubepods/besteffort/pod2\n",
+    }
+    for pid, text in groups.items():
+        (place.machine.root / "proc" / pid).mkdir(parents=True)
+        (place.machine.root / "proc" / pid / "cgroup").write_text(text)
+    place.program("kill", "")
+    k3s.remove(Person(""), place.machine)
+    (killed,) = place.told("kill")
+    assert (killed[0], sorted(killed[1:])) == ("-KILL", ["11", "13", "15"])
+
+
+def test_data_that_could_not_be_deleted_is_removed_by_the_next_try(place: Place, loaded: stacks.LoadedStack) -> None:
+    before = place.files()
+    k3s.offer(loaded, Person("y"), place.machine)
+    place.program(
+        "rm",
+        "import subprocess\nkept = [word for word in sys.argv[1:] if not word.endswith('var/lib/rancher/k3s')]\n"
+        "subprocess.run(['/bin/rm', *kept], check=True)\nsys.exit(len(kept) < len(sys.argv) - 1)",
+    )
+    with pytest.raises(FlatlineError, match="rm"):
+        cluster_remove.run(Namespace(confirm="k3s"), Person(""), place.machine)
+    (place.programs / "rm").unlink()
+    assert cluster_remove.run(Namespace(confirm="k3s"), Person(""), place.machine) == 0
+    assert place.files() == before
 
 
 def test_declined_nothing_is_downloaded_or_written(
