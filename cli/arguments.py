@@ -754,7 +754,7 @@ def _turn(commands: _Subparsers) -> None:
 
         examples:
           ./flatline turn config --address 198.51.100.7
-          ./flatline turn config --address 198.51.100.7 --private 10.0.0.5 --output turnserver.conf""",
+          ./flatline turn config --address 198.51.100.7 --private 10.0.0.5""",
         command="turn-config",
     )
     config.add_argument("--address", type=_ipv4, required=True, metavar="IP", help="the server's public IPv4 address")

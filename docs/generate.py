@@ -1,5 +1,5 @@
 """Writes the generated parts of the documentation: the references of settings, commands and JSON, the table of
-symptoms, the architecture picture, and what CHANGELOG.md says of upgrades.
+symptoms, that of rotations, the architecture picture, and what CHANGELOG.md says of upgrades.
 
 python -m docs.generate            writes them
 python -m docs.generate --check    fails when they are not current
@@ -18,6 +18,7 @@ from components.capabilities import NetworkPeer
 from components.flatline import Flatline
 from config import upgrades
 from config.images import IMAGES
+from config.schema.rotations import Consequence, consequence
 from config.schema.secrets import SECRETS
 from docs import command_pages, settings_table
 from render.recorder import record
@@ -164,6 +165,18 @@ def _secrets() -> Iterator[str]:
         yield f"| `{secret.name}` | {kind.format(secret.length)} | {readers} | {secret.why} |"
 
 
+def rotations() -> str:
+    """Secrets whose replacement people notice in the same way share a row; those that hurt are in bold."""
+    alike: dict[Consequence, list[str]] = {}
+    for secret in SECRETS:
+        alike.setdefault(consequence(secret.name), []).append(f"`{secret.name}`")
+    lines = ["| secrets | what people notice | how long |", "| --- | --- | --- |"]
+    for each, names in alike.items():
+        effect = f"**{each.effect}**" if each.hurts else each.effect
+        lines.append(f"| {', '.join(names)} | {effect} | {each.until} |")
+    return "\n".join(lines) + "\n"
+
+
 def changelog(text: str) -> str:
     """The changelog with what config/upgrades.yaml says under each version, as its last part."""
     heading, *versions = re.split(r"^(?=## )", text, flags=re.M)
@@ -180,7 +193,7 @@ def _with_upgrade(part: str) -> str:
 
 
 def documents() -> dict[Path, str]:
-    """Path → text of every generated document; of two of them only what stands between marks is generated."""
+    """Path → text of every generated document; of three of them only what stands between marks is generated."""
     folder, readme = ROOT / "docs", ROOT / "README.md"
     return {
         folder / "configuration.md": configuration(),
@@ -188,6 +201,7 @@ def documents() -> dict[Path, str]:
         folder / "reference.md": command_pages.reference(),
         folder / "json.md": command_pages.json_page(),
         folder / "json.schema.json": command_pages.json_schema(),
+        folder / "operations.md": _between(folder / "operations.md", "rotations", rotations()),
         folder / "commands.md": _between(folder / "commands.md", "commands", command_pages.table()),
         readme: _between(readme, "architecture", picture()),
         ROOT / "CHANGELOG.md": changelog((ROOT / "CHANGELOG.md").read_text()),

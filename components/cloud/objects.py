@@ -183,7 +183,7 @@ class S3Buckets(Component):
         )
 
     def _uploads(self, bucket: aws.s3.Bucket) -> UploadsInBucket:
-        """tusd writes parts and puts them together; the programs beside it read (observed with tusd 2.8.0)."""
+        """tusd writes parts and puts them together; the programs beside it read (observed with tusd 2.9.1)."""
         args = self._args
         everything = pulumi.Output.concat(bucket.arn, "/", UPLOADS_PREFIX, "*")
         unfinished_tail = pulumi.Output.concat(bucket.arn, "/", UPLOADS_PREFIX, "*.part")

@@ -147,8 +147,6 @@ const metrics = (/** @type {Gate} */ gate) =>
     `cdn0_gate_connections_refused_total ${gate.dropped}\n`,
   ].join('\n');
 
-// Readiness does not ask the upstream: a gate that answers 502 says more than one that is taken out of service. But a
-
 /**
  * Readiness does not ask the upstream: a gate that answers 502 says more than one that is taken out of service. But a
  * gate that never had credentials of its own is not ready.
