@@ -13,6 +13,7 @@ CAUSES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("log-no-space", r"No space left on device|ENOSPC|Disk quota exceeded"),
         ("log-heap", r"java\.lang\.OutOfMemoryError"),
         ("log-library", r"failed to map segment|UnsatisfiedLinkError"),
+        ("log-cpu", r"the CPU of this node has no AVX2"),
         ("log-certificate", r"PKIX path building failed|CertificateException|SSLHandshakeException"),
         ("log-name", r"UnknownHostException|UnresolvedAddressException|ENOTFOUND|EAI_AGAIN|Failed to resolve"),
         ("log-page-lost", r"NoSuchKeyException|removed \d+ rows"),

@@ -314,6 +314,12 @@ LOG: tuple[Row, ...] = (
         "Remove what mounts /tmp with noexec in the pods (an admission rule of the cluster).",
     ),
     (
+        "log-cpu",
+        "The calling service is on a node whose CPU has no AVX2",
+        "There are no group calls: it cannot start there.",
+        "Name another node (flatline:calls.groups.nodeLabels), or let the virtual machine see the CPU as it is.",
+    ),
+    (
         "log-certificate",
         "A service could not trust or read a certificate in the last hour",
         "It did not reach what it connects to, or did not start.",

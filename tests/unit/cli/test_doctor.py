@@ -295,6 +295,7 @@ LINES = {
     "log-registration": "ERROR io.grpc.StatusRuntimeException: UNAVAILABLE: io exception",
     "log-credentials": '{"event":"credentials-error","reason":"STS refused: 403 ExpiredToken"}',
     "log-library": "java.lang.UnsatisfiedLinkError: /tmp/libsignal_jni.so: failed to map segment from shared object",
+    "log-cpu": "calling-start: the CPU of this node has no AVX2, and the image is built for others",
     "log-certificate": "javax.net.ssl.SSLHandshakeException: PKIX path building failed",
     "log-errors": "ERROR something else went wrong for +15550100\n" * LEAST_UNKNOWN,
 }
