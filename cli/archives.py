@@ -70,10 +70,14 @@ def writer(
         client = _client()
         client.head_bucket(Bucket=place.bucket)
     with TemporaryDirectory(prefix="flatline-") as folder:
-        with Writer(Path(folder) / name, recipient, loaded.stack.name) as made:
-            yield made, str(place)
-        with terminal.step(f"Copying to {place}"), aws_errors(f"copying to {place}"):
-            _upload(client, made.folder, place)
+        made = Writer(Path(folder) / name, recipient, loaded.stack.name)
+        try:
+            with made:
+                yield made, str(place)
+        finally:
+            if made.folder.exists():  # it is whole, even where services did not start again after it
+                with terminal.step(f"Copying to {place}"), aws_errors(f"copying to {place}"):
+                    _upload(client, made.folder, place)
 
 
 @contextmanager
@@ -132,10 +136,15 @@ def last(place: str, stack: str) -> str:
     return str(Path(place) / own[-1] if where is None else where.of(own[-1]))
 
 
-def keep(place: str, stack: str, rule: retention.Rule, terminal: Terminal) -> None:
-    """Deletes the archives of a stack in a place that a rule does not keep, the manifest of each first."""
+def keep(place: str, stack: str, rule: retention.Rule, terminal: Terminal, *, written: str) -> None:
+    """Deletes the archives of a stack in a place that a rule does not keep, the manifest of each first.
+
+    The one `written` by this run stays, even if a wrong clock dated others after it.
+    """
     where = prefix(place)
     for name in retention.superfluous(stack, _all(place), rule):
+        if name == written:
+            continue
         if where is None:
             (Path(place) / name / MANIFEST).unlink()
             shutil.rmtree(Path(place) / name)

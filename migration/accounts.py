@@ -16,8 +16,6 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Protocol
 
-from botocore.exceptions import ClientError
-
 from migration.dynamodb import translated_errors
 from migration.endpoints import PhysicalNames
 from migration.errors import MigrationError
@@ -147,6 +145,7 @@ class Accounts:
         were persisted, holds of earlier usernames and groups stay; the first two expire.
         """
         with self._locked(account.pni):
+            account = self._again(account)
             held = self.holdings(account)
             with translated_errors("deleting the account"):
                 for role, key in held.objects:
@@ -160,7 +159,7 @@ class Accounts:
             put = {"Put": {"TableName": self._names.tables["deletedAccounts.tableName"], "Item": remembered}}
             with translated_errors("deleting the account"):
                 self._dynamodb.transact_write_items(TransactItems=[*deletions, put])
-        self._forget(account)
+        self.forget(account)
         return held
 
     def block(self, account: Account) -> Account:
@@ -176,7 +175,20 @@ class Accounts:
 
     def _changed(self, account: Account, *, blocked: bool) -> Account:
         for _ in range(ATTEMPTS):
-            data = _with_devices(account.data, blocked=blocked)
+            if self._put(account, _with_devices(account.data, blocked=blocked)):
+                break
+            account = self._again(account)
+        else:
+            raise MigrationError("the account changes all the time", "Run it again.")
+        self.forget(account)
+        changed = self.find(account.number)
+        if changed is None:
+            raise MigrationError(f"{account.number} has no account any more")
+        return changed
+
+    def _put(self, account: Account, data: bytes) -> bool:
+        """Writes the JSON of an account. False if the account has changed meanwhile."""
+        with translated_errors("changing the account"):
             try:
                 self._dynamodb.update_item(
                     TableName=self._names.tables["accounts.tableName"],
@@ -190,24 +202,19 @@ class Accounts:
                         ":one": {"N": "1"},
                     },
                 )
-                break
-            except ClientError as problem:
-                if problem.response.get("Error", {}).get("Code") != "ConditionalCheckFailedException":
-                    raise MigrationError("changing the account: AWS refused") from None
-            now = self.find(account.number)
-            if now is None or now.identifier != account.identifier:
-                raise MigrationError(f"{account.number} has no such account any more; nothing was changed")
-            account = now
-        else:
-            raise MigrationError("the account changes all the time", "Run it again.")
-        self._forget(account)
-        changed = self.find(account.number)
-        if changed is None:
-            raise MigrationError(f"{account.number} has no account any more")
-        return changed
+            except self._dynamodb.exceptions.ConditionalCheckFailedException:
+                return False
+        return True
 
-    def _forget(self, account: Account) -> None:
-        """Takes an account out of the cache, and has its connections closed."""
+    def _again(self, account: Account) -> Account:
+        """The account as it is now. Raises MigrationError if its number has another one, or none."""
+        now = self.find(account.number)
+        if now is None or now.identifier != account.identifier:
+            raise MigrationError(f"{account.number} has no such account any more; nothing was changed")
+        return now
+
+    def forget(self, account: Account) -> None:
+        """Takes an account out of the cache, and has its connections closed. It may be run again."""
         self._redis.cluster([["DEL", f"AccountMap::{account.pni}"], ["DEL", f"Account3::{account.identifier}"]])
         self._redis.publish(DISCONNECTION_CHANNEL, _disconnection(account))
 

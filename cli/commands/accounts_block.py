@@ -15,6 +15,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     with accounts.opened(arguments, terminal) as (loaded, context, store):
         account = accounts.found(store, arguments.number)
         if account.blocked:
+            store.forget(account)  # an earlier run may have ended between the table and the cache
             terminal.say(f"The account of {account.number} is blocked already.")
             return 0
         terminal.say(f"{account.number} has account {account.identifier}, with {len(account.devices)} devices.")

@@ -11,6 +11,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     with accounts.opened(arguments, terminal) as (loaded, _, store):
         account = accounts.found(store, arguments.number)
         if not any(device.blocked for device in account.devices):
+            store.forget(account)  # an earlier run may have ended between the table and the cache
             terminal.say(f"The account of {account.number} is not blocked.")
             return 0
         store.check()

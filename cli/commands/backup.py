@@ -48,7 +48,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
             "Messages of the last minutes are in Redis alone. --pause gives both."
         )
     if arguments.keep is not None:
-        archives.keep(arguments.to, loaded.stack.name, arguments.keep, terminal)
+        archives.keep(arguments.to, loaded.stack.name, arguments.keep, terminal, written=writer.folder.name)
     if installation.STATE not in documents:
         terminal.warn("the stack has no state yet, so the archive holds no secrets")
     return 0

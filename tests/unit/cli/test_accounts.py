@@ -136,6 +136,29 @@ def test_without_redis_nothing_is_done(stack: Stack, monkeypatch: pytest.MonkeyP
     assert stack.service.count() == before
 
 
+@pytest.mark.parametrize("action", ["block", "unblock"])
+def test_what_ended_before_the_cache_is_finished_by_the_next_run(
+    stack: Stack, action: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache would serve the account as it was for two days."""
+    words = f"block {NUMBER} --confirm {NUMBER}" if action == "block" else f"unblock {NUMBER}"
+    if action == "unblock":
+        stack.service.accounts.block(found(stack.service))
+
+    def down(*_: object) -> None:
+        raise FlatlineError("Redis has gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stack.service.redis, "cluster", down)
+        with pytest.raises(FlatlineError, match="has gone"):
+            stack.run(words)
+    stack.service.redis.commands.clear()
+    stack.service.redis.published.clear()
+    assert stack.run(words) == 0
+    assert ["DEL", f"Account3::{found(stack.service).identifier}"] in stack.service.redis.commands
+    assert stack.service.redis.published
+
+
 def test_blocking_takes_the_invitation_of_that_number_back(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     stack.invited.update({schema.key(NUMBER): "{}", schema.key(OTHER): "{}"})
     stack.run(f"block {NUMBER} --confirm {NUMBER}")

@@ -6,14 +6,19 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
+from moto import mock_aws
 
+from cli import archives
 from cli.port_forward import PortForward
+from cli.terminal import Terminal
 from errors import FlatlineError
 from migration import sealing
-from migration.archive import Writer
+from migration.archive import HEADER, MANIFEST, Writer
 from tests.lab.process import wait_until
 from tests.unit.cli.checkout import Checkout, calls, kubeconfig
 
@@ -276,11 +281,37 @@ def test_older_archives_go_where_a_rule_does_not_keep_them(checkout: Checkout) -
     (checkout.root / "backups" / "dev-20240101T030000Z").mkdir()  # without a manifest: not whole, and not ours to judge
     code = (
         "from cli import archives, retention; from cli.terminal import Terminal; "
-        "archives.keep('backups', 'dev', retention.parse('daily=2'), Terminal())"
+        "archives.keep('backups', 'dev', retention.parse('daily=2'), Terminal(), written='dev-20260103T030000Z'); "
+        "archives.keep('backups', 'dev', retention.parse('daily=1'), Terminal(), written='dev-20260102T030000Z')"
     )
     subprocess.run([sys.executable, "-c", code], cwd=checkout.root, check=True)
     left = sorted(path.name for path in (checkout.root / "backups").iterdir())
     assert left == ["dev-20240101T030000Z", *names[1:], "prod-20250101T030000Z"]
+
+
+def test_a_whole_archive_gets_to_its_bucket_whatever_fails_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Services that do not start again are no reason to lose the archive; one that is not whole stays away."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    loaded: Any = SimpleNamespace(stack=SimpleNamespace(name="dev"))
+    recipient = sealing.identity(PASSPHRASE).recipient
+
+    def fail(prefix: str, *, whole: bool) -> None:
+        with archives.writer(f"s3://archives/{prefix}", loaded, recipient, Terminal()) as (writer, _):
+            if whole:
+                writer.finish(live=False, documents={})
+            raise FlatlineError("services are still stopped")
+
+    with mock_aws():
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="archives")
+        for prefix, whole in (("cut-off", False), ("whole", True)):
+            with pytest.raises(FlatlineError, match="still stopped"):
+                fail(prefix, whole=whole)
+        keys = [each["Key"] for each in s3.list_objects_v2(Bucket="archives")["Contents"]]
+    assert {key.partition("/")[0] for key in keys} == {"whole"}
+    assert {key.rpartition("/")[2] for key in keys} == {HEADER, MANIFEST}
 
 
 def test_other_keys_than_those_of_the_archive_are_refused(checkout: Checkout) -> None:

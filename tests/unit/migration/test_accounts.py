@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,27 @@ def test_a_deletion_that_was_cut_off_is_run_again(service: Service, monkeypatch:
     assert "deletedAccountsLock.tableName" not in service.count(), "the lock is given back"
     service.accounts.delete(account)
     assert service.accounts.find(NUMBER) is None
+
+
+def test_a_number_that_has_another_account_meanwhile_keeps_it(service: Service) -> None:
+    """Somebody may take the number over while the command waits for it to be typed."""
+    stale = found(service)
+    service.register(OTHER)
+    service.put("accounts.phoneNumberTableName", P={"S": NUMBER}, U=identifiers(OTHER)[0])
+    before = service.count()
+    with pytest.raises(MigrationError, match="has no such account any more; nothing was changed"):
+        service.accounts.delete(stale)
+    assert service.count() == before
+    assert service.redis.commands == []
+
+
+def test_a_store_that_does_not_answer_is_said(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_: object) -> None:
+        raise EndpointConnectionError(endpoint_url="http://127.0.0.1:9")
+
+    monkeypatch.setattr(service.dynamodb, "update_item", broken)
+    with pytest.raises(MigrationError, match="changing the account: "):
+        service.accounts.block(found(service))
 
 
 def test_a_blocked_device_has_no_password_and_gets_its_own_back(service: Service) -> None:
