@@ -120,7 +120,7 @@ def document_of(symptoms: Iterable[Symptom]) -> str:
         "# Symptoms",
         "",
         "Generated from `cli/doctor/symptoms/` by `.venv/bin/python -m docs.generate`: everything that `doctor`",
-        "looks for. A *notice* is told and does not change the exit status. What stands between `<` and `>` is the",
+        "looks for. A *notice* is shown and does not change the exit status. What stands between `<` and `>` is the",
         "stack's or the object's; `doctor` writes the real names.",
     ]
     area = ""

@@ -14,7 +14,7 @@ PODS: tuple[Row, ...] = (
     (
         "rollout-stuck",
         "An update of a workload does not get on",
-        "The former version goes on where there was one; what is new does not run.",
+        "The version before it goes on, if there was one; the new one does not run.",
         "`kubectl --context {context} -n {namespace} rollout status {kind}/{name}`; the pod below says why.",
     ),
     (
