@@ -31,8 +31,9 @@ done
 case ${1:---} in
   -*) status=2 && fail "usage: calling/start.sh [--cpu-info FILE] [--from-file NAME=FILE]... PROGRAM ARGUMENT..." ;;
 esac
-grep -qw avx2 "$cpu_info" || fail "the CPU of this node has no AVX2, and the calling service's image is built for CPUs" \
-  "that have it: run it on another node (flatline:calls.groups.nodeLabels), or let the virtual machine see the CPU as it is"
+grep -qw avx2 "$cpu_info" || fail "the CPU of this node has no AVX2, and the calling service's image is built for" \
+  "CPUs that have it: run it on another node (flatline:calls.groups.nodeLabels)," \
+  "or let the virtual machine see the CPU as it is"
 for secret in $secrets; do
   value=$(cat "${secret#*=}") || fail "there is no file ${secret#*=}"
   [ -n "$value" ] || fail "${secret#*=} is empty"

@@ -95,6 +95,7 @@ NOT_RUN = {
     "./flatline turn config --address 198.51.100.7": RELAY,
     "./flatline turn config --address <address>": RELAY,
     "./flatline rotate secret <name>": NAME,
+    "./flatline rotate secret turn": NAME,
     "./flatline scan": "installs checkov; integration/test_scan.py runs it",
     "./flatline test": PYTEST,
     "./flatline test --integration": PYTEST,

@@ -125,7 +125,7 @@ def test_another_domain_gets_a_certificate_of_the_same_authority(two: Checkout) 
     two.succeed("stack", "new", "other", "--domain", "chat.example.org")
     said = two.run("migrate", "secrets", "--from-stack", "dev", "--to-stack", "other")
     assert said.returncode == 0, said.stderr
-    assert "clients must be built anew for its URLs" in " ".join(said.stderr.split())
+    assert "clients must be built again for its URLs" in " ".join(said.stderr.split())
     two.succeed("up", "--stack", "other", "--engine", "none")
     pins = [json.loads(two.succeed("pins", "--stack", stack, "--json"))["pins"] for stack in ("dev", "other")]
     assert pins[0]["caCertificates"] == pins[1]["caCertificates"]

@@ -118,7 +118,7 @@ def test_a_certificate_may_be_an_output_and_only_its_key_is_secret() -> None:
         (lambda: {"target": pulumi.Output.from_input({"kind": "cloud"})}, "target: is an Output; write a value"),
         (lambda: {"target": {"kind": "cloud", "aws": {}}}, "target.gcp is missing; write it"),
         (lambda: {"secrets": {"tunr": {"value": pulumi.Output.from_input(OWN)}}}, "secrets: tunr is no secret;"),
-        (lambda: {"secrets": {"turn": {"value": pulumi.Output.from_input("short")}}}, "secrets: turn: value"),
+        (lambda: {"secrets": {"turn": {"value": pulumi.Output.from_input("short")}}}, "secrets.turn: value"),
         (lambda: {"certificates": {"provided": {"privateKey": pulumi.Output.from_input("x")}}}, "is missing; write it"),
     ],
 )
@@ -140,7 +140,7 @@ def test_the_engine_learns_which_argument_is_wrong_but_nothing_of_secrets() -> N
     assert "is 2; write 3 or more" in [each["reason"] for each in keys["errors"]]
     assert [each["property_path"] for each in block["errors"]] == ["target"]
     assert secrets["errors"] == []
-    assert "secrets: turn: value is not hex" in secrets["message"]
+    assert "secrets.turn: value is not hex" in secrets["message"]
 
 
 def test_a_cluster_that_the_machine_chooses_must_answer(monkeypatch: pytest.MonkeyPatch) -> None:
