@@ -28,7 +28,7 @@ def checkout(tmp_path: Path, own_kubernetes: Kubernetes) -> Checkout:
     return made
 
 
-def type_commands(checkout: Checkout, said: str, *, count: int = 5) -> None:
+def type_commands(checkout: Checkout, said: str, *, count: int = 6) -> None:
     """Runs the commands that `up` ends with, as a person would: by copying them into a shell."""
     commands = [line for line in said.splitlines() if line.startswith("  kubectl ")]
     assert len(commands) == count

@@ -125,5 +125,5 @@ def test_a_mistake_in_a_secret_does_not_show_it(project: Project) -> None:
     """The engine shows the value of an argument that it is told of."""
     project.configure({"secrets": {"redis": {"value": "0ddba11"}}})
     said = project.run("preview", fails=True)
-    assert "secrets: redis: value is not hex; write standard hex without line ends" in said
+    assert "secrets.redis: value is not hex; write standard hex without line ends" in said
     assert "0ddba11" not in said

@@ -28,6 +28,8 @@ pytestmark = pytest.mark.integration
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
+REGISTRATION = {"kind": "development"}
+USED = settings_of({"flatline:registration": json.dumps(REGISTRATION)}).used_images
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         settings.mkdir(parents=True)
         (settings / "policy.json").write_text(json.dumps(POLICY))
         (settings / "registries.conf").write_text(f'[[registry]]\nlocation = "{registry.address}"\ninsecure = true\n')
-        checkout.configure({"images": {"registry": registry.address}, "registration": {"kind": "development"}})
+        checkout.configure({"images": {"registry": registry.address}, "registration": REGISTRATION})
         made = Server(registry, checkout, folder)
-        for name in IMAGES:
+        for name in USED:
             made.push(name, "first", "--all")
         made.push("tusd", "docker", "--format=v2s2", "--override-arch=amd64")
         yield made
@@ -127,7 +129,7 @@ def test_what_the_registry_has_is_shown(server: Server) -> None:
     content = json.loads(server.succeed("--json"))
     assert as_documented("images", content)
     images = {each["name"]: each for each in content["images"]}
-    assert list(images) == list(IMAGES)
+    assert list(images) == list(USED)
     assert [each["architecture"] for each in images["whisper"]["platforms"]] == ["amd64", "arm64"]
     assert [each["architecture"] for each in images["storage"]["platforms"]] == ["amd64"]
     assert all(platform["bytes"] > 100 for each in images.values() for platform in each["platforms"])
@@ -138,7 +140,7 @@ def test_digests_are_locked_and_a_moved_tag_is_told(server: Server) -> None:
     before = server.checkout.file().read_text()
     server.succeed("--lock")
     locked = yaml.safe_load(server.checkout.file().read_text())["config"]["flatline:images"]["digests"]
-    assert set(locked) == set(IMAGES)
+    assert set(locked) == set(USED)
     assert "already" in server.succeed("--lock")
     server.push("whisper", "second", "--all")
     done = server.run("--verify")
@@ -219,7 +221,8 @@ def test_containerd_takes_a_bundle(server: Server, tmp_path: Path) -> None:
             subprocess.run([*ctr, "import", "-"], stdin=archive, check=True, stdout=subprocess.DEVNULL)
         listed = subprocess.run([*ctr, "check"], check=True, capture_output=True, text=True).stdout
     complete = {line.split()[0]: line for line in listed.splitlines() if " complete " in line}
-    for name, image in IMAGES.items():
+    for name in USED:
+        image = IMAGES[name]
         where = f"{server.registry.address}/{image.repository}"
         for reference in (f"{where}:{image.tag}", f"{where}@{digests[name]}"):
             assert digests[name] in complete[reference]
