@@ -479,7 +479,11 @@ def _connect(commands: _Subparsers) -> None:
         action="store_true",
         help="join a group call too, with a token that is signed with a key from the cluster of --context",
     )
-    command.add_argument("--context", metavar="NAME", help="the kubeconfig context of the cluster, for --call")
+    command.add_argument(
+        "--context",
+        metavar="NAME",
+        help="the kubeconfig context of the cluster, for --call and the TURN server's secret",
+    )
     command.add_argument(
         "--pins", metavar="FILE", help="pins from a file that `pins --json` or --for wrote, not a stack"
     )

@@ -25,8 +25,8 @@ _WORDS = {True: "ok", False: "FAILED", None: "not tried"}
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Shows each host, and for each failure its cause and its cure. Status 1 where a client would not be served."""
-    if arguments.context is not None and not arguments.call:
-        raise FlatlineError("--context is for --call alone", "Leave it out, or add --call.")
+    if arguments.context is not None and arguments.pins is not None:
+        raise FlatlineError("--context and --pins exclude each other", "Name the stack: --stack.")
     key = _key(arguments) if arguments.call else None
     server: Server | None = None
     if arguments.pins is not None:
@@ -34,7 +34,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     else:
         loaded = stacks.read(arguments.stack)
         stack, found = arguments.stack, pins_of(loaded)
-        server = _turn_server(loaded, found, terminal)
+        server = _turn_server(loaded, found, arguments.context, terminal)
     with terminal.step(f"Connecting to the hosts of {found.domain}"):
         hosts = asyncio.run(_checked(found, arguments, key, server))
     served = all(host.served for host in hosts)
@@ -79,10 +79,10 @@ def _key(arguments: Namespace) -> bytes:
     return bytes.fromhex(base64.b64decode(held["authentication-key"]).decode())
 
 
-def _turn_server(loaded: LoadedStack, found: Pins, terminal: Terminal) -> Server | None:
-    """The TURN server of the stack, if it has one and this machine has its secret."""
+def _turn_server(loaded: LoadedStack, found: Pins, context: str | None, terminal: Terminal) -> Server | None:
+    """The TURN server of the stack, if it has one and its secret is on this machine or in the cluster of `context`."""
     try:
-        return turn.server(loaded, found, lambda: turn.secret(loaded, None, terminal))
+        return turn.server(loaded, found, lambda: turn.secret(loaded, context, terminal))
     except FlatlineError as error:
         terminal.warn(f"The TURN server was not tried: {error.in_a_line}")
         return None

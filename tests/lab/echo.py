@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -29,8 +31,10 @@ class Echo:
         return self._server.server_port
 
     def stop(self) -> None:
-        """Stops listening; returns when no request is being answered any more."""
+        """Stops listening, and ends connections: on one that a proxy keeps, the next backend of this address is not
+        reached."""
         self._server.shutdown()
+        self._server.end_connections()
         self._server.server_close()
         self._thread.join()
 
@@ -46,6 +50,24 @@ class Echo:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True  # a proxy keeps idle connections open: do not wait for them
     request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self._connections: set[socket.socket] = set()
+        super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        connection, peer = super().get_request()
+        self._connections.add(connection)
+        return connection, peer
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        for each in tuple(self._connections):
+            with suppress(OSError):  # it ends by itself at this moment
+                each.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

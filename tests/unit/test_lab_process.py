@@ -1,5 +1,6 @@
 """Processes of the lab are waited for, explained when they fail, and always ended with their children."""
 
+import http.client
 import os
 import socket
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.echo import Echo
 from tests.lab.process import EndedError, Process, free_ports, listening, slowness, wait_until
 
 SERVE = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), None).serve_forever()"
@@ -101,3 +103,13 @@ def test_a_port_that_is_taken_is_passed_over() -> None:
     (port,) = free_ports(1)
     with socket.create_server(("127.0.0.1", port + 2)):
         assert free_ports(2) == [port + 3, port + 4]
+
+
+def test_an_echo_that_has_stopped_answers_on_no_connection_that_was_kept() -> None:
+    with Echo("127.0.0.1", 0) as echo:
+        kept = http.client.HTTPConnection("127.0.0.1", echo.port, timeout=5)
+        kept.request("GET", "/")
+        assert kept.getresponse().read()
+    kept.request("GET", "/")
+    with pytest.raises(ConnectionError):
+        kept.getresponse()

@@ -139,8 +139,8 @@ def test_a_port_that_is_closed_for_udp_alone_is_told(known: Pins, ours: Issued, 
 
 
 def test_what_is_typed_wrong_is_told() -> None:
-    with pytest.raises(FlatlineError, match="--context is for --call alone"):
-        typed("--context", "home")
+    with pytest.raises(FlatlineError, match="--context and --pins exclude each other"):
+        typed("--context", "home", "--pins", "pins.json")
     with pytest.raises(FlatlineError, match="--call and --pins exclude each other"):
         typed("--call", "--pins", "pins.json")
     with pytest.raises(FlatlineError, match="stack dev has no group calls"):
