@@ -89,9 +89,10 @@ def _store(text: str) -> tuple[str, str]:
 
 def _refuse_in_repository(values: Path, folder: Path) -> None:
     """Raises FlatlineError for a file of plain values in the tree, or in the git work tree that the tree is in."""
+    folder = folder.resolve()
     holders = [each for each in (folder, *folder.parents) if (each / ".git").exists()]
     for holder in (folder, *holders[:1]):
-        if values.resolve().is_relative_to(holder.resolve()):
+        if values.resolve().is_relative_to(holder):
             raise FlatlineError(
                 f"--values {values} is in {holder}, whose files go into git",
                 "Name a file elsewhere: it holds the secrets as they are.",
@@ -117,7 +118,10 @@ def write(loaded: LoadedStack, kept: RecordedStack, arguments: Namespace, folder
         hidden = partial(by_sops, recipients=recipients)
     else:
         certificate = Path(arguments.certificate).absolute()
-        salt = json.dumps([way, certificate.read_text()])
+        try:
+            salt = json.dumps([way, certificate.read_text()])
+        except (OSError, UnicodeDecodeError):
+            raise FlatlineError(f"--certificate {certificate} cannot be read", "Fetch it again.") from None
         hidden = partial(by_kubeseal, certificate=certificate)
     with terminal.step("Hiding the secrets"):
         texts = gitops.tree(kept.recording, hidden, kept.state.key(PURPOSE), salt, folder)
@@ -174,16 +178,19 @@ def _run(tool: str, words: Sequence[str], secret: Object) -> Object:
     if path is None:
         raise FlatlineError(f"{tool} is not on the PATH", f"Install it: {dict(TOOLS.values())[tool]}")
     environment = {each: os.environ[each] for each in ("PATH", "HOME") if each in os.environ}
-    done = subprocess.run(
-        [path, *words],
-        input=json.dumps(secret, sort_keys=True),  # sops authenticates values in their order
-        env=environment,
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=TOOL_SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [path, *words],
+            input=json.dumps(secret, sort_keys=True),  # sops authenticates values in their order
+            env=environment,
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=TOOL_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise FlatlineError(f"{tool} did not hide the Secret {name} within {TOOL_SECONDS} s") from None
     if done.returncode:
         raise FlatlineError(f"{tool} cannot hide the Secret {name}: {_last_line(done.stderr, secret)}")
     try:

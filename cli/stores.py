@@ -1,7 +1,6 @@
 """Code that `backup` and `restore` share: access to a stack's stores, progress, and the result."""
 
 import base64
-import signal
 import sys
 import time
 from argparse import Namespace
@@ -80,7 +79,6 @@ def opened(
     arguments: Namespace, loaded: LoadedStack, context: str | None, *, attachments: bool
 ) -> Iterator[list[Collection]]:
     """The stores of a stack, over the addresses that were typed, or those of its cluster or cloud."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # port-forwards are ended, archives left restartable
     names = endpoints.physical_names(loaded.settings, _typed_buckets(arguments))
     with ExitStack() as held:
         connection = _connection(arguments, loaded, context, held)
@@ -166,11 +164,11 @@ class _Lines:
     """A line whenever the last one is `AGAIN_SECONDS` old."""
 
     def __init__(self) -> None:
-        self._told = time.monotonic()
+        self._shown = time.monotonic()
 
     def __call__(self, doing: str, collection: Collection, done: int, of: int | None) -> None:
-        if time.monotonic() - self._told >= AGAIN_SECONDS:
-            self._told = time.monotonic()
+        if time.monotonic() - self._shown >= AGAIN_SECONDS:
+            self._shown = time.monotonic()
             count = f"{done} of {of}" if of is not None else str(done)
             print(f"{_doing(doing, collection)}: {count}", file=sys.stderr, flush=True)
 

@@ -24,7 +24,7 @@ def record(table: Table, item: Item) -> Record:
 
 
 def parsed(table: Table, document: Any) -> Record:
-    """The record of an item of an archive. Raises NoRecordError for what is no item of the table."""
+    """The record of an item of an archive. Raises InvalidRecordError for what is no item of the table."""
     if not isinstance(document, dict) or set(document) != {"Item"} or not isinstance(document["Item"], dict):
         raise InvalidRecordError("Item")
     attributes = document["Item"]

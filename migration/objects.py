@@ -74,14 +74,14 @@ class Bucket:
 
     def record(self, document: Any) -> Record:
         """See `Collection`."""
-        told = fields(
+        described = fields(
             fields(document, {"Object": dict})["Object"],
             {"key": str, "contentType": str, "body": str},
             {"metadata": dict, **dict.fromkeys(_HEADERS, str)},
         )
-        if not all(isinstance(value, str) for value in told.get("metadata", {}).values()):
+        if not all(isinstance(value, str) for value in described.get("metadata", {}).values()):
             raise InvalidRecordError("metadata")
-        return _record(told, from_base64(told["body"]))
+        return _record(described, from_base64(described["body"]))
 
     def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         """See `Collection`."""
@@ -121,17 +121,17 @@ class Bucket:
                 if problem.response["Error"]["Code"] not in _MISSING:
                     raise
                 return None
-        told = {"key": key, "contentType": answer["ContentType"]}
-        told |= {name: answer[field] for name, field in _HEADERS.items() if answer.get(field)}
+        described = {"key": key, "contentType": answer["ContentType"]}
+        described |= {name: answer[field] for name, field in _HEADERS.items() if answer.get(field)}
         if answer.get("Metadata"):
-            told["metadata"] = dict(answer["Metadata"])
-        return _record(told, body)
+            described["metadata"] = dict(answer["Metadata"])
+        return _record(described, body)
 
 
-def _record(told: dict[str, Any], body: bytes) -> Record:
-    text = canonical({"Object": {**told, "body": to_base64(body)}})
-    request = {"Key": told["key"], "ContentType": told["contentType"], "Body": body}
-    request |= {field: told[name] for name, field in _HEADERS.items() if name in told}
-    if "metadata" in told:
-        request["Metadata"] = told["metadata"]
-    return Record(key=told["key"].encode(), text=text, digest=digest(text), body=request)
+def _record(described: dict[str, Any], body: bytes) -> Record:
+    text = canonical({"Object": {**described, "body": to_base64(body)}})
+    request = {"Key": described["key"], "ContentType": described["contentType"], "Body": body}
+    request |= {field: described[name] for name, field in _HEADERS.items() if name in described}
+    if "metadata" in described:
+        request["Metadata"] = described["metadata"]
+    return Record(key=described["key"].encode(), text=text, digest=digest(text), body=request)

@@ -87,7 +87,7 @@ class Collection(Protocol):
         """How many there are."""
 
     def record(self, document: Any) -> Record:
-        """A record from the JSON of an archive. Raises NoRecordError for what is none."""
+        """A record from the JSON of an archive. Raises InvalidRecordError for what is none."""
 
     def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         """Records in groups that can be written at once."""
@@ -118,7 +118,7 @@ def to_base64(data: bytes) -> str:
 
 
 def from_base64(text: Any) -> bytes:
-    """The bytes of standard, padded base64. Raises NoRecordError, without the text."""
+    """The bytes of standard, padded base64. Raises InvalidRecordError, without the text."""
     try:
         return base64.b64decode(_text(text), validate=True)
     except (binascii.Error, UnicodeEncodeError):
@@ -126,7 +126,7 @@ def from_base64(text: Any) -> bytes:
 
 
 def fields(document: Any, required: Mapping[str, type], optional: Mapping[str, type] | None = None) -> dict[str, Any]:
-    """A JSON object with exactly some members of some types. Raises NoRecordError, without content."""
+    """A JSON object with exactly some members of some types. Raises InvalidRecordError, without content."""
     known = {**required, **(optional or {})}
     if not isinstance(document, dict) or not set(required) <= set(document) <= set(known):
         raise InvalidRecordError("members")

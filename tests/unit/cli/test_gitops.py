@@ -188,9 +188,12 @@ def test_a_tool_that_fails_says_no_secret_and_leaves_the_tree(checkout: Checkout
 def test_values_do_not_go_into_the_repository(tmp_path: Path) -> None:
     repository = tmp_path / "deploy"
     (repository / ".git").mkdir(parents=True)
-    where = ["--output", str(repository / "home"), "--values", str(repository / "values.json")]
-    with pytest.raises(FlatlineError, match="whose files go into git"):
-        check(parse(["render", "--secrets", "external-secrets", "--store", "vault", *where]))
+    (repository / "home").mkdir()
+    (tmp_path / "link").symlink_to(repository / "home")
+    for folder in (repository / "home", tmp_path / "link"):
+        where = ["--output", str(folder), "--values", str(repository / "values.json")]
+        with pytest.raises(FlatlineError, match="whose files go into git"):
+            check(parse(["render", "--secrets", "external-secrets", "--store", "vault", *where]))
 
 
 def test_a_plain_rendering_is_not_made_a_tree_for_git(checkout: Checkout) -> None:
