@@ -13,6 +13,7 @@ from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from errors import FlatlineError
 from migration import endpoints
+from render.interruption import Interruption
 
 PERSISTER = "whisper-persister"
 LOOK_SECONDS = 2.0
@@ -76,7 +77,8 @@ def paused(context: str, loaded: LoadedStack, terminal: Terminal, *, started: bo
             _wait_stopped(context, namespace, [PERSISTER])
         yield
     finally:
-        _start(context, namespace, before)
+        with Interruption():  # another signal waits until everything was started
+            _start(context, namespace, before, terminal)
     if started and before.replicas:
         with terminal.step("Starting the services"):
             for each in before.replicas:
@@ -94,24 +96,28 @@ def _suspend(context: str, namespace: str, job: str, suspended: bool) -> None:
     kubectl.merge(context, namespace, f"cronjob.batch/{job}", {"spec": {"suspend": suspended}})
 
 
-def _start(context: str, namespace: str, before: Stopped) -> None:
-    """Starts what was stopped, all of it even if one fails. Raises FlatlineError with the commands for what did not."""
+def _start(context: str, namespace: str, before: Stopped, terminal: Terminal) -> None:
+    """Starts what was stopped, all of it even if one fails. Raises FlatlineError with the command for what did not."""
+    changes: dict[str, dict[str, Any]] = {
+        f"deployment.apps/{each}": {"replicas": replicas} for each, replicas in before.replicas.items()
+    }
+    changes |= {f"cronjob.batch/{job}": {"suspend": False} for job in before.cron_jobs}
     problems: list[FlatlineError] = []
-    for each, replicas in before.replicas.items():
-        try:
-            kubectl.merge(context, namespace, f"deployment.apps/{each}", {"spec": {"replicas": replicas}})
-        except FlatlineError as problem:
-            problems.append(problem)
-    for job in before.cron_jobs:
-        try:
-            _suspend(context, namespace, job, False)
-        except FlatlineError as problem:
-            problems.append(problem)
+    for each, spec in changes.items():
+        for last in (False, True):  # the signal of a terminal also ends the kubectl that runs at the moment
+            try:
+                kubectl.merge(context, namespace, each, {"spec": spec})
+                break
+            except FlatlineError as problem:
+                if last:
+                    problems.append(problem)
     if problems:
-        raise FlatlineError(
+        still = FlatlineError(
             f"services of namespace {namespace} are still stopped: {problems[0].problem}",
             "Start them again: `./flatline up`",
-        ) from problems[0]
+        )
+        terminal.warn(still.in_a_line)  # a signal that waits would hide the error
+        raise still from problems[0]
 
 
 def _wait_stopped(context: str, namespace: str, names: list[str]) -> None:

@@ -13,7 +13,8 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from cli import archives
+from cli import archives, pausing
+from cli.failure import Interrupted
 from cli.port_forward import PortForward
 from cli.terminal import Terminal
 from errors import FlatlineError
@@ -219,6 +220,36 @@ def test_a_service_that_cannot_be_started_again_is_told(cluster: Checkout) -> No
     said = cluster.fail(*words, REFUSED="1", STUCK="whisper")
     assert "could not change deployment.apps/whisper" in said
     assert specs(cluster)["storage"] == {"replicas": 2}
+
+
+def test_a_signal_waits_until_everything_runs_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While services start after a failure. kubectl gets a terminal's signal as well, so it is asked once more."""
+    names = ("whisper", "storage")
+    running = [{"kind": "Deployment", "metadata": {"name": name}, "spec": {"replicas": 2}} for name in names]
+    done: list[tuple[str, int]] = []
+
+    def merge(_context: str, _namespace: str, what: str, change: dict[str, Any]) -> None:
+        done.append((what, change["spec"]["replicas"]))
+        if len(done) == 3:
+            signal.raise_signal(signal.SIGTERM)
+            raise FlatlineError("kubectl was interrupted")
+
+    def interrupted(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    monkeypatch.setattr(
+        pausing.kubectl, "read", lambda *words: {"items": running if "deployments.apps" in words[2] else []}
+    )
+    monkeypatch.setattr(pausing.kubectl, "merge", merge)
+    loaded: Any = SimpleNamespace(settings=SimpleNamespace(namespace="space"), in_cloud=False)
+    before = signal.signal(signal.SIGTERM, interrupted)
+    try:
+        with pytest.raises(Interrupted), pausing.paused("mine", loaded, Terminal()):
+            raise FlatlineError("the disk is full")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    whisper, storage = ("deployment.apps/whisper", 2), ("deployment.apps/storage", 2)
+    assert done[2:] == [whisper, whisper, storage]
 
 
 # --- archives ---------------------------------------------------------------------------------------------
