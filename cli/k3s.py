@@ -42,7 +42,7 @@ DATA = (
 PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 MARK = "# Written by Flatline. `flatline cluster remove` removes it.\n"
 START_SECONDS = 300.0
-_MOUNTED = re.compile(r"/(run/k3s|run/netns/cni-|var/lib/kubelet/pods|var/lib/rancher/k3s)")
+_MOUNTED = re.compile(r"/(run/k3s|var/lib/kubelet/pods|var/lib/rancher/k3s)(/|$)|/run/netns/cni-")
 _GROUPS = ("/kubepods", "/system.slice/k3s.service")
 _LINKS = ("cni0", "flannel.1")
 

@@ -364,6 +364,7 @@ def test_mounts_of_pods_are_undone_the_innermost_first(place: Place, loaded: sta
     k3s.offer(loaded, Person("y"), place.machine)
     (place.machine.root / "proc").mkdir()
     places = ["/var/lib/kubelet/pods/1/volume", "/var/lib/kubelet/pods/1/volume/inner", "/home", "/run/k3s/shm"]
+    places.append("/var/lib/rancher/k3s-backup")
     (place.machine.root / "proc/mounts").write_text("".join(f"tmpfs {each} tmpfs rw 0 0\n" for each in places))
     k3s.remove(Person(""), place.machine)
     assert [words[0] for words in place.told("umount")] == [places[1], places[0], places[3]]
