@@ -133,9 +133,12 @@ def rewrite(pod: Pod) -> None:
     before = set(folder.glob("*.base.rdb"))
     with pod.client() as client:
         client("BGREWRITEAOF")
-    wait_until(
-        lambda: len({path.name for path in folder.glob("*")} - {path.name for path in before}) == 3, 20, "a base"
-    )
+
+    def made() -> bool:
+        """With its file of commands and the manifest alone: while it is made there are two files of commands."""
+        return bool(set(folder.glob("*.base.rdb")) - before) and len(set(folder.glob("*")) - before) == 3
+
+    wait_until(made, 20, "a base")
 
 
 def rounds() -> list[list[str]]:

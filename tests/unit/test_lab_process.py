@@ -3,6 +3,7 @@
 import http.client
 import os
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,7 +13,13 @@ import pytest
 from tests.lab.echo import Echo
 from tests.lab.process import EndedError, Process, free_ports, listening, slowness, wait_until
 
+ROOT = Path(__file__).parents[2]
 SERVE = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), None).serve_forever()"
+LAB = ROOT / "tests" / "lab"
+PROGRAMS = ("__main__", "java")  # they run where they are imported
+MODULES = sorted(
+    path for folder in (LAB, LAB / "services") for path in folder.glob("*.py") if path.stem not in PROGRAMS
+)
 STUBBORN = """
 import os, signal, sys, time
 if os.fork() == 0:
@@ -113,3 +120,22 @@ def test_an_echo_that_has_stopped_answers_on_no_connection_that_was_kept() -> No
     kept.request("GET", "/")
     with pytest.raises(ConnectionError):
         kept.getresponse()
+
+
+def test_no_module_of_the_lab_changes_how_its_importer_takes_signals() -> None:
+    """What a test process starts later would take that over, and not end at SIGTERM."""
+    program = """
+import importlib, signal, sys
+
+def taken():
+    return signal.pthread_sigmask(signal.SIG_BLOCK, ()), [signal.getsignal(each) for each in signal.valid_signals()]
+
+before = taken()
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+assert taken() == before
+"""
+    paths = [path.relative_to(ROOT).with_suffix("") for path in MODULES]
+    names = [".".join(path.parts) for path in paths]
+    assert "tests.lab.services.web" in names
+    subprocess.run([sys.executable, "-c", program, *names], check=True, cwd=ROOT)

@@ -22,7 +22,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
-from tests.lab.services.web import Answer, serve
+from tests.lab.services.web import Answer, hold_signal, serve
 
 SIGNALLING = 8080
 """In the real frontend's code."""
@@ -57,6 +57,7 @@ BACKEND = _parser(
 
 def main() -> None:
     """Runs the one that is named until it is told to end."""
+    hold_signal()
     name, *words = sys.argv[1:]
     if name == "frontend":
         Frontend(FRONTEND.parse_args(words)).serve()

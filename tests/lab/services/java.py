@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.lab.services import memory, registration, storage, whisper
+from tests.lab.services import memory, registration, storage, web, whisper
 
 MAIN = {
     "org.whispersystems.textsecuregcm.WhisperServerService": whisper.main,
@@ -55,6 +55,7 @@ def parsed(words: list[str]) -> Command:
 
 def main() -> None:
     """Runs the stand-in until it is told to end."""
+    web.hold_signal()
     command = parsed(sys.argv[1:])
     if command.main not in MAIN:
         raise SystemExit(f"Could not find or load main class {command.main}")

@@ -50,7 +50,9 @@ def wait_for_end() -> None:
     signal.sigwait({signal.SIGTERM})
 
 
-signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+def hold_signal() -> None:
+    """SIGTERM waits for `wait_for_end`. For a process of its own, before it starts threads, which take this over."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
 
 def accepted(key: str) -> str:
