@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+SECTOR = 512
+"""Bytes that a disk writes or loses at once."""
 Damage = Callable[[Path], None]
 """Damages the files of a node, below its volume, while it does not run."""
 
@@ -112,14 +114,14 @@ def readable(volume: Path, prefix: str) -> set[str]:
     """The keys <prefix>:<number>:<number> that the files of a node still have, up to what is damaged in each.
 
     Read here without Redis: whole commands of the files of commands, and short texts of a base file that ends with its
-    mark of the end (0xff) and eight bytes of a checksum.
+    mark of the end (0xff) and eight bytes of a checksum: Redis loads such a file as a whole, or not at all.
     """
     keys = set()
     for file in (volume / "appendonlydir").glob("*.incr.aof"):
         keys |= {words[1] for words in whole_commands(file.read_bytes()) if words[0] == b"SET"}
     for file in (volume / "appendonlydir").glob("*.base.rdb"):
         data = file.read_bytes()
-        if data[-9:-8] == b"\xff" and 0 not in [any(data[at : at + 4096]) for at in range(0, len(data), 4096)]:
+        if data[-9:-8] == b"\xff" and all(any(data[at : at + SECTOR]) for at in range(0, len(data), SECTOR)):
             keys |= set(re.findall(rb"%b:\d+:\d+" % prefix.encode(), data))
     return {key.decode() for key in keys if key.startswith(prefix.encode() + b":")}
 

@@ -55,7 +55,7 @@ def test_a_rotation_edits_one_place_and_runs_up(brought_up: Checkout) -> None:
     brought_up.file().write_text(COMMENTED.replace("epoch: 3", "epoch: 1"))
     before = brought_up.file().read_text()
     said = brought_up.succeed("rotate", "secret", "turn", "--confirm", "dev")
-    assert "your TURN server refuses" in said
+    assert "a TURN server of your own refuses" in said
     assert "whisper" in said
     assert brought_up.file().read_text() == before.replace("epoch: 1", "epoch: 2")
     assert "turn-2" in brought_up.state().read_text()
