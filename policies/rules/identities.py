@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from policies.model import Properties, Stack, at, items, mapping, objects, text
-from policies.pods import Pod, each_pod, pods_of
+from policies.model import Properties, Resource, Stack, at, items, mapping, objects, text
+from policies.pods import Pod, each_pod, pod_of, pods_of
 from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
 from policies.rules.services import spec_of
 
@@ -23,14 +23,18 @@ SHARED_PROCESSES = ResourceRule(
 )
 
 
-def _names(pod: Pod, settings: Settings) -> Iterator[str]:
-    if items(pod.spec.get("hostAliases")):
-        yield "pod: hostAliases overrides the cluster's DNS"
+def _names(resource: Resource, settings: Settings) -> Iterator[Violation]:
+    pod = pod_of(resource)
+    if pod is None:
+        return
+    for alias in items(pod.spec.get("hostAliases")):
+        for name in items(mapping(alias).get("hostnames")) or [""]:
+            yield Violation(message="pod: hostAliases overrides the cluster's DNS", subject=text(name))
     if pod.spec.get("dnsPolicy") not in (None, "ClusterFirst"):
-        yield "pod: dnsPolicy uses another resolver than the cluster's DNS"
+        yield Violation(message="pod: dnsPolicy uses another resolver than the cluster's DNS")
     for field in ("nameservers", "searches"):
         if items(at(pod.spec, "dnsConfig", field)):
-            yield f"pod: dnsConfig.{field} overrides the cluster's DNS"
+            yield Violation(message=f"pod: dnsConfig.{field} overrides the cluster's DNS")
 
 
 NAME_RESOLUTION = ResourceRule(
@@ -38,7 +42,7 @@ NAME_RESOLUTION = ResourceRule(
     description="Pods resolve names only through the cluster's DNS.",
     frameworks=("CWE-350", "MITRE ATT&CK T1557"),
     remedy="Remove hostAliases, dnsConfig.nameservers and dnsConfig.searches; leave dnsPolicy at ClusterFirst.",
-    check=each_pod(_names),
+    check=_names,
 )
 
 
