@@ -8,7 +8,6 @@ its one member says nothing for half a minute.
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import http
@@ -27,17 +26,11 @@ from connectivity import names, services, transport
 from connectivity.check import Host, Step, recorded
 from connectivity.names import Resolver
 from connectivity.problem import Problem
+from connectivity.stun import HEADER, Attribute, Kind, Message
 
 SERVICE, STEPS = "call", ("join", "udp", "tcp")
 PATH = "/v2/conference/participants"
 MEDIA_SECONDS, AGAIN_SECONDS = 5.0, 0.5
-
-BINDING_REQUEST, BINDING_SUCCESS = 0x0001, 0x0101
-COOKIE = bytes.fromhex("2112a442")
-USERNAME, MESSAGE_INTEGRITY, PRIORITY, ICE_CONTROLLING, FINGERPRINT = 0x0006, 0x0008, 0x0024, 0x802A, 0x8028
-FINGERPRINT_XOR = 0x5354554E
-HEADER = 20
-
 
 Ask = Callable[[str, int, "Joined"], Awaitable[None]]
 
@@ -198,27 +191,14 @@ async def _by_tcp(address: str, port: int, joined: Joined) -> None:
 def binding_request(username: str, password: str) -> bytes:
     """A connectivity check of ICE: username, role, priority, message integrity and fingerprint."""
     attributes = (
-        _attribute(USERNAME, username.encode())
-        + _attribute(ICE_CONTROLLING, secrets.token_bytes(8))
-        + _attribute(PRIORITY, struct.pack("!I", 1))
+        (Attribute.USERNAME, username.encode()),
+        (Attribute.ICE_CONTROLLING, secrets.token_bytes(8)),
+        (Attribute.PRIORITY, struct.pack("!I", 1)),
     )
-    identity = secrets.token_bytes(12)
-
-    def header(length: int) -> bytes:
-        return struct.pack("!HH", BINDING_REQUEST, length) + COOKIE + identity
-
-    # the length counts the attribute that is computed from it
-    signed = header(len(attributes) + 24) + attributes
-    attributes += _attribute(MESSAGE_INTEGRITY, hmac.digest(password.encode(), signed, "sha1"))
-    counted = header(len(attributes) + 8) + attributes
-    return counted + _attribute(FINGERPRINT, struct.pack("!I", binascii.crc32(counted) ^ FINGERPRINT_XOR))
-
-
-def _attribute(kind: int, value: bytes) -> bytes:
-    return struct.pack("!HH", kind, len(value)) + value + bytes(-len(value) % 4)
+    return Message(Kind.BINDING, attributes).checked(password)
 
 
 def is_answer(message: bytes, request: bytes) -> bool:
     """True for a success response to this very request."""
     kind, identity = message[:2], message[4:HEADER]
-    return kind == struct.pack("!H", BINDING_SUCCESS) and identity == request[4:HEADER]
+    return kind == struct.pack("!H", Kind.BOUND) and identity == request[4:HEADER]

@@ -1,5 +1,6 @@
 """Messages of STUN and TURN, as a client needs them to try a relay (RFC 8489, RFC 8656)."""
 
+import binascii
 import hashlib
 import hmac
 import ipaddress
@@ -10,7 +11,8 @@ from enum import IntEnum
 
 HEADER = 20
 _COOKIE = 0x2112A442
-_INTEGRITY = 0x0008
+_INTEGRITY, _FINGERPRINT = 0x0008, 0x8028
+_FINGERPRINT_XOR = 0x5354554E
 _FAMILIES = {4: 1, 6: 2}
 
 Address = tuple[str, int]
@@ -21,6 +23,7 @@ class Kind(IntEnum):
     """Method and class of a message."""
 
     BINDING = 0x0001
+    BOUND = 0x0101
     ALLOCATE = 0x0003
     ALLOCATED = 0x0103
     REFRESH = 0x0004
@@ -43,6 +46,8 @@ class Attribute(IntEnum):
     FAMILY = 0x0017
     TRANSPORT = 0x0019
     MAPPED = 0x0020
+    PRIORITY = 0x0024
+    ICE_CONTROLLING = 0x802A
 
 
 class NoStunError(Exception):
@@ -101,9 +106,18 @@ class Message:
             attributes += [name, (Attribute.REALM, credentials.realm), (Attribute.NONCE, credentials.nonce)]
         body = b"".join(_attribute(name, value) for name, value in attributes)
         if credentials is not None:
-            signed = self._header(len(body) + 24) + body
-            body += _attribute(_INTEGRITY, hmac.digest(credentials.key, signed, "sha1"))
+            body = self._signed(body, credentials.key)
         return self._header(len(body)) + body
+
+    def checked(self, password: str) -> bytes:
+        """The bytes of a connectivity check of ICE: with integrity by a short-term password, and a fingerprint."""
+        body = self._signed(b"".join(_attribute(name, value) for name, value in self.attributes), password.encode())
+        counted = self._header(len(body) + 8) + body
+        return counted + _attribute(_FINGERPRINT, struct.pack("!I", binascii.crc32(counted) ^ _FINGERPRINT_XOR))
+
+    def _signed(self, body: bytes, key: bytes) -> bytes:
+        """With the attribute of integrity, which is counted in the length that it signs."""
+        return body + _attribute(_INTEGRITY, hmac.digest(key, self._header(len(body) + 24) + body, "sha1"))
 
     def _header(self, length: int) -> bytes:
         return struct.pack("!HHI", self.kind, length, _COOKIE) + self.transaction
