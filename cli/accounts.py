@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import files
 from cli import kubectl, numbers, ownership, stacks
-from cli.choice import named_cluster, named_context
 from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
 from cli.stores import root_secret
 from cli.terminal import Terminal
-from config.settings import PROJECT
 from errors import FlatlineError
 from migration import endpoints
 from migration.endpoints import Addresses
@@ -96,21 +94,7 @@ def opened(arguments: Namespace, terminal: Terminal) -> Iterator[tuple[LoadedSta
             f"stack {name} is in a cloud: this command reaches stores in a cluster alone",
             "There, a cache outside of the cluster would keep a deleted account for two days.",
         )
-    context = named_context(loaded, arguments.context)
-    if context is None:
-        raise FlatlineError(
-            "no cluster is named, and accounts are kept in the cluster",
-            f"Name its context: --context, or {PROJECT}:target.context in {loaded.stack.file.name}.",
-        )
-    named_cluster(context)
-    makers = ownership.makers(context, name, {namespace})
-    if namespace not in makers:
-        raise FlatlineError(
-            f"there is no namespace {namespace} on context {context}",
-            f"Bring the stack up first: `./flatline up --stack {name} --context {context}`",
-        )
-    if makers[namespace]:
-        raise FlatlineError(f"namespace {namespace} on context {context} belongs to {makers[namespace]}")
+    context = ownership.own_cluster(loaded, arguments.context, "accounts")
     with ExitStack() as held:
         with terminal.step("Reaching the stores"):
             forwards = {

@@ -64,9 +64,9 @@ def of_files(loaded: LoadedStack) -> Deployed | None:
 
 def check(loaded: LoadedStack, found: Deployed | None, context: str | None, terminal: Terminal) -> None:
     """Raises FlatlineError if `up` of this version must not follow the one that was found. Says if it goes back."""
-    problem = refusal(found, loaded.stack.name) if found else None
     if found is None:
         return
+    problem = refusal(found, loaded.stack.name)
     if problem is None:
         if upgrades.number(VERSION) < upgrades.number(found.version):
             terminal.warn(

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli import kubectl, ownership
-from cli.choice import named_cluster, named_context
 from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
@@ -115,23 +114,8 @@ def opened(loaded: LoadedStack, typed_context: str | None) -> Store:
             f"stack {name} registers people by {kind}, which reads no invitations",
             f"For invitations, remove {PROJECT}:registration from {loaded.stack.file.name}, and bring the stack up.",
         )
-    context = named_context(loaded, typed_context)
-    if context is None:
-        raise FlatlineError(
-            "no cluster is named, and invitations are kept in the cluster",
-            f"Name its context: --context, or {PROJECT}:target.context in {loaded.stack.file.name}.",
-        )
-    named_cluster(context)
-    namespace = loaded.settings.namespace
-    makers = ownership.makers(context, name, {namespace})
-    if namespace not in makers:
-        raise FlatlineError(
-            f"there is no namespace {namespace} on context {context}",
-            f"Bring the stack up first: `./flatline up --stack {name} --context {context}`",
-        )
-    if makers[namespace]:
-        raise FlatlineError(f"namespace {namespace} on context {context} belongs to {makers[namespace]}")
-    return Store(context, namespace, name)
+    context = ownership.own_cluster(loaded, typed_context, "invitations")
+    return Store(context, loaded.settings.namespace, name)
 
 
 def listed(values: Values, terminal: Terminal) -> list[Invitation]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import yaml
 
 from cli import kubectl, objects, stacks
+from cli.choice import named_cluster, named_context
 from cli.objects import SELECTOR, Object
 from cli.stacks import LoadedStack, Stack
 from config import installation
@@ -78,6 +79,27 @@ def made_by(stack: Stack, rendered: Iterable[Object]) -> frozenset[str]:
         if other != stack.name:
             own -= set(objects.namespaces(objects.read(stacks.named(other).build)))
     return frozenset(own)
+
+
+def own_cluster(loaded: LoadedStack, typed_context: str | None, kept: str) -> str:
+    """The context of the cluster where a stack runs that keeps `kept` there. Raises FlatlineError."""
+    name, namespace = loaded.stack.name, loaded.settings.namespace
+    context = named_context(loaded, typed_context)
+    if context is None:
+        raise FlatlineError(
+            f"no cluster is named, and {kept} are kept in the cluster",
+            f"Name its context: --context, or {PROJECT}:target.context in {loaded.stack.file.name}.",
+        )
+    named_cluster(context)
+    found = makers(context, name, {namespace})
+    if namespace not in found:
+        raise FlatlineError(
+            f"there is no namespace {namespace} on context {context}",
+            f"Bring the stack up first: `./flatline up --stack {name} --context {context}`",
+        )
+    if found[namespace]:
+        raise FlatlineError(f"namespace {namespace} on context {context} belongs to {found[namespace]}")
+    return context
 
 
 def makers(context: str, stack: str, wanted: Collection[str]) -> dict[str, str]:

@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +46,8 @@ def client(target: Cloud, endpoint: str | None = None) -> Client:
     import boto3
     from botocore.config import Config
 
+    from migration.dynamodb import translated_errors
+
     retries: Any = {"mode": "standard", "total_max_attempts": 2}
     config = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries=retries)
     session = boto3.Session(region_name=target.aws.region)
@@ -54,7 +55,7 @@ def client(target: Cloud, endpoint: str | None = None) -> Client:
     def made(service: str) -> Any:
         return session.client(service, endpoint_url=endpoint, config=config)  # pyrefly: ignore[no-matching-overload]
 
-    with _translated("asking AWS whose credentials these are"):
+    with translated_errors("asking AWS whose credentials these are"):
         account = made("sts").get_caller_identity()["Account"]
     if account != target.aws.account:
         raise FlatlineError(
@@ -97,8 +98,10 @@ def _table(client: Any, name: str) -> Wrong | None:
 
 def buckets(target: Cloud, aws: Client) -> list[Wrong]:
     """Buckets that are not there, and the one that takes no object. Raises FlatlineError."""
+    from migration.dynamodb import translated_errors
+
     client, prefix = aws("s3"), target.aws.name_prefix
-    with _translated("listing the buckets"):
+    with translated_errors("listing the buckets"):
         there = [str(each["Name"]) for each in client.list_buckets()["Buckets"]]
     found, own = [], {}
     for role in BUCKETS:
@@ -191,20 +194,6 @@ def _tried(*steps: Callable[[], Any]) -> str:
     except BotoCoreError as problem:
         return type(problem).__name__
     return ""
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    """Turns an error of AWS into a line that names the code alone."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except ClientError as problem:
-        code = problem.response.get("Error", {}).get("Code", "an error")
-        raise FlatlineError(f"{doing}: AWS answered {code}") from None
-    except BotoCoreError as problem:
-        raise FlatlineError(f"{doing}: {problem}") from None
 
 
 def _check(reading: str, symptom: str, absent: str) -> Callable[[Evidence], Iterator[Finding]]:
