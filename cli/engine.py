@@ -133,6 +133,19 @@ def managing_cli(stack: Stack) -> tuple[str | None, Cli | None, str]:
     return managing_backend(stack, cli), cli, no_cli
 
 
+def without_cli(stack: Stack, backend: str, no_cli: str) -> FlatlineError:
+    """The error where a stack is kept in a backend, and no CLI can read it."""
+    return FlatlineError(f"Pulumi keeps stack {stack.name} ({backend}), and {no_cli}")
+
+
+def without_cluster(stack: Stack, backend: str) -> FlatlineError:
+    """The error where a stack is kept in a backend, and the CLI needs a cluster that nobody named."""
+    return FlatlineError(
+        f"Pulumi keeps stack {stack.name} ({backend}), and no cluster is named",
+        "Name its context: --context, or flatline:target.context in the stack's file.",
+    )
+
+
 def backend() -> str:
     """The backend that the engine will use, for people."""
     return _chosen_backend() or _LOCAL_URL

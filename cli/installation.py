@@ -75,7 +75,7 @@ def _state(loaded: LoadedStack, terminal: Terminal) -> str | None:
     if backend is None:
         return loaded.stack.state.read_text(encoding="utf-8") if loaded.stack.state.exists() else None
     if cli is None:
-        raise FlatlineError(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
+        raise engine.without_cli(loaded.stack, backend, no_cli)
     from cli import transfer
 
     return transfer.copied_state(loaded, cli, terminal)

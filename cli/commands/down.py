@@ -47,12 +47,9 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if backend is None:
         return _engineless(loaded, context, agreed, arguments, terminal)
     if cli is None:
-        raise FlatlineError(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
+        raise engine.without_cli(loaded.stack, backend, no_cli)
     if context is None:
-        raise FlatlineError(
-            f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
-            "Name its context: --context, or flatline:target.context in the stack's file.",
-        )
+        raise engine.without_cluster(loaded.stack, backend)
     return _by_engine(loaded, cli, context, agreed, arguments.delete_data, arguments.confirm, terminal)
 
 

@@ -28,7 +28,7 @@ def of(loaded: LoadedStack) -> dict[str, Any]:
     stack = loaded.stack
     backend, cli, no_cli = engine.managing_cli(stack)
     if backend is not None and cli is None:
-        raise FlatlineError(f"Pulumi keeps stack {stack.name} ({backend}), and {no_cli}")
+        raise engine.without_cli(stack, backend, no_cli)
     if backend is not None and cli is not None:
         with engine.opened(loaded, cli, None) as opened, engine.engine_errors("pulumi cannot read the outputs"):
             found = opened.outputs()

@@ -54,16 +54,13 @@ def _found(arguments: Namespace, terminal: Terminal) -> dict[str, Any]:
             continuity.check_recorded(loaded, continuity.recorded_digests(kept.recording))
             return _compare(loaded, kept.recording, terminal)
     if backend is not None and cli is None:
-        raise FlatlineError(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
+        raise engine.without_cli(loaded.stack, backend, no_cli)
     if cli is not None and context is not None and backend is None and loaded.stack.state.exists():
         return _carried(loaded, cli, context, terminal)
     if cli is not None and context is not None:
         return _by_engine(loaded, cli, context, terminal)
     if backend is not None:
-        raise FlatlineError(
-            f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
-            "Name its context: --context, or flatline:target.context in the stack's file.",
-        )
+        raise engine.without_cluster(loaded.stack, backend)
     if loaded.in_cloud:
         tree(record_with_placeholders(loaded, terminal), redact=True)  # what is wrong with the program comes first
         raise FlatlineError(

@@ -19,7 +19,6 @@ from cli.upgrade_effects import Effects, Pair
 from config import upgrades
 from config.upgrades import UPGRADES
 from config.version import VERSION
-from errors import FlatlineError
 from render.manifests import kubernetes_objects
 
 if TYPE_CHECKING:
@@ -110,12 +109,9 @@ def _effects(loaded: LoadedStack, context: str | None, terminal: Terminal) -> Ef
             after = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
         return upgrade_effects.of(_pairs(before, after))
     if cli is None:
-        raise FlatlineError(f"Pulumi keeps stack {loaded.stack.name} ({backend}), and {no_cli}")
+        raise engine.without_cli(loaded.stack, backend, no_cli)
     if context is None:
-        raise FlatlineError(
-            f"Pulumi keeps stack {loaded.stack.name} ({backend}), and no cluster is named",
-            "Name its context: --context, or flatline:target.context in the stack's file.",
-        )
+        raise engine.without_cluster(loaded.stack, backend)
     cluster = named_cluster(context)
     kubeconfig.check_answers(cluster)
     with engine.opened(loaded, cli, cluster) as stack:
