@@ -7,16 +7,14 @@ import subprocess
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import files
 from cli import kubectl, numbers, ownership, stacks
-from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
-from cli.stores import root_secret
+from cli.stores import forwarded
 from cli.terminal import Terminal
 from errors import FlatlineError
 from migration import endpoints
@@ -88,8 +86,7 @@ def opened(arguments: Namespace, terminal: Terminal) -> Iterator[tuple[LoadedSta
     """
     loaded = stacks.read(arguments.stack)
     name, namespace = loaded.stack.name, loaded.settings.namespace
-    services = endpoints.emulators(loaded.settings)
-    if not services:
+    if not endpoints.emulators(loaded.settings):
         raise FlatlineError(
             f"stack {name} is in a cloud: this command reaches stores in a cluster alone",
             "There, a cache outside of the cluster would keep a deleted account for two days.",
@@ -97,18 +94,8 @@ def opened(arguments: Namespace, terminal: Terminal) -> Iterator[tuple[LoadedSta
     context = ownership.own_cluster(loaded, arguments.context, "accounts")
     with ExitStack() as held:
         with terminal.step("Reaching the stores"):
-            forwards = {
-                service: held.enter_context(PortForward(context, service.namespace, service.name, service.port))
-                for service in dict.fromkeys(services.values())
-                if service.name != "cbtemulator"
-            }
-            at = {
-                role: f"http://{forwards[service].address}" for role, service in services.items() if service in forwards
-            }
-            connection = replace(
-                endpoints.connection(loaded.settings, region=None, account=None, at=Addresses(**at)),
-                object_credentials=endpoints.object_credentials(root_secret(context, namespace)),
-            )
+            here = endpoints.connection(loaded.settings, region=None, account=None, at=Addresses())
+            connection = forwarded(loaded, context, here, held, without=("cbtemulator",))
         from migration.accounts import Accounts
         from migration.stores import clients
 

@@ -19,8 +19,9 @@ from cli.terminal import Terminal
 from config.loading import load
 from config.settings import PROJECT
 from errors import FlatlineError
-from migration import transfer
+from migration import endpoints, transfer
 from migration.archive import Archive
+from migration.endpoints import Addresses
 from render.manifests import kubernetes_objects
 from render.state import State
 from render.values import SeededValues
@@ -132,10 +133,9 @@ def _waits(wanted: list[Object]) -> Iterator[list[str]]:
 
 def _restored(trial: LoadedStack, archive: Archive, context: str) -> list[transfer.Outcome]:
     attachments = ATTACHMENTS.name in archive.manifest.parts["files"]
-    names = ("dynamodb", "s3", "cdn0", "bigtable", "region", "account", "pre_keys_bucket", "cdn0_bucket")
-    arguments = Namespace(**dict.fromkeys(names), parallel=4)
+    connection = endpoints.connection(trial.settings, region=None, account=None, at=Addresses())
     with (
-        stores.opened(arguments, trial, context, attachments=attachments) as collections,
+        stores.at(trial, context, connection, {}, attachments=attachments, readers=4) as collections,
         stores.shown_progress() as progress,
     ):
         return transfer.load(collections, archive, time.time(), progress, into_non_empty=False)

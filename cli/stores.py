@@ -4,7 +4,7 @@ import base64
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
@@ -79,13 +79,33 @@ def opened(
     arguments: Namespace, loaded: LoadedStack, context: str | None, *, attachments: bool
 ) -> Iterator[list[Collection]]:
     """The stores of a stack, over the addresses that were typed, or those of its cluster or cloud."""
-    names = endpoints.physical_names(loaded.settings, _typed_buckets(arguments))
+    connection = endpoints.connection(
+        loaded.settings, region=arguments.region, account=arguments.account, at=_typed(arguments)
+    )
+    buckets = _typed_buckets(arguments)
+    with at(loaded, context, connection, buckets, attachments=attachments, readers=arguments.parallel) as collections:
+        yield collections
+
+
+@contextmanager
+def at(
+    loaded: LoadedStack,
+    context: str | None,
+    connection: Connection,
+    buckets: Mapping[str, str],
+    *,
+    attachments: bool,
+    readers: int,
+) -> Iterator[list[Collection]]:
+    """The stores of a stack at a connection, or at its emulators in a cluster. `buckets` have other names, by role."""
+    names = endpoints.physical_names(loaded.settings, buckets)
     with ExitStack() as held:
-        connection = _connection(arguments, loaded, context, held)
+        if context is not None and endpoints.emulators(loaded.settings):
+            connection = forwarded(loaded, context, connection, held)
         own = cluster_stores.of(loaded, context, attachments=attachments) if context is not None else []
         from migration import stores  # and with it the clouds' SDKs: not before everything else is right
 
-        yield [*held.enter_context(stores.opened(names, connection, readers=arguments.parallel)), *own]
+        yield [*held.enter_context(stores.opened(names, connection, readers=readers)), *own]
 
 
 def _typed_buckets(arguments: Namespace) -> dict[str, str]:
@@ -102,18 +122,18 @@ def _typed(arguments: Namespace) -> Addresses:
     )
 
 
-def _connection(arguments: Namespace, loaded: LoadedStack, context: str | None, held: ExitStack) -> Connection:
-    connection = endpoints.connection(
-        loaded.settings, region=arguments.region, account=arguments.account, at=_typed(arguments)
-    )
-    emulators = endpoints.emulators(loaded.settings)
-    if context is None or not emulators:
-        return connection
+def forwarded(
+    loaded: LoadedStack, context: str, connection: Connection, held: ExitStack, *, without: Iterable[str] = ()
+) -> Connection:
+    """The connection to the emulators of a stack, through port-forwards to all services but those of some names."""
+    emulators = {
+        role: service for role, service in endpoints.emulators(loaded.settings).items() if service.name not in without
+    }
     forwards = {
         service: held.enter_context(PortForward(context, service.namespace, service.name, service.port))
         for service in dict.fromkeys(emulators.values())
     }
-    found = {name: forwards[service].address for name, service in emulators.items()}
+    found = {role: forwards[service].address for role, service in emulators.items()}
     return replace(
         connection,
         object_credentials=endpoints.object_credentials(root_secret(context, loaded.settings.namespace)),
@@ -121,7 +141,7 @@ def _connection(arguments: Namespace, loaded: LoadedStack, context: str | None, 
             dynamodb=f"http://{found['dynamodb']}",
             s3=f"http://{found['s3']}",
             cdn0=f"http://{found['cdn0']}",
-            bigtable=found["bigtable"],
+            bigtable=found.get("bigtable"),
         ),
     )
 
