@@ -15,7 +15,7 @@ from policies.config import Config, Exemption
 from policies.manifests import Manifests
 from policies.model import Resource, Stack, UndecidedError
 from policies.report import Finding, Report, Undecided
-from policies.rule import Level, ResourceRule, Rule, Settings, StackRule, Violation
+from policies.rule import Level, ResourceRule, Rule, Settings, StackRule, Violation, violation
 from policies.rules import RULES
 
 
@@ -54,8 +54,8 @@ def evaluate(rule: Rule, stack: Stack, settings: Settings) -> Iterator[Violation
     if isinstance(rule, ResourceRule):
         for resource in stack:
             try:
-                for violation in rule.check(resource, settings):
-                    yield Violation(message=violation.message, resource=resource, subject=violation.subject)
+                for found in rule.check(resource, settings):
+                    yield replace(violation(found), resource=resource)
             except UndecidedError as unknown:
                 yield Undecided(rule=rule, resource=resource, path=str(unknown))
     elif isinstance(rule, StackRule):
@@ -65,19 +65,19 @@ def evaluate(rule: Rule, stack: Stack, settings: Settings) -> Iterator[Violation
             yield Undecided(rule=rule, resource=None, path=str(unknown))
 
 
-def exemption_of(rule: Rule, violation: Violation, config: Config) -> Exemption | None:
+def exemption_of(rule: Rule, found: Violation, config: Config) -> Exemption | None:
     """The first exemption that covers a violation, or None."""
-    covering = (entry for entry in config.exemptions if entry.covers(rule.name, violation.resource, violation.subject))
+    covering = (entry for entry in config.exemptions if entry.covers(rule.name, found.resource, found.subject))
     return next(covering, None)
 
 
-def _finding(rule: Rule, violation: Violation, config: Config) -> Finding:
+def _finding(rule: Rule, found: Violation, config: Config) -> Finding:
     return Finding(
         rule=rule,
         level=config.level(rule),
-        resource=violation.resource,
-        message=violation.message,
-        exemption=exemption_of(rule, violation, config),
+        resource=found.resource,
+        message=found.message,
+        exemption=exemption_of(rule, found, config),
     )
 
 

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any, Final, Generic, TypeVar, Unpack
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, objects, text
-from policies.rule import Settings, Violation
+from policies.rule import ResourceRule, Settings, Texts, Violation, made, violation
 
 T = TypeVar("T")
 
@@ -112,31 +113,37 @@ def container_ports(pod: Pod) -> Iterator[Properties]:
         yield from objects(container.spec.get("ports"))
 
 
-PodCheck = Callable[[Pod, Settings], Iterable[str]]
-ContainerCheck = Callable[[Pod, Container, Settings], Iterable[str]]
+PodCheck = Callable[[Pod, Settings], Iterable[str | Violation]]
+ContainerCheck = Callable[[Pod, Container, Settings], Iterable[str | Violation]]
 
 
-def each_pod(check: PodCheck) -> Callable[[Resource, Settings], Iterator[Violation]]:
-    """Turns a check of pods into a check of resources."""
+def pod_rule(**texts: Unpack[Texts]) -> Callable[[PodCheck], ResourceRule]:
+    """Makes a rule of a check of pods."""
 
-    def run(resource: Resource, settings: Settings) -> Iterator[Violation]:
-        pod = pod_of(resource)
-        if pod is not None:
-            for message in check(pod, settings):
-                yield Violation(message=message)
+    def rule(check: PodCheck) -> ResourceRule:
+        @wraps(check)
+        def of_resource(resource: Resource, settings: Settings) -> Iterable[str | Violation]:
+            pod = pod_of(resource)
+            return check(pod, settings) if pod else ()
 
-    return run
+        return made(ResourceRule, of_resource, texts)
+
+    return rule
 
 
-def each_container(check: ContainerCheck) -> Callable[[Resource, Settings], Iterator[Violation]]:
-    """Turns a check of containers into a check of resources."""
+def container_rule(**texts: Unpack[Texts]) -> Callable[[ContainerCheck], ResourceRule]:
+    """Makes a rule of a check of containers, whose messages then begin with the container."""
 
-    def run(pod: Pod, settings: Settings) -> Iterator[str]:
-        for container in pod.containers():
-            for message in check(pod, container, settings):
-                yield f"{container.where}: {message}"
+    def rule(check: ContainerCheck) -> ResourceRule:
+        @wraps(check)
+        def of_pod(pod: Pod, settings: Settings) -> Iterator[Violation]:
+            for container in pod.containers():
+                for found in map(violation, check(pod, container, settings)):
+                    yield replace(found, message=f"{container.where}: {found.message}")
 
-    return each_pod(run)
+        return pod_rule(**texts)(of_pod)
+
+    return rule
 
 
 def selects(selector: Any, labels: Mapping[str, Any]) -> bool:

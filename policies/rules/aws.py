@@ -6,53 +6,46 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from policies.model import Properties, Resource, Stack, items, mapping, number, objects, text
-from policies.rule import ResourceRule, Settings, StackRule, Violation, strings, whole_number
+from policies.rule import Settings, Violation, resource_rule, stack_rule, strings, whole_number
 from policies.rules.iam import account_of, document_of, own_account, statements_of, strings_of
 from policies.secret_text import bits
 
 KEY = "aws:kms/key:Key"
 
 
-def _rotation(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.type != KEY:
-        return
+@resource_rule(of=[KEY], remedy="Set enableKeyRotation to true.", frameworks=("Security Hub KMS.4", "CKV_AWS_7"))
+def kms_rotation(resource: Resource, settings: Settings) -> Iterator[str]:
+    """AWS replaces the material of each symmetric key every year."""
     symmetric = resource.properties.get("customerMasterKeySpec") in (None, "SYMMETRIC_DEFAULT")
     if symmetric and resource.properties.get("enableKeyRotation") is not True:
-        yield Violation(message="enableKeyRotation is not true")
+        yield "enableKeyRotation is not true"
 
-
-KMS_ROTATION = ResourceRule(
-    name="kms-rotation",
-    description="AWS replaces the material of each symmetric key every year.",
-    frameworks=("Security Hub KMS.4", "CKV_AWS_7"),
-    remedy="Set enableKeyRotation to true.",
-    check=_rotation,
-)
 
 KEY_POLICY = "aws:kms/keyPolicy:KeyPolicy"
 
 
-def _key_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Name principals of the account in the key's policy, or leave the policy out, so that AWS sets its default.",
+    frameworks=("FSBP KMS.5", "CKV2_AWS_64"),
+)
+def kms_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Only the stack's own account can use its keys, and it stays able to manage them."""
     stack_account = own_account(stack)
     for resource in stack.typed(KEY, KEY_POLICY):
         if resource.properties.get("bypassPolicyLockoutSafetyCheck") not in (None, False):
-            yield Violation(
-                message="bypassPolicyLockoutSafetyCheck allows a policy that only AWS support can undo",
-                resource=resource,
-            )
+            yield Violation("bypassPolicyLockoutSafetyCheck allows a policy that only AWS support can undo", resource)
         policy = resource.properties.get("policy")
         if policy is None:
             continue  # AWS' default policy is for the key's own account only
         statements = statements_of(document_of(policy))
         if not statements:
-            yield Violation(message="policy is not a policy document", resource=resource)
+            yield Violation("policy is not a policy document", resource)
         for index, statement in enumerate(statements):
             if statement.get("Effect") != "Deny" and not is_for_account(statement, stack_account):
-                message = f"policy: statement {index} allows principals outside of the account"
-                yield Violation(message=message, resource=resource)
+                yield Violation(f"policy: statement {index} allows principals outside of the account", resource)
     for grant in stack.typed("aws:kms/grant:Grant"):
         if account_of(text(grant.properties.get("granteePrincipal"))) != stack_account or not stack_account:
-            yield Violation(message="granteePrincipal is not a principal of the account", resource=grant)
+            yield Violation("granteePrincipal is not a principal of the account", grant)
 
 
 def is_for_account(statement: Properties, account: str) -> bool:
@@ -71,46 +64,35 @@ def is_for_account(statement: Properties, account: str) -> bool:
     return True
 
 
-KMS_POLICY = StackRule(
-    name="kms-policy",
-    description="Only the stack's own account can use its keys, and it stays able to manage them.",
-    frameworks=("FSBP KMS.5", "CKV2_AWS_64"),
-    remedy="Name principals of the account in the key's policy, or leave the policy out, so that AWS sets its default.",
-    check=_key_policy,
+@resource_rule(
+    of=[KEY],
+    remedy="Leave isEnabled true and deletionWindowInDays at 30.",
+    frameworks=("FSBP KMS.3",),
+    settings={"days": whole_number("the shortest waiting period before a key is deleted, in days", 14)},
 )
-
-
-def _key_available(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.type != KEY:
-        return
+def kms_available(resource: Resource, settings: Settings) -> Iterator[str]:
+    """A key is enabled, and its deletion takes long enough for someone to notice."""
     if resource.properties.get("isEnabled") not in (None, True):
-        yield Violation(message="isEnabled is not true: data that the key encrypted cannot be read")
+        yield "isEnabled is not true: data that the key encrypted cannot be read"
     days = resource.properties.get("deletionWindowInDays")
     if days is not None and (number(days) or 0) < settings["days"]:  # AWS' default is 30 days
-        yield Violation(message="deletionWindowInDays is too short to notice a mistake")
+        yield "deletionWindowInDays is too short to notice a mistake"
     if resource.properties.get("keyUsage") not in (None, "ENCRYPT_DECRYPT"):
-        yield Violation(message="keyUsage is not ENCRYPT_DECRYPT: tables and buckets cannot use the key")
+        yield "keyUsage is not ENCRYPT_DECRYPT: tables and buckets cannot use the key"
 
-
-KMS_AVAILABLE = ResourceRule(
-    name="kms-available",
-    description="A key is enabled, and its deletion takes long enough for someone to notice.",
-    frameworks=("FSBP KMS.3",),
-    remedy="Leave isEnabled true and deletionWindowInDays at 30.",
-    settings={"days": whole_number("the shortest waiting period before a key is deleted, in days", 14)},
-    check=_key_available,
-)
 
 KEY_PROPERTIES = ("kmsKeyArn", "kmsKeyId", "kmsMasterKeyId", "kmsMasterKeyArn", "kmsKeyName")
 
 
-def _foreign_keys(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(remedy="Use a key of the stack's own account.", frameworks=("Well-Architected SEC08",))
+def kms_account(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Encrypted data uses keys of the stack's own account, so that no other account can make it unreadable."""
     stack_account = own_account(stack)
     for resource in stack:
         if stack_account and resource.type.startswith("aws:"):
             for where, value in _keys_in(resource.properties):
                 if account_of(value) not in ("", stack_account):
-                    yield Violation(message=f"{where} names a key of another account", resource=resource)
+                    yield Violation(f"{where} names a key of another account", resource)
 
 
 def _keys_in(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
@@ -125,25 +107,22 @@ def _keys_in(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
             yield from _keys_in(entry, f"{where}[{index}]")
 
 
-FOREIGN_KEYS = StackRule(
-    name="kms-account",
-    description="Encrypted data uses keys of the stack's own account, so that no other account can make it unreadable.",
-    frameworks=("Well-Architected SEC08",),
-    remedy="Use a key of the stack's own account.",
-    check=_foreign_keys,
-)
-
 GROUP = "aws:elasticache/replicationGroup:ReplicationGroup"
 CLUSTER = "aws:elasticache/cluster:Cluster"
 SERVERLESS = "aws:elasticache/serverlessCache:ServerlessCache"
 
 
-def _transit(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(
+    remedy="Set transitEncryptionEnabled to true, and transitEncryptionMode to required.",
+    frameworks=("FSBP ElastiCache.5", "CKV_AWS_30"),
+)
+def elasticache_transit(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Clients and nodes of a cache communicate over TLS."""
     if resource.type in (GROUP, CLUSTER) and not _is_member(resource):
         if resource.properties.get("transitEncryptionEnabled") is not True:
-            yield Violation(message="transitEncryptionEnabled is not true")
+            yield "transitEncryptionEnabled is not true"
         elif resource.properties.get("transitEncryptionMode") == "preferred":
-            yield Violation(message="transitEncryptionMode allows clients to connect without TLS")
+            yield "transitEncryptionMode allows clients to connect without TLS"
 
 
 def _is_member(resource: Resource) -> bool:
@@ -151,45 +130,36 @@ def _is_member(resource: Resource) -> bool:
     return resource.type == CLUSTER and bool(text(resource.properties.get("replicationGroupId")))
 
 
-ELASTICACHE_TRANSIT = ResourceRule(
-    name="elasticache-transit",
-    description="Clients and nodes of a cache communicate over TLS.",
-    frameworks=("FSBP ElastiCache.5", "CKV_AWS_30"),
-    remedy="Set transitEncryptionEnabled to true, and transitEncryptionMode to required.",
-    check=_transit,
+@resource_rule(
+    remedy="Use a ReplicationGroup with atRestEncryptionEnabled true.", frameworks=("FSBP ElastiCache.4", "CKV_AWS_29")
 )
-
-
-def _rest(resource: Resource, settings: Settings) -> Iterator[Violation]:
+def elasticache_rest(resource: Resource, settings: Settings) -> Iterator[str]:
+    """A cache encrypts the data that it writes to disk."""
     if resource.type == GROUP and resource.properties.get("atRestEncryptionEnabled") is not True:
-        yield Violation(message="atRestEncryptionEnabled is not true")
+        yield "atRestEncryptionEnabled is not true"
     if resource.type == CLUSTER and not _is_member(resource):
-        yield Violation(message="a cluster without a replication group cannot be encrypted at rest")
+        yield "a cluster without a replication group cannot be encrypted at rest"
 
 
-ELASTICACHE_REST = ResourceRule(
-    name="elasticache-rest",
-    description="A cache encrypts the data that it writes to disk.",
-    frameworks=("FSBP ElastiCache.4", "CKV_AWS_29"),
-    remedy="Use a ReplicationGroup with atRestEncryptionEnabled true.",
-    check=_rest,
+@resource_rule(
+    remedy="Set authToken, or userGroupIds with users that have passwords.",
+    frameworks=("FSBP ElastiCache.6", "CKV_AWS_31"),
 )
-
-
-def _authentication(resource: Resource, settings: Settings) -> Iterator[Violation]:
+def elasticache_authentication(resource: Resource, settings: Settings) -> Iterator[str]:
+    """A cache authenticates clients by a random password or by users."""
     properties = resource.properties
     if resource.type == GROUP and not (
         _given(resource, "authToken") or _given(resource, "authTokenWo") or items(properties.get("userGroupIds"))
     ):
-        yield Violation(message="has neither authToken nor userGroupIds: any client that reaches the cache can use it")
+        yield "has neither authToken nor userGroupIds: any client that reaches the cache can use it"
     for name in ("authToken", "authTokenWo"):
         token = properties.get(name) if resource.type == GROUP else None
         if isinstance(token, str) and token and not _is_strong(token):
-            yield Violation(message=f"{name} is not a random string of 32 or more characters")
+            yield f"{name} is not a random string of 32 or more characters"
     if resource.type == SERVERLESS and not text(properties.get("userGroupId")):
-        yield Violation(message="has no userGroupId: any client that reaches the cache can use it")
+        yield "has no userGroupId: any client that reaches the cache can use it"
     if resource.type == CLUSTER and not _is_member(resource):
-        yield Violation(message="a cluster without a replication group cannot authenticate clients")
+        yield "a cluster without a replication group cannot authenticate clients"
 
 
 def _is_strong(token: str) -> bool:
@@ -200,64 +170,46 @@ def _given(resource: Resource, name: str) -> bool:
     return resource.properties.get(name) not in (None, "")
 
 
-ELASTICACHE_AUTHENTICATION = ResourceRule(
-    name="elasticache-authentication",
-    description="A cache authenticates clients by a random password or by users.",
-    frameworks=("FSBP ElastiCache.6", "CKV_AWS_31"),
-    remedy="Set authToken, or userGroupIds with users that have passwords.",
-    check=_authentication,
-)
-
 PARAMETERS = "aws:elasticache/parameterGroup:ParameterGroup"
 
 
-def _failover(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.type != GROUP:
-        return
+@resource_rule(
+    of=[GROUP],
+    remedy="Set automaticFailoverEnabled and multiAzEnabled to true, with a replica.",
+    frameworks=("FSBP ElastiCache.3", "Well-Architected REL10"),
+)
+def elasticache_failover(resource: Resource, settings: Settings) -> Iterator[str]:
+    """A cache survives the failure of an availability zone."""
     for name in ("automaticFailoverEnabled", "multiAzEnabled"):
         if resource.properties.get(name) is not True:
-            yield Violation(message=f"{name} is not true")
+            yield f"{name} is not true"
     replicas = number(resource.properties.get("replicasPerNodeGroup"))
     nodes = number(resource.properties.get("numCacheClusters"))
     if (replicas or 0) < 1 and (nodes or 0) < 2:
-        yield Violation(message="has no replica for a failover")
-
-
-ELASTICACHE_FAILOVER = ResourceRule(
-    name="elasticache-failover",
-    description="A cache survives the failure of an availability zone.",
-    frameworks=("FSBP ElastiCache.3", "Well-Architected REL10"),
-    remedy="Set automaticFailoverEnabled and multiAzEnabled to true, with a replica.",
-    check=_failover,
-)
+        yield "has no replica for a failover"
 
 
 def _parameters(group: Resource) -> dict[str, str]:
     return {text(p.get("name")): text(p.get("value")) for p in objects(group.properties.get("parameters"))}
 
 
-def _eviction(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Set parameterGroupName to a ParameterGroup of the stack with maxmemory-policy noeviction.",
+    frameworks=("Well-Architected REL05",),
+)
+def elasticache_eviction(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """A full cache rejects writes instead of evicting data."""
     for group in stack.typed(PARAMETERS):
         parameters = _parameters(group)
         policy = parameters.get("maxmemory-policy", "volatile-lru")  # AWS' default
         if policy.startswith("allkeys") or (parameters.get("cluster-enabled") == "yes" and policy != "noeviction"):
-            yield Violation(message="maxmemory-policy evicts messages when the memory is full", resource=group)
+            yield Violation("maxmemory-policy evicts messages when the memory is full", group)
     names = {text(group.properties.get("name")) or group.name for group in stack.typed(PARAMETERS)}
     for cache in stack.typed(GROUP):
         depends = any(cache.depends_on("parameterGroupName", group.urn) for group in stack.typed(PARAMETERS))
         if not depends and text(cache.properties.get("parameterGroupName")) not in names:
-            yield Violation(
-                message="parameterGroupName is missing, or names a parameter group outside of the stack", resource=cache
-            )
+            yield Violation("parameterGroupName is missing, or names a parameter group outside of the stack", cache)
 
-
-ELASTICACHE_EVICTION = StackRule(
-    name="elasticache-eviction",
-    description="A full cache rejects writes instead of evicting data.",
-    frameworks=("Well-Architected REL05",),
-    remedy="Set parameterGroupName to a ParameterGroup of the stack with maxmemory-policy noeviction.",
-    check=_eviction,
-)
 
 RULE = "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule"
 OLD_RULE = "aws:ec2/securityGroupRule:SecurityGroupRule"
@@ -281,12 +233,21 @@ def _cidr_blocks(entry: Properties) -> list[str]:
     return strings_of(entry.get("cidrBlocks")) + strings_of(entry.get("ipv6CidrBlocks"))
 
 
-def _security_groups(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Set ipProtocol to tcp, fromPort and toPort to the port, and the CIDR to the network of the nodes or pods.",
+    frameworks=("FSBP EC2.18", "FSBP EC2.19", "CKV_AWS_24", "CKV_AWS_25", "CKV_AWS_260"),
+    settings={
+        "ipv4": whole_number("the shortest allowed prefix of an IPv4 network", 16),
+        "ipv6": whole_number("the shortest allowed prefix of an IPv6 network", 48),
+    },
+)
+def security_group_wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """A security group allows only its cache's port, from a small private network."""
     ports = {number(cache.properties.get("port")) or 6379 for cache in stack.typed(GROUP)}
     for resource in stack:
         for opening in _openings(resource):
             for message in _wide_opening(opening, ports, settings):
-                yield Violation(message=message, resource=resource)
+                yield Violation(message, resource)
 
 
 def _wide_opening(opening: Properties, ports: set[float], settings: Settings) -> Iterator[str]:
@@ -311,18 +272,6 @@ def _wide_opening(opening: Properties, ports: set[float], settings: Settings) ->
             yield f"{name} allows networks that are defined elsewhere"
 
 
-SECURITY_GROUPS = StackRule(
-    name="security-group-wide",
-    description="A security group allows only its cache's port, from a small private network.",
-    frameworks=("FSBP EC2.18", "FSBP EC2.19", "CKV_AWS_24", "CKV_AWS_25", "CKV_AWS_260"),
-    remedy="Set ipProtocol to tcp, fromPort and toPort to the port, and the CIDR to the network of the nodes or pods.",
-    settings={
-        "ipv4": whole_number("the shortest allowed prefix of an IPv4 network", 16),
-        "ipv6": whole_number("the shortest allowed prefix of an IPv6 network", 48),
-    },
-    check=_security_groups,
-)
-
 PROTECTED = {
     "aws:dynamodb/table:Table": "a table",
     "aws:kms/key:Key": "a key",
@@ -333,22 +282,19 @@ PROTECTED = {
 }
 
 
-def _data(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(
+    remedy="Set protect (and retain_on_delete) on the resource; remove forceDestroy.",
+    frameworks=("Well-Architected REL09", "Pulumi: protect"),
+)
+def cloud_data_protected(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Cloud resources that hold data, and keys that encrypt data, are protected against deletion."""
     is_backed_up = resource.type == GROUP and (number(resource.properties.get("snapshotRetentionLimit")) or 0) > 0
     if (resource.type in PROTECTED or is_backed_up) and not resource.protect:
         noun = PROTECTED.get(resource.type, "a cache with backups")
-        yield Violation(message=f"is {noun} without protect")
+        yield f"is {noun} without protect"
     if resource.properties.get("forceDestroy") not in (None, False) and resource.type.startswith("aws:"):
-        yield Violation(message="forceDestroy allows deletion together with all content")
+        yield "forceDestroy allows deletion together with all content"
 
-
-DATA = ResourceRule(
-    name="cloud-data-protected",
-    description="Cloud resources that hold data, and keys that encrypt data, are protected against deletion.",
-    frameworks=("Well-Architected REL09", "Pulumi: protect"),
-    remedy="Set protect (and retain_on_delete) on the resource; remove forceDestroy.",
-    check=_data,
-)
 
 PROVIDERS = "pulumi:providers:"
 SWITCHES = {
@@ -362,32 +308,29 @@ INLINE = ("accessKey", "secretKey", "token", "accessToken", "credentials", "pass
 ELSEWHERE = ("endpoints", "httpProxy", "httpsProxy", "customCaBundle", "ec2MetadataServiceEndpoint", "stsRegion")
 
 
-def _provider(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(
+    remedy="Remove the option; pass credentials in the environment; set allowedAccountIds.",
+    frameworks=("CWE-295", "CWE-798"),
+)
+def provider_options(resource: Resource, settings: Settings) -> Iterator[str]:
+    """A provider uses the cloud's own endpoints, verifies their certificates, and accepts one account only."""
     if not resource.type.startswith(PROVIDERS):
         return
     options = resource.properties
     for name, effect in SWITCHES.items():
         if text(options.get(name)).lower() == "true" or options.get(name) is True:
-            yield Violation(message=f"{name}: {effect}")
+            yield f"{name}: {effect}"
     for name in INLINE:
         if options.get(name) not in (None, ""):
-            yield Violation(message=f"{name} is a credential in the program")
+            yield f"{name} is a credential in the program"
     for name in (*ELSEWHERE, *(key for key in options if key.endswith("CustomEndpoint"))):
         if options.get(name) not in (None, "", "[]", "{}", []):
-            yield Violation(message=f"{name} redirects requests away from the cloud's own endpoints")
+            yield f"{name} redirects requests away from the cloud's own endpoints"
     if "insecure-skip-tls-verify: true" in text(options.get("kubeconfig")).replace('"', ""):
-        yield Violation(message="kubeconfig accepts any certificate")
+        yield "kubeconfig accepts any certificate"
     if resource.type == f"{PROVIDERS}aws" and options.get("allowedAccountIds") in (None, "", "[]", []):
-        yield Violation(message="allowedAccountIds is missing: the provider accepts credentials of any account")
+        yield "allowedAccountIds is missing: the provider accepts credentials of any account"
 
-
-PROVIDER = ResourceRule(
-    name="provider-options",
-    description="A provider uses the cloud's own endpoints, verifies their certificates, and accepts one account only.",
-    frameworks=("CWE-295", "CWE-798"),
-    remedy="Remove the option; pass credentials in the environment; set allowedAccountIds.",
-    check=_provider,
-)
 
 TAGGED = frozenset(
     {
@@ -407,7 +350,13 @@ TAGGED = frozenset(
 )
 
 
-def _tags(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Set defaultTags on the provider.",
+    frameworks=("FSBP Tagging", "Well-Architected COST03"),
+    settings={"tags": strings("required tags", ("project", "stack"))},
+)
+def aws_tags(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Tags on each AWS resource name its project and stack."""
     providers = {resource.urn: _default_tags(resource) for resource in stack if resource.type == "pulumi:providers:aws"}
     for resource in stack:
         if resource.type in TAGGED:
@@ -418,7 +367,7 @@ def _tags(stack: Stack, settings: Settings) -> Iterator[Violation]:
             }
             for name in settings["tags"]:
                 if not text(tags.get(name)):
-                    yield Violation(message=f"the tag {name} is missing", resource=resource)
+                    yield Violation(f"the tag {name} is missing", resource)
 
 
 def _default_tags(provider: Resource) -> dict[str, object]:
@@ -430,29 +379,3 @@ def _default_tags(provider: Resource) -> dict[str, object]:
         except ValueError:
             value = {}
     return dict(mapping(mapping(value).get("tags")))
-
-
-TAGS = StackRule(
-    name="aws-tags",
-    description="Tags on each AWS resource name its project and stack.",
-    frameworks=("FSBP Tagging", "Well-Architected COST03"),
-    remedy="Set defaultTags on the provider.",
-    settings={"tags": strings("required tags", ("project", "stack"))},
-    check=_tags,
-)
-
-RULES = (
-    KMS_ROTATION,
-    KMS_POLICY,
-    KMS_AVAILABLE,
-    FOREIGN_KEYS,
-    ELASTICACHE_TRANSIT,
-    ELASTICACHE_REST,
-    ELASTICACHE_AUTHENTICATION,
-    ELASTICACHE_FAILOVER,
-    ELASTICACHE_EVICTION,
-    SECURITY_GROUPS,
-    DATA,
-    PROVIDER,
-    TAGS,
-)

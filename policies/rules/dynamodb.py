@@ -4,62 +4,51 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 from policies.model import Resource, Stack, at, number, text
-from policies.rule import ResourceRule, Setting, Settings, StackRule, Violation, whole_number
+from policies.rule import Setting, Settings, Violation, resource_rule, stack_rule, whole_number
 
 TABLE = "aws:dynamodb/table:Table"
 TARGET = "aws:appautoscaling/target:Target"
 
 
-def _backup(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.type != TABLE:
-        return
+@resource_rule(
+    of=[TABLE],
+    remedy="Set pointInTimeRecovery to {enabled: true}.",
+    frameworks=("FSBP DynamoDB.2", "CKV_AWS_28"),
+    settings={"days": whole_number("the shortest allowed period for restores, in days", 7)},
+)
+def dynamodb_backup(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Each table can be restored to any second of a recent period."""
     recovery = "pointInTimeRecovery"
     if at(resource.properties, recovery, "enabled") is not True:
-        yield Violation(message=f"{recovery}.enabled is not true")
+        yield f"{recovery}.enabled is not true"
     days = at(resource.properties, recovery, "recoveryPeriodInDays")
     if days is not None and (number(days) or 0) < settings["days"]:  # AWS' default is 35 days
-        yield Violation(message=f"{recovery}.recoveryPeriodInDays is too short")
+        yield f"{recovery}.recoveryPeriodInDays is too short"
 
 
-BACKUP = ResourceRule(
-    name="dynamodb-backup",
-    description="Each table can be restored to any second of a recent period.",
-    frameworks=("FSBP DynamoDB.2", "CKV_AWS_28"),
-    remedy="Set pointInTimeRecovery to {enabled: true}.",
-    settings={"days": whole_number("the shortest allowed period for restores, in days", 7)},
-    check=_backup,
-)
-
-
-def _deletion_protection(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(remedy="Set deletionProtectionEnabled to true.", frameworks=("FSBP DynamoDB.6",))
+def dynamodb_deletion_protection(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Each table has deletion protection."""
     if resource.type == TABLE and resource.properties.get("deletionProtectionEnabled") is not True:
-        yield Violation(message="deletionProtectionEnabled is not true")
+        yield "deletionProtectionEnabled is not true"
 
 
-DELETION_PROTECTION = ResourceRule(
-    name="dynamodb-deletion-protection",
-    description="Each table has deletion protection.",
-    frameworks=("FSBP DynamoDB.6",),
-    remedy="Set deletionProtectionEnabled to true.",
-    check=_deletion_protection,
-)
-
-
-def _encryption(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.type == TABLE and at(resource.properties, "serverSideEncryption", "enabled") is not True:
-        yield Violation(message="serverSideEncryption.enabled is not true: the table uses a key that AWS owns")
-
-
-ENCRYPTION = ResourceRule(
-    name="dynamodb-encryption",
-    description="Each table is encrypted with a key of the account; AWS logs its use, and the account can revoke it.",
-    frameworks=("CKV_AWS_119", "Well-Architected SEC08"),
+@resource_rule(
     remedy="Set serverSideEncryption to {enabled: true}, with kmsKeyArn for a key of your own.",
-    check=_encryption,
+    frameworks=("CKV_AWS_119", "Well-Architected SEC08"),
 )
+def dynamodb_encryption(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Each table is encrypted with a key of the account; AWS logs its use, and the account can revoke it."""
+    if resource.type == TABLE and at(resource.properties, "serverSideEncryption", "enabled") is not True:
+        yield "serverSideEncryption.enabled is not true: the table uses a key that AWS owns"
 
 
-def _capacity(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Set billingMode to PAY_PER_REQUEST, or scale it with an appautoscaling Target.",
+    frameworks=("FSBP DynamoDB.1",),
+)
+def dynamodb_capacity(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """The capacity of each table follows the load, so that AWS does not throttle requests."""
     scaled = {
         text(target.properties.get("resourceId"))
         for target in stack.typed(TARGET)
@@ -70,34 +59,12 @@ def _capacity(stack: Stack, settings: Settings) -> Iterator[Violation]:
         by_reference = any(target.depends_on("resourceId", table.urn) for target in stack.typed(TARGET))
         if table.properties.get("billingMode") == "PAY_PER_REQUEST" or by_reference or f"table/{name}" in scaled:
             continue
-        yield Violation(message="billingMode is not PAY_PER_REQUEST, and nothing scales the capacity", resource=table)
+        yield Violation("billingMode is not PAY_PER_REQUEST, and nothing scales the capacity", table)
 
 
-CAPACITY = StackRule(
-    name="dynamodb-capacity",
-    description="The capacity of each table follows the load, so that AWS does not throttle requests.",
-    frameworks=("FSBP DynamoDB.1",),
-    remedy="Set billingMode to PAY_PER_REQUEST, or scale it with an appautoscaling Target.",
-    check=_capacity,
-)
-
-
-def _expiry(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.type != TABLE or at(resource.properties, "ttl", "enabled") in (None, False):
-        return
-    name = text(resource.properties.get("name")) or resource.name
-    attribute = text(at(resource.properties, "ttl", "attributeName"))
-    if not any(fnmatchcase(name, table) and attribute == due for table, due in settings["tables"].items()):
-        yield Violation(
-            message="ttl deletes items of a table, or by an attribute, that the setting `tables` does not list"
-        )
-
-
-EXPIRY = ResourceRule(
-    name="dynamodb-expiry",
-    description="Items expire only in listed tables, and by the listed attribute.",
-    frameworks=("Well-Architected REL09",),
+@resource_rule(
     remedy="Remove ttl; or add the table and its attribute to the setting `tables`.",
+    frameworks=("Well-Architected REL09",),
     settings={
         "tables": Setting(
             description="tables whose items may expire (patterns), each with its expiry attribute",
@@ -105,7 +72,12 @@ EXPIRY = ResourceRule(
             default={},
         )
     },
-    check=_expiry,
 )
-
-RULES = (BACKUP, DELETION_PROTECTION, ENCRYPTION, CAPACITY, EXPIRY)
+def dynamodb_expiry(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Items expire only in listed tables, and by the listed attribute."""
+    if resource.type != TABLE or at(resource.properties, "ttl", "enabled") in (None, False):
+        return
+    name = text(resource.properties.get("name")) or resource.name
+    attribute = text(at(resource.properties, "ttl", "attributeName"))
+    if not any(fnmatchcase(name, table) and attribute == due for table, due in settings["tables"].items()):
+        yield "ttl deletes items of a table, or by an attribute, that the setting `tables` does not list"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from policies.model import Resource, Stack, text
 from policies.pods import Pod, pods_of
-from policies.rule import Settings, StackRule, Violation, strings, switch
+from policies.rule import Settings, Violation, stack_rule, strings, switch
 from policies.rules.ingress import ROUTES, backends
 from policies.rules.network import directions_of, peer_pods, peers_of, pods_under, policies_of, rules_of
 from policies.rules.pods import image_of
@@ -41,18 +41,24 @@ def emulators_of(stack: Stack, settings: Settings) -> list[Pod]:
     ]
 
 
-def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Route to a gate that checks each request, and allow only the gate to reach the emulator.",
+    frameworks=("CWE-306",),
+    settings=IMAGES,
+)
+def emulator_exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Only pods of the stack reach an emulator: neither a route nor a network policy exposes it."""
     emulators = emulators_of(stack, settings)
     for route in stack.of(*ROUTES, "Ingress"):
         for where, backend in backends(route):
             namespace = text(backend.get("namespace")) or route.namespace
             service = stack.get("Service", namespace, text(backend.get("name")))
             if service and any(pod in emulators for pod in pods_behind(stack, service)):
-                yield Violation(message=f"{where}: routes to an emulator", resource=route)
+                yield Violation(f"{where}: routes to an emulator", route)
     for policy in policies_of(stack):
         if any(pod in emulators for pod in pods_under(stack, policy)):
             for message in _external_peers(stack, policy):
-                yield Violation(message=message, resource=policy)
+                yield Violation(message, policy)
 
 
 def _external_peers(stack: Stack, policy: Resource) -> Iterator[str]:
@@ -65,29 +71,13 @@ def _external_peers(stack: Stack, policy: Resource) -> Iterator[str]:
                 yield f"ingress[{index}]: allows a peer that is not a pod of the stack to reach an emulator"
 
 
-EXPOSED = StackRule(
-    name="emulator-exposed",
-    description="Only pods of the stack reach an emulator: neither a route nor a network policy exposes it.",
-    frameworks=("CWE-306",),
-    remedy="Route to a gate that checks each request, and allow only the gate to reach the emulator.",
-    settings=IMAGES,
-    check=_exposed,
+@stack_rule(
+    remedy="Remove the emulator; use the cloud's service.",
+    settings={**IMAGES, "forbidden": switch("forbid emulators even if the stack has no cloud resources")},
 )
-
-
-def _in_cloud(stack: Stack, settings: Settings) -> Iterator[Violation]:
+def emulator_in_cloud(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """A cloud installation runs no emulator."""
     is_cloud = any(resource.type.startswith(("aws:", "aws-native:", "gcp:", "google-native:")) for resource in stack)
     if settings["forbidden"] or is_cloud:
         for pod in emulators_of(stack, settings):
-            yield Violation(message="runs an emulator in a cloud installation", resource=pod.owner)
-
-
-IN_CLOUD = StackRule(
-    name="emulator-in-cloud",
-    description="A cloud installation runs no emulator.",
-    remedy="Remove the emulator; use the cloud's service.",
-    settings={**IMAGES, "forbidden": switch("forbid emulators even if the stack has no cloud resources")},
-    check=_in_cloud,
-)
-
-RULES = (EXPOSED, IN_CLOUD)
+            yield Violation("runs an emulator in a cloud installation", pod.owner)

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from policies.model import Properties, Resource, Stack, items, mapping, number, objects, text
-from policies.rule import ResourceRule, Setting, Settings, StackRule, Violation, strings
+from policies.rule import Setting, Settings, Violation, resource_rule, stack_rule, strings
 
 POLICIES = (
     "aws:iam/policy:Policy",
@@ -57,19 +57,24 @@ def _documents(resource: Resource) -> Iterator[tuple[str, Any]]:
             yield f"inlinePolicies[{index}].policy", inline.get("policy")
 
 
-def _wildcards(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(
+    remedy="List the actions that the program calls, and the ARNs of the resources.",
+    frameworks=("FSBP IAM.1", "FSBP IAM.21", "CKV_AWS_62", "CKV_AWS_63", "CKV_AWS_355", "CKV_AWS_356"),
+)
+def iam_wildcards(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Policies list each action and each resource."""
     for where, value in _documents(resource):
         statements = statements_of(document_of(value))
         if not statements:
-            yield Violation(message=f"{where} is missing or not a policy document")
+            yield f"{where} is missing or not a policy document"
         for index, statement in enumerate(statements):
             if statement.get("Effect") == "Deny":
                 continue
             for field in _wide_fields(statement):
-                yield Violation(message=f"{where}: statement {index} has a wildcard in {field}")
+                yield f"{where}: statement {index} has a wildcard in {field}"
     for where, arn in _attached(resource):
         if arn.split(":")[4:5] == ["aws"]:
-            yield Violation(message=f"{where} is an AWS managed policy, which covers every resource of the account")
+            yield f"{where} is an AWS managed policy, which covers every resource of the account"
 
 
 def _wide_fields(statement: Properties) -> Iterator[str]:
@@ -105,14 +110,6 @@ def _attached(resource: Resource) -> Iterator[tuple[str, str]]:
             yield f"managedPolicyArns[{index}]", text(arn)
 
 
-WILDCARDS = ResourceRule(
-    name="iam-wildcards",
-    description="Policies list each action and each resource.",
-    frameworks=("FSBP IAM.1", "FSBP IAM.21", "CKV_AWS_62", "CKV_AWS_63", "CKV_AWS_355", "CKV_AWS_356"),
-    remedy="List the actions that the program calls, and the ARNs of the resources.",
-    check=_wildcards,
-)
-
 DATA_ACTIONS = (
     "cloudwatch:PutMetricData",
     "dynamodb:BatchGetItem",
@@ -145,7 +142,13 @@ DATA_ACTIONS = (
 )
 
 
-def _actions(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Remove the action; only Pulumi and operators change tables, buckets, keys and roles.",
+    frameworks=("FSBP IAM.21", "CKV_AWS_286", "CKV_AWS_287", "CKV_AWS_289"),
+    settings={"actions": strings("actions that a policy may allow", DATA_ACTIONS)},
+)
+def iam_data_only(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Policies allow pods only to read and write data of the stack's account, not to manage resources."""
     allowed = {action.lower() for action in settings["actions"]}  # IAM ignores case
     stack_account = own_account(stack)
     for resource in stack:
@@ -156,12 +159,11 @@ def _actions(stack: Stack, settings: Settings) -> Iterator[Violation]:
                 for action in strings_of(statement.get("Action")):
                     if action.lower() not in allowed and "*" not in action and "?" not in action:
                         message = f"{where}: statement {index} allows more than reading and writing data"
-                        yield Violation(message=message, resource=resource, subject=action)
+                        yield Violation(message, resource, subject=action)
                         break
                 accounts = {account_of(arn) for arn in strings_of(statement.get("Resource"))} - {"", "*"}
                 if stack_account and accounts - {stack_account}:
-                    message = f"{where}: statement {index} allows resources of another account"
-                    yield Violation(message=message, resource=resource)
+                    yield Violation(f"{where}: statement {index} allows resources of another account", resource)
 
 
 def account_of(arn: str) -> str:
@@ -193,32 +195,28 @@ def _own_account(stack: Stack) -> str:
     return accounts.most_common(1)[0][0] if accounts else ""
 
 
-ACTIONS = StackRule(
-    name="iam-data-only",
-    description="Policies allow pods only to read and write data of the stack's account, not to manage resources.",
-    frameworks=("FSBP IAM.21", "CKV_AWS_286", "CKV_AWS_287", "CKV_AWS_289"),
-    remedy="Remove the action; only Pulumi and operators change tables, buckets, keys and roles.",
-    settings={"actions": strings("actions that a policy may allow", DATA_ACTIONS)},
-    check=_actions,
-)
-
 ASSOCIATION = "aws:eks/podIdentityAssociation:PodIdentityAssociation"
 EKS = ("aws:RequestTag/kubernetes-namespace", "aws:RequestTag/kubernetes-service-account")
 
 
-def _trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Name the principal; compare account, cluster, namespace and service account with StringEquals.",
+    frameworks=("FSBP IAM.21", "CKV_AWS_60", "CKV_AWS_61", "MITRE ATT&CK T1199"),
+)
+def iam_trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Only one service account of the stack can assume a role."""
     for role in stack.typed(ROLE):
         statements = statements_of(document_of(role.properties.get("assumeRolePolicy")))
         if not statements:
-            yield Violation(message="assumeRolePolicy is missing or not a policy document", resource=role)
+            yield Violation("assumeRolePolicy is missing or not a policy document", role)
         for index, statement in enumerate(statements):
             if statement.get("Effect") != "Deny":
                 for message in _trusted(stack, role, statement):
-                    yield Violation(message=f"assumeRolePolicy: statement {index} {message}", resource=role)
+                    yield Violation(f"assumeRolePolicy: statement {index} {message}", role)
     for association in stack.typed(ASSOCIATION):
         place = text(association.properties.get("namespace")), text(association.properties.get("serviceAccount"))
         if stack.get("ServiceAccount", *place) is None:
-            yield Violation(message="serviceAccount is not a service account of the stack", resource=association)
+            yield Violation("serviceAccount is not a service account of the stack", association)
 
 
 def _trusted(stack: Stack, role: Resource, statement: Properties) -> Iterator[str]:
@@ -308,32 +306,39 @@ def _unknown_accounts(stack: Stack, accounts: set[tuple[str, str]]) -> Iterator[
             yield "trusts a service account outside of the stack"
 
 
-TRUST = StackRule(
-    name="iam-trust",
-    description="Only one service account of the stack can assume a role.",
-    frameworks=("FSBP IAM.21", "CKV_AWS_60", "CKV_AWS_61", "MITRE ATT&CK T1199"),
-    remedy="Name the principal; compare account, cluster, namespace and service account with StringEquals.",
-    check=_trust,
-)
-
 DATE_FORMS = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z")
 
 
-def _access_keys(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(
+    remedy="Use a role (IRSA, instance profile); if a key is necessary, list its user in `users`, and rotate it.",
+    frameworks=("FSBP IAM.3", "CKV_AWS_273"),
+    settings={
+        "users": Setting(
+            description="users that may have keys (patterns), each with the maximum age of a key in days",
+            schema={"type": "object", "additionalProperties": {"type": "integer"}},
+            default={},
+        ),
+        "today": Setting(
+            description="the current date (ISO 8601); the clock's if empty", schema={"type": "string"}, default=""
+        ),
+    },
+)
+def iam_access_keys(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Only listed users have access keys, and no key exceeds its maximum age."""
     if resource.type in PASSWORDS:
-        yield Violation(message="is an SSH key or a console password of an IAM user")
+        yield "is an SSH key or a console password of an IAM user"
     if resource.type != ACCESS_KEY:
         return
     user = text(resource.properties.get("user"))
     days = next((limit for name, limit in settings["users"].items() if fnmatchcase(user or resource.name, name)), None)
     if days is None:
-        yield Violation(message="is a long-lived key of a user that the setting `users` does not list")
+        yield "is a long-lived key of a user that the setting `users` does not list"
         return
     limit, created = number(days), text(resource.properties.get("createDate"))
     if limit is None or limit <= 0:
-        yield Violation(message="has no maximum age")
+        yield "has no maximum age"
     elif created and _age(created, text(settings["today"])) > limit:  # a new key has no date yet
-        yield Violation(message="is older than the maximum age of its user's keys")
+        yield "is older than the maximum age of its user's keys"
 
 
 def _age(created: str, today: str) -> float:
@@ -345,24 +350,3 @@ def _age(created: str, today: str) -> float:
         except ValueError:
             continue
     return float("inf")
-
-
-ACCESS_KEYS = ResourceRule(
-    name="iam-access-keys",
-    description="Only listed users have access keys, and no key exceeds its maximum age.",
-    frameworks=("FSBP IAM.3", "CKV_AWS_273"),
-    remedy="Use a role (IRSA, instance profile); if a key is necessary, list its user in `users`, and rotate it.",
-    settings={
-        "users": Setting(
-            description="users that may have keys (patterns), each with the maximum age of a key in days",
-            schema={"type": "object", "additionalProperties": {"type": "integer"}},
-            default={},
-        ),
-        "today": Setting(
-            description="the current date (ISO 8601); the clock's if empty", schema={"type": "string"}, default=""
-        ),
-    },
-    check=_access_keys,
-)
-
-RULES = (WILDCARDS, ACTIONS, TRUST, ACCESS_KEYS)

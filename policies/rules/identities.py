@@ -3,47 +3,33 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-from policies.model import Properties, Resource, Stack, at, items, mapping, objects, text
-from policies.pods import Pod, each_pod, pod_of, pods_of
-from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
+from policies.model import Properties, Stack, at, items, mapping, objects, text
+from policies.pods import Pod, pod_rule, pods_of
+from policies.rule import Settings, Violation, stack_rule, strings
 from policies.rules.services import spec_of
 
 
-def _shared_processes(pod: Pod, settings: Settings) -> Iterator[str]:
+@pod_rule(remedy="Remove shareProcessNamespace.", frameworks=("CWE-668", "NSA/CISA: Pod security"))
+def pod_shared_processes(pod: Pod, settings: Settings) -> Iterator[str]:
+    """Containers of a pod do not see each other's processes."""
     if pod.spec.get("shareProcessNamespace") not in (None, False):
         yield "pod: shareProcessNamespace allows each container to read memory and files of the others"
 
 
-SHARED_PROCESSES = ResourceRule(
-    name="pod-shared-processes",
-    description="Containers of a pod do not see each other's processes.",
-    frameworks=("CWE-668", "NSA/CISA: Pod security"),
-    remedy="Remove shareProcessNamespace.",
-    check=each_pod(_shared_processes),
+@pod_rule(
+    remedy="Remove hostAliases, dnsConfig.nameservers and dnsConfig.searches; leave dnsPolicy at ClusterFirst.",
+    frameworks=("CWE-350", "MITRE ATT&CK T1557"),
 )
-
-
-def _names(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    pod = pod_of(resource)
-    if pod is None:
-        return
+def pod_name_resolution(pod: Pod, settings: Settings) -> Iterator[str | Violation]:
+    """Pods resolve names only through the cluster's DNS."""
     for alias in items(pod.spec.get("hostAliases")):
         for name in items(mapping(alias).get("hostnames")) or [""]:
-            yield Violation(message="pod: hostAliases overrides the cluster's DNS", subject=text(name))
+            yield Violation("pod: hostAliases overrides the cluster's DNS", subject=text(name))
     if pod.spec.get("dnsPolicy") not in (None, "ClusterFirst"):
-        yield Violation(message="pod: dnsPolicy uses another resolver than the cluster's DNS")
+        yield "pod: dnsPolicy uses another resolver than the cluster's DNS"
     for field in ("nameservers", "searches"):
         if items(at(pod.spec, "dnsConfig", field)):
-            yield Violation(message=f"pod: dnsConfig.{field} overrides the cluster's DNS")
-
-
-NAME_RESOLUTION = ResourceRule(
-    name="pod-name-resolution",
-    description="Pods resolve names only through the cluster's DNS.",
-    frameworks=("CWE-350", "MITRE ATT&CK T1557"),
-    remedy="Remove hostAliases, dnsConfig.nameservers and dnsConfig.searches; leave dnsPolicy at ClusterFirst.",
-    check=_names,
-)
+            yield f"pod: dnsConfig.{field} overrides the cluster's DNS"
 
 
 _OF_VOLUMES = {
@@ -79,7 +65,13 @@ def _named(holder: Properties, fields: Mapping[str, tuple[str, str]], where: str
             yield where, kind, text(at(holder, field, key))
 
 
-def _references(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Add the object to the stack, or remove the reference.",
+    frameworks=("NSA/CISA: Secrets",),
+    settings={"outside": strings("names of Secrets that others put beside the stack's own")},
+)
+def pod_references(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Pods refer only to Secrets, ConfigMaps and claims of the stack, and not to the proxy's certificate."""
     route_secrets = {
         (route.namespace, text(at(spec_of(route), "tls", "secretName")))
         for route in stack.of("IngressRoute", "IngressRouteTCP")
@@ -89,52 +81,40 @@ def _references(stack: Stack, settings: Settings) -> Iterator[Violation]:
             if kind == "Secret" and name in settings["outside"]:
                 continue
             if stack.get(kind, pod.namespace, name) is None:
-                message = f"{where}: refers to a {kind} outside of the stack"
-                yield Violation(message=message, resource=pod.owner, subject=name)
+                yield Violation(f"{where}: refers to a {kind} outside of the stack", pod.owner, subject=name)
             elif kind == "Secret" and (pod.namespace, name) in route_secrets:
-                yield Violation(message=f"{where}: uses the private key of the public certificate", resource=pod.owner)
+                yield Violation(f"{where}: uses the private key of the public certificate", pod.owner)
 
 
-REFERENCES = StackRule(
-    name="pod-references",
-    description="Pods refer only to Secrets, ConfigMaps and claims of the stack, and not to the proxy's certificate.",
-    frameworks=("NSA/CISA: Secrets",),
-    remedy="Add the object to the stack, or remove the reference.",
-    settings={"outside": strings("names of Secrets that others put beside the stack's own")},
-    check=_references,
+@stack_rule(
+    remedy="Add a ServiceAccount for the workload and name it in serviceAccountName.",
+    frameworks=("CIS Kubernetes 5.1.5", "NSA/CISA: Role-based access control"),
 )
-
-
-def _accounts(stack: Stack, settings: Settings) -> Iterator[Violation]:
+def pod_service_account(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each workload has its own service account, because cloud permissions are bound to service accounts."""
     pods = pods_of(stack)
     users = Counter((pod.namespace, _account(pod)) for pod in pods)
     for pod in pods:
         account = _account(pod)
         if not account:
-            yield Violation(
-                message="serviceAccountName is missing: the pod shares the namespace's default account",
-                resource=pod.owner,
-            )
+            yield Violation("serviceAccountName is missing: the pod shares the namespace's default account", pod.owner)
         elif stack.get("ServiceAccount", pod.namespace, account) is None:
-            yield Violation(message="serviceAccountName is not a service account of the stack", resource=pod.owner)
+            yield Violation("serviceAccountName is not a service account of the stack", pod.owner)
         elif users[pod.namespace, account] > 1:
-            yield Violation(message="serviceAccountName is shared with another workload", resource=pod.owner)
+            yield Violation("serviceAccountName is shared with another workload", pod.owner)
 
 
 def _account(pod: Pod) -> str:
     return text(pod.spec.get("serviceAccountName")) or text(pod.spec.get("serviceAccount"))
 
 
-ACCOUNTS = StackRule(
-    name="pod-service-account",
-    description="Each workload has its own service account, because cloud permissions are bound to service accounts.",
-    frameworks=("CIS Kubernetes 5.1.5", "NSA/CISA: Role-based access control"),
-    remedy="Add a ServiceAccount for the workload and name it in serviceAccountName.",
-    check=_accounts,
+@pod_rule(
+    remedy="Remove nodeName, schedulerName, system priorities and tolerations for the control plane.",
+    frameworks=("MITRE ATT&CK T1610",),
+    settings={"runtimes": strings("allowed runtime classes")},
 )
-
-
-def _placement(pod: Pod, settings: Settings) -> Iterator[str]:
+def pod_placement(pod: Pod, settings: Settings) -> Iterator[str]:
+    """The default scheduler places pods, on worker nodes and with normal priority."""
     if pod.spec.get("nodeName"):
         yield "pod: nodeName bypasses the scheduler"
     if pod.spec.get("schedulerName") not in (None, "", "default-scheduler"):
@@ -147,15 +127,3 @@ def _placement(pod: Pod, settings: Settings) -> Iterator[str]:
         key = text(toleration.get("key"))
         if not key or key.startswith("node-role.kubernetes.io/"):
             yield f"pod: tolerations[{index}] matches every taint, or nodes of the control plane"
-
-
-PLACEMENT = ResourceRule(
-    name="pod-placement",
-    description="The default scheduler places pods, on worker nodes and with normal priority.",
-    frameworks=("MITRE ATT&CK T1610",),
-    remedy="Remove nodeName, schedulerName, system priorities and tolerations for the control plane.",
-    settings={"runtimes": strings("allowed runtime classes")},
-    check=each_pod(_placement),
-)
-
-RULES = (SHARED_PROCESSES, NAME_RESOLUTION, REFERENCES, ACCOUNTS, PLACEMENT)

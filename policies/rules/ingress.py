@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, objects, text
 from policies.pods import container_ports
-from policies.rule import Settings, StackRule, Violation, strings
+from policies.rule import Settings, Violation, stack_rule, strings
 from policies.rules.services import pods_behind, spec_of, target_of
 
 ROUTES = ("IngressRoute", "IngressRouteTCP")
@@ -50,25 +50,29 @@ def _to_https(stack: Stack, route: Resource, entry: Properties) -> bool:
     return middleware is not None and at(middleware.properties, "spec", "redirectScheme", "scheme") == "https"
 
 
-def _tls(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Set spec.tls.secretName, and set spec.entryPoints to the entry point with TLS.",
+    frameworks=("CWE-319", "NSA/CISA: Encryption in transit"),
+    settings={"entryPoints": strings("the proxy's entry points with TLS", ("websecure",))},
+)
+def ingress_tls(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each public route has TLS with a certificate of the stack, except the redirect from http."""
     for ingress in stack.of("Ingress"):
         if not objects(spec_of(ingress).get("tls")):
-            yield Violation(message="spec.tls is missing", resource=ingress)
+            yield Violation("spec.tls is missing", ingress)
     for route in stack.of(*ROUTES):
         if is_redirect(stack, route):
             continue
         tls = spec_of(route).get("tls")
         points = items(spec_of(route).get("entryPoints"))
         if not isinstance(tls, dict):
-            yield Violation(message="spec.tls is missing, and the route is not a redirect to https", resource=route)
+            yield Violation("spec.tls is missing, and the route is not a redirect to https", route)
         elif not text(tls.get("secretName")) and not text(tls.get("certResolver")):
-            yield Violation(
-                message="spec.tls names no certificate: Traefik uses one that clients do not trust", resource=route
-            )
+            yield Violation("spec.tls names no certificate: Traefik uses one that clients do not trust", route)
         elif text(tls.get("secretName")) and not _has_certificate(stack, route, text(tls.get("secretName"))):
-            yield Violation(message="spec.tls.secretName is not a certificate of the stack", resource=route)
+            yield Violation("spec.tls.secretName is not a certificate of the stack", route)
         if not points or any(point not in settings["entryPoints"] for point in points):
-            yield Violation(message="spec.entryPoints is missing, or has an entry point without TLS", resource=route)
+            yield Violation("spec.entryPoints is missing, or has an entry point without TLS", route)
 
 
 def _has_certificate(stack: Stack, route: Resource, name: str) -> bool:
@@ -79,17 +83,12 @@ def _has_certificate(stack: Stack, route: Resource, name: str) -> bool:
     return is_issued or (secret is not None and secret.properties.get("type") == "kubernetes.io/tls")
 
 
-TLS = StackRule(
-    name="ingress-tls",
-    description="Each public route has TLS with a certificate of the stack, except the redirect from http.",
-    frameworks=("CWE-319", "NSA/CISA: Encryption in transit"),
-    remedy="Set spec.tls.secretName, and set spec.entryPoints to the entry point with TLS.",
-    settings={"entryPoints": strings("the proxy's entry points with TLS", ("websecure",))},
-    check=_tls,
+@stack_rule(
+    remedy="Set spec.tls.options to a TLSOption with minVersion VersionTLS12, ECDHE and AEAD ciphers, and sniStrict.",
+    frameworks=("FSBP ELB.17", "NIST SP 800-52r2"),
 )
-
-
-def _tls_version(stack: Stack, settings: Settings) -> Iterator[Violation]:
+def ingress_tls_version(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each route has a TLSOption that requires TLS 1.2 or later, strong ciphers and a known host."""
     for route in stack.of(*ROUTES):
         tls = spec_of(route).get("tls")
         if not isinstance(tls, dict):
@@ -101,12 +100,12 @@ def _tls_version(stack: Stack, settings: Settings) -> Iterator[Violation]:
         else:  # Traefik applies the option `default` to every route without one
             option = next((o for o in stack.of("TLSOption") if o.object_name == "default"), None)
         if option is None:
-            yield Violation(message="spec.tls.options does not name a TLSOption of the stack", resource=route)
+            yield Violation("spec.tls.options does not name a TLSOption of the stack", route)
     for option in stack.of("TLSOption"):
         for message in _weak_options(spec_of(option)):
-            yield Violation(message=message, resource=option)
+            yield Violation(message, option)
     for store in stack.of("TLSStore"):
-        yield Violation(message="changes the certificate of every route without one", resource=store)
+        yield Violation("changes the certificate of every route without one", store)
 
 
 STRONG_SUITE = re.compile(r"TLS_ECDHE_(?:ECDSA|RSA)_WITH_(?:AES_(?:128|256)_GCM|CHACHA20_POLY1305)(?:_SHA\d+)?")
@@ -129,25 +128,28 @@ def _weak_options(spec: Properties) -> Iterator[str]:
 TLS13_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 
 
-TLS_VERSION = StackRule(
-    name="ingress-tls-version",
-    description="Each route has a TLSOption that requires TLS 1.2 or later, strong ciphers and a known host.",
-    frameworks=("FSBP ELB.17", "NIST SP 800-52r2"),
-    remedy="Set spec.tls.options to a TLSOption with minVersion VersionTLS12, ECDHE and AEAD ciphers, and sniStrict.",
-    check=_tls_version,
-)
-
 INTERNAL = ("api@internal", "dashboard@internal", "rest@internal", "prometheus@internal")
 """Traefik's own services, which show or change its configuration."""
 
 
-def _admin(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Remove the route; reach the port with kubectl port-forward.",
+    frameworks=("CWE-749", "NSA/CISA: Control plane hardening"),
+    settings={
+        "names": strings(
+            "parts of names of administrative ports",
+            ("admin", "management", "metrics", "prometheus", "debug", "pprof", "dashboard", "actuator"),
+        )
+    },
+)
+def ingress_admin(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """No public route leads to an administrative port."""
     pattern = re.compile("|".join(map(re.escape, settings["names"])) or r"(?!)", re.IGNORECASE)
     for route in stack.of(*ROUTES, "Ingress"):
         for where, backend in backends(route):
             names = {text(backend.get("port")), *_port_names(stack, route, backend)}
             if text(backend.get("name")) in INTERNAL or any(pattern.search(name) for name in names):
-                yield Violation(message=f"{where}: routes to an administrative port", resource=route)
+                yield Violation(f"{where}: routes to an administrative port", route)
 
 
 def _port_names(stack: Stack, route: Resource, backend: Properties) -> Iterator[str]:
@@ -165,20 +167,3 @@ def _port_names(stack: Stack, route: Resource, backend: Properties) -> Iterator[
         for port in container_ports(pod):
             if targets & {port.get("containerPort"), port.get("name")}:
                 yield text(port.get("name"))
-
-
-ADMIN = StackRule(
-    name="ingress-admin",
-    description="No public route leads to an administrative port.",
-    frameworks=("CWE-749", "NSA/CISA: Control plane hardening"),
-    remedy="Remove the route; reach the port with kubectl port-forward.",
-    settings={
-        "names": strings(
-            "parts of names of administrative ports",
-            ("admin", "management", "metrics", "prometheus", "debug", "pprof", "dashboard", "actuator"),
-        )
-    },
-    check=_admin,
-)
-
-RULES = (TLS, TLS_VERSION, ADMIN)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
-from policies.rule import Settings, StackRule, Violation, strings, whole_number
+from policies.rule import Settings, Violation, stack_rule, strings, whole_number
 from policies.rules.routes import rules_of_routes
 from policies.rules.services import spec_of
 from policies.traefik import clauses_of, hosts
@@ -67,48 +67,56 @@ def _is_concurrency(spec: Properties, settings: Settings) -> bool:
     return amount is not None and 0 < amount <= settings["inFlight"]
 
 
-def _limits(stack: Stack, settings: Settings) -> Iterator[Violation]:
-    for route, index, rule in rules_of_routes(stack):
-        chain, is_complete = chain_of(stack, route, rule)
-        specs = [spec_of(middleware) for middleware in chain]
-        where = f"routes[{index}].middlewares"
-        if not is_complete:
-            yield Violation(message=f"{where}: names a middleware outside of the stack", resource=route)
-        if not any(_is_rate(spec, settings) for spec in specs):
-            yield Violation(message=f"{where}: no middleware limits the request rate of a client", resource=route)
-        if not any(_is_concurrency(spec, settings) for spec in specs):
-            yield Violation(message=f"{where}: no middleware limits concurrent requests of a client", resource=route)
-    for ingress in stack.of("Ingress"):
-        names = text(mapping(ingress.metadata.get("annotations")).get(ANNOTATION)).replace(" ", "").split(",")
-        known = {f"{m.namespace}-{m.object_name}@kubernetescrd": spec_of(m) for m in stack.of("Middleware")}
-        specs = [known[name] for name in names if name in known]
-        if not any(_is_rate(spec, settings) for spec in specs):
-            yield Violation(message=f"the annotation {ANNOTATION} names no rate limit", resource=ingress)
-    for middleware in stack.of("Middleware"):
-        spec = spec_of(middleware)
-        if spec.get("rateLimit") is not None and not _is_rate(spec, settings):
-            yield Violation(message="rateLimit is disabled or too high", resource=middleware)
-        if spec.get("inFlightReq") is not None and not _is_concurrency(spec, settings):
-            yield Violation(message="inFlightReq is disabled or too high", resource=middleware)
-
-
-ANNOTATION = "traefik.ingress.kubernetes.io/router.middlewares"
-
-LIMITS = StackRule(
-    name="ingress-limits",
-    description="Each route limits the request rate and the concurrent requests of a client.",
-    frameworks=("CWE-770", "OWASP API4:2023"),
+@stack_rule(
     remedy="Add middlewares of the stack with rateLimit and with inFlightReq to each route.",
+    frameworks=("CWE-770", "OWASP API4:2023"),
     settings={
         "requestsPerSecond": whole_number("the highest allowed rate of a client", 1000),
         "burst": whole_number("the largest allowed burst of a client", 5000),
         "inFlight": whole_number("the most concurrent requests of a client", 5000),
     },
-    check=_limits,
 )
+def ingress_limits(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each route limits the request rate and the concurrent requests of a client."""
+    for route, index, rule in rules_of_routes(stack):
+        chain, is_complete = chain_of(stack, route, rule)
+        specs = [spec_of(middleware) for middleware in chain]
+        where = f"routes[{index}].middlewares"
+        if not is_complete:
+            yield Violation(f"{where}: names a middleware outside of the stack", route)
+        if not any(_is_rate(spec, settings) for spec in specs):
+            yield Violation(f"{where}: no middleware limits the request rate of a client", route)
+        if not any(_is_concurrency(spec, settings) for spec in specs):
+            yield Violation(f"{where}: no middleware limits concurrent requests of a client", route)
+    for ingress in stack.of("Ingress"):
+        names = text(mapping(ingress.metadata.get("annotations")).get(ANNOTATION)).replace(" ", "").split(",")
+        known = {f"{m.namespace}-{m.object_name}@kubernetescrd": spec_of(m) for m in stack.of("Middleware")}
+        specs = [known[name] for name in names if name in known]
+        if not any(_is_rate(spec, settings) for spec in specs):
+            yield Violation(f"the annotation {ANNOTATION} names no rate limit", ingress)
+    for middleware in stack.of("Middleware"):
+        spec = spec_of(middleware)
+        if spec.get("rateLimit") is not None and not _is_rate(spec, settings):
+            yield Violation("rateLimit is disabled or too high", middleware)
+        if spec.get("inFlightReq") is not None and not _is_concurrency(spec, settings):
+            yield Violation("inFlightReq is disabled or too high", middleware)
 
 
-def _headers(stack: Stack, settings: Settings) -> Iterator[Violation]:
+ANNOTATION = "traefik.ingress.kubernetes.io/router.middlewares"
+
+
+@stack_rule(
+    remedy="Add a middleware that sets each of these request headers to an empty string, with stsSeconds and nosniff.",
+    frameworks=("CWE-348", "CWE-290"),
+    settings={
+        "removed": strings(
+            "request headers that must be removed", ("Forwarded", "X-Proxied-Https", "Proxy-Ssl-Id", "Proxy-Auth-Cert")
+        ),
+        "stsSeconds": whole_number("the shortest allowed Strict-Transport-Security, in seconds", 31536000),
+    },
+)
+def ingress_headers(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each route removes request headers that only a proxy may set, and sends HSTS and nosniff headers."""
     for route, index, rule in rules_of_routes(stack):
         chain, _ = chain_of(stack, route, rule)
         requests: dict[str, Any] = {}
@@ -121,33 +129,24 @@ def _headers(stack: Stack, settings: Settings) -> Iterator[Violation]:
         where = f"routes[{index}].middlewares"
         for name in settings["removed"]:
             if requests.get(name.lower()) != "":
-                yield Violation(message=f"{where}: the request header {name} of clients is not removed", resource=route)
+                yield Violation(f"{where}: the request header {name} of clients is not removed", route)
         if (number(responses.get("stsSeconds")) or 0) < settings["stsSeconds"]:
-            yield Violation(message=f"{where}: headers.stsSeconds is missing or too short", resource=route)
+            yield Violation(f"{where}: headers.stsSeconds is missing or too short", route)
         if responses.get("contentTypeNosniff") is not True:
-            yield Violation(message=f"{where}: headers.contentTypeNosniff is not true", resource=route)
+            yield Violation(f"{where}: headers.contentTypeNosniff is not true", route)
 
-
-HEADERS = StackRule(
-    name="ingress-headers",
-    description="Each route removes request headers that only a proxy may set, and sends HSTS and nosniff headers.",
-    frameworks=("CWE-348", "CWE-290"),
-    remedy="Add a middleware that sets each of these request headers to an empty string, with stsSeconds and nosniff.",
-    settings={
-        "removed": strings(
-            "request headers that must be removed", ("Forwarded", "X-Proxied-Https", "Proxy-Ssl-Id", "Proxy-Auth-Cert")
-        ),
-        "stsSeconds": whole_number("the shortest allowed Strict-Transport-Security, in seconds", 31536000),
-    },
-    check=_headers,
-)
 
 _FOREIGN_URL: Final = re.compile(r"^\s*([a-z][a-z0-9+.-]*:)?//([^/$]*)", re.IGNORECASE)
 _IN_CLUSTER: Final = re.compile(r"https?://[a-z0-9-]+\.[a-z0-9-]+\.svc(?:[.:/]|$)")
 FORGED: Final = re.compile(r"(x-forwarded-|x-real-ip$|forwarded$|true-client-ip$|cf-connecting-ip$)", re.IGNORECASE)
 
 
-def _trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Take the client's address from the connection; verify certificates; keep requests in the cluster.",
+    frameworks=("CWE-348", "CWE-295", "CWE-601"),
+)
+def ingress_trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """The proxy trusts no headers of clients, no unverified certificates, and no third-party code or hosts."""
     public = {
         host
         for route in stack.of("IngressRoute")
@@ -157,16 +156,16 @@ def _trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
     }
     for middleware in stack.of("Middleware", "MiddlewareTCP"):
         for message in _misplaced_trust(spec_of(middleware), public):
-            yield Violation(message=message, resource=middleware)
+            yield Violation(message, middleware)
     for transport in stack.of("ServersTransport", "ServersTransportTCP"):
         for path in (("insecureSkipVerify",), ("tls", "insecureSkipVerify")):
             if at(transport.properties, "spec", *path) not in (None, False):
-                yield Violation(message=f"{'.'.join(path)} accepts any certificate", resource=transport)
+                yield Violation(f"{'.'.join(path)} accepts any certificate", transport)
     for route in stack.of("IngressRoute"):
         for index, rule in enumerate(objects(spec_of(route).get("routes"))):
             for service in objects(rule.get("services")):
                 for message in _service_options(stack, route, service):
-                    yield Violation(message=f"routes[{index}]: {message}", resource=route)
+                    yield Violation(f"routes[{index}]: {message}", route)
 
 
 def _service_options(stack: Stack, route: Resource, service: Properties) -> Iterator[str]:
@@ -228,14 +227,3 @@ def _named(value: Any, name: str, where: str = "") -> Iterator[tuple[str, Proper
         if key == name:
             yield path, mapping(entry)
         yield from _named(entry, name, path)
-
-
-TRUST = StackRule(
-    name="ingress-trust",
-    description="The proxy trusts no headers of clients, no unverified certificates, and no third-party code or hosts.",
-    frameworks=("CWE-348", "CWE-295", "CWE-601"),
-    remedy="Take the client's address from the connection; verify certificates; keep requests in the cluster.",
-    check=_trust,
-)
-
-RULES = (LIMITS, HEADERS, TRUST)

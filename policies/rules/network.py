@@ -8,7 +8,7 @@ from typing import Any
 
 from policies.model import Properties, Resource, Stack, items, mapping, number, objects, text, whole
 from policies.pods import Labelled, Pod, container_ports, is_empty, pods_of, selected_pods
-from policies.rule import Settings, StackRule, Violation, strings, whole_number
+from policies.rule import Settings, Violation, stack_rule, strings, whole_number
 from policies.rules.services import EXPOSING, pods_behind, target_of
 from policies.rules.services import spec_of as service_spec
 
@@ -87,25 +87,26 @@ def _labelled_namespaces(stack: Stack) -> Labelled[str]:
     return Labelled((namespace_labels(stack, name), name) for name in sorted(stack.cached(_namespaces)))
 
 
-def _default_deny(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Add a NetworkPolicy with an empty podSelector, policyTypes [Ingress, Egress] and no rules.",
+    frameworks=("NSA/CISA: Network policies", "CIS Kubernetes 5.3.2"),
+)
+def network_default_deny(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each namespace denies all traffic, in both directions, that no policy allows."""
     denied = {policy.namespace for policy in policies_of(stack) if is_default_deny(policy)}
     namespaces: dict[str, Resource] = {pod.namespace: pod.owner for pod in reversed(pods_of(stack))}
     namespaces |= {namespace.object_name: namespace for namespace in stack.of("Namespace")}
     for name, resource in sorted(namespaces.items()):
         if name not in denied:
-            yield Violation(message="no policy of its namespace denies all traffic by default", resource=resource)
+            yield Violation("no policy of its namespace denies all traffic by default", resource)
 
 
-DEFAULT_DENY = StackRule(
-    name="network-default-deny",
-    description="Each namespace denies all traffic, in both directions, that no policy allows.",
-    frameworks=("NSA/CISA: Network policies", "CIS Kubernetes 5.3.2"),
-    remedy="Add a NetworkPolicy with an empty podSelector, policyTypes [Ingress, Egress] and no rules.",
-    check=_default_deny,
+@stack_rule(
+    remedy="Add a NetworkPolicy whose podSelector matches the pod, with policyTypes [Ingress, Egress].",
+    frameworks=("CKV2_K8S_6", "NSA/CISA: Network policies"),
 )
-
-
-def _pod_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
+def network_pod_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """A policy restricts ingress and egress of each pod."""
     covered: dict[int, set[str]] = {}
     for policy in policies_of(stack):
         if not is_default_deny(policy):
@@ -113,16 +114,7 @@ def _pod_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
                 covered.setdefault(id(pod), set()).update(directions_of(policy))
     for pod in pods_of(stack):
         for direction in sorted(set(DIRECTIONS) - covered.get(id(pod), set())):
-            yield Violation(message=f"no policy for {direction.lower()} selects its pods", resource=pod.owner)
-
-
-POD_POLICY = StackRule(
-    name="network-pod-policy",
-    description="A policy restricts ingress and egress of each pod.",
-    frameworks=("CKV2_K8S_6", "NSA/CISA: Network policies"),
-    remedy="Add a NetworkPolicy whose podSelector matches the pod, with policyTypes [Ingress, Egress].",
-    check=_pod_policy,
-)
+            yield Violation(f"no policy for {direction.lower()} selects its pods", pod.owner)
 
 
 NAME_LABEL = "kubernetes.io/metadata.name"
@@ -185,8 +177,7 @@ def _unknown_namespaces(stack: Stack, settings: Settings) -> Iterator[Violation]
         is_agreed = len(by_namespace) == 1 and (len(by_namespace[namespace]) > 1 or opening.is_for_metrics(stack))
         if namespace not in known and not is_agreed:
             yield Violation(
-                message=f"{opening.where}: a peer is in a namespace that nothing else in the stack mentions",
-                resource=opening.policy,
+                f"{opening.where}: a peer is in a namespace that nothing else in the stack mentions", opening.policy
             )
 
 
@@ -252,19 +243,22 @@ def _openings_of(stack: Stack) -> list[Opening]:
     ]
 
 
-def _orphans(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Correct the labels or the namespace of the selector, or remove the policy.",
+    settings={"namespaces": strings("namespaces of the cluster that are not part of the stack", ("kube-system",))},
+)
+def network_orphan(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each network policy and each of its peers match existing pods in existing namespaces."""
     yield from _unknown_namespaces(stack, settings)
     for policy in policies_of(stack):
         if not is_default_deny(policy) and not pods_under(stack, policy):
-            yield Violation(message="podSelector matches no pod", resource=policy)
+            yield Violation("podSelector matches no pod", policy)
         for direction in DIRECTIONS:
             for index, rule in enumerate(rules_of(policy, direction)):
                 for peer in peers_of(rule, direction):
                     if _matches_nothing(stack, policy, peer):
                         field = DIRECTIONS[direction][0]
-                        yield Violation(
-                            message=f"{field}[{index}]: a peer matches no pod of the stack", resource=policy
-                        )
+                        yield Violation(f"{field}[{index}]: a peer matches no pod of the stack", policy)
 
 
 def _matches_nothing(stack: Stack, policy: Resource, peer: Properties) -> bool:
@@ -272,15 +266,6 @@ def _matches_nothing(stack: Stack, policy: Resource, peer: Properties) -> bool:
     is_anywhere = peer.get("namespaceSelector") is not None and is_empty(peer["namespaceSelector"])
     namespaces = [] if is_anywhere else peer_namespaces(stack, policy, peer)
     return bool(namespaces) and not any(peer_pods(stack, policy, peer))
-
-
-ORPHANS = StackRule(
-    name="network-orphan",
-    description="Each network policy and each of its peers match existing pods in existing namespaces.",
-    remedy="Correct the labels or the namespace of the selector, or remove the policy.",
-    settings={"namespaces": strings("namespaces of the cluster that are not part of the stack", ("kube-system",))},
-    check=_orphans,
-)
 
 
 UNSEEN = frozenset(
@@ -298,23 +283,36 @@ UNSEEN = frozenset(
 """Kinds of network plugins that allow or deny traffic in addition to Kubernetes' own policies."""
 
 
-def _wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Name each port, and each peer by the labels of its workload and its namespace, or by a small ipBlock.",
+    frameworks=("CKV2_K8S_6", "NSA/CISA: Network policies"),
+    settings={
+        "identities": strings(
+            "labels that identify the workload of a pod", ("app.kubernetes.io/name", "k8s-app", "app", "name")
+        ),
+        "ipv4": whole_number("the shortest allowed prefix of an IPv4 network", 16),
+        "ipv6": whole_number("the shortest allowed prefix of an IPv6 network", 48),
+    },
+)
+def network_wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each rule of a network policy names its ports, and its peers as one workload or a small network; ports that a
+    Service exposes may be open to all."""
     for resource in stack:
         foreign = resource.kind == "NetworkPolicy" and not resource.type.startswith("kubernetes:networking.k8s.io/")
         if resource.is_object and (resource.kind in UNSEEN or foreign):
-            yield Violation(message="is a policy of a network plugin, which the rules do not check", resource=resource)
+            yield Violation("is a policy of a network plugin, which the rules do not check", resource)
     for policy in policies_of(stack):
         opens = any(rules_of(policy, direction) for direction in DIRECTIONS)
         owners = {pod.owner.urn for pod in pods_under(stack, policy)}
         if opens and is_empty(spec_of(policy).get("podSelector")):
-            yield Violation(message="allows traffic for every pod of its namespace", resource=policy)
+            yield Violation("allows traffic for every pod of its namespace", policy)
         elif opens and len(owners) > 1:
-            yield Violation(message="allows traffic for several workloads at once", resource=policy)
+            yield Violation("allows traffic for several workloads at once", policy)
         for direction in DIRECTIONS:
             for index, rule in enumerate(rules_of(policy, direction)):
                 is_public = direction == "Ingress" and _is_public(stack, policy, rule)
                 for message in _wide_rule(rule, direction, is_public, settings):
-                    yield Violation(message=f"{DIRECTIONS[direction][0]}[{index}].{message}", resource=policy)
+                    yield Violation(f"{DIRECTIONS[direction][0]}[{index}].{message}", policy)
 
 
 def _is_public(stack: Stack, policy: Resource, rule: Properties) -> bool:
@@ -381,23 +379,6 @@ def _wide_peer(peer: Properties, direction: str, settings: Settings) -> Iterator
         yield f"namespaceSelector does not name one namespace by {NAME_LABEL}"
 
 
-WIDE = StackRule(
-    name="network-wide",
-    description="Each rule of a network policy names its ports, and its peers as one workload or a small network; "
-    "ports that a Service exposes may be open to all.",
-    frameworks=("CKV2_K8S_6", "NSA/CISA: Network policies"),
-    remedy="Name each port, and each peer by the labels of its workload and its namespace, or by a small ipBlock.",
-    settings={
-        "identities": strings(
-            "labels that identify the workload of a pod", ("app.kubernetes.io/name", "k8s-app", "app", "name")
-        ),
-        "ipv4": whole_number("the shortest allowed prefix of an IPv4 network", 16),
-        "ipv6": whole_number("the shortest allowed prefix of an IPv6 network", 48),
-    },
-    check=_wide,
-)
-
-
 @dataclass(frozen=True)
 class Edge:
     """Traffic that an opening allows: from the pods of one workload to a port of another."""
@@ -408,7 +389,12 @@ class Edge:
     port: int
 
 
-def _agreement(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Add the rule to the policy of the other side, or remove it from this one.",
+    frameworks=("NSA/CISA: Network policies",),
+)
+def network_agreement(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Both sides of a connection allow it: each ingress rule has its egress rule, and the reverse."""
     judged = {policy.urn for policy in policies_of(stack)} - _reported_elsewhere(stack)
     edges: dict[str, dict[Edge, Opening]] = {direction: {} for direction in DIRECTIONS}
     for opening in openings_of(stack):
@@ -426,7 +412,7 @@ def _agreement(stack: Stack, settings: Settings) -> Iterator[Violation]:
             if (opening.policy.urn, opening.where, name) not in reported:
                 reported.add((opening.policy.urn, opening.where, name))
                 message = f"{opening.where}: the policy of {name} has no matching {DIRECTIONS[other][0]} rule"
-                yield Violation(message=message, resource=opening.policy)
+                yield Violation(message, opening.policy)
 
 
 def _restricted_workloads(stack: Stack, judged: set[str]) -> dict[str, set[str]]:
@@ -453,17 +439,11 @@ def _edges(stack: Stack, opening: Opening) -> Iterator[Edge]:
 
 def _reported_elsewhere(stack: Stack) -> set[str]:
     """Policies with a violation of another rule. Skipping them here avoids a second report of the same mistake."""
-    violations = [*_orphans(stack, ORPHANS.with_defaults({})), *_wide(stack, WIDE.with_defaults({}))]
+    violations = [
+        found for rule in (network_orphan, network_wide) for found in rule.check(stack, rule.with_defaults({}))
+    ]
     return {violation.resource.urn for violation in violations if violation.resource is not None}
 
-
-AGREEMENT = StackRule(
-    name="network-agreement",
-    description="Both sides of a connection allow it: each ingress rule has its egress rule, and the reverse.",
-    frameworks=("NSA/CISA: Network policies",),
-    remedy="Add the rule to the policy of the other side, or remove it from this one.",
-    check=_agreement,
-)
 
 AGENT = {"169.254.170.23/32": 80, "fd00:ec2::23/128": 80}
 """The agent of EKS Pod Identity on the node, which returns only the credentials of the pod's own role."""
@@ -477,7 +457,12 @@ METADATA = tuple(
 )
 
 
-def _metadata(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Remove the ipBlock, or exclude link-local addresses with except.",
+    frameworks=("MITRE ATT&CK T1552.005", "CIS EKS 4.3.1"),
+)
+def network_metadata(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """No pod can reach its machine's metadata service, which returns the machine's credentials."""
     for policy in policies_of(stack):
         blocks = [
             (f"{DIRECTIONS[direction][0]}[{index}]", rule, mapping(peer.get("ipBlock")))
@@ -493,7 +478,7 @@ def _metadata(stack: Stack, settings: Settings) -> Iterator[Violation]:
             cidr = text(block.get("cidr"))
             ports = [port.get("port") for port in objects(rule.get("ports"))]
             if _reaches_metadata(block) and set(ports) != {DNS} and not (cidr in allowed and ports == [allowed[cidr]]):
-                yield Violation(message=f"{where}: allows access to the machine's metadata service", resource=policy)
+                yield Violation(f"{where}: allows access to the machine's metadata service", policy)
 
 
 def _reaches_metadata(block: Properties) -> bool:
@@ -517,14 +502,3 @@ def _covers(hole: Network, place: Network, network: Network) -> bool:
     """True if an exception covers the common part of a network and a place. Networks are nested or disjoint."""
     inner = place if place.prefixlen >= network.prefixlen else network
     return hole.prefixlen <= inner.prefixlen and inner.network_address in hole
-
-
-METADATA_RULE = StackRule(
-    name="network-metadata",
-    description="No pod can reach its machine's metadata service, which returns the machine's credentials.",
-    frameworks=("MITRE ATT&CK T1552.005", "CIS EKS 4.3.1"),
-    remedy="Remove the ipBlock, or exclude link-local addresses with except.",
-    check=_metadata,
-)
-
-RULES = (DEFAULT_DENY, POD_POLICY, ORPHANS, WIDE, AGREEMENT, METADATA_RULE)

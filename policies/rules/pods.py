@@ -5,23 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from policies.model import Properties, Resource, items, mapping, objects, text
-from policies.pods import SERVERS, Container, Pod, each_container, each_pod, pod_of
-from policies.rule import Level, ResourceRule, Settings, Violation, strings, switch
+from policies.model import Properties, items, mapping, objects, text
+from policies.pods import SERVERS, Container, Pod, container_rule, pod_rule
+from policies.rule import Level, Settings, Violation, strings, switch
 
 
-def _read_only_root(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+@container_rule(
+    remedy="Set securityContext.readOnlyRootFilesystem to true, and mount an emptyDir where the program writes.",
+    frameworks=("CKV_K8S_22", "NSA/CISA: Immutable container file systems"),
+)
+def pod_read_only_root(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """No container can write to its root file system."""
     if container.security.get("readOnlyRootFilesystem") is not True:
         yield "securityContext.readOnlyRootFilesystem is not true"
-
-
-READ_ONLY_ROOT = ResourceRule(
-    name="pod-read-only-root",
-    description="No container can write to its root file system.",
-    frameworks=("CKV_K8S_22", "NSA/CISA: Immutable container file systems"),
-    remedy="Set securityContext.readOnlyRootFilesystem to true, and mount an emptyDir where the program writes.",
-    check=each_container(_read_only_root),
-)
 
 
 @dataclass(frozen=True)
@@ -54,49 +50,42 @@ EXACT_TAG = re.compile(r"v?\d+\.\d+\.\d+([.+_-][\w.+-]*)?")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def _image_version(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    pod = pod_of(resource)
-    for container in pod.containers() if pod else ():
-        reference = text(container.spec.get("image"))
-        image = image_of(reference)
-        if DIGEST.fullmatch(image.digest):
-            continue
-        if settings["digest"]:
-            yield Violation(message=f"{container.where}: image has no digest", subject=reference)
-        elif not EXACT_TAG.fullmatch(image.tag):
-            yield Violation(
-                message=f"{container.where}: image has neither a digest nor a full version", subject=reference
-            )
-
-
-IMAGE_VERSION = ResourceRule(
-    name="pod-image-version",
-    description="Each image has an exact version, so that a restart runs the same program as before.",
-    frameworks=("CKV_K8S_14", "CKV_K8S_43", "NSA/CISA: Container image scanning"),
+@container_rule(
     remedy="Add a digest (@sha256:...) to the image, or a tag with a full version that its publisher never moves.",
+    frameworks=("CKV_K8S_14", "CKV_K8S_43", "NSA/CISA: Container image scanning"),
     settings={"digest": switch("require a digest; a version tag is not enough")},
-    check=_image_version,
 )
+def pod_image_version(pod: Pod, container: Container, settings: Settings) -> Iterator[Violation]:
+    """Each image has an exact version, so that a restart runs the same program as before."""
+    reference = text(container.spec.get("image"))
+    image = image_of(reference)
+    if DIGEST.fullmatch(image.digest):
+        return
+    if settings["digest"]:
+        yield Violation("image has no digest", subject=reference)
+    elif not EXACT_TAG.fullmatch(image.tag):
+        yield Violation("image has neither a digest nor a full version", subject=reference)
 
 
-def _image_registry(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+@container_rule(
+    remedy="Use an image from an allowed registry, or add the registry to the setting `registries`.",
+    frameworks=("NSA/CISA: Secure container images",),
+    settings={"registries": strings("allowed registries, organisations or repositories: `docker.io/library`")},
+)
+def pod_image_registry(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """Images come only from allowed registries and repositories."""
     repository = image_of(text(container.spec.get("image"))).repository
     allowed = settings["registries"]
     if not any(repository == entry or repository.startswith(entry.rstrip("/") + "/") for entry in allowed):
         yield "image comes from a registry or repository that is not allowed"
 
 
-IMAGE_REGISTRY = ResourceRule(
-    name="pod-image-registry",
-    description="Images come only from allowed registries and repositories.",
-    frameworks=("NSA/CISA: Secure container images",),
-    remedy="Use an image from an allowed registry, or add the registry to the setting `registries`.",
-    settings={"registries": strings("allowed registries, organisations or repositories: `docker.io/library`")},
-    check=each_container(_image_registry),
+@container_rule(
+    remedy="Set resources.requests.cpu, resources.requests.memory and resources.limits.memory.",
+    frameworks=("CKV_K8S_10", "CKV_K8S_12", "CKV_K8S_13", "NSA/CISA: Resource policies"),
 )
-
-
-def _resources(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+def pod_resources(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """Each container requests CPU and memory, and has a memory limit."""
     if container.list == "ephemeralContainers":
         return  # the API server forbids resources there
     resources = mapping(container.spec.get("resources"))
@@ -105,29 +94,13 @@ def _resources(pod: Pod, container: Container, settings: Settings) -> Iterator[s
             yield f"resources.{part}.{name} is missing"
 
 
-RESOURCES = ResourceRule(
-    name="pod-resources",
-    description="Each container requests CPU and memory, and has a memory limit.",
-    frameworks=("CKV_K8S_10", "CKV_K8S_12", "CKV_K8S_13", "NSA/CISA: Resource policies"),
-    remedy="Set resources.requests.cpu, resources.requests.memory and resources.limits.memory.",
-    check=each_container(_resources),
-)
-
-
-def _probes(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+@container_rule(remedy="Add a readinessProbe and a livenessProbe.", frameworks=("CKV_K8S_8", "CKV_K8S_9"))
+def pod_probes(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """Each server has a readiness and a liveness probe."""
     if pod.owner.kind in SERVERS and container.is_long_running:
         for name in ("readinessProbe", "livenessProbe"):
             if not mapping(container.spec.get(name)):
                 yield f"{name} is missing"
-
-
-PROBES = ResourceRule(
-    name="pod-probes",
-    description="Each server has a readiness and a liveness probe.",
-    frameworks=("CKV_K8S_8", "CKV_K8S_9"),
-    remedy="Add a readinessProbe and a livenessProbe.",
-    check=each_container(_probes),
-)
 
 
 def _probe_actions(container: Container) -> Iterator[tuple[str, Properties]]:
@@ -138,7 +111,9 @@ def _probe_actions(container: Container) -> Iterator[tuple[str, Properties]]:
                 yield f"{name}.{action}", mapping(probe.get(action))
 
 
-def _probe_ports(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+@container_rule(remedy="Use a port of the same container, or declare the port in the container.")
+def pod_probe_ports(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """Each probe uses a port that its container declares."""
     ports = objects(container.spec.get("ports"))
     known = {port.get("name") for port in ports} | {port.get("containerPort") for port in ports}
     for where, action in _probe_actions(container):
@@ -146,15 +121,13 @@ def _probe_ports(pod: Pod, container: Container, settings: Settings) -> Iterator
             yield f"{where}.port is not a port of the container"
 
 
-PROBE_PORTS = ResourceRule(
-    name="pod-probe-ports",
-    description="Each probe uses a port that its container declares.",
-    remedy="Use a port of the same container, or declare the port in the container.",
-    check=each_container(_probe_ports),
+@pod_rule(
+    remedy="Set automountServiceAccountToken to false in the pod; give a projected token its recipient as audience.",
+    frameworks=("CKV_K8S_38", "NSA/CISA: Protecting Pod service account tokens"),
+    settings={"audiences": strings("patterns of allowed audiences of projected tokens", ())},
 )
-
-
-def _token(pod: Pod, settings: Settings) -> Iterator[str]:
+def pod_service_account_token(pod: Pod, settings: Settings) -> Iterator[str]:
+    """No pod has a token for the API server."""
     if pod.spec.get("automountServiceAccountToken") is not False:
         yield "pod: automountServiceAccountToken is not false"
     for volume in pod.volumes():
@@ -169,70 +142,37 @@ def _is_allowed(audience: str, settings: Settings) -> bool:
     return any(fnmatchcase(audience, pattern) for pattern in settings["audiences"])
 
 
-TOKEN = ResourceRule(
-    name="pod-service-account-token",
-    description="No pod has a token for the API server.",
-    frameworks=("CKV_K8S_38", "NSA/CISA: Protecting Pod service account tokens"),
-    remedy="Set automountServiceAccountToken to false in the pod; give a projected token its recipient as audience.",
-    settings={"audiences": strings("patterns of allowed audiences of projected tokens", ())},
-    check=each_pod(_token),
-)
-
 PREFIX = "app.kubernetes.io/"
 
 
-def _labels(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    pod = pod_of(resource)
-    if pod is None:
-        return
-    places = {"object": mapping(resource.metadata.get("labels")), "pod": pod.labels}
+@pod_rule(
+    remedy="Add the label to metadata.labels of the workload and of its pod template.",
+    frameworks=("Kubernetes: Recommended Labels",),
+    settings={
+        "labels": strings(
+            "required labels", tuple(PREFIX + name for name in ("name", "instance", "component", "part-of"))
+        )
+    },
+)
+def pod_labels(pod: Pod, settings: Settings) -> Iterator[str]:
+    """Workloads and their pods carry the recommended labels."""
+    places = {"object": mapping(pod.owner.metadata.get("labels")), "pod": pod.labels}
     for where, labels in places.items():
         for name in settings["labels"]:
             if not text(labels.get(name)):
-                yield Violation(message=f"{where}: the label {name} is missing")
+                yield f"{where}: the label {name} is missing"
 
 
-LABELS = ResourceRule(
-    name="pod-labels",
-    description="Workloads and their pods carry the recommended labels.",
-    frameworks=("Kubernetes: Recommended Labels",),
-    remedy="Add the label to metadata.labels of the workload and of its pod template.",
-    settings={
-        "labels": strings(
-            "required labels",
-            tuple(PREFIX + name for name in ("name", "instance", "component", "part-of")),
-        )
-    },
-    check=_labels,
+@container_rule(
+    remedy="Mount the Secret as a file and pass the program its path.",
+    frameworks=("CKV_K8S_35", "NSA/CISA: Secrets"),
+    level=Level.ADVISORY,
 )
-
-
-def _secret_environment(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+def pod_secret_environment(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """Containers get Secrets as files, because child processes and crash reports inherit the environment."""
     for variable in objects(container.spec.get("env")):
         if mapping(variable.get("valueFrom")).get("secretKeyRef") is not None:
             yield f"environment variable {text(variable.get('name'))}: has its value from a Secret"
     for source in items(container.spec.get("envFrom")):
         if mapping(source).get("secretRef") is not None:
             yield "envFrom: takes all values of a Secret"
-
-
-SECRET_ENVIRONMENT = ResourceRule(
-    name="pod-secret-environment",
-    description="Containers get Secrets as files, because child processes and crash reports inherit the environment.",
-    level=Level.ADVISORY,
-    frameworks=("CKV_K8S_35", "NSA/CISA: Secrets"),
-    remedy="Mount the Secret as a file and pass the program its path.",
-    check=each_container(_secret_environment),
-)
-
-RULES = (
-    READ_ONLY_ROOT,
-    IMAGE_VERSION,
-    IMAGE_REGISTRY,
-    RESOURCES,
-    PROBES,
-    PROBE_PORTS,
-    TOKEN,
-    LABELS,
-    SECRET_ENVIRONMENT,
-)

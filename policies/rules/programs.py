@@ -9,8 +9,8 @@ from itertools import pairwise
 from typing import Final
 
 from policies.model import Stack, at, items, mapping, number, objects, text
-from policies.pods import Container, Pod, each_container, pods_of
-from policies.rule import ResourceRule, Settings, StackRule, Violation, whole_number
+from policies.pods import Container, Pod, container_rule, pods_of
+from policies.rule import Settings, Violation, stack_rule, whole_number
 from policies.rules.pods import image_of
 from policies.traefik import is_narrow
 
@@ -66,7 +66,12 @@ def commands_of(container: Container) -> Iterator[tuple[str, list[str]]]:
         yield f"lifecycle.{name}", [text(word) for word in items(at(spec, "lifecycle", name, "exec", "command"))]
 
 
-def _foreign_code(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+@container_rule(
+    remedy="Put the code into the image or into a ConfigMap of the stack; remove debuggers and agents.",
+    frameworks=("CWE-494", "CWE-489", "MITRE ATT&CK T1105"),
+)
+def pod_foreign_code(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """A container runs only code of its image and of the stack's files: no debugger, agent or download."""
     for variable in objects(container.spec.get("env")):
         name, value = text(variable.get("name")), text(variable.get("value"))
         if _LOADERS.match(name):
@@ -112,14 +117,6 @@ def _code_of(words: list[str]) -> Iterator[str]:
         if is_flag and any(_SHELLS.search(w) or _INLINE.search(w) or w in ("env", "busybox") for w in words[:index]):
             yield words[index + 1]
 
-
-FOREIGN_CODE = ResourceRule(
-    name="pod-foreign-code",
-    description="A container runs only code of its image and of the stack's files: no debugger, agent or download.",
-    frameworks=("CWE-494", "CWE-489", "MITRE ATT&CK T1105"),
-    remedy="Put the code into the image or into a ConfigMap of the stack; remove debuggers and agents.",
-    check=each_container(_foreign_code),
-)
 
 # --- tusd
 
@@ -178,11 +175,16 @@ def tusd_of(pod: Pod) -> Iterator[tuple[Container, dict[str, str]]]:
 _LOOPBACK: Final = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\])")
 
 
-def _uploads(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Set --hooks-http to 127.0.0.1 with pre-create, --max-size, and the --disable-... options that are missing.",
+    frameworks=("CWE-306", "CWE-862"),
+)
+def uploads_authorised(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """A hook in tusd's pod authorises each upload; tusd does not delete, concatenate or serve uploads."""
     for pod in pods_of(stack):
         for container, flags in tusd_of(pod):
             for message in (*_hook(pod, flags), *_functions(flags)):
-                yield Violation(message=f"{container.where}: {message}", resource=pod.owner)
+                yield Violation(f"{container.where}: {message}", pod.owner)
 
 
 def _hook(pod: Pod, flags: dict[str, str]) -> Iterator[str]:
@@ -234,14 +236,6 @@ def _functions(flags: dict[str, str]) -> Iterator[str]:
         yield "s3-endpoint does not use TLS"
 
 
-UPLOADS = StackRule(
-    name="uploads-authorised",
-    description="A hook in tusd's pod authorises each upload; tusd does not delete, concatenate or serve uploads.",
-    frameworks=("CWE-306", "CWE-862"),
-    remedy="Set --hooks-http to 127.0.0.1 with pre-create, --max-size, and the --disable-... options that are missing.",
-    check=_uploads,
-)
-
 # --- Redis
 
 _REDIS: Final = (
@@ -257,17 +251,22 @@ _REDIS: Final = (
 _EVICTS: Final = re.compile(r"maxmemory-policy\W+(?!noeviction\b)[a-z]+-[a-z]+")
 
 
-def _redis(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Keep protected-mode and the password; set appendonly yes and maxmemory-policy noeviction.",
+    frameworks=("CWE-306", "CIS Redis"),
+)
+def redis_configuration(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Redis persists its data and authenticates its clients."""
     for resource in stack.of("ConfigMap"):
         for name, content in mapping(resource.properties.get("data")).items():
             for message in _redis_settings(_without_comments(text(content)), str(name)):
-                yield Violation(message=f"file {name}: {message}", resource=resource)
+                yield Violation(f"file {name}: {message}", resource)
     for pod in pods_of(stack):
         for container in pod.containers():
             words = " ".join(word for _, command in commands_of(container) for word in command)
             if "redis" in words or "valkey" in words or "redis" in text(container.spec.get("image")):
                 for message in _redis_settings(words.replace(" --", "\n"), ""):
-                    yield Violation(message=f"{container.where}: {message}", resource=pod.owner)
+                    yield Violation(f"{container.where}: {message}", pod.owner)
 
 
 def _without_comments(content: str) -> str:
@@ -287,19 +286,17 @@ def _redis_settings(content: str, name: str) -> Iterator[str]:
         yield "a full server evicts messages instead of rejecting writes"
 
 
-REDIS = StackRule(
-    name="redis-configuration",
-    description="Redis persists its data and authenticates its clients.",
-    frameworks=("CWE-306", "CIS Redis"),
-    remedy="Keep protected-mode and the password; set appendonly yes and maxmemory-policy noeviction.",
-    check=_redis,
-)
-
 # --- the gate
 
 
-def _gate(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
-    """The gate is configured by flags: `--read PATTERN`, `--upload NAME:BYTES:PATTERN`, `--s3-endpoint URL`."""
+@container_rule(
+    remedy="Limit each pattern to a folder, character sets and lengths; set the bytes of each upload.",
+    frameworks=("CWE-22", "CWE-400"),
+    settings={"maxBytes": whole_number("the largest upload, in bytes", 16 * 1024 * 1024)},
+)
+def gate_patterns(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """The gate of the public bucket accepts only keys of fixed formats and uploads of a limited size."""
+    # Its flags are `--read PATTERN`, `--upload NAME:BYTES:PATTERN` and `--s3-endpoint URL`.
     flags = list(_flags([text(word) for field in ("command", "args") for word in items(container.spec.get(field))]))
     if any(name in ("read", "upload") for name, _ in flags):
         for name, value in flags:
@@ -329,15 +326,3 @@ def _open_doors(name: str, value: str, settings: Settings) -> Iterator[str]:
         amazon = re.fullmatch(r"https://(?:[\w.-]+\.)?s3[\w.-]*\.amazonaws\.com(?:\.cn)?/?", value)
         if not inside and not amazon:
             yield "--s3-endpoint is neither a Service of the cluster nor Amazon S3"
-
-
-GATE = ResourceRule(
-    name="gate-patterns",
-    description="The gate of the public bucket accepts only keys of fixed formats and uploads of a limited size.",
-    frameworks=("CWE-22", "CWE-400"),
-    remedy="Limit each pattern to a folder, character sets and lengths; set the bytes of each upload.",
-    settings={"maxBytes": whole_number("the largest upload, in bytes", 16 * 1024 * 1024)},
-    check=each_container(_gate),
-)
-
-RULES = (FOREIGN_CODE, UPLOADS, REDIS, GATE)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from policies.model import Resource, number, text
-from policies.rule import ResourceRule, Settings, Violation, whole_number
+from policies.rule import Settings, resource_rule, whole_number
 from policies.rules.certificates import is_authority
 
 PASSWORDS = ("random:index/randomPassword:RandomPassword", "random:index/randomString:RandomString")
@@ -31,33 +31,21 @@ def entropy_of(resource: Resource) -> float | None:
     return None
 
 
-def _entropy(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(
+    remedy="Increase the length: 43 letters and digits, or 32 bytes.",
+    frameworks=("NIST SP 800-133", "CWE-331"),
+    settings={"bits": whole_number("the smallest allowed entropy, in bits", 256)},
+)
+def random_entropy(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Each random secret has at least 256 bits."""
     bits = entropy_of(resource)
     if bits is not None and bits < settings["bits"]:
-        yield Violation(message="its length or its character set is too small")
+        yield "its length or its character set is too small"
 
 
-ENTROPY = ResourceRule(
-    name="random-entropy",
-    description="Each random secret has at least 256 bits.",
-    frameworks=("NIST SP 800-133", "CWE-331"),
-    remedy="Increase the length: 43 letters and digits, or 32 bytes.",
-    settings={"bits": whole_number("the smallest allowed entropy, in bits", 256)},
-    check=_entropy,
-)
-
-
-def _protected(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(remedy="Set protect on the resource, and remove it only to rotate the secret.")
+def random_protected(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Generated secrets and authorities are protected against deletion."""
     is_secret = resource.type in (PASSWORDS[0], BYTES)
     if (is_secret or is_authority(resource)) and not (resource.protect or resource.retain_on_delete):
-        yield Violation(message="is not protected: a new value would not match copies of the present one")
-
-
-PROTECTED = ResourceRule(
-    name="random-protected",
-    description="Generated secrets and authorities are protected against deletion.",
-    remedy="Set protect on the resource, and remove it only to rotate the secret.",
-    check=_protected,
-)
-
-RULES = (ENTROPY, PROTECTED)
+        yield "is not protected: a new value would not match copies of the present one"

@@ -5,57 +5,49 @@ from fnmatch import fnmatchcase
 
 from policies.model import Properties, Resource, Stack, at, items, objects, text
 from policies.pods import pods_of
-from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
+from policies.rule import Settings, Violation, resource_rule, stack_rule, strings
 
 ROLES = ("Role", "ClusterRole")
 BINDINGS = ("RoleBinding", "ClusterRoleBinding")
 EVERYBODY = frozenset({"system:anonymous", "system:unauthenticated", "system:authenticated", "system:serviceaccounts"})
 
 
-def _wildcards(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if not resource.is_object or resource.kind not in ROLES:
-        return
+@resource_rule(
+    of=ROLES,
+    remedy="Replace the wildcard by a list of what the pod needs.",
+    frameworks=("CKV_K8S_49", "CIS Kubernetes 5.1.3", "NSA/CISA: Role-based access control"),
+)
+def rbac_wildcards(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Roles list each API group, resource and verb."""
     if objects(at(resource.properties, "aggregationRule", "clusterRoleSelectors")):
-        yield Violation(message="aggregationRule adds permissions of other roles")
+        yield "aggregationRule adds permissions of other roles"
     for index, rule in enumerate(objects(resource.properties.get("rules"))):
         for field in ("apiGroups", "resources", "verbs", "nonResourceURLs"):
             if any("*" in text(entry) for entry in items(rule.get(field))):
-                yield Violation(message=f"rules[{index}].{field} has a wildcard")
-
-
-WILDCARDS = ResourceRule(
-    name="rbac-wildcards",
-    description="Roles list each API group, resource and verb.",
-    frameworks=("CKV_K8S_49", "CIS Kubernetes 5.1.3", "NSA/CISA: Role-based access control"),
-    remedy="Replace the wildcard by a list of what the pod needs.",
-    check=_wildcards,
-)
+                yield f"rules[{index}].{field} has a wildcard"
 
 
 BUILT_IN = frozenset({"cluster-admin", "admin", "edit", "view"})
 
 
-def _bindings(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Bind a role of the stack to the service account that needs it.",
+    frameworks=("CIS Kubernetes 5.1.1", "NSA/CISA: Role-based access control"),
+)
+def rbac_broad_bindings(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """A binding grants a role of the stack to a service account of the stack."""
     for resource in stack.of(*BINDINGS):
         role = text(at(resource.properties, "roleRef", "name"))
         if not role or role in BUILT_IN or role.startswith("system:"):
-            yield Violation(message="roleRef is missing, or names a built-in role", resource=resource)
+            yield Violation("roleRef is missing, or names a built-in role", resource)
         for index, subject in enumerate(objects(resource.properties.get("subjects"))):
             name = text(subject.get("name"))
             namespace = text(subject.get("namespace")) or resource.namespace
             if name in EVERYBODY or name.startswith("system:serviceaccounts:"):
-                yield Violation(message=f"subjects[{index}] is a group of all users or accounts", resource=resource)
+                yield Violation(f"subjects[{index}] is a group of all users or accounts", resource)
             elif subject.get("kind") != "ServiceAccount" or stack.get("ServiceAccount", namespace, name) is None:
-                yield Violation(message=f"subjects[{index}] is not a service account of the stack", resource=resource)
+                yield Violation(f"subjects[{index}] is not a service account of the stack", resource)
 
-
-BROAD_BINDINGS = StackRule(
-    name="rbac-broad-bindings",
-    description="A binding grants a role of the stack to a service account of the stack.",
-    frameworks=("CIS Kubernetes 5.1.1", "NSA/CISA: Role-based access control"),
-    remedy="Bind a role of the stack to the service account that needs it.",
-    check=_bindings,
-)
 
 READ_AND_WRITE = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
 WRITE = ("create", "update", "patch", "delete", "deletecollection")
@@ -108,12 +100,16 @@ DANGEROUS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
 GRANTING = ("escalate", "bind", "impersonate", "approve", "sign")
 
 
-def _dangerous(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if not resource.is_object or resource.kind not in ROLES:
-        return
+@resource_rule(
+    of=ROLES,
+    remedy="Remove the permission from the role; if it is necessary, exempt the role with a reason.",
+    frameworks=("CIS Kubernetes 5.1.2", "CIS Kubernetes 5.1.4", "Kubernetes: RBAC good practices"),
+)
+def rbac_dangerous(resource: Resource, settings: Settings) -> Iterator[str]:
+    """No role allows reading Secrets, entering or starting pods, creating tokens, or granting permissions."""
     for index, rule in enumerate(objects(resource.properties.get("rules"))):
         for message in _dangerous_permissions(rule):
-            yield Violation(message=f"rules[{index}] {message}")
+            yield f"rules[{index}] {message}"
 
 
 def _dangerous_permissions(rule: Properties) -> Iterator[str]:
@@ -126,16 +122,13 @@ def _dangerous_permissions(rule: Properties) -> Iterator[str]:
             yield message
 
 
-DANGEROUS_RIGHTS = ResourceRule(
-    name="rbac-dangerous",
-    description="No role allows reading Secrets, entering or starting pods, creating tokens, or granting permissions.",
-    frameworks=("CIS Kubernetes 5.1.2", "CIS Kubernetes 5.1.4", "Kubernetes: RBAC good practices"),
-    remedy="Remove the permission from the role; if it is necessary, exempt the role with a reason.",
-    check=_dangerous,
+@stack_rule(
+    remedy="Remove the role and its binding; add those for people to the setting `objects`.",
+    frameworks=("CIS Kubernetes 5.1.6", "NSA/CISA: Role-based access control"),
+    settings={"objects": strings("patterns of roles and bindings that are not for pods, as `Role/namespace/name`")},
 )
-
-
-def _unneeded(stack: Stack, settings: Settings) -> Iterator[Violation]:
+def rbac_unneeded(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Only pods with a token have roles in the cluster."""
     with_token = {
         (pod.namespace, text(pod.spec.get("serviceAccountName")))
         for pod in pods_of(stack)
@@ -150,35 +143,22 @@ def _unneeded(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for resource in stack.of(*ROLES, *BINDINGS):
         needed = resource.urn in used or (resource.kind in ROLES and resource.object_name in used)
         if not needed and not any(fnmatchcase(resource.label, pattern) for pattern in settings["objects"]):
-            yield Violation(message="grants permissions that no pod of the stack can use", resource=resource)
+            yield Violation("grants permissions that no pod of the stack can use", resource)
 
-
-UNNEEDED = StackRule(
-    name="rbac-unneeded",
-    description="Only pods with a token have roles in the cluster.",
-    frameworks=("CIS Kubernetes 5.1.6", "NSA/CISA: Role-based access control"),
-    remedy="Remove the role and its binding; add those for people to the setting `objects`.",
-    settings={"objects": strings("patterns of roles and bindings that are not for pods, as `Role/namespace/name`")},
-    check=_unneeded,
-)
 
 TOKENS = ("kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token")
 
 
-def _tokens(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.is_object and resource.kind == "Secret" and resource.properties.get("type") in TOKENS:
-        yield Violation(message="type is that of a token without expiry")
-    if resource.is_object and resource.kind == "ServiceAccount" and objects(resource.properties.get("secrets")):
-        yield Violation(message="secrets refers to tokens without expiry")
-
-
-LEGACY_TOKENS = ResourceRule(
-    name="rbac-legacy-token",
-    description="No Secret holds a token of a service account.",
-    frameworks=("CIS Kubernetes 5.1.6",),
-    remedy="Remove the Secret; use a projected volume, whose token expires.",
-    check=_tokens,
+@resource_rule(
+    remedy="Remove the Secret; use a projected volume, whose token expires.", frameworks=("CIS Kubernetes 5.1.6",)
 )
+def rbac_legacy_token(resource: Resource, settings: Settings) -> Iterator[str]:
+    """No Secret holds a token of a service account."""
+    if resource.is_object and resource.kind == "Secret" and resource.properties.get("type") in TOKENS:
+        yield "type is that of a token without expiry"
+    if resource.is_object and resource.kind == "ServiceAccount" and objects(resource.properties.get("secrets")):
+        yield "secrets refers to tokens without expiry"
+
 
 EXTENSIONS = {
     "APIService": "serves requests on behalf of the API server",
@@ -197,17 +177,11 @@ EXTENSIONS = {
 }
 
 
-def _extensions(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.is_object and resource.kind in EXTENSIONS:
-        yield Violation(message=EXTENSIONS[resource.kind])
-
-
-CLUSTER_EXTENSIONS = ResourceRule(
-    name="rbac-cluster-extension",
-    description="The stack does not change the cluster itself.",
-    frameworks=("MITRE ATT&CK T1546", "Kubernetes: RBAC good practices"),
+@resource_rule(
     remedy="Remove the object; the cluster's operator manages such objects.",
-    check=_extensions,
+    frameworks=("MITRE ATT&CK T1546", "Kubernetes: RBAC good practices"),
 )
-
-RULES = (WILDCARDS, BROAD_BINDINGS, DANGEROUS_RIGHTS, UNNEEDED, LEGACY_TOKENS, CLUSTER_EXTENSIONS)
+def rbac_cluster_extension(resource: Resource, settings: Settings) -> Iterator[str]:
+    """The stack does not change the cluster itself."""
+    if resource.is_object and resource.kind in EXTENSIONS:
+        yield EXTENSIONS[resource.kind]

@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 
 from policies.model import Properties, Resource, Stack, mapping, number, objects, text, whole
 from policies.pods import Pod, container_ports
-from policies.rule import ResourceRule, Settings, StackRule, Violation, strings
+from policies.rule import Settings, Violation, resource_rule, stack_rule, strings
 from policies.rules.ingress import INTERNAL, backends, is_redirect, routes_of
 from policies.rules.network import external_openings, pods_under, policies_of
 from policies.rules.services import pods_behind, spec_of, target_of
@@ -25,18 +25,14 @@ UNSEEN = {
 }
 
 
-def _kinds(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if resource.is_object and resource.kind in UNSEEN:
-        yield Violation(message=UNSEEN[resource.kind])
-
-
-KINDS = ResourceRule(
-    name="ingress-kinds",
-    description="Public routes are HTTP routes of kinds that the rules check.",
-    frameworks=("NSA/CISA: Network separation",),
+@resource_rule(
     remedy="Use an IngressRoute; keep other protocols inside of the cluster.",
-    check=_kinds,
+    frameworks=("NSA/CISA: Network separation",),
 )
+def ingress_kinds(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Public routes are HTTP routes of kinds that the rules check."""
+    if resource.is_object and resource.kind in UNSEEN:
+        yield UNSEEN[resource.kind]
 
 
 def rules_of_routes(stack: Stack) -> Iterator[tuple[Resource, int, Properties]]:
@@ -47,29 +43,22 @@ def rules_of_routes(stack: Stack) -> Iterator[tuple[Resource, int, Properties]]:
                 yield route, index, rule
 
 
-def _hosts(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(remedy="Add Host(`...`) with a full name to each alternative of the match.", frameworks=("CWE-346",))
+def ingress_hosts(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each route names its hosts."""
     for route in stack.of("IngressRoute"):
         if not routes_of(route):
-            yield Violation(message="has no routes", resource=route)
+            yield Violation("has no routes", route)
         for index, rule in enumerate(routes_of(route)):
             clauses = clauses_of(text(rule.get("match")))
             if not clauses:
-                yield Violation(message=f"routes[{index}].match is missing or cannot be parsed", resource=route)
+                yield Violation(f"routes[{index}].match is missing or cannot be parsed", route)
             elif not all(hosts(clause) for clause in clauses):
-                yield Violation(message=f"routes[{index}].match accepts requests for any host", resource=route)
+                yield Violation(f"routes[{index}].match accepts requests for any host", route)
     for ingress in stack.of("Ingress"):
         for index, rule in enumerate(objects(spec_of(ingress).get("rules"))):
             if not text(rule.get("host")) or "*" in text(rule.get("host")):
-                yield Violation(message=f"rules[{index}].host is missing or a pattern", resource=ingress)
-
-
-HOSTS = StackRule(
-    name="ingress-hosts",
-    description="Each route names its hosts.",
-    frameworks=("CWE-346",),
-    remedy="Add Host(`...`) with a full name to each alternative of the match.",
-    check=_hosts,
-)
+                yield Violation(f"rules[{index}].host is missing or a pattern", ingress)
 
 
 def service_of(stack: Stack, route: Resource, backend: Properties) -> Resource | None:
@@ -96,7 +85,12 @@ def pod_ports(stack: Stack, service: Resource, port: Properties) -> Iterator[tup
                 yield pod, value
 
 
-def _backends(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Route to the public endpoint; other endpoints are for pods of the stack only.",
+    frameworks=("CWE-441", "NSA/CISA: Network separation"),
+)
+def ingress_backends(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """The backend of each route is a Service of the stack that the proxy is allowed to reach."""
     open_to_proxy = {
         (pod.owner.urn, port)
         for opening in external_openings(stack)
@@ -108,11 +102,11 @@ def _backends(stack: Stack, settings: Settings) -> Iterator[Violation]:
         redirect = is_redirect(stack, route)
         for index, rule in enumerate(routes_of(route) if route.kind == "IngressRoute" else []):
             if not objects(rule.get("services")):
-                yield Violation(message=f"routes[{index}].services is missing", resource=route)
+                yield Violation(f"routes[{index}].services is missing", route)
         for where, backend in [] if redirect else list(backends(route)):
             problem = _backend_problem(stack, route, backend, open_to_proxy)
             if problem:
-                yield Violation(message=f"{where}: {problem}", resource=route)
+                yield Violation(f"{where}: {problem}", route)
 
 
 def _backend_problem(stack: Stack, route: Resource, backend: Properties, open_to_proxy: set[tuple[str, int]]) -> str:
@@ -134,16 +128,12 @@ def _backend_problem(stack: Stack, route: Resource, backend: Properties, open_to
     return "" if is_reachable else "no network policy allows the proxy to reach the backend's port"
 
 
-BACKENDS = StackRule(
-    name="ingress-backends",
-    description="The backend of each route is a Service of the stack that the proxy is allowed to reach.",
-    frameworks=("CWE-441", "NSA/CISA: Network separation"),
-    remedy="Route to the public endpoint; other endpoints are for pods of the stack only.",
-    check=_backends,
+@stack_rule(
+    remedy="Remove the rule; reach administrative ports with kubectl port-forward.",
+    frameworks=("CWE-749", "NSA/CISA: Network policies"),
 )
-
-
-def _proxy_ports(stack: Stack, settings: Settings) -> Iterator[Violation]:
+def network_proxy(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Pods outside of the stack can only reach ports with a public route, and ports for metrics."""
     routed: set[tuple[str, int]] = set()
     reported: set[tuple[str, str]] = set()
     for route in stack.of("IngressRoute", "IngressRouteTCP", "IngressRouteUDP", "Ingress"):
@@ -165,22 +155,13 @@ def _proxy_ports(stack: Stack, settings: Settings) -> Iterator[Violation]:
         if exposed - routed and place not in reported:
             reported.add(place)
             message = f"{opening.where}: allows pods outside of the stack to reach a port without a route"
-            yield Violation(message=message, resource=opening.policy)
+            yield Violation(message, opening.policy)
 
 
 def _is_proxy(peer: Properties | None) -> bool:
     """True if a peer is a proxy, through which any client can come."""
     labels = mapping(mapping(mapping(peer).get("podSelector")).get("matchLabels"))
     return any(name in text(value) for value in labels.values() for name in ("traefik", "nginx", "envoy", "haproxy"))
-
-
-PROXY_PORTS = StackRule(
-    name="network-proxy",
-    description="Pods outside of the stack can only reach ports with a public route, and ports for metrics.",
-    frameworks=("CWE-749", "NSA/CISA: Network policies"),
-    remedy="Remove the rule; reach administrative ports with kubectl port-forward.",
-    check=_proxy_ports,
-)
 
 
 @dataclass(frozen=True)
@@ -206,23 +187,32 @@ def _alternatives(route: Resource, rule: Properties) -> list[Alternative]:
     return [Alternative(route, clause, names, ports) for clause in clauses_of(text(rule.get("match"))) or ()]
 
 
-def _scope(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Add Method(`...`) and Path, PathPrefix or an anchored PathRegexp to each alternative of the match.",
+    frameworks=("CWE-749",),
+    settings={
+        "open": strings("patterns of Services that are public on all paths, as `namespace/name`"),
+        "methods": strings("methods that a route may name", ("GET", "HEAD", "POST", "OPTIONS")),
+    },
+)
+def ingress_scope(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """A route names its methods and paths, and does not accept requests for another route."""
     alternatives: list[Alternative] = []
     for route, index, rule in rules_of_routes(stack):
         where = f"routes[{index}]"
         if rule.get("priority") not in (None, 0):
-            yield Violation(message=f"{where}.priority overrides routes with a more exact match", resource=route)
+            yield Violation(f"{where}.priority overrides routes with a more exact match", route)
         for alternative in _alternatives(route, rule):
             alternatives.append(alternative)
             for message in _wide_match(alternative, settings):
-                yield Violation(message=f"{where}.match {message}", resource=route)
+                yield Violation(f"{where}.match {message}", route)
     reported = set()
     for index, first in enumerate(alternatives):
         for second in alternatives[index + 1 :]:
             if first.route.urn not in reported and first.conflicts(second):
                 reported.add(first.route.urn)
                 message = f"accepts the same methods of a host as {second.route.label}, which has another backend"
-                yield Violation(message=message, resource=first.route)
+                yield Violation(message, first.route)
 
 
 def _wide_match(alternative: Alternative, settings: Settings) -> Iterator[str]:
@@ -234,18 +224,3 @@ def _wide_match(alternative: Alternative, settings: Settings) -> Iterator[str]:
         yield "accepts every method"
     if not is_open and not is_scoped(alternative.clause):
         yield "accepts paths that it does not name"
-
-
-SCOPE = StackRule(
-    name="ingress-scope",
-    description="A route names its methods and paths, and does not accept requests for another route.",
-    frameworks=("CWE-749",),
-    remedy="Add Method(`...`) and Path, PathPrefix or an anchored PathRegexp to each alternative of the match.",
-    settings={
-        "open": strings("patterns of Services that are public on all paths, as `namespace/name`"),
-        "methods": strings("methods that a route may name", ("GET", "HEAD", "POST", "OPTIONS")),
-    },
-    check=_scope,
-)
-
-RULES = (KINDS, HOSTS, BACKENDS, PROXY_PORTS, SCOPE)

@@ -5,8 +5,8 @@ import binascii
 from collections.abc import Collection, Iterator
 
 from policies.model import Resource, items, mapping, objects, text
-from policies.pods import Container, Pod, each_container
-from policies.rule import ResourceRule, Settings, Violation, strings
+from policies.pods import Container, Pod, container_rule
+from policies.rule import Settings, resource_rule, strings
 from policies.secret_text import by_form, in_file, is_secret_name, is_value
 
 PLACEHOLDERS = {"placeholders": strings("well-known values that are not secret, such as placeholders")}
@@ -41,32 +41,33 @@ def _option_name(option: str) -> str:
     return option[2:] if option.startswith(("--", "-D")) else option[1:]
 
 
-def _pod_values(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+@container_rule(
+    remedy="Put the value into a Secret, mount the Secret as a file, and pass the program the file's path.",
+    frameworks=("CWE-526", "NSA/CISA: Secrets"),
+    settings=PLACEHOLDERS,
+)
+def pod_secret_values(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
+    """No environment variable or argument contains a secret value."""
     yield from _environment(container, settings["placeholders"])
     yield from _arguments(container, settings["placeholders"])
 
 
-POD_VALUES = ResourceRule(
-    name="pod-secret-values",
-    description="No environment variable or argument contains a secret value.",
-    frameworks=("CWE-526", "NSA/CISA: Secrets"),
-    remedy="Put the value into a Secret, mount the Secret as a file, and pass the program the file's path.",
+@resource_rule(
+    of=["ConfigMap"],
+    remedy="Put the file into a Secret, or move the value to a mounted Secret that the program reads.",
+    frameworks=("CWE-312", "NSA/CISA: Secrets"),
     settings=PLACEHOLDERS,
-    check=each_container(_pod_values),
 )
-
-
-def _config_map_values(resource: Resource, settings: Settings) -> Iterator[Violation]:
-    if not resource.is_object or resource.kind != "ConfigMap":
-        return
+def config_map_secret_values(resource: Resource, settings: Settings) -> Iterator[str]:
+    """No ConfigMap contains a secret value."""
     files = {name: text(value) for name, value in mapping(resource.properties.get("data")).items()}
     for name, value in mapping(resource.properties.get("binaryData")).items():
         files[name] = _decoded(text(value))
     for name, content in sorted(files.items()):
         for where, why in in_file(name, content, settings["placeholders"]):
-            yield Violation(message=f"file {name}, {where}: {why}")
+            yield f"file {name}, {where}: {why}"
         if "\n" not in content and is_secret_name(name) and is_value(content, settings["placeholders"]):
-            yield Violation(message=f"file {name}: has the name of a secret and a value")
+            yield f"file {name}: has the name of a secret and a value"
 
 
 def _decoded(value: str) -> str:
@@ -74,15 +75,3 @@ def _decoded(value: str) -> str:
         return base64.b64decode(value, validate=True).decode("utf-8", "replace")
     except binascii.Error:
         return value
-
-
-CONFIG_MAP_VALUES = ResourceRule(
-    name="config-map-secret-values",
-    description="No ConfigMap contains a secret value.",
-    frameworks=("CWE-312", "NSA/CISA: Secrets"),
-    remedy="Put the file into a Secret, or move the value to a mounted Secret that the program reads.",
-    settings=PLACEHOLDERS,
-    check=_config_map_values,
-)
-
-RULES = (POD_VALUES, CONFIG_MAP_VALUES)

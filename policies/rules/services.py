@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
 from policies.pods import Pod, container_ports, is_empty, pods_of, selected_pods, selects
-from policies.rule import Settings, StackRule, Violation, strings
+from policies.rule import Settings, Violation, stack_rule, strings
 
 EXPOSING = ("LoadBalancer", "NodePort")
 """Types of Services that are reachable from outside of the cluster."""
@@ -29,25 +29,21 @@ def target_of(port: Properties) -> object:
     return port.get("port") if target in (None, "") else target
 
 
-def _selector(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(remedy="Set spec.selector to the labels of the Service's pods.")
+def service_selector(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each Service selects pods of the stack."""
     for service in stack.of("Service"):
         if spec_of(service).get("type") == "ExternalName":
-            yield Violation(message="type is ExternalName, which leads out of the cluster", resource=service)
+            yield Violation("type is ExternalName, which leads out of the cluster", service)
         elif not mapping(spec_of(service).get("selector")):
-            yield Violation(message="spec.selector is missing, so the Service's pods are unknown", resource=service)
+            yield Violation("spec.selector is missing, so the Service's pods are unknown", service)
         elif not pods_behind(stack, service):
-            yield Violation(message="spec.selector matches no pod", resource=service)
+            yield Violation("spec.selector matches no pod", service)
 
 
-SELECTOR = StackRule(
-    name="service-selector",
-    description="Each Service selects pods of the stack.",
-    remedy="Set spec.selector to the labels of the Service's pods.",
-    check=_selector,
-)
-
-
-def _target_port(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(remedy="Correct targetPort or protocol, or declare the port in the container.")
+def service_target_port(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """The pods of a Service declare each of its target ports, with the same protocol."""
     for service in stack.of("Service"):
         for pod in pods_behind(stack, service):
             ports = list(container_ports(pod))
@@ -56,39 +52,26 @@ def _target_port(stack: Stack, settings: Settings) -> Iterator[Violation]:
                 matching = [p for p in ports if target in (p.get("name"), p.get("containerPort"))]
                 where = f"port {text(port.get('name')) or index}"
                 if not matching:
-                    yield Violation(message=f"{where}: {pod.owner.label} does not declare its target", resource=service)
+                    yield Violation(f"{where}: {pod.owner.label} does not declare its target", service)
                 elif all((p.get("protocol") or "TCP") != protocol for p in matching):
-                    message = f"{where}: {pod.owner.label} declares its target with another protocol"
-                    yield Violation(message=message, resource=service)
+                    yield Violation(f"{where}: {pod.owner.label} declares its target with another protocol", service)
 
 
-TARGET_PORT = StackRule(
-    name="service-target-port",
-    description="The pods of a Service declare each of its target ports, with the same protocol.",
-    remedy="Correct targetPort or protocol, or declare the port in the container.",
-    check=_target_port,
+@stack_rule(
+    remedy="Set spec.type to ClusterIP, or add `namespace/name` to the setting `services`.",
+    frameworks=("NSA/CISA: Network separation",),
+    settings={"services": strings("patterns of Services that may be exposed, as `namespace/name`")},
 )
-
-
-def _exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
+def service_exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Only listed Services are reachable from outside of the cluster; all others are behind the proxy."""
     for service in stack.of("Service"):
         name = f"{service.namespace}/{service.object_name}"
         if any(fnmatchcase(name, pattern) for pattern in settings["services"]):
             continue
         if spec_of(service).get("type") in EXPOSING:
-            yield Violation(message="spec.type exposes the Service on the nodes or to the internet", resource=service)
+            yield Violation("spec.type exposes the Service on the nodes or to the internet", service)
         if items(spec_of(service).get("externalIPs")):
-            yield Violation(message="spec.externalIPs exposes the Service outside of the cluster", resource=service)
-
-
-EXPOSED = StackRule(
-    name="service-exposed",
-    description="Only listed Services are reachable from outside of the cluster; all others are behind the proxy.",
-    frameworks=("NSA/CISA: Network separation",),
-    remedy="Set spec.type to ClusterIP, or add `namespace/name` to the setting `services`.",
-    settings={"services": strings("patterns of Services that may be exposed, as `namespace/name`")},
-    check=_exposed,
-)
+            yield Violation("spec.externalIPs exposes the Service outside of the cluster", service)
 
 
 def replicas_of(stack: Stack, workload: Resource) -> float:
@@ -104,20 +87,25 @@ def replicas_of(stack: Stack, workload: Resource) -> float:
     return max([1 if replicas is None else replicas, *scaled])
 
 
-def _disruption_budget(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(
+    remedy="Add a PodDisruptionBudget with maxUnavailable: 1 and the labels of the workload.",
+    frameworks=("Kubernetes: Pod disruption budgets",),
+)
+def disruption_budget(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Each workload with several replicas has a disruption budget, so that maintenance keeps some running."""
     budgets = stack.of("PodDisruptionBudget")
     pods = [pod for pod in pods_of(stack) if pod.owner.kind in ("Deployment", "StatefulSet", "ReplicaSet")]
     for pod in pods:
         if replicas_of(stack, pod.owner) > 1 and not any(_protects(budget, pod) for budget in budgets):
-            yield Violation(message="has several replicas and no PodDisruptionBudget", resource=pod.owner)
+            yield Violation("has several replicas and no PodDisruptionBudget", pod.owner)
     for budget in budgets:
         spec = mapping(budget.properties.get("spec"))
         if not any(_protects(budget, pod) for pod in pods):
-            yield Violation(message="spec.selector matches no workload", resource=budget)
+            yield Violation("spec.selector matches no workload", budget)
         elif spec.get("maxUnavailable") is None and spec.get("minAvailable") is None:
-            yield Violation(message="has neither maxUnavailable nor minAvailable", resource=budget)
+            yield Violation("has neither maxUnavailable nor minAvailable", budget)
         elif spec.get("maxUnavailable") in (0, "0", "0%") or spec.get("minAvailable") == "100%":
-            yield Violation(message="allows no disruption, so that its nodes cannot be drained", resource=budget)
+            yield Violation("allows no disruption, so that its nodes cannot be drained", budget)
 
 
 def _protects(budget: Resource, pod: Pod) -> bool:
@@ -125,26 +113,8 @@ def _protects(budget: Resource, pod: Pod) -> bool:
     return budget.namespace == pod.namespace and not is_empty(selector) and selects(selector, pod.labels)
 
 
-DISRUPTION_BUDGET = StackRule(
-    name="disruption-budget",
-    description="Each workload with several replicas has a disruption budget, so that maintenance keeps some running.",
-    frameworks=("Kubernetes: Pod disruption budgets",),
-    remedy="Add a PodDisruptionBudget with maxUnavailable: 1 and the labels of the workload.",
-    check=_disruption_budget,
-)
-
-
-def _endpoints(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(remedy="Remove the object; let the Service select its pods.", frameworks=("CVE-2021-25740",))
+def service_endpoints(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Only Kubernetes sets the addresses of a Service."""
     for resource in stack.of("Endpoints", "EndpointSlice"):
-        yield Violation(message="sets the addresses of a Service manually", resource=resource)
-
-
-ENDPOINTS = StackRule(
-    name="service-endpoints",
-    description="Only Kubernetes sets the addresses of a Service.",
-    frameworks=("CVE-2021-25740",),
-    remedy="Remove the object; let the Service select its pods.",
-    check=_endpoints,
-)
-
-RULES = (SELECTOR, TARGET_PORT, EXPOSED, DISRUPTION_BUDGET, ENDPOINTS)
+        yield Violation("sets the addresses of a Service manually", resource)

@@ -4,36 +4,32 @@ from collections.abc import Iterator
 
 from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
 from policies.pods import Pod, pod_of, pods_of
-from policies.rule import ResourceRule, Settings, StackRule, Violation
+from policies.rule import Settings, Violation, resource_rule, stack_rule
 
 
-def _protected(resource: Resource, settings: Settings) -> Iterator[Violation]:
+@resource_rule(
+    remedy="Set protect or retain_on_delete on the claim; leave whenDeleted and whenScaled of StatefulSets at Retain.",
+    frameworks=("Well-Architected REL09",),
+)
+def volume_protected(resource: Resource, settings: Settings) -> Iterator[str]:
+    """Deleting the stack, or one of its objects, does not delete data."""
     if not resource.is_object:
         return
     if resource.kind == "PersistentVolumeClaim" and not (
         resource.protect or resource.retain_on_delete or _is_kept_by_annotation(resource)
     ):
-        yield Violation(message="is neither protected nor retained: deleting the stack deletes the data")
+        yield "is neither protected nor retained: deleting the stack deletes the data"
     if resource.kind == "StatefulSet":
         policy = mapping(at(resource.properties, "spec", "persistentVolumeClaimRetentionPolicy"))
         for name in ("whenDeleted", "whenScaled"):
             if policy.get(name) not in (None, "Retain"):  # Retain is Kubernetes' default
-                yield Violation(message=f"persistentVolumeClaimRetentionPolicy.{name} deletes the data")
+                yield f"persistentVolumeClaimRetentionPolicy.{name} deletes the data"
 
 
 def _is_kept_by_annotation(claim: Resource) -> bool:
     annotations = mapping(claim.metadata.get("annotations"))
     options = text(annotations.get("argocd.argoproj.io/sync-options")).replace(" ", "").split(",")
     return annotations.get("helm.sh/resource-policy") == "keep" or "Delete=false" in options
-
-
-PROTECTED = ResourceRule(
-    name="volume-protected",
-    description="Deleting the stack, or one of its objects, does not delete data.",
-    frameworks=("Well-Architected REL09",),
-    remedy="Set protect or retain_on_delete on the claim; leave whenDeleted and whenScaled of StatefulSets at Retain.",
-    check=_protected,
-)
 
 
 def claims_of(pod: Pod) -> dict[str, Properties]:
@@ -54,7 +50,9 @@ def _mounts(pod: Pod) -> set[str]:
     }
 
 
-def _mounted(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(remedy="Add a volumeMount at the path of the program's data, or remove the claim.")
+def volume_mounted(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """A container mounts each claimed volume."""
     used = {
         (pod.namespace, text(source.get("claimName")))
         for pod in pods_of(stack)
@@ -63,48 +61,30 @@ def _mounted(stack: Stack, settings: Settings) -> Iterator[Violation]:
     }
     for claim in stack.of("PersistentVolumeClaim"):
         if (claim.namespace, claim.object_name) not in used:
-            yield Violation(message="no container mounts the claim, so its data is stored elsewhere", resource=claim)
+            yield Violation("no container mounts the claim, so its data is stored elsewhere", claim)
     for owner in stack.of("StatefulSet"):
         pod = pod_of(owner)
         for template in objects(at(owner.properties, "spec", "volumeClaimTemplates")):
             name = text(at(template, "metadata", "name"))
             if pod is not None and name not in _mounts(pod):
-                yield Violation(message=f"no container mounts its volume {name}", resource=owner)
+                yield Violation(f"no container mounts its volume {name}", owner)
 
 
-MOUNTED = StackRule(
-    name="volume-mounted",
-    description="A container mounts each claimed volume.",
-    remedy="Add a volumeMount at the path of the program's data, or remove the claim.",
-    check=_mounted,
-)
-
-
-def _one_writer(stack: Stack, settings: Settings) -> Iterator[Violation]:
+@stack_rule(remedy="Set spec.strategy.type to Recreate and replicas to 1, or use a StatefulSet.")
+def volume_one_writer(stack: Stack, settings: Settings) -> Iterator[Violation]:
+    """Only one pod at a time writes to a volume, also during an upgrade."""
     for owner in stack.of("Deployment"):
         pod = pod_of(owner)
         sources = claims_of(pod) if pod else {}
         if not any(_is_exclusive(stack, owner, source) for source in sources.values()):
             continue
         if at(owner.properties, "spec", "strategy", "type") != "Recreate":
-            yield Violation(
-                message="spec.strategy.type is not Recreate: two pods share a volume during an upgrade", resource=owner
-            )
+            yield Violation("spec.strategy.type is not Recreate: two pods share a volume during an upgrade", owner)
         if (number(at(owner.properties, "spec", "replicas")) or 0) > 1:
-            yield Violation(message="several replicas share one volume", resource=owner)
+            yield Violation("several replicas share one volume", owner)
 
 
 def _is_exclusive(stack: Stack, owner: Resource, source: Properties) -> bool:
     claim = stack.get("PersistentVolumeClaim", owner.namespace, text(source.get("claimName")))
     modes = items(at(claim.properties, "spec", "accessModes")) if claim else []
     return source.get("readOnly") is not True and "ReadWriteMany" not in modes
-
-
-ONE_WRITER = StackRule(
-    name="volume-one-writer",
-    description="Only one pod at a time writes to a volume, also during an upgrade.",
-    remedy="Set spec.strategy.type to Recreate and replicas to 1, or use a StatefulSet.",
-    check=_one_writer,
-)
-
-RULES = (PROTECTED, MOUNTED, ONE_WRITER)

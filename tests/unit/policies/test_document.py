@@ -1,9 +1,14 @@
 """docs/policies.md says what the rules say."""
 
+import importlib
+import pkgutil
+
 import pytest
 
+from policies import rules
 from policies.check import check
 from policies.document import FILE, document, findings_text
+from policies.rule import Rule
 from policies.rules import CONCERNS, RULES
 from tests.unit.policies.cases import CASES
 from tests.unit.policies.good import config, resources
@@ -32,6 +37,14 @@ def test_every_rule_is_described() -> None:
         assert rule.description.endswith(".")
         assert rule.remedy.endswith(".")
         assert all(setting.description for setting in rule.settings.values())
+
+
+def test_every_rule_that_a_module_defines_is_in_the_list() -> None:
+    modules = [
+        importlib.import_module(f"policies.rules.{module.name}") for module in pkgutil.iter_modules(rules.__path__)
+    ]
+    defined = [value.name for module in modules for value in vars(module).values() if isinstance(value, Rule)]
+    assert sorted(defined) == sorted(rule.name for rule in RULES)
 
 
 def test_findings_are_counted_by_rule() -> None:
