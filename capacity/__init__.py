@@ -1,5 +1,5 @@
 """The capacity model: from a day's workload to resources, their limits and their cost.
 
 Pure functions over frozen dataclasses: `workload` → `traffic` → demand (`dynamodb`, `redis`, `bigtable`, `objects`,
-`cluster`) → `estimate`, then `limits`, `cost` and `recommendation` over it.
+`calls`, `cluster`) → `estimate`, then `limits`, `cost` and `recommendation` over it.
 """

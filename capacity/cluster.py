@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from capacity.bigtable import BigtableDemand
+from capacity.calls import CallsDemand
 from capacity.installation import Installation
 from capacity.objects import Prefix
 from capacity.traffic import Traffic, per_second
@@ -81,6 +82,7 @@ def demand(
     installation: Installation,
     bigtable: BigtableDemand,
     prefixes: tuple[Prefix, ...],
+    calls: CallsDemand,
 ) -> ClusterDemand:
     """The pods of every service that is there for users, and the nodes for all of them."""
     peak = workload.peak
@@ -118,18 +120,24 @@ def demand(
             256,
             cdn_rates,
         ),
-        Pods(service="registration", replicas=1, most=1, cores=0.1, mib=256, why="its sessions are in its memory"),
+        _single("registration", 0.1, 256, "its sessions are in its memory"),
         _pods("traefik", traefik, traefik, 0, peak, 2.0, 2048, f"{workload.traefik_connections:,.0f} connections each"),
     )
-    if installation.group_calls:
-        pods += tuple(
-            Pods(service=name, replicas=1, most=1, cores=cores, mib=mib, why=why)
-            for name, cores, mib, why in (
-                ("calling-frontend", 0.1, 512, "asked when members look or join"),
-                ("calling-backend", 2.0, 2048, "calls are in its memory; not measured"),
-            )
+    if calls.groups:
+        why = f"{workload.sfu_mbit:,.0f} Mbit/s for each core; calls are in its memory"
+        pods += (
+            _single("calling-frontend", 0.1, 512, "asked when members look or join"),
+            _single("calling-backend", max(2.0, calls.groups.cores), 2048, why),
         )
+    if calls.relayed:
+        why = f"{workload.turn_mbit:,.0f} Mbit/s for each core; calls are bound to its address"
+        pods += (_single("turn", max(0.1, calls.relayed.cores), 512, why),)
     return ClusterDemand(pods=pods, nodes=nodes(pods))
+
+
+def _single(service: str, cores: float, mib: int, why: str) -> Pods:
+    """A service that is one pod however much it does, with tenths of cores."""
+    return Pods(service=service, replicas=1, most=1, cores=math.ceil(cores * 10) / 10, mib=mib, why=why)
 
 
 def _pods(service: str, quiet: float, busy: float, mean: float, peak: float, cores: float, mib: int, why: str) -> Pods:

@@ -119,7 +119,12 @@ def _kubernetes(estimate: Estimate, prices: Family) -> tuple[Cost, ...]:
 
 def _transfer(estimate: Estimate, prices: Family) -> tuple[Cost, ...]:
     aws, google = estimate.transfer.from_aws * DAYS / GIB, estimate.transfer.from_google * DAYS / GIB
+    calls = estimate.transfer.calls * DAYS / GIB
+    # the tiers are those of all bytes together
+    of_calls = prices.from_aws.of(aws + calls) - prices.from_aws.of(aws)
+    relayed = (Cost(service="Transfer", what="calls: AWS to the internet", amount=calls, unit="GiB", dollars=of_calls),)
     return (
+        *(relayed if calls else ()),
         Cost(service="Transfer", what="AWS to the internet", amount=aws, unit="GiB", dollars=prices.from_aws.of(aws)),
         Cost(
             service="Transfer",

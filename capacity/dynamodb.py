@@ -428,11 +428,11 @@ def _configuration(pods: float) -> dict[str, TableModel]:
 def _rooms(workload: Workload, traffic: Traffic) -> dict[str, TableModel]:
     """The frontend of the calling service asks every ten seconds which calls are under way, to end those that are not.
 
-    A call is an hour long here. Each of its members looks who is in it before joining.
+    Each member of a group looks who is in a call before joining.
     """
     call, index = Item(300, "room, era, backend's address, region, creator"), "region-index"
     calls, links = traffic.groups * workload.group_calls, workload.users * workload.call_links
-    under_way = calls / 24
+    under_way = calls * workload.group_call_minutes * 60 / DAY
     return {
         ROOMS: TableModel(
             call,

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from capacity import bigtable, cluster, dynamodb, objects, redis
+from capacity import bigtable, calls, cluster, dynamodb, objects, redis
 from capacity.bigtable import BigtableDemand
+from capacity.calls import CallsDemand
 from capacity.cluster import ClusterDemand
 from capacity.dynamodb import TableDemand
 from capacity.installation import Installation
@@ -24,6 +25,7 @@ class Estimate:
     redis: RedisDemand
     bigtable: BigtableDemand
     prefixes: tuple[Prefix, ...]
+    calls: CallsDemand
     transfer: Transfer
     cluster: ClusterDemand
 
@@ -34,6 +36,7 @@ class Estimate:
         pods = cluster.whisper(workload, traffic).most
         groups = bigtable.demand(workload, traffic, installation)
         prefixes = objects.demand(workload, traffic, installation, pods)
+        media = calls.demand(workload, traffic, installation)
         return cls(
             workload=workload,
             installation=installation,
@@ -42,8 +45,9 @@ class Estimate:
             redis=redis.demand(workload, traffic, installation),
             bigtable=groups,
             prefixes=prefixes,
-            transfer=objects.transfer(workload, traffic, groups, prefixes),
-            cluster=cluster.demand(workload, traffic, installation, groups, prefixes),
+            calls=media,
+            transfer=objects.transfer(workload, traffic, groups, prefixes, media),
+            cluster=cluster.demand(workload, traffic, installation, groups, prefixes, media),
         )
 
     def table(self, name: str) -> TableDemand:

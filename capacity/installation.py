@@ -3,14 +3,27 @@
 from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
+from config.calls import MOST_NODE_PORTS, Calls
 from config.network import TraefikInstall
 from config.services.storage import CONSTANTS as STORAGE
 from config.services.whisper import CONSTANTS as WHISPER
 from config.services.whisper import MESSAGE_RETENTION_DAYS, WORKER_THREADS
 from config.settings import Settings
 from config.target import BigtableCluster, Cloud, ElastiCache, Local
-from config.types import quantity_bytes
+from config.types import NODE_PORTS, quantity_bytes
 from config.workloads import Redis, Scale, ScaledName
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelaySettings:
+    """Relay ports of a stack: how many it has and may have, and their numbers: up to `last`, but for those `taken`."""
+
+    first: int
+    ports: int
+    most: int
+    last: int
+    taken: tuple[int, ...]
+    max_kbit_per_second: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +48,8 @@ class Installation:
     shard_replicas: int
     volumes: tuple[tuple[str, int], ...]
     group_calls: bool = False
+    max_participants: int = 0
+    relay: RelaySettings | None = None
 
     @classmethod
     def of(cls, stack: Settings | None = None) -> "Installation":
@@ -66,7 +81,25 @@ class Installation:
             shard_replicas=cache.replicas_per_shard if isinstance(cache, ElastiCache) else 1,
             volumes=volumes,
             group_calls=settings.calls.groups is not None,
+            max_participants=settings.calls.groups.max_participants if settings.calls.groups else 0,
+            relay=_relay(settings.calls),
         )
+
+
+def _relay(calls: Calls) -> RelaySettings | None:
+    turn = calls.turn
+    if turn is None:
+        return None
+    in_pods = turn.network == "node-ports"
+    last = NODE_PORTS[-1] if in_pods else 65535
+    return RelaySettings(
+        first=turn.relay.first,
+        ports=len(turn.relay.numbers),
+        most=MOST_NODE_PORTS if in_pods else last + 1 - turn.relay.first,
+        last=last,
+        taken=(turn.plain_port, turn.secure_port, *([calls.groups.port] if calls.groups else ())),
+        max_kbit_per_second=turn.max_kbit_per_second,
+    )
 
 
 def bounds(model: type[Any], name: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 from capacity.bigtable import NODE_FILL, NODE_LOAD
+from capacity.calls import POD_CORES, GroupMedia, Relayed
 from capacity.dynamodb import ITEM_OVERHEAD
 from capacity.estimate import Estimate
 from capacity.installation import (
@@ -179,6 +180,8 @@ def rules(workload: Workload, installation: Installation) -> tuple[Rule, ...]:
         *_pods(),
         *_programs(workload),
         *_volumes(installation),
+        *_relay(workload, installation),
+        *_group_calls(workload, installation),
     )
 
 
@@ -594,4 +597,80 @@ def _volume(name: str, size: int, content: str, alternative: str) -> Rule:
         Bound("stack", size, "bytes", SETTINGS),
         lambda estimate: estimate.volumes[name],
         f"raise flatline:target.volumes.{name} or {alternative}",
+    )
+
+
+_ELSEWHERE = "a TURN server outside of the cluster (flatline:turn), whose name may lead to several"
+
+
+def _relay(workload: Workload, installation: Installation) -> tuple[Rule, ...]:
+    relay = installation.relay
+    if relay is None:
+        return ()
+
+    def relayed(estimate: Estimate) -> Relayed:
+        assert estimate.calls.relayed
+        return estimate.calls.relayed
+
+    return (
+        Rule(
+            "relay-ports",
+            "TURN: relay ports",
+            "of calls that begin and of relayed ones at the peak, on the stack's flatline:calls.turn.relayPorts",
+            Bound("stack", relay.ports, "ports", SETTINGS),
+            lambda estimate: float(relayed(estimate).ports),
+            "raise flatline:calls.turn.relayPorts (the recommendation has a range), and open it on the firewall",
+        ),
+        Rule(
+            "relay-ports-most",
+            "TURN: most relay ports",
+            "flatline:calls.turn.relayPorts, for the stack's flatline:calls.turn.network",
+            Bound("setting", relay.most, "ports", SETTINGS),
+            lambda estimate: float(relayed(estimate).ports),
+            f"network: host in flatline:calls.turn, which has more ports; beyond it, {_ELSEWHERE}",
+        ),
+        Rule(
+            "relay-rate",
+            "TURN: rate of a device",
+            "a call with video, one way, on the stack's flatline:calls.turn.maxKbitPerSecond",
+            Bound("stack", relay.max_kbit_per_second, "kbit/s", SETTINGS),
+            lambda estimate: estimate.workload.video_kbit if estimate.workload.video else estimate.workload.audio_kbit,
+            "raise flatline:calls.turn.maxKbitPerSecond (the recommendation has it), else pictures stall",
+        ),
+        Rule(
+            "relay-pod",
+            "TURN: data through one pod",
+            "at the busiest time; relayed calls are bound to its address, so there is one, with eight cores",
+            Bound("fixed", POD_CORES * workload.turn_mbit, "Mbit/s", MODEL),
+            lambda estimate: relayed(estimate).mbit,
+            _ELSEWHERE,
+        ),
+    )
+
+
+def _group_calls(workload: Workload, installation: Installation) -> tuple[Rule, ...]:
+    if not installation.group_calls:
+        return ()
+
+    def groups(estimate: Estimate) -> GroupMedia:
+        assert estimate.calls.groups
+        return estimate.calls.groups
+
+    return (
+        Rule(
+            "group-call-members",
+            "group calls: devices in a call",
+            "on the stack's flatline:calls.groups.maxParticipants; the next device is refused",
+            Bound("stack", installation.max_participants, "devices", SETTINGS),
+            lambda estimate: estimate.workload.call_members,
+            "raise flatline:calls.groups.maxParticipants",
+        ),
+        Rule(
+            "group-call-pod",
+            "group calls: data through one pod",
+            "at the busiest time; a call is in the memory of one backend, so there is one, with eight cores",
+            Bound("fixed", POD_CORES * workload.sfu_mbit, "Mbit/s", MODEL),
+            lambda estimate: groups(estimate).mbit,
+            "several installations",
+        ),
     )

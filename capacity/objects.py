@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from capacity.bigtable import BigtableDemand
+from capacity.calls import CallsDemand
 from capacity.dynamodb import IDENTITIES, ONE_TIME_KEYS, REFILL
 from capacity.installation import Installation
 from capacity.traffic import Traffic, per_second
@@ -48,10 +49,11 @@ class Transfer:
     messages: float
     bigtable_writes: float
     bigtable_reads: float
+    calls: float
 
     @property
     def from_aws(self) -> float:
-        """Bytes to clients and to Bigtable."""
+        """Bytes to clients and to Bigtable, but for calls."""
         return self.attachments + self.avatars + self.messages + self.bigtable_writes
 
     @property
@@ -143,7 +145,13 @@ FRAME_BYTES = 150
 """Bytes that WebSocket, HTTP and TLS add to an envelope."""
 
 
-def transfer(workload: Workload, traffic: Traffic, bigtable: BigtableDemand, prefixes: tuple[Prefix, ...]) -> Transfer:
+def transfer(
+    workload: Workload,
+    traffic: Traffic,
+    bigtable: BigtableDemand,
+    prefixes: tuple[Prefix, ...],
+    calls: CallsDemand,
+) -> Transfer:
     """Bytes that leave each cloud in a day."""
     avatars = sum(prefix.gets_mean for prefix in prefixes if prefix.bucket == "cdn0") * DAY
     return Transfer(
@@ -152,4 +160,5 @@ def transfer(workload: Workload, traffic: Traffic, bigtable: BigtableDemand, pre
         messages=(traffic.envelopes + traffic.ephemeral) * (workload.envelope_bytes + FRAME_BYTES),
         bigtable_writes=sum(table.writes_mean * table.row_bytes for table in bigtable.tables) * DAY,
         bigtable_reads=sum(table.reads_mean * table.row_bytes for table in bigtable.tables) * DAY,
+        calls=calls.sent_bytes,
     )

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from capacity import calls
 from capacity.cluster import LEAST_PODS
 from capacity.estimate import Estimate
 from capacity.installation import (
@@ -34,7 +35,7 @@ BURSTABLE, BURSTABLE_COMMANDS = "cache.t", 5000
 MEMORIES = tuple(512 * MIB * 2**step for step in range(7))
 """Memory sizes of Redis nodes on Kubernetes: 512 MiB to 32 GiB."""
 
-_SCALING, _TARGET = "flatline:scaling", "flatline:target"
+_SCALING, _TARGET, _CALLS = "flatline:scaling", "flatline:target", "flatline:calls"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,16 +154,31 @@ def snippet(estimate: Estimate, recommended: Recommendation) -> dict[str, Any]:
             "replicasPerMaster": in_cluster.replicas_per_master,
             "memory": _quantity(in_cluster.memory),
         }
+    if turn := _turn(estimate):
+        settings[_CALLS] = {"turn": turn}
     return settings
 
 
-def with_target(settings: Mapping[str, Any], target: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The snippet with the stack's own `flatline:target` merged in, so that each key can replace that of the file.
+def _turn(estimate: Estimate) -> dict[str, Any]:
+    """The keys of `calls.turn` that are too small."""
+    relay, needed, kbit = estimate.installation.relay, estimate.calls.relayed, math.ceil(estimate.workload.video_kbit)
+    turn: dict[str, Any] = {}
+    if relay and needed and needed.ports > relay.ports:
+        first, last = calls.relay_ports(relay, needed.ports)
+        turn["relayPorts"] = {"first": first, "last": last}
+    if relay and estimate.workload.video and kbit > relay.max_kbit_per_second:
+        turn["maxKbitPerSecond"] = kbit
+    return turn
+
+
+def with_blocks(settings: Mapping[str, Any], blocks: Mapping[str, Mapping[str, Any]] | None) -> dict[str, Any]:
+    """The snippet with the stack's own `flatline:target` and `flatline:calls` merged in, so that each key can replace
+    that of the file; `blocks` has both by key.
 
     Without a stack, it leaves out what only one kind of target accepts: `flatline:target` and the pods of CDN3.
     """
-    if target is not None:
-        return {**settings, _TARGET: _merged(target, settings[_TARGET])}
+    if blocks is not None:
+        return {key: _merged(blocks[key], value) if key in blocks else value for key, value in settings.items()}
     scaling = {name: scale for name, scale in settings[_SCALING].items() if name != "cdn3"}
     return {**{key: value for key, value in settings.items() if key != _TARGET}, _SCALING: scaling}
 

@@ -115,6 +115,17 @@ class Workload:
     attachments: float = _option("share of the messages with an attachment", "share", _HABIT, 0, 1, default=0.05)
     attachment_kib: float = _option("mean size of an attachment", "KiB", _HABIT, 1, 10**8, default=500.0)
     avatar_kib: float = _option("mean size of an avatar", "KiB", _HABIT, 1, 10_240, default=100.0)
+    calls: float = _option(
+        "calls to one other person that a user begins in a day", "calls/user/day", _HABIT, 0, 1000, default=0.3
+    )
+    call_minutes: float = _option("mean length of such a call", "minutes", _HABIT, 0.1, 1440, default=8.0)
+    video: float = _option("share of calls with video", "share", _HABIT, 0, 1, default=0.5)
+    relayed: float = _option(
+        "share of calls that the TURN server relays (flatline:calls.turn)", "share", _HABIT, 0, 1, default=0.2
+    )
+    call_members: float = _option(
+        "devices in a group call (flatline:calls.groups)", "devices", _HABIT, 2, 1000, default=5.0
+    )
 
     envelope_bytes: float = _fixed(
         850, "an envelope: padded text, sealed sender, certificate", "bytes", _SIZED, low=1, high=256 * KIB
@@ -158,6 +169,7 @@ class Workload:
         4, "times that an active device asks for its records' version in a day", "reads/device/day", _CLIENT
     )
     group_calls: float = _fixed(0.05, "calls of a group in a day (flatline:calls.groups)", "calls/group/day", _HABIT)
+    group_call_minutes: float = _fixed(60, "mean length of a group call", "minutes", _HABIT, low=0.1, high=1440)
     call_links: float = _fixed(0.2, "call links that a user has made (flatline:calls.groups)", "links/user", _HABIT)
     years: float = _fixed(
         1,
@@ -222,6 +234,53 @@ class Workload:
     )
     redis_shard_commands: float = _fixed(
         30_000, "commands, mostly Lua scripts, that a Redis node runs in a second", "commands/s", _BENCH, low=1
+    )
+    both_relayed: float = _fixed(
+        0.5, "share of relayed calls in which both devices are on the relay", "share", _HABIT, high=1
+    )
+    ring_seconds: float = _fixed(
+        30, "time in which a call is set up, from its first message until it is answered or given up", "s", _HABIT
+    )
+    device_ports: float = _fixed(
+        6,
+        "relayed ports of a device while a call is set up, also of a call that is not relayed in the end",
+        "ports/device",
+        "one for each of the six addresses that Whisper hands out",
+        low=1,
+    )
+    audio_kbit: float = _fixed(
+        60,
+        "a device's sound, one way",
+        "kbit/s",
+        "computed: Opus at 32 kbit/s, and 50 times a second 70 bytes of SRTP, UDP, IP and channel data",
+        low=1,
+    )
+    video_kbit: float = _fixed(
+        2500, "a device's sound and picture, one way", "kbit/s", "the most that a client sends; measure your own", low=1
+    )
+    turn_mbit: float = _fixed(
+        1000,
+        "relayed data for each core of the TURN server, each bit counted once",
+        "Mbit/s/core",
+        "measured: 1000 to 1140 (python -m benchmarks.turn)",
+        low=1,
+    )
+    group_kbit: float = _fixed(
+        800,
+        "a device's stream in a group call",
+        "kbit/s",
+        "the rate at which the calling service begins (--initial-target-send-rate-kbps)",
+        low=1,
+    )
+    group_most_kbit: float = _fixed(
+        5000,
+        "the most that a device in a group call gets",
+        "kbit/s",
+        "the calling service's default (--default-requested-max-send-rate-kbps)",
+        low=1,
+    )
+    sfu_mbit: float = _fixed(
+        500, "data that a core of the calling service sends", "Mbit/s/core", "half of coturn's; measure your own", low=1
     )
     scan_mib: float = _fixed(
         10,

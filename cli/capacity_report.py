@@ -7,11 +7,12 @@ from typing import Any
 import yaml
 from pydantic.alias_generators import to_camel
 
+from capacity.calls import GroupMedia, Relayed
 from capacity.cost import Cost, total
 from capacity.dynamodb import IndexDemand, TableDemand, Throughput
 from capacity.estimate import Estimate
 from capacity.limits import Limit
-from capacity.recommendation import Recommendation, snippet, with_target
+from capacity.recommendation import Recommendation, snippet, with_blocks
 from capacity.traffic import per_second
 from capacity.workload import DAY, MOST_USERS, about, display, option
 from cli.terminal import Terminal
@@ -32,13 +33,13 @@ class Report:
     family: str
     region: str | None
     stack: str | None
-    target: Mapping[str, Any] | None
-    """The block flatline:target of the stack's file; None without a stack."""
+    blocks: Mapping[str, Mapping[str, Any]] | None
+    """flatline:target and flatline:calls of the stack's file; None without a stack."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """The recommended settings, as keys of a stack's file."""
-        return with_target(snippet(self.estimate, self.recommended), self.target)
+        return with_blocks(snippet(self.estimate, self.recommended), self.blocks)
 
     @property
     def notes(self) -> list[str]:
@@ -121,6 +122,7 @@ def show(report: Report, terminal: Terminal) -> None:
     _redis(report, terminal)
     _bigtable(report.estimate, terminal)
     _objects(report.estimate, terminal)
+    _calls(report.estimate, terminal)
     _pods(report.estimate, terminal)
     _costs(report, terminal)
     _limits(report, terminal)
@@ -230,6 +232,28 @@ def _objects(estimate: Estimate, terminal: Terminal) -> None:
     ]
     columns = ("Prefix", "Objects", "Stored", "PUT/s", PEAK, "GET/s", PEAK)
     terminal.table(columns, rows, frozenset(columns[1:]))
+
+
+def _calls(estimate: Estimate, terminal: Terminal) -> None:
+    """Of the servers that the stack runs; nothing without any."""
+    relayed, groups = estimate.calls.relayed, estimate.calls.groups
+    rows: list[tuple[str, Relayed | GroupMedia, str]] = []
+    if relayed:
+        rows.append(("TURN server", relayed, f"{relayed.ports:,} relay ports"))
+    if groups:
+        rows.append(("group calls", groups, f"{count(groups.streams)} streams sent"))
+    if not rows:
+        return
+    terminal.heading("Calls at the busiest time")
+    columns = ("Server", "Calls", "Mbit/s", "Cores", "Sent in a day", "Needs")
+    terminal.table(
+        columns,
+        [
+            (server, count(found.calls), count(found.mbit), count(found.cores), size(found.sent_bytes), needs)
+            for server, found, needs in rows
+        ],
+        frozenset(columns[1:5]),
+    )
 
 
 def _pods(estimate: Estimate, terminal: Terminal) -> None:
@@ -355,6 +379,7 @@ def as_document(report: Report) -> dict[str, Any]:
             "tables": [{**asdict(table), "bytes": table.bytes} for table in estimate.bigtable.tables],
         },
         "s3": [asdict(prefix) for prefix in estimate.prefixes],
+        "calls": asdict(estimate.calls),
         "transfer": {name: number / DAY for name, number in asdict(estimate.transfer).items()},
         "kubernetes": {"nodes": estimate.cluster.nodes, "pods": [asdict(pods) for pods in estimate.cluster.pods]},
         "cost": {

@@ -43,7 +43,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         family=family,
         region=region,
         stack=arguments.stack,
-        target=_target(loaded) if loaded else None,
+        blocks=_blocks(loaded) if loaded else None,
     )
     if arguments.json:
         document.show(Capacity, as_document(report), terminal)
@@ -52,10 +52,14 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return 0
 
 
-def _target(loaded: LoadedStack) -> dict[str, Any]:
-    """The block flatline:target as the file has it, so that encrypted values stay encrypted."""
+def _blocks(loaded: LoadedStack) -> dict[str, dict[str, Any]]:
+    """flatline:target and flatline:calls as the file has them, so that encrypted values stay encrypted."""
     config = (yaml.safe_load(loaded.stack.file.read_text(encoding="utf-8")) or {}).get("config") or {}
-    return {"kind": loaded.settings.target.kind, **(config.get(f"{PROJECT}:target") or {})}
+    target, calls = f"{PROJECT}:target", f"{PROJECT}:calls"
+    return {
+        target: {"kind": loaded.settings.target.kind, **(config.get(target) or {})},
+        calls: config.get(calls) or {},
+    }
 
 
 def _prices(path: Path) -> Prices:

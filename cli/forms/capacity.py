@@ -130,6 +130,34 @@ class Prefix(Block):
     """In the busiest minute."""
 
 
+class CallServer(Block):
+    calls: float
+    """Calls at the busiest time, with room for those that begin by chance."""
+    mbit: float
+    """Megabits a second that pass through it then: relayed ones each counted once, or those sent to members."""
+    cores: float
+    """CPUs for them."""
+    sent_bytes: float
+    """Bytes that leave it in a day."""
+
+
+class Relayed(CallServer):
+    ports: int
+    """Relay ports at the busiest time."""
+
+
+class GroupMedia(CallServer):
+    streams: float
+    """Streams that it sends at the busiest time."""
+
+
+class Calls(Block):
+    relayed: Relayed | None
+    """The TURN server; null where the stack has none."""
+    groups: GroupMedia | None
+    """The calling service's backend; null where the stack has none."""
+
+
 class Pods(Block):
     service: str
     """The service."""
@@ -231,6 +259,8 @@ class Capacity(Form):
     """Rows and nodes."""
     s3: list[Prefix]
     """Objects and requests."""
+    calls: Calls
+    """The servers for calls."""
     transfer: dict[str, float]
     """Bytes a second."""
     kubernetes: Kubernetes

@@ -12,7 +12,7 @@ from capacity.cost import HOURS, SECONDS, Cost, costs, total
 from capacity.estimate import Estimate
 from capacity.installation import SCALED, Installation
 from capacity.limits import limits
-from capacity.recommendation import Recommendation, recommend, snippet, with_target
+from capacity.recommendation import Recommendation, recommend, snippet, with_blocks
 from capacity.redis import USABLE_IN_CLUSTER, USABLE_MANAGED
 from capacity.workload import GIB, Workload
 from config.loading import load
@@ -219,7 +219,7 @@ CLOUD = yaml.safe_load((PRICES_FILE.parents[1] / "Pulumi.prod.yaml").read_text()
 
 def pasted(found: dict[str, Any], target: dict[str, Any]) -> Settings:
     """A stack's settings with a snippet; raises SettingsError where they do not take it."""
-    return load({key: json.dumps(value) for key, value in with_target(found, target).items()})
+    return load({key: json.dumps(value) for key, value in with_blocks(found, {"flatline:target": target}).items()})
 
 
 @pytest.mark.parametrize("users", [1, *RANGE, 10**10])

@@ -4,6 +4,7 @@ import io
 import json
 import re
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
+from capacity.estimate import Estimate
+from capacity.installation import Installation
+from capacity.limits import limits
+from capacity.workload import Workload
 from cli.__main__ import main
 from cli.capacity_report import count, measured, size
 from config.loading import load
@@ -18,6 +23,10 @@ from config.schema.dynamodb import TABLES
 from config.target import Cloud
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 
+CALLS: dict[str, Any] = {"turn": {"address": "203.0.113.10"}, "groups": {"addresses": ["203.0.113.10"]}}
+CALLING = Estimate.of(
+    Workload(users=20_000, messages_per_day=50), Installation.of(load({"flatline:calls": json.dumps(CALLS)}))
+)
 SETTINGS = "Settings for the stack's file, below config"
 WORDS = ("capacity", "--users", "1000000", "--messages-per-day", "50")
 
@@ -165,6 +174,7 @@ def test_json_keeps_its_form() -> None:
     assert sorted(found) == [
         "assumptions",
         "bigtable",
+        "calls",
         "cost",
         "dynamodb",
         "installation",
@@ -280,6 +290,24 @@ def test_a_stack_gives_its_settings(checkout: Checkout) -> None:
     assert "elasticache" not in part(text, SETTINGS)
 
 
+def test_a_stack_with_calls_is_told_what_they_need(checkout: Checkout) -> None:
+    calls = {**CALLS, "turn": {**CALLS["turn"], "nodeLabels": {"edge": "yes"}}}
+    path = checkout.root / "Pulumi.dev.yaml"
+    path.write_text(yaml.safe_dump({"config": {"flatline:calls": calls}}))
+    found = json.loads(checkout.succeed(*WORDS, "--users", "20000", "--stack", "dev", "--json"))
+    ports = found["calls"]["relayed"]["ports"]
+    assert ports > 100
+    assert found["calls"]["groups"]["streams"] > 0
+    text = checkout.succeed(*WORDS, "--users", "20000", "--stack", "dev")
+    assert f"{ports:,} relay ports" in part(text, "Calls at the busiest time")
+    assert "raise flatline:calls.turn.relayPorts" in part(text, "What to change")
+    pasted = yaml.safe_load(part(text, SETTINGS).rpartition("\n")[0])["flatline:calls"]
+    relay = pasted["turn"].pop("relayPorts")
+    assert relay["last"] - relay["first"] + 1 >= ports
+    assert pasted == calls, "the rest of the block stays"
+    assert "Calls at the busiest time" not in shown()
+
+
 def test_it_needs_no_stack_file(checkout: Checkout) -> None:
     for path in checkout.root.glob("Pulumi.*.yaml"):
         path.write_text("config: {flatline:domain: 3}\n")
@@ -331,7 +359,11 @@ def test_sizes_have_units(value: float, text: str) -> None:
 
 def test_the_document_has_every_limit_with_its_source() -> None:
     document = (REPOSITORY / "docs" / "capacity.md").read_text()
-    for limit in as_json()["limits"]:
+    of_calls: list[dict[str, Any]] = [
+        asdict(limit) for limit in limits(CALLING) if limit.id.startswith(("relay", "group"))
+    ]
+    assert of_calls
+    for limit in [*as_json()["limits"], *of_calls]:
         if limit["kind"] != "stack":
             row = next((line for line in document.splitlines() if line.startswith(f"| {limit['what']} |")), None)
             assert row is not None, limit["id"]
