@@ -138,7 +138,7 @@ def can_look(terminal: Terminal) -> bool:
     if kubectl.is_installed():
         return True
     terminal.warn(
-        "kubectl is not on the PATH, so nobody looks whether objects were deleted in the cluster, or whether its "
-        "namespaces belong to somebody else. Install it (https://kubernetes.io/docs/tasks/tools/)."
+        "kubectl is not on the PATH, so nobody looks whether objects were deleted in the cluster, whether its "
+        "namespaces belong to somebody else, or which version it has recorded. Install it (https://kubernetes.io/docs/tasks/tools/)."
     )
     return False

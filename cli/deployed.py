@@ -32,14 +32,22 @@ class Deployed:
 
 
 def recorded(loaded: LoadedStack, context: str | None) -> Deployed | None:
-    """The record on the cluster of a context, None where there is none or the cluster cannot be read."""
+    """The record on the cluster of a context; None where there is none, or no context or no kubectl to look with.
+
+    Raises FlatlineError if the cluster cannot be read: then nobody knows which versions may follow.
+    """
     if context is None or not kubectl.is_installed():
         return None
+    name = loaded.settings.namespace
     try:
         found = kubectl.read(context, "get", "namespaces", "--selector", SELECTOR).get("items", ())
-    except (FlatlineError, ValueError):
-        return None
-    name = loaded.settings.namespace
+    except FlatlineError as problem:
+        raise FlatlineError(
+            f"the deployed version, which namespace {name} on context {context} records, cannot be read: "
+            f"{problem.in_a_line}",
+            f"Nothing was changed, because {VERSION} may not be allowed to follow it. Run this again once "
+            "`kubectl get namespaces` answers there.",
+        ) from None
     notes: Mapping[str, Any] = next(
         (each["metadata"].get("annotations") or {} for each in found if each["metadata"]["name"] == name), {}
     )
@@ -48,6 +56,15 @@ def recorded(loaded: LoadedStack, context: str | None) -> Deployed | None:
         return None
     back_to = str(notes.get(installation.BACK_TO_ANNOTATION) or version)
     return Deployed(str(version), back_to, f"namespace {name} on context {context}")
+
+
+def recorded_if_readable(loaded: LoadedStack, context: str | None, terminal: Terminal) -> Deployed | None:
+    """As `recorded`, for what changes nothing on the cluster: warns where it cannot be read."""
+    try:
+        return recorded(loaded, context)
+    except FlatlineError as problem:
+        terminal.warn(f"Nobody looked whether {VERSION} may follow what runs: {problem.problem}.")
+        return None
 
 
 def of_outputs(outputs: Mapping[str, Any] | None, where: str) -> Deployed | None:

@@ -24,7 +24,7 @@ def up(loaded: LoadedStack, choice: RenderPlan, arguments: Namespace, terminal: 
     """Renders into build/<stack>/ and prints a summary."""
     earlier = objects.outputs(loaded.stack.build)
     _refuse_namespaces_of_others(loaded, choice.context)
-    recorded = deployed.recorded(loaded, choice.context)
+    recorded = deployed.recorded_if_readable(loaded, choice.context, terminal)
     deployed.check(
         loaded, recorded or deployed.of_outputs(earlier, display_path(loaded.stack.build)), choice.context, terminal
     )

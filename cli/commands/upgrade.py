@@ -67,13 +67,13 @@ def _versions(
     loaded: LoadedStack, context: str | None, terminal: Terminal
 ) -> tuple[Deployed | None, tuple[str, ...] | None]:
     """The deployed version, and why this checkout must not follow it."""
-    found = deployed.recorded(loaded, context)
+    found = deployed.recorded_if_readable(loaded, context, terminal)
     if found is None:
         backend = engine.managing_cli(loaded.stack)[0]
         by_engine = backend and deployed.of_outputs(outputs.of(loaded), f"Pulumi's state in {backend}")
         found = by_engine or deployed.of_files(loaded)
     if found is None:
-        terminal.say(f"Stack {loaded.stack.name}: no version is recorded; this checkout is {VERSION}.", "bold")
+        terminal.say(f"Stack {loaded.stack.name}: no version is known; this checkout is {VERSION}.", "bold")
         return None, None
     unsure = "" if found.certain else "; it is the version of the last run, and nobody recorded that it came to its end"
     terminal.say(f"Stack {loaded.stack.name}: from {found.version} to {VERSION} ({found.where}{unsure})", "bold")

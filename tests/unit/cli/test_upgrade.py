@@ -120,6 +120,32 @@ def test_a_record_that_cannot_be_written_is_a_warning(on_cluster: Checkout) -> N
     assert "forbidden" in result.stderr
 
 
+def test_a_record_that_cannot_be_read_stops_up_and_is_said(on_cluster: Checkout) -> None:
+    """The state may be of another version than what runs: another checkout may have deployed it."""
+    on_cluster.succeed("up", *ON_MINE)
+    refusing = 'elif "get" in words and "--selector" in words:\n    sys.exit("error: forbidden")\nelif "get" in words:'
+    on_cluster.program("kubectl", kubectl_cli.BODY.replace('elif "get" in words:', refusing))
+    before = kubectl_cli.read(on_cluster)
+    said = on_cluster.fail("up", *ON_MINE)
+    assert "namespace flatline on context mine records, cannot be read" in said
+    assert "forbidden" in said
+    assert "Nothing was changed" in said
+    assert kubectl_cli.read(on_cluster) == before
+    result = on_cluster.run("upgrade", "--check", "--context", "mine")
+    assert f"Nobody looked whether {VERSION} may follow what runs" in result.stderr
+    assert "no version is known" in result.stdout
+
+
+def test_files_are_rendered_for_a_cluster_that_cannot_be_read_and_that_is_said(
+    brought_up: Checkout, clusters: Clusters
+) -> None:
+    kubectl_cli.put(brought_up)
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    result = brought_up.run("up", "--engine", "none", "--context", "mine", FAKE_KUBECTL_REFUSES="yes")
+    assert result.returncode == 0, result.stderr
+    assert f"Nobody looked whether {VERSION} may follow what runs" in result.stderr
+
+
 def test_check_compares_files(brought_up: Checkout) -> None:
     said = brought_up.succeed("upgrade", "--check")
     assert "from 0.1.0 to 0.1.0 (build/dev/; it is the version of the last run" in said
@@ -142,7 +168,7 @@ def test_check_compares_files(brought_up: Checkout) -> None:
 
 def test_check_before_the_first_up(checkout: Checkout) -> None:
     said = checkout.succeed("upgrade", "--check")
-    assert f"no version is recorded; this checkout is {VERSION}" in said
+    assert f"no version is known; this checkout is {VERSION}" in said
     assert "`up` makes everything" in said
     assert not checkout.state().exists()
 
