@@ -3,7 +3,9 @@
 import getpass
 import json
 import os
+import re
 import subprocess
+import uuid
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +23,7 @@ from migration import endpoints
 from migration.endpoints import Addresses
 
 if TYPE_CHECKING:
-    from migration.accounts import Account, Accounts
+    from migration.accounts import Account, Accounts, Deleted
 
 REDIS_NODE, PUBLICATIONS = "pod/redis-0", "deployment/redis-pubsub"
 REDIS_CLI = (
@@ -30,6 +32,8 @@ REDIS_CLI = (
 """Commands come by standard input: arguments of `exec` are in the log of the API server."""
 
 REDIS_SECONDS = 60
+_IDENTIFIER = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+"""Of an account (its ACI), as `accounts show` and the log write it."""
 
 
 class ClusterRedis:
@@ -104,13 +108,23 @@ def opened(arguments: Namespace, terminal: Terminal) -> Iterator[tuple[LoadedSta
         yield loaded, context, Accounts(dynamodb, buckets, names, ClusterRedis(context, namespace))
 
 
+def named(typed: str) -> str | uuid.UUID:
+    """The number or the identifier that was typed. Raises FlatlineError for what is neither."""
+    text = typed.strip()
+    return uuid.UUID(text) if _IDENTIFIER.fullmatch(text) else numbers.read(text)
+
+
 def found(accounts: "Accounts", typed: str) -> "Account":
-    """The account of a number that was typed. Raises FlatlineError if there is none."""
-    number = numbers.read(typed)
-    account = accounts.find(number)
+    """The account of a number or an identifier that was typed. Raises FlatlineError if there is none."""
+    account = accounts.find(named(typed))
     if account is None:
-        raise FlatlineError(f"{number} has no account", "Those that there are: `./flatline accounts list`")
+        raise nobody(typed)
     return account
+
+
+def nobody(typed: str) -> FlatlineError:
+    """The error for a number or an identifier that no account has."""
+    return FlatlineError(f"{named(typed)} has no account", "Those that there are: `./flatline accounts list`")
 
 
 def confirmed(account: "Account", arguments: Namespace, terminal: Terminal, doing: str) -> bool:
@@ -127,7 +141,7 @@ def confirmed(account: "Account", arguments: Namespace, terminal: Terminal, doin
 
 
 @contextmanager
-def recorded(loaded: LoadedStack, account: "Account", doing: str) -> Iterator[None]:
+def recorded(loaded: LoadedStack, account: "Account | Deleted", doing: str) -> Iterator[None]:
     """Appends to the log of the stack what begins, and how it ended. Raises FlatlineError before anything is done."""
     _append(loaded, account, doing, "begun")
     try:
@@ -143,7 +157,7 @@ def log(loaded: LoadedStack) -> Path:
     return loaded.stack.state.with_name(f"{loaded.stack.name}.accounts.log")
 
 
-def _append(loaded: LoadedStack, account: "Account", doing: str, result: str) -> None:
+def _append(loaded: LoadedStack, account: "Account | Deleted", doing: str, result: str) -> None:
     """An account is named by its identifier: numbers can be guessed from any digest of them."""
     line = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -671,7 +671,8 @@ def _accounts(commands: _Subparsers) -> None:
         """
         Shows what would be deleted, asks for the number, and deletes the account in the tables, the buckets and the
         cache as the service does (docs/operations.md). Scripts write the number after --confirm; without it and without
-        a terminal nothing is deleted. state/<stack>.accounts.log gets a line, with the account's identifier.
+        a terminal nothing is deleted. state/<stack>.accounts.log gets a line, with the account's identifier. Run it
+        again where Redis failed in the middle: it takes an account that the tables do not have any more out of Redis.
 
         examples:
           ./flatline accounts delete +12025550123 --context my-k3s
@@ -703,7 +704,11 @@ def _accounts(commands: _Subparsers) -> None:
         command="accounts-unblock",
     )
     for command in (showing, deleting, blocking, unblocking):
-        command.add_argument("number", metavar="NUMBER", help="with + and country code, such as +12025550123")
+        command.add_argument(
+            "number",
+            metavar="NUMBER",
+            help="with + and country code, such as +12025550123; or the account's identifier",
+        )
     for command in (deleting, blocking):
         command.add_argument("--confirm", metavar="NUMBER", help="the number, instead of asking")
     for command in (listing, showing):

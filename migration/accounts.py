@@ -9,13 +9,14 @@ import binascii
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, Protocol
 
+from errors import FlatlineError
 from migration.dynamodb import translated_errors
 from migration.endpoints import PhysicalNames
 from migration.errors import MigrationError
@@ -31,6 +32,10 @@ LEASE_SECONDS = 120
 """Of the lock on an account; Whisper's own is 15 s, and waits for what the row says."""
 
 ATTEMPTS = 5
+FORGET_ATTEMPTS, FORGET_SECONDS = 3, 2.0
+"""How often, and after what pause, Redis is asked to forget an account that is gone from the tables."""
+DEVICES = range(1, 128)
+"""Every number that a device can have (`Device.MAXIMUM_DEVICE_ID`)."""
 DISCONNECTION_CHANNEL = "disconnection_requests"
 _SLOTS = 16384
 
@@ -77,6 +82,14 @@ class Account:
 
 
 @dataclass(frozen=True)
+class Deleted:
+    """What stays known for some time of an account that is deleted. `pni` is the identifier of its number."""
+
+    identifier: uuid.UUID
+    pni: uuid.UUID
+
+
+@dataclass(frozen=True)
 class Holdings:
     """Data that is deleted with an account: rows as (path of the table, key), objects as (role of the bucket, key).
 
@@ -112,12 +125,34 @@ class Accounts:
         for item in self._pages("scan", "accounts.tableName"):
             yield _account(item)
 
-    def find(self, number: str) -> Account | None:
-        """The account of a number in E.164 form."""
+    def find(self, who: str | uuid.UUID) -> Account | None:
+        """The account of a number in E.164 form, or of an account's identifier."""
         with translated_errors("reading accounts"):
-            row = self._get("accounts.phoneNumberTableName", {"P": {"S": number}})
-            found = self._get("accounts.tableName", {"U": row["U"]}) if row else None
+            own = _binary(who) if isinstance(who, uuid.UUID) else None
+            if own is None and (row := self._get("accounts.phoneNumberTableName", {"P": {"S": who}})):
+                own = row["U"]
+            found = self._get("accounts.tableName", {"U": own}) if own else None
         return _account(found) if found else None
+
+    def deleted(self, who: str | uuid.UUID) -> Deleted | None:
+        """The account that a number had, or of an identifier, if it was deleted in the last 30 days."""
+        table = self._names.tables["deletedAccounts.tableName"]
+        with translated_errors("reading deleted accounts"):
+            if isinstance(who, uuid.UUID):
+                rows = self._dynamodb.query(
+                    TableName=table,
+                    IndexName="u_to_p",
+                    KeyConditionExpression="#U = :owner",
+                    ExpressionAttributeNames={"#U": "U"},
+                    ExpressionAttributeValues={":owner": _binary(who)},
+                )["Items"]
+                return Deleted(who, uuid.UUID(rows[0]["P"]["S"])) if rows else None
+            number = self._get("phoneNumberIdentifiers.tableName", {"P": {"S": who}})
+            if number is None:
+                return None
+            pni = uuid.UUID(bytes=bytes(number["PNI"]["B"]))
+            row = self._get("deletedAccounts.tableName", {"P": {"S": str(pni)}})
+        return Deleted(uuid.UUID(bytes=bytes(row["U"]["B"])), pni) if row else None
 
     def holdings(self, account: Account) -> Holdings:
         """Data that `delete` deletes."""
@@ -141,8 +176,9 @@ class Accounts:
     def delete(self, account: Account) -> Holdings:
         """Deletes an account as Whisper does, and ends its connections; what it held.
 
-        What goes before the account itself may be deleted again: where this fails, it can be run again. Messages that
-        were persisted, holds of earlier usernames and groups stay; the first two expire.
+        What goes before the account itself may be deleted again: where this fails, it can be run again. Where it fails
+        after that, `forget` with what `deleted` finds ends it. Messages that were persisted, holds of earlier
+        usernames and groups stay; the first two expire.
         """
         with self._locked(account.pni):
             account = self._again(account)
@@ -159,8 +195,24 @@ class Accounts:
             put = {"Put": {"TableName": self._names.tables["deletedAccounts.tableName"], "Item": remembered}}
             with translated_errors("deleting the account"):
                 self._dynamodb.transact_write_items(TransactItems=[*deletions, put])
-        self.forget(account)
+            self._forget_deleted(account)
         return held
+
+    def _forget_deleted(self, account: Account) -> None:
+        """Insists, since the tables do not have the account any more, and Redis would serve it for two days."""
+        for left in reversed(range(FORGET_ATTEMPTS)):
+            try:
+                self.forget(account)
+                return
+            except FlatlineError as problem:
+                if not left:
+                    raise MigrationError(
+                        f"account {account.identifier} is deleted from the tables, but Redis may serve it for two "
+                        f"days: {problem.problem}",
+                        "Run the same command again: it takes the account out of Redis. So does the identifier in "
+                        "place of the number.",
+                    ) from None
+            self._sleep(FORGET_SECONDS)
 
     def block(self, account: Account) -> Account:
         """Signs out every device of an account, and deletes the password that registers it without a code."""
@@ -213,10 +265,11 @@ class Accounts:
             raise MigrationError(f"{account.number} has no such account any more; nothing was changed")
         return now
 
-    def forget(self, account: Account) -> None:
+    def forget(self, account: Account | Deleted) -> None:
         """Takes an account out of the cache, and has its connections closed. It may be run again."""
+        devices = [each.number for each in account.devices] if isinstance(account, Account) else DEVICES
         self._redis.cluster([["DEL", f"AccountMap::{account.pni}"], ["DEL", f"Account3::{account.identifier}"]])
-        self._redis.publish(DISCONNECTION_CHANNEL, _disconnection(account))
+        self._redis.publish(DISCONNECTION_CHANNEL, _disconnection(account.identifier, devices))
 
     def _recovery(self, account: Account) -> tuple[str, Item]:
         return "registrationRecovery.tableName", {"P": {"S": str(account.pni)}}
@@ -353,10 +406,10 @@ def _queues(account: Account) -> list[list[str]]:
     return commands
 
 
-def _disconnection(account: Account) -> bytes:
+def _disconnection(identifier: uuid.UUID, devices: Iterable[int]) -> bytes:
     """A `DisconnectionRequest` (protobuf): bytes 1 the identifier, repeated uint32 2 the devices, each below 128."""
-    devices = bytes(device.number for device in account.devices)
-    return b"\x0a\x10" + account.identifier.bytes + b"\x12" + bytes([len(devices)]) + devices
+    numbers = bytes(devices)
+    return b"\x0a\x10" + identifier.bytes + b"\x12" + bytes([len(numbers)]) + numbers
 
 
 def _slot(text: str) -> int:

@@ -12,7 +12,7 @@ import pytest
 
 from cli import accounts
 from errors import FlatlineError
-from migration.accounts import _disconnection, _queues
+from migration.accounts import DEVICES, _disconnection, _queues
 from tests.lab.fetch import skip_if_missing
 from tests.lab.process import Process, free_ports, wait_until
 from tests.lab.redis import Client, info, redis_binaries
@@ -108,8 +108,9 @@ def test_keys_on_every_node_go_and_a_message_arrives_as_it_is(nodes: Nodes, monk
         while b"subscribe" not in received:
             received += listener.recv(4096)
         redis.cluster(commands)
-        redis.publish("disconnection_requests", _disconnection(account))
-        while _disconnection(account) not in received:
+        message = _disconnection(account.identifier, DEVICES)
+        redis.publish("disconnection_requests", message)
+        while message not in received:
             more = listener.recv(4096)
             assert more, "the connection was closed before the message came"
             received += more

@@ -159,6 +159,43 @@ def test_what_ended_before_the_cache_is_finished_by_the_next_run(
     assert stack.service.redis.published
 
 
+@pytest.mark.parametrize("by", ["number", "identifier"])
+def test_a_deletion_that_ended_before_the_cache_is_finished_by_the_next_run(
+    stack: Stack, by: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    account = found(stack.service)
+
+    def down(*_: object) -> None:
+        raise FlatlineError("Redis has gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stack.service.redis, "publish", down)
+        with pytest.raises(FlatlineError, match="Redis has gone"):
+            stack.run(f"delete {NUMBER} --confirm {NUMBER}")
+        with pytest.raises(FlatlineError, match="Redis has gone"):
+            stack.run(f"delete {NUMBER}")
+    stack.service.redis.commands.clear()
+    assert stack.run(f"delete {NUMBER if by == 'number' else account.identifier}") == 0
+    assert "is deleted already" in capsys.readouterr().out
+    assert ["DEL", f"Account3::{account.identifier}"] in stack.service.redis.commands
+    assert stack.service.redis.published
+    assert [each["result"] for each in stack.lines()] == ["begun", "failed"] * 2 + ["begun", "done"]
+    assert {each["account"] for each in stack.lines()} == {str(account.identifier)}
+
+
+def test_an_identifier_names_an_account_and_the_number_confirms(
+    stack: Stack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    identifier = found(stack.service).identifier
+    stack.run(f"show {identifier}")
+    assert NUMBER in capsys.readouterr().out
+    with pytest.raises(FlatlineError, match="was not typed"):
+        stack.run(f"delete {identifier} --confirm {identifier}")
+    assert stack.run(f"delete {str(identifier).upper()} --confirm {NUMBER}") == 0
+    with pytest.raises(FlatlineError, match="has no account"):
+        stack.run("delete 01234567-89ab-cdef-0123-456789abcdef")
+
+
 def test_blocking_takes_the_invitation_of_that_number_back(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     stack.invited.update({schema.key(NUMBER): "{}", schema.key(OTHER): "{}"})
     stack.run(f"block {NUMBER} --confirm {NUMBER}")

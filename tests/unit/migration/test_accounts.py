@@ -3,13 +3,14 @@
 import base64
 import json
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
+from errors import FlatlineError
 from migration import accounts
 from migration.accounts import _slot, _tags, _with_devices
 from migration.errors import MigrationError
@@ -75,6 +76,45 @@ def test_a_deletion_that_was_cut_off_is_run_again(service: Service, monkeypatch:
     assert "deletedAccountsLock.tableName" not in service.count(), "the lock is given back"
     service.accounts.delete(account)
     assert service.accounts.find(NUMBER) is None
+
+
+@pytest.mark.parametrize("by", ["number", "identifier"])
+def test_redis_that_fails_after_the_tables_is_asked_again_and_then_by_another_run(
+    service: Service, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account = found(service)
+    asked = list[str]()
+
+    def forgets_nothing(commands: Sequence[Sequence[str]]) -> None:
+        if any(words[1].startswith("Account3") for words in commands):
+            asked.append("forget")
+            raise FlatlineError("Redis does not answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(service.redis, "cluster", forgets_nothing)
+        with pytest.raises(MigrationError, match="deleted from the tables, but Redis may serve it") as refused:
+            service.accounts.delete(account)
+    assert len(asked) == 3
+    assert "again" in refused.value.in_a_line
+    assert "deletedAccountsLock.tableName" not in service.count(), "the lock is given back"
+
+    who = NUMBER if by == "number" else account.identifier
+    assert service.accounts.find(who) is None
+    deleted = service.accounts.deleted(who)
+    assert deleted == accounts.Deleted(account.identifier, account.pni)
+    service.accounts.forget(deleted)
+    assert ["DEL", f"Account3::{account.identifier}"] in service.redis.commands
+    assert ["DEL", f"AccountMap::{account.pni}"] in service.redis.commands
+    ((_, message),) = service.redis.published
+    assert message == b"\x0a\x10" + account.identifier.bytes + b"\x12\x7f" + bytes(range(1, 128)), "every device"
+
+
+def test_an_account_is_found_by_its_identifier(service: Service) -> None:
+    account = found(service)
+    assert service.accounts.find(account.identifier) == account
+    for nobody in (OTHER, uuid.uuid4()):
+        assert service.accounts.find(nobody) is None
+        assert service.accounts.deleted(nobody) is None
 
 
 def test_a_number_that_has_another_account_meanwhile_keeps_it(service: Service) -> None:
