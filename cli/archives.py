@@ -191,6 +191,8 @@ def _download(client: Any, place: Prefix, folder: Path) -> None:
         remedy = f"Name one of those there, such as {place.of(inner[-1])}" if inner else "Look with `aws s3 ls`."
         raise FlatlineError(f"{place} is no archive: it has no {HEADER}", remedy)
     for name in names:
+        if not name or name.endswith("/"):  # an empty object by which consoles and file browsers show a folder
+            continue
         target = folder / name
         if not target.resolve().is_relative_to(folder.resolve()):
             raise FlatlineError(f"{place} has an object whose name leads outside of it", "It is no archive.")

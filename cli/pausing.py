@@ -88,7 +88,11 @@ def paused(context: str, loaded: LoadedStack, terminal: Terminal, *, started: bo
 
 
 def _scale(context: str, namespace: str, deployment: dict[str, Any], before: Stopped) -> None:
-    before.replicas[name(deployment)] = max(1, int(deployment["spec"].get("replicas", 1)))
+    """Stops a Deployment. One that was stopped already, and whose pods still end, stays stopped afterwards."""
+    replicas = int(deployment["spec"].get("replicas", 1))
+    if replicas == 0:
+        return
+    before.replicas[name(deployment)] = replicas
     kubectl.merge(context, namespace, f"deployment.apps/{name(deployment)}", {"spec": {"replicas": 0}})
 
 

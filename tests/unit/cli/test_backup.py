@@ -16,6 +16,7 @@ from moto import mock_aws
 from cli import archives, pausing
 from cli.failure import Interrupted
 from cli.port_forward import PortForward
+from cli.stacks import Stack
 from cli.terminal import Terminal
 from errors import FlatlineError
 from migration import sealing
@@ -215,6 +216,19 @@ def test_a_pause_stops_in_order_waits_for_messages_and_starts_again_whatever_fai
     assert specs(cluster) == {**before, JOB: {"suspend": False}}
 
 
+def test_a_service_that_was_stopped_before_a_pause_stays_stopped(cluster: Checkout) -> None:
+    """Also where its pods have not ended yet."""
+    path = cluster.home / "cluster.json"
+    state = json.loads(path.read_text())
+    state["objects"]["storage"] |= {"spec": {"replicas": 0}, "status": {"replicas": 1}}
+    path.write_text(json.dumps(state))
+    cluster.fail("backup", "--to", "backups", "--pause", "--context", "mine", REFUSED="1")
+    assert {name: each.get("replicas") for name, each in specs(cluster).items() if name in WRITERS} == {
+        **dict.fromkeys(WRITERS, 2),
+        "storage": 0,
+    }
+
+
 def test_a_service_that_cannot_be_started_again_is_told(cluster: Checkout) -> None:
     words = ("backup", "--to", "backups", "--pause", "--context", "mine")
     said = cluster.fail(*words, REFUSED="1", STUCK="whisper")
@@ -343,6 +357,26 @@ def test_a_whole_archive_gets_to_its_bucket_whatever_fails_after_it(monkeypatch:
         keys = [each["Key"] for each in s3.list_objects_v2(Bucket="archives")["Contents"]]
     assert {key.partition("/")[0] for key in keys} == {"whole"}
     assert {key.rpartition("/")[2] for key in keys} == {HEADER, MANIFEST}
+
+
+def test_a_folder_that_somebody_made_in_the_bucket_is_no_file_of_the_archive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Consoles and file browsers show a folder by an empty object, whose name ends in `/`."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
+    loaded: Any = SimpleNamespace(stack=Stack("dev"))
+    with mock_aws():
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="archives")
+        recipient = sealing.identity(PASSPHRASE).recipient
+        with archives.writer("s3://archives/home", loaded, recipient, Terminal()) as (writer, place):
+            writer.finish(live=False, documents={})
+        below = place.removeprefix("s3://archives/")
+        for name in ("", "dynamodb/"):
+            s3.put_object(Bucket="archives", Key=f"{below}/{name}", Body=b"")
+        with archives.reader(place, None, loaded.stack, Terminal()) as archive:
+            assert sorted(path.name for path in archive.folder.iterdir()) == sorted((HEADER, MANIFEST))
 
 
 def test_other_keys_than_those_of_the_archive_are_refused(checkout: Checkout) -> None:
