@@ -18,6 +18,27 @@ NOBODY = "YOUR-CONTEXT"
 """Stands for the context in a command that is shown while none is named."""
 
 _PATIENCE = ("--request-timeout", "10s")
+_limits: list[float] = []
+"""Of `limited`: the last one counts."""
+
+
+@contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """While this lasts, kubectl is ended where it takes longer for an answer, whoever asks it, in whatever thread."""
+    _limits.append(seconds)
+    try:
+        yield
+    finally:
+        _limits.remove(seconds)
+
+
+def _done(context: str, words: Sequence[str], stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
+    """kubectl that has come to its end. Raises FlatlineError if it takes too long."""
+    whole, limit = [_program(), *command(context, *words)[1:]], _limits[-1] if _limits else None
+    try:
+        return subprocess.run(whole, check=False, capture_output=True, text=True, input=stdin, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise FlatlineError(f"kubectl has no answer from context {context} after {limit:.0f} s") from None
 
 
 def command(context: str | None, *words: str) -> list[str]:
@@ -131,8 +152,7 @@ def merge(context: str, namespace: str, resource: str, change: Mapping[str, Any]
 
 
 def _give(context: str, words: Sequence[str], content: Mapping[str, Any], what: str) -> None:
-    whole = [_program(), *command(context, *words)[1:]]
-    answer = subprocess.run(whole, check=False, capture_output=True, text=True, input=json.dumps(content))
+    answer = _done(context, words, json.dumps(content))
     if answer.returncode != 0:
         if "(AlreadyExists)" in answer.stderr or "(Conflict)" in answer.stderr:
             raise ConflictError(what)
@@ -145,7 +165,7 @@ def is_installed() -> bool:
 
 
 def _answer(context: str, *words: str) -> str:
-    answer = subprocess.run([_program(), *command(context, *words)[1:]], check=False, capture_output=True, text=True)
+    answer = _done(context, words)
     if answer.returncode != 0:
         said = answer.stderr.strip().splitlines()
         raise FlatlineError(f"kubectl could not read from context {context}", *said[-3:])

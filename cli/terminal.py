@@ -166,22 +166,22 @@ class Terminal:
             return ""
 
     @contextmanager
-    def step(self, doing: str, again: float = PROGRESS_AGAIN_SECONDS) -> Iterator[None]:
+    def step(self, doing: str, again: float = PROGRESS_AGAIN_SECONDS) -> Iterator[Callable[[str], None]]:
         """Shows that something goes on: a running time on a terminal, else a line once it has lasted two seconds.
 
-        That line comes again each `again` seconds.
+        That line comes again each `again` seconds. The function that it gives takes a text for the next lines.
         """
         if self._err.is_terminal and not self._err.is_dumb_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
             with Progress(*columns, console=self._err, transient=True) as progress:
-                progress.add_task(doing, total=None)
-                yield
+                task = progress.add_task(doing, total=None)
+                yield lambda text: progress.update(task, description=text)
             return
-        ended = threading.Event()
-        teller = threading.Thread(target=self._tell, args=(doing, ended, again), daemon=True)
+        ended, texts = threading.Event(), [doing]
+        teller = threading.Thread(target=self._tell, args=(texts, ended, again), daemon=True)
         teller.start()
         try:
-            yield
+            yield texts.append
         finally:
             ended.set()
             teller.join()
@@ -207,10 +207,10 @@ class Terminal:
             lines[-1] += f" {word}" if lines[-1] else word
         console.print(Text("  " + " \\\n    ".join(lines), "cyan"), soft_wrap=True)
 
-    def _tell(self, doing: str, ended: threading.Event, again: float) -> None:
+    def _tell(self, texts: Sequence[str], ended: threading.Event, again: float) -> None:
         began, pause = time.monotonic(), PROGRESS_AFTER_SECONDS
         while not ended.wait(pause):
-            self._err.print(Text(f"{doing} ({time.monotonic() - began:.0f} s)"))
+            self._err.print(Text(f"{texts[-1]} ({time.monotonic() - began:.0f} s)"))
             pause = again
 
     def _records(self, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -43,7 +43,8 @@ def _silence(context: str, terminal: Terminal) -> FlatlineError | None:
     """Why the cluster cannot be read at all."""
     try:
         cluster = named_cluster(context)
-        with terminal.step(f"Asking {cluster.server} whether it is there", gather.AGAIN_SECONDS):
+        asking = terminal.step(f"Asking {cluster.server} whether it is there", gather.AGAIN_SECONDS)
+        with asking, kubectl.limited(gather.KUBECTL_SECONDS):
             problem = cluster.problem()
             if problem:
                 return FlatlineError(

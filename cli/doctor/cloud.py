@@ -26,8 +26,10 @@ BUCKETS = ("pre-keys", "cdn0", "uploads", "dynamic-config")
 CACHES = ("redis", "pubsub")
 """Follows the prefix in the names of ElastiCache's replication groups (components/cloud/redis.py)."""
 SECONDS, READERS = 5, 8
+"""A connection, an answer and an operation of Bigtable have so long each."""
 _NO_RIGHT = frozenset({"AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "ExpiredToken"})
 
+Step = Callable[[], Any]
 Client = Callable[[str], Any]
 """boto3's client for a service, in the stack's account and region."""
 
@@ -41,8 +43,11 @@ class Wrong:
     absent: bool = False
 
 
-def client(target: Cloud, endpoint: str | None = None) -> Client:
-    """Raises FlatlineError where the credentials belong to another account than the stack."""
+def client(target: Cloud, endpoint: str | None = None, stopped: Callable[[], bool] = lambda: False) -> Client:
+    """Raises FlatlineError where the credentials belong to another account than the stack.
+
+    Nothing is asked any more once it is `stopped`.
+    """
     import boto3
     from botocore.config import Config
 
@@ -51,6 +56,12 @@ def client(target: Cloud, endpoint: str | None = None) -> Client:
     retries: Any = {"mode": "standard", "total_max_attempts": 2}
     config = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries=retries)
     session = boto3.Session(region_name=target.aws.region)
+
+    def refuse(**_: Any) -> None:
+        if stopped():
+            raise FlatlineError("AWS was not waited for")
+
+    session.events.register("before-send", refuse)
 
     def made(service: str) -> Any:
         return session.client(service, endpoint_url=endpoint, config=config)  # pyrefly: ignore[no-matching-overload]
@@ -75,7 +86,8 @@ def tables(target: Cloud, aws: Client, *, group_calls: bool = False) -> list[Wro
     if name not in {each.name for each in found}:
         key = {TABLE.hash.name: {TABLE.hash.type: secrets.token_bytes(16)}}
         end = {str(TABLE.ttl): {"N": str(int(time.time()) + 60)}}
-        problem = _tried(
+        problem = _tried_and_removed(
+            "the doctor's row, which expires",
             lambda: client.put_item(TableName=name, Item={**key, **end}),
             lambda: client.get_item(TableName=name, Key=key, ConsistentRead=True)["Item"],
             lambda: client.delete_item(TableName=name, Key=key),
@@ -113,7 +125,8 @@ def buckets(target: Cloud, aws: Client) -> list[Wrong]:
             found.append(Wrong(adopted or f"{prefix}-{role}-*", "there is none of this name", absent=True))
     if "pre-keys" in own:
         where = {"Bucket": own["pre-keys"], "Key": f"flatline-doctor-{secrets.token_hex(8)}"}
-        problem = _tried(
+        problem = _tried_and_removed(
+            f"object {where['Key']}",
             lambda: client.put_object(**where, Body=b"x"),
             lambda: client.get_object(**where)["Body"].read(),
             lambda: client.delete_object(**where),
@@ -162,22 +175,52 @@ def row(client: "BigtableDataClient", instance: str) -> list[Wrong]:
     from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, Unauthenticated
     from google.cloud.bigtable.data import DeleteAllFromRow, MutationsExceptionGroup, SetCell
 
-    key = f"flatline-doctor-{secrets.token_hex(8)}".encode()
+    name = f"flatline-doctor-{secrets.token_hex(8)}"
+    key, left = name.encode(), ""
     try:
         with client.get_table(instance, ROW.name, default_operation_timeout=SECONDS) as table:
             table.mutate_row(key, SetCell(ROW.family, b"doctor", b"x"))
-            there = table.read_row(key)
-            table.mutate_row(key, DeleteAllFromRow())
+            left = f"; row {name} may be left there"
+            try:
+                there = table.read_row(key)
+            finally:
+                table.mutate_row(key, DeleteAllFromRow())
+                left = ""
     except (Forbidden, Unauthenticated) as problem:
-        raise FlatlineError(f"table {ROW.name} of Bigtable: {type(problem).__name__}") from None
+        raise FlatlineError(f"table {ROW.name} of Bigtable: {type(problem).__name__}{left}") from None
     except NotFound:
         return [Wrong(ROW.name, "NotFound", absent=True)]
     except (GoogleAPICallError, MutationsExceptionGroup) as problem:
-        return [Wrong(ROW.name, type(problem).__name__)]
+        return [Wrong(ROW.name, f"{type(problem).__name__}{left}")]
     return [] if there is not None else [Wrong(ROW.name, "the row that was written is not there")]
 
 
-def _tried(*steps: Callable[[], Any]) -> str:
+def _tried_and_removed(what: str, write: Step, read: Step, remove: Step) -> str:
+    """As `_tried`; what was written is deleted again whatever the read says, and is named where it cannot be deleted.
+
+    Raises FlatlineError where a right is lacking.
+    """
+    problem = _tried(write)
+    if ": " in problem:  # AWS has refused it, so nothing is there
+        return problem
+    problem, no_right = _told(read) if not problem else (problem, False)
+    left, no_right_either = _told(remove)
+    if left:
+        problem = "; ".join(filter(None, (problem, f"{what} may be left there, because its deletion failed ({left})")))
+    if no_right or no_right_either:
+        raise FlatlineError(problem)
+    return problem
+
+
+def _told(step: Step) -> tuple[str, bool]:
+    """The problem of a step, and whether it is a right that is lacking."""
+    try:
+        return _tried(step), False
+    except FlatlineError as lacking:
+        return lacking.problem, True
+
+
+def _tried(*steps: Step) -> str:
     """The code of the first error of AWS; empty where all went well. Raises FlatlineError where a right is lacking."""
     from botocore.exceptions import BotoCoreError, ClientError
 

@@ -5,9 +5,11 @@ What cannot be read is noted with the reason, and the checks that need it say th
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -15,7 +17,7 @@ from typing import Any
 from cli import continuity, edge, expiry, invitations, kubectl, stacks, turn
 from cli.commands import connect, outputs
 from cli.doctor import cloud, outside, probe, throwaway
-from cli.doctor.model import Evidence, Item, labels_of
+from cli.doctor.model import Evidence, Item, condition, labels_of
 from cli.doctor.throwaway import RUN_LABEL, Run
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
@@ -25,9 +27,13 @@ from connectivity.relay import Server
 from errors import FlatlineError
 from render.passphrase import PassphraseError, unlock
 
-AT_ONCE = 6
+AT_ONCE = 8
 AGAIN_SECONDS = 4.0
-"""How often a line tells that something goes on, once it has lasted two seconds."""
+"""How often a line tells what goes on, once it has lasted two seconds."""
+READING_SECONDS = 36.0
+"""All that asks somebody has so long together. What has not been read then is told as such."""
+KUBECTL_SECONDS = 6.0
+"""After so long kubectl is ended. A run asks it before and after the readings, which it may outlast by as much."""
 LOG_LINES = "2000"
 STACK_KINDS = (
     "pods,events,deployments,statefulsets,jobs,cronjobs,persistentvolumeclaims,networkpolicies,horizontalpodautoscalers"
@@ -49,9 +55,39 @@ class Readings:
         try:
             self.found[name] = read()
         except FlatlineError as problem:
-            self.unread[name] = problem.in_a_line
+            self.unread.setdefault(name, problem.in_a_line)
         except (ValueError, KeyError, TypeError) as problem:  # an answer of another form
-            self.unread[name] = f"what the cluster answered cannot be read ({type(problem).__name__})"
+            self.unread.setdefault(name, f"what the cluster answered cannot be read ({type(problem).__name__})")
+
+
+@dataclass(frozen=True)
+class Gathering:
+    """Readings that are made at the same time, until an end that is the same for all."""
+
+    readings: Readings
+    pool: ThreadPoolExecutor
+    terminal: Terminal
+    end: float
+
+    def begin(self, name: str, read: Read) -> Future[None]:
+        """Begins a reading, which `all` waits for."""
+        return self.pool.submit(self.readings.take, name, read)
+
+    def all(self, doing: str, reads: Iterable[tuple[str, Read]]) -> None:
+        """Makes readings, and says of which there are none yet."""
+        self.wait(doing, {self.begin(name, read): name for name, read in reads})
+
+    def wait(self, doing: str, begun: Mapping[Future[None], str]) -> None:
+        """Waits for readings; those that are not there at the end are unread."""
+        left = set(begun)
+        with self.terminal.step(doing, AGAIN_SECONDS) as says:
+            while left and (seconds := self.end - time.monotonic()) > 0:
+                says(f"{doing}: {', '.join(sorted({begun[each] for each in left}))}")
+                done, left = wait(left, seconds, FIRST_COMPLETED)
+                for each in done:
+                    each.result()
+        for each in left:
+            self.readings.unread[begun[each]] = f"it was not there after {READING_SECONDS:.0f} s"
 
 
 def local(loaded: LoadedStack, terminal: Terminal) -> Readings:
@@ -70,30 +106,29 @@ def everything(loaded: LoadedStack, context: str, terminal: Terminal, *, trials:
     readings = local(loaded, terminal)
     now = datetime.now(UTC)
     namespaces = loaded.settings.namespaces
-    if trials:
-        readings.take("left", lambda: throwaway.remove_left(context, namespaces, now))
-    left = readings.found.pop("left", [])
-    readings.unread.pop("left", None)
-    for each in left:
-        terminal.note(f"Removed what an earlier run of the doctor had left: {each}")
     problems: list[str] = []
-    with throwaway.run(context, problems) as run, _workers(run) as pool:
-        trial = pool.submit(readings.take, "network", lambda: probe.network(run, loaded.settings)) if trials else None
-        with terminal.step("Reading the cluster", AGAIN_SECONDS):
-            _all(pool, readings, _cluster(loaded, context))
+    with kubectl.limited(KUBECTL_SECONDS), throwaway.run(context, problems) as run, _workers(run) as pool:
+        gathering = Gathering(readings, pool, terminal, time.monotonic() + READING_SECONDS)
+        if trials:
+            network = gathering.begin("network", lambda: probe.network(run, loaded.settings))
+            left = gathering.begin("left", lambda: throwaway.remove_left(context, namespaces, now))
+        gathering.all("Reading the cluster", _cluster(loaded, context))
         evidence = _evidence(loaded, context, now, readings)
         people = _people(run, loaded, evidence, terminal) if evidence.deployed else []
-        with terminal.step("Reading disks and the logs of the last hour, and connecting as clients do", AGAIN_SECONDS):
-            _all(pool, readings, [*people, *_second(evidence, context)])
+        stores: list[tuple[str, Read]] = []
         if evidence.deployed and loaded.in_cloud:
-            with terminal.step("Trying the stores in the cloud", AGAIN_SECONDS):
-                _all(pool, readings, _cloud(loaded))
-        if trials and evidence.deployed and not loaded.in_cloud:
-            with terminal.step("Trying the stores with a throw-away pod", AGAIN_SECONDS):
-                _all(pool, readings, [("stores", lambda: probe.stores(run, evidence))])
-        if trial is not None:
-            with terminal.step("Trying the network with two throw-away pods", AGAIN_SECONDS):
-                trial.result()
+            stores = _cloud(loaded, run.stopped)
+        elif evidence.deployed and trials:
+            stores = [("stores", lambda: probe.stores(run, evidence))]
+        gathering.all(
+            "Trying the stores, reading disks and logs, connecting as clients do",
+            [*stores, *people, *_second(evidence, context)],
+        )
+        if trials:
+            gathering.wait("Trying the network with two throw-away pods", {network: "network", left: "left"})
+    for each in readings.found.pop("left", []):
+        terminal.note(f"Removed what an earlier run of the doctor had left: {each}")
+    readings.unread.pop("left", None)
     for problem in problems:
         terminal.warn(f"The doctor's own pods could not be removed; the next run removes them: {problem}")
     _unfold(readings)
@@ -133,12 +168,6 @@ def _evidence(loaded: LoadedStack, context: str | None, now: datetime, readings:
 def without_cluster(loaded: LoadedStack, terminal: Terminal) -> Evidence:
     """Evidence where no cluster is named."""
     return _evidence(loaded, None, datetime.now(UTC), local(loaded, terminal))
-
-
-def _all(pool: ThreadPoolExecutor, readings: Readings, reads: Sequence[tuple[str, Read]]) -> None:
-    waiting: list[Future[None]] = [pool.submit(readings.take, name, read) for name, read in reads]
-    for each in waiting:
-        each.result()
 
 
 def _cluster(loaded: LoadedStack, context: str) -> list[tuple[str, Read]]:
@@ -181,7 +210,9 @@ def _second(evidence: Evidence, context: str) -> list[tuple[str, Read]]:
     """Evidence that needs the names of nodes and pods: kubelets' own counts, and logs."""
 
     def summaries() -> list[Any]:
-        names = [node["metadata"]["name"] for node in evidence.items("nodes")]
+        """Of the nodes that are ready: of the others another check tells."""
+        nodes = [node for node in evidence.items("nodes") if condition(node, "Ready").get("status") == "True"]
+        names = [node["metadata"]["name"] for node in nodes]
         paths = [f"/api/v1/nodes/{name}/proxy/stats/summary" for name in names]
         return [json.loads(kubectl.say(context, "get", "--raw", path)) for path in paths]
 
@@ -214,11 +245,11 @@ def _server(loaded: LoadedStack, context: str) -> tuple[Pins, Server | None]:
     return pins, turn.server(loaded, pins, lambda: turn.in_cluster(loaded, context))
 
 
-def _cloud(loaded: LoadedStack) -> list[tuple[str, Read]]:
+def _cloud(loaded: LoadedStack, stopped: Callable[[], bool]) -> list[tuple[str, Read]]:
     """Each store of AWS and Google Cloud, by the credentials of whoever runs this."""
     target = loaded.settings.target
     assert isinstance(target, Cloud)
-    aws = cache(lambda: cloud.client(target))
+    aws = cache(lambda: cloud.client(target, stopped=stopped))
     group_calls = loaded.settings.calls.groups is not None
     return [
         ("cloudTables", lambda: cloud.tables(target, aws(), group_calls=group_calls)),

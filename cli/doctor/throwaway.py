@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -68,7 +69,7 @@ class Run:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """Nothing is made from now on, and who waits waits no longer."""
+        """Nothing is made from now on, and no pod is waited for any longer."""
         self._stopped.set()
 
     def stopped(self) -> bool:
@@ -131,13 +132,18 @@ class Run:
 
     def remove(self) -> list[str]:
         """Deletes everything of this run. Says what could not be deleted; the next run tries again."""
-        problems = []
-        for namespace in sorted(set(self._places) - set(self._own)):
-            words = ("-n", namespace, "delete", KINDS, "--selector", f"{RUN_LABEL}={self.name}")
-            problems += _deleted(self._context, *words, "--grace-period", "0", "--force")
-        for namespace in self._own:
-            problems += _deleted(self._context, "delete", "namespace", namespace)
-        return problems
+        own = f"{RUN_LABEL}={self.name}"
+        deletions = [
+            *(
+                ("-n", place, "delete", KINDS, "--selector", own, "--grace-period", "0", "--force")
+                for place in sorted(set(self._places) - set(self._own))
+            ),
+            *(("delete", "namespace", place) for place in self._own),
+        ]
+        with ThreadPoolExecutor(len(deletions) or 1) as pool:
+            return [
+                each for found in pool.map(lambda words: _deleted(self._context, *words), deletions) for each in found
+            ]
 
     def _apply(self, items: Sequence[Item]) -> None:
         if self._stopped.is_set():

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
 from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable
 from moto import mock_aws
 
@@ -103,6 +104,53 @@ def test_a_bucket_that_is_gone_is_named_also_where_another_has_a_longer_name(aws
     bucket(aws, BUCKETS[0])
 
 
+class Refuses:
+    """A client of AWS whose operations of some names are answered by an error code."""
+
+    def __init__(self, aws: cloud.Client, **codes: str) -> None:
+        self._aws, self._codes = aws, codes
+
+    def __call__(self, service: str) -> Any:
+        client = self._aws(service)
+
+        def refuse(model: Any, **_: Any) -> Any:
+            if code := self._codes.get(model.name):
+                return AWSResponse(f"http://{service}", 500, {}, None), {"Error": {"Code": code}}
+            return None
+
+        client.meta.events.register("before-call", refuse)
+        return client
+
+
+def test_what_was_written_goes_also_where_it_cannot_be_read(aws: cloud.Client) -> None:
+    refuses = Refuses(aws, GetItem="InternalServerError", GetObject="InternalError")
+    assert [each.problem for each in cloud.tables(STACK, refuses)] == ["GetItem: InternalServerError"]
+    assert [each.problem for each in cloud.buckets(STACK, refuses)] == ["GetObject: InternalError"]
+    lacks = Refuses(aws, GetItem="AccessDeniedException", GetObject="AccessDenied")
+    for look in (cloud.tables, cloud.buckets):
+        with pytest.raises(FlatlineError, match=r"^AWS answered AccessDenied[a-zA-Z]* to Get(Item|Object)$"):
+            look(STACK, lacks)
+    assert aws("dynamodb").scan(TableName=STACK.aws.table_name(cloud.TABLE))["Items"] == []
+    assert aws("s3").list_objects_v2(Bucket=BUCKETS[0])["KeyCount"] == 0
+
+
+def test_what_cannot_be_deleted_again_is_named(aws: cloud.Client) -> None:
+    (wrong,) = cloud.buckets(STACK, Refuses(aws, DeleteObject="InternalError"))
+    (left,) = aws("s3").list_objects_v2(Bucket=BUCKETS[0])["Contents"]
+    assert wrong.problem == (
+        f"object {left['Key']} may be left there, because its deletion failed (DeleteObject: InternalError)"
+    )
+    with pytest.raises(FlatlineError, match=r"GetObject; object flatline-doctor-.*\(AWS answered AccessDenied to Del"):
+        cloud.buckets(STACK, Refuses(aws, GetObject="AccessDenied", DeleteObject="AccessDenied"))
+    for each in aws("s3").list_objects_v2(Bucket=BUCKETS[0])["Contents"]:
+        aws("s3").delete_object(Bucket=BUCKETS[0], Key=each["Key"])
+
+
+def test_what_was_not_written_is_not_looked_for(aws: cloud.Client) -> None:
+    (wrong,) = cloud.buckets(STACK, Refuses(aws, PutObject="InternalError", DeleteObject="InternalError"))
+    assert wrong.problem == "PutObject: InternalError"
+
+
 def test_a_cache_that_is_gone_is_named(aws: cloud.Client) -> None:
     aws("elasticache").delete_replication_group(ReplicationGroupId=f"{PREFIX}-pubsub")
     assert [each.name for each in cloud.caches(STACK, aws)] == [f"{PREFIX}-pubsub"]
@@ -115,10 +163,10 @@ def test_credentials_of_another_account_look_at_nothing() -> None:
 
 
 class Rows:
-    """A table of Bigtable that keeps rows, forgets them, or answers an error."""
+    """A table of Bigtable that keeps rows, forgets them, or answers an error: always, or to reads or deletions."""
 
-    def __init__(self, error: Exception | None = None, *, forgets: bool = False) -> None:
-        self._error, self._forgets = error, forgets
+    def __init__(self, error: Exception | None = None, *, forgets: bool = False, to: str = "") -> None:
+        self._error, self._forgets, self._to = error, forgets, to
         self.rows: dict[bytes, Any] = {}
 
     def get_table(self, instance: str, name: str, **_: Any) -> "Rows":
@@ -132,14 +180,17 @@ class Rows:
         pass
 
     def mutate_row(self, key: bytes, change: Any) -> None:
-        if self._error is not None:
+        deletes = "Delete" in type(change).__name__
+        if self._error is not None and (not self._to or (deletes and "delete" in self._to)):
             raise self._error
-        if "Delete" in type(change).__name__:
+        if deletes:
             self.rows.pop(key, None)
         elif not self._forgets:
             self.rows[key] = change
 
     def read_row(self, key: bytes) -> Any:
+        if self._error is not None and "read" in self._to:
+            raise self._error
         return self.rows.get(key)
 
 
@@ -156,3 +207,15 @@ def test_a_row_of_bigtable() -> None:
     assert [each.absent for each in wrong(Rows(forgets=True))] == [False]
     with pytest.raises(FlatlineError, match="Forbidden"):
         wrong(Rows(Forbidden("no")))
+
+
+def test_a_row_that_cannot_be_read_goes_and_one_that_cannot_be_deleted_is_named() -> None:
+    unread = Rows(ServiceUnavailable("down"), to="read")
+    assert [each.problem for each in wrong(unread)] == ["ServiceUnavailable"]
+    assert unread.rows == {}
+    stays = Rows(ServiceUnavailable("down"), to="read delete")
+    (told,) = wrong(stays)
+    (key,) = stays.rows
+    assert told.problem == f"ServiceUnavailable; row {key.decode()} may be left there"
+    with pytest.raises(FlatlineError, match="Forbidden; row flatline-doctor-"):
+        wrong(Rows(Forbidden("no"), to="delete"))

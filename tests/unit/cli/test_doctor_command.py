@@ -1,6 +1,9 @@
 """`doctor` as people and programs run it: what is shown, exit statuses, and what `--fix` does and does not."""
 
 import json
+import re
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +13,12 @@ from cli import kubectl
 from cli.commands import doctor
 from cli.doctor import gather
 from cli.doctor.examination import Examination
+from cli.kubeconfig import PATIENCE_SECONDS
+from cli.stacks import LoadedStack, Stack
 from cli.terminal import Terminal
 from cli.watch import picture, until_ready
+from config.loading import load
+from render.stack_file import StackConfig
 from tests.unit.cli.checkout import Checkout, calls, kubeconfig
 from tests.unit.cli.doctor_evidence import FLATLINE, Plant, item
 from tests.unit.cli.test_json import as_documented
@@ -113,6 +120,31 @@ def test_a_cluster_that_does_not_answer_is_one_error(brought_up: Checkout) -> No
     said = brought_up.fail("doctor", "--context", "mine", status=2)
     assert "does not answer" in said
     assert not kubectl_file.exists() or calls(kubectl_file) == []
+
+
+def test_a_cluster_that_stops_answering_ends_in_under_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run takes no longer than its parts, each of which has an end; they are shorter here."""
+    parts = PATIENCE_SECONDS + 3 * gather.KUBECTL_SECONDS + gather.READING_SECONDS
+    assert parts < 60
+    assert gather.AGAIN_SECONDS <= 5
+    monkeypatch.setattr(gather, "READING_SECONDS", 3.0)
+    monkeypatch.setattr(gather, "KUBECTL_SECONDS", 1.0)
+    hanging = tmp_path / "hanging"
+    hanging.write_text("#!/bin/sh\nexec sleep 300\n")
+    hanging.chmod(0o700)
+    monkeypatch.setattr(kubectl, "_program", lambda: str(hanging))
+    loaded = LoadedStack(Stack("dev"), StackConfig("flatline", "dev", {}), load({}))
+    began = time.monotonic()
+    evidence = gather.everything(loaded, "mine", Terminal())
+    assert time.monotonic() - began < 150
+    unread = {each.check.name for each in Examination.of(evidence).results if each.unread}
+    assert unread >= {"version", "nodes", "network", "clocks", "images", "storage", "workloads"}
+    assert re.search(r"no answer from context mine after 1 s|not there after 3 s", evidence.unread["nodes"])
+    said = capsys.readouterr().err
+    assert re.search(r"Reading the cluster: [a-z]+(, [a-z]+)* \([2-9] s\)", said), said
+    assert "could not be removed" in said
 
 
 # ---- status --watch
