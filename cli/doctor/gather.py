@@ -109,9 +109,12 @@ def everything(loaded: LoadedStack, context: str, terminal: Terminal, *, trials:
     problems: list[str] = []
     with kubectl.limited(KUBECTL_SECONDS), throwaway.run(context, problems) as run, _workers(run) as pool:
         gathering = Gathering(readings, pool, terminal, time.monotonic() + READING_SECONDS)
+        trial: dict[Future[None], str] = {}
         if trials:
-            network = gathering.begin("network", lambda: probe.network(run, loaded.settings))
-            left = gathering.begin("left", lambda: throwaway.remove_left(context, namespaces, now))
+            trial = {
+                gathering.begin("network", lambda: probe.network(run, loaded.settings)): "network",
+                gathering.begin("left", lambda: throwaway.remove_left(context, namespaces, now)): "left",
+            }
         gathering.all("Reading the cluster", _cluster(loaded, context))
         evidence = _evidence(loaded, context, now, readings)
         people = _people(run, loaded, evidence, terminal) if evidence.deployed else []
@@ -124,8 +127,7 @@ def everything(loaded: LoadedStack, context: str, terminal: Terminal, *, trials:
             "Trying the stores, reading disks and logs, connecting as clients do",
             [*stores, *people, *_second(evidence, context)],
         )
-        if trials:
-            gathering.wait("Trying the network with two throw-away pods", {network: "network", left: "left"})
+        gathering.wait("Trying the network with two throw-away pods", trial)
     for each in readings.found.pop("left", []):
         terminal.note(f"Removed what an earlier run of the doctor had left: {each}")
     readings.unread.pop("left", None)

@@ -6,11 +6,16 @@ planted on one in test_doctor.py; the rest is in `ELSEWHERE`, with the test that
 
 import importlib
 import json
+import ssl
 import subprocess
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -19,6 +24,7 @@ from cli import kubectl
 from cli.commands import doctor
 from cli.doctor import gather
 from cli.doctor.examination import Examination
+from cli.doctor.gather import LEASES
 from cli.doctor.model import Evidence
 from cli.doctor.symptoms import FIXES, SYMPTOMS
 from cli.stacks import LoadedStack, Stack
@@ -29,6 +35,7 @@ from tests.integration.test_doctor import ON_THE_NODE
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.kubernetes_client import Changes
 from tests.lab.process import wait_until
+from tests.unit.authority import issue, leaf
 
 pytestmark = pytest.mark.integration
 
@@ -67,6 +74,15 @@ LATER = {"pod-not-ready", "pod-terminating"}
 """Found of the same objects twenty minutes afterwards."""
 BY_SETTINGS = {"storage-class-missing", "traefik-entry-point"}
 """Found of the same objects where the stack's file names another class and entry point."""
+WORN = {
+    "node-not-ready",
+    "node-pressure",
+    "node-disk-full",
+    "volume-nearly-full",
+    "clock-of-node",
+    "load-balancer-pending",
+}
+"""Found of a second node, of what kubelets answer to the API server, and of a Service whose balancer nobody is."""
 SECOND = {
     "architecture",
     "storage-class-no-default",
@@ -78,17 +94,11 @@ SECOND = {
 ELSEWHERE = {
     "tests.unit.cli.test_doctor": {
         "cluster-version",
-        "node-not-ready",
-        "node-pressure",
-        "load-balancer-pending",
-        "node-disk-full",
-        "volume-nearly-full",
         "image-not-published",
         "registry-unseen",
         "dns-silent",
         "policies-not-enforced",
         "policies-refuse",
-        "clock-of-node",
         "clock-of-this-machine",
         "certificate-expired",
         "certificate-ending",
@@ -125,7 +135,7 @@ load balancer that waits for its address, or a kubelet that does not mend its no
 
 
 def test_each_symptom_is_planted_in_one_place() -> None:
-    places = [FIRST, LATER, BY_SETTINGS, SECOND, ON_THE_NODE, *ELSEWHERE.values()]
+    places = [FIRST, LATER, BY_SETTINGS, WORN, SECOND, ON_THE_NODE, *ELSEWHERE.values()]
     planted = [symptom for place in places for symptom in place]
     assert sorted(planted) == sorted(SYMPTOMS)
     assert all(importlib.import_module(name) for name in ELSEWHERE)
@@ -246,6 +256,67 @@ def test_what_fix_offers_ends_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(doctor.subprocess, "run", run)
     doctor._fix(before, CONTEXT, Terminal(), agreed=True)
     wait_until(lambda: not names(lab.read()) & fixed, 60, "the fixed symptoms gone")
+
+
+def test_a_worn_node_and_a_balancer_that_nobody_is(lab: Lab) -> None:
+    """The node that kwok runs is ready, and its disk is full; a clock that is ahead runs the other one."""
+    ahead = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    lease = {"holderIdentity": "worn", "leaseDurationSeconds": 3600, "renewTime": ahead}
+    lab.put(
+        {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata("worn", LEASES), "spec": lease},
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "worn"}},
+        {**service("Local"), "metadata": metadata("edge", SYSTEM)}
+        | {"spec": {**service("Local")["spec"], "loadBalancerClass": "flatline.test/nobody"}},
+    )
+    pressed = [ready(False, message="container runtime is down"), condition("DiskPressure", "True")]
+    lab.status("node", "worn", {"conditions": pressed})
+    with kubelet() as port:
+        lab.status("node", "node-1", {"daemonEndpoints": {"kubeletEndpoint": {"Port": port}}})
+        evidence = lab.read()
+    assert "summaries" not in evidence.unread, evidence.unread
+    same = {**evidence.readings, "clock": 0.0}  # as a throw-away pod finds, of which none runs here
+    found = Examination.of(replace(evidence, readings=same)).findings
+    assert {each.symptom for each in found} >= WORN
+    about = {each.symptom: each.about for each in found if each.symptom in WORN}
+    assert (about["node-not-ready"], about["clock-of-node"]) == ("node worn", "node worn")
+    assert about["volume-nearly-full"] == f"claim {OWN}/attachments"
+    assert about["load-balancer-pending"] == f"service {SYSTEM}/edge"
+    lab.cluster.kubectl("delete", "node", "worn")
+
+
+@contextmanager
+def kubelet() -> Iterator[int]:
+    """The port of a kubelet whose disk and one volume are nearly full."""
+    disk = {"capacityBytes": 100 * 2**30, "availableBytes": 5 * 2**30}
+    volume = {"name": "data", "pvcRef": {"namespace": OWN, "name": "attachments"}, **disk}
+    pods = [{"podRef": {"name": "cdn3", "namespace": OWN}, "volume": [volume]}]
+    answer = json.dumps({"node": {"nodeName": "node-1", "fs": disk}, "pods": pods}).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path.partition("?")[0] == "/stats/summary" else 404)
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    certificate = leaf(issue("Kubelet"), "node-1")
+    server = ThreadingHTTPServer(("", 0), Handler)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "kubelet.pem"
+        file.write_text(certificate.pem + certificate.private_pem)
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(file)
+    server.socket = tls.wrap_socket(server.socket, server_side=True)
+    running = threading.Thread(target=server.serve_forever, daemon=True)
+    running.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        running.join()
+        server.server_close()
 
 
 def test_the_cluster_itself_is_found_wanting(lab: Lab) -> None:

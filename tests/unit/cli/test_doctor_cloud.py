@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from google.api_core.exceptions import Forbidden, NotFound, ServiceUnavailable
 from moto import mock_aws
 
@@ -115,7 +116,7 @@ class Refuses:
 
         def refuse(model: Any, **_: Any) -> Any:
             if code := self._codes.get(model.name):
-                return AWSResponse(f"http://{service}", 500, {}, None), {"Error": {"Code": code}}
+                return AWSResponse(f"http://{service}", 500, HTTPHeaders(), None), {"Error": {"Code": code}}
             return None
 
         client.meta.events.register("before-call", refuse)
