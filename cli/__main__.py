@@ -1,5 +1,6 @@
 """Runs one command of `./flatline` and turns what goes wrong into lines for people and an exit status."""
 
+import atexit
 import gc
 import importlib
 import os
@@ -38,8 +39,10 @@ def run(argv: Sequence[str]) -> int:
     arguments = known.parse(argv)
     # An f-string over an Output is an error instead of silent text in a manifest.
     os.environ["PULUMI_ERROR_OUTPUT_STRING"] = "1"
-    # What is made at first, the classes of the SDKs, is a million objects that stay: they are searched seldom.
+    # What is made at first, the classes of the SDKs, is a million objects that stay: they are searched seldom, and not
+    # once more at the end.
     gc.set_threshold(50_000, 20, 100)
+    atexit.register(gc.freeze)
     try:
         from cli.terminal import Terminal
     except ModuleNotFoundError as problem:

@@ -49,7 +49,8 @@ def check_free_namespaces(loaded: LoadedStack, context: str, ours: Collection[st
     settings, name = loaded.settings, loaded.stack.name
     absent = {settings.emulator_namespace} if loaded.in_cloud else set()
     wanted = {*settings.namespaces} - absent - {*ours}
-    known = wanted if loaded.stack.state.exists() else wanted & {*objects.namespaces(objects.read(loaded.stack.build))}
+    rendered = objects.namespaces(objects.read(loaded.stack.build, "Namespace"))
+    known = wanted if loaded.stack.state.exists() else wanted & {*rendered}
     for each, other in ownership.makers(context, name, wanted).items():
         if not other and each in known:
             continue

@@ -290,7 +290,7 @@ def save(
         check_recorded(loaded, digests, context)
     tree = loaded.stack.build
     new = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
-    found = reissue.between(objects.outputs(tree), kept.recording.outputs, objects.read(tree), new)
+    found = reissue.between(objects.outputs(tree), kept.recording.outputs, objects.read(tree, "Secret"), new)
     reissue.agree(loaded, found, confirmed, terminal)
     kept.state.add_digests(digests)
     kept.save()

@@ -65,13 +65,14 @@ class Object:
         return f"{self.kind} {where}{self.name}"
 
 
-def read(folder: Path) -> list[Object]:
-    """The objects that an earlier run wrote; none if there is no such folder."""
+def read(folder: Path, kind: str = "") -> list[Object]:
+    """The objects, or those of one kind, that an earlier run wrote; none if there is no such folder."""
     inventory = folder / INVENTORY
     if not inventory.is_file():
         return []
     written = set(inventory.read_text().splitlines()) - {KUSTOMIZATION, PLAN}
-    names = sorted(name for name in written if name.endswith(".yaml"))
+    of_kind = f"-{kind.lower()}_" if kind else ""
+    names = sorted(name for name in written if name.endswith(".yaml") and of_kind in name)
     return [Object(yaml.load((folder / name).read_text(), Loader=_LOADER)) for name in names]
 
 

@@ -77,7 +77,7 @@ def made_by(stack: Stack, rendered: Iterable[Object]) -> frozenset[str]:
     own = {name for name in spaces if labels[name].get(installation.STACK_LABEL, mine) == mine}
     for other in stacks.existing():
         if other != stack.name:
-            own -= set(objects.namespaces(objects.read(stacks.named(other).build)))
+            own -= set(objects.namespaces(objects.read(stacks.named(other).build, "Namespace")))
     return frozenset(own)
 
 

@@ -73,7 +73,8 @@ def record(
 def _paused_garbage_collection() -> Iterator[None]:
     """Pauses garbage collection: it would visit every class of the SDKs again and again, to free a few megabytes.
 
-    That would be most of the time of a recording (benchmarks.recording).
+    That would be most of the time of a recording (benchmarks.recording). What was made meanwhile counts as old after
+    it, as if it had been visited: nothing of it is young enough to be garbage.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -81,6 +82,8 @@ def _paused_garbage_collection() -> Iterator[None]:
         yield
     finally:
         if was_enabled:
+            gc.freeze()
+            gc.unfreeze()
             gc.enable()
 
 

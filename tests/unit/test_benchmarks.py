@@ -51,21 +51,27 @@ def test_growth_is_told_for_each_stack_and_for_the_last_ones() -> None:
     assert [rows[count]["megabytes_for_each_more"] for count in rows] == [0.0, 2.0, 2.0]
 
 
-def test_rendering_is_measured_against_the_sdks_that_it_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The minimum imports all of them, and none of our own modules."""
+def test_up_is_measured_against_the_sdks_that_it_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The minimum imports all of them, and none of our own modules. The stack of this checkout is left alone."""
     real, said = rendering._run, dict[str, str]()
+    own = [path.stat().st_mtime_ns for path in (ROOT / "state" / "dev.json", ROOT / "build" / "dev") if path.exists()]
 
-    def run(what: str, folder: Path) -> tuple[str, float]:
-        text, seconds = real(what, folder)
-        said[what] = text
-        return text, seconds
+    def run(what: str, folder: Path) -> float:
+        seconds = real(what, folder)
+        if what == "modules":
+            said[what] = (folder / "modules").read_text()
+            assert (folder / "state" / "dev.json").is_file()
+            assert (folder / "build" / "dev" / "kustomization.yaml").is_file()
+        return seconds
 
     monkeypatch.setattr(rendering, "_run", run)
     ratios = [ratio.as_json() for ratio in rendering.measure(1)]
     assert [ratio["name"] for ratio in ratios] == [
-        "render stack dev, secrets kept",
-        "render stack dev for the first time",
+        "`up` of stack dev, nothing changed",
+        "`up` of stack dev for the first time",
     ]
+    after = [path.stat().st_mtime_ns for path in (ROOT / "state" / "dev.json", ROOT / "build" / "dev") if path.exists()]
+    assert after == own
     for ratio in ratios:
         assert ratio["ratio"]["median"] > 0
         assert ratio["minimum_seconds"] > 0
@@ -152,7 +158,7 @@ def test_a_document_without_its_marks_is_left_alone(tmp_path: Path, text: str) -
 def test_the_document_of_the_repository_holds_one_run() -> None:
     text = DOCUMENT.read_text()
     measured = text[text.index(BEGIN) : text.index(END)]
-    for words in ("render stack dev", "apply stack dev", "applied and ready", "| 50 |"):
+    for words in ("`up` of stack dev", "apply stack dev", "applied and ready", "| 50 |"):
         assert words in measured
 
 

@@ -239,9 +239,16 @@ source = {{ virtual = "." }}
 local = [{{ name = "thing" }}]
 
 [[package]]
+name = "debugpy"
+version = "1.0"
+source = {{ registry = "https://pypi.org/simple" }}
+wheels = [{{ url = "https://files.pythonhosted.org/packages/debugpy-1.0-py3-none-any.whl", hash = "sha256:{hash}" }}]
+
+[[package]]
 name = "thing"
 version = "1.0"
 source = {{ registry = "https://pypi.org/simple" }}
+dependencies = [{{ name = "debugpy" }}]
 wheels = [{{ url = "https://files.pythonhosted.org/packages/thing-1.0-py3-none-any.whl", hash = "sha256:{hash}" }}]
 
 [[package]]
@@ -257,7 +264,8 @@ def test_what_an_index_gives_must_have_the_lock_s_hash(checkout: Checkout, tmp_p
     wheels.mkdir()
     with zipfile.ZipFile(wheels / "thing-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("thing.py", "")
-        wheel.writestr("thing-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\n")
+        metadata = "Metadata-Version: 2.1\nName: thing\nVersion: 1.0\nRequires-Dist: debugpy\n"  # which nobody gives
+        wheel.writestr("thing-1.0.dist-info/METADATA", metadata)
         wheel.writestr("thing-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("thing-1.0.dist-info/RECORD", "")
     digest = hashlib.sha256((wheels / "thing-1.0-py3-none-any.whl").read_bytes()).hexdigest()
@@ -381,3 +389,14 @@ def test_it_runs_from_any_folder_and_passes_everything_on(checkout: Checkout, tm
     assert result.returncode == 0, result.stderr
     assert json.loads((elsewhere / "here" / "stack-outputs.json").read_text())
     assert not (checkout.root / "here").exists()
+
+
+def test_the_end_of_a_command_is_not_a_search_for_garbage() -> None:
+    """The classes of the SDKs are a million objects: Python would visit each before it gives their memory back."""
+    program = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_count()[0], gc.get_freeze_count()))\n"
+        "from cli.__main__ import run; run(['stack', 'list'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    young, frozen = map(int, done.stdout.splitlines()[-1].split())
+    assert frozen > 10_000 > young
