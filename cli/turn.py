@@ -28,12 +28,12 @@ def server(loaded: LoadedStack, pins: Pins, known: Callable[[], str]) -> Server 
     settings = loaded.settings
     relay, own = settings.calls.turn, settings.turn
     if relay is not None:
-        host, port, tls_port = settings.host("turn"), relay.plain_port, relay.secure_port
+        host, port, tls_port, address = settings.host("turn"), relay.plain_port, relay.secure_port, relay.address
     elif own is not None:
-        host, port, tls_port = own.host, own.port, own.tls_port or 0
+        host, port, tls_port, address = own.host, own.port, own.tls_port or 0, None
     else:
         return None
-    return Server(host=host, port=port, tls_port=tls_port, secret=known(), authorities=pins.pem)
+    return Server(host=host, port=port, tls_port=tls_port, secret=known(), authorities=pins.pem, address=address)
 
 
 def secret(loaded: LoadedStack, context: str | None, terminal: Terminal) -> str:

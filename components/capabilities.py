@@ -18,10 +18,10 @@ Protocol = Literal["TCP", "UDP"]
 
 
 class Network(NamedTuple):
-    """A network that is no pods' (CIDR), and its ports; all ports without any. `excluded` are networks within it."""
+    """A network without pods (CIDR), and ports or ranges of them. `excluded` are networks within it."""
 
     cidr: str
-    ports: tuple[int, ...]
+    ports: tuple[int | range, ...]
     protocol: Protocol = "TCP"
     excluded: tuple[str, ...] = ()
 

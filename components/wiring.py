@@ -232,7 +232,7 @@ class Wiring:
             relay=relay.relay.numbers,
             max_kbit_per_second=relay.max_kbit_per_second,
             allowed=tuple(relay.allowed_networks),
-            denied=tuple(relay.denied_networks),
+            denied=relay.closed_networks,
             node_labels=tuple(sorted(relay.node_labels.items())),
         )
 

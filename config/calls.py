@@ -1,6 +1,7 @@
 """Calls: the servers that the cluster runs for them, and the settings of the TURN server."""
 
 import ipaddress
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -8,16 +9,16 @@ from pydantic import AfterValidator, Field, model_validator
 from config.base_model import StrictModel
 from config.group_calls import GroupCallsSettings
 from config.k3s import NETWORKS
-from config.services.coturn import METADATA
-from config.types import NODE_PORTS, Cidr, Port
+from config.node import NODE_PORTS, owner_of
+from config.services.coturn import DENIED_IPV4, METADATA
+from config.types import Cidr, Port
 
 _NEVER_ALLOWED = tuple(
     (ipaddress.ip_network(network), whose)
     for networks, whose in (
-        (NETWORKS, "k3s has pods and Services there"),
-        ((*METADATA, "fd00:ec2::254/128"), "clouds have metadata services there"),
-        (("0.0.0.0/8", "127.0.0.0/8", "::1/128", "::ffff:0:0/96", "fe80::/10"), "the node's own addresses are there"),
-        (("224.0.0.0/4", "240.0.0.0/4", "ff00::/8"), "no device has an address there"),
+        (METADATA, "clouds have metadata services there"),
+        (("0.0.0.0/8", "127.0.0.0/8"), "the node's own addresses are there"),
+        (("224.0.0.0/4", "240.0.0.0/4"), "no device has an address there"),
     )
     for network in networks
 )
@@ -51,6 +52,8 @@ class RelayPorts(StrictModel):
 
     @model_validator(mode="after")
     def _is_a_range(self) -> Self:
+        if self.first < 1024:
+            raise ValueError(f"first: {self.first} is a port of servers; write 1024 or more")
         if len(self.numbers) < LEAST_RELAY_PORTS:
             raise ValueError(
                 f"last: {self.last} leaves {max(len(self.numbers), 0)} ports from {self.first} on; write "
@@ -80,11 +83,14 @@ class TurnRelay(StrictModel):
     node_labels: dict[str, str] = {}
     """Labels of the node to which `address` leads. A cluster of several nodes needs them."""
     allowed_networks: list[Cidr] = []
-    """Private networks to whose devices the server may relay, such as the home network 192.168.1.0/24. Without it all
-    private networks are refused. Whoever has an account can send UDP to each device in such a network, and to the node
-    if it is in it. Networks of the cluster do not belong here."""
+    """Private IPv4 networks to whose devices the server may relay, such as the home network 192.168.1.0/24. Without it
+    all private networks are refused. Whoever has an account can send UDP to each device in such a network, the node
+    among them, at ports from 32768 on. It takes `network: node-ports`."""
     denied_networks: list[Cidr] = []
     """Public networks to which the server may not relay, such as those of your other servers."""
+    cluster_networks: list[Cidr] = list(NETWORKS)
+    """Networks of pods and of Services, to which the server never relays. Those of k3s without it: write your cluster's
+    where they are others and public, or together with `allowedNetworks`."""
     max_kbit_per_second: Annotated[int, Field(ge=64, le=1_000_000)] = 4000
     """The most that one relayed device sends or receives, in kbit a second. A video call takes up to about 2500."""
 
@@ -108,6 +114,7 @@ class TurnRelay(StrictModel):
 
     @model_validator(mode="after")
     def _ports_fit(self) -> Self:
+        """coturn cannot share a port, and others on the node must not lose theirs."""
         listening, relay = {"port": self.plain_port, "tlsPort": self.secure_port}, self.relay
         if self.plain_port == self.secure_port:
             raise ValueError(f"tlsPort: {self.secure_port} is `port` as well; write another one")
@@ -117,6 +124,9 @@ class TurnRelay(StrictModel):
                     f"{name}: {number} is one of relayPorts {relay.first} to {relay.last}; write one outside of them"
                 )
         if self.network == "host":
+            self._ports_are_free(
+                {name: (number,) for name, number in listening.items()} | {"relayPorts": relay.numbers}
+            )
             return self
         for name, number in {**listening, "relayPorts.first": relay.first, "relayPorts.last": relay.last}.items():
             if number not in NODE_PORTS:
@@ -129,24 +139,49 @@ class TurnRelay(StrictModel):
             )
         return self
 
+    @staticmethod
+    def _ports_are_free(taken: Mapping[str, Sequence[int]]) -> None:
+        for name, numbers in taken.items():
+            if owner := owner_of(numbers):
+                raise ValueError(
+                    f"{name}: {owner[0]} belongs to {owner[1]} in the node's network; write other ones, or network: "
+                    "node-ports"
+                )
+
+    @property
+    def closed_networks(self) -> tuple[str, ...]:
+        """Networks that are closed beside the private ones."""
+        private = [ipaddress.IPv4Network(each) for each in DENIED_IPV4]
+        networks = (ipaddress.ip_network(each) for each in (*self.denied_networks, *self.cluster_networks))
+        return tuple(
+            str(each)
+            for each in dict.fromkeys(networks)
+            if isinstance(each, ipaddress.IPv4Network) and not any(map(each.subnet_of, private))
+        )
+
     @model_validator(mode="after")
     def _networks_are_apart(self) -> Self:
+        if self.allowed_networks and self.network == "host":
+            raise ValueError(
+                "allowedNetworks: opens each UDP port there, the node's own and those of other nodes among them, since "
+                "no network policy applies in the node's network; remove it, or write network: node-ports"
+            )
         denied = [ipaddress.ip_network(each) for each in self.denied_networks]
+        cluster = [
+            (ipaddress.ip_network(each), "the cluster has pods or Services there") for each in self.cluster_networks
+        ]
         for text in self.allowed_networks:
             allowed = ipaddress.ip_network(text)
+            if allowed.version == 6:
+                raise ValueError(f"allowedNetworks: {text} is of IPv6, which the server does not relay to; remove it")
             if any(allowed.version == other.version and allowed.overlaps(other) for other in denied):
                 raise ValueError(f"allowedNetworks: {text} is in deniedNetworks as well; remove it from one of them")
-            for never, whose in _NEVER_ALLOWED:
+            for never, whose in (*_NEVER_ALLOWED, *cluster):
                 if allowed.version == never.version and allowed.overlaps(never):
                     raise ValueError(
                         f"allowedNetworks: {text} overlaps {never}, and {whose}, for whoever has an account to send "
                         "to; write the devices' own network, such as 192.168.1.0/24"
                     )
-            if self.network == "host" and ipaddress.ip_address(self.address) in allowed:
-                raise ValueError(
-                    f"allowedNetworks: {text} has the node itself in it ({self.address}), whose own UDP ports it opens "
-                    "then; write networks without that address, or network: node-ports"
-                )
         return self
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from config.base_model import StrictModel
-from config.types import NODE_PORTS
+from config.node import NODE_PORTS, owner_of
 
 SIGNALLING_PORT = 8080
 """Where the backend takes calls from the frontend, which has the number in its code. It asks nobody who they are."""
@@ -73,10 +73,14 @@ class GroupCallsSettings(StrictModel):
                 f"port: {self.port} is the one of the media server's signalling, which nobody outside may reach; "
                 "write another one"
             )
-        if self.load_balancer is None and self.port not in NODE_PORTS:
+        if self.port in NODE_PORTS:
+            return self
+        if self.load_balancer is None:
             raise ValueError(
                 f"port: {self.port} is no port of nodes; write {NODE_PORTS[0]} to {NODE_PORTS[-1]}, or add loadBalancer"
             )
+        if owner := owner_of((self.port,)):  # some load balancers are pods that take the port on each node
+            raise ValueError(f"port: {self.port} belongs to {owner[1]} on each node; write another one")
         return self
 
     @property

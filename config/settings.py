@@ -268,6 +268,22 @@ class Settings(StrictModel):
         return self
 
     @model_validator(mode="after")
+    def _relay_fits_its_cluster(self) -> Self:
+        turn = self.calls.turn
+        if turn is None:
+            return self
+        if isinstance(self.target, Cloud) and turn.allowed_networks and "cluster_networks" not in turn.model_fields_set:
+            raise ValueError(
+                "calls.turn.clusterNetworks: is missing, and allowedNetworks must not open what is in the cluster; "
+                "write the networks of its pods and its Services"
+            )
+        if isinstance(self.target, Local) and turn.network == "host":
+            for name, number in (("port", turn.plain_port), ("tlsPort", turn.secure_port)):
+                if number in (80, 443):
+                    raise ValueError(f"calls.turn.{name}: {number} belongs to Traefik on each node; write another one")
+        return self
+
+    @model_validator(mode="after")
     def _certificate_covers_domain(self) -> Self:
         provided = self.certificates.provided
         if provided is not None:

@@ -133,10 +133,6 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 Epoch = Annotated[int, Field(ge=1, le=1000)]
 
 
-NODE_PORTS = range(30000, 32768)
-"""Kubernetes' default range of node ports (kube-apiserver, --service-node-port-range)."""
-
-
 def matching(pattern: str, what: str) -> AfterValidator:
     """A text that matches `pattern` as a whole; `what` is what the error says otherwise."""
 

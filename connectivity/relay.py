@@ -27,7 +27,7 @@ _REACH = "Open it in the firewalls of the node and of the provider, and pass it 
 class Server:
     """A TURN server: its public name, its ports (`tls_port` 0 for none), and the secret that it shares with Whisper.
 
-    `authorities` are those that clients pin, as PEM texts.
+    `authorities` are those that clients pin, as PEM texts. `address` is the one that its name should lead to, if known.
     """
 
     host: str
@@ -35,6 +35,7 @@ class Server:
     tls_port: int
     secret: str = field(repr=False)
     authorities: str
+    address: str | None = None
 
 
 async def tried(server: Server, *, address: str | None = None, resolve: Resolver = names.resolved) -> Host:

@@ -348,11 +348,14 @@ class TurnRelay(TypedDict, total=False):
     nodeLabels: dict[str, str]
     """Labels of the node to which `address` leads. A cluster of several nodes needs them."""
     allowedNetworks: list[str]
-    """Private networks to whose devices the server may relay, such as the home network 192.168.1.0/24. Without it
-    all private networks are refused. Whoever has an account can send UDP to each device in such a network, and to
-    the node if it is in it. Networks of the cluster do not belong here."""
+    """Private IPv4 networks to whose devices the server may relay, such as the home network 192.168.1.0/24. Without
+    it all private networks are refused. Whoever has an account can send UDP to each device in such a network, the
+    node among them, at ports from 32768 on. It takes `network: node-ports`."""
     deniedNetworks: list[str]
     """Public networks to which the server may not relay, such as those of your other servers."""
+    clusterNetworks: list[str]
+    """Networks of pods and of Services, to which the server never relays. Those of k3s without it: write your
+    cluster's where they are others and public, or together with `allowedNetworks`."""
     maxKbitPerSecond: int
     """The most that one relayed device sends or receives, in kbit a second. A video call takes up to about 2500.
     From 64 to 1000000. Default: 4000."""

@@ -51,11 +51,13 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 
 async def _checked(found: Pins, arguments: Namespace, key: bytes | None, server: Server | None) -> list[Host]:
-    """The hosts behind Traefik, a call, and the TURN server, whose address is another one and is looked up as ever."""
+    """The hosts behind Traefik, a call, and the TURN server, whose own address stands in for DNS with `--address`."""
     where = {"address": arguments.address, "port": arguments.port}
     hosts = await check(found, **where)
     called = [] if key is None else [await call.tried(found, key, **where)]
-    return [*hosts, *called, *([await relay.tried(server)] if server else [])]
+    if server is None:
+        return [*hosts, *called]
+    return [*hosts, *called, await relay.tried(server, address=server.address if arguments.address else None)]
 
 
 def _key(arguments: Namespace) -> bytes:

@@ -43,7 +43,7 @@ def _text(loaded: LoadedStack, arguments: Namespace, secret: str) -> str:
         )
     listening = arguments.private or arguments.address
     # `external-ip` without the second address: with both, coturn allows the second as a peer, whatever is denied
-    addresses = (f"listening-ip={listening}", f"relay-ip={listening}", f"external-ip={arguments.address}")
+    addresses = (f"listening-ip={listening}", f"relay-ip={listening}", f"external-ip={arguments.address}", "no-dtls")
     denied = dict.fromkeys((f"{arguments.address}/32", f"{listening}/32"))
     return Coturn(
         realm=own.host,

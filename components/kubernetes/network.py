@@ -123,8 +123,11 @@ def _dns(args: NetworkPoliciesArgs) -> NetworkPolicyEgressRuleArgs:
 
 
 def _ports(network: Network) -> list[NetworkPolicyPortArgs]:
-    """Without a number a rule is about all ports of the protocol."""
-    return [NetworkPolicyPortArgs(port=port, protocol=network.protocol) for port in network.ports or (None,)]
+    ranges = (port if isinstance(port, range) else range(port, port + 1) for port in network.ports)
+    return [
+        NetworkPolicyPortArgs(port=each[0], end_port=each[-1] if len(each) > 1 else None, protocol=network.protocol)
+        for each in ranges
+    ]
 
 
 def _external_egress(network: Network) -> NetworkPolicyEgressRuleArgs:

@@ -1,6 +1,7 @@
 """The TURN server (coturn), which relays calls of devices that do not reach each other."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import pulumi
@@ -15,6 +16,7 @@ from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, labels, managed_labels
 from components.kubernetes.workload import Workload, WorkloadArgs
 from components.secrets import Secrets
+from config.node import OVERLAYS
 from config.services.coturn import (
     CERTIFICATE,
     CONFIG,
@@ -28,6 +30,13 @@ from config.services.coturn import (
 
 ANYWHERE = "0.0.0.0/0"
 SECRET = "static-auth-secret"
+
+PUBLIC_PORTS = tuple(range(before + 1, after) for before, after in pairwise((1023, *sorted(OVERLAYS), 65536)))
+"""Where devices behind any router are: all ports but those of servers, and of overlays between nodes, which would take
+the server's packets for a node's."""
+DEVICE_PORTS = range(32768, 65536)
+"""Ports that phones and computers take for themselves (Linux: net.ipv4.ip_local_port_range; others begin at 49152).
+Node ports and most servers are below."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +165,12 @@ class Turn(Component):
         )
 
     def _peers(self) -> tuple[Network, ...]:
-        """Devices have any port. The policy repeats what coturn denies, so that a mistake in one opens nothing."""
+        """The policy repeats what coturn denies, so that a mistake in one opens nothing, and adds what coturn cannot
+        deny: ports."""
         denied = (each for each in self._args.denied if ":" not in each)
         return (
-            Network(ANYWHERE, (), "UDP", excluded=(*DENIED_IPV4, *denied)),
-            *(Network(each, (), "UDP") for each in self._args.allowed),
+            Network(ANYWHERE, PUBLIC_PORTS, "UDP", excluded=(*DENIED_IPV4, *denied)),
+            *(Network(each, (DEVICE_PORTS,), "UDP") for each in self._args.allowed),
         )
 
     def _node_ports(self) -> None:

@@ -38,23 +38,14 @@ DENIED_IPV4 = (
 )
 """Networks of IPv4 that are not the public internet (IANA's special-purpose registry)."""
 
-DENIED_IPV6 = (
-    "::1/128",
-    "::ffff:0:0/96",  # IPv4 in IPv6, as are the next three and 2002::/16
-    "64:ff9b::/96",
-    "64:ff9b:1::/48",
-    "100::/64",
-    "2001::/23",
-    "2001:db8::/32",
-    "2002::/16",
-    "3fff::/20",
-    "5f00::/16",
-    "fc00::/7",  # private: also fd00:ec2::254, the metadata service of AWS
-    "fe80::/10",
-    "fec0::/10",
-    "ff00::/8",
+DENIED_IPV6 = tuple(
+    f"{ipaddress.IPv6Address(1 << bits)}-{ipaddress.IPv6Address((1 << bits + 8) - 1)}" for bits in range(120, -1, -8)
 )
-"""Networks of IPv6 that are not the public internet. None begins at `::`: coturn takes that for every IPv4 address."""
+"""Every address of IPv6 but `::`, which coturn denies by itself: relayed addresses are of IPv4, so no device is at one.
+
+coturn 4.6 compares each byte by itself, so a range is one of bytes: a range for each byte that can be the first that is
+not zero. None begins at `::`, which coturn takes for every IPv4 address.
+"""
 
 METADATA = ("100.100.100.200/32", "168.63.129.16/32", "169.254.0.0/16")
 """Addresses of clouds' metadata services, which are nobody's device."""
@@ -96,6 +87,7 @@ class Coturn:
         yield from (f"min-port={self.relay_first}", f"max-port={self.relay_last}")
         yield from self.addresses
         if self.tls_port:
+            # releases from 4.7 on do without these two by themselves, and warn that they do not know them
             yield from (f"tls-listening-port={self.tls_port}", "no-tlsv1", "no-tlsv1_1")
             yield from (f"cert={self.certificate}", f"pkey={self.private_key}")
         else:
@@ -107,8 +99,8 @@ class Coturn:
         yield f"max-bps={self.max_kbit_per_second * 1000 // 8}"
         yield from (f"userdb={self.written}/turndb", f"pidfile={self.written}/turnserver.pid")
         yield from ("log-file=stdout", "simple-log")
-        for network in (*DENIED_IPV4, *DENIED_IPV6, *self.denied):
-            yield f"denied-peer-ip={range_of(network)}"
+        yield from (f"denied-peer-ip={range_of(network)}" for network in (*DENIED_IPV4, *self.denied))
+        yield from (f"denied-peer-ip={each}" for each in DENIED_IPV6)
         for network in self.allowed:
             yield f"allowed-peer-ip={range_of(network)}"
 

@@ -210,6 +210,10 @@ class Opening:
             if port is None:
                 opened |= {(kind, value) for kind, value, _ in declared if kind == protocol}
             elif number(port) is not None:
+                last = whole(entry.get("endPort")) or whole(port)
+                opened |= {
+                    (kind, value) for kind, value, _ in declared if kind == protocol and whole(port) <= value <= last
+                }
                 opened.add((protocol, whole(port)))
             else:
                 opened |= {(kind, value) for kind, value, name in declared if kind == protocol and name == port}
@@ -316,7 +320,10 @@ def network_wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
 
 
 def _is_public(stack: Stack, policy: Resource, rule: Properties) -> bool:
-    """True if a rule opens nothing but what Services expose of its pods anyway (service-exposed lists those)."""
+    """True if a rule opens nothing but what Services expose of its pods anyway (service-exposed lists those).
+
+    A range of ports is not looked into: it counts as more.
+    """
     exposed = {
         (text(port.get("protocol")) or "TCP", target_of(port))
         for service in stack.of("Service")
@@ -333,6 +340,7 @@ def _is_public(stack: Stack, policy: Resource, rule: Properties) -> bool:
             for declared in container_ports(pod)
             if (text(declared.get("protocol")) or "TCP") == protocol
             and port.get("port") in (declared.get("containerPort"), declared.get("name"))
+            and port.get("endPort") is None
             for target in (declared.get("containerPort"), declared.get("name"))
         )
         for port in ports
@@ -476,7 +484,7 @@ def network_metadata(stack: Stack, settings: Settings) -> Iterator[Violation]:
         allowed = {**AGENT, **(GKE if set(GKE) <= cidrs else {})}
         for where, rule, block in blocks:
             cidr = text(block.get("cidr"))
-            ports = [port.get("port") for port in objects(rule.get("ports"))]
+            ports = [port.get("port") if port.get("endPort") is None else None for port in objects(rule.get("ports"))]
             if _reaches_metadata(block) and set(ports) != {DNS} and not (cidr in allowed and ports == [allowed[cidr]]):
                 yield Violation(f"{where}: allows access to the machine's metadata service", policy)
 

@@ -165,11 +165,39 @@ def test_an_allowed_network_is_open_in_both_and_a_denied_one_closed_in_both() ->
     chosen = with_turn("dev", allowedNetworks=["192.168.7.0/24"], deniedNetworks=["8.8.8.0/24"])
     stack = Stack(recorded(chosen))
     assert options(stack, "allowed-peer-ip") == ["192.168.7.0-192.168.7.255"]
-    assert options(stack, "denied-peer-ip")[-1] == "8.8.8.0-8.8.8.255"
+    assert "8.8.8.0-8.8.8.255" in options(stack, "denied-peer-ip")
+    everywhere, home = ways(stack).values()
+    assert home[0] == {"cidr": "192.168.7.0/24"}
+    assert "8.8.8.0/24" in everywhere[0]["except"]
+
+
+def ways(stack: Stack) -> dict[str, tuple[Object, set[int]]]:
+    """Where the pod may send UDP, by network: the block, and the ports."""
     policy = next(each for each in stack.of("NetworkPolicy") if each["metadata"]["name"] == "turn")["spec"]
-    blocks = [peer["ipBlock"] for rule in policy["egress"] for peer in rule["to"] if "ipBlock" in peer]
-    assert {"cidr": "192.168.7.0/24"} in blocks
-    assert "8.8.8.0/24" in blocks[0]["except"]
+    return {
+        peer["ipBlock"]["cidr"]: (
+            peer["ipBlock"],
+            {n for port in rule["ports"] for n in range(port["port"], port.get("endPort", port["port"]) + 1)},
+        )
+        for rule in policy["egress"]
+        for peer in rule["to"]
+        if "ipBlock" in peer
+    }
+
+
+def test_only_ports_that_devices_have_are_open() -> None:
+    """Other nodes take what comes from this one for traffic of the overlay, whose packets may be for any pod."""
+    stack = Stack(recorded(with_turn("dev", allowedNetworks=["192.168.7.0/24"])))
+    (_, public), (_, home) = ways(stack).values()
+    assert public == {*range(1024, 65536)} - {4789, 6081, 8472}
+    assert home == {*range(32768, 65536)}, "neither node ports nor the servers of a network"
+
+
+def test_a_cluster_with_public_networks_is_closed_too() -> None:
+    stack = Stack(recorded(with_turn("dev", clusterNetworks=["10.244.0.0/16", "25.0.0.0/12"])))
+    assert "25.0.0.0-25.15.255.255" in options(stack, "denied-peer-ip")
+    (everywhere, _) = ways(stack)["0.0.0.0/0"]
+    assert "25.0.0.0/12" in everywhere["except"]
 
 
 def test_no_range_of_coturn_s_begins_at_the_address_that_means_all(in_pods: Stack) -> None:

@@ -3,16 +3,19 @@
 One stack and one node for all of it, in this order. Images are composed (tests.lab.images).
 """
 
+import asyncio
 import base64
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,14 +27,15 @@ import yaml
 from config.installation import VERSION_ANNOTATION
 from config.schema.secrets import BY_NAME
 from config.version import VERSION
+from connectivity.turn import RefusedError, credentials, opened
 from tests.graph.stack import ROOT
 from tests.integration import reach
 from tests.integration.deployed import NAMESPACES, rolled_out
 from tests.integration.engine import CONTEXT, Engine, previous_release
 from tests.integration.outside import PROBES, Entries, Outside, Uploads, WebSockets, lasting, report, until
 from tests.lab.fetch import Missing, skip_if_missing
-from tests.lab.kubernetes_node import SYSTEM, KubernetesNode
-from tests.lab.machine import ADDRESS
+from tests.lab.kubernetes_node import API_PORT, KUBELET_PORT, SYSTEM, KubernetesNode
+from tests.lab.machine import ADDRESS, METADATA_ADDRESS, OUTSIDE, entered
 from tests.lab.process import slowness, wait_until
 from tests.tus.hook import new_key
 from tests.unit.authority import NOW, SERVER, issue
@@ -43,6 +47,7 @@ NAMED_SECONDS = 30
 UP = ("up", "--context", CONTEXT, "--yes", "--confirm", "dev")
 OTHER_DOMAIN = "chat.example.org"
 MEDIA_PORT = 30900
+TURN_NAMESPACE = "flatline-turn"
 
 
 @dataclass
@@ -336,7 +341,6 @@ class Output:
 OPTIONS: dict[str, Any] = {
     "exposeAdmin": True,
     "logRequests": True,
-    "turn": {"host": "turn.example.org", "tlsPort": 5349},
     "scaling": {"storage": {"replicas": 2, "maxReplicas": 3}, "cdn0": {"replicas": 2}},
     "redis": {"masters": 4, "memory": "640Mi"},
     "cdn": {"maxAttachmentSize": "64Mi", "retentionDays": 60, "minFreeSpace": "512Mi"},
@@ -353,7 +357,10 @@ OPTIONS: dict[str, Any] = {
         "drainSeconds": 5,
     },
     "secrets": {name: {"epoch": 2} for name in BY_NAME},
-    "calls": {"groups": {"addresses": [ADDRESS], "allowPrivateAddresses": True}},
+    "calls": {
+        "turn": {"address": ADDRESS, "allowedNetworks": ["10.99.0.0/24"], "deniedNetworks": ["8.8.0.0/16"]},
+        "groups": {"addresses": [ADDRESS], "allowPrivateAddresses": True},
+    },
 }
 
 
@@ -367,7 +374,7 @@ def test_every_option_can_be_turned_on_where_the_stack_runs(deployed: Deployed) 
     authority = issue("own authority")
     hosts = tuple(
         f"{name}.{OTHER_DOMAIN}"
-        for name in ("whisper", "storage", "cdn0", "cdn3", "sfu", "whisper-admin", "storage-admin")
+        for name in ("whisper", "storage", "cdn0", "cdn3", "sfu", "turn", "whisper-admin", "storage-admin")
     )
     leaf = authority.signs(hosts[0], authority=False, names=hosts, usages=SERVER, ends=NOW + timedelta(days=90))
     engine.configure({**OPTIONS, "domain": OTHER_DOMAIN})
@@ -390,9 +397,10 @@ def test_every_option_can_be_turned_on_where_the_stack_runs(deployed: Deployed) 
 def test_a_group_call_is_joined_from_outside_and_signalling_is_the_frontends_alone(deployed: Deployed) -> None:
     """By the documented command, over Traefik, the frontend, the table, the backend, and the node's media ports."""
     tried = ("connect", "--call", "--context", CONTEXT, "--address", ADDRESS, "--json")
-    said = deployed.engine.flatline(*tried, fails=True)
+    deployed.node.wait_ready(READY_SECONDS, TURN_NAMESPACE)
+    said = deployed.engine.flatline(*tried)
     hosts = {each["service"]: each for each in json.loads(said[said.index("{") : said.rindex("}") + 1])["hosts"]}
-    assert not hosts["turn"]["served"], "the TURN server of the options is nowhere"
+    assert hosts["turn"]["served"], hosts["turn"]
     assert hosts["sfu"]["served"], hosts["sfu"]
     assert hosts["call"]["served"], hosts["call"]
     assert hosts["call"]["addresses"] == [ADDRESS]
@@ -405,8 +413,85 @@ def test_a_group_call_is_joined_from_outside_and_signalling_is_the_frontends_alo
         # Traefik's own pods have no policy here, and media is open to everybody
         allowed = {"calling-frontend": {signalling}, "calling-backend": {internal}, "traefik": {media}}.get(name, set())
         assert reach.connected(places[name], asked) == allowed, name
-    for port, opened in ((MEDIA_PORT, True), (8080, False), (8100, False)):
-        assert can_connect(node, port) is opened, port
+    for port, taken in ((MEDIA_PORT, True), (8080, False), (8100, False)):
+        assert can_connect(node, port) is taken, port
+
+
+async def carried(secret: str, device: socket.socket, server: socket.socket) -> dict[str, object]:
+    """What two devices outside get through the relay, and of which addresses it refuses to send to."""
+    given = [credentials(secret, int(time.time()) + 300) for _ in range(2)]
+    place = (ADDRESS, 30478)
+    async with opened(place, "udp", given[0]) as one, opened(place, "tcp", given[1]) as two:
+        for each in (one, two):
+            await each.allocate()
+        await one.permit(two.relayed)
+        await two.permit(one.relayed)
+        one.send(two.relayed, b"ring")
+        heard = await two.receive()
+        refused = []
+        for address in (METADATA_ADDRESS, "10.42.0.1", "10.43.0.1", "8.8.8.8"):
+            try:
+                await one.permit((address, 40000))
+            except RefusedError:
+                refused.append(address)
+        await one.permit((OUTSIDE, 40000))
+        for listener in (server, device):
+            one.send(listener.getsockname(), b"hello")
+        await asyncio.sleep(1)
+    return {"ring": heard == (one.relayed, b"ring"), "refused": refused, "seen": {one.seen_as[0], two.seen_as[0]}}
+
+
+def datagrams(listener: socket.socket) -> int:
+    """How many have come."""
+    count = 0
+    with suppress(BlockingIOError):
+        while listener.recv(100):
+            count += 1
+    return count
+
+
+def test_devices_outside_reach_each_other_through_turn_and_it_reaches_nothing_else(deployed: Deployed) -> None:
+    """By the node's ports. In the allowed network, where the node is too, only the ports of devices are open."""
+    node, machine = deployed.node, deployed.node.machine
+    texts = [
+        base64.b64decode(text).decode()
+        for each in node.get("secrets", TURN_NAMESPACE)
+        for text in each["data"].values()
+    ]
+    (secret,) = {found[1] for text in texts if (found := re.search("^static-auth-secret=(.+)$", text, re.MULTILINE))}
+    listeners = {}
+    for network, address in ((machine.client_network, OUTSIDE), (machine.network, ADDRESS)):
+        with entered(network):
+            for port in (5353, 8472, 40000):
+                listeners[address, port] = one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                one.bind((address, port))
+                one.setblocking(False)
+    with entered(machine.client_network):
+        got = asyncio.run(carried(secret, listeners[OUTSIDE, 40000], listeners[OUTSIDE, 5353]))
+    refused = [METADATA_ADDRESS, "10.42.0.1", "10.43.0.1", "8.8.8.8"]
+    assert got == {"ring": True, "refused": refused, "seen": {OUTSIDE}}
+    assert {place: count for place, one in listeners.items() if (count := datagrams(one))} == {(OUTSIDE, 40000): 1}
+
+    (turn,) = reach.pods(node, TURN_NAMESPACE)
+    others = reach.pods(node, *NAMESPACES, SYSTEM)
+    asked = [(each.address, port) for each in others for port in reach.listening_ports(each)]
+    beyond = [(ADDRESS, API_PORT), (ADDRESS, KUBELET_PORT), (ADDRESS, 443), ("10.43.0.1", 443), (METADATA_ADDRESS, 80)]
+    resolvers = {(each.address, 53) for each in others if each.name == "kube-dns"}
+    servers = [machine.listen(*beyond[-1])]
+    assert reach.connected(turn, [*asked, *beyond]) == resolvers
+    for server in servers:
+        server.close()
+    watched = reach.Datagrams(others)
+    watched.send(turn, [*((each.address, port) for each in others for port in (53, 8125, 40000)), *listeners])
+    assert {(target, port) for _, target, port in watched.arrived()} == resolvers
+    watched.close()
+    assert {place for place, one in listeners.items() if datagrams(one)} == {(OUTSIDE, 40000), (ADDRESS, 40000)}
+    for one in listeners.values():
+        one.close()
+    (whisper,) = (
+        each["metadata"]["name"] for each in node.get("pods", "flatline") if reach.workload(each) == "whisper"
+    )
+    assert ADDRESS in node.execute("flatline", whisper, "getent", "hosts", f"turn.{OTHER_DOMAIN}")
 
 
 def can_connect(node: KubernetesNode, port: int) -> bool:

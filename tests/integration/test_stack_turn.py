@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from config.services.coturn import ALLOCATIONS_PER_CREDENTIAL, CERTIFICATE, CONFIG, DENIED_IPV4, DENIED_IPV6
+from config.services.coturn import ALLOCATIONS_PER_CREDENTIAL, CERTIFICATE, CONFIG, DENIED_IPV4
 from connectivity import relay
 from connectivity.check import Host
 from connectivity.stun import Address, Credentials
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.integration
 PORT, TLS_PORT = 30478, 30479
 PUBLIC, OTHER = "9.9.9.9", "9.9.9.10"
 """Addresses of the internet, which this machine has here."""
-UNAUTHORIZED, FORBIDDEN, QUOTA = 401, 403, 486
+UNAUTHORIZED, FORBIDDEN, UNSUPPORTED_FAMILY, OTHER_FAMILY, QUOTA = 401, 403, 440, 443, 486
 DAY = 86400
 
 
@@ -215,8 +215,20 @@ def test_no_network_but_the_public_internet_is_relayed_to(server: Server) -> Non
     assert {each: found[each] for each in public if found[each]} == {}
 
 
-def test_nor_of_ipv6(server: Server, tmp_path: Path) -> None:
-    """The configuration as rendered, in a server that has an IPv6 address."""
+def test_relayed_addresses_and_peers_are_of_ipv4(server: Server) -> None:
+    async def ask() -> tuple[int, dict[str, int]]:
+        async with server.opened(server.whisper()) as six, server.opened(server.whisper()) as four:
+            await four.allocate()
+            peers = ["2606:4700::1111", "::1", "::ffff:10.0.0.1", "::ffff:9.9.9.9", "64:ff9b::a00:1"]
+            return await code_of(six.allocate(family=6)), await refused_peers(four, peers)
+
+    family, peers = asyncio.run(ask())
+    assert family == UNSUPPORTED_FAMILY
+    assert {each: code for each, code in peers.items() if code != OTHER_FAMILY} == {}
+
+
+def test_a_pod_of_ipv6_relays_to_nobody(server: Server, tmp_path: Path) -> None:
+    """The configuration as rendered, in a server that has an IPv6 address: it hands out one, which is of no use."""
     own = "2a00:5::1"
     subprocess.run(["ip", "address", "replace", f"{own}/128", "dev", "lo"], check=True)
     rendered = server.stack.file("turn", CONFIG).replace("/run/turnserver", str(tmp_path))
@@ -236,20 +248,25 @@ def test_nor_of_ipv6(server: Server, tmp_path: Path) -> None:
         "::ffff:10.0.0.1",
         "64:ff9b::a00:1",
         "2002:a00:1::1",
+        "::",
+        "::10.0.0.1",
+        "::ffff:9.9.9.9",
+        "2606:4700::1111",
+        "2a00:6::1",
+        own,
+        *(each for cidr in ("::/0", "::/96", "2000::/3", "fc00::/7") for each in of_network(cidr, chance)),
     ]
-    addresses += [each for cidr in DENIED_IPV6 for each in of_network(cidr, chance)]
 
     async def ask() -> dict[str, int]:
         async with opened((own, PORT), "udp", server.whisper()) as relay:
             await relay.allocate(family=6)
-            return await refused_peers(relay, [*addresses, "2606:4700::1111", "2a00:6::1"])
+            return await refused_peers(relay, addresses)
 
     try:
         found = asyncio.run(ask())
     finally:
         running.stop()
-    assert {each: code for each, code in found.items() if each in addresses and code != FORBIDDEN} == {}
-    assert (found["2606:4700::1111"], found["2a00:6::1"]) == (0, 0)
+    assert {each: code for each, code in found.items() if code != FORBIDDEN} == {}
 
 
 def test_two_devices_of_this_server_reach_each_other(server: Server) -> None:
@@ -299,6 +316,7 @@ def test_the_log_names_nobody(server: Server) -> None:
             await relay.permit(peer.address)
             relay.send(peer.address, b"hello")
             await relay.receive()
+            assert await code_of(relay.permit(("10.1.2.3", 4444))) == FORBIDDEN
 
     asyncio.run(call())
     assert refusal(lambda: _allocated(server, server.whisper(secret="11" * 32))) == UNAUTHORIZED
@@ -341,20 +359,20 @@ async def _allocated(server: Server, given: Credentials) -> None:
 
 @pytest.fixture
 def on_node(tmp_path: Path, worker_number: int, internet: None) -> Iterator[Server]:
-    stack = Stack(recorded(with_turn("dev", network="host", allowedNetworks=["192.168.7.0/24"])))
+    stack = Stack(recorded(with_turn("dev", network="host", deniedNetworks=["8.8.8.0/24"])))
     yield from started(tmp_path, worker_number, stack)
 
 
 def test_in_the_node_s_network_its_own_addresses_are_closed(on_node: Server) -> None:
     """Each UDP port of the node, such as that of the overlay network, would answer behind its firewall."""
-    own, home, other = on_node.pod.address, "192.168.7.20", "192.168.8.20"
+    own, denied, other = on_node.pod.address, "8.8.8.8", "8.8.9.9"
 
     async def ask() -> dict[str, int]:
         async with on_node.opened(on_node.whisper(), port=3478) as relay:
             await relay.allocate()
-            return await refused_peers(relay, [ADDRESS, own, home, other])
+            return await refused_peers(relay, [ADDRESS, own, denied, other])
 
-    assert asyncio.run(ask()) == {ADDRESS: FORBIDDEN, own: FORBIDDEN, home: 0, other: FORBIDDEN}
+    assert asyncio.run(ask()) == {ADDRESS: FORBIDDEN, own: FORBIDDEN, denied: FORBIDDEN, other: 0}
 
 
 def test_one_credential_has_a_quota_and_all_have_one_together(on_node: Server) -> None:

@@ -226,6 +226,11 @@ class Machine:
         raise LookupError(f"nothing runs in {group}")
 
     @property
+    def network(self) -> Path:
+        """Its network namespace, while it is switched on."""
+        return Path(f"/proc/{self._first()}/ns/net")
+
+    @property
     def client_network(self) -> Path:
         """The network namespace of the client outside."""
         return Path(f"/proc/{self._client.pid}/ns/net")

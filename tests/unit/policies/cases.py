@@ -69,9 +69,9 @@ def contained(path: Path, value: Any, *, safe: str = "", absent: Path = ()) -> C
     return Case(bad=web(path, value), absent=web(gone), more=(*each(path, value), *each(gone)))
 
 
-def metadata(cidr: str, port: int = 80) -> dict[str, Any]:
+def metadata(cidr: str, port: int = 80, **more: int) -> dict[str, Any]:
     """An opening to where machines get their credentials."""
-    return {"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": port, "protocol": "TCP"}]}
+    return {"to": [{"ipBlock": {"cidr": cidr}}], "ports": [{"port": port, "protocol": "TCP", **more}]}
 
 
 def rights(group: str, resource: str, *verbs: str) -> dict[str, Any]:
@@ -524,13 +524,15 @@ CASES: dict[str, Case] = {
         bad=on("task-policy", (*SPEC, "egress", 1), metadata("169.254.169.254/32")),
         absent=on("task-policy", (*SPEC, "egress")),
         safe="nothing is open",
-        also=frozenset({"network-agreement"}),
+        also=frozenset({"network-agreement", "network-wide"}),
         more=(
             *(
                 on("task-policy", (*SPEC, "egress", 1), metadata(cidr))
                 for cidr in ("169.254.0.0/16", "169.254.169.0/24", "fd00:ec2::254/128", "100.100.100.200/32")
             ),
             on("task-policy", (*SPEC, "egress", 1), metadata("169.254.170.23/32", 8080)),
+            on("task-policy", (*SPEC, "egress", 1), metadata("169.254.169.254/32", 53, endPort=80)),
+            on("task-policy", (*SPEC, "egress", 1), metadata("169.254.170.23/32", 80, endPort=8080)),
         ),
     ),
     "network-proxy": Case(
