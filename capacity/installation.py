@@ -5,12 +5,13 @@ from typing import Any, Final, Literal, get_args
 
 from config.calls import MOST_NODE_PORTS, Calls
 from config.network import TraefikInstall
+from config.node import NODE_PORTS
 from config.services.storage import CONSTANTS as STORAGE
 from config.services.whisper import CONSTANTS as WHISPER
 from config.services.whisper import MESSAGE_RETENTION_DAYS, WORKER_THREADS
 from config.settings import Settings
 from config.target import BigtableCluster, Cloud, ElastiCache, Local
-from config.types import NODE_PORTS, quantity_bytes
+from config.types import quantity_bytes
 from config.workloads import Redis, Scale, ScaledName
 
 
