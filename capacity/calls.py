@@ -113,7 +113,8 @@ def relay_ports(relay: RelaySettings, needed: int) -> tuple[int, int]:
     It begins where the stack's does, or after a port that is in use.
     """
     wanted = min(-(-needed // 10) * 10, relay.most)
-    begins = (relay.first, *sorted(port + 1 for port in relay.taken if port > relay.first))
+    taken = set(relay.taken)
+    begins = (relay.first, *sorted(port + 1 for port in taken if port > relay.first and port + 1 not in taken))
     ends = (min(relay.last + 1, first + wanted, *(port for port in relay.taken if port >= first)) for first in begins)
     first, end = max(zip(begins, ends, strict=True), key=lambda each: each[1] - each[0])
     return first, end - 1

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, get_args
 
 from config.calls import MOST_NODE_PORTS, Calls
 from config.network import TraefikInstall
-from config.node import NODE_PORTS
+from config.node import NODE_PORTS, TAKEN
 from config.services.storage import CONSTANTS as STORAGE
 from config.services.whisper import CONSTANTS as WHISPER
 from config.services.whisper import MESSAGE_RETENTION_DAYS, WORKER_THREADS
@@ -98,7 +98,11 @@ def _relay(calls: Calls) -> RelaySettings | None:
         ports=len(turn.relay.numbers),
         most=MOST_NODE_PORTS if in_pods else last + 1 - turn.relay.first,
         last=last,
-        taken=(turn.plain_port, turn.secure_port, *([calls.groups.port] if calls.groups else ())),
+        taken=(
+            *(turn.plain_port, turn.secure_port),
+            *([calls.groups.port] if calls.groups else ()),
+            *(() if in_pods else (*TAKEN, *NODE_PORTS)),
+        ),
         max_kbit_per_second=turn.max_kbit_per_second,
     )
 

@@ -13,6 +13,8 @@ from errors import FlatlineError
 RELAY_FIRST, RELAY_LAST = 49152, 65535
 """The dynamic ports (RFC 6335)."""
 MAX_KBIT_PER_SECOND = 4000
+OF_DEBIAN = ("no-dtls", "no-software-attribute")
+"""Debian's release listens for DTLS and tells its version. Newer ones do neither, and warn of these words."""
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
@@ -43,7 +45,7 @@ def _text(loaded: LoadedStack, arguments: Namespace, secret: str) -> str:
         )
     listening = arguments.private or arguments.address
     # `external-ip` without the second address: with both, coturn allows the second as a peer, whatever is denied
-    addresses = (f"listening-ip={listening}", f"relay-ip={listening}", f"external-ip={arguments.address}", "no-dtls")
+    addresses = (f"listening-ip={listening}", f"relay-ip={listening}", f"external-ip={arguments.address}")
     denied = dict.fromkeys((f"{arguments.address}/32", f"{listening}/32"))
     return Coturn(
         realm=own.host,
@@ -53,6 +55,6 @@ def _text(loaded: LoadedStack, arguments: Namespace, secret: str) -> str:
         relay_last=RELAY_LAST,
         max_kbit_per_second=MAX_KBIT_PER_SECOND,
         secret=secret,
-        addresses=addresses,
+        addresses=(*addresses, *OF_DEBIAN),
         denied=tuple(denied),
     ).text()

@@ -203,6 +203,7 @@ def test_enough_is_left_alone() -> None:
         {"port": 30600, "tlsPort": 30620},
         {"relayPorts": {"first": 32700, "last": 32767}},
         {"network": "host", "relayPorts": {"first": 65000, "last": 65100}},
+        {"network": "host", "relayPorts": {"first": 29000, "last": 29100}},
     ],
 )
 @pytest.mark.parametrize("users", [20_000, 60_000, 10**7])

@@ -36,7 +36,7 @@ def test_the_file_has_the_stack_s_secret_and_only_its_user_reads_it(whole: Check
     assert secret(whole) not in said
     assert {"realm=turn.example.org", "listening-port=3478", "tls-listening-port=5349"} <= set(lines)
     denied = (*map(range_of, DENIED_IPV4), *DENIED_IPV6)
-    assert {"no-dtls", *(f"denied-peer-ip={each}" for each in denied)} <= set(lines)
+    assert {"no-dtls", "no-software-attribute", *(f"denied-peer-ip={each}" for each in denied)} <= set(lines)
 
 
 def test_its_own_addresses_are_closed(whole: Checkout) -> None:

@@ -8,7 +8,7 @@ from policies.model import Resource, Stack, at, items, mapping, number, objects,
 from policies.pods import Container, is_empty, pod_of, selects
 from policies.rules.certificates import hosts_of, is_covered
 from policies.rules.iam import _is_wide_arn, document_of, statements_of, strings_of
-from policies.rules.network import directions_of
+from policies.rules.network import Opening, directions_of
 from policies.rules.pods import Image, image_of
 from policies.rules.randomness import entropy_of
 from policies.rules.services import replicas_of
@@ -120,6 +120,23 @@ def test_what_a_policy_restricts_without_saying_so() -> None:
     assert directions_of(policy(egress=[])) == {"Ingress"}
     assert directions_of(policy(egress=[{}])) == {"Ingress", "Egress"}
     assert directions_of(policy(policyTypes=["Egress"])) == {"Egress"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "opened"),
+    [
+        ({"port": 8080}, {8080}),
+        ({"port": 8081, "endPort": 9000}, {8081, 8082}),
+        ({"port": 1, "endPort": 65535, "protocol": "UDP"}, {1}),
+        ({"port": 9000}, {9000}),
+    ],
+)
+def test_a_range_opens_each_port_of_a_pod_in_it(entry: dict[str, Any], opened: set[int]) -> None:
+    uploads = resource(CLUSTER["uploads"])
+    pod = pod_of(uploads)
+    assert pod
+    opening = Opening(policy=uploads, direction="Ingress", index=0, rule={"ports": [entry]}, peer=None)
+    assert {port for _, port in opening.ports_of(pod)} == opened
 
 
 def test_an_autoscaler_makes_replicas() -> None:
