@@ -9,12 +9,12 @@ import posixpath
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from cli import kubectl
 from cli.doctor.model import Item, labels_of, moment, short
@@ -30,6 +30,7 @@ LEFT_AFTER = timedelta(seconds=2 * LIFE_SECONDS)
 """Pods that are older than this belong to a run that was killed: none takes so long."""
 POLL_SECONDS = 1.0
 KINDS = "pods,configmaps,networkpolicies"
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -112,23 +113,36 @@ class Run:
 
     def wait(self, namespace: str, role: str, phases: frozenset[str], seconds: float) -> Item:
         """A pod once it is in a phase. Raises FlatlineError that says what keeps it."""
+        return self._until(namespace, role, seconds, lambda pod: pod if _phase(pod) in phases else None)
+
+    def answer(self, namespace: str, role: str, seconds: float) -> str:
+        """The last line that a pod printed: a JSON object, or whatever it has ended well with. Raises FlatlineError.
+
+        The end of a pod that has answered is not waited for: look-ups that no name server answers put it off.
+        """
+
+        def look(pod: Item) -> str | None:
+            if _phase(pod) not in {"Running", "Succeeded", "Failed"}:
+                return None
+            said = kubectl.say(self._context, "-n", namespace, "logs", pod["metadata"]["name"])
+            if _phase(pod) == "Failed":
+                raise FlatlineError(f"the doctor's pod {role} has failed: {short(said) or _keeps(pod)}")
+            line = said.strip().rpartition("\n")[2]
+            return line if _phase(pod) == "Succeeded" or (line.startswith("{") and said.endswith("\n")) else None
+
+        return self._until(namespace, role, seconds, look)
+
+    def _until(self, namespace: str, role: str, seconds: float, look: Callable[[Item], Found | None]) -> Found:
         end = time.monotonic() + seconds
         while True:
             pod = self.pod(namespace, role)
-            if pod["status"].get("phase") in phases:
-                return pod
+            found = look(pod)
+            if found is not None:
+                return found
             if time.monotonic() > end:
                 raise FlatlineError(f"the doctor's pod {role} did not get on in {seconds:.0f} s: {_keeps(pod)}")
             if self._stopped.wait(POLL_SECONDS):
                 raise FlatlineError(f"the doctor's pod {role} was not waited for")
-
-    def answer(self, namespace: str, role: str, seconds: float) -> str:
-        """The last line that a pod printed, once it has ended well. Raises FlatlineError."""
-        pod = self.wait(namespace, role, frozenset({"Succeeded", "Failed"}), seconds)
-        said = kubectl.say(self._context, "-n", namespace, "logs", pod["metadata"]["name"]).strip()
-        if pod["status"]["phase"] == "Failed":
-            raise FlatlineError(f"the doctor's pod {role} has failed: {short(said) or _keeps(pod)}")
-        return said.rpartition("\n")[2]
 
     def remove(self) -> list[str]:
         """Deletes everything of this run. Says what could not be deleted; the next run tries again."""
@@ -226,6 +240,10 @@ def remove_left(context: str, namespaces: Sequence[str], now: datetime) -> list[
             _deleted(context, *words, "--grace-period", "0", "--force")
             found.append(f"{name} in {namespace}")
     return found
+
+
+def _phase(pod: Item) -> str:
+    return str(pod["status"].get("phase"))
 
 
 def _old(item: Item, now: datetime) -> bool:

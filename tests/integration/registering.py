@@ -21,8 +21,8 @@ CALLS = """
 import json
 client = Client(0)
 client.channel = grpc.insecure_channel("registration.flatline.svc:50051")
-for number, codes, exists in json.loads({calls!r}):
-    session = client.ready(number, "key of " + number, exists=exists)
+for number, codes, exists, key in json.loads({calls!r}):
+    session = client.ready(number, key, exists=exists)
     for code in codes:
         client.check(session, code)
     print("verified", json.dumps(client.get(session).session_metadata.verified))
@@ -67,10 +67,14 @@ def known(node: KubernetesNode) -> set[str]:
     return set(names)
 
 
-def verified(node: KubernetesNode, *calls: tuple[str, list[str], bool]) -> list[bool]:
-    """Whether each registration (number, codes, whether there is an account) may go on, played in Whisper's pod."""
+def verified(node: KubernetesNode, *calls: tuple[str, list[str], bool], key: str = "") -> list[bool]:
+    """Whether each registration (number, codes, whether there is an account) may go on, played in Whisper's pod.
+
+    All are of one client, `key`, or of a client for each number.
+    """
+    keyed = [(*call, key or f"key of {call[0]}") for call in calls]
     (pod, *_) = (each["metadata"]["name"] for each in node.get("pods", "flatline", labels=labels("whisper")))
-    program = Path(registration_contract.__file__).read_text() + CALLS.format(calls=json.dumps(calls))
+    program = Path(registration_contract.__file__).read_text() + CALLS.format(calls=json.dumps(keyed))
     said = node.execute("flatline", pod, "python3", "-", stdin=program)
     return [json.loads(answer) for answer in re.findall(r"^verified (.*)$", said, re.M)]
 

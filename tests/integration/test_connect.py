@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from cli.doctor import outside
+from cli.doctor.examination import Examination
 from cli.reissue import NOT_PINS
 from client_kit import kit, pins
 from client_kit.pins import Pins
@@ -23,6 +25,7 @@ from tests.lab.kubernetes import Kubernetes
 from tests.lab.process import wait_until
 from tests.lab.traefik import Traefik
 from tests.unit.authority import NOW, Issued, issue, leaf
+from tests.unit.cli.doctor_evidence import Plant
 from tests.unit.connectivity.test_check import cutting, flatline_authority, plain_http, resetting, silent, typed
 from tests.unit.edge import Edge, http
 
@@ -188,6 +191,30 @@ def test_limits_that_are_too_tight(whole: Installation) -> None:
     limit = whole.object("Middleware", "rate-limit")
     with whole.instead(limit, {**limit, "spec": {"rateLimit": {"average": 1, "period": "1m", "burst": 1}}}):
         whole.comes(lambda outcome: {cause.partition(" ")[2] for _, cause in outcome.values()} == {LIMITED})
+
+
+DOCTOR = {"connect-port", "connect-tls", "connect-answer"}
+"""The doctor's names of these faults, which are planted here for it as well."""
+
+
+def test_the_doctor_finds_faults_under_their_own_names(whole: Installation) -> None:
+    """It knows no names here, and goes to the address of the load balancer."""
+    assert doctor_finds(whole, whole.address) == set()
+    with whole.without(whole.object("IngressRoute", "storage")):
+        whole.comes(lambda outcome: outcome.keys() == {"storage"})
+        assert doctor_finds(whole, whole.address) == {"connect-answer"}
+    with whole.without(tls_secret(whole)):
+        whole.comes(lambda outcome: {step for step, _ in outcome.values()} == {"tls"})
+        assert doctor_finds(whole, whole.address) == {"connect-tls"}
+    assert doctor_finds(whole, "10.244.0.251") == {"connect-port"}
+
+
+def doctor_finds(installation: Installation, address: str) -> set[str]:
+    """What is found in a cluster whose load balancer has an address, but for names that nobody knows."""
+    plant = Plant()
+    plant.named("system", "Service", "traefik")["status"]["loadBalancer"]["ingress"] = [{"ip": address}]
+    plant.readings["outside"] = outside.tried(installation.known, None, plant.evidence(), lambda: False)
+    return {each.symptom for each in Examination.of(plant.evidence()).findings} - {"connect-name"}
 
 
 LIMITED = "refuses the request: too many (429)"

@@ -1,5 +1,7 @@
 """`./flatline doctor` on one real node: before the first `up`, on a stack that is well, and with stores that are away.
 
+`./flatline accounts` meets the same stack's stores.
+
 One node for all of it, in this order. Images are composed (tests.lab.images), so no registry is reached.
 """
 
@@ -10,20 +12,26 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from cli.accounts import REDIS_CLI
+from cli.doctor.probe import OPEN_PORT
 from cli.doctor.throwaway import RUN_LABEL
+from config.certificates import LEAF_MAX_DAYS
 from config.loading import load
 from tests.graph.stack import ROOT
 from tests.integration import registering
 from tests.integration.deployed import NAMESPACES
 from tests.integration.engine import CONTEXT, NOT_COPIED, PASSPHRASE
 from tests.integration.outside import report
+from tests.lab import clock
 from tests.lab.fetch import packaged, skip_if_missing
 from tests.lab.images import SERVICE_IMAGES
 from tests.lab.k3s_images import references
@@ -31,10 +39,12 @@ from tests.lab.kubernetes_node import KubernetesNode
 from tests.lab.process import slowness, wait_until
 from tests.unit.cli.doctor_evidence import CLOUD
 from tests.unit.cli.test_doctor import LINES
+from tests.unit.migration.whisper import NUMBER, OTHER, identifiers
 
 pytestmark = pytest.mark.integration
 
 READY_SECONDS = 300
+DNS_PORT = 53
 WHOLE_RUN_SECONDS = 60
 ORDINARY = {"traefik-read-timeout", "log-errors", "restarts", "connect-name"}
 """What the lab's own Traefik and a busy start may bring. No name server here knows flatline.internal, and Traefik's
@@ -43,13 +53,29 @@ AWAY = {"localstack": "dynamodb", "object-store": "objects", "cbtemulator": "big
 """Deployments with one pod, and what is found while they have none."""
 ON_THE_NODE = {
     *AWAY.values(),
-    *(set(LINES) - {"log-upload-space"}),
+    *LINES,
     "invitation-attacked",
+    "invitation-locked",
     "connect-name",
+    "certificate-ending",
+    "certificate-expired",
+    "clock-of-this-machine",
+    "dns-silent",
+    "policies-not-enforced",
+    "policies-refuse",
+    "registry-unseen",
 }
 """Symptoms that are planted here; test_doctor_planted.py has the others."""
-WRONG_CODES = 10
-"""By which an invitation is attacked (programs/registration/limits.mjs)."""
+BY_A_CLOCK = {"certificate-ending", "certificate-expired", "clock-of-this-machine"}
+OF_THE_NODE = {"dns-silent", "policies-not-enforced", "policies-refuse", "registry-unseen"}
+"""Found where its network does not do what it should."""
+WRONG_CODES, ALL_CODES = 10, 50
+"""By which an invitation is attacked, and which no code can be tried any more after (programs/registration/limits.mjs).
+
+A client may try as many of one number as the first.
+"""
+SLOW_SECONDS = 120
+"""By which a machine's clock is behind."""
 
 
 @dataclass
@@ -77,9 +103,15 @@ class Doctor:
             out, err = process.communicate(timeout=400)
         return process.returncode, out, err
 
-    def look(self, *words: str) -> dict[str, Any]:
-        """The document of a run."""
-        status, out, err = self.flatline("doctor", "--context", CONTEXT, "--json", *words)
+    def look(self, *words: str, ahead: int | None = None, context: str | None = CONTEXT) -> dict[str, Any]:
+        """The document of a run, by a clock that may be ahead by some seconds; or of one that knows of no cluster."""
+        where = ("--context", context) if context else ()
+        right = dict(self.environment)
+        self.environment |= clock.ahead(ahead) if ahead is not None else {}
+        try:
+            status, out, err = self.flatline("doctor", *where, "--json", *words)
+        finally:
+            self.environment = right
         assert out, err
         found: dict[str, Any] = json.loads(out)
         assert {"fine": 0, "wrong": 1, "blind": 2}[found["status"]] == status
@@ -172,12 +204,85 @@ def test_a_signal_in_the_middle_leaves_no_pod(doctor: Doctor) -> None:
     wait_until(lambda: not begun(), 60, "the pods have ended")
 
 
+REGISTER = """
+import sys
+from types import SimpleNamespace
+from cli import accounts
+from cli.arguments import parse
+from cli.terminal import Terminal
+from config.schema.objects import BUCKETS
+from tests.unit.migration.whisper import Asked, Service
+
+roles = {name: role for role, name in BUCKETS.items()}
+with accounts.opened(parse(["accounts", "list", "--context", sys.argv[1]]), Terminal()) as (_, _, store):
+    put = lambda **words: store._buckets[roles[words["Bucket"]]].put_object(**words)
+    service = Service(store._dynamodb, SimpleNamespace(put_object=put), Asked(), store, [])
+    for number in sys.argv[2:]:
+        service.register(number)
+"""
+"""Rows and objects as Whisper writes them (tests/unit/migration/whisper.py)."""
+
+
+def test_accounts_are_shown_blocked_and_deleted_in_the_stores_of_the_cluster(doctor: Doctor) -> None:
+    node = doctor.node
+    words = [*node.prefix, sys.executable, "-c", REGISTER, CONTEXT, NUMBER, OTHER]
+    done = subprocess.run(
+        words, cwd=doctor.checkout, env=doctor.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [each["number"] for each in documented(doctor, "list")["accounts"]] == [NUMBER, OTHER]
+    shown = documented(doctor, "show", NUMBER)["account"]
+    aci, pni = (uuid.UUID(bytes=each["B"]) for each in identifiers(NUMBER))
+    assert (shown["identifier"], len(shown["devices"]), shown["blocked"]) == (str(aci), 2, False)
+
+    said(doctor, "block", NUMBER, "--confirm", NUMBER)
+    assert documented(doctor, "show", str(aci))["account"]["blocked"]
+    said(doctor, "unblock", NUMBER)
+    assert not documented(doctor, "show", NUMBER)["account"]["blocked"]
+
+    cached = [f"Account3::{aci}", f"AccountMap::{pni}", f"profiles::{aci}"]
+    redis(node, *(f"SETRANGE {key} 0 x" for key in cached))
+    said(doctor, "delete", NUMBER, "--confirm", NUMBER)
+    assert redis(node, *(f"EXISTS {key}" for key in cached)) == ["0"] * len(cached)
+    assert [each["number"] for each in documented(doctor, "list")["accounts"]] == [OTHER]
+
+    redis(node, f"SETRANGE {cached[0]} 0 x")
+    assert "is deleted already" in said(doctor, "delete", str(aci))
+    assert redis(node, f"EXISTS {cached[0]}") == ["0"]
+    log = [json.loads(line) for line in (doctor.checkout / "state" / "dev.accounts.log").read_text().splitlines()]
+    assert [(each["action"], each["result"]) for each in log if each["result"] == "done"] == [
+        (action, "done") for action in ("block", "unblock", "delete", "delete")
+    ]
+
+
+def documented(doctor: Doctor, *words: str) -> dict[str, Any]:
+    """The document of a command of `accounts`."""
+    found: dict[str, Any] = json.loads(said(doctor, *words, "--json"))
+    return found
+
+
+def said(doctor: Doctor, *words: str) -> str:
+    """What a command of `accounts` says."""
+    status, out, err = doctor.flatline("accounts", *words, "--context", CONTEXT)
+    assert status == 0, err
+    return out
+
+
+def redis(node: KubernetesNode, *commands: str) -> list[str]:
+    """The answers of the stack's Redis Cluster."""
+    script = "".join(f"{each}\n" for each in commands)
+    said = node.execute(NAMESPACES[0], "redis-0", "sh", "-c", REDIS_CLI, stdin=script)
+    return [line for line in said.splitlines() if not line.startswith("-> ")]
+
+
 def test_stores_that_are_away_logs_and_attacks_are_found_and_what_was_stopped_is_fixed(doctor: Doctor) -> None:
     node = doctor.node
-    number, (code,) = registering.invite(node, "--next")
-    wait_until(lambda: number in registering.known(node), 150, "the invitation is mounted")
-    wrong = f"{(int(code) + 1) % 10**6:06}"
-    registering.verified(node, *[(number, [wrong], False)] * WRONG_CODES)
+    invited = [registering.invite(node, "--next") for _ in range(2)]
+    wait_until(lambda: {number for number, _ in invited} <= registering.known(node), 150, "invitations are mounted")
+    for (number, (code,)), times in zip(invited, (WRONG_CODES, ALL_CODES), strict=True):
+        wrong = (number, [f"{(int(code) + 1) % 10**6:06}"], False)
+        for client in range(times // WRONG_CODES):
+            registering.verified(node, *[wrong] * WRONG_CODES, key=f"client {client} of {number}")
     node.apply([speaker()])
     for name in AWAY:
         namespace = NAMESPACES[1] if name == "localstack" else NAMESPACES[0]
@@ -186,8 +291,9 @@ def test_stores_that_are_away_logs_and_attacks_are_found_and_what_was_stopped_is
     found = doctor.look()
     print(json.dumps(found["findings"], indent=1))
     told = {each["symptom"] for each in found["findings"]}
-    assert told >= ON_THE_NODE | {"workload-stopped"}
-    assert number not in "".join(each["mend"] for each in found["findings"] if each["symptom"] != "invitation-attacked")
+    assert told >= (ON_THE_NODE - OF_THE_NODE - BY_A_CLOCK) | {"workload-stopped"}
+    others = [each for each in found["findings"] if not each["symptom"].startswith("invitation-")]
+    assert not [number for number, _ in invited if number in json.dumps(others)]
 
     status, out, err = doctor.flatline("doctor", "--context", CONTEXT, "--json", "--fix", "--yes")
     assert status == 1, err
@@ -197,6 +303,42 @@ def test_stores_that_are_away_logs_and_attacks_are_found_and_what_was_stopped_is
     left = {each["symptom"] for each in doctor.look()["findings"]}
     assert left & {*AWAY.values(), "workload-stopped"} == set()
     assert doctor.left() == []
+
+
+def test_a_clock_that_is_behind_is_found(doctor: Doctor) -> None:
+    assert "clock-of-this-machine" in symptoms(doctor.look(ahead=-SLOW_SECONDS))
+
+
+def test_certificates_that_end_are_found(doctor: Doctor) -> None:
+    """By a clock that is so far ahead; no cluster would be believed then."""
+    for days, symptom in ((LEAF_MAX_DAYS - 10, "certificate-ending"), (LEAF_MAX_DAYS + 1, "certificate-expired")):
+        assert symptom in symptoms(doctor.look(ahead=days * 86_400, context=None))
+
+
+def test_a_network_that_does_not_do_what_it_should_is_found(doctor: Doctor) -> None:
+    """What people plant: a firewall of the node's that drops what pods send, and a plugin that has ended.
+
+    The last test, because nothing is mended.
+    """
+    node = doctor.node
+    node.servers["kube-router"].stop()
+    for protocol, port in (("udp", DNS_PORT), ("tcp", DNS_PORT), ("tcp", OPEN_PORT)):
+        node.machine.call("iptables", "-I", "FORWARD", "-p", protocol, "--dport", str(port), "-j", "DROP")
+    stack = doctor.checkout / "Pulumi.dev.yaml"
+    stack.write_text(with_image(stack.read_text()))
+    found = doctor.look()
+    print(json.dumps(found["findings"], indent=1))
+    assert symptoms(found) >= OF_THE_NODE
+    (registry,) = (each for each in found["findings"] if each["symptom"] == "registry-unseen")
+    assert "1 images are not on every node" in registry["found"]
+    assert doctor.left() == []
+
+
+def with_image(text: str) -> str:
+    """The file of a stack that has an image which no node has."""
+    content = yaml.safe_load(text) or {}
+    content.setdefault("config", {})["flatline:images"] = {"overrides": {"tusd": "registry.test/tusd:1"}}
+    return yaml.safe_dump(content)
 
 
 def running(node: KubernetesNode) -> set[str]:

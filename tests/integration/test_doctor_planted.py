@@ -1,7 +1,8 @@
 """Symptoms planted in a real API server: objects that its controllers and its scheduler make wrong, read by kubectl.
 
 Where kubelets are simulated, what a kubelet writes into a status is written here. What only a real node can have is
-planted on one in test_doctor.py; the rest is in `ELSEWHERE`, with the test that plants it.
+planted on one in test_doctor.py, what real stores say in test_doctor_stores.py, what a client meets at a real Traefik
+in test_connect.py; the rest is in `ELSEWHERE`, with the test that plants it.
 """
 
 import importlib
@@ -31,7 +32,9 @@ from cli.stacks import LoadedStack, Stack
 from cli.terminal import Terminal
 from config.loading import load
 from render.stack_file import StackConfig
+from tests.integration.test_connect import DOCTOR as CONNECT
 from tests.integration.test_doctor import ON_THE_NODE
+from tests.integration.test_doctor_stores import ON_THIS_MACHINE
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.kubernetes_client import Changes
 from tests.lab.process import wait_until
@@ -92,34 +95,8 @@ SECOND = {
     "traefik-old",
 }
 ELSEWHERE = {
-    "tests.unit.cli.test_doctor": {
-        "cluster-version",
-        "image-not-published",
-        "registry-unseen",
-        "dns-silent",
-        "policies-not-enforced",
-        "policies-refuse",
-        "clock-of-this-machine",
-        "certificate-expired",
-        "certificate-ending",
-        "invitation-locked",
-        "connect-port",
-        "connect-answer",
-        "redis-slots",
-        "redis-write",
-        "connect-tls",
-        "log-upload-space",
-    },
+    "tests.unit.cli.test_doctor": {"cluster-version"},
     "tests.unit.cli.test_doctor_command": {"secrets-lost", "passphrase"},
-    "tests.unit.test_doctor_programs": {
-        "dynamodb-table",
-        "objects-bucket",
-        "bigtable-table",
-        "redis-silent",
-        "redis-replication",
-        "redis-memory",
-        "persister-behind",
-    },
     "tests.unit.cli.test_doctor_cloud": {
         "cloud-dynamodb",
         "cloud-dynamodb-table",
@@ -130,12 +107,13 @@ ELSEWHERE = {
         "cloud-bigtable-table",
     },
 }
-"""Planted in what a cluster, a program or a cloud answers: no lab has a second clock, a full disk, a
-load balancer that waits for its address, or a kubelet that does not mend its node's conditions at once."""
+"""Planted without a real server. An API server says the version that it was built as, and one of another version would
+be built for this alone; secrets and passphrases are files of this machine; AWS is moto, and Bigtable's errors are those
+of its client library."""
 
 
 def test_each_symptom_is_planted_in_one_place() -> None:
-    places = [FIRST, LATER, BY_SETTINGS, WORN, SECOND, ON_THE_NODE, *ELSEWHERE.values()]
+    places = [FIRST, LATER, BY_SETTINGS, WORN, SECOND, ON_THE_NODE, ON_THIS_MACHINE, CONNECT, *ELSEWHERE.values()]
     planted = [symptom for place in places for symptom in place]
     assert sorted(planted) == sorted(SYMPTOMS)
     assert all(importlib.import_module(name) for name in ELSEWHERE)

@@ -36,10 +36,10 @@ def _build(target: Path) -> None:
 
 
 class Registry:
-    """A registry on loopback without TLS, with its images below `folder`."""
+    """A registry on loopback, with its images below `folder`. `tls` is a file with its certificate and key."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, (port,) = folder, free_ports(1)
+    def __init__(self, folder: Path, *, tls: Path | None = None) -> None:
+        self._folder, self._tls, (port,) = folder, tls, free_ports(1)
         self.address = f"127.0.0.1:{port}"
         self._process: Process | None = None
 
@@ -51,6 +51,8 @@ class Registry:
             "storage": {"filesystem": {"rootdirectory": str(self._folder / "images")}},
             "http": {"addr": self.address},
         }
+        if self._tls is not None:
+            configuration["http"]["tls"] = {"certificate": str(self._tls), "key": str(self._tls)}
         file = self._folder / "config.yml"
         file.write_text(yaml.safe_dump(configuration))
         self._process = Process("registry", [str(binaries() / "docker-registry"), "serve", str(file)], self._folder)

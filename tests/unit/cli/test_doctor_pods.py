@@ -158,6 +158,13 @@ def test_a_pod_that_fails_says_why_and_nothing_stays(cluster: FakeCluster) -> No
         tried(cluster, lambda run: probe.network(run, load({})))
 
 
+def test_a_pod_that_has_answered_is_not_waited_for(cluster: FakeCluster) -> None:
+    """Where no name server answers, its look-ups put its end off for minutes."""
+    cluster.phases["caller"] = "Running"
+    answer, _ = tried(cluster, lambda run: probe.network(run, load({})))
+    assert answer["open"] is True
+
+
 def test_a_pod_that_does_not_start_says_why_and_nothing_stays(
     cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
