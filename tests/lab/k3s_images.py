@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from config.images import IMAGES as PINNED
-from tests.lab import cache
+from tests.lab import cache, oci
 from tests.lab.fetch import fetched
 from tests.lab.images import IMAGES, SERVICE_IMAGES, coredns_image, system_image, traefik_image
 from tests.lab.machine import Machine
@@ -51,7 +51,8 @@ def stored() -> dict[str, Image]:
 def store() -> Path:
     """A folder with containerd's own (`ROOT`) and the description of the base layer, made once. Raises `Missing`."""
     images = stored()
-    key = cache.digest(system().name, repr(sorted((name, _identity(each)) for name, each in images.items())))
+    identities = sorted((name, _identity(each)) for name, each in images.items())
+    key = cache.digest(system().name, repr(identities), *oci.AS_IT_IS)
 
     def build(target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target) as scratch:

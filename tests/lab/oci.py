@@ -16,6 +16,8 @@ CONFIG = "application/vnd.oci.image.config.v1+json"
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 ARCHITECTURE = "amd64"
 EXCLUDED = ("--exclude=./dev/*", "--exclude=./proc/*", "--exclude=./sys/*")
+AS_IT_IS = ("--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--format=gnu")
+"""Files keep their times: Python compiles a module again whose time is not the one in its .pyc."""
 Json = dict[str, Any]
 
 
@@ -86,14 +88,13 @@ class Layout:
         return self._layers[source, place]
 
     def _tar(self, source: Path, place: str) -> Blob:
-        """`source`, a file or a folder, at `place` inside; the same at each run."""
+        """`source`, a file or a folder, at `place` inside."""
         name = "." if source.is_dir() else source.name
         inside = (place if source.is_dir() else str(Path(place).parent)).strip("/")
-        unnamed = ["--sort=name", "--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--format=gnu"]
         moved = [f"--transform=flags=rh;s,^\\./\\|^,{inside}/,"] if inside else EXCLUDED
         partial = self._blobs / "partial"
         folder = source if source.is_dir() else source.parent
-        subprocess.run(["tar", "-C", folder, "--create", f"--file={partial}", *unnamed, *moved, name], check=True)
+        subprocess.run(["tar", "-C", folder, "--create", f"--file={partial}", *AS_IT_IS, *moved, name], check=True)
         with partial.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         size = partial.stat().st_size
