@@ -13,6 +13,9 @@ from types import TracebackType
 from typing import Self
 
 POLL_SECONDS = 0.05
+REST, LONGEST_REST_SECONDS = 3, 1
+"""A look that takes long, as kubectl's does, is followed by a rest that is longer: what is waited for needs the
+processors more."""
 LAST_LINES = 20
 SLOWEST = 8.0
 
@@ -32,11 +35,13 @@ def slowness() -> float:
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
     """Returns as soon as `condition()` holds; raises TimeoutError naming `what` after `seconds` times `slowness()`."""
-    began = time.monotonic()
+    began = looked = time.monotonic()
     while not condition():
-        if time.monotonic() - began > seconds * slowness():
+        now = time.monotonic()
+        if now - began > seconds * slowness():
             raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(max(POLL_SECONDS, min(REST * (now - looked), LONGEST_REST_SECONDS)))
+        looked = time.monotonic()
 
 
 FIRST_PORT, PORTS_PER_WORKER = 10_000, 2_000

@@ -1,6 +1,7 @@
 """Processes of the lab are waited for, explained when they fail, and always ended with their children."""
 
 import http.client
+import itertools
 import os
 import socket
 import subprocess
@@ -139,3 +140,16 @@ assert taken() == before
     names = [".".join(path.parts) for path in paths]
     assert "tests.lab.services.web" in names
     subprocess.run([sys.executable, "-c", program, *names], check=True, cwd=ROOT)
+
+
+def test_who_waits_rests_longer_than_it_looks() -> None:
+    """Whoever looks all the time takes the processors from what it waits for."""
+    looks: list[float] = []
+
+    def look() -> bool:
+        looks.append(time.monotonic())
+        time.sleep(0.1)
+        return len(looks) == 3
+
+    wait_until(look, 10, "the third look")
+    assert min(later - earlier for earlier, later in itertools.pairwise(looks)) >= 0.4
