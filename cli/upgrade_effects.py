@@ -33,6 +33,10 @@ NOTICED = {
     "redis-membership": "nothing",
     "registration": "whoever registers just then begins again",
     "otel-collector": "nothing; measurements of some seconds are lost",
+    "turn": "calls that it relays break off, and others go on; a call that begins just then finds no relay",
+    "calling-frontend": "nothing: requests go to the next pod, and group calls go on",
+    "calling-backend": "group calls end, and people join again once its pod is ready",
+    "cdn3-download": "requests go to the next pod; a download that was cut off is asked for again",
 }
 """The effect on people of a restart of each workload (docs/operations.md, docs/performance.md)."""
 _CONTENT_NAME = re.compile(r"-[0-9a-f]{8,10}$")

@@ -11,7 +11,10 @@ from cli import upgrade_effects
 from cli.objects import Object
 from cli.upgrade_effects import Effects, Pair
 from render.manifests import kubernetes_objects
-from tests.graph.stack import load
+from tests.graph.stack import Stack, load, recorded, stack_files
+from tests.graph.test_calls import TARGETS, with_calls
+from tests.graph.test_cloud_stack import VARIANTS
+from tests.graph.test_cloud_stack import changed as changed_stack
 
 Content = dict[str, Any]
 
@@ -132,6 +135,21 @@ def test_cloud_resources_that_hold_data(dev: list[Object]) -> None:
     assert (only.what, only.change) == ("aws:dynamodb/table:Table accounts", "replace")
 
 
-def test_what_clients_notice_is_known_of_every_workload(dev: list[Object]) -> None:
-    names = {each.name for each in dev if each.kind in upgrade_effects.WORKLOADS}
+def test_what_clients_notice_is_known_of_every_workload_of_every_option() -> None:
+    stacks = [load(name) for name in stack_files()] + [with_calls(target, "both") for target in TARGETS]
+    stacks += [Stack(recorded(changed_stack(change), stack="prod")) for change in VARIANTS.values() if change]
+    names = {each["metadata"]["name"] for stack in stacks for each in stack.of(*upgrade_effects.WORKLOADS)}
     assert names == set(upgrade_effects.NOTICED)
+
+
+def test_that_calls_end_is_said() -> None:
+    before = [Object(each.outputs) for each in kubernetes_objects(with_calls("dev", "both").recording)]
+
+    def image(content: Content) -> None:
+        container(content)["image"] = "registry.example.org/new:2"
+
+    found = changed(before, *(("Deployment", name, image) for name in ("turn", "calling-frontend", "calling-backend")))
+    ended = {each.workload.rpartition("/")[2]: each.clients for each in found.restarts}
+    assert "break off" in ended["turn"]
+    assert "group calls end" in ended["calling-backend"]
+    assert "group calls go on" in ended["calling-frontend"]
