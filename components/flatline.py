@@ -27,6 +27,7 @@ from components.services.registration import (
 )
 from components.services.storage import Storage
 from components.services.telemetry import Collector
+from components.services.turn import NAME as TURN
 from components.services.turn import Turn
 from components.services.whisper import Whisper
 from components.targets import target_of
@@ -134,7 +135,7 @@ class Flatline(Component):
             return (), None
         args = wiring.turn_namespace_args(target, wired.namespace, relay)
         namespace = WorkloadNamespace("turn", args, self.child_opts)
-        turn = Turn("turn", wired.turn(namespace, relay), self.child_opts)
+        turn = Turn(TURN, wired.turn(namespace, relay), self.child_opts)
         target.publish_address(wired.settings.host("turn"), relay.address, self.child_opts)
         return (namespace,), turn
 

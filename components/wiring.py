@@ -20,7 +20,7 @@ from components.ingress import IngressArgs
 from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
 from components.kubernetes.network import NetworkPoliciesArgs
 from components.monitoring.monitoring import MonitoringArgs
-from components.monitoring.series import Scope
+from components.monitoring.series import RelayScope, Scope
 from components.secrets import Secrets, SecretsArgs
 from components.services.calling import GroupCallsArgs
 from components.services.cdn3 import Cdn3Args
@@ -28,6 +28,7 @@ from components.services.registration import COMPONENT as REGISTRATION_COMPONENT
 from components.services.registration import METRICS_PORT
 from components.services.storage import StorageArgs
 from components.services.telemetry import CollectorArgs
+from components.services.turn import NAME as TURN
 from components.services.turn import TurnArgs
 from components.services.whisper import WhisperArgs
 from components.targets.base import Stores, Target
@@ -180,6 +181,8 @@ class Wiring:
                 services=tuple(dict.fromkeys(route.endpoint.service for route in routes)),
                 redis_in_cluster=any(peer.name == "redis" for peer in self.stores.network_peers),
                 by_invitation=self.settings.registration.kind in {"invitation", "webhook"},
+                relay=self._relay_scope(),
+                group_calls=self.settings.calls.groups is not None,
             ),
             served=self.certificates.served,
             authority=self.certificates.authority,
@@ -190,7 +193,18 @@ class Wiring:
             collector="otel-collector",
             registration=REGISTRATION_COMPONENT,
             registration_port=METRICS_PORT,
+            relay=TURN,
             ports=[f"metrics-{port}" for port in ports] if monitoring.scrape == "service-monitor" else (),
+        )
+
+    def _relay_scope(self) -> RelayScope | None:
+        turn = self.settings.calls.turn
+        if turn is None:
+            return None
+        return RelayScope(
+            namespace=self.settings.turn_namespace,
+            ports=len(turn.relay.numbers),
+            metrics=turn.network == "node-ports",
         )
 
     def storage(self) -> StorageArgs:
@@ -234,6 +248,7 @@ class Wiring:
             allowed=tuple(relay.allowed_networks),
             denied=relay.closed_networks,
             node_labels=tuple(sorted(relay.node_labels.items())),
+            annotated=annotated(self.settings),
         )
 
     def whisper(self, registration: Registration, telemetry: Telemetry, relay: TurnServer | None) -> WhisperArgs:

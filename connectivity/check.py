@@ -19,13 +19,17 @@ STEPS = ("name", "connection", "tls", "answer")
 
 @dataclass(frozen=True)
 class Step:
-    """The result of one step. `passed` is None where an earlier step kept it from being tried."""
+    """The result of one step. `passed` is None where an earlier step kept it from being tried.
+
+    `kind` is that of the problem.
+    """
 
     name: str
     passed: bool | None
     found: str = ""
     cause: str | None = None
     cure: str | None = None
+    kind: str = ""
 
 
 @dataclass
@@ -130,7 +134,7 @@ def recorded(host: Host, name: str) -> Iterator[list[str]]:
     try:
         yield found
     except Problem as problem:
-        host.steps.append(Step(name, passed=False, cause=problem.cause, cure=problem.cure))
+        host.steps.append(Step(name, passed=False, cause=problem.cause, cure=problem.cure, kind=problem.kind))
     else:
         host.steps.append(Step(name, passed=True, found="; ".join(dict.fromkeys(found))))
 

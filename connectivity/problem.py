@@ -2,12 +2,13 @@
 
 
 class Problem(Exception):  # noqa: N818 - what was found, not an error of the program
-    """One cause, in words for an operator, and its cure."""
+    """One cause, in words for an operator, and its cure. `kind` is for programs that tell causes of one step apart."""
 
-    def __init__(self, cause: str, cure: str) -> None:
+    def __init__(self, cause: str, cure: str, kind: str = "") -> None:
         super().__init__(cause)
         self.cause = cause
         self.cure = cure
+        self.kind = kind
 
 
 LOOK_AT_TRAEFIK = (

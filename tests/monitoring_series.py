@@ -1,7 +1,7 @@
 """Series of a stack as Prometheus has them, a value for each minute: a normal day, and a day for each fault.
 
 Names and labels are those that the collector exports for what Whisper sends (integration/test_monitoring.py compares
-them), and the documented ones of kube-state-metrics, the kubelet and Traefik.
+them), those of coturn's source code, and the documented ones of kube-state-metrics, the kubelet and Traefik.
 """
 
 import math
@@ -14,16 +14,23 @@ from components.monitoring.series import (
     PERSISTED,
     PERSISTER_ERRORS,
     QUEUES,
+    RELAY_RECEIVED,
+    RELAY_REFUSED,
+    RELAY_SENT,
+    RELAYS,
     REQUESTS,
     WEB_SOCKETS,
+    RelayScope,
     Scope,
 )
 
 SCOPE = Scope(
     namespace="flatline",
-    namespaces=("flatline", "flatline-emulators"),
-    services=("whisper", "storage", "cdn3", "cdn0-gate"),
+    namespaces=("flatline", "flatline-emulators", "flatline-turn"),
+    services=("whisper", "storage", "cdn3", "cdn0-gate", "calling-frontend"),
     redis_in_cluster=True,
+    relay=RelayScope(namespace="flatline-turn", ports=100, metrics=True),
+    group_calls=True,
 )
 DAY = 24 * 60
 NEVER = float(4_000_000_000)
@@ -46,6 +53,20 @@ def whisper(status: int) -> str:
     return f'{REQUESTS}{{{OWN},status="{status}",method="GET",path="/v1/config"}}'
 
 
+TURN = 'namespace="flatline-turn"'
+
+
+def relays(transport: str) -> str:
+    return f'{RELAYS}{{{TURN},type="{transport}"}}'
+
+
+REFUSED, FROM_DEVICES, TO_DEVICES = (f"{name}{{{TURN}}}" for name in (RELAY_REFUSED, RELAY_RECEIVED, RELAY_SENT))
+
+
+def available(namespace: str, deployment: str) -> str:
+    return f'kube_deployment_status_replicas_available{{{namespace},deployment="{deployment}"}}'
+
+
 def sockets(platform: str) -> str:
     return f'{WEB_SOCKETS}{{{OWN},authenticated="true",platform="{platform}"}}'
 
@@ -53,7 +74,7 @@ def sockets(platform: str) -> str:
 VISITS, DUE = f"{QUEUES}_count{{{OWN}}}", f"{QUEUES}_sum{{{OWN}}}"
 ERRORS, MOVED = f"{PERSISTER_ERRORS}{{{OWN}}}", f'{PERSISTED}{{{OWN},urgent="true"}}'
 BREAKER = f'{BREAKERS}{{{OWN},breakerName="LettuceShardCircuitBreaker/messages/redis-0:6379"}}'
-MEMBERSHIP = f'kube_deployment_status_replicas_available{{{OWN},deployment="redis-membership"}}'
+MEMBERSHIP = available(OWN, "redis-membership")
 UNAVAILABLE = f'kube_deployment_status_replicas_unavailable{{{OWN},deployment="whisper"}}'
 NODES_READY = f'kube_statefulset_status_replicas_ready{{{OWN},statefulset="redis"}}'
 NODES = f'kube_statefulset_replicas{{{OWN},statefulset="redis"}}'
@@ -79,6 +100,9 @@ PER_MINUTE: Mapping[str, float] = {
     edge("cdn3", 507): 0,
     edge("cdn0-gate", 403): 1,
     RESTARTS: 0,
+    REFUSED: 60,
+    FROM_DEVICES: 60e6,
+    TO_DEVICES: 60e6,
 }
 """How fast counters grow on a normal day."""
 
@@ -94,6 +118,12 @@ STEADY: Mapping[str, float] = {
     SIZE: 20e9,
     ATTACKED: 0,
     WAITING: 4,
+    relays("UDP"): 30,
+    relays("TCP"): 5,
+    relays("TLS/TCP"): 1,
+    available(TURN, "turn"): 1,
+    available(OWN, "calling-frontend"): 1,
+    available(OWN, "calling-backend"): 1,
 }
 
 
@@ -120,6 +150,8 @@ def normal(minutes: int = DAY) -> Series:
     series[UNAVAILABLE][500:504] = [1.0] * 4
     series[NODES_READY][505:508] = [2.0] * 3
     series[BREAKER][506] = 1.0
+    series[available(TURN, "turn")][510:513] = [0.0] * 3
+    series[relays("UDP")][900:903] = [85.0] * 3  # a busy moment
     for name in (whisper(200), whisper(401), whisper(500), VISITS, DUE, MOVED):  # the collector forgets
         again = series[name][: minutes - 700]
         series[name][700:] = [None, None, *again[:-2]]
@@ -162,6 +194,10 @@ FAULTS: Mapping[str, Fault] = {
     "UploadsRefused": grows(edge("cdn0-gate", 403), 60),
     "UploadsWithoutSpace": grows(edge("cdn3", 507), 1),
     "InvitationsAttacked": becomes(ATTACKED, 2),
+    "RelayDown": becomes(available(TURN, "turn"), 0),
+    "GroupCallsDown": becomes(available(OWN, "calling-backend"), 0),
+    "RelayPortsFew": becomes(relays("UDP"), 80),
+    "RelayRefuses": grows(REFUSED, 1200),
     "PersisterStopped": together(grows(VISITS, 0), grows(DUE, 0)),
     "PersisterErrors": grows(ERRORS, 1),
     "PersisterBehind": grows(DUE, 9000 * 50),

@@ -22,7 +22,7 @@ SYMPTOMS = {
     "tls": "connect-tls",
     "answer": "connect-answer",
 }
-"""By the step of `connect` that fails."""
+"""By the step of `connect` that fails; the TURN server's problems have kinds."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def connections(evidence: Evidence) -> Iterator[Finding]:
 def _failed(host: Host, about: str) -> Iterator[Finding]:
     for step in host.steps:
         if step.passed is False:
-            yield _finding(SYMPTOMS[step.name], f"host {about}", step, step.cause or "")
+            symptom = f"relay-{step.kind}" if host.service == relay.SERVICE and step.kind else SYMPTOMS[step.name]
+            yield _finding(symptom, f"host {about}", step, step.cause or "")
 
 
 def _finding(symptom: str, about: str, step: Step, found: str) -> Finding:

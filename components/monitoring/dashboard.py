@@ -10,6 +10,10 @@ from components.monitoring.series import (
     PERSISTED,
     PERSISTER_ERRORS,
     QUEUES,
+    RELAY_RECEIVED,
+    RELAY_REFUSED,
+    RELAY_SENT,
+    RELAYS,
     REQUESTS,
     WEB_SOCKETS,
     Scope,
@@ -18,7 +22,7 @@ from components.monitoring.series import (
 SCHEMA = 39
 """Version of the dashboard's form, which Grafana 11 writes and later ones convert."""
 WIDTH, HEIGHT, COLUMNS = 8, 8, 3
-Unit = Literal["reqps", "short", "percentunit", "bytes"]
+Unit = Literal["reqps", "short", "percentunit", "bytes", "Bps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +98,34 @@ def panels(scope: Scope) -> tuple[Panel, ...]:
             queries={
                 "{{pod}} {{container}}": f"increase(kube_pod_container_status_restarts_total{{{every}}}[1h]) > 0",
             },
+        ),
+        *_relay(scope),
+    )
+
+
+def _relay(scope: Scope) -> tuple[Panel, ...]:
+    """The TURN server, where it offers metrics."""
+    if scope.relay is None or not scope.relay.metrics:
+        return ()
+    own = scope.relay.own
+    return (
+        Panel(
+            title=f"Relays in use, of {scope.relay.ports}",
+            unit="short",
+            queries={"{{type}}": f"sum by (type) ({RELAYS}{{{own}}})"},
+        ),
+        Panel(
+            title="Relayed data, counted when a relay ends",
+            unit="Bps",
+            queries={
+                "from devices": f"sum(rate({RELAY_RECEIVED}{{{own}}}[5m]))",
+                "to devices": f"sum(rate({RELAY_SENT}{{{own}}}[5m]))",
+            },
+        ),
+        Panel(
+            title="Requests for a relay without its credentials",
+            unit="reqps",
+            queries={"401": f"sum(rate({RELAY_REFUSED}{{{own}}}[5m]))"},
         ),
     )
 

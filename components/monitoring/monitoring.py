@@ -27,8 +27,8 @@ class MonitoringArgs:
 
     `labels` are those by which Prometheus' operator finds rules and monitors, `dashboard_labels` those by which
     Grafana's sidecar finds dashboards. `ports` are the names of the collector's ports that a ServiceMonitor reads, and
-    `registration` is the component of the pods that a PodMonitor reads, at `registration_port`. There are no ports
-    where something else finds them.
+    `registration` is the component of the pods that a PodMonitor reads, at `registration_port`; `relay` is the name of
+    the TURN server. There are no ports where something else finds them.
     """
 
     namespace: WorkloadNamespace
@@ -42,6 +42,7 @@ class MonitoringArgs:
     collector: str
     registration: str
     registration_port: str
+    relay: str
     ports: Sequence[str]
 
 
@@ -58,14 +59,10 @@ class Monitoring(Component):
         )
         self._object("PrometheusRule", {"groups": groups})
         if args.ports:
-            self._object(
-                "ServiceMonitor",
-                {
-                    "endpoints": [{"port": port, "path": "/metrics", "interval": INTERVAL} for port in args.ports],
-                    "namespaceSelector": {"matchNames": [args.scope.namespace]},
-                    "selector": {"matchLabels": {"app.kubernetes.io/name": args.collector}},
-                },
-            )
+            self._object("ServiceMonitor", _services(args.scope.namespace, args.collector, args.ports))
+            relay = args.scope.relay
+            if relay and relay.metrics:
+                self._object("ServiceMonitor", _services(relay.namespace, args.relay, ("metrics",)), "turn")
         if args.ports and args.scope.by_invitation:
             self._object(
                 "PodMonitor",
@@ -85,12 +82,13 @@ class Monitoring(Component):
         )
         self.register_outputs({})
 
-    def _object(self, kind: str, spec: Mapping[str, Any]) -> None:
+    def _object(self, kind: str, spec: Mapping[str, Any], of: str = "") -> None:
+        """An object of Prometheus' operator. `of` is for a second one of its kind."""
         kubernetes.apiextensions.CustomResource(
-            kind.lower(),
+            "-".join(filter(None, (kind.lower(), of))),
             api_version=API,
             kind=kind,
-            metadata=self._metadata("flatline", self._args.labels),
+            metadata=self._metadata("-".join(filter(None, ("flatline", of))), self._args.labels),
             spec=dict(spec),
             opts=self.child_opts,
         )
@@ -101,6 +99,15 @@ class Monitoring(Component):
             namespace=self._args.namespace.metadata_name,
             labels={"app.kubernetes.io/part-of": "flatline", **labels},
         )
+
+
+def _services(namespace: str, name: str, ports: Sequence[str]) -> dict[str, Any]:
+    """The content of a ServiceMonitor for the Services of a name."""
+    return {
+        "endpoints": [{"port": port, "path": "/metrics", "interval": INTERVAL} for port in ports],
+        "namespaceSelector": {"matchNames": [namespace]},
+        "selector": {"matchLabels": {"app.kubernetes.io/name": name}},
+    }
 
 
 def _end(pem: str) -> float:

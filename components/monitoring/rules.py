@@ -13,6 +13,8 @@ from components.monitoring.series import (
     INVITATIONS,
     PERSISTER_ERRORS,
     QUEUES,
+    RELAY_REFUSED,
+    RELAYS,
     REQUESTS,
     WEB_SOCKETS,
     Scope,
@@ -21,6 +23,9 @@ from components.monitoring.series import (
 DAY = 86400
 LEAF_DAYS, AUTHORITY_DAYS = 14, 60
 """How long before its end a certificate is an alert."""
+
+RELAY_PORTS_PART = 0.8
+"""The part of the relay ports that may be in use."""
 
 Severity = Literal["critical", "warning"]
 
@@ -46,6 +51,7 @@ def groups(scope: Scope, leaf_end: float, authority_end: float, manual: str, sym
     alerts = {
         "services": _services(scope),
         "people": _people(scope),
+        **({"calls": _calls(scope)} if scope.relay or scope.group_calls else {}),
         "messages": _messages(scope),
         "redis": _redis(scope),
         "cluster": _cluster(scope),
@@ -134,6 +140,50 @@ def _people(scope: Scope) -> Iterator[Alert]:
             summary="Somebody guesses codes: {{ $value }} invitations are {{ $labels.state }}.",
             symptom="invitation-attacked",
         )
+
+
+def _calls(scope: Scope) -> Iterator[Alert]:
+    available = "kube_deployment_status_replicas_available"
+    if scope.group_calls:
+        yield Alert(
+            name="GroupCallsDown",
+            expression=f'{available}{{{scope.own},deployment=~"calling-(frontend|backend)"}} < 1',
+            lasting="5m",
+            severity="critical",
+            summary="Group calls cannot be begun or joined: {{ $labels.deployment }} has no ready pod.",
+            symptom="pod-not-ready",
+        )
+    relay = scope.relay
+    if relay is None:
+        return
+    yield Alert(
+        name="RelayDown",
+        expression=f'{available}{{{relay.own},deployment="turn"}} < 1',
+        lasting="5m",
+        severity="critical",
+        summary="The TURN server has no ready pod: calls of devices that do not reach each other fail.",
+        symptom="pod-not-ready",
+    )
+    if not relay.metrics:
+        return
+    used, refused = f"sum({RELAYS}{{{relay.own}}})", f"sum(rate({RELAY_REFUSED}{{{relay.own}}}[10m]))"
+    yield Alert(
+        name="RelayPortsFew",
+        expression=f"{used} > {RELAY_PORTS_PART:g} * {relay.ports}",
+        lasting="5m",
+        severity="warning",
+        summary=f"{{{{ $value }}}} of the {relay.ports} relay ports are in use; without a port, a call finds no relay.",
+        symptom="relay-full",
+    )
+    yield Alert(
+        name="RelayRefuses",
+        # each relay begins with one refusal, and lasts half a minute while a call rings
+        expression=f"{refused} > 1 and {refused} > 0.2 * ({used} or vector(0))",
+        lasting="10m",
+        severity="warning",
+        summary="The TURN server refuses {{ $value }} requests a second: their credentials are not Whisper's.",
+        symptom="relay-refuses",
+    )
 
 
 def _messages(scope: Scope) -> Iterator[Alert]:

@@ -2,8 +2,8 @@
 
 Whisper's and its persister's come by StatsD through the collector, whose exporter writes dots as underscores and
 appends `_total` to counters (the names are in Whisper's `metrics/`, `storage/MessagePersister.java`,
-`websocket/AuthenticatedConnectListener.java` and `util/ResilienceUtil.java`). The others are documented by
-kube-state-metrics, by the kubelet and by Traefik.
+`websocket/AuthenticatedConnectListener.java` and `util/ResilienceUtil.java`). Those of the TURN server are in coturn's
+`src/apps/relay/prom_server.c` (4.17.0). The others are documented by kube-state-metrics, by the kubelet and by Traefik.
 """
 
 from dataclasses import dataclass
@@ -27,6 +27,15 @@ INVITATIONS = "registration_invitations"
 EDGE_REQUESTS = "traefik_service_requests_total"
 """Requests that Traefik has passed on, by `service` and `code`."""
 
+RELAYS = "turn_total_allocations"
+"""Relays in use, by `type`: UDP, TCP or TLS. There is none before the first relay."""
+RELAY_REFUSED = "turn_unauthenticated_401_requests"
+"""Requests by UDP that coturn answered with 401: the first of each relay, and every one with credentials that it does
+not take."""
+RELAY_RECEIVED, RELAY_SENT = "turn_total_traffic_rcvb", "turn_total_traffic_sentb"
+"""Bytes from devices and to them, which coturn counts when a relay ends."""
+COTURN = (RELAYS, RELAY_REFUSED, RELAY_RECEIVED, RELAY_SENT)
+
 KUBE_STATE = (
     "kube_deployment_status_replicas_available",
     "kube_deployment_status_replicas_unavailable",
@@ -37,15 +46,30 @@ KUBE_STATE = (
     "kube_statefulset_status_replicas_ready",
 )
 KUBELET = ("kubelet_volume_stats_available_bytes", "kubelet_volume_stats_capacity_bytes")
-OTHERS = (*KUBE_STATE, *KUBELET, EDGE_REQUESTS, INVITATIONS)
+OTHERS = (*KUBE_STATE, *KUBELET, EDGE_REQUESTS, INVITATIONS, *COTURN)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelayScope:
+    """The TURN server: its namespace, its relay ports, and whether it offers metrics."""
+
+    namespace: str
+    ports: int
+    metrics: bool
+
+    @property
+    def own(self) -> str:
+        """The matcher of its namespace."""
+        return f'namespace="{self.namespace}"'
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
     """A stack as queries see it: the namespace of its services, all of its namespaces, and the public Services.
 
-    `by_invitation` is whether the stack has a registration program of ours, which tells of invitations. The scraped
-    series of the collector must bear the label `namespace`, as Prometheus' operator and chart give it.
+    `by_invitation` is whether the stack has a registration program of ours, which tells of invitations; `relay` and
+    `group_calls` are the servers for calls that it runs. The scraped series of the collector must bear the label
+    `namespace`, as Prometheus' operator and chart give it.
     """
 
     namespace: str
@@ -53,6 +77,8 @@ class Scope:
     services: tuple[str, ...]
     redis_in_cluster: bool
     by_invitation: bool = True
+    relay: RelayScope | None = None
+    group_calls: bool = False
 
     @property
     def own(self) -> str:

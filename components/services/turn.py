@@ -28,8 +28,15 @@ from config.services.coturn import (
     Coturn,
 )
 
+NAME = "turn"
+"""Of its Service, by which its metrics are found."""
 ANYWHERE = "0.0.0.0/0"
 SECRET = "static-auth-secret"
+_ANNOTATIONS = {
+    "prometheus.io/scrape": "true",
+    "prometheus.io/path": "/metrics",
+    "prometheus.io/port": str(METRICS_PORT),
+}
 
 PUBLIC_PORTS = tuple(range(before + 1, after) for before, after in pairwise((1023, *sorted(OVERLAYS), 65536)))
 """Where devices behind any router are: all ports but those of servers, and of overlays between nodes, which would take
@@ -43,7 +50,8 @@ Node ports and most servers are below."""
 class TurnArgs:
     """`address` is the one that clients reach, and `host` its name; ports as in `config.calls.TurnRelay`.
 
-    `network` is `node-ports` for a pod with a network of its own, or `host` for the node's.
+    `network` is `node-ports` for a pod with a network of its own, or `host` for the node's. If `annotated`, the Service
+    says where metrics are, for a Prometheus that looks for annotations.
     """
 
     namespace: WorkloadNamespace
@@ -59,6 +67,7 @@ class TurnArgs:
     allowed: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
     node_labels: tuple[tuple[str, str], ...] = ()
+    annotated: bool = False
 
 
 class Turn(Component):
@@ -113,6 +122,7 @@ class Turn(Component):
             name=self._name,
             component="turn",
             node_labels=dict(self._args.node_labels),
+            annotations=_ANNOTATIONS if self._args.annotated and not self._in_node else {},
             host_network=self._in_node,
             containers=(
                 Container(

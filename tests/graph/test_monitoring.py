@@ -30,14 +30,26 @@ def wanting(name: str, **monitoring: Any) -> dict[str, str]:
     return {**configuration(name), **more}
 
 
+WAYS: dict[str, dict[str, Any]] = {
+    "dev": {"scrape": "annotations"},
+    "prod": {"labels": {"release": "prometheus"}, "manual": ADDRESS, "symptoms": TABLE},
+}
+"""One of each way to be scraped."""
+
+
 @cache
 def monitored(name: str) -> Stack:
-    """One of each way to be scraped."""
-    ways = {
-        "dev": {"scrape": "annotations"},
-        "prod": {"labels": {"release": "prometheus"}, "manual": ADDRESS, "symptoms": TABLE},
-    }
-    return Stack(recorded(wanting(name, **ways.get(name, {})), stack=name))
+    return Stack(recorded(wanting(name, **WAYS.get(name, {})), stack=name))
+
+
+@cache
+def calling(name: str, network: str = "node-ports") -> Stack:
+    """The same with servers for calls."""
+    first = 31000 if network == "node-ports" else 49152
+    relay_ports = {"first": first, "last": first + 49}
+    turn = {"address": "198.51.100.7", "network": network, "relayPorts": relay_ports}
+    calls = {"flatline:calls": json.dumps({"turn": turn, "groups": {"addresses": ["8.8.8.8"]}})}
+    return Stack(recorded({**wanting(name, **WAYS.get(name, {})), **calls}, stack=name))
 
 
 def rules(stack: Stack) -> list[dict[str, Any]]:
@@ -80,7 +92,7 @@ def test_the_policies_find_no_more_than_before(name: str) -> None:
 
 @pytest.mark.parametrize("name", stack_files())
 def test_every_query_names_known_series_of_the_stack(name: str) -> None:
-    stack = monitored(name)
+    stack = calling(name)
     (dashboard,) = (o for o in stack.of("ConfigMap") if o["metadata"]["name"] == "flatline-dashboard")
     assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
     kubernetes_validate.validate(dashboard, "1.34", strict=True)
@@ -97,6 +109,8 @@ def test_every_query_names_known_series_of_the_stack(name: str) -> None:
 
 def test_each_alert_links_to_its_part_of_the_manual() -> None:
     anchors = {title.lower() for title in re.findall(r"^### (\w+)$", MANUAL, re.MULTILINE)}
+    for rule in rules(calling("dev")):
+        assert rule["alert"].lower() in anchors
     for name, address in (("dev", "docs/operations.md"), ("prod", ADDRESS)):
         for rule in rules(monitored(name)):
             assert rule["annotations"]["runbook_url"] == f"{address}#{rule['alert'].lower()}"
@@ -111,7 +125,7 @@ def test_each_alert_links_to_a_symptom_of_the_doctor() -> None:
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(SYMPTOMS) - NOTICES <= anchors
     for name, address in (("dev", "docs/symptoms.md"), ("prod", TABLE)):
-        for rule in rules(monitored(name)):
+        for rule in rules(calling(name)):
             page, _, anchor = rule["annotations"]["symptom_url"].partition("#")
             assert page == address
             assert anchor in anchors, rule["alert"]
@@ -165,6 +179,47 @@ def test_prometheus_finds_the_registration_program() -> None:
     ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
     assert ports[endpoint["port"]] == STATUS_PORT
     assert scrapers_reach(stack) == scrapers_reach(monitored("dev")) == {STATUS_PORT}
+
+
+CALLS = {"RelayDown", "RelayPortsFew", "RelayRefuses", "GroupCallsDown"}
+
+
+@pytest.mark.parametrize("name", stack_files())
+def test_prometheus_finds_the_turn_server_and_may_read_it(name: str) -> None:
+    stack = calling(name)
+    service = next(o for o in stack.of("Service") if o["metadata"]["name"] == "turn")
+    port = next(each for each in service["spec"]["ports"] if each["name"] == "metrics")["port"]
+    if name == "dev":
+        assert service["metadata"]["annotations"]["prometheus.io/port"] == str(port)
+        assert not stack.of("ServiceMonitor")
+    else:
+        monitors = {o["metadata"]["name"]: o["spec"] for o in stack.of("ServiceMonitor")}
+        found = monitors["flatline-turn"]
+        assert found["namespaceSelector"]["matchNames"] == [service["metadata"]["namespace"]] == ["flatline-turn"]
+        assert found["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert [each["port"] for each in found["endpoints"]] == ["metrics"]
+    policy = next(o for o in stack.of("NetworkPolicy") if o["metadata"]["name"] == "turn")
+    scrapers = [r for r in policy["spec"]["ingress"] if any("namespaceSelector" in peer for peer in r["from"])]
+    assert [each["port"] for rule in scrapers for each in rule["ports"]] == [port]
+    assert "--prometheus" in stack.pod("turn").spec["containers"][0]["args"]
+
+
+@pytest.mark.parametrize("name", stack_files())
+def test_calls_have_alerts_where_a_stack_has_their_servers(name: str) -> None:
+    alerts = {rule["alert"]: rule["expr"] for rule in rules(calling(name))}
+    assert alerts.keys() >= CALLS
+    assert not CALLS & {rule["alert"] for rule in rules(monitored(name))}
+    assert "0.8 * 50" in alerts["RelayPortsFew"]
+    (deployment,) = (o for o in calling(name).of("Deployment") if o["metadata"]["name"] == "turn")
+    assert f'namespace="{deployment["metadata"]["namespace"]}",deployment="turn"' in alerts["RelayDown"]
+
+
+def test_in_the_node_s_network_nothing_reads_the_turn_server() -> None:
+    stack = calling("prod", "host")
+    assert {o["metadata"]["name"] for o in stack.of("ServiceMonitor")} == {"flatline"}
+    assert {rule["alert"] for rule in rules(stack)} & CALLS == {"RelayDown", "GroupCallsDown"}
+    (dashboard,) = (o for o in stack.of("ConfigMap") if o["metadata"]["name"] == "flatline-dashboard")
+    assert "turn_" not in dashboard["data"]["flatline.json"]
 
 
 def test_a_stack_without_the_program_has_no_alert_of_invitations() -> None:

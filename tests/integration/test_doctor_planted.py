@@ -97,6 +97,14 @@ SECOND = {
 ELSEWHERE = {
     "tests.unit.cli.test_doctor": {"cluster-version"},
     "tests.unit.cli.test_doctor_command": {"secrets-lost", "passphrase"},
+    "tests.integration.test_stack_turn": {
+        "relay-name",
+        "relay-unreachable",
+        "relay-refuses",
+        "relay-full",
+        "relay-tls",
+        "relay-open",
+    },
     "tests.unit.cli.test_doctor_cloud": {
         "cloud-dynamodb",
         "cloud-dynamodb-table",

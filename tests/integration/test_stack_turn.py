@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from cli.doctor import outside
+from cli.doctor.outside import Tried
 from config.services.coturn import ALLOCATIONS_PER_CREDENTIAL, CERTIFICATE, CONFIG, DENIED_IPV4
 from connectivity import relay
 from connectivity.check import Host
@@ -25,7 +27,9 @@ from tests.integration.rendered_pod import Pods, RenderedPod
 from tests.lab.coturn import turnserver
 from tests.lab.fetch import skip_if_missing
 from tests.lab.namespace import require_private_namespace
-from tests.lab.process import Process
+from tests.lab.process import Process, wait_until
+from tests.unit.cli.doctor_evidence import Plant
+from tests.unit.cli.doctor_evidence import host as healthy
 
 pytestmark = pytest.mark.integration
 
@@ -350,6 +354,74 @@ def test_connect_tells_a_wrong_secret_a_closed_port_and_another_authority_apart(
     assert "cannot be reached" in (closed.steps[2].cause or "")
     other = device(server, host="turn.example.org")
     assert "TLS with the pinned authority" in (other.steps[2].cause or "")
+
+
+def told(*hosts: Host) -> list[str]:
+    """The doctor's symptoms where these are the TURN servers that it has tried, and all else is well."""
+    plant = Plant()
+    plant.readings["outside"] = Tried((healthy("whisper"),), relay=hosts)
+    return [each.symptom for each in outside.connections(plant.evidence())]
+
+
+def test_the_doctor_tells_of_each_way_in_which_it_fails(server: Server) -> None:
+    assert told(device(server)) == []
+    assert told(device(server, secret="00" * 32)) == ["relay-refuses", "relay-refuses"]
+    assert told(device(server, port=PORT + 5)) == ["relay-unreachable"]
+    assert told(device(server, tls_port=TLS_PORT + 5)) == ["relay-unreachable"]
+    assert told(device(server, host="turn.example.org")) == ["relay-tls"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "answered", "symptoms"),
+    [
+        (ADDRESS, PUBLIC, ["relay-name"]),
+        (PUBLIC, OTHER, ["relay-name"]),
+        ("192.168.1.5", PUBLIC, ["relay-name"]),
+        (PUBLIC, PUBLIC, []),
+        (PUBLIC, "192.168.1.5", []),
+    ],
+)
+def test_a_name_that_leads_to_another_machine_is_told(wanted: str, answered: str, symptoms: list[str]) -> None:
+    """A private address in its place is that of a home network, from inside of it."""
+
+    async def resolve(_: str) -> list[str]:
+        return [answered]
+
+    known = relay.Server(host="turn.example.org", port=1, tls_port=0, secret="", authorities="", address=wanted)
+    found = asyncio.run(relay.tried(known, resolve=resolve))
+    assert told(found)[: len(symptoms)] == symptoms
+    assert ("relay-name" in told(found)) == bool(symptoms)
+
+
+def test_the_doctor_tells_of_a_relay_into_private_networks(server: Server, tmp_path: Path) -> None:
+    """The rendered configuration without what it denies, in a server of the same."""
+    rendered = server.stack.file("turn", CONFIG).replace("/run/turnserver", str(tmp_path))
+    lines = [line for line in rendered.splitlines() if not line.startswith(("cert=", "pkey=", "denied-peer-ip="))]
+    (tmp_path / "conf").write_text("\n".join([*lines, "no-tls", "no-dtls"]))
+    flags = ["-c", str(tmp_path / "conf"), f"--listening-ip={OTHER}", f"--relay-ip={OTHER}"]
+    running = Process("turn", [str(turnserver()), *flags], tmp_path)
+    known = relay.Server(host="turn.example.org", port=PORT, tls_port=0, secret=server.secret, authorities="")
+    try:
+        wait_until(lambda: told(asyncio.run(relay.tried(known, address=OTHER))) == ["relay-open"], 20, "a relay")
+    finally:
+        running.stop()
+
+
+def test_the_doctor_tells_of_a_relay_without_ports(tmp_path: Path, worker_number: int, internet: None) -> None:
+    few = Stack(recorded(with_turn("dev", relayPorts={"first": 30500, "last": 30509})))
+
+    async def fill(server: Server) -> Host:
+        async with AsyncExitStack() as open_ones:
+            for _ in range(10):
+                one: Relay = await open_ones.enter_async_context(server.opened(server.whisper()))
+                await one.allocate()
+            known = relay.Server(
+                host="turn.flatline.internal", port=PORT, tls_port=0, secret=server.secret, authorities=""
+            )
+            return await relay.tried(known, address=server.pod.address)
+
+    for server in started(tmp_path, worker_number, few):
+        assert told(asyncio.run(fill(server))) == ["relay-full"]
 
 
 async def _allocated(server: Server, given: Credentials) -> None:

@@ -186,6 +186,42 @@ OUTSIDE: tuple[Row, ...] = (
         "{cure} `./flatline connect --stack {stack}` tries it again.",
     ),
     (
+        "relay-name",
+        "The name of the TURN server leads to another machine",
+        "Devices ask that machine for a relay, and calls between networks ring and fail.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "relay-unreachable",
+        "The TURN server does not answer at one of its ports",
+        "Devices that need that port get no relay: their calls ring and fail.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "relay-refuses",
+        "The TURN server refuses the credentials that devices get",
+        "No device gets a relay: calls between networks ring and fail.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "relay-full",
+        "The TURN server has no relay port left",
+        "A call that begins now finds no relay; those that go on are not affected.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "relay-tls",
+        "The TURN server shows a certificate, or a TLS, that clients refuse",
+        "Devices in networks that let only TLS out get no relay.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
+        "relay-open",
+        "The TURN server relays to private networks",
+        "Whoever has an account reaches what only the server may: the node, the cluster, a cloud's metadata.",
+        "{cure} `./flatline connect --stack {stack}` tries it again.",
+    ),
+    (
         "invitation-attacked",
         "Somebody tries codes of an invitation",
         "The person who is invited may not get in, until it is over.",

@@ -6,7 +6,7 @@ What the cluster, pods and stores really answer is in tests/integration/test_doc
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -17,6 +17,8 @@ from cli.doctor.outside import Tried
 from cli.doctor.symptoms import FIXES, NOTICES, SYMPTOMS
 from cli.expiry import Certificate
 from cli.invitations import Care
+from connectivity.check import Host, Step
+from connectivity.relay import Kind
 from docs.generate import ROOT
 from tests.graph.stack import configuration
 from tests.unit.cli.doctor_evidence import (
@@ -153,6 +155,33 @@ lasting(
 lasting("connect-port", _fails("connection"))
 lasting("connect-tls", _fails("tls"))
 lasting("connect-answer", _fails("answer"))
+
+
+RELAY_STEPS: dict[Kind, str] = {
+    "name": "name",
+    "unreachable": "connection",
+    "refuses": "connection",
+    "full": "connection",
+    "tls": "tls",
+    "open": "answer",
+}
+"""The step at which each kind of problem of a TURN server is found."""
+
+
+def _relay(kind: Kind) -> Planting:
+    failed = Step(RELAY_STEPS[kind], passed=False, cause="a cause", cure="Do it.", kind=kind)
+    turn = Host("turn", "turn.flatline.internal", ("192.0.2.1",), [failed])
+    return lambda p: p.readings.update(outside=Tried((host("whisper"),), relay=(turn,)))
+
+
+for each in get_args(Kind):
+    lasting(f"relay-{each}", _relay(each))
+
+
+def test_a_turn_server_whose_name_is_not_found_is_told_as_other_names_are() -> None:
+    plant = Plant()
+    plant.readings["outside"] = Tried((host("whisper"),), relay=(host("turn", "name"),))
+    assert names(found(plant)) == ["connect-name"]
 
 
 def _attacked(locked: bool) -> Planting:
