@@ -160,9 +160,8 @@ PROTOCOL = {
 
 def test_libsignal_gets_its_certificates_and_hosts(stack: Stack, known: Pins) -> None:
     content = made(stack, "libsignal")
-    included = re.findall(r'include_bytes!\("\.\./res/([^"]+)"\)', content[libsignal.CERTIFICATES].decode())
     parsed(RUST, content[libsignal.CERTIFICATES])
-    assert tuple(content[name] for name in included) == known.ders
+    assert tuple(content[name] for name in included(content)) == known.ders
     constants = {
         text(name): text(each)
         for each in nodes(parsed(RUST, content[libsignal.HOSTS]))
@@ -173,6 +172,11 @@ def test_libsignal_gets_its_certificates_and_hosts(stack: Stack, known: Pins) ->
     assert f'hostname: "{known.host("whisper")}"' in chat
     assert "min_tls_version: Some(SslVersion::TLS1_3)" in chat
     assert "confirmation_header_name: Some(TIMESTAMP_HEADER_NAME)" in chat
+
+
+def included(content: Mapping[str, bytes]) -> list[str]:
+    """The files that libsignal's list of certificates takes in."""
+    return re.findall(r'include_bytes!\("\.\./res/([^"]+)"\)', content[libsignal.CERTIFICATES].decode())
 
 
 def test_every_certificate_is_a_pinned_authority(stack: Stack, known: Pins) -> None:
@@ -279,4 +283,6 @@ def test_a_store_of_two_authorities(stack: Stack, known: Pins, tmp_path: Path) -
     (tmp_path / android.STORE).write_bytes(content[android.STORE])
     with skip_if_missing():
         assert keystores.by_keytool(tmp_path / android.STORE, android.PASSWORD).stdout.count("END CERTIFICATE") == 2
-    parsed(RUST, kit.made("libsignal", "some", both, pins.of(both))[libsignal.CERTIFICATES])
+    rust = kit.made("libsignal", "some", both, pins.of(both))
+    parsed(RUST, rust[libsignal.CERTIFICATES])
+    assert tuple(rust[name] for name in included(rust)) == known.ders * 2

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 from cli import accounts
+from config.loading import load
 from errors import FlatlineError
-from migration.accounts import DEVICES, _disconnection, _queues
+from migration.accounts import DEVICES, Accounts, _disconnection, _queues
+from migration.endpoints import physical_names
+from tests.graph.stack import configuration
 from tests.lab.fetch import skip_if_missing
 from tests.lab.process import Process, free_ports, wait_until
 from tests.lab.redis import Client, info, redis_binaries
-from tests.unit.migration.whisper import NUMBER, found, stores
+from tests.unit.migration.whisper import NUMBER, OTHER, found, stores
 
 pytestmark = pytest.mark.integration
 
@@ -116,6 +119,33 @@ def test_keys_on_every_node_go_and_a_message_arrives_as_it_is(nodes: Nodes, monk
             received += more
     assert sum(map(keys, nodes.ports)) == 0
     assert found_number_in(nodes, NUMBER) == []
+
+
+def test_the_accounts_of_a_cloud_stack(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tables and buckets have names of its own."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    names = physical_names(load(configuration("prod")), {"pre-keys": "own-pre-keys", "cdn0": "own-cdn0"})
+    assert names.tables["accounts.tableName"] != "Accounts"
+    with stores(names) as service:
+        service.register(OTHER)
+        before, held = (
+            service.count(),
+            Accounts(service.dynamodb, dict.fromkeys(names.buckets, service.s3), names, LocalRedis(nodes.environment)),
+        )
+        account = held.find(NUMBER)
+        assert account is not None
+        assert {each.number for each in held.all()} == {NUMBER, OTHER}
+        cached = [f"Account3::{account.identifier}", f"AccountMap::{account.pni}", f"profiles::{account.identifier}"]
+        LocalRedis(nodes.environment).cluster([["SETRANGE", key, "0", "x"] for key in cached])
+        assert held.unblock(held.block(account)).data == account.data
+        assert sum(map(keys, nodes.ports)) == 1, "the cache has forgotten the account, and not yet its profile"
+        held.delete(account)
+        assert sum(map(keys, nodes.ports)) == 0
+        after = service.count()
+        assert (held.find(NUMBER), after["deletedAccounts.tableName"]) == (None, 1)
+        assert after["accounts.tableName"] == before["accounts.tableName"] - 1 == 1
+        assert (after["pre-keys"], after["cdn0"]) == (before["pre-keys"] // 2, before["cdn0"] // 2)
 
 
 def keys(port: int) -> int:

@@ -55,6 +55,8 @@ def test_pins_are_read_from_their_document() -> None:
     read = pins.read(made()[kit.PINS].decode())
     assert read.domain == "chat.example.org"
     assert read.pem == AUTHORITY.pem
+    with pytest.raises(PinsError, match="its version is 2"):
+        pins.read(made()[kit.PINS].decode().replace('"version": 1', '"version": 2'))
 
 
 def test_a_kit_is_written_whole(tmp_path: Path) -> None:
@@ -121,6 +123,16 @@ def test_what_is_no_folder_is_not_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "mine"
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "deep" / "inner").is_dir()
+
+
+def test_a_link_in_a_kit_leads_to_something_of_ones_own(tmp_path: Path) -> None:
+    kit.write(tmp_path / "kit", made())
+    (tmp_path / "mine.md").write_text("mine")
+    (tmp_path / "kit" / "README.md").unlink()
+    (tmp_path / "kit" / "README.md").symlink_to(tmp_path / "mine.md")
+    with pytest.raises(KitError, match=r"it has README\.md, which is no file"):
+        kit.write(tmp_path / "kit", made(), overwrite=True)
+    assert (tmp_path / "mine.md").read_text() == "mine"
 
 
 def test_a_write_that_fails_leaves_the_kit_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

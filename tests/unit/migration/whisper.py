@@ -48,18 +48,19 @@ class Service:
     redis: Asked
     accounts: Accounts
     slept: list[float]
+    names: PhysicalNames
 
     def put(self, path: str, **item: Any) -> None:
-        self.dynamodb.put_item(TableName=dynamodb.TABLES[path].name, Item=item)
+        self.dynamodb.put_item(TableName=self.names.tables[path], Item=item)
 
     def count(self) -> dict[str, int]:
         """Rows of every table that has any, and objects of every bucket."""
         found = {}
-        for path, table in dynamodb.TABLES.items():
-            if rows := self.dynamodb.scan(TableName=table.name)["Items"]:
+        for path, name in self.names.tables.items():
+            if rows := self.dynamodb.scan(TableName=name)["Items"]:
                 found[path] = len(rows)
-        for role in MOVED_BUCKETS:
-            found[role] = self.s3.list_objects_v2(Bucket=objects.BUCKETS[role]).get("KeyCount", 0)
+        for role, name in self.names.buckets.items():
+            found[role] = self.s3.list_objects_v2(Bucket=name).get("KeyCount", 0)
         return found
 
     def register(self, number: str, devices: int = 2) -> None:
@@ -99,7 +100,7 @@ class Service:
         self.put("registrationRecovery.tableName", P=recovery, E={"N": "2000000000"}, S={"S": SALT}, H={"S": TOKEN})
         self.put("profiles.tableName", U=aci, V={"S": "v1"}, A={"S": f"profiles/{number[1:]}"})
         self.put("profiles.tableName", U=aci, V={"S": "v2"})
-        self.s3.put_object(Bucket=objects.BUCKETS["cdn0"], Key=f"profiles/{number[1:]}", Body=b"avatar")
+        self.s3.put_object(Bucket=self.names.buckets["cdn0"], Key=f"profiles/{number[1:]}", Body=b"avatar")
         for n in range(1, devices + 1):
             device = {"N": str(n)}
             self.put("clientPublicKeys.tableName", U=aci, D=device, K={"B": b"k"})
@@ -113,7 +114,7 @@ class Service:
                 page = uuid.uuid4()
                 self.put("pagedPqKeys.tableName", U=owner, D=device, ID={"B": page.bytes}, I={"N": "0"})
                 name = f"{uuid.UUID(bytes=owner['B'])}/{n}/{page}"
-                self.s3.put_object(Bucket=objects.BUCKETS["pre-keys"], Key=name, Body=b"page")
+                self.s3.put_object(Bucket=self.names.buckets["pre-keys"], Key=name, Body=b"page")
 
 
 def identifiers(number: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -122,27 +123,29 @@ def identifiers(number: str) -> tuple[dict[str, bytes], dict[str, bytes]]:
     return {"B": aci}, {"B": pni}
 
 
+LOCAL = PhysicalNames(
+    tables={path: table.name for path, table in dynamodb.TABLES.items()},
+    buckets={role: objects.BUCKETS[role] for role in MOVED_BUCKETS},
+    project=cbtemulator.PROJECT,
+    instance=cbtemulator.INSTANCE,
+)
+
+
 @contextmanager
-def stores() -> Iterator[Service]:
+def stores(names: PhysicalNames = LOCAL) -> Iterator[Service]:
     """The stores of a stack with one account, of `NUMBER`. The variables with AWS' credentials must be set."""
     with mock_aws():
-        yield _service(boto3.client("dynamodb", region_name=REGION), boto3.client("s3", region_name=REGION))
+        yield _service(boto3.client("dynamodb", region_name=REGION), boto3.client("s3", region_name=REGION), names)
 
 
-def _service(client: Any, s3: Any) -> Service:
-    for table in dynamodb.TABLES.values():
-        client.create_table(**create_table_request(table))
-    for role in MOVED_BUCKETS:
-        s3.create_bucket(Bucket=objects.BUCKETS[role])
-    names = PhysicalNames(
-        tables={path: table.name for path, table in dynamodb.TABLES.items()},
-        buckets={role: objects.BUCKETS[role] for role in MOVED_BUCKETS},
-        project=cbtemulator.PROJECT,
-        instance=cbtemulator.INSTANCE,
-    )
+def _service(client: Any, s3: Any, names: PhysicalNames = LOCAL) -> Service:
+    for path, name in names.tables.items():
+        client.create_table(**create_table_request(dynamodb.TABLES[path]) | {"TableName": name})
+    for name in names.buckets.values():
+        s3.create_bucket(Bucket=name)
     redis, slept = Asked(), []
     made = Accounts(client, dict.fromkeys(MOVED_BUCKETS, s3), names, redis, sleep=slept.append)
-    service = Service(client, s3, redis, made, slept)
+    service = Service(client, s3, redis, made, slept, names)
     service.register(NUMBER)
     return service
 
