@@ -15,7 +15,6 @@ from config.settings import PROJECT
 from errors import FlatlineError
 from render import stack_file
 
-_SECRETS_KEYS = ("secrets", f"{PROJECT}:secrets", f"{PROJECT}:config:secrets")
 _INDENT = 2
 
 Values = Mapping[tuple[str, ...], int | str]
@@ -27,75 +26,19 @@ def with_secret(text: str, name: str, encrypted: str, salt: str) -> str:
 
     The secret's epochs stay: their seeds are in the stack's state and must not leave the program.
 
-    Raises FlatlineError where the file is written in a form that cannot be edited by lines.
+    Raises FlatlineError where the file is written in a form that cannot be edited.
     """
-    lines = text.splitlines()
-    root = yaml.compose("\n".join([*lines, ""]), Loader=yaml.SafeLoader)
-    if root is not None and (not isinstance(root, yaml.MappingNode) or root.flow_style):
-        raise _by_hand("the file", name)
-    config = _entry(root, "config")
-    if config is None:
-        lines += ["config:", *_block(_INDENT, f"{PROJECT}:secrets", name, encrypted)]
-    else:
-        _into_config(lines, *config, name, encrypted)
-    if _entry(root, "encryptionsalt") is None:
-        lines.append(f"encryptionsalt: {salt}")
-    return "\n".join(lines) + "\n"
+    path = ("secrets", name, "value")
+    try:
+        text = _with_value(text, (*path, "secure"), encrypted)
+    except FlatlineError:  # there is a plain value
+        text = _with_value(text, path, f"{{ secure: {encrypted} }}")
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root is not None, "it has at least the secret"
+    return text if _entry(root, "encryptionsalt") else _inserted(text, root, 0, ["encryptionsalt"], salt)
 
 
 _Pair = tuple[yaml.Node, yaml.Node]
-
-
-def _into_config(lines: list[str], key: yaml.Node, config: yaml.Node, name: str, encrypted: str) -> None:
-    if _is_null(config):
-        lines[key.start_mark.line + 1 : key.start_mark.line + 1] = _block(
-            _INDENT, f"{PROJECT}:secrets", name, encrypted
-        )
-        return
-    if not isinstance(config, yaml.MappingNode) or config.flow_style:
-        raise _by_hand("config", name)
-    indent = config.value[0][0].start_mark.column
-    found = _entry(config, *_SECRETS_KEYS)
-    if found is None:
-        end = _end(lines, config)
-        lines[end:end] = _block(indent, f"{PROJECT}:secrets", name, encrypted)
-        return
-    _into_secrets(lines, *found, name, encrypted)
-
-
-def _into_secrets(lines: list[str], key: yaml.Node, secrets: yaml.Node, name: str, encrypted: str) -> None:
-    line, indent = key.start_mark.line, key.start_mark.column
-    written = lines[line][indent : key.end_mark.column]
-    if _is_null(secrets) or (isinstance(secrets, yaml.MappingNode) and not secrets.value):
-        end = max(_end(lines, secrets), line + 1)
-        lines[line:end] = _block(indent, written, name, encrypted)
-        return
-    if not isinstance(secrets, yaml.MappingNode) or secrets.flow_style:
-        raise _by_hand(written, name)
-    inner = secrets.value[0][0].start_mark.column
-    found = _entry(secrets, name)
-    if found is None:
-        start = end = _end(lines, secrets)
-    else:
-        start, end = found[0].start_mark.line, _end(lines, found[1])
-    kept = _scalars(found[1]) if found else {}
-    lines[start:end] = _entry_lines(inner, name, encrypted, kept)
-
-
-def _block(indent: int, key: str, name: str, encrypted: str) -> list[str]:
-    return [f"{' ' * indent}{key}:", *_entry_lines(indent + _INDENT, name, encrypted)]
-
-
-def _entry_lines(indent: int, name: str, encrypted: str, kept: Mapping[str, str] | None = None) -> list[str]:
-    pad = " " * indent
-    others = [f"{pad}  {key}: {value}" for key, value in (kept or {}).items()]
-    return [f"{pad}{name}:", *others, f"{pad}  value:", f"{pad}    secure: {encrypted}"]
-
-
-def _scalars(entry: yaml.Node) -> dict[str, str]:
-    """The plain values of a block other than `value`: its epochs."""
-    pairs: Sequence[_Pair] = entry.value if isinstance(entry, yaml.MappingNode) else ()
-    return {k.value: v.value for k, v in pairs if isinstance(v, yaml.ScalarNode) and k.value != "value"}
 
 
 def _entry(mapping: yaml.Node | None, *keys: str) -> _Pair | None:
@@ -115,13 +58,6 @@ def _end(lines: Sequence[str], node: yaml.Node) -> int:
     while end - 1 > node.start_mark.line and lines[end - 1].strip()[:1] in ("", "#"):
         end -= 1
     return end
-
-
-def _by_hand(what: str, name: str) -> FlatlineError:
-    return FlatlineError(
-        f"{what} is written in braces, which this command does not edit",
-        f"Write it as a block of keys, a line each, or set flatline:secrets.{name}.value with `pulumi config set`.",
-    )
 
 
 def with_values(loaded: LoadedStack, values: Values) -> str:
@@ -159,7 +95,8 @@ def _with_value(text: str, path: Sequence[str], value: str) -> str:
         if found is None:
             return _inserted(text, node, column + _INDENT, written[depth:], value)
         node, column = found[1], found[0].start_mark.column
-    start, end = node.start_mark.index, node.end_mark.index
+    start = node.start_mark.index
+    end = start + len(text[start : node.end_mark.index].rstrip())  # a block ends where the next token begins
     return f"{text[:start]}{'' if start < end else ' '}{value}{text[end:]}"
 
 
