@@ -48,6 +48,8 @@ def run(argv: Sequence[str]) -> int:
     except ModuleNotFoundError as problem:
         return _tell_missing(problem)
     terminal = Terminal()
+    if getattr(arguments, "json", False):
+        terminal.aside()
     for number in SIGNALS:
         signal.signal(number, _interrupt)
     sys.unraisablehook = _interrupt_again

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from cli import engine, kubectl, objects, reissue
-from cli.objects import SELECTOR, Object
+from cli.objects import SELECTOR
 from cli.recording import RecordedStack
 from cli.stacks import STATE, LoadedStack, Stack, display_path
 from cli.terminal import Terminal
@@ -21,12 +21,11 @@ from config import installation
 from config.settings import PROJECT
 from errors import FlatlineError
 from render import state
-from render.manifests import INVENTORY, kubernetes_objects
+from render.manifests import INVENTORY
 from render.model import Recording
 from render.passphrase import generated_file
 from render.state import StateError
 
-NAMESPACE = "Namespace"
 _BEGUN, _UP, _DELETED = "begun", "up", "deleted"
 
 
@@ -270,9 +269,7 @@ def _digests(namespaces: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 def recorded_digests(recording: Recording) -> dict[str, str]:
     """The digests of the secrets that a recording was made with."""
-    return _digests(
-        resource.outputs for resource in kubernetes_objects(recording) if resource.outputs["kind"] == NAMESPACE
-    )
+    return _digests(each.content for each in objects.of_kind(objects.recorded(recording), "Namespace"))
 
 
 def save(
@@ -289,7 +286,7 @@ def save(
     if not started_over:
         check_recorded(loaded, digests, context)
     tree = loaded.stack.build
-    new = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
+    new = objects.recorded(kept.recording)
     found = reissue.between(objects.outputs(tree), kept.recording.outputs, objects.read(tree, "Secret"), new)
     reissue.agree(loaded, found, confirmed, terminal)
     kept.state.add_digests(digests)

@@ -22,7 +22,6 @@ from errors import FlatlineError
 from migration import endpoints, transfer
 from migration.archive import Archive
 from migration.endpoints import Addresses
-from render.manifests import kubernetes_objects
 from render.state import State
 from render.values import SeededValues
 
@@ -113,7 +112,7 @@ def _deployed(trial: LoadedStack, archive: Archive, context: str, terminal: Term
 def _wanted(trial: LoadedStack, names: frozenset[str], terminal: Terminal) -> list[Object]:
     """The objects of the stores: all that is configuration, and the workloads of some names."""
     values = SeededValues(token_hex(), start=datetime.now(UTC))
-    found = [Object(each.outputs) for each in kubernetes_objects(recording.recorded_with(trial, values, terminal))]
+    found = objects.recorded(recording.recorded_with(trial, values, terminal))
     return [
         each
         for each in found

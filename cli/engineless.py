@@ -34,7 +34,7 @@ def up(loaded: LoadedStack, choice: RenderPlan, arguments: Namespace, terminal: 
         over = arguments.start_over is not None
         continuity.save(loaded, kept, arguments.confirm, terminal, choice.context, started_over=over)
         recording, notices = kept.recording, kept.notices
-        rendered = [Object(resource.outputs) for resource in manifests.kubernetes_objects(recording)]
+        rendered = objects.recorded(recording)
         left = retired.after(loaded.stack.build, rendered, kept.applied)
         written = manifests.write(recording, loaded.stack.build, extra=retired.file(left))
     changed = bool(written.changed or written.removed)

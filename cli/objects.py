@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from render.manifests import INVENTORY, KUSTOMIZATION, PLAN, STACK_OUTPUTS
+from render.manifests import INVENTORY, KUSTOMIZATION, PLAN, STACK_OUTPUTS, kubernetes_objects
+from render.model import Recording
 
 SELECTOR = "app.kubernetes.io/part-of=flatline"
 """Every object of ours carries this label (components/kubernetes)."""
@@ -74,6 +75,11 @@ def read(folder: Path, kind: str = "") -> list[Object]:
     of_kind = f"-{kind.lower()}_" if kind else ""
     names = sorted(name for name in written if name.endswith(".yaml") and of_kind in name)
     return [Object(yaml.load((folder / name).read_text(), Loader=_LOADER)) for name in names]
+
+
+def recorded(recording: Recording) -> list[Object]:
+    """The objects that a program registered."""
+    return [Object(each.outputs) for each in kubernetes_objects(recording)]
 
 
 def outputs(folder: Path) -> dict[str, Any] | None:

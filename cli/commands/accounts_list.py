@@ -10,8 +10,6 @@ from cli.terminal import Terminal
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints every account by number; nothing that its owner wrote."""
-    if arguments.json:
-        terminal.aside()
     with accounts.opened(arguments, terminal) as (loaded, _, store):
         everybody = sorted(store.all(), key=lambda each: each.number)
     if arguments.json:

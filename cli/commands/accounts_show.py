@@ -10,8 +10,6 @@ from cli.terminal import Terminal
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints what the service keeps of an account; nothing that its owner wrote."""
-    if arguments.json:
-        terminal.aside()
     with accounts.opened(arguments, terminal) as (loaded, _, store):
         account = accounts.found(store, arguments.number)
     if arguments.json:

@@ -54,8 +54,6 @@ class Change:
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Shows each difference."""
-    if arguments.json:
-        terminal.aside()
     stacks.named(arguments.stack)
     before, after = _revision(arguments.before), _revision(arguments.after)
     with tempfile.TemporaryDirectory(prefix="flatline-diff-") as folder:

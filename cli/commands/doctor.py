@@ -20,8 +20,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     context = named_context(loaded, arguments.context)
     if loaded.in_cloud and context is not None:
         packages.add_clouds(loaded.stack.name, clients=True)
-    if arguments.json:
-        terminal.aside()
     if context is None:
         examined = Examination.of(gather.without_cluster(loaded, terminal))
     else:

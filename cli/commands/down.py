@@ -26,7 +26,6 @@ from config.schema.invitations import SECRET
 from config.settings import PROJECT
 from errors import FlatlineError
 from render import manifests
-from render.manifests import kubernetes_objects
 
 KEPT_KINDS = frozenset({"Namespace", "PersistentVolumeClaim"})
 
@@ -65,7 +64,7 @@ def _engineless(
         return 0
     if not rendered:
         with record_with_state(loaded, terminal) as kept:
-            rendered = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
+            rendered = objects.recorded(kept.recording)
     spaces = ownership.made_by(loaded.stack, rendered)
     for other in sorted(set(objects.namespaces(rendered)) - spaces):
         terminal.warn(f"Namespace {other} is another stack's as well: it is left alone, with everything in it.")

@@ -25,8 +25,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     if arguments.architecture and (arguments.bundle is None or arguments.verify):
         raise FlatlineError("--architecture is for a bundle that is written", "Add: --bundle FILE")
     loaded = stacks.read(arguments.stack)
-    if arguments.json:
-        terminal.aside()
     if arguments.bundle is not None and arguments.verify:
         return _check_bundle(loaded, Path(arguments.bundle), terminal)
     skopeo.require()

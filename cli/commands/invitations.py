@@ -14,8 +14,6 @@ from config.schema.invitations import Invitation
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Prints every invitation; never a code or its hash."""
-    if arguments.json:
-        terminal.aside()
     loaded = stacks.read(arguments.stack)
     store = invitations.opened(loaded, arguments.context)
     listed = invitations.listed(store.read(), terminal)

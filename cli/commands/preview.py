@@ -32,8 +32,6 @@ from render.model import Recording
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """By the engine for a stack that it keeps or that is in a cloud, else by comparing with the last run's files."""
-    if arguments.json:
-        terminal.aside()
     found = _found(arguments, terminal)
     if arguments.json:
         form = PreviewOfFiles if found["by"] == "files" else PreviewByPulumi
@@ -124,7 +122,7 @@ def _compare(loaded: LoadedStack, recording: Recording, terminal: Terminal) -> d
         if resource.secret_output_paths and resource.outputs["kind"] != "Secret"
     }
     before = objects.read(loaded.stack.build)
-    after = [Object(resource.outputs) for resource in kubernetes_objects(recording)]
+    after = objects.recorded(recording)
     issued = None
     if loaded.stack.state.exists():
         issued = reissue.between(objects.outputs(loaded.stack.build), recording.outputs, before, after)

@@ -3,9 +3,8 @@
 from argparse import Namespace
 from pathlib import Path
 
-from cli import continuity, engine, expiry, gitops, ownership, retired, stacks
+from cli import continuity, engine, expiry, gitops, objects, ownership, retired, stacks
 from cli.choice import refuse_if_engine_keeps
-from cli.objects import Object
 from cli.recording import record_with_placeholders, record_with_state
 from cli.stacks import LoadedStack, display_path
 from cli.terminal import Terminal
@@ -45,7 +44,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
                 gitops.write(loaded, kept, arguments, folder, terminal)
                 expiry.warn(loaded, terminal)
                 return 0
-            rendered = [Object(each.outputs) for each in manifests.kubernetes_objects(kept.recording)]
+            rendered = objects.recorded(kept.recording)
             extra = retired.file(retired.after(folder, rendered))
             written = manifests.write(kept.recording, folder, extra=extra)
     _report(written, redact, terminal)

@@ -18,8 +18,6 @@ from migration.transfer import Outcome
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Writes what is not there yet, reads it back and shows both; 1 if something is not as in the archive."""
     began = time.monotonic()
-    if arguments.json:
-        terminal.aside()
     stack = stacks.named(arguments.stack)
     known = stacks.read(stack.name) if stack.file.exists() else None
     with archives.reader(arguments.source, arguments.passphrase_file, stack, terminal) as archive:

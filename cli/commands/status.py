@@ -60,7 +60,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 
 def _document(loaded: LoadedStack, context: str | None, terminal: Terminal) -> int:
     """The status for programs. What is wrong at Traefik goes to standard error, as warnings."""
-    terminal.aside()
     problem, backend = _kept(loaded)
     now = datetime.now(UTC)
     try:

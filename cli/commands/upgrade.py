@@ -19,7 +19,6 @@ from cli.upgrade_effects import Effects, Pair
 from config import upgrades
 from config.upgrades import UPGRADES
 from config.version import VERSION
-from render.manifests import kubernetes_objects
 
 if TYPE_CHECKING:
     from pulumi import automation
@@ -29,8 +28,6 @@ _STAYS = frozenset({"same", "read", "refresh"})
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Says what `up` of this checkout would do to what runs; status 1 if it must not follow what is deployed."""
-    if arguments.json:
-        terminal.aside()
     loaded = stacks.read(arguments.stack)
     ownership.check_own(loaded)
     continuity.check(loaded)
@@ -106,7 +103,7 @@ def _effects(loaded: LoadedStack, context: str | None, terminal: Terminal) -> Ef
             terminal.say("Nothing was brought up with this checkout yet: `up` makes everything.")
             return None
         with record_with_state(loaded, terminal) as kept:
-            after = [Object(each.outputs) for each in kubernetes_objects(kept.recording)]
+            after = objects.recorded(kept.recording)
         return upgrade_effects.of(_pairs(before, after))
     if cli is None:
         raise engine.without_cli(loaded.stack, backend, no_cli)
