@@ -16,8 +16,10 @@ TRIES = 5
 CHUNK = 1 << 20
 
 
-def fetch(url: str, target: Path, sha256: str, terminal: Terminal) -> Path:
+def fetch(url: str, target: Path, sha256: str, elsewhere: str, terminal: Terminal) -> Path:
     """A file with a SHA-256, which is on this machine already or is downloaded. Raises FlatlineError.
+
+    `elsewhere` is the remedy where the address cannot be reached: how to download from another one.
 
     What came before a connection broke is kept beside it, and the next try asks for the rest (RFC 9110, 14.2). A file
     with another checksum is deleted.
@@ -28,7 +30,7 @@ def fetch(url: str, target: Path, sha256: str, terminal: Terminal) -> Path:
         with Lock(target.with_name(target.name + ".lock")):
             if target.is_file() and _digest(target) == sha256:
                 return target
-            _complete(url, partial, terminal)
+            _complete(url, partial, elsewhere, terminal)
             found = _digest(partial)
             if found != sha256:
                 partial.unlink()
@@ -42,7 +44,7 @@ def fetch(url: str, target: Path, sha256: str, terminal: Terminal) -> Path:
         raise FlatlineError(f"another run downloads {url} now", "Wait until it has ended.") from None
 
 
-def _complete(url: str, partial: Path, terminal: Terminal) -> None:
+def _complete(url: str, partial: Path, elsewhere: str, terminal: Terminal) -> None:
     problem = "it ended early"
     with terminal.transfer(f"Downloading {url}") as progress:
         for _ in range(TRIES):
@@ -52,7 +54,7 @@ def _complete(url: str, partial: Path, terminal: Terminal) -> None:
             except urllib.error.HTTPError as answer:
                 if answer.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                     raise FlatlineError(
-                        f"{url} cannot be downloaded: {answer.code} {answer.reason}", *_elsewhere()
+                        f"{url} cannot be downloaded: {answer.code} {answer.reason}", elsewhere
                     ) from None
                 partial.unlink(missing_ok=True)  # what is here is longer than what is there
             except (OSError, http.client.HTTPException) as broken:
@@ -62,12 +64,8 @@ def _complete(url: str, partial: Path, terminal: Terminal) -> None:
     raise FlatlineError(
         f"{url} cannot be downloaded: {problem}",
         *([f"The {here} bytes that came are kept: run this again to go on from there."] if here else []),
-        *_elsewhere(),
+        elsewhere,
     )
-
-
-def _elsewhere() -> tuple[str, ...]:
-    return ("To download from another address: flatline:k3s.releases in the stack's file.",)
 
 
 def _more(url: str, partial: Path, progress: Callable[[int, int | None], None]) -> bool:

@@ -155,7 +155,8 @@ def install(releases: str, processor: str, terminal: Terminal, machine: Machine 
     """
     name, sha256 = BINARIES[processor]
     url = f"{releases.rstrip('/')}/{quote(VERSION)}/{name}"
-    binary = download.fetch(url, CACHE / "k3s" / f"{name}-{VERSION}", sha256, terminal)
+    elsewhere = "To download from another address: flatline:k3s.releases in the stack's file."
+    binary = download.fetch(url, CACHE / "k3s" / f"{name}-{VERSION}", sha256, elsewhere, terminal)
     try:
         machine.write(CONFIG, MARK + yaml.safe_dump(dict(CONFIGURATION), sort_keys=True), "0600")
         machine.write(TRAEFIK, MARK + edge.helm_chart_config(), "0600")

@@ -329,12 +329,8 @@ def _flush(file: IO[bytes]) -> None:
 
 
 def _file_digest(path: Path) -> tuple[str, int]:
-    total, size = hashlib.sha256(), 0
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            total.update(block)
-            size += len(block)
-    return total.hexdigest(), size
+        return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
 
 def _sync(folder: Path) -> None:

@@ -321,10 +321,10 @@ def test_a_server_without_ranges_or_with_a_shorter_file_is_asked_for_all_of_it(
 ) -> None:
     target, releases.ranges = tmp_path / "k3s", ranges
     (tmp_path / "k3s.partial").write_bytes(b"x" * (len(BINARY) + 1 if ranges else 10))
-    found = download.fetch(f"{releases.url}/k3s", target, hashlib.sha256(BINARY).hexdigest(), Person(""))
+    found = download.fetch(f"{releases.url}/k3s", target, hashlib.sha256(BINARY).hexdigest(), "", Person(""))
     assert found.read_bytes() == BINARY
     again = len(releases.asked)
-    download.fetch(f"{releases.url}/k3s", target, hashlib.sha256(BINARY).hexdigest(), Person(""))
+    download.fetch(f"{releases.url}/k3s", target, hashlib.sha256(BINARY).hexdigest(), "", Person(""))
     assert len(releases.asked) == again, "a file that is there is downloaded again"
 
 
@@ -341,11 +341,12 @@ def test_a_wrong_checksum_ends_it_with_nothing_left_behind(
     assert [each.name for each in (place.cache / "k3s").iterdir() if not each.name.endswith(".lock")] == []
 
 
-def test_a_release_that_is_not_there_names_the_setting(place: Place, releases: Releases, tmp_path: Path) -> None:
-    url = f"{releases.url}/k3s"
+def test_a_release_that_is_not_there_names_the_setting(
+    place: Place, releases: Releases, loaded: stacks.LoadedStack
+) -> None:
     releases.content = b""
     with pytest.raises(FlatlineError) as missing:
-        download.fetch(url, tmp_path / "k3s", "0" * 64, Person(""))
+        k3s.offer(loaded, Person("y"), place.machine)
     assert "flatline:k3s.releases" in missing.value.remedies[-1]
 
 
