@@ -93,10 +93,9 @@ def places(node: KubernetesNode, manifests: Path) -> Iterator[tuple[str, str]]:
             yield f"log of {name}", node.kubectl("logs", "-n", namespace, name, "--all-containers")
     for name, server in node.servers.items():
         yield f"log of {name}", server.text()
-    for kind in node.kubectl("api-resources", "--verbs=list", "-o", "name").split():
-        for found in json.loads(node.kubectl("get", kind, "--all-namespaces", "-o", "json"))["items"]:
-            if (found["kind"], found["metadata"]["name"]) != ("Secret", SECRET):
-                yield f"{found['kind']} {found['metadata']['name']}", json.dumps(found)
+    for found in node.everything():
+        if (found["kind"], found["metadata"]["name"]) != ("Secret", SECRET):
+            yield f"{found['kind']} {found['metadata']['name']}", json.dumps(found)
     for path in manifests.rglob("*"):
         if path.is_file():
             yield str(path), path.read_text()

@@ -1,5 +1,6 @@
 """The test cluster does what the stack's tests rely on."""
 
+import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -99,6 +100,26 @@ def test_a_second_apply_changes_nothing_and_an_edit_is_seen(kubernetes: Kubernet
     assert third.unchanged == names[1:]
     del settings["data"]["colour"]
     assert kubernetes.apply(stack, namespace=namespace).changed == names[:1]
+
+
+def test_what_is_read_is_what_kubectl_shows(kubernetes: Kubernetes, namespace: str) -> None:
+    labelled = _object("ConfigMap", "labelled")
+    labelled["metadata"]["labels"] = {"app": "read"}
+    kubernetes.apply([labelled, _object("Secret", "other"), _object("ConfigMap", "other")], namespace=namespace)
+
+    def shown(*words: str) -> list[Object]:
+        items: list[Object] = json.loads(kubernetes.kubectl("get", *words, "-o", "json"))["items"]
+        return items
+
+    assert kubernetes.get("configmaps,secrets", namespace) == shown("configmaps,secrets", "-n", namespace)
+    assert kubernetes.get("configmaps", namespace, labels={"app": "read"}) == shown("cm", "-n", namespace, "-l", "app")
+    cluster = "customresourcedefinitions.apiextensions.k8s.io,storageclasses"
+    assert kubernetes.get(cluster) == kubernetes.get(cluster, namespace) == shown(cluster)
+    everything = {(each["kind"], each["metadata"]["name"]) for each in kubernetes.everything()}
+    for each in shown("configmaps,secrets,serviceaccounts", "-n", namespace):
+        assert (each["kind"], each["metadata"]["name"]) in everything
+    with pytest.raises(KubectlError, match="the API server has no unicorns"):
+        kubernetes.get("unicorns")
 
 
 def test_pod_security_is_enforced(kubernetes: Kubernetes, namespace: str) -> None:

@@ -11,7 +11,7 @@ import os
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -126,12 +126,13 @@ class Client:
 
         Raises `KubectlError`.
         """
-        selector = quote(",".join(f"{key}={value}" for key, value in (labels or {}).items()))
-        found: list[Object] = []
-        for resource in map(self._resource, kind.split(",")):
-            items = self.read(f"{resource.within(namespace)}?labelSelector={selector}")["items"]
-            found += [{"apiVersion": resource.api_version, "kind": resource.kind, **each} for each in items]
-        return found
+        selector = ",".join(f"{key}={value}" for key, value in (labels or {}).items())
+        return [each for name in kind.split(",") for each in self._listed(self._resource(name), namespace, selector)]
+
+    def everything(self) -> Iterator[Object]:
+        """All objects of every kind."""
+        for resource in sorted(set(self._discovered().values())):
+            yield from self._listed(resource, None, "")
 
     def read(self, path: str, accept: str = "application/json") -> Any:
         """What the API server answers to GET, out of its JSON. Raises `KubectlError`."""
@@ -207,6 +208,12 @@ class Client:
             finally:
                 asking.close()
 
+    def _listed(self, resource: Resource, namespace: str | None, selector: str) -> list[Object]:
+        items = self.read(f"{resource.within(namespace)}?labelSelector={quote(selector)}")["items"]
+        for each in items:
+            each["metadata"].pop("managedFields", None)  # as kubectl
+        return [{"apiVersion": resource.api_version, "kind": resource.kind, **each} for each in items]
+
     def _resource(self, name: str) -> Resource:
         """That of "pods" or of "deployments.apps"; the API server is asked again for one that it has not had."""
         if name not in self._resources:
@@ -217,13 +224,13 @@ class Client:
             raise KubectlError(f"the API server has no {name}") from None
 
     def _discovered(self) -> dict[str, Resource]:
-        """Every resource in its preferred version, by its name and by its name and group."""
+        """All that can be listed, each in its preferred version, by its name and by its name and group."""
         found: dict[str, Resource] = {}
         groups = [(root, each) for root in ("/api", "/apis") for each in self.read(root, DISCOVERY)["items"]]
         for root, group in groups:
             name, version = group["metadata"].get("name", ""), group["versions"][0]
             where = "/".join(filter(None, (name, version["version"])))
-            for each in version.get("resources", ()):
+            for each in (each for each in version.get("resources", ()) if "list" in each["verbs"]):
                 kind, namespaced = each["responseKind"]["kind"], each["scope"] == "Namespaced"
                 resource = Resource(f"{root}/{where}", each["resource"], namespaced, where, kind)
                 found.setdefault(each["resource"], resource)
