@@ -216,7 +216,7 @@ from tests.unit.migration.whisper import Asked, Service
 roles = {name: role for role, name in BUCKETS.items()}
 with accounts.opened(parse(["accounts", "list", "--context", sys.argv[1]]), Terminal()) as (_, _, store):
     put = lambda **words: store._buckets[roles[words["Bucket"]]].put_object(**words)
-    service = Service(store._dynamodb, SimpleNamespace(put_object=put), Asked(), store, [])
+    service = Service(store._dynamodb, SimpleNamespace(put_object=put), Asked(), store, [], store._names)
     for number in sys.argv[2:]:
         service.register(number)
 """
