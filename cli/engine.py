@@ -25,7 +25,7 @@ import yaml
 
 from cli import engine_files, engine_state
 from cli.kubeconfig import Cluster
-from cli.stacks import CACHE, LOCAL_BACKEND, ROOT, LoadedStack, Stack, display_path
+from cli.stacks import LOCAL_BACKEND, ROOT, LoadedStack, Stack, cache_folder, display_path
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from errors import FlatlineError
@@ -353,7 +353,7 @@ def _chosen_backend() -> str | None:
 
 
 def _own_folder() -> Path:
-    return CACHE / f"pulumi-{version('pulumi')}"
+    return cache_folder() / f"pulumi-{version('pulumi')}"
 
 
 def has_begun(stack: Stack) -> bool:

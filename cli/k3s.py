@@ -22,7 +22,7 @@ import yaml
 
 import files
 from cli import download, edge, kubeconfig
-from cli.stacks import CACHE, LoadedStack
+from cli.stacks import LoadedStack, cache_folder
 from cli.terminal import Terminal
 from config.k3s import BINARIES, NETWORKS, VERSION
 from errors import FlatlineError
@@ -156,7 +156,7 @@ def install(releases: str, processor: str, terminal: Terminal, machine: Machine 
     name, sha256 = BINARIES[processor]
     url = f"{releases.rstrip('/')}/{quote(VERSION)}/{name}"
     elsewhere = "To download from another address: flatline:k3s.releases in the stack's file."
-    binary = download.fetch(url, CACHE / "k3s" / f"{name}-{VERSION}", sha256, elsewhere, terminal)
+    binary = download.fetch(url, cache_folder() / "k3s" / f"{name}-{VERSION}", sha256, elsewhere, terminal)
     try:
         machine.write(CONFIG, MARK + yaml.safe_dump(dict(CONFIGURATION), sort_keys=True), "0600")
         machine.write(TRAEFIK, MARK + edge.helm_chart_config(), "0600")

@@ -16,13 +16,16 @@ from render.stack_file import StackConfig
 ROOT = Path(__file__).resolve().parent.parent
 STATE = ROOT / "state"
 BUILD = ROOT / "build"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "flatline"
-"""Downloads, and files that only save time. The folder may be deleted at any time."""
 LOCAL_BACKEND = STATE / "pulumi"
 """Pulumi's state where nobody has chosen another backend."""
 
 _NAME = re.compile(r"(?!.*\.redacted$)[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 """`render --redact` writes to `build/<stack>.redacted`, where a stack of that name would be built."""
+
+
+def cache_folder() -> Path:
+    """For downloads, and files that only save time. The folder may be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "flatline"
 
 
 @dataclass(frozen=True)

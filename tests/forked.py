@@ -1,6 +1,7 @@
 """Runs a Python program in a process that is forked from one with the packages in memory, which are most of its start.
 
-The program itself and all of our modules are read anew each time, from where the program lies.
+It also has our modules of one checkout in memory (`load`): the commands of that checkout use them, for as long as none
+of its files has changed. All others read our modules from where they lie.
 """
 
 import hashlib
@@ -12,9 +13,10 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager, suppress
 from functools import cache
+from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,6 +71,27 @@ def flatline(
     return run(program, words, environment=entered, stdin=stdin, timeout=300, columns=columns, stdout=stdout)
 
 
+_loaded: dict[Path, Mapping[Path, tuple[int, int]]] = {}
+"""The checkout whose modules are in memory, with the state of its files when they were read."""
+
+
+def load(root: Path, modules: Sequence[str], files: Iterable[Path]) -> None:
+    """Reads modules of a checkout, which depend on nothing but `files`, for all programs in it. Once a process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*PACKAGES, *modules])
+    with chdir(root):  # which the new process has at the beginning of its path
+        forkserver.ensure_running()
+    started = context.Process(target=int)
+    started.start()
+    started.join()
+    _loaded[root] = _states(files)
+
+
+def _states(files: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    found = ((file, file.stat()) for file in files if file.exists())
+    return {file: (state.st_mtime_ns, state.st_size) for file, state in found}
+
+
 def run(
     program: Path,
     words: Sequence[str],
@@ -89,7 +112,8 @@ def run(
             stream.touch()
         streams[0].write_text(stdin, encoding="utf-8")
         streams[1] = stdout or terminal or streams[1]
-        given = (program, list(words), dict(environment), streams, Path(_keys().name))
+        others = [root for root, files in _loaded.items() if program.parent != root or _states(files) != files]
+        given = (program, list(words), dict(environment), streams, Path(_keys().name), others)
         process = _context().Process(target=_become, args=given)
         process.start()
         process.join(timeout)
@@ -133,7 +157,8 @@ def _terminal(columns: int | None) -> Iterator[tuple[Path | None, Callable[[], s
 @cache
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(PACKAGES))
+    if not _loaded:
+        context.set_forkserver_preload(list(PACKAGES))
     return context
 
 
@@ -163,9 +188,17 @@ def _derived_once(folder: Path) -> None:
 
 
 def _become(
-    program: Path, words: Sequence[str], environment: Mapping[str, str], streams: Sequence[Path], keys: Path
+    program: Path,
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    streams: Sequence[Path],
+    keys: Path,
+    others: Sequence[Path],
 ) -> None:
-    """Makes this process look as if it had been started with the program."""
+    """Makes this process look as if it had been started with the program, without modules of `others`."""
+    files = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
+    for name in [name for name, file in files.items() if any(file.startswith(f"{root}/") for root in others)]:
+        del sys.modules[name]
     _derived_once(keys)
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         opened = os.open(stream, flags | os.O_APPEND)

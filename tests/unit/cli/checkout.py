@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -53,6 +54,7 @@ class Checkout:
     @classmethod
     def make(cls, folder: Path, *, small: bool = True) -> "Checkout":
         """A fresh checkout in an empty folder; a `small` one has a program that is quicker than the real one."""
+        _home()
         root = folder / "flatline"
         root.mkdir(parents=True)
         for name in FOLDERS:
@@ -178,6 +180,41 @@ def _sources() -> Path:
     for path in Path(place.name).rglob("*.*"):
         _edited[path.stat().st_ino] = path.stat().st_mtime_ns
     return Path(place.name)
+
+
+@cache
+def _home() -> Path:
+    """A folder for one checkout at a time, whose modules the processes of its commands have in memory."""
+    place = tempfile.TemporaryDirectory()
+    _kept.append(place)
+    root = Path(place.name, "flatline")
+    shutil.copytree(_sources(), root, copy_function=_linked)
+    for name in FILES:
+        shutil.copy2(REPOSITORY / name, root / name)
+    commands = sorted(f"cli.commands.{path.stem}" for path in (root / "cli" / "commands").glob("[!_]*.py"))
+    stays = [root / name for name in FILES if name.endswith((".py", ".toml")) and name != "__main__.py"]
+    files = [path for name in FOLDERS for path in (root / name).rglob("*.*") if path.suffix != ".pyc"]
+    forked.load(root, ["cli.__main__", *commands, "components.flatline", "components.targets.local"], files + stays)
+    shutil.rmtree(root)
+    return Path(place.name)
+
+
+@contextmanager
+def at_home(otherwise: Path) -> Iterator[Path]:
+    """An empty folder for a checkout with quick commands, or the other one, while there is a checkout in that.
+
+    What is in it in the end is moved to the other one, to be looked at after a failure.
+    """
+    home = _home()
+    if any(home.iterdir()):
+        yield otherwise
+        return
+    try:
+        yield home
+    finally:
+        otherwise.mkdir(exist_ok=True)
+        for path in [*home.iterdir()]:
+            shutil.move(path, otherwise)
 
 
 _kept: list["tempfile.TemporaryDirectory[str]"] = []

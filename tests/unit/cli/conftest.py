@@ -7,13 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.checkout import Checkout, kubeconfig
+from tests.unit.cli.checkout import Checkout, at_home, kubeconfig
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Checkout:
+def checkout_folder(tmp_path: Path) -> Iterator[Path]:
+    """An empty folder for a checkout, at its best the one of `at_home`."""
+    with at_home(tmp_path / "checkout") as folder:
+        yield folder
+
+
+@pytest.fixture
+def checkout(checkout_folder: Path) -> Checkout:
     """A fresh checkout with the small program."""
-    return Checkout.make(tmp_path / "fresh")
+    return Checkout.make(checkout_folder)
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +31,9 @@ def _brought_up(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 
 
 @pytest.fixture
-def brought_up(_brought_up: Checkout, tmp_path: Path) -> Checkout:
+def brought_up(_brought_up: Checkout, checkout_folder: Path) -> Checkout:
     """A checkout with the small program, whose stack dev has been rendered once."""
-    return _brought_up.copy(tmp_path / "copy")
+    return _brought_up.copy(checkout_folder)
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +43,9 @@ def _whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
 
 
 @pytest.fixture
-def whole(_whole: tuple[Checkout, str], tmp_path: Path) -> Checkout:
+def whole(_whole: tuple[Checkout, str], checkout_folder: Path) -> Checkout:
     """A checkout of Flatline itself, whose stack dev has been rendered once."""
-    return _whole[0].copy(tmp_path / "copy")
+    return _whole[0].copy(checkout_folder)
 
 
 @pytest.fixture

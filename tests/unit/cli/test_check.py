@@ -16,10 +16,10 @@ OPEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+@pytest.fixture
+def checkout(checkout_folder: Path) -> Checkout:
     """The real program: the rules are about what it registers."""
-    return Checkout.make(tmp_path_factory.mktemp("check"), small=False)
+    return Checkout.make(checkout_folder, small=False)
 
 
 def test_our_stack_passes_and_its_exemptions_are_told(checkout: Checkout) -> None:

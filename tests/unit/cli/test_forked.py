@@ -20,11 +20,23 @@ print(sys.stdin.read(), os.isatty(0), sys.stdout.encoding, "é")
 print("to stderr", file=sys.stderr)
 """
 
+WHAT_OUR_MODULES_ARE_MADE_OF = """
+import importlib, pathlib, pkgutil, sys
+import cli.__main__, cli.commands, components.flatline, components.targets.local
+for module in pkgutil.iter_modules(cli.commands.__path__):
+    importlib.import_module(f"cli.commands.{module.name}")
+for name, module in sorted(sys.modules.items()):
+    if name.strip("_") == name and str(getattr(module, "__file__", "")).startswith(sys.path[0]):
+        print(name, {key: value for key, value in vars(module).items() if isinstance(value, (str, pathlib.Path))})
+"""
+"""Nothing in memory depends on the variables and the folder of the process that has read it."""
+
 
 @pytest.mark.parametrize(
     "body",
     [
         WHAT_IT_SEES,
+        WHAT_OUR_MODULES_ARE_MADE_OF,
         "import sys; sys.exit(3)",
         "import sys; sys.exit('said')",
         "import os; print('lost'); os.kill(os.getpid(), 15)",
@@ -49,6 +61,25 @@ def test_it_sees_and_answers_the_same(checkout: Checkout, body: str) -> None:
     )
     done = forked.run(program, ["a", "b c"], environment=environment, stdin="typed", timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (started.returncode, started.stdout, started.stderr)
+
+
+def test_it_has_the_modules_of_its_checkout_as_they_are(checkout: Checkout, tmp_path: Path) -> None:
+    def in_memory(root: Path) -> str:
+        program = root / "program.py"
+        program.write_text(
+            "import sys\n"
+            "files = [str(vars(module).get('__file__')) for name, module in sys.modules.items() if '__m' not in name]\n"
+            f"print(min(100, sum(file.startswith('{checkout.root}/') for file in files)))\n"
+            "import render.passphrase\nprint(render.passphrase.__file__, render.passphrase.ITERATIONS)\n"
+        )
+        return forked.run(program, [], environment={}, stdin="", timeout=60).stdout
+
+    other = Checkout.make(tmp_path / "other").root
+    path = "render/passphrase.py"
+    assert in_memory(checkout.root) == f"100\n{checkout.root / path} 1000000\n"
+    assert in_memory(other) == f"0\n{other / path} 1000000\n"
+    checkout.module(path).write_text("ITERATIONS = 7\n")
+    assert in_memory(checkout.root) == f"0\n{checkout.root / path} 7\n"
 
 
 def test_an_exception_is_shown(checkout: Checkout) -> None:

@@ -134,10 +134,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     programs.mkdir()
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "home/.kube/config"))
-    monkeypatch.setattr(k3s, "CACHE", tmp_path / "cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(k3s.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(k3s, "BINARIES", {"amd64": ("k3s", hashlib.sha256(BINARY).hexdigest())})
-    found = Place(Machine(root, ()), programs, tmp_path / "cache", tmp_path / "home/.kube/config")
+    found = Place(Machine(root, ()), programs, tmp_path / "cache/flatline", tmp_path / "home/.kube/config")
     found.program("systemctl", STARTS.replace("ADMIN", repr(str(root / k3s.ADMIN))))
     found.program("ufw", "print('Status: active')")
     found.program("umount", "")
@@ -399,7 +399,6 @@ def test_up_goes_on_with_the_new_cluster(
         return "k3s"
 
     monkeypatch.setattr(k3s, "offer", installed)
-    monkeypatch.setattr(stacks, "CACHE", place.cache)
     monkeypatch.setattr("cli.engine.installed", lambda: (None, "there is no Pulumi CLI on the PATH"))
     chosen = choice.choose(loaded, UpOptions(), Person("n"))
     assert isinstance(chosen, RenderPlan)

@@ -27,9 +27,9 @@ def _two(_whole: tuple[Checkout, str], tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def two(_two: Checkout, tmp_path: Path) -> Checkout:
+def two(_two: Checkout, checkout_folder: Path) -> Checkout:
     """A checkout of Flatline itself: the stack dev has been brought up, the stack prod has not."""
-    return _two.copy(tmp_path / "copy")
+    return _two.copy(checkout_folder)
 
 
 def bundle(checkout: Checkout, stack: str) -> dict[str, Any]:

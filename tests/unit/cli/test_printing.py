@@ -38,8 +38,7 @@ spec: {containers: [{name: main, image: "registry.example.org/some/long/path/of/
 
 
 @pytest.fixture(scope="module")
-def shown(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout of Flatline itself with the stacks dev and prod, brought up; tests change nothing in it."""
+def _shown(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     made = Checkout.make(tmp_path_factory.mktemp("shown"), small=False)
     made.file("prod").write_text((Path(__file__).parents[3] / "Pulumi.prod.yaml").read_text())
     (made.root / "manifests").mkdir()
@@ -47,6 +46,12 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     made.succeed("up")
     made.succeed("render", "--stack", "prod", "--output", "elsewhere")
     return made
+
+
+@pytest.fixture
+def shown(_shown: Checkout, checkout_folder: Path) -> Checkout:
+    """A checkout of Flatline itself with the stacks dev and prod, brought up."""
+    return _shown.copy(checkout_folder)
 
 
 @pytest.mark.parametrize("words", SHOWING, ids=" ".join)
