@@ -112,7 +112,7 @@ def test_what_is_read_is_what_kubectl_shows(kubernetes: Kubernetes, namespace: s
         return items
 
     assert kubernetes.get("configmaps,secrets", namespace) == shown("configmaps,secrets", "-n", namespace)
-    assert kubernetes.get("configmaps", namespace, labels={"app": "read"}) == shown("cm", "-n", namespace, "-l", "app")
+    assert kubernetes.get("cm", namespace, labels={"app": "read"}) == shown("cm", "-n", namespace, "-l", "app")
     cluster = "customresourcedefinitions.apiextensions.k8s.io,storageclasses"
     assert kubernetes.get(cluster) == kubernetes.get(cluster, namespace) == shown(cluster)
     everything = {(each["kind"], each["metadata"]["name"]) for each in kubernetes.everything()}

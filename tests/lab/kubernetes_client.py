@@ -224,7 +224,7 @@ class Client:
             raise KubectlError(f"the API server has no {name}") from None
 
     def _discovered(self) -> dict[str, Resource]:
-        """All that can be listed, each in its preferred version, by its name and by its name and group."""
+        """All that can be listed, each in its preferred version, by its names and by its name and group."""
         found: dict[str, Resource] = {}
         groups = [(root, each) for root in ("/api", "/apis") for each in self.read(root, DISCOVERY)["items"]]
         for root, group in groups:
@@ -233,7 +233,8 @@ class Client:
             for each in (each for each in version.get("resources", ()) if "list" in each["verbs"]):
                 kind, namespaced = each["responseKind"]["kind"], each["scope"] == "Namespaced"
                 resource = Resource(f"{root}/{where}", each["resource"], namespaced, where, kind)
-                found.setdefault(each["resource"], resource)
+                for alias in (each["resource"], *each.get("shortNames", ())):
+                    found.setdefault(alias, resource)
                 found[f"{each['resource']}.{name}"] = resource
         return found
 
