@@ -12,8 +12,10 @@ with under_engine.mistakes_as_lines():
     settings = loading.of_stack()
     under_engine.check_cluster(settings.target.context)
     under_engine.check_secrets()
-    stack = stack_label(pulumi.get_project(), pulumi.get_stack())
-    flatline = Flatline("flatline", FlatlineArgs(settings=settings, stack=stack), target_of(settings).providers())
+    stack = pulumi.get_stack()
+    label = stack_label(pulumi.get_project(), stack)
+    args = FlatlineArgs(settings=settings, stack=label, stack_name=stack)
+    flatline = Flatline("flatline", args, target_of(settings).providers())
 for name, value in flatline.outputs.items():
     pulumi.export(name, value)
 under_engine.export_readme()

@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cli import retention, stacks
+from cli import stacks
 from cli.stacks import LoadedStack, Passphrase, Stack, display_path
 from cli.terminal import Terminal
+from config import retention
 from errors import FlatlineError
 from migration import sealing
 from migration.archive import HEADER, MANIFEST, Archive, Header, Writer, read_header

@@ -13,7 +13,7 @@ from textwrap import wrap
 from typing import Any, NoReturn, TypeAlias
 
 from capacity import workload
-from cli import retention
+from config import retention
 from config.version import VERSION
 
 USAGE_ERROR = 2
@@ -938,6 +938,11 @@ def _backup(command: argparse.ArgumentParser) -> None:
     Services may run meanwhile; each record is whole then, but not all are of one moment. --pause stops them first,
     lets undelivered messages move from Redis to DynamoDB, and starts them again.
 
+    --schedule writes no archive: it writes flatline:backup into the stack's file. From the next `up` on a CronJob
+    writes archives to --to at those times (UTC), encrypted for the stack's passphrase, with the key pair in the
+    file of --credentials. `up` also gives it the stack's file and its encrypted secrets; where files are applied
+    without the engine, --documents does that. docs/migration.md has an example ("By schedule").
+
     --drill writes no archive: it restores the newest one of --to into a throw-away namespace of the cluster, with
     stores and secrets of its own, compares counts and checksums, and removes the namespace again.
 
@@ -946,10 +951,9 @@ def _backup(command: argparse.ArgumentParser) -> None:
       ./flatline backup --to backups --attachments --pause --context my-k3s
       ./flatline backup --to s3://some-bucket/flatline --stack prod
       ./flatline backup --to backups --drill --context my-k3s
+      ./flatline backup --documents --context my-k3s
     """
-    command.add_argument(
-        "--to", required=True, metavar="PLACE", help="a folder, or s3://BUCKET/PREFIX, for the new archive"
-    )
+    command.add_argument("--to", metavar="PLACE", help="a folder, or s3://BUCKET/PREFIX, for the new archive")
     command.add_argument("--attachments", action="store_true", help="take the attachments of CDN3 as well")
     command.add_argument(
         "--keep",
@@ -960,6 +964,14 @@ def _backup(command: argparse.ArgumentParser) -> None:
     either = command.add_mutually_exclusive_group()
     either.add_argument("--pause", action="store_true", help="stop the services meanwhile, and start them again")
     either.add_argument("--drill", action="store_true", help="try whether the newest archive can be restored")
+    either.add_argument("--schedule", metavar="CRON", help="let the cluster write archives at these times (UTC)")
+    either.add_argument(
+        "--documents", action="store_true", help="give the cluster's backups the stack's file and encrypted secrets"
+    )
+    scheduled = command.add_argument_group("with --schedule")
+    scheduled.add_argument("--credentials", metavar="FILE", help="AWS's credentials file, with the bucket's key pair")
+    scheduled.add_argument("--endpoint", metavar="URL", help="the S3 server, where it is not that of AWS in --region")
+    scheduled.add_argument("--network", metavar="CIDR", help="where the S3 server is, for the network policy")
     _stores(command)
 
 

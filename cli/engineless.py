@@ -195,6 +195,11 @@ def _next(loaded: LoadedStack, context: str | None, rendered: list[Object], term
         terminal.command(command)
     terminal.say("Once everything is ready, record the version for the next upgrade:")
     terminal.command(deployed.command(loaded, context))
+    if loaded.settings.backup is not None:
+        terminal.say("Then give the cluster's backups the stack's file and its encrypted secrets, as they are now:")
+        terminal.command(
+            ["./flatline", "backup", "--documents", *stack_option(loaded), "--context", context or kubectl.NOBODY]
+        )
 
 
 def gone(left: list[Retired], context: str | None, terminal: Terminal) -> None:

@@ -4,14 +4,11 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import files
 from cli import engine, kubectl, reissue
 from cli.objects import SELECTOR
-from cli.stacks import LoadedStack, Stack, display_path
+from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config.version import VERSION
-from errors import FlatlineError
-from migration.archive import Manifest
 
 CONFIGURATION, STATE, PINS, IMAGES, RELEASE = "configuration", "state", "pins", "images", "release"
 _CHANGING = frozenset({"urls", "caCertificates", "caCertificatesDer"})
@@ -35,38 +32,6 @@ def pins(loaded: LoadedStack) -> dict[str, Any]:
     from cli.commands import pins as command
 
     return {name: value for name, value in command.of(loaded).items() if name not in _CHANGING | reissue.NOT_PINS}
-
-
-def check_pins(loaded: LoadedStack, manifest: Manifest) -> None:
-    """Raises FlatlineError if accounts and groups of an archive depend on other keys than the stack has."""
-    if PINS not in manifest.documents:
-        return
-    wanted, own = json.loads(manifest.documents[PINS]), pins(loaded)
-    differing = sorted(name for name in wanted.keys() & own.keys() if wanted[name] != own[name])
-    if differing:
-        raise FlatlineError(
-            f"stack {loaded.stack.name} has other keys than the archive's stack {manifest.stack}: "
-            f"{', '.join(differing)}; nothing was written",
-            "With them nobody could read the groups and profiles of the archive.",
-            f"Before the first `up` of the stack: `./flatline migrate secrets --from-stack {manifest.stack} "
-            f"--to-stack {loaded.stack.name}`",
-        )
-
-
-def put_back(stack: Stack, manifest: Manifest, terminal: Terminal) -> bool:
-    """Writes the stack's file and its state where they are missing and the archive is of this stack. True if it did."""
-    if manifest.stack != stack.name:
-        return False
-    written = []
-    state = manifest.documents.get(STATE)
-    engineless = state is not None and not stack.backend.exists()
-    if engineless and files.create(stack.state, str(state).encode()):
-        written.append(stack.state)
-    if not stack.file.exists() and files.create(stack.file, manifest.documents[CONFIGURATION].encode(), 0o644):
-        written.append(stack.file)
-    for path in written:
-        terminal.say(f"Wrote {display_path(path)}, as it was on {manifest.created}.")
-    return bool(written)
 
 
 def _state(loaded: LoadedStack, terminal: Terminal) -> str | None:

@@ -1,7 +1,9 @@
 """Writes values into a stack's file and leaves every other line as it was, comments included."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,8 +19,11 @@ from render import stack_file
 
 _INDENT = 2
 
-Values = Mapping[tuple[str, ...], int | str]
+Values = Mapping[tuple[str, ...], int | str | list[Any]]
 """Plain values by their path below `flatline:`, such as `("certificates", "leaf", "epoch")`."""
+Secrets = Mapping[tuple[str, ...], str]
+"""Values that are written encrypted."""
+_NONE: Secrets = {}
 
 
 def with_secret(text: str, name: str, encrypted: str, salt: str) -> str:
@@ -60,7 +65,7 @@ def _end(lines: Sequence[str], node: yaml.Node) -> int:
     return end
 
 
-def with_values(loaded: LoadedStack, values: Values) -> str:
+def with_values(loaded: LoadedStack, values: Values, secrets: Secrets = _NONE) -> str:
     """The text of a stack's file with these values set, read back and checked as the engine would read it.
 
     Raises FlatlineError where the file is written in a form that cannot be edited, SettingsError for a value that the
@@ -68,16 +73,32 @@ def with_values(loaded: LoadedStack, values: Values) -> str:
     """
     text = loaded.stack.file.read_text(encoding="utf-8")
     for path, value in values.items():
-        text = _with_value(text, path, str(value))
-    read, expected = read_back(loaded, text), _with_all(loaded.config.config, values)
+        text = _with_value(text, path, _written(value))
+    salt = loaded.config.encryption_salt
+    for path, secret in secrets.items():
+        encrypted, made = stack_file.encrypt(secret, loaded.passphrase(), salt)
+        text = _with_value(text, (*path, "secure"), encrypted)
+        if salt is None:
+            text += f"encryptionsalt: {made}\n"
+        salt = made
+    read, expected = read_back(loaded, text), _with_all(loaded.config.config, {**values, **secrets})
     if _decoded(read) != _decoded(expected):
-        names = ", ".join(f"{PROJECT}:{'.'.join(path)}" for path in values)
+        names = ", ".join(f"{PROJECT}:{'.'.join(path)}" for path in (*values, *secrets))
         raise FlatlineError(
             f"{loaded.stack.file.name} is written in a form that this command cannot edit; it is as it was",
             f"Write there yourself: {names}. Anchors and keys in quotes are such a form.",
         )
     load(expected)
     return text
+
+
+def _written(value: int | str | list[Any]) -> str:
+    """A value as it is written, in quotes where YAML would take it for something else."""
+    if isinstance(value, str) and not re.search(r"[,\[\]{}]", value):
+        with suppress(yaml.YAMLError):
+            if yaml.safe_load(value) == value:
+                return value
+    return json.dumps(value)
 
 
 def _with_value(text: str, path: Sequence[str], value: str) -> str:

@@ -17,6 +17,7 @@ from cli.forms.checks import Restore
 from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from config.schema.backup import NAME as BACKUP
 from errors import FlatlineError
 from migration import endpoints
 from migration.endpoints import Addresses, Connection
@@ -62,7 +63,7 @@ def running_writers(context: str | None, loaded: LoadedStack, terminal: Terminal
         terminal.note("No cluster is named, so nobody looks whether the services are stopped: see to it that they are.")
         return []
     running, scheduled = pausing.writers(context, loaded.settings.namespace)
-    return [pausing.name(each) for each in (*running, *scheduled)]
+    return [name for each in (*running, *scheduled) if (name := pausing.name(each)) != BACKUP]
 
 
 def refuse_while_running(names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ and the architecture picture all follow from them. "Nothing" is an empty value, 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from typing import Protocol as Interface
 
 import pulumi
@@ -251,6 +251,18 @@ class PubSub:
 
     access: Access
     uri: pulumi.Output[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archived:
+    """The stores of a stack in its cluster, for the program that archives them (programs/backup/archive.mjs).
+
+    `plan` is their part of its plan, in which stores name the files of their key pairs; `keys` are these, by name.
+    """
+
+    egress: tuple[Endpoint, ...]
+    plan: Mapping[str, Any]
+    keys: Mapping[str, pulumi.Input[str]]
 
 
 @dataclass(frozen=True, kw_only=True)

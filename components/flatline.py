@@ -7,6 +7,7 @@ from typing import assert_never
 import pulumi
 
 from components import wiring
+from components.backup import Backup
 from components.base import Component
 from components.capabilities import Endpoint, NetworkPeer, Pods, Registration, ServedCertificate
 from components.certificates import Certificates
@@ -38,6 +39,7 @@ from config.images import IMAGES
 from config.registration import VERIFIES_NOTHING, ExternalRegistration, WebhookRegistration
 from config.registration import DevelopmentRegistration as DevelopmentSettings
 from config.registration import InvitationRegistration as InvitationSettings
+from config.schema.backup import NAME as BACKUP
 from config.settings import Settings
 from config.version import VERSION
 
@@ -49,7 +51,7 @@ LOGS_REQUESTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class FlatlineArgs:
-    """The settings of the stack, and its name in the form of `config.installation.stack_label`.
+    """The settings of the stack, its name in the form of `config.installation.stack_label`, and `stack_name` as it is.
 
     `secret_values` (by the secret's name) and `certificate` are values that only an Output has. They have the same
     effect as those in the settings.
@@ -57,6 +59,7 @@ class FlatlineArgs:
 
     settings: Settings
     stack: str
+    stack_name: str
     secret_values: Mapping[str, pulumi.Input[str]] = field(default_factory=dict)
     certificate: ServedCertificate | None = None
 
@@ -101,6 +104,8 @@ class Flatline(Component):
         monitoring = wired.monitoring(public_routes, relays)
         if monitoring is not None:
             Monitoring("monitoring", monitoring, self.child_opts)
+        backup = wired.backup(args.stack_name)
+        backups = (Backup(BACKUP, backup, self.child_opts),) if backup else ()
         self.network_peers = (
             *whisper.network_peers,
             *storage.network_peers,
@@ -110,6 +115,7 @@ class Flatline(Component):
             *stores.network_peers,
             *(peer for each in calling for peer in each.network_peers),
             *(turn.network_peers if turn else ()),
+            *(peer for each in backups for peer in each.network_peers),
         )
         scraped = (*collector.scraped, *told, *(turn.metrics if turn else ()))
         scrapers = (

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import pulumi
 
+from components.backup import BackupArgs, Bucket, Folder, key_pair
 from components.capabilities import (
     Network,
     NetworkPeer,
@@ -14,9 +15,11 @@ from components.capabilities import (
     ServedCertificate,
     Telemetry,
     TurnServer,
+    UploadsOnVolume,
 )
 from components.certificates import Certificates, CertificatesArgs
 from components.ingress import IngressArgs
+from components.kubernetes import pod
 from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
 from components.kubernetes.network import NetworkPoliciesArgs
 from components.monitoring.monitoring import MonitoringArgs
@@ -25,7 +28,7 @@ from components.secrets import Secrets, SecretsArgs
 from components.services.calling import GroupCallsArgs
 from components.services.cdn3 import Cdn3Args
 from components.services.registration import COMPONENT as REGISTRATION_COMPONENT
-from components.services.registration import METRICS_PORT
+from components.services.registration import DISK, METRICS_PORT
 from components.services.storage import StorageArgs
 from components.services.telemetry import CollectorArgs
 from components.services.turn import NAME as TURN
@@ -38,8 +41,10 @@ from config.calls import TurnRelay
 from config.exporters import scraped_ports
 from config.images import ImageName
 from config.network import EgressName
+from config.schema.invitations import SECRET as INVITATIONS
 from config.settings import Settings
 from config.types import quantity_bytes
+from config.version import VERSION
 
 HOUR, DAY = 3600, 86400
 
@@ -180,6 +185,7 @@ class Wiring:
                 namespaces=(self.namespace.name, *(each.name for each in (*self.stores.namespaces, *calls))),
                 services=tuple(dict.fromkeys(route.endpoint.service for route in routes)),
                 redis_in_cluster=any(peer.name == "redis" for peer in self.stores.network_peers),
+                backup_overdue=self.settings.backup.overdue_seconds if self.settings.backup else 0,
                 by_invitation=self.settings.registration.kind in {"invitation", "webhook"},
                 relay=self._relay_scope(),
                 group_calls=self.settings.calls.groups is not None,
@@ -288,6 +294,41 @@ class Wiring:
             url=f"https://{settings.host('sfu')}",
             settings=settings.calls.groups,
             log_requests=settings.log_requests,
+        )
+
+    def backup(self, stack: str) -> BackupArgs | None:
+        """Archives by schedule, if they are wanted. `stack` is the name that archives begin with."""
+        backup, stores = self.settings.backup, self.stores.archived
+        if backup is None or stores is None:
+            return None
+        uploads = self.stores.uploads
+        folders = []
+        invited = self.settings.registration.kind in {"invitation", "webhook"}
+        if invited:
+            pods = pod.pods(self.namespace, "registration", REGISTRATION_COMPONENT)
+            folders.append(Folder(name="registration", claim=f"{DISK.name}-registration-0", pods=pods))
+        if backup.attachments and isinstance(uploads, UploadsOnVolume):
+            pods = pod.pods(self.namespace, "cdn3", "cdn3")
+            folders.append(Folder(name="attachments", claim=uploads.volume.name, pods=pods))
+        keys = backup.credentials
+        return BackupArgs(
+            namespace=self.namespace,
+            stack=stack,
+            release=VERSION,
+            schedule=backup.schedule,
+            recipient=backup.recipient,
+            keep=backup.rule,
+            to=Bucket(
+                endpoint=backup.server,
+                region=backup.region,
+                bucket=backup.bucket,
+                prefix=backup.prefix,
+                key_pair=key_pair(keys.access_key_id, pulumi.Output.secret(keys.secret_access_key.get_secret_value())),
+            ),
+            stores=stores,
+            secrets={"invitations": INVITATIONS} if invited else {},
+            folders=tuple(folders),
+            external_egress=external_egress(self.settings, "backup"),
         )
 
     def ingress(self, routes: tuple[Route, ...], traefik: tuple[pulumi.Resource, ...]) -> IngressArgs:

@@ -32,7 +32,7 @@ _REMEDIES = {
     "string_pattern_mismatch": "is {given}; write text of the form {pattern}",
 }
 
-_KEY_BLOCKS = (["secrets"], ["certificates", "provided"])
+_KEY_BLOCKS = (["secrets"], ["certificates", "provided"], ["backup", "credentials"])
 _LONGEST_SHOWN = 40
 _RUN = re.compile(r"[A-Za-z0-9+/=_]{16,}")
 """The form of the shortest secret as base64 or hexadecimal text; one without a digit is a word."""

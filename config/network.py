@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from config.base_model import StrictModel
 from config.types import Cidr, Port
 
-EgressName = Literal["whisper", "registration", "otel-collector"]
+EgressName = Literal["whisper", "registration", "otel-collector", "backup"]
 
 
 class Egress(StrictModel):

@@ -6,6 +6,7 @@ from typing import Annotated, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from config import certificate_chain, operator_values
+from config.backup import ScheduledBackup
 from config.base_model import StrictModel
 from config.calls import Calls
 from config.certificates import Certificates
@@ -63,6 +64,9 @@ class Settings(StrictModel):
     telemetry: Telemetry = Telemetry()
     monitoring: Monitoring | None = None
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
+    backup: ScheduledBackup | None = None
+    """Encrypted archives by a schedule, for stacks whose stores are in their cluster. Without it nothing is backed up
+    unless you run `./flatline backup`."""
     registration: Annotated[
         InvitationRegistration | WebhookRegistration | ExternalRegistration | DevelopmentRegistration,
         Field(discriminator="kind"),
@@ -256,6 +260,25 @@ class Settings(StrictModel):
             raise ValueError(
                 f"egress.registration: opens no way to TCP port {chosen.port}, which registration.url needs; write "
                 f"[{{cidr: <the gateway's network>, ports: [{chosen.port}]}}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _backup_has_its_way(self) -> Self:
+        backup, ways = self.backup, self.egress.get("backup", [])
+        if backup is None:
+            if ways:
+                raise ValueError("egress.backup: has no pod, for there is no backup; remove it")
+            return self
+        if isinstance(self.target, Cloud):
+            raise ValueError(
+                "backup: in a cloud each store is backed up by the cloud itself, which the stack has set up "
+                '("Backups in a cloud" in docs/migration.md); remove it'
+            )
+        if not any(backup.port in way.ports and way.protocol == "TCP" for way in ways):
+            raise ValueError(
+                f"egress.backup: opens no way to TCP port {backup.port} of {backup.server}, which backup.to needs; "
+                f"write [{{cidr: <the server's network>, ports: [{backup.port}]}}]"
             )
         return self
 

@@ -150,8 +150,7 @@ class DynamoTable:
             self._put_if_free(record)
 
     def _schema(self) -> Schema:
-        keys = [[key.name, key.type] for key in (self._table.hash, self._table.range) if key is not None]
-        return {"keys": keys, "ttl": self._table.ttl}
+        return {"keys": self._table.key_schema, "ttl": self._table.ttl}
 
     def _segment(self, number: int, **request: Any) -> Callable[[], Iterator[Mapping[str, Any]]]:
         # Segments are left out for one reader: the same answer, by the plain operation.

@@ -445,6 +445,40 @@ class Monitoring(TypedDict, total=False):
     """The same for docs/symptoms.md: each alert links to the symptom to begin at. Default: docs/symptoms.md."""
 
 
+class BackupCredentials(TypedDict, total=False):
+    """The key pair for the bucket. It needs `s3:ListBucket`, `PutObject`, `DeleteObject` and
+    `AbortMultipartUpload`."""
+
+    accessKeyId: Required[str]
+    """Names the key pair."""
+    secretAccessKey: Required[str]
+    """Its secret; `./flatline backup --schedule` writes it, encrypted."""
+
+
+class ScheduledBackup(TypedDict, total=False):
+    """A CronJob that writes encrypted archives into a bucket. `./flatline backup --schedule` writes this block."""
+
+    to: Required[str]
+    """`s3://BUCKET/PREFIX`, on a server that is not this cluster: where the cluster is lost, archives must not
+    be."""
+    schedule: Required[str]
+    """When, as CronJobs have it, in UTC: `"15 3 * * *"` is each day at 03:15."""
+    recipient: Required[str]
+    """The public key that archives are encrypted for. It follows from the stack's passphrase, which opens them."""
+    credentials: Required[BackupCredentials]
+    """The key pair for the bucket. It needs `s3:ListBucket`, `PutObject`, `DeleteObject` and
+    `AbortMultipartUpload`."""
+    endpoint: str
+    """The S3 server; that of AWS in `region` without it. `egress.backup` opens the way to it."""
+    region: str
+    """The bucket's region. Default: us-east-1."""
+    keep: str
+    """Older archives go once a new one is whole, but for the newest of so many days, weeks and months:
+    `daily=7,weekly=4,monthly=6`. Without it all of them stay."""
+    attachments: bool
+    """Takes the attachments of CDN3 as well. Each archive has all of them. Default: false."""
+
+
 class Registration(TypedDict, total=False):
     """`invitation`: By invitation: a number registers only with a code that `./flatline invite NUMBER` made for it.
     `webhook`: By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or
@@ -783,6 +817,9 @@ class FlatlineArgs(TypedDict, total=False):
     """Where the OpenTelemetry Collector's metrics go."""
     monitoring: Monitoring
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
+    backup: ScheduledBackup
+    """Encrypted archives by a schedule, for stacks whose stores are in their cluster. Without it nothing is backed
+    up unless you run `./flatline backup`."""
     registration: Registration
     """`invitation`: By invitation: a number registers only with a code that `./flatline invite NUMBER` made for it.
     `webhook`: By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or
@@ -792,7 +829,7 @@ class FlatlineArgs(TypedDict, total=False):
     registration service: any number is verified by its own last six digits. For tests alone."""
     egress: dict[str, list[Egress]]
     """Ways out of the cluster, by service. Everything is closed without it. Names: whisper, registration,
-    otel-collector."""
+    otel-collector, backup."""
     ingress: Ingress
     """The Traefik that the cluster has (k3s brings one)."""
     clusterDns: ClusterDns

@@ -103,6 +103,7 @@ def flatline_args(args: Mapping[str, Any]) -> flatline.FlatlineArgs:
     return flatline.FlatlineArgs(
         settings=settings,
         stack=stack_label(pulumi.get_project(), pulumi.get_stack()),
+        stack_name=pulumi.get_stack(),
         secret_values={path[1]: pulumi.Output.secret(value(*path)) for path in outputs if path[0] == "secrets"},
         certificate=ServedCertificate(
             chain=pulumi.Output.unsecret(value(*CERTIFICATE, "certificate")),

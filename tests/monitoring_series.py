@@ -31,6 +31,7 @@ SCOPE = Scope(
     redis_in_cluster=True,
     relay=RelayScope(namespace="flatline-turn", ports=100, metrics=True),
     group_calls=True,
+    backup_overdue=33 * 3600,
 )
 DAY = 24 * 60
 NEVER = float(4_000_000_000)
@@ -81,6 +82,9 @@ NODES = f'kube_statefulset_replicas{{{OWN},statefulset="redis"}}'
 RESTARTS = f"kube_pod_container_status_restarts_total{{{POD}}}"
 KILLED = f'kube_pod_container_status_last_terminated_reason{{{POD},reason="OOMKilled"}}'
 FAILED = f'kube_job_status_failed{{{OWN},job_name="groups-seed"}}'
+BACKUP = f'{OWN},cronjob="backup"'
+SUCCEEDED = f"kube_cronjob_status_last_successful_time{{{BACKUP}}}"
+MADE = f"kube_cronjob_created{{{BACKUP}}}"
 FREE = f'kubelet_volume_stats_available_bytes{{{OWN},persistentvolumeclaim="attachments"}}'
 ATTACKED = f'{INVITATIONS}{{{OWN},state="attacked"}}'
 WAITING = f'{INVITATIONS}{{{OWN},state="waiting"}}'
@@ -114,6 +118,8 @@ STEADY: Mapping[str, float] = {
     NODES: 3,
     KILLED: 0,
     FAILED: 0,
+    SUCCEEDED: -20 * 3600,
+    MADE: -400 * 86400,
     FREE: 12e9,
     SIZE: 20e9,
     ATTACKED: 0,
@@ -146,6 +152,7 @@ def normal(minutes: int = DAY) -> Series:
     if minutes < DAY:
         return series
     series[ERRORS] = counted({300: 1}, minutes, 0)
+    series[SUCCEEDED][240:] = [240.0 * 60] * (minutes - 240)
     series[RESTARTS] = counted({500: 1}, minutes, 0)
     series[UNAVAILABLE][500:504] = [1.0] * 4
     series[NODES_READY][505:508] = [2.0] * 3
@@ -209,6 +216,7 @@ FAULTS: Mapping[str, Fault] = {
     "OutOfMemory": together(grows(RESTARTS, 0.02), becomes(KILLED, 1)),
     "PodsMissing": becomes(UNAVAILABLE, 1),
     "JobFailed": becomes(FAILED, 1),
+    "BackupOld": becomes(SUCCEEDED, -40 * 3600),
     "VolumeFull": becomes(FREE, 1e9),
 }
 """By the one alert that must fire."""

@@ -4,7 +4,7 @@ import time
 from argparse import Namespace
 from contextlib import ExitStack
 
-from cli import archives, continuity, drill, installation, pausing, stacks, stores
+from cli import archives, backup_documents, backup_schedule, continuity, drill, installation, pausing, stacks, stores
 from cli.stacks import LoadedStack, Passphrase
 from cli.terminal import Terminal
 from errors import FlatlineError
@@ -13,6 +13,15 @@ from migration import sealing, transfer
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
     """Writes the archive and shows its counts and checksums."""
+    for name in ("credentials", "endpoint", "network"):
+        if vars(arguments)[name] is not None and arguments.schedule is None:
+            raise FlatlineError(f"--{name} belongs to --schedule", "Add --schedule, or leave it out.")
+    if arguments.documents:
+        return backup_documents.run(arguments, terminal)
+    if arguments.to is None:
+        raise FlatlineError("--to is missing", "Name a folder, or s3://BUCKET/PREFIX.")
+    if arguments.schedule is not None:
+        return backup_schedule.run(arguments, terminal)
     if arguments.drill:
         if arguments.attachments or arguments.keep is not None:
             raise FlatlineError("--drill writes no archive", "Leave --attachments and --keep out.")

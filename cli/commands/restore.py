@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from cli import archives, engineless, installation, kubectl, pausing, stacks, stores
+from cli import archives, engineless, kubectl, pausing, recovery, stacks, stores
 from cli.cluster_stores import ATTACHMENTS, REGISTRATION
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
@@ -23,7 +23,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     with archives.reader(arguments.source, arguments.passphrase_file, stack, terminal) as archive:
         _report_origin(archive, terminal)
         archive.check()
-        if not arguments.verify and installation.put_back(stack, archive.manifest, terminal):
+        if not arguments.verify and recovery.put_back(stack, archive.manifest, terminal):
             _next(arguments, terminal)
             return stores.show_document(stack.name, [], terminal) if arguments.json else 0
         loaded = known or stacks.read(stack.name)
@@ -39,7 +39,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 def _outcomes(arguments: Namespace, loaded: LoadedStack, archive: Archive, terminal: Terminal) -> list[Outcome]:
     context = stores.cluster_of(arguments, loaded)
     if not arguments.verify:
-        installation.check_pins(loaded, archive.manifest)
+        recovery.check_pins(loaded, archive.manifest)
         if not arguments.pause:
             stores.refuse_while_running(stores.running_writers(context, loaded, terminal))
     attachments = ATTACHMENTS.name in archive.manifest.parts["files"] and not loaded.in_cloud

@@ -22,7 +22,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     """Reads the value, checks it, and writes it."""
     secret = known(arguments.name)
     loaded = stacks.read(arguments.stack)
-    _refuse_other_providers(loaded, secret)
+    refuse_other_providers(loaded, f"secrets.{secret.name}.value")
     value = _value(secret, terminal)
     continuity.note_beginning(loaded.stack)
     encrypted, salt = stack_file.encrypt(value, loaded.passphrase(), loaded.config.encryption_salt)
@@ -50,12 +50,13 @@ def known(name: str) -> Secret:
     )
 
 
-def _refuse_other_providers(loaded: LoadedStack, secret: Secret) -> None:
+def refuse_other_providers(loaded: LoadedStack, key: str) -> None:
+    """Raises FlatlineError if the stack's file encrypts with something that only Pulumi can use."""
     provider = (yaml.safe_load(loaded.stack.file.read_text()) or {}).get("secretsprovider")
     if provider not in {None, "", "passphrase", "default"}:
         raise FlatlineError(
             f"{loaded.stack.file.name} encrypts with {provider.partition(':')[0]}, which only Pulumi can do",
-            f"`pulumi config set --stack {loaded.stack.name} --secret --path '{PROJECT}:secrets.{secret.name}.value'`",
+            f"`pulumi config set --stack {loaded.stack.name} --secret --path '{PROJECT}:{key}'`",
         )
 
 

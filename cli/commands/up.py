@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cli import (
+    backup_documents,
     continuity,
     deployed,
     drift,
@@ -120,6 +121,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
         if loaded.stack.state.exists():
             _leave_files_behind(loaded, choice, stack, terminal)
     deployed.note_end(loaded, choice.cluster.context, recorded, terminal)
+    backup_documents.note(loaded, choice.cluster.context, terminal)
     continuity.note_up(loaded.stack, engine.backend())
     if updated.any or found:
         _summary(loaded, terminal)

@@ -1,8 +1,10 @@
 """Findings about what should run: workloads, autoscalers, clean-ups, volume claims and network policies."""
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 
 from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, short
+from config.schema.backup import NAME
 from config.settings import Settings
 from config.workloads import ScaledName
 
@@ -73,6 +75,24 @@ def jobs(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
+def backups(evidence: Evidence) -> Iterator[Finding]:
+    """Backups by schedule that do not succeed."""
+    backup, namespace = evidence.settings.backup, evidence.settings.namespace
+    if backup is None:
+        return
+    jobs = [each for each in evidence.items("stack", "CronJob") if each["metadata"]["name"] == NAME]
+    if not jobs:
+        yield Finding(symptom="workload-missing", about=f"cronjob {namespace}/{NAME}", found="it is not there")
+    for each in jobs:
+        last = each.get("status", {}).get("lastSuccessfulTime")
+        since = datetime.fromisoformat(last or each["metadata"]["creationTimestamp"])
+        hours = round((evidence.now - since).total_seconds() / 3600)
+        if (evidence.now - since).total_seconds() > backup.overdue_seconds:
+            yield finding(
+                "backup-old", each, f"the last success was {hours} hours ago" if last else "it never succeeded"
+            )
+
+
 def claims(evidence: Evidence) -> Iterator[Finding]:
     """Claims whose volume is gone. One that waits is told of its pod."""
     for each in evidence.items("stack", "PersistentVolumeClaim"):
@@ -130,6 +150,7 @@ CHECKS: Iterable[Check] = (
     Check("workloads", "the workloads of the stack", ("stack",), workloads, running=True),
     Check("autoscalers", "autoscalers", ("stack",), autoscalers, running=True),
     Check("jobs", "jobs and clean-ups", ("stack",), jobs, running=True),
+    Check("backups", "backups by schedule", ("stack",), backups, running=True),
     Check("claims", "volume claims", ("stack",), claims, running=True),
     Check("policies", "the network policies that deny", ("stack",), policies, running=True),
 )

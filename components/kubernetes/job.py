@@ -1,6 +1,7 @@
 """Jobs that run to completion once, and CronJobs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pulumi
@@ -18,10 +19,13 @@ from components.kubernetes.pod import PodArgs, managed_labels, network_peer, tem
 class JobArgs(PodArgs):
     """A pod that ends. With a `schedule` (cron, UTC) it is a CronJob; `suspended` gives the reason why it waits.
 
-    `deadline` in seconds bounds one run.
+    `deadline` in seconds bounds one run, which is tried again up to `retries` times. `claims` maps volumes to claims of
+    other workloads, which are read.
     """
 
     deadline: int
+    retries: int = 10
+    claims: Mapping[str, str] = field(default_factory=dict)
     restart: Literal["Always", "Never", "OnFailure"] = "OnFailure"
     schedule: str = ""
     suspended: str = ""
@@ -51,9 +55,9 @@ class Job(Component):
             opts=self.child_opts,
         )
         job = JobSpecArgs(
-            backoff_limit=10,
+            backoff_limit=args.retries,
             active_deadline_seconds=args.deadline,
-            template=template(args, name_of(account.metadata), {}, self._identity),
+            template=template(args, name_of(account.metadata), args.claims, self._identity),
         )
         started = pulumi.ResourceOptions(parent=self, depends_on=list(self._identity.depends_on))
         metadata = ObjectMetaArgs(namespace=args.namespace.metadata_name, labels=managed_labels(args))

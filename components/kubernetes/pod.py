@@ -25,6 +25,7 @@ from pulumi_kubernetes.core.v1 import (
     NodeSelectorTermArgs,
     ObjectFieldSelectorArgs,
     PersistentVolumeClaimVolumeSourceArgs,
+    PodAffinityArgs,
     PodAffinityTermArgs,
     PodAntiAffinityArgs,
     PodSecurityContextArgs,
@@ -42,6 +43,7 @@ from pulumi_kubernetes.core.v1 import (
     VolumeArgs,
     VolumeMountArgs,
     VolumeProjectionArgs,
+    WeightedPodAffinityTermArgs,
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
@@ -188,6 +190,8 @@ class PodArgs:
     scale: Scale = Scale()
     node_labels: Mapping[str, str] = field(default_factory=dict)
     """Runs only on nodes with all of these labels."""
+    beside: tuple[Pods, ...] = ()
+    """Pods whose claims it reads: on their nodes, where it can be, because a claim that is ReadWriteOnce is there."""
     host_aliases: Mapping[str, str] = field(default_factory=dict)
     """Names that the pod's hosts file has, with their addresses."""
     host_network: bool = False
@@ -255,7 +259,7 @@ def template(
             or None,
             termination_grace_period_seconds=args.termination_grace_seconds,
             security_context=_pod_security(args),
-            affinity=_affinity(args, containers, alone=bool(claims)),
+            affinity=_affinity(args, containers, alone=bool(claims) and not args.beside),
             topology_spread_constraints=_spread(args),
             init_containers=[_container(args, container, Identity()) for container in waiting] or None,
             containers=[_container(args, container, identity) for container in args.containers],
@@ -384,6 +388,8 @@ def _affinity(args: PodArgs, containers: list[Container], *, alone: bool) -> Aff
     is gone, so the successor waits for that. On another node a claim that is ReadWriteOnce cannot be mounted.
     """
     node = _node_affinity(args, containers)
+    if args.beside:
+        return AffinityArgs(node_affinity=node, pod_affinity=_beside(args.beside))
     if not alone:
         return AffinityArgs(node_affinity=node) if node else None
     itself = PodAffinityTermArgs(
@@ -392,6 +398,21 @@ def _affinity(args: PodArgs, containers: list[Container], *, alone: bool) -> Aff
     return AffinityArgs(
         node_affinity=node,
         pod_anti_affinity=PodAntiAffinityArgs(required_during_scheduling_ignored_during_execution=[itself]),
+    )
+
+
+def _beside(pods: tuple[Pods, ...]) -> PodAffinityArgs:
+    return PodAffinityArgs(
+        preferred_during_scheduling_ignored_during_execution=[
+            WeightedPodAffinityTermArgs(
+                weight=100,
+                pod_affinity_term=PodAffinityTermArgs(
+                    topology_key="kubernetes.io/hostname",
+                    label_selector=LabelSelectorArgs(match_labels=dict(each.labels)),
+                ),
+            )
+            for each in pods
+        ]
     )
 
 

@@ -19,6 +19,7 @@ from components.monitoring.series import (
     WEB_SOCKETS,
     Scope,
 )
+from config.schema.backup import NAME as BACKUP
 
 DAY = 86400
 LEAF_DAYS, AUTHORITY_DAYS = 14, 60
@@ -296,6 +297,19 @@ def _cluster(scope: Scope) -> Iterator[Alert]:
         summary="{{ $labels.job_name }} has failed.",
         symptom="job-failed",
     )
+    if scope.backup_overdue:
+        job = f'{{{scope.own},cronjob="{BACKUP}"}}'
+        yield Alert(
+            name="BackupOld",
+            expression=(
+                f"time() - (kube_cronjob_status_last_successful_time{job} or kube_cronjob_created{job}) "
+                f"> {scope.backup_overdue}"
+            ),
+            lasting="15m",
+            severity="critical",
+            summary="The newest archive is {{ $value | humanizeDuration }} old: what has come since is nowhere else.",
+            symptom="backup-old",
+        )
     yield Alert(
         name="VolumeFull",
         expression=(

@@ -37,6 +37,8 @@ RELAY_RECEIVED, RELAY_SENT = "turn_total_traffic_rcvb", "turn_total_traffic_sent
 COTURN = (RELAYS, RELAY_REFUSED, RELAY_RECEIVED, RELAY_SENT)
 
 KUBE_STATE = (
+    "kube_cronjob_created",
+    "kube_cronjob_status_last_successful_time",
     "kube_deployment_status_replicas_available",
     "kube_deployment_status_replicas_unavailable",
     "kube_job_status_failed",
@@ -68,8 +70,9 @@ class Scope:
     """A stack as queries see it: the namespace of its services, all of its namespaces, and the public Services.
 
     `by_invitation` is whether the stack has a registration program of ours, which tells of invitations; `relay` and
-    `group_calls` are the servers for calls that it runs. The scraped series of the collector must bear the label
-    `namespace`, as Prometheus' operator and chart give it.
+    `group_calls` are the servers for calls that it runs. At an age of `backup_overdue` seconds the newest archive of a
+    backup by schedule is too old; 0 without one. The scraped series of the collector must bear the label `namespace`,
+    as Prometheus' operator and chart give it.
     """
 
     namespace: str
@@ -79,6 +82,7 @@ class Scope:
     by_invitation: bool = True
     relay: RelayScope | None = None
     group_calls: bool = False
+    backup_overdue: int = 0
 
     @property
     def own(self) -> str:

@@ -10,6 +10,7 @@ import pulumi_random as random
 import pulumi_tls as tls
 
 from components.capabilities import (
+    Archived,
     Bigtable,
     DynamoDb,
     Identities,
@@ -50,7 +51,7 @@ class StoresArgs:
 class Stores:
     """The durable stores as capabilities, with the namespaces, pods and routes that belong to them.
 
-    `rooms` is there with group calls alone.
+    `rooms` is there with group calls alone, `archived` where the stores are in the cluster.
     """
 
     dynamodb: DynamoDb
@@ -60,6 +61,7 @@ class Stores:
     pubsub: PubSub
     uploads: Uploads
     rooms: Rooms | None
+    archived: Archived | None
     namespaces: tuple[WorkloadNamespace, ...]
     network_peers: tuple[NetworkPeer, ...]
     routes: tuple[Route, ...]

@@ -76,6 +76,7 @@ class CloudTarget(Target):
             pubsub=pubsub,
             uploads=resources.uploads,
             rooms=resources.rooms,
+            archived=None,
             namespaces=(),
             network_peers=(*network_peers, *cdn0.network_peers),
             routes=cdn0.routes,

@@ -5,18 +5,21 @@ from typing import Any
 
 import pulumi
 
+from components.backup import key_file, key_pair
 from components.base import Component
-from components.capabilities import Bucket, DynamoDb, ObjectStore, Rooms, UploadsOnVolume, Volume
+from components.capabilities import Archived, Bucket, DynamoDb, ObjectStore, Rooms, UploadsOnVolume, Volume
 from components.cdn0_gate import GateArgs, OwnServer
 from components.emulators import seeds
-from components.emulators.cbtemulator import Cbtemulator, CbtemulatorArgs
+from components.emulators.cbtemulator import INSTANCE, PROJECT, Cbtemulator, CbtemulatorArgs
 from components.emulators.cdn0 import Cdn0
-from components.emulators.localstack import PORT, REGION, LocalStack, LocalStackArgs
+from components.emulators.localstack import CREDENTIALS, PORT, REGION, LocalStack, LocalStackArgs
 from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
 from components.redis import Redis
+from components.secrets import Secrets
 from components.targets.base import Stores, StoresArgs, Target
-from components.versitygw import CREDENTIALS_FILE, Versitygw, VersitygwArgs
-from config.schema import dynamodb, objects
+from components.versitygw import CREDENTIALS_FILE, OWNERS, Versitygw, VersitygwArgs
+from components.versitygw import REGION as STORE_REGION
+from config.schema import bigtable, dynamodb, objects
 from config.settings import Settings
 from config.target import Local
 from config.types import quantity_bytes
@@ -108,6 +111,7 @@ class LocalTarget(Target):
                 min_free_bytes=quantity_bytes(self.settings.cdn.min_free_space),
             ),
             rooms=self._rooms(localstack),
+            archived=self._archived(args.secrets, localstack, store, groups),
             namespaces=(namespace,),
             network_peers=(
                 *redis.network_peers,
@@ -129,6 +133,42 @@ class LocalTarget(Target):
             return None
         table = dynamodb.GROUP_CALLS[dynamodb.ROOMS].name
         return Rooms(access=localstack.access, region=REGION, table=table, endpoint=localstack.url)
+
+    def _archived(self, secrets: Secrets, localstack: LocalStack, store: Versitygw, groups: Cbtemulator) -> Archived:
+        """Each bucket is read as its owner."""
+        tables = dynamodb.tables(group_calls=self._group_calls).values()
+        owners = secrets.of("object-store")
+        return Archived(
+            egress=(*localstack.access.egress, *store.access.egress, *groups.bigtable.access.egress),
+            plan={
+                "dynamodb": {
+                    "endpoint": localstack.url,
+                    "region": REGION,
+                    "credentials": key_file("database"),
+                    "tables": [{"name": each.name, "keys": each.key_schema, "ttl": each.ttl} for each in tables],
+                },
+                "bigtable": {
+                    "emulator": groups.bigtable.access.env["BIGTABLE_EMULATOR_HOST"],
+                    "project": PROJECT,
+                    "instance": INSTANCE,
+                    "tables": [each.name for each in bigtable.TABLES.values()],
+                },
+                "objects": [
+                    {
+                        "name": role,
+                        "bucket": objects.BUCKETS[role],
+                        "endpoint": store.url,
+                        "region": STORE_REGION,
+                        "credentials": key_file(role),
+                    }
+                    for role in OWNERS
+                ],
+            },
+            keys={
+                "database": key_pair(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]),
+                **{role: key_pair(owner, owners[role]) for role, owner in OWNERS.items()},
+            },
+        )
 
     def _seed(self, store: str) -> dict[str, Any]:
         """LocalStack's seed. `store` is the URL of the S3 server with the pages that rows of pre-keys refer to."""

@@ -46,6 +46,11 @@ class Table:
     operations: tuple[str, ...]
     queried_by_index: bool = False
 
+    @property
+    def key_schema(self) -> list[list[str]]:
+        """Name and type of the hash key, and of the range key if there is one."""
+        return [[key.name, key.type] for key in (self.hash, self.range) if key is not None]
+
     def key_attributes(self) -> tuple[Key, ...]:
         """Every attribute that a key or an index is made of, each once, by name."""
         own = [self.hash, self.range]

@@ -145,7 +145,7 @@ def test_one_module_of_the_move_knows_settings_and_targets() -> None:
 
 def test_only_the_commands_of_the_move_need_its_packages() -> None:
     """Every other command runs in an environment without them; `doctor` asks for them where a stack is in a cloud."""
-    names = ("accounts", "archives", "cluster_stores", "drill", "installation", "pausing", "stores")
+    names = ("accounts", "archives", "backup_schedule", "cluster_stores", "drill", "pausing", "recovery", "stores")
     of_accounts = (f"accounts_{name}" for name in ("list", "show", "delete", "block", "unblock"))
     commands = {f"cli/commands/{name}.py" for name in ("backup", "restore", *of_accounts)}
     allowed = {"cli/doctor/cloud.py", *commands, *(f"cli/{name}.py" for name in names)}
@@ -188,13 +188,13 @@ def test_what_every_package_may_use_is_standard_library_alone(module: str) -> No
 
 def test_what_the_bootstrap_imports_is_standard_library() -> None:
     """A mistyped command and a question for help need no packages."""
-    for name in ("cli/arguments", "cli/retention", "capacity/workload", "config/version"):
+    for name in ("cli/arguments", "config/retention", "capacity/workload", "config/version"):
         tops = {each.partition(".")[0] for each in imported(ROOT / f"{name}.py")}
         assert tops <= set(sys.stdlib_module_names) | {"capacity", "cli", "config"}
     own = {
         each for each in imported(ROOT / "cli" / "arguments.py") if each.startswith(("capacity.", "cli.", "config."))
     }
-    assert own == {"capacity.workload", "cli.retention", "config.version", "config.version.VERSION"}
+    assert own == {"capacity.workload", "config.retention", "config.version", "config.version.VERSION"}
 
 
 RENAMED = {

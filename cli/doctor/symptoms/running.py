@@ -112,6 +112,13 @@ PODS: tuple[Row, ...] = (
         "`kubectl --context {context} -n {namespace} logs job/{name} --tail 50`",
     ),
     (
+        "backup-old",
+        "The newest archive of the backups by schedule is too old",
+        "What has come since is nowhere else: if a volume is lost, it is lost.",
+        "`kubectl --context {context} -n {namespace} logs --selector app.kubernetes.io/name=backup --tail 50` says "
+        "why; then `kubectl --context {context} -n {namespace} create job --from cronjob/backup backup-now`",
+    ),
+    (
         "cron-job-suspended",
         "A clean-up was suspended by hand",
         "What has expired stays.",

@@ -319,13 +319,22 @@ def test_a_folder_of_archives_is_none(checkout: Checkout) -> None:
     assert "is no archive" in checkout.fail("restore", "--from", "state", PULUMI_CONFIG_PASSPHRASE=PASSPHRASE)
 
 
+def test_an_archive_without_the_stack_s_file_says_what_it_needs(checkout: Checkout) -> None:
+    """The cluster writes such ones until it was given the file."""
+    place = archive(checkout.root / "backup", release="1.0.0")
+    checkout.file().unlink()
+    said = checkout.fail("restore", "--from", place, PULUMI_CONFIG_PASSPHRASE=PASSPHRASE)
+    assert "Pulumi.dev.yaml is not there, and the archive holds data alone" in said
+    assert "Put back Pulumi.dev.yaml and state/dev.json" in said
+
+
 def test_older_archives_go_where_a_rule_does_not_keep_them(checkout: Checkout) -> None:
     names = [f"dev-202601{day:02}T030000Z" for day in (1, 2, 3)]
     for name in (*names, "prod-20250101T030000Z"):
         archive(checkout.root / "backups" / name)
     (checkout.root / "backups" / "dev-20240101T030000Z").mkdir()  # without a manifest: not whole, and not ours to judge
     code = (
-        "from cli import archives, retention; from cli.terminal import Terminal; "
+        "from cli import archives; from config import retention; from cli.terminal import Terminal; "
         "archives.keep('backups', 'dev', retention.parse('daily=2'), Terminal(), written='dev-20260103T030000Z'); "
         "archives.keep('backups', 'dev', retention.parse('daily=1'), Terminal(), written='dev-20260102T030000Z')"
     )

@@ -3,6 +3,7 @@
 What the cluster, pods and stores really answer is in tests/integration/test_doctor.py.
 """
 
+import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -20,6 +21,7 @@ from cli.invitations import Care
 from connectivity.check import Host, Step
 from connectivity.relay import Kind
 from docs.generate import ROOT
+from tests.graph import backed_up
 from tests.graph.stack import configuration
 from tests.unit.cli.doctor_evidence import (
     EMULATORS,
@@ -258,6 +260,14 @@ lasting(
         )
     ),
 )
+
+
+@plants("backup-old")
+def _(p: Plant) -> None:
+    p.config |= {"backup": json.dumps(backed_up.settings()), "egress": json.dumps(backed_up.egress())}
+    p.add(item("CronJob", "backup", FLATLINE, spec={}, status={"lastSuccessfulTime": ago(hours=34)}))
+
+
 lasting(
     "cron-job-suspended",
     lambda p: p.add(item("CronJob", "whisper-remove-expired-accounts", FLATLINE, spec={"suspend": True})),

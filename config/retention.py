@@ -18,6 +18,10 @@ class Rule:
     weekly: int = 0
     monthly: int = 0
 
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        return ",".join(f"{period}={getattr(self, period)}" for period in PERIODS if getattr(self, period))
+
 
 def parse(text: str) -> Rule:
     """The rule of `daily=7,weekly=4,monthly=6`, each part at most once. Raises ValueError, which says what is wrong."""

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli import retention
-from cli.retention import Rule, superfluous
+from config import retention
+from config.retention import Rule, superfluous
 
 DAY = datetime(2026, 3, 31, 3)
 
