@@ -10,7 +10,7 @@ import runpy
 import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +25,7 @@ SKIPS: Final = PACK / "scan.yaml"
 TIMEOUT_SECONDS: Final = 600
 _FIELDS: Final = {"check", "resource", "reason"}
 PROFILE: Final = "profile"
+OPTION: Final = "option"
 
 
 class ScanError(Exception):
@@ -33,11 +34,15 @@ class ScanError(Exception):
 
 @dataclass(frozen=True)
 class Skip:
-    """A check that is skipped for resources (a pattern of `<kind>.<namespace>.<name>`), with the reason."""
+    """A check that is skipped for resources (a pattern of `<kind>.<namespace>.<name>`), with the reason.
+
+    `option` is the setting that brings the resources, where not every stack has them.
+    """
 
     check: str
     resource: str
     reason: str
+    option: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,7 @@ class Failed:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanReport:
-    """The result of a scan. `unused` are the skips that match nothing."""
+    """The result of a scan. `unused` are the skips that match nothing, but for those of an option."""
 
     version: str
     objects: int
@@ -78,11 +83,13 @@ def load_skips(path: Path = SKIPS, profile: str = "") -> tuple[Skip, ...]:
     if not isinstance(entries, list):
         raise ScanError(f"{path.name}: skips must be a list")
     for index, entry in enumerate(entries):
-        is_complete = isinstance(entry, dict) and set(entry) - {PROFILE} == _FIELDS
+        is_complete = isinstance(entry, dict) and set(entry) - {PROFILE, OPTION} == _FIELDS
         if not is_complete or not all(_is_text(value) for value in entry.values()):
-            raise ScanError(f"{path.name}: skips[{index}] must have check, resource and reason, and may have profile")
+            raise ScanError(
+                f"{path.name}: skips[{index}] must have check, resource and reason, and may have profile and option"
+            )
     return tuple(
-        Skip(**{field: entry[field] for field in _FIELDS})
+        Skip(**{field: text for field, text in entry.items() if field != PROFILE})
         for entry in entries
         if entry.get(PROFILE, profile) == profile
     )
@@ -119,7 +126,7 @@ def judge(output: Mapping[str, Any], objects: int, skips: tuple[Skip, ...]) -> S
         passed=int(summary.get("passed", 0)),
         failed=tuple(failed for failed in judged if failed.skip is None),
         skipped=tuple(failed for failed in judged if failed.skip is not None),
-        unused=tuple(skip for skip in skips if skip not in used),
+        unused=tuple(skip for skip in skips if skip not in used and not skip.option),
     )
 
 
@@ -152,7 +159,7 @@ def as_document(report: ScanReport) -> dict[str, Any]:
         "passed": report.passed,
         "failed": [_as_object(failed) for failed in report.failed],
         "skipped": [_as_object(failed) for failed in report.skipped],
-        "unused": [asdict(skip) for skip in report.unused],
+        "unused": [{"check": each.check, "resource": each.resource, "reason": each.reason} for each in report.unused],
     }
 
 

@@ -104,7 +104,7 @@ PER_MINUTE: Mapping[str, float] = {
     edge("cdn3", 507): 0,
     edge("cdn0-gate", 403): 1,
     RESTARTS: 0,
-    REFUSED: 60,
+    REFUSED: 120,
     FROM_DEVICES: 60e6,
     TO_DEVICES: 60e6,
 }

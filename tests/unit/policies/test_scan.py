@@ -1,5 +1,6 @@
 """What checkov says is judged by the list of skips. The real one runs in tests/integration/test_scan.py."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def test_a_skip_for_nothing_fails() -> None:
     assert "the skip of CKV_K8S_22 for Deployment.*-emulators.* matches nothing: remove it" in as_text(report)
 
 
+def test_a_skip_of_an_option_may_match_nothing() -> None:
+    of_option = replace(SKIP, option="flatline:calls.turn")
+    assert judge(output(), 3, (of_option,)).exit_code == 0
+    matched = judge(output(("CKV_K8S_22", "Deployment.a-emulators.b")), 3, (of_option,))
+    assert [each.skip for each in matched.skipped] == [of_option]
+
+
 @pytest.mark.parametrize(
     "found",
     [output(resources=2), output(parsing_errors=1), {"passed": 0, "failed": 0, "resource_count": 0}],
@@ -74,7 +82,8 @@ def test_a_list_of_skips_is_complete(tmp_path: Path, text: str) -> None:
 
 
 def test_ours_is_complete_and_names_each_check_once() -> None:
-    skips = load_skips(profile="local")
+    skips = [skip for skip in load_skips(profile="local") if not skip.option]
     assert len({skip.check for skip in skips}) == len(skips) == 6
-    assert {skip.resource for skip in load_skips(profile="cloud")} == {"*"}
+    assert {skip.resource for skip in load_skips(profile="cloud") if not skip.option} == {"*"}
+    assert {skip.option for skip in load_skips(profile="cloud")} == {"", "flatline:calls.turn", "flatline:calls.groups"}
     assert {skip.check for skip in skips if skip.resource == "*"} == {"CKV_K8S_11", "CKV_K8S_15", "CKV_K8S_43"}
