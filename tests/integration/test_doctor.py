@@ -1,5 +1,7 @@
 """`./flatline doctor` on one real node: before the first `up`, on a stack that is well, and with stores that are away.
 
+`./flatline accounts` meets the same stack's stores.
+
 One node for all of it, in this order. Images are composed (tests.lab.images), so no registry is reached.
 """
 
@@ -10,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.accounts import REDIS_CLI
 from cli.doctor.probe import OPEN_PORT
 from cli.doctor.throwaway import RUN_LABEL
 from config.certificates import LEAF_MAX_DAYS
@@ -35,6 +39,7 @@ from tests.lab.kubernetes_node import KubernetesNode
 from tests.lab.process import slowness, wait_until
 from tests.unit.cli.doctor_evidence import CLOUD
 from tests.unit.cli.test_doctor import LINES
+from tests.unit.migration.whisper import NUMBER, OTHER, identifiers
 
 pytestmark = pytest.mark.integration
 
@@ -197,6 +202,77 @@ def test_a_signal_in_the_middle_leaves_no_pod(doctor: Doctor) -> None:
     assert (process.returncode, out) == (143, ""), err
     assert doctor.left() == []
     wait_until(lambda: not begun(), 60, "the pods have ended")
+
+
+REGISTER = """
+import sys
+from types import SimpleNamespace
+from cli import accounts
+from cli.arguments import parse
+from cli.terminal import Terminal
+from config.schema.objects import BUCKETS
+from tests.unit.migration.whisper import Asked, Service
+
+roles = {name: role for role, name in BUCKETS.items()}
+with accounts.opened(parse(["accounts", "list", "--context", sys.argv[1]]), Terminal()) as (_, _, store):
+    put = lambda **words: store._buckets[roles[words["Bucket"]]].put_object(**words)
+    service = Service(store._dynamodb, SimpleNamespace(put_object=put), Asked(), store, [], store._names)
+    for number in sys.argv[2:]:
+        service.register(number)
+"""
+"""Rows and objects as Whisper writes them (tests/unit/migration/whisper.py)."""
+
+
+def test_accounts_are_shown_blocked_and_deleted_in_the_stores_of_the_cluster(doctor: Doctor) -> None:
+    node = doctor.node
+    words = [*node.prefix, sys.executable, "-c", REGISTER, CONTEXT, NUMBER, OTHER]
+    done = subprocess.run(
+        words, cwd=doctor.checkout, env=doctor.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert [each["number"] for each in documented(doctor, "list")["accounts"]] == [NUMBER, OTHER]
+    shown = documented(doctor, "show", NUMBER)["account"]
+    aci, pni = (uuid.UUID(bytes=each["B"]) for each in identifiers(NUMBER))
+    assert (shown["identifier"], len(shown["devices"]), shown["blocked"]) == (str(aci), 2, False)
+
+    said(doctor, "block", NUMBER, "--confirm", NUMBER)
+    assert documented(doctor, "show", str(aci))["account"]["blocked"]
+    said(doctor, "unblock", NUMBER)
+    assert not documented(doctor, "show", NUMBER)["account"]["blocked"]
+
+    cached = [f"Account3::{aci}", f"AccountMap::{pni}", f"profiles::{aci}"]
+    redis(node, *(f"SETRANGE {key} 0 x" for key in cached))
+    said(doctor, "delete", NUMBER, "--confirm", NUMBER)
+    assert redis(node, *(f"EXISTS {key}" for key in cached)) == ["0"] * len(cached)
+    assert [each["number"] for each in documented(doctor, "list")["accounts"]] == [OTHER]
+
+    redis(node, f"SETRANGE {cached[0]} 0 x")
+    assert "is deleted already" in said(doctor, "delete", str(aci))
+    assert redis(node, f"EXISTS {cached[0]}") == ["0"]
+    log = [json.loads(line) for line in (doctor.checkout / "state" / "dev.accounts.log").read_text().splitlines()]
+    assert [(each["action"], each["result"]) for each in log if each["result"] == "done"] == [
+        (action, "done") for action in ("block", "unblock", "delete", "delete")
+    ]
+
+
+def documented(doctor: Doctor, *words: str) -> dict[str, Any]:
+    """The document of a command of `accounts`."""
+    found: dict[str, Any] = json.loads(said(doctor, *words, "--json"))
+    return found
+
+
+def said(doctor: Doctor, *words: str) -> str:
+    """What a command of `accounts` says."""
+    status, out, err = doctor.flatline("accounts", *words, "--context", CONTEXT)
+    assert status == 0, err
+    return out
+
+
+def redis(node: KubernetesNode, *commands: str) -> list[str]:
+    """The answers of the stack's Redis Cluster."""
+    script = "".join(f"{each}\n" for each in commands)
+    said = node.execute(NAMESPACES[0], "redis-0", "sh", "-c", REDIS_CLI, stdin=script)
+    return [line for line in said.splitlines() if not line.startswith("-> ")]
 
 
 def test_stores_that_are_away_logs_and_attacks_are_found_and_what_was_stopped_is_fixed(doctor: Doctor) -> None:
