@@ -1,5 +1,6 @@
 """Resources as rules see them: plain, immutable, and the same from an engine, a recording or a file."""
 
+import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -106,6 +107,11 @@ class Resource:
         """The metadata of an object; empty for anything else."""
         return mapping(self.properties.get("metadata")) if self.is_object else {}
 
+    @property
+    def spec(self) -> Properties:
+        """The specification of an object."""
+        return mapping(self.properties.get("spec"))
+
     @cached_property
     def namespace(self) -> str:
         """The namespace of an object; empty if it has none or does not name it."""
@@ -201,6 +207,26 @@ def whole(value: Any) -> int:
     """The value as an integer, such as a port; 0 if it is not a number."""
     plain = number(value)
     return int(plain) if plain is not None and abs(plain) < 2**53 else 0
+
+
+def parsed(value: Any) -> Any:
+    """The data of a JSON text, None if it is none; any other value as it is. Provider inputs hold objects as JSON."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        return None
+
+
+def members(value: Any, where: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yields (path, key, value) for each member of each object in some data, at any depth."""
+    if isinstance(value, Mapping):
+        for key, entry in value.items():
+            path = f"{where}.{key}" if where else str(key)
+            yield path, str(key), entry
+            yield from members(entry, path)
+    elif isinstance(value, list):
+        for index, entry in enumerate(value):
+            yield from members(entry, f"{where}[{index}]")
 
 
 def at(value: Any, *path: str) -> Any:

@@ -34,6 +34,9 @@ CONTAINER_LISTS: Final = {
 }
 
 
+PROBES: Final = ("startupProbe", "readinessProbe", "livenessProbe")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Container:
     """A container of one of the three lists. `where` is its name in messages: `init container wait`."""
@@ -50,6 +53,18 @@ class Container:
     def security(self) -> Properties:
         """The container's security context."""
         return mapping(self.spec.get("securityContext"))
+
+    @property
+    def command(self) -> list[str]:
+        """The words of the container's command and arguments."""
+        return [text(word) for field in ("command", "args") for word in items(self.spec.get(field))]
+
+    def handlers(self) -> Iterator[tuple[str, Properties]]:
+        """Yields (where, handler) for each probe and each lifecycle hook."""
+        for name in PROBES:
+            yield name, mapping(self.spec.get(name))
+        for name in ("postStart", "preStop"):
+            yield f"lifecycle.{name}", mapping(at(self.spec, "lifecycle", name))
 
     @property
     def is_long_running(self) -> bool:

@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from policies import yaml_text
+from policies.model import members
 from policies.yaml_text import UnreadableError
 
 NAME: Final = re.compile(
@@ -235,13 +236,14 @@ def in_file(name: str, content: str, placeholders: Collection[str] = ()) -> Iter
         yield "its text", f"has {description}"
     data = None if name.endswith(_PROGRAM) or content.startswith("#!") else _data(content)
     if isinstance(data, (dict, list)):
-        for path in _named(data, "", placeholders):
-            yield path, "has the name of a secret and a value"
+        for path, key, value in members(data):
+            if is_secret_name(key) and is_value(value, placeholders):
+                yield path, "has the name of a secret and a value"
     else:
-        pattern, value = (_ASSIGNED_LITERAL, 3) if name.endswith(_PROGRAM) or content.startswith("#!") else (_LINE, 2)
+        pattern, group = (_ASSIGNED_LITERAL, 3) if name.endswith(_PROGRAM) or content.startswith("#!") else (_LINE, 2)
         line, counted = 1, 0
         for match in pattern.finditer(content):
-            if is_secret_name(match.group(1)) and is_value(match.group(value).strip("\"'"), placeholders):
+            if is_secret_name(match.group(1)) and is_value(match.group(group).strip("\"'"), placeholders):
                 line += content.count("\n", counted, match.start(1))
                 counted = match.start(1)
                 yield f"line {line}", "assigns a value to the name of a secret"
@@ -252,15 +254,3 @@ def _data(content: str) -> Any:
         return yaml_text.single(content)
     except UnreadableError:
         return None
-
-
-def _named(value: Any, path: str, placeholders: Collection[str]) -> Iterator[str]:
-    if isinstance(value, dict):
-        for key, entry in value.items():
-            where = f"{path}.{key}" if path else str(key)
-            if is_secret_name(str(key)) and is_value(entry, placeholders):
-                yield where
-            yield from _named(entry, where, placeholders)
-    elif isinstance(value, list):
-        for index, entry in enumerate(value):
-            yield from _named(entry, f"{path}[{index}]", placeholders)

@@ -1,11 +1,9 @@
 """Other services of AWS: keys rotate, caches are encrypted and authenticate clients, every resource has tags."""
 
 import ipaddress
-import json
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-from policies.model import Properties, Resource, Stack, items, mapping, number, objects, text
+from policies.model import Properties, Resource, Stack, items, mapping, members, number, objects, parsed, text
 from policies.rule import Settings, Violation, resource_rule, stack_rule, strings, whole_number
 from policies.rules.iam import account_of, document_of, own_account, statements_of, strings_of
 from policies.secret_text import bits
@@ -90,21 +88,9 @@ def kms_account(stack: Stack, settings: Settings) -> Iterator[Violation]:
     stack_account = own_account(stack)
     for resource in stack:
         if stack_account and resource.type.startswith("aws:"):
-            for where, value in _keys_in(resource.properties):
-                if account_of(value) not in ("", stack_account):
+            for where, name, value in members(resource.properties):
+                if name in KEY_PROPERTIES and account_of(text(value)) not in ("", stack_account):
                     yield Violation(f"{where} names a key of another account", resource)
-
-
-def _keys_in(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(value, Mapping):
-        for name, entry in value.items():
-            path = f"{where}.{name}" if where else str(name)
-            if name in KEY_PROPERTIES:
-                yield path, text(entry)
-            yield from _keys_in(entry, path)
-    elif isinstance(value, list):
-        for index, entry in enumerate(value):
-            yield from _keys_in(entry, f"{where}[{index}]")
 
 
 GROUP = "aws:elasticache/replicationGroup:ReplicationGroup"
@@ -371,11 +357,5 @@ def aws_tags(stack: Stack, settings: Settings) -> Iterator[Violation]:
 
 
 def _default_tags(provider: Resource) -> dict[str, object]:
-    """The tags that a provider adds to every resource. Provider inputs hold objects as JSON."""
-    value = provider.properties.get("defaultTags")
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = {}
-    return dict(mapping(mapping(value).get("tags")))
+    """The tags that a provider adds to every resource."""
+    return dict(mapping(mapping(parsed(provider.properties.get("defaultTags"))).get("tags")))

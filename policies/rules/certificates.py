@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from policies.model import Resource, Stack, items, mapping, number, objects, text
 from policies.rule import Settings, Violation, resource_rule, stack_rule, strings, whole_number
 from policies.rules.ingress import is_redirect, routes_of
-from policies.rules.services import spec_of
 
 KEY = "tls:index/privateKey:PrivateKey"
 SELF_SIGNED = "tls:index/selfSignedCert:SelfSignedCert"
@@ -130,8 +129,8 @@ def tls_names(stack: Stack, settings: Settings) -> Iterator[Violation]:
 def _routed_hosts(stack: Stack) -> Iterator[tuple[Resource, str, list[str]]]:
     """Yields (resource, place, hosts) for each rule of a Traefik route with TLS, and for each Ingress."""
     for route in stack.of("IngressRoute", "IngressRouteTCP"):
-        if not is_redirect(stack, route) and text(mapping(spec_of(route).get("tls")).get("secretName")):
+        if not is_redirect(stack, route) and text(mapping(route.spec.get("tls")).get("secretName")):
             for index, rule in enumerate(routes_of(route)):
                 yield route, f"routes[{index}]: ", hosts_of(text(rule.get("match")))
     for ingress in stack.of("Ingress"):
-        yield ingress, "", [text(rule.get("host")) for rule in objects(spec_of(ingress).get("rules"))]
+        yield ingress, "", [text(rule.get("host")) for rule in objects(ingress.spec.get("rules"))]

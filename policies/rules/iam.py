@@ -1,6 +1,5 @@
 """IAM: policies list actions and resources, roles name who can assume them, and access keys are replaced."""
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
-from policies.model import Properties, Resource, Stack, items, mapping, number, objects, text
+from policies.model import Properties, Resource, Stack, items, mapping, number, objects, parsed, text
 from policies.rule import Setting, Settings, Violation, resource_rule, stack_rule, strings
 
 POLICIES = (
@@ -30,12 +29,7 @@ PASSWORDS = ("aws:iam/userLoginProfile:UserLoginProfile", "aws:iam/sshKey:SshKey
 
 def document_of(value: Any) -> Properties:
     """A policy document from an object or its JSON; empty for any other value."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            return {}
-    return mapping(value)
+    return mapping(parsed(value))
 
 
 def statements_of(document: Properties) -> list[Properties]:
@@ -179,14 +173,9 @@ def own_account(stack: Stack) -> str:
 
 def _own_account(stack: Stack) -> str:
     for provider in stack.typed("pulumi:providers:aws"):
-        allowed = provider.properties.get("allowedAccountIds")
-        if isinstance(allowed, str):
-            try:
-                allowed = json.loads(allowed)
-            except ValueError:
-                allowed = []
-        if len(items(allowed)) == 1:
-            return text(items(allowed)[0])
+        allowed = items(parsed(provider.properties.get("allowedAccountIds")))
+        if len(allowed) == 1:
+            return text(allowed[0])
     accounts = Counter(
         account
         for resource in stack

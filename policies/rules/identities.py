@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from policies.model import Properties, Stack, at, items, mapping, objects, text
 from policies.pods import Pod, pod_rule, pods_of
 from policies.rule import Settings, Violation, stack_rule, strings
-from policies.rules.services import spec_of
 
 
 @pod_rule(remedy="Remove shareProcessNamespace.", frameworks=("CWE-668", "NSA/CISA: Pod security"))
@@ -73,7 +72,7 @@ def _named(holder: Properties, fields: Mapping[str, tuple[str, str]], where: str
 def pod_references(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Pods refer only to Secrets, ConfigMaps and claims of the stack, and not to the proxy's certificate."""
     route_secrets = {
-        (route.namespace, text(at(spec_of(route), "tls", "secretName")))
+        (route.namespace, text(at(route.spec, "tls", "secretName")))
         for route in stack.of("IngressRoute", "IngressRouteTCP")
     }
     for pod in pods_of(stack):

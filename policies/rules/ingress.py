@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from policies.model import Properties, Resource, Stack, at, items, mapping, objects, text
 from policies.pods import container_ports
 from policies.rule import Settings, Violation, stack_rule, strings
-from policies.rules.services import pods_behind, spec_of, target_of
+from policies.rules.services import pods_behind, target_of
 
 ROUTES = ("IngressRoute", "IngressRouteTCP")
 
 
 def routes_of(route: Resource) -> list[Properties]:
     """The entries of `spec.routes` of a Traefik route."""
-    return objects(spec_of(route).get("routes"))
+    return objects(route.spec.get("routes"))
 
 
 def backends(resource: Resource) -> Iterator[tuple[str, Properties]]:
     """Yields (where, reference) for each backend of a Traefik route or an Ingress: kind, namespace, name, port."""
     if resource.kind == "Ingress":
-        paths = [mapping(spec_of(resource).get("defaultBackend"))]
-        for rule in objects(spec_of(resource).get("rules")):
+        paths = [mapping(resource.spec.get("defaultBackend"))]
+        for rule in objects(resource.spec.get("rules")):
             paths += [mapping(path.get("backend")) for path in objects(at(rule, "http", "paths"))]
         for index, backend in enumerate(paths):
             service = mapping(backend.get("service"))
@@ -47,7 +47,7 @@ def _redirects(stack: Stack, route: Resource, rule: Properties) -> bool:
 
 def _to_https(stack: Stack, route: Resource, entry: Properties) -> bool:
     middleware = stack.get("Middleware", text(entry.get("namespace")) or route.namespace, text(entry.get("name")))
-    return middleware is not None and at(middleware.properties, "spec", "redirectScheme", "scheme") == "https"
+    return middleware is not None and at(middleware.spec, "redirectScheme", "scheme") == "https"
 
 
 @stack_rule(
@@ -58,13 +58,13 @@ def _to_https(stack: Stack, route: Resource, entry: Properties) -> bool:
 def ingress_tls(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Each public route has TLS with a certificate of the stack, except the redirect from http."""
     for ingress in stack.of("Ingress"):
-        if not objects(spec_of(ingress).get("tls")):
+        if not objects(ingress.spec.get("tls")):
             yield Violation("spec.tls is missing", ingress)
     for route in stack.of(*ROUTES):
         if is_redirect(stack, route):
             continue
-        tls = spec_of(route).get("tls")
-        points = items(spec_of(route).get("entryPoints"))
+        tls = route.spec.get("tls")
+        points = items(route.spec.get("entryPoints"))
         if not isinstance(tls, dict):
             yield Violation("spec.tls is missing, and the route is not a redirect to https", route)
         elif not text(tls.get("secretName")) and not text(tls.get("certResolver")):
@@ -79,7 +79,7 @@ def _has_certificate(stack: Stack, route: Resource, name: str) -> bool:
     """True if the stack has a TLS Secret of this name, or a Certificate for which cert-manager creates it."""
     secret = stack.get("Secret", route.namespace, name)
     certificates = (c for c in stack.of("Certificate") if c.namespace == route.namespace)
-    is_issued = any(at(certificate.properties, "spec", "secretName") == name for certificate in certificates)
+    is_issued = any(at(certificate.spec, "secretName") == name for certificate in certificates)
     return is_issued or (secret is not None and secret.properties.get("type") == "kubernetes.io/tls")
 
 
@@ -90,7 +90,7 @@ def _has_certificate(stack: Stack, route: Resource, name: str) -> bool:
 def ingress_tls_version(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Each route has a TLSOption that requires TLS 1.2 or later, strong ciphers and a known host."""
     for route in stack.of(*ROUTES):
-        tls = spec_of(route).get("tls")
+        tls = route.spec.get("tls")
         if not isinstance(tls, dict):
             continue
         chosen = mapping(tls.get("options"))
@@ -102,7 +102,7 @@ def ingress_tls_version(stack: Stack, settings: Settings) -> Iterator[Violation]
         if option is None:
             yield Violation("spec.tls.options does not name a TLSOption of the stack", route)
     for option in stack.of("TLSOption"):
-        for message in _weak_options(spec_of(option)):
+        for message in _weak_options(option.spec):
             yield Violation(message, option)
     for store in stack.of("TLSStore"):
         yield Violation("changes the certificate of every route without one", store)
@@ -159,7 +159,7 @@ def _port_names(stack: Stack, route: Resource, backend: Properties) -> Iterator[
     if service is None:
         return
     targets = {backend.get("port")}
-    for port in objects(spec_of(service).get("ports")):
+    for port in objects(service.spec.get("ports")):
         if backend.get("port") in (port.get("port"), port.get("name")):
             yield text(port.get("name"))
             targets.add(target_of(port))

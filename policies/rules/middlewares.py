@@ -4,10 +4,9 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from policies.model import Properties, Resource, Stack, at, items, mapping, number, objects, text
+from policies.model import Properties, Resource, Stack, at, items, mapping, members, number, objects, text
 from policies.rule import Settings, Violation, stack_rule, strings, whole_number
 from policies.rules.routes import rules_of_routes
-from policies.rules.services import spec_of
 from policies.traefik import clauses_of, hosts
 
 
@@ -25,7 +24,7 @@ def chain_of(stack: Stack, route: Resource, rule: Properties) -> tuple[list[Reso
         elif place not in seen:
             seen.add(place)
             chain.append(middleware)
-            queue = _names_of(mapping(spec_of(middleware).get("chain")), place[0]) + queue
+            queue = _names_of(mapping(middleware.spec.get("chain")), place[0]) + queue
     return chain, is_complete
 
 
@@ -80,7 +79,7 @@ def ingress_limits(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Each route limits the request rate and the concurrent requests of a client."""
     for route, index, rule in rules_of_routes(stack):
         chain, is_complete = chain_of(stack, route, rule)
-        specs = [spec_of(middleware) for middleware in chain]
+        specs = [middleware.spec for middleware in chain]
         where = f"routes[{index}].middlewares"
         if not is_complete:
             yield Violation(f"{where}: names a middleware outside of the stack", route)
@@ -90,12 +89,12 @@ def ingress_limits(stack: Stack, settings: Settings) -> Iterator[Violation]:
             yield Violation(f"{where}: no middleware limits concurrent requests of a client", route)
     for ingress in stack.of("Ingress"):
         names = text(mapping(ingress.metadata.get("annotations")).get(ANNOTATION)).replace(" ", "").split(",")
-        known = {f"{m.namespace}-{m.object_name}@kubernetescrd": spec_of(m) for m in stack.of("Middleware")}
+        known = {f"{m.namespace}-{m.object_name}@kubernetescrd": m.spec for m in stack.of("Middleware")}
         specs = [known[name] for name in names if name in known]
         if not any(_is_rate(spec, settings) for spec in specs):
             yield Violation(f"the annotation {ANNOTATION} names no rate limit", ingress)
     for middleware in stack.of("Middleware"):
-        spec = spec_of(middleware)
+        spec = middleware.spec
         if spec.get("rateLimit") is not None and not _is_rate(spec, settings):
             yield Violation("rateLimit is disabled or too high", middleware)
         if spec.get("inFlightReq") is not None and not _is_concurrency(spec, settings):
@@ -122,7 +121,7 @@ def ingress_headers(stack: Stack, settings: Settings) -> Iterator[Violation]:
         requests: dict[str, Any] = {}
         responses: dict[str, Any] = {}
         for middleware in chain:
-            headers = mapping(spec_of(middleware).get("headers"))
+            headers = mapping(middleware.spec.get("headers"))
             custom = mapping(headers.get("customRequestHeaders"))
             requests |= {str(name).lower(): value for name, value in custom.items()}
             responses |= {name: headers[name] for name in ("stsSeconds", "contentTypeNosniff") if name in headers}
@@ -150,19 +149,19 @@ def ingress_trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
     public = {
         host
         for route in stack.of("IngressRoute")
-        for rule in objects(spec_of(route).get("routes"))
+        for rule in objects(route.spec.get("routes"))
         for clause in clauses_of(text(rule.get("match"))) or ()
         for host in hosts(clause)
     }
     for middleware in stack.of("Middleware", "MiddlewareTCP"):
-        for message in _misplaced_trust(spec_of(middleware), public):
+        for message in _misplaced_trust(middleware.spec, public):
             yield Violation(message, middleware)
     for transport in stack.of("ServersTransport", "ServersTransportTCP"):
         for path in (("insecureSkipVerify",), ("tls", "insecureSkipVerify")):
-            if at(transport.properties, "spec", *path) not in (None, False):
+            if at(transport.spec, *path) not in (None, False):
                 yield Violation(f"{'.'.join(path)} accepts any certificate", transport)
     for route in stack.of("IngressRoute"):
-        for index, rule in enumerate(objects(spec_of(route).get("routes"))):
+        for index, rule in enumerate(objects(route.spec.get("routes"))):
             for service in objects(rule.get("services")):
                 for message in _service_options(stack, route, service):
                     yield Violation(f"routes[{index}]: {message}", route)
@@ -195,15 +194,22 @@ def _misplaced_trust(spec: Properties, public: set[str]) -> Iterator[str]:
         yield "redirectRegex.replacement redirects clients to a host outside of the stack"
 
 
+FROM_HEADER = "takes the client's address from a header that the client can set", (None, 0, [])
+CHOSEN = "allows a client to choose the source that its requests count for", (None, "", False)
+CLIENT_IDENTITY: Final[dict[str, tuple[str, tuple[object, ...]]]] = {
+    "ipStrategy.depth": FROM_HEADER,
+    "ipStrategy.excludedIPs": FROM_HEADER,
+    "sourceCriterion.requestHeaderName": CHOSEN,
+    "sourceCriterion.requestHost": CHOSEN,
+}
+"""Options that decide who a client is: the effect, and the values without it."""
+
+
 def _client_identity(spec: Properties) -> Iterator[str]:
-    for where, strategy in _named(spec, "ipStrategy"):
-        for name in ("depth", "excludedIPs"):
-            if strategy.get(name) not in (None, 0, []):
-                yield f"{where}.{name} takes the client's address from a header that the client can set"
-    for where, criterion in _named(spec, "sourceCriterion"):
-        for name in ("requestHeaderName", "requestHost"):
-            if criterion.get(name) not in (None, "", False):
-                yield f"{where}.{name} allows a client to choose the source that its requests count for"
+    for where, _, value in members(spec):
+        problem, harmless = CLIENT_IDENTITY.get(".".join(where.split(".")[-2:]), ("", ()))
+        if problem and value not in harmless:
+            yield f"{where} {problem}"
     for name in ("ipAllowList", "ipWhiteList"):
         ranges = [text(entry) for entry in items(mapping(spec.get(name)).get("sourceRange"))]
         if spec.get(name) is not None and (not ranges or any(entry.endswith("/0") for entry in ranges)):
@@ -218,12 +224,3 @@ def _forward_auth(spec: Properties) -> Iterator[str]:
         yield "forwardAuth.tls.insecureSkipVerify accepts any certificate"
     if spec.get("forwardAuth") is not None and not _IN_CLUSTER.match(text(forward.get("address"))):
         yield "forwardAuth.address, which receives every request, is not a Service of the cluster"
-
-
-def _named(value: Any, name: str, where: str = "") -> Iterator[tuple[str, Properties]]:
-    """Yields each object with a given key, at any depth, with its path."""
-    for key, entry in mapping(value).items():
-        path = f"{where}.{key}" if where else str(key)
-        if key == name:
-            yield path, mapping(entry)
-        yield from _named(entry, name, path)

@@ -10,7 +10,6 @@ from policies.model import Properties, Resource, Stack, items, mapping, number, 
 from policies.pods import Labelled, Pod, container_ports, is_empty, pods_of, selected_pods
 from policies.rule import Settings, Violation, stack_rule, strings, whole_number
 from policies.rules.services import EXPOSING, pods_behind, target_of
-from policies.rules.services import spec_of as service_spec
 
 DIRECTIONS = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
 
@@ -20,25 +19,21 @@ def policies_of(stack: Stack) -> list[Resource]:
     return stack.of("NetworkPolicy")
 
 
-def spec_of(policy: Resource) -> Properties:
-    return mapping(policy.properties.get("spec"))
-
-
 def directions_of(policy: Resource) -> set[str]:
     """The directions that a policy restricts. Without policyTypes: ingress, and egress if it has egress rules."""
-    spec = spec_of(policy)
+    spec = policy.spec
     types = {text(entry) for entry in items(spec.get("policyTypes"))}
     return types or {"Ingress", *(["Egress"] if items(spec.get("egress")) else [])}
 
 
 def pods_under(stack: Stack, policy: Resource) -> list[Pod]:
     """The pods that a policy selects."""
-    return selected_pods(stack, policy.namespace, spec_of(policy).get("podSelector"))
+    return selected_pods(stack, policy.namespace, policy.spec.get("podSelector"))
 
 
 def rules_of(policy: Resource, direction: str) -> list[Properties]:
     """The rules of a policy in one direction."""
-    return objects(spec_of(policy).get(DIRECTIONS[direction][0]))
+    return objects(policy.spec.get(DIRECTIONS[direction][0]))
 
 
 def peers_of(rule: Properties, direction: str) -> list[Properties]:
@@ -49,7 +44,7 @@ def peers_of(rule: Properties, direction: str) -> list[Properties]:
 def is_default_deny(policy: Resource) -> bool:
     """True if a policy denies all traffic of every pod in its namespace."""
     return (
-        is_empty(spec_of(policy).get("podSelector"))
+        is_empty(policy.spec.get("podSelector"))
         and directions_of(policy) >= set(DIRECTIONS)
         and not any(rules_of(policy, direction) for direction in DIRECTIONS)
     )
@@ -308,7 +303,7 @@ def network_wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
     for policy in policies_of(stack):
         opens = any(rules_of(policy, direction) for direction in DIRECTIONS)
         owners = {pod.owner.urn for pod in pods_under(stack, policy)}
-        if opens and is_empty(spec_of(policy).get("podSelector")):
+        if opens and is_empty(policy.spec.get("podSelector")):
             yield Violation("allows traffic for every pod of its namespace", policy)
         elif opens and len(owners) > 1:
             yield Violation("allows traffic for several workloads at once", policy)
@@ -327,8 +322,8 @@ def _is_public(stack: Stack, policy: Resource, rule: Properties) -> bool:
     exposed = {
         (text(port.get("protocol")) or "TCP", target_of(port))
         for service in stack.of("Service")
-        if service.namespace == policy.namespace and service_spec(service).get("type") in EXPOSING
-        for port in objects(service_spec(service).get("ports"))
+        if service.namespace == policy.namespace and service.spec.get("type") in EXPOSING
+        for port in objects(service.spec.get("ports"))
         if {id(pod) for pod in pods_behind(stack, service)} >= {id(pod) for pod in pods_under(stack, policy)}
     }
     ports = objects(rule.get("ports"))

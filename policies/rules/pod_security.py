@@ -110,23 +110,12 @@ def pod_host_ports(pod: Pod, container: Container, settings: Settings) -> Iterat
             yield f"port {text(port.get('name')) or 'without a name'}: hostPort is set"
 
 
-PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
-
-
-def _handlers(container: Container) -> Iterator[tuple[str, Properties]]:
-    for name in PROBES:
-        yield name, mapping(container.spec.get(name))
-    lifecycle = mapping(container.spec.get("lifecycle"))
-    for name in ("postStart", "preStop"):
-        yield f"lifecycle.{name}", mapping(lifecycle.get(name))
-
-
 @container_rule(
     remedy="Remove host from the probe or hook.", frameworks=("PSS baseline: Host Probes / Lifecycle Hooks",)
 )
 def pod_probe_hosts(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
     """Probes and lifecycle hooks connect to the pod itself, not to another host."""
-    for name, handler in _handlers(container):
+    for name, handler in container.handlers():
         for action in ("httpGet", "tcpSocket"):
             if mapping(handler.get(action)).get("host") not in (None, ""):
                 yield f"{name}.{action}.host is set"

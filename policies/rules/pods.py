@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from policies.model import Properties, items, mapping, objects, text
-from policies.pods import SERVERS, Container, Pod, container_rule, pod_rule
+from policies.model import at, items, mapping, objects, text
+from policies.pods import PROBES, SERVERS, Container, Pod, container_rule, pod_rule
 from policies.rule import Level, Settings, Violation, strings, switch
 
 
@@ -103,22 +103,17 @@ def pod_probes(pod: Pod, container: Container, settings: Settings) -> Iterator[s
                 yield f"{name} is missing"
 
 
-def _probe_actions(container: Container) -> Iterator[tuple[str, Properties]]:
-    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
-        probe = mapping(container.spec.get(name))
-        for action in ("httpGet", "tcpSocket", "grpc"):
-            if probe.get(action) is not None:
-                yield f"{name}.{action}", mapping(probe.get(action))
-
-
 @container_rule(remedy="Use a port of the same container, or declare the port in the container.")
 def pod_probe_ports(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
     """Each probe uses a port that its container declares."""
     ports = objects(container.spec.get("ports"))
     known = {port.get("name") for port in ports} | {port.get("containerPort") for port in ports}
-    for where, action in _probe_actions(container):
-        if action.get("port") is None or action.get("port") not in known:
-            yield f"{where}.port is not a port of the container"
+    for name in PROBES:
+        probe = mapping(container.spec.get(name))
+        for action in ("httpGet", "tcpSocket", "grpc"):
+            port = at(probe, action, "port")
+            if probe.get(action) is not None and (port is None or port not in known):
+                yield f"{name}.{action}.port is not a port of the container"
 
 
 @pod_rule(

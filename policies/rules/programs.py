@@ -58,12 +58,9 @@ _INLINE_FLAGS: Final = frozenset({"-c", "-e", "-p", "--eval", "--print", "-r"})
 
 def commands_of(container: Container) -> Iterator[tuple[str, list[str]]]:
     """Yields (where, words) for each command of a container: its program with arguments, its probes and its hooks."""
-    spec = container.spec
-    yield "command", [text(word) for field in ("command", "args") for word in items(spec.get(field))]
-    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
-        yield name, [text(word) for word in items(at(spec, name, "exec", "command"))]
-    for name in ("postStart", "preStop"):
-        yield f"lifecycle.{name}", [text(word) for word in items(at(spec, "lifecycle", name, "exec", "command"))]
+    yield "command", container.command
+    for where, handler in container.handlers():
+        yield where, [text(word) for word in items(at(handler, "exec", "command"))]
 
 
 @container_rule(
@@ -211,7 +208,7 @@ def _listening(pod: Pod, port: str) -> Iterator[str]:
     for container in pod.containers():
         if container.name in tusd:
             continue
-        words = [text(word) for field in ("command", "args") for word in items(container.spec.get(field))]
+        words = container.command
         for index, word in enumerate(words):
             option, equals, value = word.partition("=")
             if option.lstrip("-") == "listen":
@@ -297,7 +294,7 @@ def _redis_settings(content: str, name: str) -> Iterator[str]:
 def gate_patterns(pod: Pod, container: Container, settings: Settings) -> Iterator[str]:
     """The gate of the public bucket accepts only keys of fixed formats and uploads of a limited size."""
     # Its flags are `--read PATTERN`, `--upload NAME:BYTES:PATTERN` and `--s3-endpoint URL`.
-    flags = list(_flags([text(word) for field in ("command", "args") for word in items(container.spec.get(field))]))
+    flags = list(_flags(container.command))
     if any(name in ("read", "upload") for name, _ in flags):
         for name, value in flags:
             yield from _open_doors(name, value, settings)

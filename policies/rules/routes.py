@@ -9,7 +9,7 @@ from policies.pods import Pod, container_ports
 from policies.rule import Settings, Violation, resource_rule, stack_rule, strings
 from policies.rules.ingress import INTERNAL, backends, is_redirect, routes_of
 from policies.rules.network import external_openings, pods_under, policies_of
-from policies.rules.services import pods_behind, spec_of, target_of
+from policies.rules.services import pods_behind, target_of
 from policies.traefik import Clause, clauses_of, hosts, is_scoped, methods, overlap
 
 UNSEEN = {
@@ -56,7 +56,7 @@ def ingress_hosts(stack: Stack, settings: Settings) -> Iterator[Violation]:
             elif not all(hosts(clause) for clause in clauses):
                 yield Violation(f"routes[{index}].match accepts requests for any host", route)
     for ingress in stack.of("Ingress"):
-        for index, rule in enumerate(objects(spec_of(ingress).get("rules"))):
+        for index, rule in enumerate(objects(ingress.spec.get("rules"))):
             if not text(rule.get("host")) or "*" in text(rule.get("host")):
                 yield Violation(f"rules[{index}].host is missing or a pattern", ingress)
 
@@ -69,7 +69,7 @@ def service_of(stack: Stack, route: Resource, backend: Properties) -> Resource |
 def port_of(service: Resource, backend: Properties) -> Properties | None:
     """The Service's port of a backend, by number or by name; None if the Service has no such port."""
     target = backend.get("port")
-    for port in objects(spec_of(service).get("ports")):
+    for port in objects(service.spec.get("ports")):
         if target is not None and (target == port.get("name") or number(target) == number(port.get("port"))):
             return port
     return None

@@ -11,13 +11,9 @@ EXPOSING = ("LoadBalancer", "NodePort")
 """Types of Services that are reachable from outside of the cluster."""
 
 
-def spec_of(service: Resource) -> Properties:
-    return mapping(service.properties.get("spec"))
-
-
 def pods_behind(stack: Stack, service: Resource) -> list[Pod]:
     """The pods that a Service selects; none for a Service without a selector."""
-    selector = mapping(spec_of(service).get("selector"))
+    selector = mapping(service.spec.get("selector"))
     if not selector:
         return []
     return selected_pods(stack, service.namespace, {"matchLabels": selector})
@@ -33,9 +29,9 @@ def target_of(port: Properties) -> object:
 def service_selector(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Each Service selects pods of the stack."""
     for service in stack.of("Service"):
-        if spec_of(service).get("type") == "ExternalName":
+        if service.spec.get("type") == "ExternalName":
             yield Violation("type is ExternalName, which leads out of the cluster", service)
-        elif not mapping(spec_of(service).get("selector")):
+        elif not mapping(service.spec.get("selector")):
             yield Violation("spec.selector is missing, so the Service's pods are unknown", service)
         elif not pods_behind(stack, service):
             yield Violation("spec.selector matches no pod", service)
@@ -47,7 +43,7 @@ def service_target_port(stack: Stack, settings: Settings) -> Iterator[Violation]
     for service in stack.of("Service"):
         for pod in pods_behind(stack, service):
             ports = list(container_ports(pod))
-            for index, port in enumerate(objects(spec_of(service).get("ports"))):
+            for index, port in enumerate(objects(service.spec.get("ports"))):
                 target, protocol = target_of(port), port.get("protocol") or "TCP"
                 matching = [p for p in ports if target in (p.get("name"), p.get("containerPort"))]
                 where = f"port {text(port.get('name')) or index}"
@@ -68,21 +64,21 @@ def service_exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
         name = f"{service.namespace}/{service.object_name}"
         if any(fnmatchcase(name, pattern) for pattern in settings["services"]):
             continue
-        if spec_of(service).get("type") in EXPOSING:
+        if service.spec.get("type") in EXPOSING:
             yield Violation("spec.type exposes the Service on the nodes or to the internet", service)
-        if items(spec_of(service).get("externalIPs")):
+        if items(service.spec.get("externalIPs")):
             yield Violation("spec.externalIPs exposes the Service outside of the cluster", service)
 
 
 def replicas_of(stack: Stack, workload: Resource) -> float:
     """The minimum number of pods of a workload: its own replicas (default 1), or the minimum of its autoscaler."""
-    replicas = number(at(workload.properties, "spec", "replicas"))
+    replicas = number(at(workload.spec, "replicas"))
     scaled = [
-        number(at(scaler.properties, "spec", "minReplicas")) or 1
+        number(at(scaler.spec, "minReplicas")) or 1
         for scaler in stack.of("HorizontalPodAutoscaler")
         if scaler.namespace == workload.namespace
-        and at(scaler.properties, "spec", "scaleTargetRef", "kind") == workload.kind
-        and at(scaler.properties, "spec", "scaleTargetRef", "name") == workload.object_name
+        and at(scaler.spec, "scaleTargetRef", "kind") == workload.kind
+        and at(scaler.spec, "scaleTargetRef", "name") == workload.object_name
     ]
     return max([1 if replicas is None else replicas, *scaled])
 
@@ -99,7 +95,7 @@ def disruption_budget(stack: Stack, settings: Settings) -> Iterator[Violation]:
         if replicas_of(stack, pod.owner) > 1 and not any(_protects(budget, pod) for budget in budgets):
             yield Violation("has several replicas and no PodDisruptionBudget", pod.owner)
     for budget in budgets:
-        spec = mapping(budget.properties.get("spec"))
+        spec = budget.spec
         if not any(_protects(budget, pod) for pod in pods):
             yield Violation("spec.selector matches no workload", budget)
         elif spec.get("maxUnavailable") is None and spec.get("minAvailable") is None:
@@ -109,7 +105,7 @@ def disruption_budget(stack: Stack, settings: Settings) -> Iterator[Violation]:
 
 
 def _protects(budget: Resource, pod: Pod) -> bool:
-    selector = at(budget.properties, "spec", "selector")
+    selector = at(budget.spec, "selector")
     return budget.namespace == pod.namespace and not is_empty(selector) and selects(selector, pod.labels)
 
 

@@ -20,7 +20,7 @@ def volume_protected(resource: Resource, settings: Settings) -> Iterator[str]:
     ):
         yield "is neither protected nor retained: deleting the stack deletes the data"
     if resource.kind == "StatefulSet":
-        policy = mapping(at(resource.properties, "spec", "persistentVolumeClaimRetentionPolicy"))
+        policy = mapping(at(resource.spec, "persistentVolumeClaimRetentionPolicy"))
         for name in ("whenDeleted", "whenScaled"):
             if policy.get(name) not in (None, "Retain"):  # Retain is Kubernetes' default
                 yield f"persistentVolumeClaimRetentionPolicy.{name} deletes the data"
@@ -64,7 +64,7 @@ def volume_mounted(stack: Stack, settings: Settings) -> Iterator[Violation]:
             yield Violation("no container mounts the claim, so its data is stored elsewhere", claim)
     for owner in stack.of("StatefulSet"):
         pod = pod_of(owner)
-        for template in objects(at(owner.properties, "spec", "volumeClaimTemplates")):
+        for template in objects(at(owner.spec, "volumeClaimTemplates")):
             name = text(at(template, "metadata", "name"))
             if pod is not None and name not in _mounts(pod):
                 yield Violation(f"no container mounts its volume {name}", owner)
@@ -78,13 +78,13 @@ def volume_one_writer(stack: Stack, settings: Settings) -> Iterator[Violation]:
         sources = claims_of(pod) if pod else {}
         if not any(_is_exclusive(stack, owner, source) for source in sources.values()):
             continue
-        if at(owner.properties, "spec", "strategy", "type") != "Recreate":
+        if at(owner.spec, "strategy", "type") != "Recreate":
             yield Violation("spec.strategy.type is not Recreate: two pods share a volume during an upgrade", owner)
-        if (number(at(owner.properties, "spec", "replicas")) or 0) > 1:
+        if (number(at(owner.spec, "replicas")) or 0) > 1:
             yield Violation("several replicas share one volume", owner)
 
 
 def _is_exclusive(stack: Stack, owner: Resource, source: Properties) -> bool:
     claim = stack.get("PersistentVolumeClaim", owner.namespace, text(source.get("claimName")))
-    modes = items(at(claim.properties, "spec", "accessModes")) if claim else []
+    modes = items(at(claim.spec, "accessModes")) if claim else []
     return source.get("readOnly") is not True and "ReadWriteMany" not in modes
