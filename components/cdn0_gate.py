@@ -7,7 +7,7 @@ import pulumi
 
 from components.capabilities import Bucket, Route
 from components.config_tree import json_of, nested
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.mounted_files import program_files, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -75,27 +75,24 @@ def gate(name: str, args: GateArgs, opts: pulumi.ResourceOptions) -> Workload:
     """The gate's pods. It makes its own requests; a client's request is never passed on."""
     files = program_files(name, args.namespace.metadata_name, CDN0_GATE, opts=opts)
     keys = nested(args.secrets.of("cdn0-gate"))
-    credentials = MountedFiles(
+    credentials = secret_files(
         f"{name}-credentials",
-        MountedFilesArgs(
-            namespace=args.namespace.metadata_name,
-            files={
-                CREDENTIALS: json_of(
-                    [
-                        {
-                            "name": signer,
-                            **keys[signer],
-                            "uploads": [rule.name for rule in CDN0_KEYS if rule.signer == signer],
-                            "deletes": [
-                                rule.name for rule in CDN0_KEYS if rule.signer == signer and args.store.deletes(rule)
-                            ],
-                        }
-                        for signer in sorted(keys)
-                    ]
-                )
-            },
-            secret=True,
-        ),
+        args.namespace.metadata_name,
+        {
+            CREDENTIALS: json_of(
+                [
+                    {
+                        "name": signer,
+                        **keys[signer],
+                        "uploads": [rule.name for rule in CDN0_KEYS if rule.signer == signer],
+                        "deletes": [
+                            rule.name for rule in CDN0_KEYS if rule.signer == signer and args.store.deletes(rule)
+                        ],
+                    }
+                    for signer in sorted(keys)
+                ]
+            )
+        },
         opts,
     )
     alive, ready = ProbeAction(port="health", path="/livez"), ProbeAction(port="health", path="/readyz")

@@ -7,7 +7,7 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Access, Endpoint, PubSub, RedisCluster, Volume, VolumeMount, Wait
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.mounted_files import MountedFiles, program_files, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import (
     Container,
@@ -67,12 +67,8 @@ class Redis(Component):
         super().__init__(name, opts)
         self._name, self._args = name, args
         self._password = args.secrets.of("redis")["password"]
-        self._password_file = MountedFiles(
-            f"{name}-password",
-            MountedFilesArgs(
-                namespace=args.namespace.metadata_name, files={PASSWORD_FILE: self._password}, secret=True
-            ),
-            self.child_opts,
+        self._password_file = secret_files(
+            f"{name}-password", args.namespace.metadata_name, {PASSWORD_FILE: self._password}, self.child_opts
         )
         membership = self._membership(f"{name}-membership")
         nodes = self._nodes(membership)

@@ -12,7 +12,7 @@ import pulumi
 from components.base import Component
 from components.capabilities import Access, Bucket, Endpoint, Volume, VolumeMount, Wait
 from components.config_tree import json_of
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.mounted_files import MountedFiles, program_files, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -63,13 +63,10 @@ class Versitygw(Component):
         program = program_files(
             f"{name}-program", args.namespace.metadata_name, OBJECT_STORE_START, opts=self.child_opts
         )
-        accounts = MountedFiles(
+        accounts = secret_files(
             f"{name}-accounts",
-            MountedFilesArgs(
-                namespace=args.namespace.metadata_name,
-                files={ROOT_SECRET_FILE: self._keys["root"], ACCOUNTS_FILE: self._accounts()},
-                secret=True,
-            ),
+            args.namespace.metadata_name,
+            {ROOT_SECRET_FILE: self._keys["root"], ACCOUNTS_FILE: self._accounts()},
             self.child_opts,
         )
         healthy = ProbeAction(port="s3", path="/health")
@@ -136,8 +133,4 @@ class Versitygw(Component):
         text = pulumi.Output.concat(
             f"[default]\naws_access_key_id = {OWNERS[role]}\naws_secret_access_key = ", self._keys[role], "\n"
         )
-        return MountedFiles(
-            name,
-            MountedFilesArgs(namespace=namespace.metadata_name, files={CREDENTIALS_FILE: text}, secret=True),
-            self.child_opts,
-        )
+        return secret_files(name, namespace.metadata_name, {CREDENTIALS_FILE: text}, self.child_opts)

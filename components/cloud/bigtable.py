@@ -5,12 +5,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_gcp as gcp
-from pulumi_gcp.bigtable import (
-    InstanceClusterArgs,
-    InstanceClusterAutoscalingConfigArgs,
-    TableAutomatedBackupPolicyArgs,
-    TableColumnFamilyArgs,
-)
 
 from components.base import Component
 from components.capabilities import Access, Bigtable, InstanceRole, Network
@@ -77,9 +71,9 @@ class BigtableInstance(Component):
             name=table.name,
             project=args.project,
             instance_name=instance.name,
-            column_families=[TableColumnFamilyArgs(family=table.family)],
+            column_families=[gcp.bigtable.TableColumnFamilyArgs(family=table.family)],
             deletion_protection="PROTECTED" if durability is Durability.PROTECTED else "UNPROTECTED",
-            automated_backup_policy=TableAutomatedBackupPolicyArgs(
+            automated_backup_policy=gcp.bigtable.TableAutomatedBackupPolicyArgs(
                 frequency="24h0m0s", retention_period=f"{args.backup_days * 24}h0m0s"
             ),
             opts=durability.options(self, adopt=f"{path}/tables/{table.name}" if args.adopt else None),
@@ -91,15 +85,15 @@ def cluster_id(instance: str, zone: str) -> str:
     return f"{instance[:12].rstrip('-')}-{_short(zone)}"
 
 
-def _cluster(instance: str, cluster: BigtableCluster) -> InstanceClusterArgs:
+def _cluster(instance: str, cluster: BigtableCluster) -> gcp.bigtable.InstanceClusterArgs:
     """A cluster's id is its zone's, so adding and removing one leaves the others alone."""
     by_load = cluster.autoscaling
-    return InstanceClusterArgs(
+    return gcp.bigtable.InstanceClusterArgs(
         cluster_id=cluster_id(instance, cluster.zone),
         zone=cluster.zone,
         storage_type="SSD",
         num_nodes=None if by_load else cluster.nodes,
-        autoscaling_config=InstanceClusterAutoscalingConfigArgs(
+        autoscaling_config=gcp.bigtable.InstanceClusterAutoscalingConfigArgs(
             min_nodes=by_load.min_nodes, max_nodes=by_load.max_nodes, cpu_target=by_load.cpu_percent
         )
         if by_load

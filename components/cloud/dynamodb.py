@@ -5,15 +5,6 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
-from pulumi_aws.dynamodb import (
-    TableAttributeArgs,
-    TableGlobalSecondaryIndexArgs,
-    TableGlobalSecondaryIndexKeySchemaArgs,
-    TableLocalSecondaryIndexArgs,
-    TablePointInTimeRecoveryArgs,
-    TableServerSideEncryptionArgs,
-    TableTtlArgs,
-)
 
 from components.base import Component
 from components.capabilities import Access, DynamoDb, Grant, Network
@@ -67,30 +58,37 @@ class DynamoDbTables(Component):
             f"dynamodb-{table.name}",
             name=name,
             billing_mode="PAY_PER_REQUEST",
-            attributes=[TableAttributeArgs(name=key.name, type=key.type) for key in table.key_attributes()],
+            attributes=[
+                aws.dynamodb.TableAttributeArgs(name=key.name, type=key.type) for key in table.key_attributes()
+            ],
             hash_key=table.hash.name,
             range_key=table.range.name if table.range else None,
             local_secondary_indexes=[_local(index) for index in table.indexes if index.local] or None,
             global_secondary_indexes=[_global(index) for index in table.indexes if not index.local] or None,
-            ttl=TableTtlArgs(attribute_name=table.ttl, enabled=True) if table.ttl else None,
-            point_in_time_recovery=TablePointInTimeRecoveryArgs(enabled=True),
+            ttl=aws.dynamodb.TableTtlArgs(attribute_name=table.ttl, enabled=True) if table.ttl else None,
+            point_in_time_recovery=aws.dynamodb.TablePointInTimeRecoveryArgs(enabled=True),
             deletion_protection_enabled=durability is Durability.PROTECTED,
-            server_side_encryption=TableServerSideEncryptionArgs(enabled=True, kms_key_arn=args.encryption.arn),
+            server_side_encryption=aws.dynamodb.TableServerSideEncryptionArgs(
+                enabled=True, kms_key_arn=args.encryption.arn
+            ),
             opts=durability.options(self, adopt=name if name in args.adopted else None),
         )
 
 
-def _local(index: Index) -> TableLocalSecondaryIndexArgs:
+def _local(index: Index) -> aws.dynamodb.TableLocalSecondaryIndexArgs:
     assert index.range is not None, "a local index has a range key of its own"
-    return TableLocalSecondaryIndexArgs(name=index.name, range_key=index.range.name, projection_type=index.projection)
+    return aws.dynamodb.TableLocalSecondaryIndexArgs(
+        name=index.name, range_key=index.range.name, projection_type=index.projection
+    )
 
 
-def _global(index: Index) -> TableGlobalSecondaryIndexArgs:
+def _global(index: Index) -> aws.dynamodb.TableGlobalSecondaryIndexArgs:
     parts = [(index.hash, "HASH"), *([(index.range, "RANGE")] if index.range else [])]
-    return TableGlobalSecondaryIndexArgs(
+    return aws.dynamodb.TableGlobalSecondaryIndexArgs(
         name=index.name,
         key_schemas=[
-            TableGlobalSecondaryIndexKeySchemaArgs(attribute_name=key.name, key_type=kind) for key, kind in parts
+            aws.dynamodb.TableGlobalSecondaryIndexKeySchemaArgs(attribute_name=key.name, key_type=kind)
+            for key, kind in parts
         ],
         projection_type=index.projection,
     )

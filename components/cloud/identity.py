@@ -13,7 +13,7 @@ import pulumi_gcp as gcp
 from components.base import Component
 from components.capabilities import Access, Grant, Identity, InstanceRole, Network, Token
 from components.cloud.access_keys import rotated
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, secret_files
 from config.target import (
     AccessKeys,
     Aws,
@@ -167,10 +167,8 @@ class CloudIdentities(Component):
         text = pulumi.Output.all(made.id, made.secret).apply(
             lambda key: f"[default]\naws_access_key_id = {key[0]}\naws_secret_access_key = {key[1]}\n"
         )
-        files = MountedFiles(
-            f"{account}-aws-credentials",
-            MountedFilesArgs(namespace=namespace, files={AWS_CREDENTIALS: pulumi.Output.secret(text)}, secret=True),
-            self.child_opts,
+        files = secret_files(
+            f"{account}-aws-credentials", namespace, {AWS_CREDENTIALS: pulumi.Output.secret(text)}, self.child_opts
         )
         return Identity(
             env={**env, "AWS_SHARED_CREDENTIALS_FILE": AWS_CREDENTIALS}, files=(files,), depends_on=attached

@@ -7,17 +7,6 @@ from dataclasses import dataclass, replace
 import pulumi
 import pulumi_aws as aws
 import pulumi_random as random
-from pulumi_aws.s3 import (
-    BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs,
-    BucketLifecycleConfigurationRuleArgs,
-    BucketLifecycleConfigurationRuleExpirationArgs,
-    BucketLifecycleConfigurationRuleFilterArgs,
-    BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs,
-    BucketOwnershipControlsRuleArgs,
-    BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs,
-    BucketServerSideEncryptionConfigurationRuleArgs,
-    BucketVersioningVersioningConfigurationArgs,
-)
 
 from components.base import Component
 from components.capabilities import Access, Bucket, Grant, Network, ObjectStore, UploadsInBucket
@@ -120,7 +109,7 @@ class S3Buckets(Component):
         aws.s3.BucketOwnershipControls(
             f"bucket-{role}",
             bucket=bucket.bucket,
-            rule=BucketOwnershipControlsRuleArgs(object_ownership=ownership),
+            rule=aws.s3.BucketOwnershipControlsRuleArgs(object_ownership=ownership),
             opts=about,
         )
         aws.s3.BucketPolicy(f"bucket-{role}", bucket=bucket.bucket, policy=bucket.arn.apply(tls_only), opts=about)
@@ -128,9 +117,9 @@ class S3Buckets(Component):
             f"bucket-{role}",
             bucket=bucket.bucket,
             rules=[
-                BucketServerSideEncryptionConfigurationRuleArgs(
+                aws.s3.BucketServerSideEncryptionConfigurationRuleArgs(
                     apply_server_side_encryption_by_default=(
-                        BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
+                        aws.s3.BucketServerSideEncryptionConfigurationRuleApplyServerSideEncryptionByDefaultArgs(
                             sse_algorithm="aws:kms" if kms else "AES256",
                             kms_master_key_id=args.encryption.arn if kms else None,
                         )
@@ -145,7 +134,7 @@ class S3Buckets(Component):
             versioning = aws.s3.BucketVersioning(
                 f"bucket-{role}",
                 bucket=bucket.bucket,
-                versioning_configuration=BucketVersioningVersioningConfigurationArgs(status="Enabled"),
+                versioning_configuration=aws.s3.BucketVersioningVersioningConfigurationArgs(status="Enabled"),
                 opts=about,
             )
         aws.s3.BucketLifecycleConfiguration(
@@ -211,36 +200,38 @@ def tls_only(arn: str) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": statements}, sort_keys=True)
 
 
-def _lifecycle(versions: bool, expire_days: int, unfinished_days: int) -> list[BucketLifecycleConfigurationRuleArgs]:
-    everything = BucketLifecycleConfigurationRuleFilterArgs(prefix="")
+def _lifecycle(
+    versions: bool, expire_days: int, unfinished_days: int
+) -> list[aws.s3.BucketLifecycleConfigurationRuleArgs]:
+    everything = aws.s3.BucketLifecycleConfigurationRuleFilterArgs(prefix="")
     rules = [
-        BucketLifecycleConfigurationRuleArgs(
+        aws.s3.BucketLifecycleConfigurationRuleArgs(
             id="unfinished",
             status="Enabled",
             filter=everything,
-            abort_incomplete_multipart_upload=BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
+            abort_incomplete_multipart_upload=aws.s3.BucketLifecycleConfigurationRuleAbortIncompleteMultipartUploadArgs(
                 days_after_initiation=unfinished_days
             ),
         )
     ]
     if versions:
         rules.append(
-            BucketLifecycleConfigurationRuleArgs(
+            aws.s3.BucketLifecycleConfigurationRuleArgs(
                 id="old-versions",
                 status="Enabled",
                 filter=everything,
-                noncurrent_version_expiration=BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
+                noncurrent_version_expiration=aws.s3.BucketLifecycleConfigurationRuleNoncurrentVersionExpirationArgs(
                     noncurrent_days=OLD_CONFIGURATION_DAYS
                 ),
             )
         )
     if expire_days:
         rules.append(
-            BucketLifecycleConfigurationRuleArgs(
+            aws.s3.BucketLifecycleConfigurationRuleArgs(
                 id="old",
                 status="Enabled",
                 filter=everything,
-                expiration=BucketLifecycleConfigurationRuleExpirationArgs(days=expire_days),
+                expiration=aws.s3.BucketLifecycleConfigurationRuleExpirationArgs(days=expire_days),
             )
         )
     return rules

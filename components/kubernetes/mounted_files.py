@@ -6,13 +6,7 @@ from dataclasses import dataclass
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi_kubernetes.core.v1 import (
-    ConfigMapVolumeSourceArgs,
-    KeyToPathArgs,
-    SecretVolumeSourceArgs,
-    VolumeArgs,
-    VolumeMountArgs,
-)
+from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
@@ -56,32 +50,34 @@ class MountedFiles(Component):
                 name, metadata=metadata, string_data=data, type="Opaque", immutable=True, opts=self.child_opts
             )
             self.object_name = name_of(secret.metadata)
-            self.volume = VolumeArgs(
+            self.volume = core.VolumeArgs(
                 name=name,
-                secret=SecretVolumeSourceArgs(secret_name=self.object_name, default_mode=0o440),
+                secret=core.SecretVolumeSourceArgs(secret_name=self.object_name, default_mode=0o440),
             )
         else:
             config_map = kubernetes.core.v1.ConfigMap(
                 name, metadata=metadata, data=data, immutable=True, opts=self.child_opts
             )
             self.object_name = name_of(config_map.metadata)
-            self.volume = VolumeArgs(
+            self.volume = core.VolumeArgs(
                 name=name,
-                config_map=ConfigMapVolumeSourceArgs(
+                config_map=core.ConfigMapVolumeSourceArgs(
                     name=self.object_name,
                     default_mode=0o555 if args.folder else 0o444,
-                    items=[KeyToPathArgs(key=keys[path], path=path) for path in self.paths] if args.folder else None,
+                    items=[core.KeyToPathArgs(key=keys[path], path=path) for path in self.paths]
+                    if args.folder
+                    else None,
                 ),
             )
         self.register_outputs({"name": self.object_name})
 
     @property
-    def mounts(self) -> list[VolumeMountArgs]:
+    def mounts(self) -> list[core.VolumeMountArgs]:
         """Each file at its path, read-only."""
         if self._folder:
-            return [VolumeMountArgs(name=self.name, mount_path=self._folder, read_only=True)]
+            return [core.VolumeMountArgs(name=self.name, mount_path=self._folder, read_only=True)]
         return [
-            VolumeMountArgs(name=self.name, mount_path=path, sub_path=posixpath.basename(path), read_only=True)
+            core.VolumeMountArgs(name=self.name, mount_path=path, sub_path=posixpath.basename(path), read_only=True)
             for path in self.paths
         ]
 
@@ -98,17 +94,17 @@ class OperatorFolder:
     folder: str
 
     @property
-    def volume(self) -> VolumeArgs:
+    def volume(self) -> core.VolumeArgs:
         """The Secret of the same name, if there is one."""
-        return VolumeArgs(
+        return core.VolumeArgs(
             name=self.name,
-            secret=SecretVolumeSourceArgs(secret_name=self.name, optional=True, default_mode=0o440),
+            secret=core.SecretVolumeSourceArgs(secret_name=self.name, optional=True, default_mode=0o440),
         )
 
     @property
-    def mounts(self) -> list[VolumeMountArgs]:
+    def mounts(self) -> list[core.VolumeMountArgs]:
         """The folder, read-only."""
-        return [VolumeMountArgs(name=self.name, mount_path=self.folder, read_only=True)]
+        return [core.VolumeMountArgs(name=self.name, mount_path=self.folder, read_only=True)]
 
 
 def program_files(
@@ -117,6 +113,13 @@ def program_files(
     """The files of programs of ours, and all that they import, as the folder that containers find them in."""
     files = {path: text for program in programs for path, text in program.files.items()}
     return MountedFiles(name, MountedFilesArgs(namespace=namespace, files=files, folder=MOUNT), opts)
+
+
+def secret_files(
+    name: str, namespace: pulumi.Input[str], files: Mapping[str, pulumi.Input[str]], opts: pulumi.ResourceOptions
+) -> MountedFiles:
+    """Files in a Secret, each mounted at its path."""
+    return MountedFiles(name, MountedFilesArgs(namespace=namespace, files=files, secret=True), opts)
 
 
 def name_of(metadata: pulumi.Output[kubernetes.meta.v1.outputs.ObjectMeta]) -> pulumi.Output[str]:

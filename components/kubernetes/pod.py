@@ -6,45 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    AffinityArgs,
-    CapabilitiesArgs,
-    ContainerArgs,
-    ContainerPortArgs,
-    EmptyDirVolumeSourceArgs,
-    EnvVarArgs,
-    EnvVarSourceArgs,
-    ExecActionArgs,
-    HostAliasArgs,
-    HTTPGetActionArgs,
-    LifecycleArgs,
-    LifecycleHandlerArgs,
-    NodeAffinityArgs,
-    NodeSelectorArgs,
-    NodeSelectorRequirementArgs,
-    NodeSelectorTermArgs,
-    ObjectFieldSelectorArgs,
-    PersistentVolumeClaimVolumeSourceArgs,
-    PodAffinityArgs,
-    PodAffinityTermArgs,
-    PodAntiAffinityArgs,
-    PodSecurityContextArgs,
-    PodSpecArgs,
-    PodTemplateSpecArgs,
-    ProbeArgs,
-    ProjectedVolumeSourceArgs,
-    ResourceRequirementsArgs,
-    SeccompProfileArgs,
-    SecurityContextArgs,
-    ServiceAccountTokenProjectionArgs,
-    SleepActionArgs,
-    TCPSocketActionArgs,
-    TopologySpreadConstraintArgs,
-    VolumeArgs,
-    VolumeMountArgs,
-    VolumeProjectionArgs,
-    WeightedPodAffinityTermArgs,
-)
+from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
 from components.capabilities import (
@@ -91,12 +53,12 @@ class ProbeAction:
     path: str = ""
     command: tuple[str, ...] = ()
 
-    def probe(self, *, period: int, failures: int, timeout: int = 3) -> ProbeArgs:
+    def probe(self, *, period: int, failures: int, timeout: int = 3) -> core.ProbeArgs:
         """The probe with its period and time-out in seconds."""
-        return ProbeArgs(
-            http_get=HTTPGetActionArgs(port=self.port, path=self.path) if self.path else None,
-            tcp_socket=TCPSocketActionArgs(port=self.port) if self.port and not self.path else None,
-            exec_=ExecActionArgs(command=list(self.command)) if self.command else None,
+        return core.ProbeArgs(
+            http_get=core.HTTPGetActionArgs(port=self.port, path=self.path) if self.path else None,
+            tcp_socket=core.TCPSocketActionArgs(port=self.port) if self.port and not self.path else None,
+            exec_=core.ExecActionArgs(command=list(self.command)) if self.command else None,
             period_seconds=period,
             failure_threshold=failures,
             timeout_seconds=timeout,
@@ -241,20 +203,20 @@ def managed_labels(args: PodArgs) -> dict[str, str]:
 
 def template(
     args: PodArgs, account: pulumi.Input[str], claims: Mapping[str, pulumi.Input[str]], identity: Identity
-) -> PodTemplateSpecArgs:
+) -> core.PodTemplateSpecArgs:
     """The pod template; `claims` maps disks to the claims that hold them (none for a claim template)."""
     waiting = _wait_container(args)
     containers = [*waiting, *args.containers]
-    return PodTemplateSpecArgs(
+    return core.PodTemplateSpecArgs(
         metadata=ObjectMetaArgs(labels=labels(args)),
-        spec=PodSpecArgs(
+        spec=core.PodSpecArgs(
             service_account_name=account,
             automount_service_account_token=False,
             enable_service_links=False,
             restart_policy=args.restart,
             host_network=args.host_network or None,
             host_aliases=[
-                HostAliasArgs(ip=address, hostnames=[name]) for name, address in sorted(args.host_aliases.items())
+                core.HostAliasArgs(ip=address, hostnames=[name]) for name, address in sorted(args.host_aliases.items())
             ]
             or None,
             termination_grace_period_seconds=args.termination_grace_seconds,
@@ -298,17 +260,19 @@ def _wired_files(args: PodArgs) -> tuple[MountedFiles, ...]:
     return tuple(dict.fromkeys(files for access in args.access for files in access.files))
 
 
-def _container(args: PodArgs, container: Container, identity: Identity) -> ContainerArgs:
+def _container(args: PodArgs, container: Container, identity: Identity) -> core.ContainerArgs:
     wired = environment(args) if container is args.containers[0] else {}
     values = {**wired, **identity.env, **container.env}
-    plain = [EnvVarArgs(name=key, value=values[key]) for key in sorted(values)]
+    plain = [core.EnvVarArgs(name=key, value=values[key]) for key in sorted(values)]
     field_env = [
-        EnvVarArgs(name=key, value_from=EnvVarSourceArgs(field_ref=ObjectFieldSelectorArgs(field_path=path)))
+        core.EnvVarArgs(
+            name=key, value_from=core.EnvVarSourceArgs(field_ref=core.ObjectFieldSelectorArgs(field_path=path))
+        )
         for key, path in sorted(container.field_env.items())
     ]
     probes, size = container.probes, container.resources
     cpu, memory = size.busy if size.busy and args.scale.maximum else (size.cpu, size.memory)
-    return ContainerArgs(
+    return core.ContainerArgs(
         name=container.name,
         image=args.namespace.image(container.image),
         image_pull_policy="IfNotPresent",
@@ -316,11 +280,11 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
         args=list(container.args) or None,
         env=(plain + field_env) or None,
         ports=[
-            ContainerPortArgs(name=port.name, container_port=port.number, protocol=port.protocol)
+            core.ContainerPortArgs(name=port.name, container_port=port.number, protocol=port.protocol)
             for port in container.ports
         ]
         or None,
-        resources=ResourceRequirementsArgs(
+        resources=core.ResourceRequirementsArgs(
             requests={"cpu": cpu, "memory": memory, "ephemeral-storage": size.ephemeral_storage},
             limits={"memory": size.memory_limit, "ephemeral-storage": _ephemeral_storage_limit(container)},
         ),
@@ -334,20 +298,20 @@ def _container(args: PodArgs, container: Container, identity: Identity) -> Conta
     )
 
 
-def _startup(probes: Probes) -> ProbeArgs:
+def _startup(probes: Probes) -> core.ProbeArgs:
     """Asks often: the kubelet asks for readiness as soon as this succeeds, so a period here is waited for by users."""
     failures = -(-probes.startup_budget // STARTUP_SECONDS)
     return probes.startup.probe(period=STARTUP_SECONDS, failures=failures, timeout=probes.timeout)
 
 
-def _before_stop(container: Container) -> LifecycleArgs | None:
+def _before_stop(container: Container) -> core.LifecycleArgs | None:
     if container.pre_stop_command:
-        return LifecycleArgs(
-            pre_stop=LifecycleHandlerArgs(exec_=ExecActionArgs(command=list(container.pre_stop_command)))
+        return core.LifecycleArgs(
+            pre_stop=core.LifecycleHandlerArgs(exec_=core.ExecActionArgs(command=list(container.pre_stop_command)))
         )
     if container.pre_stop_sleep_seconds:
-        return LifecycleArgs(
-            pre_stop=LifecycleHandlerArgs(sleep=SleepActionArgs(seconds=container.pre_stop_sleep_seconds))
+        return core.LifecycleArgs(
+            pre_stop=core.LifecycleHandlerArgs(sleep=core.SleepActionArgs(seconds=container.pre_stop_sleep_seconds))
         )
     return None
 
@@ -358,11 +322,11 @@ def _ephemeral_storage_limit(container: Container) -> str:
     return f"{sum(megabytes) + 256}Mi"
 
 
-def _pod_security(args: PodArgs) -> PodSecurityContextArgs:
-    profile = SeccompProfileArgs(type="RuntimeDefault")
+def _pod_security(args: PodArgs) -> core.PodSecurityContextArgs:
+    profile = core.SeccompProfileArgs(type="RuntimeDefault")
     if args.root:
-        return PodSecurityContextArgs(seccomp_profile=profile)
-    return PodSecurityContextArgs(
+        return core.PodSecurityContextArgs(seccomp_profile=profile)
+    return core.PodSecurityContextArgs(
         run_as_non_root=True,
         run_as_user=USER,
         run_as_group=USER,
@@ -372,16 +336,16 @@ def _pod_security(args: PodArgs) -> PodSecurityContextArgs:
     )
 
 
-def _container_security(args: PodArgs, container: Container) -> SecurityContextArgs:
-    return SecurityContextArgs(
+def _container_security(args: PodArgs, container: Container) -> core.SecurityContextArgs:
+    return core.SecurityContextArgs(
         allow_privilege_escalation=False,
         privileged=False,
-        capabilities=CapabilitiesArgs(drop=["ALL"], add=list(container.capabilities) or None),
+        capabilities=core.CapabilitiesArgs(drop=["ALL"], add=list(container.capabilities) or None),
         read_only_root_filesystem=not args.root,
     )
 
 
-def _affinity(args: PodArgs, containers: list[Container], *, alone: bool) -> AffinityArgs | None:
+def _affinity(args: PodArgs, containers: list[Container], *, alone: bool) -> core.AffinityArgs | None:
     """Where the pod may run. `alone`: not beside another pod of its kind, so that a claim has one writer at a time.
 
     A Deployment starts the successor of a deleted pod while that one still stops. The scheduler counts a pod until it
@@ -389,24 +353,24 @@ def _affinity(args: PodArgs, containers: list[Container], *, alone: bool) -> Aff
     """
     node = _node_affinity(args, containers)
     if args.beside:
-        return AffinityArgs(node_affinity=node, pod_affinity=_beside(args.beside))
+        return core.AffinityArgs(node_affinity=node, pod_affinity=_beside(args.beside))
     if not alone:
-        return AffinityArgs(node_affinity=node) if node else None
-    itself = PodAffinityTermArgs(
+        return core.AffinityArgs(node_affinity=node) if node else None
+    itself = core.PodAffinityTermArgs(
         topology_key="kubernetes.io/hostname", label_selector=LabelSelectorArgs(match_labels=labels(args))
     )
-    return AffinityArgs(
+    return core.AffinityArgs(
         node_affinity=node,
-        pod_anti_affinity=PodAntiAffinityArgs(required_during_scheduling_ignored_during_execution=[itself]),
+        pod_anti_affinity=core.PodAntiAffinityArgs(required_during_scheduling_ignored_during_execution=[itself]),
     )
 
 
-def _beside(pods: tuple[Pods, ...]) -> PodAffinityArgs:
-    return PodAffinityArgs(
+def _beside(pods: tuple[Pods, ...]) -> core.PodAffinityArgs:
+    return core.PodAffinityArgs(
         preferred_during_scheduling_ignored_during_execution=[
-            WeightedPodAffinityTermArgs(
+            core.WeightedPodAffinityTermArgs(
                 weight=100,
-                pod_affinity_term=PodAffinityTermArgs(
+                pod_affinity_term=core.PodAffinityTermArgs(
                     topology_key="kubernetes.io/hostname",
                     label_selector=LabelSelectorArgs(match_labels=dict(each.labels)),
                 ),
@@ -416,7 +380,7 @@ def _beside(pods: tuple[Pods, ...]) -> PodAffinityArgs:
     )
 
 
-def _node_affinity(args: PodArgs, containers: list[Container]) -> NodeAffinityArgs | None:
+def _node_affinity(args: PodArgs, containers: list[Container]) -> core.NodeAffinityArgs | None:
     """Nodes with the pod's labels, and of an architecture that every image is published for if not all are."""
     common = set(ALL_ARCHITECTURES)
     for container in containers:
@@ -426,19 +390,21 @@ def _node_affinity(args: PodArgs, containers: list[Container]) -> NodeAffinityAr
         wanted["kubernetes.io/arch"] = sorted(common)
     if not wanted:
         return None
-    expressions = [NodeSelectorRequirementArgs(key=key, operator="In", values=values) for key, values in wanted.items()]
-    return NodeAffinityArgs(
-        required_during_scheduling_ignored_during_execution=NodeSelectorArgs(
-            node_selector_terms=[NodeSelectorTermArgs(match_expressions=expressions)]
+    expressions = [
+        core.NodeSelectorRequirementArgs(key=key, operator="In", values=values) for key, values in wanted.items()
+    ]
+    return core.NodeAffinityArgs(
+        required_during_scheduling_ignored_during_execution=core.NodeSelectorArgs(
+            node_selector_terms=[core.NodeSelectorTermArgs(match_expressions=expressions)]
         )
     )
 
 
-def _spread(args: PodArgs) -> list[TopologySpreadConstraintArgs] | None:
+def _spread(args: PodArgs) -> list[core.TopologySpreadConstraintArgs] | None:
     if not args.scale.is_replicated:
         return None
     return [
-        TopologySpreadConstraintArgs(
+        core.TopologySpreadConstraintArgs(
             max_skew=1,
             topology_key=key,
             when_unsatisfiable="ScheduleAnyway",
@@ -452,19 +418,20 @@ def _empty_dir_name(container: Container, path: str) -> str:
     return f"{container.name}{path.replace('/', '-').replace('_', '-').replace('.', '-')}".lower()
 
 
-def _mounts(args: PodArgs, container: Container, identity: Identity) -> list[VolumeMountArgs]:
+def _mounts(args: PodArgs, container: Container, identity: Identity) -> list[core.VolumeMountArgs]:
     wired = _wired_files(args) if container is args.containers[0] else ()
     empty_dirs = [
-        VolumeMountArgs(name=_empty_dir_name(container, path), mount_path=path) for path in sorted(container.empty_dirs)
+        core.VolumeMountArgs(name=_empty_dir_name(container, path), mount_path=path)
+        for path in sorted(container.empty_dirs)
     ]
     volumes = [
-        VolumeMountArgs(
+        core.VolumeMountArgs(
             name=mount.volume, mount_path=mount.path, read_only=mount.read_only or None, sub_path=mount.sub_path or None
         )
         for mount in container.volume_mounts
     ]
     tokens = [
-        VolumeMountArgs(name=_token_name(token), mount_path=posixpath.dirname(token.path), read_only=True)
+        core.VolumeMountArgs(name=_token_name(token), mount_path=posixpath.dirname(token.path), read_only=True)
         for token in identity.tokens
     ]
     files = [mount for files in (*container.files, *wired, *identity.files) for mount in files.mounts]
@@ -475,29 +442,29 @@ def _token_name(token: Token) -> str:
     return posixpath.dirname(token.path).strip("/").replace("/", "-")
 
 
-def _token_volume(token: Token) -> VolumeArgs:
+def _token_volume(token: Token) -> core.VolumeArgs:
     """The kubelet renews the token long before it ends."""
-    projection = ServiceAccountTokenProjectionArgs(
+    projection = core.ServiceAccountTokenProjectionArgs(
         audience=token.audience, expiration_seconds=TOKEN_SECONDS, path=posixpath.basename(token.path)
     )
-    return VolumeArgs(
+    return core.VolumeArgs(
         name=_token_name(token),
-        projected=ProjectedVolumeSourceArgs(sources=[VolumeProjectionArgs(service_account_token=projection)]),
+        projected=core.ProjectedVolumeSourceArgs(sources=[core.VolumeProjectionArgs(service_account_token=projection)]),
     )
 
 
 def _volumes(
     args: PodArgs, containers: list[Container], claims: Mapping[str, pulumi.Input[str]], identity: Identity
-) -> list[VolumeArgs] | None:
+) -> list[core.VolumeArgs] | None:
     mounted = [files for container in containers for files in container.files]
     files = {files.name: files.volume for files in (*mounted, *_wired_files(args), *identity.files)}
     empty_dirs = [
-        VolumeArgs(name=_empty_dir_name(container, path), empty_dir=EmptyDirVolumeSourceArgs(size_limit=size))
+        core.VolumeArgs(name=_empty_dir_name(container, path), empty_dir=core.EmptyDirVolumeSourceArgs(size_limit=size))
         for container in containers
         for path, size in sorted(container.empty_dirs.items())
     ]
     volumes = [
-        VolumeArgs(name=name, persistent_volume_claim=PersistentVolumeClaimVolumeSourceArgs(claim_name=claim))
+        core.VolumeArgs(name=name, persistent_volume_claim=core.PersistentVolumeClaimVolumeSourceArgs(claim_name=claim))
         for name, claim in sorted(claims.items())
     ]
     tokens = [_token_volume(token) for token in identity.tokens]

@@ -6,30 +6,9 @@ from typing import Any, Literal
 
 import pulumi
 import pulumi_kubernetes as kubernetes
-from pulumi_kubernetes.apps.v1 import (
-    DeploymentSpecArgs,
-    DeploymentStrategyArgs,
-    RollingUpdateDeploymentArgs,
-    StatefulSetPersistentVolumeClaimRetentionPolicyArgs,
-    StatefulSetSpecArgs,
-)
-from pulumi_kubernetes.autoscaling.v2 import (
-    CrossVersionObjectReferenceArgs,
-    HorizontalPodAutoscalerBehaviorArgs,
-    HorizontalPodAutoscalerSpecArgs,
-    HPAScalingPolicyArgs,
-    HPAScalingRulesArgs,
-    MetricSpecArgs,
-    MetricTargetArgs,
-    ResourceMetricSourceArgs,
-)
-from pulumi_kubernetes.core.v1 import (
-    PersistentVolumeClaimArgs,
-    PersistentVolumeClaimSpecArgs,
-    ServicePortArgs,
-    ServiceSpecArgs,
-    VolumeResourceRequirementsArgs,
-)
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.autoscaling import v2 as autoscaling
+from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgs
 
@@ -146,7 +125,7 @@ class Workload(Component):
         kubernetes.core.v1.Service(
             name,
             metadata=metadata,
-            spec=ServiceSpecArgs(
+            spec=core.ServiceSpecArgs(
                 type="ClusterIP",
                 cluster_ip="None" if headless else None,
                 publish_not_ready_addresses=True if headless else None,
@@ -160,17 +139,17 @@ class Workload(Component):
         args = self.args
         claims = {volume.name: self._claim(volume) for volume in args.volumes}
         strategy = (
-            DeploymentStrategyArgs(type="Recreate")
+            apps.DeploymentStrategyArgs(type="Recreate")
             if self.args.kind == "recreate"
-            else DeploymentStrategyArgs(
-                type="RollingUpdate", rolling_update=RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)
+            else apps.DeploymentStrategyArgs(
+                type="RollingUpdate", rolling_update=apps.RollingUpdateDeploymentArgs(max_surge=1, max_unavailable=0)
             )
         )
         kubernetes.apps.v1.Deployment(
             self._name,
             # a replica count that was set by hand is set back instead of being a conflict
             metadata=self._metadata(self._name, patchForce="true"),
-            spec=DeploymentSpecArgs(
+            spec=apps.DeploymentSpecArgs(
                 # whoever scales it says how many
                 replicas=None if args.scale.maximum else args.scale.replicas,
                 revision_history_limit=3,
@@ -186,26 +165,28 @@ class Workload(Component):
         kubernetes.autoscaling.v2.HorizontalPodAutoscaler(
             self._name,
             metadata=self._metadata(self._name),
-            spec=HorizontalPodAutoscalerSpecArgs(
+            spec=autoscaling.HorizontalPodAutoscalerSpecArgs(
                 min_replicas=scale.replicas,
                 max_replicas=scale.maximum,
-                scale_target_ref=CrossVersionObjectReferenceArgs(
+                scale_target_ref=autoscaling.CrossVersionObjectReferenceArgs(
                     api_version="apps/v1", kind="Deployment", name=self._name
                 ),
                 metrics=[
-                    MetricSpecArgs(
+                    autoscaling.MetricSpecArgs(
                         type="Resource",
-                        resource=ResourceMetricSourceArgs(
+                        resource=autoscaling.ResourceMetricSourceArgs(
                             name="cpu",
-                            target=MetricTargetArgs(type="Utilization", average_utilization=scale.cpu_percent),
+                            target=autoscaling.MetricTargetArgs(
+                                type="Utilization", average_utilization=scale.cpu_percent
+                            ),
                         ),
                     )
                 ],
-                behavior=HorizontalPodAutoscalerBehaviorArgs(
+                behavior=autoscaling.HorizontalPodAutoscalerBehaviorArgs(
                     # every pod that goes ends its clients' WebSockets, so pods go slowly
-                    scale_down=HPAScalingRulesArgs(
+                    scale_down=autoscaling.HPAScalingRulesArgs(
                         stabilization_window_seconds=600,
-                        policies=[HPAScalingPolicyArgs(type="Pods", value=1, period_seconds=120)],
+                        policies=[autoscaling.HPAScalingPolicyArgs(type="Pods", value=1, period_seconds=120)],
                     )
                 ),
             ),
@@ -227,11 +208,11 @@ class Workload(Component):
         )
         return name_of(claim.metadata)
 
-    def _claim_spec(self, volume: Volume) -> PersistentVolumeClaimSpecArgs:
-        return PersistentVolumeClaimSpecArgs(
+    def _claim_spec(self, volume: Volume) -> core.PersistentVolumeClaimSpecArgs:
+        return core.PersistentVolumeClaimSpecArgs(
             access_modes=["ReadWriteOnce"],
             storage_class_name=self.args.namespace.args.storage_class,
-            resources=VolumeResourceRequirementsArgs(requests={"storage": volume.size}),
+            resources=core.VolumeResourceRequirementsArgs(requests={"storage": volume.size}),
         )
 
     def _stateful_set(self, account: pulumi.Input[str]) -> None:
@@ -239,18 +220,18 @@ class Workload(Component):
         kubernetes.apps.v1.StatefulSet(
             self._name,
             metadata=self._metadata(self._name, patchForce="true"),
-            spec=StatefulSetSpecArgs(
+            spec=apps.StatefulSetSpecArgs(
                 replicas=args.scale.replicas,
                 revision_history_limit=3,
                 service_name=self.args.headless_service or self._name,
                 pod_management_policy="Parallel",
-                persistent_volume_claim_retention_policy=StatefulSetPersistentVolumeClaimRetentionPolicyArgs(
+                persistent_volume_claim_retention_policy=apps.StatefulSetPersistentVolumeClaimRetentionPolicyArgs(
                     when_deleted="Retain", when_scaled="Retain"
                 ),
                 selector=self._selector,
                 template=template(args, account, {}, self._identity),
                 volume_claim_templates=[
-                    PersistentVolumeClaimArgs(
+                    core.PersistentVolumeClaimArgs(
                         metadata=ObjectMetaArgs(name=volume.name, labels=labels(args)), spec=self._claim_spec(volume)
                     )
                     for volume in args.volumes
@@ -261,5 +242,5 @@ class Workload(Component):
         )
 
 
-def _service_port(port: Port) -> ServicePortArgs:
-    return ServicePortArgs(name=port.name, port=port.number, target_port=port.name, protocol=port.protocol)
+def _service_port(port: Port) -> core.ServicePortArgs:
+    return core.ServicePortArgs(name=port.name, port=port.number, target_port=port.name, protocol=port.protocol)

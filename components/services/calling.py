@@ -19,7 +19,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
 from components.capabilities import Access, Endpoint, Network, Protocol, Rooms, Route, Telemetry
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.mounted_files import MountedFiles, program_files, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, managed_labels, pods
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -97,13 +97,10 @@ class GroupCalls(Component):
         args, name = self._args, self._frontend_name
         backend = self._endpoint(self._backend_name, HTTP_PORT)
         keys = args.secrets.of("calling")
-        files = MountedFiles(
+        files = secret_files(
             f"{name}-keys",
-            MountedFilesArgs(
-                namespace=args.namespace.metadata_name,
-                files={AUTHENTICATION_KEY_FILE: keys["authentication-key"], ZKPARAMS_FILE: keys["zkparams"]},
-                secret=True,
-            ),
+            args.namespace.metadata_name,
+            {AUTHENTICATION_KEY_FILE: keys["authentication-key"], ZKPARAMS_FILE: keys["zkparams"]},
             self.child_opts,
         )
         container = self._container(

@@ -9,7 +9,7 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Route, Uploads, UploadsInBucket, VolumeMount
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, program_files
+from components.kubernetes.mounted_files import MountedFiles, program_files, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -65,13 +65,10 @@ class Cdn3(Component):
         super().__init__(name, opts)
         self._name, self._args, self._store = name, args, store_of(args.uploads)
         self._in_bucket = isinstance(args.uploads, UploadsInBucket)
-        key = MountedFiles(
+        key = secret_files(
             f"{name}-key",
-            MountedFilesArgs(
-                namespace=args.namespace.metadata_name,
-                files={KEY_FILE: args.secrets.of("cdn3")["attachments.key"]},
-                secret=True,
-            ),
+            args.namespace.metadata_name,
+            {KEY_FILE: args.secrets.of("cdn3")["attachments.key"]},
             self.child_opts,
         )
         hook = self._hook(key)

@@ -13,7 +13,7 @@ import pulumi
 from components import java
 from components.base import Component
 from components.capabilities import Access, Endpoint, Network, Pods, Registration
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, OperatorFolder, program_files
+from components.kubernetes.mounted_files import MountedFiles, OperatorFolder, program_files, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Volume, VolumeMount
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -121,9 +121,9 @@ class InvitationRegistration(Component):
         if args.webhook is None:
             return (), ()
         url, key = args.webhook
-        files = MountedFilesArgs(namespace=args.namespace.metadata_name, files={WEBHOOK_KEY_FILE: key}, secret=True)
+        files = {WEBHOOK_KEY_FILE: key}
         flags = (f"--webhook={url}", f"--webhook-secret-file={WEBHOOK_KEY_FILE}")
-        return flags, (MountedFiles(f"{name}-webhook", files, self.child_opts),)
+        return flags, (secret_files(f"{name}-webhook", args.namespace.metadata_name, files, self.child_opts),)
 
 
 @dataclass(frozen=True, kw_only=True)

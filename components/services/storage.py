@@ -8,7 +8,7 @@ from components import java
 from components.base import Component
 from components.capabilities import Bigtable, Bucket, Route
 from components.config_tree import merged, nested, yaml_of
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.mounted_files import secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -48,13 +48,10 @@ class Storage(Component):
             "cdn": {"bucket": args.cdn0.name, "region": args.cdn0.region},
             "server": java.request_log(args.log_requests),
         }
-        config = MountedFiles(
+        config = secret_files(
             f"{name}-config",
-            MountedFilesArgs(
-                namespace=args.namespace.metadata_name,
-                files={CONFIG: yaml_of(merged(CONSTANTS, wired, nested(args.secrets.of("storage"))))},
-                secret=True,
-            ),
+            args.namespace.metadata_name,
+            {CONFIG: yaml_of(merged(CONSTANTS, wired, nested(args.secrets.of("storage"))))},
             self.child_opts,
         )
         alive = ProbeAction(port="admin", path="/healthcheck")

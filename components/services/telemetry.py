@@ -9,7 +9,7 @@ import pulumi
 from components.base import Component
 from components.capabilities import Access, Network, Telemetry
 from components.config_tree import yaml_of
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.mounted_files import secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -40,13 +40,10 @@ class Collector(Component):
 
     def __init__(self, name: str, args: CollectorArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(name, opts)
-        config = MountedFiles(
+        config = secret_files(
             f"{name}-config",
-            MountedFilesArgs(
-                namespace=args.namespace.metadata_name,
-                files={CONFIG: yaml_of(pulumi.Output.secret(_configuration(args.exporters)))},
-                secret=True,
-            ),
+            args.namespace.metadata_name,
+            {CONFIG: yaml_of(pulumi.Output.secret(_configuration(args.exporters)))},
             self.child_opts,
         )
         health = ProbeAction(port="health", path="/")

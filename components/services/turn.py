@@ -11,7 +11,7 @@ from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.base import Component
 from components.capabilities import Endpoint, Network, ServedCertificate, TurnServer
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.mounted_files import MountedFiles, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, labels, managed_labels
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -108,9 +108,7 @@ class Turn(Component):
         )
         files = {CONFIG: text, CERTIFICATE: args.certificate.chain, PRIVATE_KEY: args.certificate.private_key}
         namespace = args.namespace.metadata_name
-        return MountedFiles(
-            f"{self._name}-config", MountedFilesArgs(namespace=namespace, files=files, secret=True), self.child_opts
-        )
+        return secret_files(f"{self._name}-config", namespace, files, self.child_opts)
 
     def _pod(self, config: MountedFiles) -> WorkloadArgs:
         listening = ProbeAction(port="stun-tcp")

@@ -25,7 +25,7 @@ from components.capabilities import (
 )
 from components.config_tree import merged, nested, yaml_of
 from components.kubernetes.job import Job, JobArgs
-from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs
+from components.kubernetes.mounted_files import secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Scale
 from components.kubernetes.workload import Workload, WorkloadArgs
@@ -107,16 +107,13 @@ class Whisper(Component):
         secrets = args.secrets.of("whisper")
         plain = {path: text for path, text in secrets.items() if path in PLAIN_VALUES}
         bundle = {path: text for path, text in secrets.items() if path not in PLAIN_VALUES}
-        self._config = MountedFiles(
+        self._config = secret_files(
             f"{name}-config",
-            MountedFilesArgs(
-                namespace=args.namespace.metadata_name,
-                files={
-                    CONFIG: yaml_of(merged(CONSTANTS, nested(WHISPER_REFERENCES), _wired(args), nested(plain))),
-                    BUNDLE: yaml_of(bundle),
-                },
-                secret=True,
-            ),
+            args.namespace.metadata_name,
+            {
+                CONFIG: yaml_of(merged(CONSTANTS, nested(WHISPER_REFERENCES), _wired(args), nested(plain))),
+                BUNDLE: yaml_of(bundle),
+            },
             self.child_opts,
         )
         server = self._server()
