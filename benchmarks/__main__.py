@@ -5,13 +5,12 @@ import json
 import sys
 from collections.abc import Sequence
 
-from benchmarks import cluster, engine, node, policies, recording, registration, rendering
+from benchmarks import in_network, policies, recording, registration, rendering
 from benchmarks.report import DOCUMENT, Report, update
 
 PARTS = ("rendering", "policies", "cluster", "engine", "node", "recording")
 BY_NAME = ("registration",)
 """Measured only when it is asked for: it takes ten minutes, and its figures are in docs/security.md."""
-IN_A_NETWORK = {"cluster": cluster, "engine": engine, "node": node}
 RUNS_OF_RECORDING = 3
 
 
@@ -30,15 +29,15 @@ def main(words: Sequence[str]) -> int:
 def measured(parts: Sequence[str], rounds: int) -> Report:
     """One run of some of `PARTS`."""
     ratios, missing, growth = [], [], None
-    in_a_network = {name: part for name, part in IN_A_NETWORK.items() if name in parts}
-    for part in in_a_network.values():
-        part.prepare()  # builds, which would disturb what is measured
+    in_a_network = [name for name in in_network.PARTS if name in parts]
+    for name in in_a_network:
+        in_network.PARTS[name].prepare()  # builds, which would disturb what is measured
     if "rendering" in parts:
         ratios += rendering.measure(rounds)
     if "policies" in parts:
         ratios += policies.measure(rounds)
-    for name, part in in_a_network.items():
-        found = part.measure(rounds)
+    for name in in_a_network:
+        found = in_network.measure(name, rounds)
         if isinstance(found, str):
             missing.append(f"{name}: {found}")
         else:

@@ -1,29 +1,23 @@
 """Applying the rendered stack and waiting until it is ready, against the least that the API server asks for.
 
 The minimum is an empty ConfigMap for each object, and an empty Deployment for each workload of the stack. All is done
-with the same kubectl on a new cluster of tests/lab for every round, in turn. As a program of its own
-(python -m benchmarks.cluster <rounds>) it enters a private network namespace, as the integration tests do, and
-prints the ratios as JSON.
+with the same kubectl on a new cluster of tests/lab for every round, in turn.
 """
 
 import json
-import subprocess
-import sys
 import tempfile
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.sample import Ratio
-from benchmarks.stack import ROOT, recorded
+from benchmarks.stack import recorded
 from render import manifests
 from render.values import SeededValues
 from tests.lab import kubernetes, traefik_crds
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.kubernetes_client import Client
 from tests.lab.kubernetes_ready import Object
-from tests.lab.private_network import can_enter, enter
 
 READY_SECONDS = 300
 WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet", "Job"})
@@ -38,27 +32,8 @@ def prepare() -> None:
     traefik_crds.prepare()
 
 
-def measure(rounds: int) -> list[Ratio] | str:
-    """The ratios for each object and for each workload; or why this machine has no private network."""
-    return measured("benchmarks.cluster", rounds)
-
-
-def measured(module: str, rounds: int) -> list[Ratio] | str:
-    """Runs `module` in a private network namespace and returns what it prints, or why that is impossible."""
-    if reason := can_enter():
-        return reason
-    command = [sys.executable, "-m", module, str(rounds)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return [
-        Ratio(each["name"], each["against"], tuple(each["seconds"]), tuple(each["minimum"]))
-        for each in json.loads(done.stdout)
-    ]
-
-
 def ratios(rounds: int) -> list[Ratio]:
-    """Measures in the namespace that this process is in."""
+    """Measures in the private network namespace that this process is in."""
     with tempfile.TemporaryDirectory() as scratch:
         stack = Path(scratch) / "stack"
         manifests.write(recorded(SeededValues("benchmark", start=datetime.now(UTC))), stack)
@@ -136,8 +111,3 @@ def deployment(name: str, pod: Object) -> Object:
             },
         },
     }
-
-
-if __name__ == "__main__":
-    enter()
-    print(json.dumps([asdict(ratio) for ratio in ratios(int(sys.argv[1]))]))

@@ -1,24 +1,20 @@
 """Deploying stack dev with the Pulumi engine, against a program that makes as many ConfigMaps.
 
 Both run with the same CLI and plugins on a new cluster of tests/lab with simulated nodes for every round, in turn: once
-from nothing, then without changes, then as a preview. As a program of its own (python -m benchmarks.engine <rounds>)
-it enters a private network namespace and prints the ratios as JSON. The random and tls providers are the tests' own.
+from nothing, then without changes, then as a preview. The random and tls providers are the tests' own.
 """
 
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks import cluster
-from benchmarks.sample import Ratio
+from benchmarks.sample import Ratio, by_step
 from tests.integration.engine import Engine
 from tests.lab import engine, traefik_crds
 from tests.lab.kubernetes import Kubernetes
-from tests.lab.private_network import enter
 
 UP = ("up", "--yes", "--skip-preview")
 STEPS = {"up, from nothing": UP, "up, nothing changed": UP, "preview, nothing changed": ("preview",)}
@@ -39,24 +35,11 @@ def prepare() -> None:
     engine.prepare()
 
 
-def measure(rounds: int) -> list[Ratio] | str:
-    """The ratio of each of `STEPS`; or why this machine has no private network."""
-    return cluster.measured("benchmarks.engine", rounds)
-
-
 def ratios(rounds: int) -> list[Ratio]:
-    """Measures in the namespace that this process is in."""
+    """Measures in the private network namespace that this process is in."""
     with tempfile.TemporaryDirectory() as scratch:
         taken = [_round(Path(scratch) / str(number), ours_first=number % 2 == 0) for number in range(rounds)]
-    return [
-        Ratio(
-            f"stack dev by the engine: {step}",
-            "as many ConfigMaps",
-            tuple(ours[step] for ours, _ in taken),
-            tuple(least[step] for _, least in taken),
-        )
-        for step in STEPS
-    ]
+    return by_step("stack dev by the engine", "as many ConfigMaps", taken)
 
 
 def _round(folder: Path, *, ours_first: bool) -> tuple[dict[str, float], dict[str, float]]:
@@ -82,8 +65,3 @@ def _steps(made: Engine) -> dict[str, float]:
         made.run(*words, "--stack", "dev")
         times[step] = time.perf_counter() - began
     return times
-
-
-if __name__ == "__main__":
-    enter()
-    print(json.dumps([asdict(ratio) for ratio in ratios(int(sys.argv[1]))]))

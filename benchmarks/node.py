@@ -1,21 +1,17 @@
 """Stack dev on one real node of tests/lab, against as many Deployments of one idle container.
 
-Both have a new node for every round, in turn: applied until ready, restarted as a whole, and after a power cut. As a
-program of its own (python -m benchmarks.node <rounds>) it enters a private network namespace and prints the ratios as
-JSON. Images are composed, and the three services are the tests' own stand-ins.
+Both have a new node for every round, in turn: applied until ready, restarted as a whole, and after a power cut. Images
+are composed, and the three services are the tests' own stand-ins.
 """
 
-import json
-import sys
 import tempfile
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import cluster
 from benchmarks.cluster import EMPTY, READY_SECONDS, WORKLOADS
-from benchmarks.sample import Ratio
+from benchmarks.sample import Ratio, by_step
 from benchmarks.stack import recorded
 from render import manifests
 from render.values import SeededValues
@@ -23,7 +19,6 @@ from tests.lab import kubernetes_node, traefik_crds
 from tests.lab.k3s_images import HELPER
 from tests.lab.kubernetes_node import KubernetesNode
 from tests.lab.kubernetes_ready import Object
-from tests.lab.private_network import enter
 
 STEPS = ("applied and ready", "all workloads restarted", "ready after a power cut")
 RESTARTED = frozenset({"Deployment", "StatefulSet"})
@@ -35,26 +30,13 @@ def prepare() -> None:
     traefik_crds.prepare()
 
 
-def measure(rounds: int) -> list[Ratio] | str:
-    """The ratio of each of `STEPS`; or why this machine has no private network."""
-    return cluster.measured("benchmarks.node", rounds)
-
-
 def ratios(rounds: int) -> list[Ratio]:
-    """Measures in the namespace that this process is in."""
+    """Measures in the private network namespace that this process is in."""
     with tempfile.TemporaryDirectory() as scratch:
         stack = Path(scratch) / "stack"
         manifests.write(recorded(SeededValues("benchmark", start=datetime.now(UTC))), stack)
         taken = [_round(Path(scratch) / str(number), stack, ours_first=number % 2 == 0) for number in range(rounds)]
-    return [
-        Ratio(
-            f"stack dev on a node: {step}",
-            "as many idle Deployments",
-            tuple(ours[step] for ours, _ in taken),
-            tuple(least[step] for _, least in taken),
-        )
-        for step in STEPS
-    ]
+    return by_step("stack dev on a node", "as many idle Deployments", taken)
 
 
 def _round(scratch: Path, stack: Path, *, ours_first: bool) -> tuple[dict[str, float], dict[str, float]]:
@@ -96,8 +78,3 @@ def _idle(count: int) -> list[Object]:
     # without an end of its own, it is killed: at once, so that the restart is not the wait for that
     pod = {"terminationGracePeriodSeconds": 0, "containers": [container]}
     return [cluster.namespace(EMPTY), *(cluster.deployment(f"idle-{number}", pod) for number in range(count))]
-
-
-if __name__ == "__main__":
-    enter()
-    print(json.dumps([asdict(ratio) for ratio in ratios(int(sys.argv[1]))]))

@@ -7,18 +7,17 @@ and the memory of the process, as JSON.
 
 import gc
 import json
-import os
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process import run
 from benchmarks.sample import spread
-from benchmarks.stack import ROOT, recorded
+from benchmarks.stack import recorded
 from render.values import SeededValues
 
 COUNTS = (1, 2, 5, 10, 20, 50)
@@ -68,15 +67,8 @@ class Growth:
 
 def measure(runs: int, stacks: int = COUNTS[-1]) -> Growth:
     """Starts the process some times."""
-    command = [sys.executable, "-m", "benchmarks.recording", str(stacks)]
-    environment = {**os.environ, "PULUMI_ERROR_OUTPUT_STRING": "1"}
-    found = []
-    for _ in range(runs):
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command[1:])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-        found.append(tuple(Step(*pair) for pair in json.loads(done.stdout)))
-    return Growth(tuple(found))
+    outputs = (run("recording", str(stacks)) for _ in range(runs))
+    return Growth(tuple(tuple(Step(*pair) for pair in json.loads(output)) for output in outputs))
 
 
 def record_many(stacks: int) -> list[Step]:

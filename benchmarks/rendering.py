@@ -8,16 +8,15 @@ SDKs that were loaded, in their order, into the folder's file `modules`; `import
 
 import importlib
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process import run
 from benchmarks.sample import Ratio
 
-ROOT = Path(__file__).resolve().parent.parent
 SDKS = ("pydantic", "yaml", "cryptography")
 """Beside those whose names begin with pulumi."""
 
@@ -57,9 +56,9 @@ def up(folder: Path) -> None:
 
     stacks.STATE, stacks.BUILD = folder / "state", folder / "build"
     os.environ |= {"PULUMI_CONFIG_PASSPHRASE": passphrase(), "XDG_CONFIG_HOME": str(folder)}
-    from cli.__main__ import run
+    from cli.__main__ import run as flatline
 
-    if run(["up", "--stack", STACK, "--engine", "none"]):
+    if flatline(["up", "--stack", STACK, "--engine", "none"]):
         raise SystemExit(1)
 
 
@@ -86,12 +85,9 @@ def _within_parent(name: str) -> None:
 
 def _run(what: str, folder: Path) -> float:
     """Runs this module in a process; returns the seconds of processor time that it took."""
-    command = [sys.executable, "-m", "benchmarks.rendering", what, str(folder)]
     before = os.times()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    run("rendering", what, str(folder))
     after = os.times()
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:4])} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     user, system = after.children_user - before.children_user, after.children_system - before.children_system
     return user + system
 

@@ -1,7 +1,7 @@
 """Repeated measurements, and how they are told: as medians, and as ratios with their spread."""
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,16 @@ class Ratio:
             "minimum_seconds": round(statistics.median(self.minimum), 6),
             "ratio": spread(self.each),
         }
+
+
+def by_step(name: str, against: str, taken: Sequence[tuple[Mapping[str, float], Mapping[str, float]]]) -> list[Ratio]:
+    """A ratio for each step of what is done; `taken` has the seconds of both by step, for every round."""
+    return [
+        Ratio(
+            f"{name}: {step}", against, tuple(mine[step] for mine, _ in taken), tuple(least[step] for _, least in taken)
+        )
+        for step in taken[0][0]
+    ]
 
 
 def spread(values: Sequence[float]) -> dict[str, float]:

@@ -1,14 +1,13 @@
 """The program with the configuration of stack dev, recorded without an engine."""
 
 import runpy
-from pathlib import Path
 
+from benchmarks.process import ROOT
 from config.settings import PROJECT
 from render import stack_file
 from render.model import Recording, Values
 from render.recorder import record
 
-ROOT = Path(__file__).resolve().parent.parent
 STACK = "dev"
 PASSPHRASE = "of a benchmark"  # encrypts a state that lasts as long as the measurement
 

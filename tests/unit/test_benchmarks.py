@@ -170,11 +170,10 @@ def test_what_cannot_be_measured_is_refused(words: list[str]) -> None:
 
 def _stand_in(monkeypatch: pytest.MonkeyPatch, *, cluster: list[Ratio] | str, document: Path = DOCUMENT) -> None:
     """Measurements of another day."""
-    monkeypatch.setattr("benchmarks.cluster.prepare", lambda: None)
-    monkeypatch.setattr("benchmarks.cluster.measure", lambda rounds: cluster)
-    for part in ("engine", "node"):
+    for part in ("cluster", "engine", "node"):
         monkeypatch.setattr(f"benchmarks.{part}.prepare", lambda: None)
-        monkeypatch.setattr(f"benchmarks.{part}.measure", lambda rounds: [RATIO])
+    measured = {"cluster": cluster}
+    monkeypatch.setattr("benchmarks.in_network.measure", lambda part, rounds: measured.get(part, [RATIO]))
     monkeypatch.setattr("benchmarks.rendering.measure", lambda rounds: [RATIO])
     monkeypatch.setattr("benchmarks.policies.measure", lambda rounds: [RATIO])
     monkeypatch.setattr("benchmarks.recording.measure", lambda runs: Growth(((Step(3.0, 100.0),),)))
