@@ -33,7 +33,7 @@ async function* files(root, below = '') {
 }
 
 /**
- * What `use` makes of an open file; undefined where the file has gone.
+ * The result of `use` for an open file; undefined where the file has gone.
  * @template T
  * @param {string} path
  * @param {(file: import('node:fs/promises').FileHandle) => Promise<T>} use

@@ -97,7 +97,7 @@ function satisfy(conditions, form, bucket) {
   return { min, max };
 }
 
-/** What the form allows to store: { signer, key, contentType }. Throws the Refusal that S3 would answer with. */
+/** The upload that a form allows: { signer, key, contentType }. Throws the Refusal that S3 would answer with. */
 export function authorize(config, form, size, now) {
   allowed(
     REQUIRED.every((name) => form.has(name)),

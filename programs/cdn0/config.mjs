@@ -1,4 +1,4 @@
-/** What the gate is started with. */
+/** The flags of the gate. */
 import { configured, FlagError, Flags, must } from '../lib/flags.mjs';
 import { S3_FLAGS, storeOf } from '../lib/s3.mjs';
 

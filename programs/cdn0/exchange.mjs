@@ -108,7 +108,7 @@ export function ask(gate, exchange, method, path, headers) {
   return outgoing.on('error', () => exchange.abort(new Refusal('ServiceUnavailable', 'The upstream failed.')));
 }
 
-/** What the upstream, or who gives the gate its identity, makes of a promise; a failure is the upstream's. */
+/** Awaits the upstream, or the source of the gate's identity; a failure is the upstream's. */
 export async function ofUpstream(exchange, promise) {
   try {
     return await exchange.patiently(promise);

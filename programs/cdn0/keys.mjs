@@ -1,4 +1,4 @@
-/** Which keys a request may name. */
+/** The keys that a request may name. */
 
 /**
  * Whatever the patterns of the configuration say: characters that mean the same in every encoding of a path, and

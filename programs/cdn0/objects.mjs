@@ -42,8 +42,8 @@ async function readObject(gate, exchange, key, given) {
   const { statusCode: status } = answer;
   if ([200, 206, 304, 404, 412, 416].includes(status)) return answer;
   // Only a body tells whether the key is missing or something is wrong with the identity.
-  const told = method === 'HEAD' ? await signedRead(gate, exchange, 'GET', key, { range: 'bytes=0-0' }) : answer;
-  const [code] = await exchange.patiently(codeOf(told));
+  const body = method === 'HEAD' ? await signedRead(gate, exchange, 'GET', key, { range: 'bytes=0-0' }) : answer;
+  const [code] = await exchange.patiently(codeOf(body));
   const mayBeMissing = gate.config.writes === 'form' && status === 403 && code === 'AccessDenied';
   insist(!mayBeMissing, 'NoSuchKey', 'There is no such object.');
   exchange.upstreamCode = code ?? `${status}`;

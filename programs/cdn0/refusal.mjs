@@ -1,4 +1,4 @@
-/** What the gate answers other than success, as S3 would. */
+/** The gate's answers other than success, as S3 would give them. */
 
 /** Codes of S3's error responses, and their statuses. */
 const STATUS = {

@@ -106,11 +106,11 @@ async function ask({ bucket, prefix }, method, key, headers, expected, signal) {
   throw missing ? new Missing() : new Error(['S3 answered', answer.statusCode, code].join(' ').trim());
 }
 
-/** What the head of S3's answer says of the whole object; throws where it does not. */
+/** The size, the ETag and the time of the whole object, from the head of S3's answer; throws where it lacks one. */
 function describe({ headers }) {
   const [size, etag, modified] = [Number(headers['content-length']), headers.etag, instant(headers['last-modified'])];
-  const told = /^[0-9]+$/.test(headers['content-length']) && STRONG_ETAG.test(etag) && !Number.isNaN(modified);
-  if (!told) throw new Error('S3 does not describe the object');
+  const complete = /^[0-9]+$/.test(headers['content-length']) && STRONG_ETAG.test(etag) && !Number.isNaN(modified);
+  if (!complete) throw new Error('S3 does not describe the object');
   return [size, etag, modified];
 }
 

@@ -1,4 +1,4 @@
-/** What the hook makes of tusd's call: the upload, who asks for it, and the key that it gets. */
+/** Reads tusd's call: the upload, who asks for it, and the key that it gets. */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 
 import { clientOf } from '../lib/clients.mjs';

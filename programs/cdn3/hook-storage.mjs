@@ -1,4 +1,4 @@
-/** What the hook asks of the place where tusd keeps uploads: whether a key is free, and whether there is space. */
+/** The place where tusd keeps uploads, as the hook sees it: is a key free, and is there space? */
 import { readdir, stat, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -10,7 +10,7 @@ import { declaredSize, IS_KEY, look } from './uploads.mjs';
 const S3_MS = 4_000;
 /** An upload that got no byte for so long is no longer expected to go on. */
 const EXPECTED_MS = 600_000;
-/** What uploads still lack is looked up this often at most. */
+/** The least time between two looks at how much uploads still lack. */
 const LOOK_MS = 2_000;
 
 /**
@@ -125,7 +125,7 @@ class Space {
     }
   }
 
-  /** What uploads lack by client. Forgets those that are complete, that were deleted, and that do not go on. */
+  /** The bytes that uploads lack, by client. Forgets complete and deleted ones, and those that do not go on. */
   async #measure() {
     const lacking = new Map();
     const now = Date.now();
@@ -142,7 +142,7 @@ class Space {
 }
 
 /**
- * A storage has `used(key)`, whether there are data or info of a key, which throws where that cannot be told,
+ * A storage has `used(key)`, whether there are data or info of a key, which throws where it cannot know,
  * `take(key, size, client)`, which throws where the upload does not fit, `ready()`, and `start()`.
  * @typedef {{
  *   start: () => void, ready: () => Promise<boolean>, used: (key: string) => Promise<boolean>,

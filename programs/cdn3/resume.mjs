@@ -32,7 +32,7 @@ const USAGE = `cdn3/resume.mjs --listen [ADDRESS]:PORT --health-listen [ADDRESS]
 
 /** S3's ids of multipart uploads are letters, digits, and these. */
 const ID = new RegExp(`^(${KEY})\\+[A-Za-z0-9._~-]{1,512}$`);
-/** Of one connection only, or made anew on the other one (RFC 9110, 7.6.1). */
+/** Headers of one connection only, which the other one has for itself (RFC 9110, 7.6.1). */
 const HOP_BY_HOP = new Set(['connection', 'expect', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade']);
 const INFO_LIMIT = 64 * 1024;
 /** For S3's answer about one key. */
@@ -122,7 +122,7 @@ async function pathFor({ url = '', method = '' }, signal) {
 // --- one request -----------------------------------------------------------------------------------------------
 
 /**
- * How the body is told apart from what follows: Node frames only the bodies of methods that usually have one, and any
+ * The header that says where the body ends: Node frames only the bodies of methods that usually have one, and any
  * other client would take an unframed body for its next request.
  */
 const framing = ({ headers }) => (headers['transfer-encoding'] ? ['Transfer-Encoding', 'chunked'] : []);

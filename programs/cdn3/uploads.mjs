@@ -21,7 +21,7 @@ export const OPEN_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.
 const INFO_LIMIT = 16 * 1024;
 
 /**
- * What is at the name itself (a link is not followed), or undefined.
+ * The state of the file of this name (a link is not followed), or undefined.
  * @param {string} path
  */
 export async function look(path) {
@@ -55,7 +55,7 @@ export async function declaredSize(directory, key) {
 export const STORE_FLAGS = { 'upload-dir': undefined, ...S3_FLAGS };
 
 /**
- * Whether the flags name a bucket instead of a folder.
+ * True if the flags name a bucket instead of a folder.
  * @param {import('../lib/flags.mjs').Flags} flags
  */
 export function inS3(flags) {

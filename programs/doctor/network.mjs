@@ -1,7 +1,7 @@
 /**
- * What a pod sees of the cluster's network; two throw-away pods run it.
+ * Shows the cluster's network as a pod sees it; two throw-away pods run it.
  *
- * `listen` takes connections on each --port until it is told to end. `call` is the other pod: a network policy lets it
+ * `listen` takes connections on each --port until SIGTERM. `call` is the other pod: a network policy lets it
  * reach the port --open of the host --to, and not the port --closed. Once both are as the policy says, or after
  * --seconds, it prints one JSON line: whether each port took a connection, what the cluster's name server said to
  * --resolve, the name servers of the pod, the time of the node, and whether a registry gives each --image to anybody.

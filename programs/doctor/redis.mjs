@@ -1,4 +1,4 @@
-/** What the nodes of a Redis Cluster say of themselves, a key of the doctor's own, and how long messages wait. */
+/** Reads what Redis nodes say of themselves, tries a key of the doctor's own, and measures how long messages wait. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -21,13 +21,13 @@ const field = (/** @type {string} */ text, /** @type {string} */ name) =>
   new RegExp(`^${name}:(.*)$`, 'm').exec(text)?.[1].trim() ?? '';
 
 /**
- * A connection that has told the password.
+ * A connection that is authenticated; `message` takes what a subscription brings.
  * @param {{ host: string, port: number }} address
  * @param {string} password
- * @param {(message: any) => void} [told]
+ * @param {(message: any) => void} [message]
  */
-export async function opened({ host, port }, password, told) {
-  const connection = new Connection(host, port, { milliseconds: PATIENCE_MS, told });
+export async function opened({ host, port }, password, message) {
+  const connection = new Connection(host, port, { milliseconds: PATIENCE_MS, message });
   try {
     await connection.text('AUTH', password);
     return connection;
@@ -38,7 +38,7 @@ export async function opened({ host, port }, password, told) {
 }
 
 /**
- * What a node says of itself; `replicas` are those in step that it has, `owned` are slots.
+ * The state of a node by its own account; `replicas` are those in step that it has, `owned` are slots.
  * @param {Address} address
  * @param {string} password
  * @returns {Promise<Node>}

@@ -1,7 +1,7 @@
 /**
- * Whether a registry gives an image to anybody who asks, by the OCI Distribution Specification 1.1: a manifest is asked
- * for with HEAD, and where the answer is 401, again with a token that the registry's own `WWW-Authenticate` says where
- * to get (https://distribution.github.io/distribution/spec/auth/token/). Nothing is downloaded.
+ * Finds out if a registry gives an image to anybody, by the OCI Distribution Specification 1.1: asks for the manifest
+ * with HEAD, and after a 401 again with a token, from where the registry's own `WWW-Authenticate` says
+ * (https://distribution.github.io/distribution/spec/auth/token/). Downloads nothing.
  */
 import { reasonOf } from '../lib/log.mjs';
 

@@ -73,7 +73,7 @@ const end = performance.now() + seconds * 1000;
 const PASSING = /ECONN|ETIMEDOUT|EHOST|ENET|EAI_AGAIN|ENOTFOUND|UND_ERR|no answer|connection closed|TimeoutError/;
 
 /**
- * What `attempt` gives, or the problem; again while no connection is to be had.
+ * The result of `attempt`, or its problem. Tries again while there is no connection.
  * @param {() => Promise<object | void>} attempt
  * @returns {Promise<Record<string, any>>}
  */

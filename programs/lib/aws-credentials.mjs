@@ -1,7 +1,7 @@
 /**
  * The pod's own credentials of AWS.
  *
- * Where credentials come from is told by the environment, as AWS's own SDKs take it ("Standardized credential
+ * The environment names the source of the credentials, as AWS's own SDKs take it ("Standardized credential
  * providers" of the AWS SDKs and Tools Reference Guide). The first of these that is there counts:
  * - AWS_SHARED_CREDENTIALS_FILE: an access key, in the profile `default` of an INI file;
  * - AWS_ROLE_ARN and AWS_WEB_IDENTITY_TOKEN_FILE (IRSA): the token of the service account is exchanged at STS,
@@ -20,7 +20,7 @@ import { errorCode, hostOf } from './aws.mjs';
 /** @typedef {import('./aws.mjs').KeyPair & { expires: number }} Found */
 /** @typedef {{ region: string, session: string, report: (error: Error) => void }} Options */
 
-/** There are no credentials; the message tells why. */
+/** There are no credentials; the message says why. */
 export class CredentialsError extends Error {}
 
 /** From so long before their end on, credentials are renewed beside the work; from LATE_MS on, before it. */
@@ -41,7 +41,7 @@ function demand(ok, problem) {
 }
 
 /**
- * What a credentials file or an answer gave, checked; `expires` in milliseconds since 1970.
+ * The content of a credentials file or of an answer, checked; `expires` in milliseconds since 1970.
  * @returns {Found}
  */
 function checked(origin, { accessKeyId, secretAccessKey, sessionToken, expires }) {
@@ -182,7 +182,7 @@ export class Credentials {
     this.#source = sourceOf(env, this.#options);
   }
 
-  /** Whether there ever were any. */
+  /** True once there were any. */
   get obtained() {
     return this.#current !== undefined;
   }

@@ -1,4 +1,4 @@
-/** What every request to AWS shares: hosts, paths, codes of errors, and Signature Version 4. */
+/** The parts of every request to AWS: hosts, paths, codes of errors, and Signature Version 4. */
 import { createHash, createHmac } from 'node:crypto';
 
 /** @typedef {{ accessKeyId: string, secretAccessKey: string, sessionToken?: string }} KeyPair */
@@ -48,7 +48,7 @@ export const UNSIGNED_PAYLOAD = 'UNSIGNED-PAYLOAD';
 export const scopeOf = (date, region, service) => [date.slice(0, 8), region, service, 'aws4_request'];
 
 /**
- * What is signed for a request in its canonical form.
+ * The text that is signed for a request in its canonical form.
  * @param {string} date
  * @param {string[]} scope
  * @param {string[]} request its lines

@@ -1,6 +1,6 @@
 /**
- * What keeps one client from using up what all clients share: who a client is, how many requests it may have under
- * way, and how fast it must go on. For the programs behind Traefik.
+ * Keeps one client from using up what all clients share: who a client is, how many requests it may have under way, and
+ * how fast it must go on. For the programs behind Traefik.
  */
 import { isIP, isIPv6 } from 'node:net';
 

@@ -1,5 +1,5 @@
 /**
- * What a program is started with: flags for values, and files, which flags name, for secrets.
+ * The configuration of a program: flags for values, and files, which flags name, for secrets.
  *
  * A program whose flags cannot be right says so in one line, shows its usage, and ends with status 2. Its usage begins
  * with its own name.
@@ -24,7 +24,7 @@ export function stop(usage, problem) {
 }
 
 /**
- * What `read` makes of the flags. Ends the program for a FlagError.
+ * The result of `read`, which reads flags. Ends the program for a FlagError.
  * @template T
  * @param {string} usage
  * @param {() => T} read

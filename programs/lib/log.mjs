@@ -9,13 +9,13 @@ export function log(event, fields = {}) {
 }
 
 /**
- * What the log tells of the key of an upload: the whole of it is what permits a download.
+ * The key of an upload, as far as logs may have it: the whole of it permits a download.
  * @param {string} key
  */
 export const hint = (key) => `${key.slice(0, 4)}…`;
 
 /**
- * What the log tells of a failure: the code of errors of the system, the message of others.
+ * The reason of a failure for the log: the code of errors of the system, the message of others.
  * @param {any} error
  * @returns {string}
  */

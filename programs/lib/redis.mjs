@@ -78,7 +78,7 @@ export class Connection {
   #socket;
   #milliseconds;
   #mostBytes;
-  #told;
+  #message;
   /** @type {{ resolve: (reply: Reply) => void, reject: (error: Error) => void }[]} */
   #pending = [];
   /** @type {Buffer} */
@@ -87,12 +87,12 @@ export class Connection {
   /**
    * @param {string} host
    * @param {number} port
-   * @param {{ milliseconds: number, mostBytes?: number, told?: (message: Reply) => void }} limits for the answer to
-   *   one command, and of it; `told` takes what a subscription brings
+   * @param {{ milliseconds: number, mostBytes?: number, message?: (message: Reply) => void }} limits for the answer
+   *   to one command, and of it; `message` takes what a subscription brings
    */
-  constructor(host, port, { milliseconds, mostBytes = Number.POSITIVE_INFINITY, told }) {
+  constructor(host, port, { milliseconds, mostBytes = Number.POSITIVE_INFINITY, message }) {
     this.#milliseconds = milliseconds;
-    this.#told = told;
+    this.#message = message;
     this.#mostBytes = mostBytes;
     this.#socket = connect({ host, port });
     this.#socket.on('data', (data) => this.#receive(data));
@@ -107,8 +107,8 @@ export class Connection {
       for (let reply = parseReply(this.#buffer); reply; reply = parseReply(this.#buffer)) {
         this.#buffer = this.#buffer.subarray(reply[1]);
         const asked = this.#pending.shift();
-        if (!asked && this.#told) {
-          this.#told(reply[0]);
+        if (!asked && this.#message) {
+          this.#message(reply[0]);
           continue;
         }
         if (!asked) throw new RedisError('an answer that nobody asked for');

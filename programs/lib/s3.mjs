@@ -115,7 +115,7 @@ export const S3_FLAGS = {
 export const S3_USAGE = '--s3-bucket NAME --s3-region REGION [--s3-prefix PREFIX] [--s3-endpoint URL]';
 
 /**
- * What the flags name. As tusd has it, a slash follows a prefix that has none. Throws FlagError, also for an
+ * The bucket that the flags name. As tusd has it, a slash follows a prefix that has none. Throws FlagError, also for an
  * environment without credentials. Renewals that fail are logged.
  * @param {import('./flags.mjs').Flags} flags
  * @param {string} session names the program in CloudTrail

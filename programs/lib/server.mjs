@@ -1,4 +1,4 @@
-/** What every program that serves HTTP does alike: it listens, tells its health, and stops at a signal. */
+/** For every program that serves HTTP: it listens, answers for its health, and stops at a signal. */
 import http from 'node:http';
 
 import { stop } from './flags.mjs';

@@ -1,4 +1,4 @@
-/** What steps do to the nodes. */
+/** Carries out steps on the nodes. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { RedisError } from '../lib/redis.mjs';

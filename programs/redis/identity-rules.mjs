@@ -6,7 +6,7 @@ import { entryOf, groupsOf, self } from './survey.mjs';
 const ELECTION_MS = 10000; // for the masters to elect a replica, before it takes over without their votes
 const HEIRS_MS = 15000; // for the replicas of a node that lost its identity to answer
 export const HANDSHAKE_MS = 3000; // for nodes to know each other after they were introduced
-const BANNED_MS = 65000; // for which nodes refuse an identity that they were told to forget: a minute, and some more
+const BANNED_MS = 65000; // for which nodes refuse an identity after CLUSTER FORGET: a minute, and some more
 
 /**
  * Members that know each other, as far as they hold most of the slots. A member outside of it knows the others but was

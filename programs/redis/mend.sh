@@ -5,7 +5,7 @@
 # Redis would refuse to start with such files, at every start. So:
 #
 #   appendonlydir/*.incr.aof   is cut where redis-check-aof stops to understand it; what was cut off is kept
-#   ...appendonly.aof.manifest is made anew of the files that are there, when it is not whole or names others
+#   ...appendonly.aof.manifest is made of the files that are there, when it is not whole or names others
 #   ...*.base.rdb              that is damaged is set aside; the files after it are served alone
 #   nodes.conf                 that is not whole is set aside: the node joins again under a new identity. So does a
 #                              master that lost its base file and has replicas, of which one may then take over.
@@ -32,7 +32,7 @@ whole_text() {
   [ -s "$1" ] && tr -d '\000' <"$1" | cmp -s - "$1" && [ -z "$(tail -c 1 "$1")" ]
 }
 
-# Whether nodes.conf is as Redis writes it: a line for each node, one of them this one, and the epochs at the end.
+# True if nodes.conf is as Redis writes it: a line for each node, one of them this one, and the epochs at the end.
 whole_nodes_conf() {
   whole_text nodes.conf && awk '
     function number(text) { return text ~ /^[0-9]+$/ }
@@ -57,7 +57,7 @@ whole_nodes_conf() {
     END { exit !(ended && own == 1 && !bad) }' nodes.conf
 }
 
-# Whether this node was a master with replicas, as far as it knew.
+# True if this node was a master with replicas, as far as it knew.
 has_replicas() {
   awk '$3 ~ /(^|,)myself(,|$)/ { own = $1 } $4 != "-" { masters[$4] = 1 } END { exit !(own in masters) }' nodes.conf
 }
@@ -96,7 +96,7 @@ write_manifest() {
   mv "appendonlydir/$manifest.new" "appendonlydir/$manifest"
 }
 
-# Whether the manifest is whole, and names what is there. An empty file of commands that it does not name, and a base
+# True if the manifest is whole, and names what is there. An empty file of commands that it does not name, and a base
 # file beside the one that it names, are left of a rewrite that was interrupted.
 whole_manifest() {
   whole_text "appendonlydir/$manifest" && awk '

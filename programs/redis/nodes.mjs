@@ -1,4 +1,4 @@
-/** What the nodes say: each pod's own view of the cluster, and an open connection to it. */
+/** Asks the nodes: each pod's own view of the cluster, and an open connection to it. */
 import { lookup } from 'node:dns/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -18,7 +18,7 @@ export const CLIENT = 'flatline-membership';
  */
 
 /**
- * What the membership program is started with.
+ * The configuration of the membership program.
  * @typedef {{
  *   statefulSet: string, domain: string, port: number, masters: number, replicas: number, pods: number,
  *   password: string,
@@ -71,7 +71,7 @@ const within = (promise, ms, reason) => {
 };
 
 /**
- * What the pod of this ordinal says of itself, with an open connection to it; or {ordinal, host, absent: the reason,
+ * The pod of this ordinal by its own account, with an open connection to it; or {ordinal, host, absent: the reason,
  * gone: whether its host name does not exist}.
  * @param {Config} config
  * @param {string} instance

@@ -1,6 +1,6 @@
 /**
- * What rules are made of. A rule gives undefined (nothing to do: the next rule), {actions: [...]} or {waiting: what
- * for}; with `others`, the rules after it are asked too, and what they want done is done meanwhile.
+ * The types and the verdicts of rules. A rule gives undefined (nothing to do: the next rule), {actions: [...]} or
+ * {waiting: what for}; with `others`, the rules after it are asked too, and what they want done is done meanwhile.
  * @typedef {{ actions?: Step[], waiting?: string, others?: boolean }} Verdict
  * @typedef {(config: Config, world: World, since: Since) => Verdict | undefined} Rule
  * @typedef {ReturnType<typeof import('./survey.mjs').survey>} World

@@ -1,4 +1,4 @@
-/** What all views of the nodes together say. */
+/** Puts the views of all nodes together. */
 import { ordinalOf } from './nodes.mjs';
 import { range, rangesOf, SLOTS, sizeOf, slotsOf } from './slots.mjs';
 
@@ -25,7 +25,7 @@ export function groupsOf(pods, linked) {
 }
 
 /**
- * What all views together say. `members` are the answering nodes of the one cluster there is (or is to be): of the
+ * The cluster by all views. `members` are the answering nodes of the one cluster there is (or is to be): of the
  * groups that hold slots one whose nodes know each other, then the one that holds most. `strangers` hold keys or slots
  * and are not part of it. `identities` are all nodes that any member knows: {id, ordinal, pod if it answers, master,
  * ranges, size, epoch, gone, replaced: its host has another identity now, without keys, stranger: its host's identity
@@ -107,7 +107,7 @@ export function survey(config, seen) {
 }
 
 /**
- * Whether nodes beyond the wanted number hold slots, and whether every slot is served.
+ * The answers for the health: do nodes beyond the wanted number hold slots, and is every slot served?
  * @param {Config} config
  * @param {Seen[]} seen
  */
@@ -122,7 +122,7 @@ export function judge(config, seen) {
 }
 
 /**
- * Whether the StatefulSet may get the wanted number of pods.
+ * True if the StatefulSet may get the wanted number of pods.
  * @param {{ answering: number, surplus: boolean, absent?: number, silent?: number }} state since when, in ms, no host
  *   name exists, and no pod answers
  * @param {number} now

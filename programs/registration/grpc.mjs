@@ -1,7 +1,7 @@
 /**
  * A gRPC server of unary calls over plaintext HTTP/2 ("gRPC over HTTP2" of grpc.io's documents), without compression.
  *
- * What a client sends wrong ends its own call, with the status that gRPC has for it, and nothing else.
+ * A mistake of a client ends its own call, with the status that gRPC has for it, and nothing else.
  */
 import http2 from 'node:http2';
 
@@ -149,8 +149,8 @@ async function serve(stream, headers, methods) {
 }
 
 /**
- * The server, and what ends it: each connection is told so (GOAWAY), what is under way is answered, and the promise
- * ends when all connections have.
+ * The server, and `close`: it sends GOAWAY on each connection and answers the calls under way; its promise ends when
+ * all connections have.
  * @param {string} service
  * @param {Record<string, Method>} methods by name
  */
@@ -168,7 +168,7 @@ export function grpcServer(service, methods) {
     session.once('close', () => sessions.delete(session));
     session.setTimeout(IDLE_MS, () => session.close());
   });
-  // What a caller does wrong on its connection ends that connection, and Node.js has done so already.
+  // An error of a caller ends its own connection, and Node.js has done so already.
   server.on('sessionError', () => {});
   server.on('stream', (stream, headers) => {
     stream.on('error', () => {});

@@ -14,8 +14,8 @@ import { FOREVER, UNINVITED } from './ledger.mjs';
 
 /** @typedef {{ n: number, r: number, p: number }} Cost of scrypt (RFC 7914) */
 /**
- * What decides about a code. `again`: also a number that has an account. `codes`: how many codes of six digits, typed
- * one after the other, are the password.
+ * The facts that decide about a code. `again`: also a number that has an account. `codes`: how many codes of six
+ * digits, typed one after the other, are the password.
  * @typedef {{
  *   id: string, salt: Buffer, hash: Buffer, cost: Cost, expires: number, again: boolean, codes: number,
  * }} Invitation
@@ -97,7 +97,7 @@ export class Invitations {
   }
 
   /**
-   * What is checked in place of an invitation that is not there: as costly as one, the same for a number each time, and
+   * Stands in for an invitation that is not there: as costly to check as one, the same for a number each time, and
    * right for no code.
    * @param {string} number
    * @returns {Invitation}

@@ -3,8 +3,8 @@
  *
  * The file `journal` has one record a line: the CRC-32 of its JSON, and the JSON. Records that come while the disk is
  * busy are written together. A line that a crash cut off at the end of the file was never promised, and is dropped.
- * A file that has grown is written anew, whole, beside the old one (`journal.new`), and takes its place. So does one
- * whose last write failed: the journal mends itself when the disk does.
+ * A file that has grown is replaced by a new one, which is written whole beside it (`journal.new`). So is one whose
+ * last write failed: the journal mends itself when the disk does.
  */
 import { open, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -57,7 +57,7 @@ export class Journal {
   /** @type {Waiting[]} */
   #waiting = [];
   #busy = false;
-  /** What is wrong with the disk, in one line. @type {string | undefined} */
+  /** The problem of the disk, in one line. @type {string | undefined} */
   problem = 'the state was not written yet';
   /** All that must be kept, as records; each record is part of it before it is appended. @type {() => Entry[]} */
   snapshot = () => [];
@@ -105,7 +105,7 @@ export class Journal {
       /** @type {Waiting[]} */
       const batch = [];
       try {
-        if (this.problem !== undefined || this.#bytes > this.#most) await this.#anew(batch);
+        if (this.problem !== undefined || this.#bytes > this.#most) await this.#rewrite(batch);
         else await this.#add(batch);
         if (this.problem !== undefined) log('journal', { state: 'written' });
         this.problem = undefined;
@@ -114,7 +114,7 @@ export class Journal {
         if (this.problem === undefined) log('journal', { state: 'failed', reason: reasonOf(error) });
         this.problem = `the state cannot be written (${reasonOf(error)})`;
         for (const { reject } of [...batch, ...this.#waiting.splice(0)]) reject(new NotWritten(this.problem));
-        await new Promise(setImmediate); // whoever was told takes back what it had counted
+        await new Promise(setImmediate); // those callers take back their counts first
       }
     }
     this.#busy = false;
@@ -131,7 +131,7 @@ export class Journal {
   }
 
   /** @param {Waiting[]} batch */
-  async #anew(batch) {
+  async #rewrite(batch) {
     const path = `${this.path}.new`;
     const file = await open(path, 'w', 0o600);
     try {

@@ -1,6 +1,6 @@
 /**
- * What must outlive a restart: how many codes were tried on each invitation, which invitations were used, and which
- * sessions are verified. It is on the volume before an answer depends on it.
+ * Keeps across a restart how many codes were tried on each invitation, which invitations were used, and which sessions
+ * are verified. It is on the volume before an answer depends on it.
  */
 
 /** @typedef {import('./clock.mjs').Clock} Clock */

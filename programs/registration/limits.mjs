@@ -27,7 +27,7 @@ const SHARE = 5e-5;
 export const DIGITS = 6;
 /** @param {number} codes how many codes of six digits are tried as one */
 export const budgetOf = (codes) => 10 ** (DIGITS * codes) * SHARE;
-/** From so many wrong codes on the operator is told. */
+/** Wrong codes from which on the log says so. */
 export const ATTACK = 10;
 export const WINDOW_SECONDS = 7 * 86_400;
 

@@ -94,7 +94,7 @@ function read(kind, content) {
 }
 
 /**
- * What a message says, with the defaults of what it leaves out. Throws Malformed.
+ * The fields of a message, with the defaults of those that it leaves out. Throws Malformed.
  * @param {Schema} schema without messages in it
  * @param {Buffer} bytes
  * @returns {Record<string, any>}

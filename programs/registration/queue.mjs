@@ -5,68 +5,19 @@
 
 /** @typedef {import('./clock.mjs').Clock} Clock */
 /** @typedef {{ perSecond: number, concurrent: number, maxWaitMs: number, perKey: number, total: number }} Limits */
-/**
- * @typedef {{
- *   key: string, rank: number, number: number, settle: (leave: (() => void) | undefined) => void, done: boolean,
- * }} Entry
- */
+/** @typedef {{ key: string, settle: (leave: (() => void) | undefined) => void }} Entry */
 
 /** So many keys are remembered with the time at which they were served. */
 const MOST_KEYS = 20_000;
 /** Who is sent away is asked to come again soon: the turn can be theirs only while they wait. */
 const RETRY_SECONDS = [5, 15];
-/** So many entries that were sent away may be kept beside those that wait. */
-const MOST_GONE = 1000;
 const NEVER = Number.NEGATIVE_INFINITY;
 
-/** @param {Entry} one @param {Entry} other */
-const before = (one, other) => one.rank < other.rank || (one.rank === other.rank && one.number < other.number);
-
-/** A binary heap, the first entry on its top. */
-class Heap {
-  /** @type {Entry[]} */
-  entries = [];
-
-  /** @param {Entry} entry */
-  push(entry) {
-    const { entries } = this;
-    let index = entries.push(entry) - 1;
-    while (index > 0) {
-      const parent = (index - 1) >> 1;
-      if (!before(entry, entries[parent])) break;
-      entries[index] = entries[parent];
-      index = parent;
-    }
-    entries[index] = entry;
-  }
-
-  pop() {
-    const { entries } = this;
-    const top = entries[0];
-    const last = entries.pop();
-    if (last === undefined || entries.length === 0) return top;
-    let index = 0;
-    for (;;) {
-      let child = 2 * index + 1;
-      if (child >= entries.length) break;
-      if (child + 1 < entries.length && before(entries[child + 1], entries[child])) child += 1;
-      if (!before(entries[child], last)) break;
-      entries[index] = entries[child];
-      index = child;
-    }
-    entries[index] = last;
-    return top;
-  }
-}
-
 export class FairQueue {
-  #heap = new Heap();
+  /** @type {Set<Entry>} that wait, in the order in which they came: few enough to look at all of them each time */
+  #entries = new Set();
   /** @type {Map<string, number>} when each key was served, the least lately served first */
   #served = new Map();
-  /** @type {Map<string, number>} how many entries of each key wait */
-  #waiting = new Map();
-  #count = 0;
-  #number = 0;
   #active = 0;
   #nextStart = 0;
   #intervalMs;
@@ -85,13 +36,13 @@ export class FairQueue {
 
   /** How many wait. */
   get waiting() {
-    return this.#count;
+    return this.#entries.size;
   }
 
   /** The seconds after which one who was sent away may try again: about a round of all who wait. */
   get retrySeconds() {
     const [least, most] = RETRY_SECONDS;
-    return Math.min(Math.max(Math.ceil((this.#count * this.#intervalMs) / 1000), least), most);
+    return Math.min(Math.max(Math.ceil((this.#entries.size * this.#intervalMs) / 1000), least), most);
   }
 
   /**
@@ -101,63 +52,47 @@ export class FairQueue {
    * @returns {Promise<(() => void) | undefined>}
    */
   enter(key, { milliseconds = this.limits.maxWaitMs, signal } = {}) {
-    const mine = this.#waiting.get(key) ?? 0;
+    const entries = this.#entries;
+    const mine = entries.values().reduce((count, entry) => count + Number(entry.key === key), 0);
     if (mine >= this.limits.perKey || milliseconds <= 0 || signal?.aborted) return Promise.resolve(undefined);
     return new Promise((resolve) => {
-      const entry = { key, rank: this.#served.get(key) ?? NEVER, number: this.#number++, settle, done: false };
+      const entry = { key, settle };
       const gone = () => settle(undefined);
       const cancel = this.clock.after(Math.min(milliseconds, this.limits.maxWaitMs), gone);
-      const add = (/** @type {number} */ change) => {
-        const left = (this.#waiting.get(key) ?? 0) + change;
-        if (left > 0) this.#waiting.set(key, left);
-        else this.#waiting.delete(key);
-        this.#count += change;
-      };
       /** @param {(() => void) | undefined} leave */
       function settle(leave) {
-        if (entry.done) return;
-        entry.done = true;
+        if (!entries.delete(entry)) return;
         cancel();
         signal?.removeEventListener('abort', gone);
-        add(-1);
         resolve(leave);
       }
       signal?.addEventListener('abort', gone);
-      add(1);
-      this.#heap.push(entry);
-      if (this.#count > this.limits.total) this.#sendLastAway();
-      if (this.#heap.entries.length > 2 * this.#count + MOST_GONE) this.#forgetGone();
+      entries.add(entry);
+      if (entries.size > this.limits.total) this.#find((one, other) => one >= other)?.settle(undefined);
       this.#pump();
     });
   }
 
-  #sendLastAway() {
-    const waiting = this.#heap.entries.filter(({ done }) => !done);
-    waiting.reduce((last, entry) => (before(last, entry) ? entry : last)).settle(undefined);
-  }
-
-  #forgetGone() {
-    const { entries } = this.#heap;
-    this.#heap = new Heap();
-    for (const entry of entries) if (!entry.done) this.#heap.push(entry);
-  }
-
-  /** @returns {Entry | undefined} */
-  #next() {
-    for (;;) {
-      const entry = this.#heap.pop();
-      if (!entry) return undefined;
-      const rank = this.#served.get(entry.key) ?? entry.rank;
-      if (!entry.done && rank === entry.rank) return entry;
-      if (!entry.done) this.#heap.push(Object.assign(entry, { rank })); // its key was served meanwhile
+  /**
+   * The entry that beats all that came before it, by the time at which its key was served.
+   * @param {(one: number, other: number) => boolean} beats
+   */
+  #find(beats) {
+    /** @type {Entry | undefined} */
+    let found;
+    let best = NEVER;
+    for (const entry of this.#entries) {
+      const served = this.#served.get(entry.key) ?? NEVER;
+      if (!found || beats(served, best)) [found, best] = [entry, served];
     }
+    return found;
   }
 
   #pump() {
     while (this.#active < this.limits.concurrent && !this.#timer) {
       const now = this.clock.now();
       if (now < this.#nextStart) return this.#later(this.#nextStart - now);
-      const entry = this.#next();
+      const entry = this.#find((one, other) => one < other);
       if (!entry) return undefined;
       this.#start(entry, now);
     }
@@ -166,7 +101,7 @@ export class FairQueue {
 
   /** @param {number} ms */
   #later(ms) {
-    if (this.#count === 0) return;
+    if (this.#entries.size === 0) return;
     this.#timer = true;
     this.clock.after(ms, () => {
       this.#timer = false;
@@ -183,7 +118,7 @@ export class FairQueue {
     this.#served.delete(key);
     this.#served.set(key, now);
     if (this.#served.size > MOST_KEYS) this.#served.delete(/** @type {string} */ (this.#served.keys().next().value));
-    if (this.#count > 1) this.#intervalMs += (Math.min(now - this.#lastStart, 5000) - this.#intervalMs) / 16;
+    if (this.#entries.size > 1) this.#intervalMs += (Math.min(now - this.#lastStart, 5000) - this.#intervalMs) / 16;
     this.#lastStart = now;
     this.#nextStart = now + 1000 / this.limits.perSecond;
     this.#active += 1;

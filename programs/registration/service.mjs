@@ -11,7 +11,7 @@
  * may use a state.
  *
  * --health-listen: /livez, /readyz, /metrics, and /invitations for the pod itself. No log has a number, a code, or the
- * address or key of a client. At SIGTERM callers are told to go elsewhere (GOAWAY), and what is under way is answered.
+ * address or key of a client. At SIGTERM callers get a GOAWAY, and calls under way are answered.
  */
 import { configured, Flags, stop } from '../lib/flags.mjs';
 import { log } from '../lib/log.mjs';
@@ -54,7 +54,7 @@ const parts = partsOf({ clock: systemClock, store: journal, hash: slowHash, invi
 const { calls } = parts;
 let draining = false;
 
-/** What keeps codes from being checked, in one line. */
+/** The reason why no code can be checked, in one line; nothing where one can. */
 async function problem() {
   if (draining) return 'draining';
   await journal.mend();

@@ -22,7 +22,7 @@ export class Session {
   sms = { count: 0, next: 0 };
   voice = { count: 0, next: 0 };
   checks = { count: 0, next: 0 };
-  /** Whether one of its codes is being checked or sent. */
+  /** True while one of its codes is being checked or sent. */
   busy = false;
   /** The code that was checked before. */
   previous = '';

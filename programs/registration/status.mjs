@@ -1,22 +1,16 @@
-/** What the operator can see: the metrics, without numbers, and the invitations, with them. */
-
-/**
- * @typedef {{
- *   calls: import('./calls.mjs').Calls, sessions: import('./sessions.mjs').Sessions,
- *   verifier: import('./verifier.mjs').Verifier, invitations: import('./invitations.mjs').Invitations,
- *   ledger: import('./ledger.mjs').Ledger, queue: import('./queue.mjs').FairQueue,
- * }} Parts
- */
+/** Pages for the operator: the metrics, without numbers, and the invitations, with them. */
 import { UNINVITED } from './ledger.mjs';
+
+/** @typedef {ReturnType<typeof import('./parts.mjs').partsOf>} Parts */
 
 const STATES = ['waiting', 'attacked', 'locked', 'used', 'expired'];
 const LOOPBACK = new Set(['127.0.0.1', '::1', '::ffff:127.0.0.1']);
 
 /**
- * What the operator is told of each invitation. Times are in seconds since 1970.
+ * The state of each invitation, for the operator. Times are in seconds since 1970.
  * @param {Parts} parts
  */
-async function told({ invitations, verifier }) {
+async function states({ invitations, verifier }) {
   return [...(await invitations.current())].map(([number, invitation]) => {
     const { expires, again, codes } = invitation;
     return { number: `+${number}`, ...verifier.stateOf(invitation), expires, again, codes };
@@ -31,24 +25,24 @@ async function told({ invitations, verifier }) {
  */
 export async function invitationsPage(parts, { socket }) {
   if (!LOOPBACK.has(`${socket.remoteAddress}`)) return undefined;
-  return `${JSON.stringify({ version: 1, invitations: await told(parts) })}\n`;
+  return `${JSON.stringify({ version: 1, invitations: await states(parts) })}\n`;
 }
 
 /** @param {Parts} parts */
 export async function metricsPage(parts) {
   const { calls, sessions, queue, ledger, invitations } = parts;
   /** @type {Map<string, number>} */
-  const states = new Map(STATES.map((state) => [state, 0]));
+  const counts = new Map(STATES.map((state) => [state, 0]));
   let wrong = ledger.attempts(UNINVITED).count;
-  for (const invitation of await told(parts)) {
-    states.set(invitation.state, (states.get(invitation.state) ?? 0) + 1);
+  for (const invitation of await states(parts)) {
+    counts.set(invitation.state, (counts.get(invitation.state) ?? 0) + 1);
     wrong += invitation.wrong;
   }
   return [
     '# TYPE registration_calls_total counter',
     ...[...calls.counts].map(([label, count]) => `registration_calls_total{${label}} ${count}`),
     '# TYPE registration_invitations gauge',
-    ...[...states].map(([state, count]) => `registration_invitations{state="${state}"} ${count}`),
+    ...[...counts].map(([state, count]) => `registration_invitations{state="${state}"} ${count}`),
     '# TYPE registration_invitations_malformed gauge',
     `registration_invitations_malformed ${invitations.malformed}`,
     '# HELP registration_wrong_codes Wrong codes for all invitations that there are, and for numbers without one.',

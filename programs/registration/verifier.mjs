@@ -1,6 +1,6 @@
 /**
- * Whether a code is right, at the same price for every number: one place in the queue, one slow hash, one record on the
- * volume. Who asks for a number without an invitation pays the same and always hears that the code is wrong.
+ * Decides if a code is right, at the same price for every number: one place in the queue, one slow hash, one record on
+ * the volume. Who asks for a number without an invitation pays the same and always hears that the code is wrong.
  */
 import { scrypt, timingSafeEqual } from 'node:crypto';
 
@@ -103,7 +103,7 @@ export class Verifier {
    */
   async #checked(session, code) {
     const invited = await this.invitationOf(session);
-    // All of what follows is done for every number: what were done for one kind alone could be told by its time.
+    // All of this is done for every number: its time would give away what is done for one kind alone.
     const standIn = this.invitations.standIn(session.number);
     const invitation = invited ?? standIn;
     const open = OPEN.has(this.stateOf(invitation).state) && invited !== undefined;
@@ -128,9 +128,9 @@ export class Verifier {
    */
   #tell({ id, codes }) {
     const { count } = this.ledger.attempts(id);
-    const told = { invitation: id.slice(0, 8), attempts: count };
+    const fields = { invitation: id.slice(0, 8), attempts: count };
     if (id === UNINVITED) return;
-    if (count === ATTACK) log('invitation attacked', told);
-    if (count === budgetOf(codes)) log('invitation locked', told);
+    if (count === ATTACK) log('invitation attacked', fields);
+    if (count === budgetOf(codes)) log('invitation locked', fields);
   }
 }

@@ -90,7 +90,7 @@ async function existing(id) {
   }
 }
 
-/** Whether this call made it: somebody else, or a call whose answer was lost, may have done so meanwhile. */
+/** Makes something, and counts it unless it is there already: by somebody else, or by a call whose answer was lost. */
 async function make(method, id, request, what) {
   try {
     await insist(method, id, request);

@@ -1,4 +1,4 @@
-"""What may go wrong."""
+"""The errors of the seed."""
 
 
 class SeedError(Exception):

@@ -52,7 +52,7 @@ def _rows(client: Client, table: str) -> Iterator[Json]:
 
 
 def _remove_row(client: Client, table: str, row: Json) -> bool:
-    """Whether the row was removed: it stays where it names another page by now."""
+    """Removes a row, unless it names another page by now. True if it was removed."""
     request = {
         "TableName": table,
         "Key": {"U": row["U"], "D": row["D"]},
@@ -79,7 +79,7 @@ def _page_of(row: Json) -> str | None:
 
 
 def _is_lost(row: Json, sizes: Mapping[str, int]) -> bool:
-    """Whether the page of a row is missing, or shorter than its keys: a power cut may leave an empty file."""
+    """True if the page of a row is missing, or shorter than its keys: a power cut may leave an empty file."""
     size = sizes.get(_page_of(row) or "")
     if size is None:
         return True

@@ -1,4 +1,4 @@
-"""What a seed file asks for, in the forms that the text of localstack.py tells."""
+"""Reads a seed file, whose forms the text of localstack.py describes."""
 
 import json
 import urllib.parse
@@ -23,7 +23,7 @@ Json = dict[str, Any]
 
 
 class Plan(NamedTuple):
-    """What a seed file asks for, in the forms of the text of localstack.py."""
+    """The content of a seed file, in the forms of the text of localstack.py."""
 
     endpoint: str
     region: str

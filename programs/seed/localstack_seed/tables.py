@@ -1,4 +1,4 @@
-"""What of a table is as it is asked for."""
+"""Compares a table with the request for it."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ def by_name(table: Json, kind: str) -> dict[str, Json]:
 
 
 def unmendable(wanted: Json, found: Json) -> str:
-    """What of a table cannot be brought from the description `found` to the request `wanted`; empty if nothing."""
+    """The difference between a table (`found`) and its request (`wanted`) that cannot be mended; empty if none."""
     if difference := _key_difference("", wanted["KeySchema"], wanted, found["KeySchema"], found):
         return difference
     for kind, word in (("LocalSecondaryIndexes", "local"), ("GlobalSecondaryIndexes", "global")):
