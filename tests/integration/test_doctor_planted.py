@@ -31,7 +31,9 @@ from cli.doctor.symptoms import FIXES, SYMPTOMS
 from cli.stacks import LoadedStack, Stack
 from cli.terminal import Terminal
 from config.loading import load
+from config.schema.backup import NAME
 from render.stack_file import StackConfig
+from tests.graph import backed_up
 from tests.integration.test_connect import DOCTOR as CONNECT
 from tests.integration.test_doctor import ON_THE_NODE
 from tests.integration.test_doctor_stores import ON_THIS_MACHINE
@@ -75,8 +77,8 @@ FIRST = {
 }
 LATER = {"pod-not-ready", "pod-terminating"}
 """Found of the same objects twenty minutes afterwards."""
-BY_SETTINGS = {"storage-class-missing", "traefik-entry-point"}
-"""Found of the same objects where the stack's file names another class and entry point."""
+BY_SETTINGS = {"storage-class-missing", "traefik-entry-point", "backup-old"}
+"""Found of the same objects where the stack's file names another class and entry point, and backups by schedule."""
 WORN = {
     "node-not-ready",
     "node-pressure",
@@ -223,9 +225,13 @@ def test_what_is_planted_is_found_under_its_own_name(lab: Lab) -> None:
     assert names(evidence) >= FIRST
     later = replace(evidence, now=evidence.now + timedelta(minutes=20))
     assert names(later) >= LATER
-    other = load(
-        {"flatline:target": '{"storageClass": "fast"}', "flatline:ingress": '{"tlsEntryPoint": "https"}'},
-    )
+    changed = {
+        "target": {"storageClass": "fast"},
+        "ingress": {"tlsEntryPoint": "https"},
+        "backup": backed_up.settings(),
+        "egress": backed_up.egress(),
+    }
+    other = load({f"flatline:{key}": json.dumps(value) for key, value in changed.items()})
     assert names(replace(evidence, settings=other)) >= BY_SETTINGS
 
 
@@ -316,6 +322,17 @@ def test_the_cluster_itself_is_found_wanting(lab: Lab) -> None:
     for each in lab.cluster.get("nodes"):
         lab.status("node", each["metadata"]["name"], {"nodeInfo": {"architecture": "riscv64"}})
     assert names(lab.read()) >= SECOND
+
+
+def backup() -> dict[str, Any]:
+    """The CronJob of backups, with a schedule that makes no Job while this is tried."""
+    job = {"template": {"spec": {**hardened(), "restartPolicy": "Never"}}}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": metadata(NAME),
+        "spec": {"schedule": "0 0 29 2 *", "jobTemplate": {"spec": job}},
+    }
 
 
 def older_middlewares() -> dict[str, Any]:
@@ -414,6 +431,8 @@ def plant_first(lab: Lab) -> None:
     kube("-n", SYSTEM, "delete", "pod", "traefik", "--grace-period", "0", "--force")
     lab.put(pod("traefik", SYSTEM, labels=TRAEFIK, **hardened(args=ENTRY_POINTS)))
     lab.put(service("Cluster"))
+    lab.put(backup())
+    lab.status("cronjob", NAME, {"lastSuccessfulTime": "2024-02-29T00:00:00Z"})
     wait_until(lambda: lab_says(lab), 60, "controllers have noticed")
     lab.status("pod", "traefik", {"phase": "Running", "conditions": [ready(False, message="probe")]}, SYSTEM)
     lab.status("pod", "not-ready", {**running(), "conditions": [ready(False, message="probe")]})
