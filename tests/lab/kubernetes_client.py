@@ -11,8 +11,10 @@ import os
 import socket
 import ssl
 import subprocess
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -24,6 +26,8 @@ from tests.lab.kubernetes_ready import KINDS, Object, title, waiting_for
 from tests.lab.process import wait_until
 
 ANSWER_SECONDS = 10
+TOO_EARLY_SECONDS = (0, 1, 1, 2, 4, 8)
+"""Pauses before each time that it is asked: kinds that were defined just now are not readable at once."""
 DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 LINGERING = "deployments,statefulsets,daemonsets,cronjobs,jobs,pods,persistentvolumeclaims"
 
@@ -139,13 +143,21 @@ class Client:
         return json.loads(self.read_text(path, accept))
 
     def read_text(self, path: str, accept: str = "text/plain") -> str:
-        """What the API server answers to GET. Raises `KubectlError`."""
-        try:
-            status, text = self._ask(path, accept)
-        except (OSError, http.client.HTTPException) as error:
-            raise KubectlError(f"GET {path}: {error!r}") from error
-        if status != http.HTTPStatus.OK:
-            raise KubectlError(f"GET {path}: {status} {text[:500]}")
+        """What the API server answers to GET; asked again, as by kubectl, while it says that it is too early.
+
+        Raises `KubectlError`.
+        """
+        status, text = HTTPStatus.TOO_MANY_REQUESTS, ""
+        for pause in TOO_EARLY_SECONDS:
+            time.sleep(pause)
+            try:
+                status, text = self._ask(path, accept)
+            except (OSError, http.client.HTTPException) as error:
+                raise KubectlError(f"GET {path}: {error!r}") from error
+            if status != HTTPStatus.TOO_MANY_REQUESTS:
+                break
+        if status != HTTPStatus.OK:
+            raise KubectlError(f"GET {path}: {status.value} {text[:500]}")
         return text
 
     def pod_ips(self, namespace: str, labels: Mapping[str, str]) -> list[str]:
@@ -190,7 +202,7 @@ class Client:
         """A connection from where the API server is reached. Raises OSError."""
         return socket.create_connection((host, port), timeout=ANSWER_SECONDS)
 
-    def _ask(self, path: str, accept: str) -> tuple[int, str]:
+    def _ask(self, path: str, accept: str) -> tuple[HTTPStatus, str]:
         config = yaml.load(self.kubeconfig.read_text(), Loader=_LOADER)
         cluster, token = config["clusters"][0]["cluster"], config["users"][0]["user"]["token"]
         data = cluster.get("certificate-authority-data")
@@ -204,7 +216,7 @@ class Client:
             try:
                 asking.request("GET", path, headers={"Authorization": f"Bearer {token}", "Accept": accept})
                 answer = asking.getresponse()
-                return answer.status, answer.read().decode()
+                return HTTPStatus(answer.status), answer.read().decode()
             finally:
                 asking.close()
 
