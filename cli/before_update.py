@@ -100,10 +100,13 @@ class BeforeUpdate:
         return engine.deployment(self.stack)
 
     def check_namespaces(self, state: Mapping[str, Any]) -> None:
-        """Raises FlatlineError if a namespace was renamed, or if a new one exists and belongs to another stack."""
+        """Raises FlatlineError if a namespace was renamed, or if a new one exists and belongs to another stack.
+
+        A run that was cut off may have made any of the stack's namespaces, and not yet that of the services.
+        """
         settings, name = self.loaded.settings, self.stack.name
         ours = engine_state.namespaces(state)
-        if ours and settings.namespace not in ours:
+        if settings.namespace not in ours and not ours.issubset(settings.namespaces):
             before = [each for each in sorted(ours) if f"{each}-emulators" in ours] or sorted(ours)
             raise FlatlineError(
                 f"flatline:namespace is {settings.namespace}, but stack {name} runs in {' and '.join(sorted(ours))}",

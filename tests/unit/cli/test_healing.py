@@ -5,6 +5,7 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -234,11 +235,15 @@ def test_without_agreement_the_lock_stays(checkout: Checkout, pulumi: Path) -> N
 # --- work that was cut off --------------------------------------------------------------------------------
 
 
-def cut_off(checkout: Checkout, *operations: dict[str, Any]) -> None:
+def edit_state(checkout: Checkout, edit: Callable[[dict[str, Any]], object]) -> None:
     file = checkout.root / "state" / "pulumi" / ".pulumi" / "stacks" / "flatline" / "dev.json"
     content = json.loads(file.read_text())
-    content["checkpoint"]["latest"]["pending_operations"] = list(operations)
+    edit(content["checkpoint"]["latest"])
     file.write_text(json.dumps(content))
+
+
+def cut_off(checkout: Checkout, *operations: dict[str, Any]) -> None:
+    edit_state(checkout, lambda state: state.update(pending_operations=list(operations)))
 
 
 def creating(token: str, name: str, **inputs: Any) -> dict[str, Any]:
@@ -328,6 +333,21 @@ def test_a_namespace_that_was_renamed_is_an_early_error(
     assert "flatline:namespace is chat, but stack dev runs in flatline and flatline-emulators" in said
     assert "Write flatline:namespace: flatline into Pulumi.dev.yaml." in " ".join(said.split())
     assert verbs(pulumi) == []
+
+
+@pytest.mark.parametrize("made", ["flatline", "flatline-emulators"])
+def test_a_run_that_was_cut_off_between_two_namespaces_goes_on(checkout: Checkout, pulumi: Path, made: str) -> None:
+    names = {"flatline", "flatline-emulators"}
+
+    def forget(state: dict[str, Any]) -> None:
+        state["resources"] = [each for each in state["resources"] if each.get("id") not in names - {made}]
+
+    edit_state(checkout, forget)
+    kubectl_cli.write(
+        checkout, [each for each in kubectl_cli.read(checkout) if each["metadata"]["name"] not in names - {made}]
+    )
+    checkout.succeed("up", *ON_MINE)
+    assert verbs(pulumi) == ["up"]
 
 
 # --- what is printed to be typed --------------------------------------------------------------------------
