@@ -39,7 +39,7 @@ from tests.integration.test_doctor import ON_THE_NODE
 from tests.integration.test_doctor_stores import ON_THIS_MACHINE
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.kubernetes_client import Changes
-from tests.lab.process import wait_until
+from tests.lab.process import slowness, wait_until
 from tests.unit.authority import issue, leaf
 
 pytestmark = pytest.mark.integration
@@ -146,7 +146,10 @@ class Lab:
 
     def read(self) -> Evidence:
         """What the doctor reads, without its throw-away pods, which simulated nodes do not run."""
-        return gather.everything(self.loaded, CONTEXT, Terminal(), trials=False)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("KUBECTL_SECONDS", "READING_SECONDS"):
+                patch.setattr(gather, name, getattr(gather, name) * slowness())
+            return gather.everything(self.loaded, CONTEXT, Terminal(), trials=False)
 
 
 @pytest.fixture(scope="module")
