@@ -43,7 +43,7 @@ def _server(value: str) -> str:
 
 
 class BackupCredentials(StrictModel):
-    """The key pair for the bucket. It needs `s3:ListBucket`, `PutObject`, `DeleteObject` and `AbortMultipartUpload`."""
+    """The key pair for the bucket: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also `DeleteObject`."""
 
     access_key_id: Annotated[str, matching(r"[!-~]{1,128}", "is no id of an access key; write it as you got it")]
     """Names the key pair."""
@@ -72,7 +72,7 @@ class ScheduledBackup(StrictModel):
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] = "us-east-1"
     """The bucket's region."""
     keep: Annotated[str, AfterValidator(_keep)] | None = None
-    """Older archives go once a new one is whole, but for the newest of so many days, weeks and months:
+    """The archives that stay once a new one is whole: the newest of each of so many days, weeks and months, such as
     `daily=7,weekly=4,monthly=6`. Without it all of them stay."""
     attachments: bool = False
     """Takes the attachments of CDN3 as well. Each archive has all of them."""

@@ -1,5 +1,6 @@
 """Writes the generated parts of the documentation: the references of settings, commands and JSON, the table of
-symptoms, that of rotations, the architecture picture, and what CHANGELOG.md says of upgrades.
+symptoms, that of rotations, the architecture picture with its table of connections, and what CHANGELOG.md says of
+upgrades.
 
 python -m docs.generate            writes them
 python -m docs.generate --check    fails when they are not current
@@ -27,9 +28,8 @@ from render.values import SeededValues
 ROOT = Path(__file__).parent.parent
 
 
-def picture() -> str:
+def picture(flatline: Flatline) -> str:
     """The declared edges as a Mermaid flow chart; pods of one component are one node."""
-    flatline = _flatline()
     network_peers = (*flatline.network_peers, *flatline.external_peers)
     names = {network_peer.pods: _node(network_peer) for network_peer in network_peers}
     edges = sorted(
@@ -44,6 +44,19 @@ def picture() -> str:
     lines += [f"  {node}[{title}]" for node, title in sorted(_titles(network_peers).items())]
     lines += [f"  {source} -- {port} --> {target}" for source, target, port in edges]
     return "```mermaid\n" + "\n".join(lines) + "\n```\n"
+
+
+def connections(flatline: Flatline) -> str:
+    """The same edges pod by pod; those that open the same ones share a row."""
+    network_peers = (*flatline.network_peers, *flatline.external_peers)
+    names = {peer.pods: "traefik" if _node(peer) == "traefik" else peer.name for peer in network_peers}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for peer in network_peers:
+        if peer.egress:
+            opened = {f"`{names[target.pods]}` {target.port}/{target.protocol}" for target in peer.egress}
+            alike.setdefault(tuple(sorted(opened)), []).append(f"`{names[peer.pods]}`")
+    rows = sorted((", ".join(sorted(pods)), ", ".join(opened)) for opened, pods in alike.items())
+    return "\n".join(["| pods | may connect to |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]) + "\n"
 
 
 def _flatline() -> Flatline:
@@ -193,8 +206,9 @@ def _with_upgrade(part: str) -> str:
 
 
 def documents() -> dict[Path, str]:
-    """Path → text of every generated document; of three of them only what stands between marks is generated."""
+    """Path → text of every generated document; of four of them only what stands between marks is generated."""
     folder, readme = ROOT / "docs", ROOT / "README.md"
+    flatline = _flatline()
     return {
         folder / "configuration.md": configuration(),
         folder / "symptoms.md": document_of(SYMPTOMS.values()),
@@ -203,7 +217,8 @@ def documents() -> dict[Path, str]:
         folder / "json.schema.json": command_pages.json_schema(),
         folder / "operations.md": _between(folder / "operations.md", "rotations", rotations()),
         folder / "commands.md": _between(folder / "commands.md", "commands", command_pages.table()),
-        readme: _between(readme, "architecture", picture()),
+        folder / "architecture.md": _between(folder / "architecture.md", "connections", connections(flatline)),
+        readme: _between(readme, "architecture", picture(flatline)),
         ROOT / "CHANGELOG.md": changelog((ROOT / "CHANGELOG.md").read_text()),
     }
 

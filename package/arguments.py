@@ -446,8 +446,8 @@ class Monitoring(TypedDict, total=False):
 
 
 class BackupCredentials(TypedDict, total=False):
-    """The key pair for the bucket. It needs `s3:ListBucket`, `PutObject`, `DeleteObject` and
-    `AbortMultipartUpload`."""
+    """The key pair for the bucket: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also
+    `DeleteObject`."""
 
     accessKeyId: Required[str]
     """Names the key pair."""
@@ -466,14 +466,14 @@ class ScheduledBackup(TypedDict, total=False):
     recipient: Required[str]
     """The public key that archives are encrypted for. It follows from the stack's passphrase, which opens them."""
     credentials: Required[BackupCredentials]
-    """The key pair for the bucket. It needs `s3:ListBucket`, `PutObject`, `DeleteObject` and
-    `AbortMultipartUpload`."""
+    """The key pair for the bucket: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also
+    `DeleteObject`."""
     endpoint: str
     """The S3 server; that of AWS in `region` without it. `egress.backup` opens the way to it."""
     region: str
     """The bucket's region. Default: us-east-1."""
     keep: str
-    """Older archives go once a new one is whole, but for the newest of so many days, weeks and months:
+    """The archives that stay once a new one is whole: the newest of each of so many days, weeks and months, such as
     `daily=7,weekly=4,monthly=6`. Without it all of them stay."""
     attachments: bool
     """Takes the attachments of CDN3 as well. Each archive has all of them. Default: false."""

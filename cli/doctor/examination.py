@@ -120,8 +120,8 @@ def document_of(symptoms: Iterable[Symptom]) -> str:
         "# Symptoms",
         "",
         "Generated from `cli/doctor/symptoms/` by `.venv/bin/python -m docs.generate`: everything that `doctor`",
-        "looks for. A *notice* is shown and does not change the exit status. What stands between `<` and `>` is the",
-        "stack's or the object's; `doctor` writes the real names.",
+        "looks for. A *notice* is shown and does not change the exit status. `doctor` puts the real names in place of",
+        "`<stack>`, `<name>` and the like; `<cure>`, `<renewal>` and `<command>` are what mends this very case.",
     ]
     area = ""
     for symptom in symptoms:

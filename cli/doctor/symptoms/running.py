@@ -108,20 +108,20 @@ PODS: tuple[Row, ...] = (
     (
         "job-failed",
         "A job has failed",
-        "A clean-up did not clean, or a seed did not make its tables.",
+        "A clean-up did not clean, a seed did not make its tables, or a backup wrote no archive.",
         "`kubectl --context {context} -n {namespace} logs job/{name} --tail 50`",
     ),
     (
         "backup-old",
         "The newest archive of the backups by schedule is too old",
-        "What has come since is nowhere else: if a volume is lost, it is lost.",
+        "What people sent and changed since then is on the cluster's volumes alone, and is lost with them.",
         "`kubectl --context {context} -n {namespace} logs --selector app.kubernetes.io/name=backup --tail 50` says "
         "why; then `kubectl --context {context} -n {namespace} create job --from cronjob/backup backup-now`",
     ),
     (
         "cron-job-suspended",
-        "A clean-up was suspended by hand",
-        "What has expired stays.",
+        "A clean-up or the backup was suspended by hand",
+        "It does not run: what has expired stays, or no archive is written.",
         '`kubectl --context {context} -n {namespace} patch cronjob {name} --patch \'{{"spec":{{"suspend":false}}}}\'`',
     ),
     (
