@@ -6,9 +6,9 @@ from cli.doctor.symptoms.mends import LOGS, UP
 CLUSTER: tuple[Row, ...] = (
     (
         "cluster-version",
-        "The cluster's Kubernetes is not one that this version is tried with",
+        "Flatline was not tried with the cluster's version of Kubernetes",
         "Objects may be refused, or work differently.",
-        "Bring the cluster to a version between the two (on k3s: https://docs.k3s.io/upgrades).",
+        "Bring the cluster to a version in the range that the finding names (on k3s: https://docs.k3s.io/upgrades).",
     ),
     (
         "node-not-ready",
@@ -20,7 +20,7 @@ CLUSTER: tuple[Row, ...] = (
         "node-pressure",
         "A node is short of memory, disk or processes",
         "Kubernetes ends pods on it, and starts none.",
-        "Free what is short: `kubectl --context {context} describe node {name}` says what takes it.",
+        "`kubectl --context {context} describe node {name}` says what is short and what uses it: free some of it.",
     ),
     (
         "node-disk-full",
@@ -43,8 +43,8 @@ CLUSTER: tuple[Row, ...] = (
     (
         "registry-unseen",
         "Pods of this cluster reach no registry",
-        "Nobody has looked whether the images that a node does not have yet can be had.",
-        "Nothing, where nodes have a way of their own; else load the images into each node.",
+        "So `doctor` cannot tell whether nodes can get the images that they do not have yet.",
+        "Nothing, if the nodes themselves reach a registry; otherwise load the images into each node.",
     ),
     (
         "storage-class-missing",
@@ -175,7 +175,7 @@ OUTSIDE: tuple[Row, ...] = (
     ),
     (
         "connect-tls",
-        "A public name shows a certificate, or a TLS, that clients refuse",
+        "A public name shows a certificate, or a TLS version, that clients refuse",
         "Clients do not connect.",
         "{cure} `./flatline connect --stack {stack}` tries it again.",
     ),
@@ -211,14 +211,14 @@ OUTSIDE: tuple[Row, ...] = (
     ),
     (
         "relay-tls",
-        "The TURN server shows a certificate, or a TLS, that clients refuse",
+        "The TURN server shows a certificate, or a TLS version, that clients refuse",
         "Devices in networks that let only TLS out get no relay.",
         "{cure} `./flatline connect --stack {stack}` tries it again.",
     ),
     (
         "relay-open",
         "The TURN server relays to private networks",
-        "Whoever has an account reaches what only the server may: the node, the cluster, a cloud's metadata.",
+        "Everybody with an account reaches what only the server should: the node, the cluster, a cloud's metadata.",
         "{cure} `./flatline connect --stack {stack}` tries it again.",
     ),
     (

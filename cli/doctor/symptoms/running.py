@@ -129,7 +129,7 @@ PODS: tuple[Row, ...] = (
         "A volume is nearly full",
         "Writes to it will fail: for tables and Redis that means errors for everybody.",
         "Grow the claim if its storage class can (`kubectl --context {context} -n {namespace} get pvc {name}`), or "
-        "delete less late (flatline:cdn.retentionDays).",
+        "let attachments expire sooner (flatline:cdn.retentionDays).",
     ),
     (
         "claim-lost",
