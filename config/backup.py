@@ -43,7 +43,7 @@ def _server(value: str) -> str:
 
 
 class BackupCredentials(StrictModel):
-    """The key pair for the bucket: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also `DeleteObject`."""
+    """The bucket's key pair: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also `DeleteObject`."""
 
     access_key_id: Annotated[str, matching(r"[!-~]{1,128}", "is no id of an access key; write it as you got it")]
     """Names the key pair."""

@@ -446,7 +446,7 @@ class Monitoring(TypedDict, total=False):
 
 
 class BackupCredentials(TypedDict, total=False):
-    """The key pair for the bucket: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also
+    """The bucket's key pair: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also
     `DeleteObject`."""
 
     accessKeyId: Required[str]
@@ -466,7 +466,7 @@ class ScheduledBackup(TypedDict, total=False):
     recipient: Required[str]
     """The public key that archives are encrypted for. It follows from the stack's passphrase, which opens them."""
     credentials: Required[BackupCredentials]
-    """The key pair for the bucket: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also
+    """The bucket's key pair: `s3:ListBucket`, `PutObject`, `AbortMultipartUpload`; for `keep` also
     `DeleteObject`."""
     endpoint: str
     """The S3 server; that of AWS in `region` without it. `egress.backup` opens the way to it."""
