@@ -48,11 +48,11 @@ class BackupCredentials(StrictModel):
     access_key_id: Annotated[str, matching(r"[!-~]{1,128}", "is no id of an access key; write it as you got it")]
     """Names the key pair."""
     secret_access_key: SecretStr
-    """Its secret; `./flatline backup --schedule` writes it, encrypted."""
+    """Its secret; `backup --schedule` writes it, encrypted."""
 
 
 class ScheduledBackup(StrictModel):
-    """A CronJob that writes encrypted archives into a bucket. `./flatline backup --schedule` writes this block."""
+    """A CronJob that writes encrypted archives into a bucket. `backup --schedule` writes this block."""
 
     to: Annotated[str, AfterValidator(_place)]
     """`s3://BUCKET/PREFIX`, on a server that is not this cluster: where the cluster is lost, archives must not be."""

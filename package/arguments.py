@@ -452,11 +452,11 @@ class BackupCredentials(TypedDict, total=False):
     accessKeyId: Required[str]
     """Names the key pair."""
     secretAccessKey: Required[str]
-    """Its secret; `./flatline backup --schedule` writes it, encrypted."""
+    """Its secret; `backup --schedule` writes it, encrypted."""
 
 
 class ScheduledBackup(TypedDict, total=False):
-    """A CronJob that writes encrypted archives into a bucket. `./flatline backup --schedule` writes this block."""
+    """A CronJob that writes encrypted archives into a bucket. `backup --schedule` writes this block."""
 
     to: Required[str]
     """`s3://BUCKET/PREFIX`, on a server that is not this cluster: where the cluster is lost, archives must not

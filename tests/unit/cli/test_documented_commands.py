@@ -42,6 +42,7 @@ CLOUD = "needs accounts of AWS and Google Cloud"
 CLUSTER = "needs a cluster with Flatline on it"
 INVITED = CLUSTER + "; test_invitations.py has a stand-in, integration/test_node.py a node"
 BACKED_UP = CLUSTER + "; integration/test_migration.py has its stores"
+SCHEDULED = "changes the stack for good, or needs that; test_backup_schedule.py types it"
 PYTEST = "runs this test"
 DIGESTS = "ends with 1 until the file has digests, which an operator chooses; graph/test_policies.py has the copy"
 SERVERS = "needs servers; unit/connectivity and integration/test_connect.py have them"
@@ -76,6 +77,10 @@ NOT_RUN = {
     "./flatline backup --to backups --context my-k3s": BACKED_UP,
     "./flatline backup --to backups --drill --context my-k3s": CLUSTER + "; integration/test_node_engine.py has one",
     "./flatline backup --to backups --pause --context my-k3s": BACKED_UP,
+    './flatline backup --to s3://BUCKET/PREFIX --schedule "15 3 * * *" --keep daily=7,weekly=4,monthly=6 '
+    "--endpoint https://s3.example.org --network 203.0.113.9/32 --credentials bucket-key": SCHEDULED,
+    "./flatline backup --documents --context my-k3s": SCHEDULED,
+    "./flatline backup --to PLACE --stack prod": CLOUD + "; integration/test_migration.py has stand-ins",
     "./flatline restore --from <folder> --context my-k3s": BACKED_UP,
     "./flatline restore --from <folder> --context my-k3s --pause": BACKED_UP,
     "./flatline restore --stack prod --from <folder>": CLOUD + "; integration/test_migration.py has stand-ins",
@@ -137,7 +142,7 @@ def shown(path: Path) -> Iterator[Shown]:
     pattern = re.compile(r"^ *```(?:sh|bash|console)\n(.*?)^ *```|^ *```.*?^ *```|`(\./flatline\b[^`]*)`", re.M | re.S)
     for found in pattern.finditer(path.read_text()):
         block, inline = found[1] or "", found[2]
-        lines = [" ".join(inline.split())] if inline else block.splitlines()
+        lines = [" ".join(inline.split())] if inline else re.sub(r"\\\n\s*", "", block).splitlines()
         for line in lines:
             command = re.sub(r"(^|\s+)#\s.*$", "", line.strip().removeprefix("$ "))
             if command:
