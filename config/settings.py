@@ -66,7 +66,7 @@ class Settings(StrictModel):
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
     backup: ScheduledBackup | None = None
     """Encrypted archives by a schedule, for stacks whose stores are in their cluster. Without it nothing is backed up
-    unless you run `./flatline backup`."""
+    unless you run `backup`."""
     registration: Annotated[
         InvitationRegistration | WebhookRegistration | ExternalRegistration | DevelopmentRegistration,
         Field(discriminator="kind"),

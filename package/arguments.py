@@ -819,7 +819,7 @@ class FlatlineArgs(TypedDict, total=False):
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""
     backup: ScheduledBackup
     """Encrypted archives by a schedule, for stacks whose stores are in their cluster. Without it nothing is backed
-    up unless you run `./flatline backup`."""
+    up unless you run `backup`."""
     registration: Registration
     """`invitation`: By invitation: a number registers only with a code that `./flatline invite NUMBER` made for it.
     `webhook`: By a gateway of your own: each code is sent to it by HTTP, and the gateway sends it on by SMS or

@@ -108,7 +108,10 @@ def refused(stack: str = "dev", ways: Any = None, **others: Any) -> str:
         ({"schedule": "0 3 * * 7"}, "has 7 as weekday; it goes from 0 to 6"),
         ({"schedule": "0 5-3 * * *"}, "has 5-3 as hour, which ends before it begins"),
         ({"keep": "daily=0"}, 'flatline:backup.keep: "daily=0" is no rule; write such as daily=7'),
-        ({"recipient": "v1:x"}, "is no recipient; let `./flatline backup --schedule` write it"),
+        (
+            {"recipient": "v1:x"},
+            "is no recipient; let `./flatline backup --schedule CRON --to s3://BUCKET/PREFIX` write it",
+        ),
         ({"endpoint": "https://s3.example.org/path"}, "has a path; write http(s)://host[:port]"),
         ({"credentials": {"accessKeyId": "a b", "secretAccessKey": "x"}}, "is no id of an access key"),
         ({"ways": {}}, "flatline:egress.backup: opens no way to TCP port 7070 of http://203.0.113.9:7070"),
