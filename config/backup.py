@@ -62,8 +62,8 @@ class ScheduledBackup(StrictModel):
         str,
         matching(
             r"v1:[A-Za-z0-9+/]{22}==:[A-Za-z0-9+/]{43}=",
-            "is no recipient; let `./flatline backup --schedule CRON --to s3://BUCKET/PREFIX` write it, which makes it of "
-            "the stack's passphrase",
+            "is no recipient; let `./flatline backup --schedule CRON --to s3://BUCKET/PREFIX` write it, which makes it "
+            "of the stack's passphrase",
         ),
     ]
     """The public key that archives are encrypted for. It follows from the stack's passphrase, which opens them."""
