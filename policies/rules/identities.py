@@ -79,10 +79,23 @@ def pod_references(stack: Stack, settings: Settings) -> Iterator[Violation]:
         for where, kind, name in references_of(pod):
             if kind == "Secret" and name in settings["outside"]:
                 continue
+            if kind == "PersistentVolumeClaim" and _is_of_template(stack, pod.namespace, name):
+                continue
             if stack.get(kind, pod.namespace, name) is None:
                 yield Violation(f"{where}: refers to a {kind} outside of the stack", pod.owner, subject=name)
             elif kind == "Secret" and (pod.namespace, name) in route_secrets:
                 yield Violation(f"{where}: uses the private key of the public certificate", pod.owner)
+
+
+def _is_of_template(stack: Stack, namespace: str, claim: str) -> bool:
+    """True for a claim that a StatefulSet makes for one of its pods: `<template>-<StatefulSet>-<ordinal>`."""
+    prefix, _, ordinal = claim.rpartition("-")
+    return ordinal.isdigit() and prefix in {
+        f"{text(at(template, 'metadata', 'name'))}-{each.name}"
+        for each in stack.of("StatefulSet")
+        if each.namespace == namespace
+        for template in objects(at(each.spec, "volumeClaimTemplates"))
+    }
 
 
 @stack_rule(

@@ -8,7 +8,7 @@ from policies.check import check
 from policies.config import ConfigError, Exemption, parse
 from policies.report import Report
 from policies.rules import BY_NAME, RULES
-from tests.unit.policies.cases import ABSENT, CASES, Case, Edit
+from tests.unit.policies.cases import ABSENT, CASES, POD, Case, Edit, web
 from tests.unit.policies.good import STACKS, Plain, changed, config, resources, without
 
 
@@ -47,6 +47,14 @@ def test_one_changed_field_is_found_by_exactly_this_rule(name: str) -> None:
 @pytest.mark.parametrize(("name", "index"), [(n, i) for n, case in CASES.items() for i in range(len(case.more))])
 def test_so_is_every_other_way_to_break_it(name: str, index: int) -> None:
     assert found(CASES[name].more[index]) - CASES[name].also == {name}
+
+
+@pytest.mark.parametrize(
+    ("claim", "known"), [("data-cache-0", True), ("data-cache-x", False), ("data-web-0", False), ("cache-0", False)]
+)
+def test_a_claim_that_a_stateful_set_makes_is_of_the_stack(claim: str, known: bool) -> None:
+    rules = found(web((*POD, "volumes", 1, "persistentVolumeClaim", "claimName"), claim))
+    assert ("pod-references" not in rules) is known
 
 
 @pytest.mark.parametrize("name", CASES)
