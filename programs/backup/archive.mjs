@@ -181,6 +181,7 @@ const folder = `${plan.stack}-${now.replace(/[:-]|\.\d+/g, '')}`;
 const { prefix, bucket } = plan.to;
 const place = new Place(serverOf(plan.to, 's3'), bucket, prefix);
 
+/** Writes the archive, and returns what the log says of it. */
 async function write() {
   await place.names(); // before anything is read: the place is there, and may be used
   const created = now.replace('.000Z', '+00:00');
@@ -206,7 +207,7 @@ async function write() {
   const body = { ...FORMAT, stack: plan.stack, created, live: true, documents, ...parts };
   const manifest = canonical({ ...body, sha256: digest(canonical(body)) });
   await place.write(`${folder}/${MANIFEST}`, sealed(once(manifest), keyOf(MANIFEST)));
-  log('archived', { archive: folder, records, documents: Object.keys(documents).sort() });
+  return { archive: folder, records, documents: Object.keys(documents).sort() };
 }
 
 async function tidy() {
@@ -233,15 +234,16 @@ async function undo() {
   }
 }
 
-let whole = false;
-process.once('SIGTERM', async () => {
-  if (!whole) await undo();
-  process.exit(143);
+const terminated = new Promise((_, reject) => {
+  process.once('SIGTERM', () => reject(new Error('SIGTERM')));
 });
+terminated.catch(() => {}); // it is awaited below
+let whole = false;
 try {
-  await write();
+  const archived = await Promise.race([write(), terminated]);
   whole = true;
-  if (Object.keys(plan.keep).length) await tidy();
+  log('archived', archived);
+  if (Object.keys(plan.keep).length) await Promise.race([tidy(), terminated]);
 } catch (error) {
   log('failed', { archive: whole ? 'is whole' : 'none', reason: reasonOf(error) });
   if (!whole) await undo();

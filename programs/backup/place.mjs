@@ -39,6 +39,9 @@ export class Place {
   #prefix;
   /** @type {{ name: string, upload: string } | undefined} */
   #open;
+  #abandoned = false;
+  /** The request that writes just now. */
+  #under = Promise.resolve();
 
   /**
    * @param {ReturnType<typeof import('./requests.mjs').server>} ask
@@ -53,6 +56,16 @@ export class Place {
 
   #send(what, method, name, options) {
     return this.#ask(`${what} ${name}`, method, objectPath(this.#bucket, `${this.#prefix}${name}`), options);
+  }
+
+  #write(method, name, options) {
+    if (this.#abandoned) throw new Error(`writing ${name}: abandoned`);
+    const answer = this.#send('writing', method, name, options);
+    this.#under = answer.then(
+      () => {},
+      () => {},
+    );
+    return answer;
   }
 
   /** The names of all objects of the place. */
@@ -81,11 +94,11 @@ export class Place {
       waiting = [];
       size = 0;
       if (!upload) {
-        upload = element((await this.#send('writing', 'POST', name, { query: { uploads: '' } })).text, 'UploadId');
+        upload = element((await this.#write('POST', name, { query: { uploads: '' } })).text, 'UploadId');
         this.#open = { name, upload };
       }
       const query = { partNumber: `${tags.length + 1}`, uploadId: upload };
-      const { headers } = await this.#send('writing', 'PUT', name, { query, body });
+      const { headers } = await this.#write('PUT', name, { query, body });
       tags.push(headers.get('etag') ?? '');
     };
     for await (const each of content) {
@@ -95,12 +108,12 @@ export class Place {
       size += each.length;
       if (size >= PART_BYTES) await part();
     }
-    if (!upload) await this.#send('writing', 'PUT', name, { body: Buffer.concat(waiting) });
+    if (!upload) await this.#write('PUT', name, { body: Buffer.concat(waiting) });
     else {
       if (size) await part();
       const parts = tags.map((tag, at) => `<Part><PartNumber>${at + 1}</PartNumber><ETag>${tag}</ETag></Part>`);
       const body = `<CompleteMultipartUpload>${parts.join('')}</CompleteMultipartUpload>`;
-      const { text } = await this.#send('writing', 'POST', name, { query: { uploadId: upload }, body });
+      const { text } = await this.#write('POST', name, { query: { uploadId: upload }, body });
       // S3 may say 200 first and then that it failed.
       if (/<Error>/.test(text)) throw new RefusedError(`writing ${name}`, 200, element(text, 'Code'));
       this.#open = undefined;
@@ -120,8 +133,13 @@ export class Place {
     for (const name of own) await this.#send('deleting', 'DELETE', name, {});
   }
 
-  /** Takes back what was written of a file that did not come to its end. */
+  /**
+   * Writes nothing more, and takes back the parts of a file that did not come to its end. It waits for the request that
+   * is under way: a server may do what it was asked also after the connection has ended.
+   */
   async abandon() {
+    this.#abandoned = true;
+    await this.#under;
     if (!this.#open) return;
     const { name, upload } = this.#open;
     this.#open = undefined;

@@ -3,16 +3,20 @@
 import json
 import os
 import random
+import signal
 import subprocess
+import time
 from datetime import datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.retention import PERIODS, Rule, superfluous
-from migration import items
+from migration import items, sealing
 from migration.records import Tally
 from migration.records import canonical as normal_form
 from tests.lab.node import NODE
@@ -93,3 +97,57 @@ def test_a_rule_keeps_what_the_command_keeps() -> None:
     wanted = [superfluous("dev", names, Rule(**rule)) for names, rule in cases]
     assert found == wanted
     assert sum(map(len, wanted)) > 100
+
+
+def test_a_run_that_is_ended_while_its_manifest_is_written_leaves_nothing(tmp_path: Path) -> None:
+    objects: dict[str, bytes] = {}
+    running: list[subprocess.Popen[str]] = []
+
+    class Store(BaseHTTPRequestHandler):
+        """A bucket. A manifest gets there only some time after the run was ended."""
+
+        def answer(self, text: str = "") -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        def do_GET(self) -> None:
+            keys = "".join(f"<Contents><Key>{key}</Key></Contents>" for key in sorted(objects))
+            self.answer(f"<ListBucketResult>{keys}</ListBucketResult>")
+
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            if self.path.endswith("/manifest.json.sealed"):
+                running[0].send_signal(signal.SIGTERM)
+                time.sleep(1)
+            objects[self.path.removeprefix("/archives/")] = body
+            self.answer()
+
+        def do_DELETE(self) -> None:
+            del objects[self.path.removeprefix("/archives/")]
+            self.answer()
+
+        def log_message(self, format: str, *words: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Store)
+    Thread(target=server.serve_forever, daemon=True).start()
+    (tmp_path / "place").write_text("[default]\naws_access_key_id = some\naws_secret_access_key = planted\n")
+    (tmp_path / "documents").mkdir()
+    where = {"endpoint": f"http://127.0.0.1:{server.server_port}", "region": "r", "credentials": str(tmp_path / "place")}
+    plan = {
+        **{"stack": "dev", "release": "1", "recipient": str(sealing.identity("planted").recipient), "keep": {}},
+        **{"to": {**where, "bucket": "archives", "prefix": "own/"}, "dynamodb": {**where, "tables": []}},
+        **{"bigtable": {"tables": []}, "objects": [], "secrets": [], "files": []},
+        "documents": str(tmp_path / "documents"),
+    }
+    (tmp_path / "plan").write_text(json.dumps(plan))
+    words = [NODE, PROGRAMS / "archive.mjs", "--plan", tmp_path / "plan"]
+    with server, subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        running.append(process)
+        said, _ = process.communicate(timeout=60)
+        server.shutdown()
+    assert process.returncode == 1, said
+    assert objects == {}
+    assert json.loads(said.splitlines()[-1])["reason"] == "SIGTERM"
