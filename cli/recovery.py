@@ -1,6 +1,7 @@
 """An installation from an archive: its file and state come back, and its pins are compared."""
 
 import json
+from pathlib import Path
 
 import files
 from cli import installation
@@ -33,9 +34,16 @@ def put_back(stack: Stack, manifest: Manifest, terminal: Terminal) -> bool:
     written = []
     state = manifest.documents.get(installation.STATE)
     engineless = state is not None and not stack.backend.exists()
+    configuration = manifest.documents.get(installation.CONFIGURATION)
+    lacks_state = engineless and not stack.state.exists()
+    if lacks_state and configuration is not None and _differs(stack.file, configuration):
+        raise FlatlineError(
+            f"{stack.file.name} is not that of the archive, and the stack has no secrets here; nothing was written",
+            "Move it away and restore again, which writes the archive's file and secrets.",
+            commands=[["mv", stack.file.name, f"{stack.file.name}.old"]],
+        )
     if engineless and files.create(stack.state, str(state).encode()):
         written.append(stack.state)
-    configuration = manifest.documents.get(installation.CONFIGURATION)
     if not stack.file.exists():
         if configuration is None:
             raise FlatlineError(
@@ -47,3 +55,7 @@ def put_back(stack: Stack, manifest: Manifest, terminal: Terminal) -> bool:
     for path in written:
         terminal.say(f"Wrote {display_path(path)}, as it was on {manifest.created}.")
     return bool(written)
+
+
+def _differs(path: Path, text: str) -> bool:
+    return path.exists() and path.read_text(encoding="utf-8") != text

@@ -135,11 +135,22 @@ def test_a_run_that_is_ended_while_its_manifest_is_written_leaves_nothing(tmp_pa
     Thread(target=server.serve_forever, daemon=True).start()
     (tmp_path / "place").write_text("[default]\naws_access_key_id = some\naws_secret_access_key = planted\n")
     (tmp_path / "documents").mkdir()
-    where = {"endpoint": f"http://127.0.0.1:{server.server_port}", "region": "r", "credentials": str(tmp_path / "place")}
+    where = {
+        "endpoint": f"http://127.0.0.1:{server.server_port}",
+        "region": "r",
+        "credentials": str(tmp_path / "place"),
+    }
     plan = {
-        **{"stack": "dev", "release": "1", "recipient": str(sealing.identity("planted").recipient), "keep": {}},
-        **{"to": {**where, "bucket": "archives", "prefix": "own/"}, "dynamodb": {**where, "tables": []}},
-        **{"bigtable": {"tables": []}, "objects": [], "secrets": [], "files": []},
+        "stack": "dev",
+        "release": "1",
+        "recipient": str(sealing.identity("planted").recipient),
+        "keep": {},
+        "to": {**where, "bucket": "archives", "prefix": "own/"},
+        "dynamodb": {**where, "tables": []},
+        "bigtable": {"tables": []},
+        "objects": [],
+        "secrets": [],
+        "files": [],
         "documents": str(tmp_path / "documents"),
     }
     (tmp_path / "plan").write_text(json.dumps(plan))

@@ -276,8 +276,12 @@ def test_a_stack_that_is_gone_gets_its_file_and_its_state_back(checkout: Checkou
     folder = checkout.root / "backups" / "dev-20260101T000000Z"
     with Writer(folder, sealing.identity(passphrase.read_text().strip()).recipient, "dev") as writer:
         writer.finish(live=False, documents={"configuration": file, "state": state})
-    checkout.file().unlink()
     checkout.state().unlink()
+    checkout.file().write_text(file + "# of a fresh clone\n")
+    said = checkout.fail("restore", "--from", str(folder), "--context", "mine")
+    assert "Pulumi.dev.yaml is not that of the archive, and the stack has no secrets here; nothing was written" in said
+    assert not checkout.state().exists()
+    checkout.file().unlink()
     said = checkout.succeed("restore", "--from", str(folder), "--context", "mine")
     assert checkout.file().read_text() == file
     assert checkout.state().read_text() == state
