@@ -1,5 +1,6 @@
 """Backups by schedule: the pod, what it may reach, and that every invariant of a stack holds with it."""
 
+import base64
 import inspect
 import json
 from collections.abc import Callable, Iterator
@@ -9,8 +10,9 @@ import pytest
 
 from config.cron import parse
 from config.loading import SettingsError, load
+from migration import sealing
 from tests.graph import test_hardening, test_network, test_policies, test_references, test_sizes
-from tests.graph.backed_up import SECRET_KEY, egress, recipient, settings, with_backup
+from tests.graph.backed_up import PASSPHRASE, SECRET_KEY, egress, recipient, settings, with_backup
 from tests.graph.stack import Stack, configuration
 from tests.graph.test_network import edges
 
@@ -70,7 +72,17 @@ def test_claims_of_others_are_read_alone_and_beside_their_pods(stack: Stack) -> 
     assert names == ["registration", "cdn3"]
 
 
-def test_no_key_that_opens_an_archive_is_in_the_cluster_and_the_bucket_s_key_is_in_a_secret(stack: Stack) -> None:
+def test_no_key_that_opens_an_archive_is_in_the_cluster(stack: Stack) -> None:
+    private = sealing.identity(PASSPHRASE, sealing.Recipient.parse(recipient()).salt).private.private_bytes_raw()
+    whole = base64.b64encode(private).decode().rstrip("=")
+    forms = {PASSPHRASE, private.hex(), whole, whole.translate({ord("+"): "-", ord("/"): "_"})}
+    texts = [json.dumps(each) for each in stack.objects]
+    texts += [file.text for pod in stack.pods() for files in pod.files.values() for file in files]
+    assert recipient() in "".join(texts)
+    assert [form for form in forms if any(form in text for text in texts)] == []
+
+
+def test_the_plan_has_the_rule_and_the_bucket_s_key_is_in_a_secret(stack: Stack) -> None:
     plan = json.loads(stack.file("backup", "/etc/flatline/backup/plan.json"))
     assert plan["recipient"] == recipient()
     assert plan["keep"] == {"daily": 7, "monthly": 6}
