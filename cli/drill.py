@@ -47,7 +47,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     with archives.reader(source, None, loaded.stack, terminal) as archive:
         archive.check()
         terminal.say(f"Drill with {source}, made {archive.manifest.created}")
-        _check_state(loaded, archive)
+        _check_state(loaded, archive, terminal)
         trial = _trial(loaded)
         with _deployed(trial, archive, context, terminal):
             outcomes = _restored(trial, archive, context)
@@ -57,10 +57,14 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     return status
 
 
-def _check_state(loaded: LoadedStack, archive: Archive) -> None:
+def _check_state(loaded: LoadedStack, archive: Archive, terminal: Terminal) -> None:
     """Raises FlatlineError if the archive's secrets do not open with the passphrase, or are damaged."""
     text = archive.manifest.documents.get(installation.STATE)
     if text is None:
+        terminal.warn(
+            "the archive has no secrets of the stack: to restore it takes the stack's file and secrets from elsewhere. "
+            "If the cluster wrote it: `./flatline backup --documents`"
+        )
         return
     with TemporaryDirectory(prefix="flatline-") as folder:
         path = Path(folder) / "state.json"

@@ -332,6 +332,17 @@ def test_an_archive_without_the_stack_s_file_says_what_it_needs(checkout: Checko
     assert "Put back Pulumi.dev.yaml and state/dev.json" in said
 
 
+def test_a_drill_says_where_an_archive_has_no_secrets(checkout: Checkout) -> None:
+    archive(checkout.root / "backups" / "dev-20260101T030000Z", release="1.0.0")
+    there = json.dumps({"items": [{"metadata": {"name": "flatline-drill"}}]})
+    checkout.program("kubectl", f"print({there!r})")
+    (checkout.home / "kubeconfig").write_text(kubeconfig({"mine": "https://127.0.0.1:9"}))
+    words = ("backup", "--to", "backups", "--drill", "--context", "mine")
+    said = checkout.fail(*words, PULUMI_CONFIG_PASSPHRASE=PASSPHRASE)
+    assert "namespace flatline-drill is on context mine already" in said
+    assert "the archive has no secrets of the stack" in " ".join(said.split())
+
+
 def test_older_archives_go_where_a_rule_does_not_keep_them(checkout: Checkout) -> None:
     names = [f"dev-202601{day:02}T030000Z" for day in (1, 2, 3)]
     for name in (*names, "prod-20250101T030000Z"):
