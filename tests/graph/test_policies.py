@@ -20,6 +20,7 @@ from policies.model import Resource
 from policies.report import Report
 from policies.rule import Level
 from policies.rules import BY_NAME, secrets
+from tests.graph.backed_up import with_backup
 from tests.graph.stack import Stack, configuration, recorded
 from tests.graph.stack import load as load_stack
 
@@ -64,8 +65,9 @@ def test_every_exemption_of_a_kind_is_needed_by_one_of_our_stacks() -> None:
         (name, from_recording(recorded(with_calls(name, network="host"), stack=name))) for name in ("dev", "prod")
     ]
     stacks = {name: resources_of(name) for name in ("dev", "prod")}
+    others = [("dev", from_recording(each)) for each in (recorded(development), with_backup().recording)]
     used, all_of_them = set(), set()
-    for name, resources in (*stacks.items(), ("dev", from_recording(recorded(development))), *relays):
+    for name, resources in (*stacks.items(), *others, *relays):
         config = config_of(name)
         report = check(resources, config)
         assert report.exit_code == 0
