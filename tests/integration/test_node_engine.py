@@ -36,7 +36,8 @@ from tests.integration.outside import PROBES, Entries, Outside, Uploads, WebSock
 from tests.lab.fetch import Missing, skip_if_missing
 from tests.lab.kubernetes_node import API_PORT, KUBELET_PORT, SYSTEM, KubernetesNode
 from tests.lab.machine import ADDRESS, METADATA_ADDRESS, OUTSIDE, entered
-from tests.lab.process import slowness, wait_until
+from tests.lab.process import Process, slowness, wait_until
+from tests.lab.versitygw import versitygw_binary
 from tests.tus.hook import new_key
 from tests.unit.authority import NOW, SERVER, issue
 
@@ -270,6 +271,33 @@ def test_the_engine_takes_over_what_files_have_made(deployed: Deployed) -> None:
     deployed.wait_served(outside)
     assert entries.lost() == []
     deployed.engine.run("preview", "--stack", "dev", "--expect-no-changes")
+
+
+def test_the_cluster_backs_itself_up_and_that_can_be_restored(deployed: Deployed, tmp_path: Path) -> None:
+    """By the documented commands, to an S3 server outside of the node, whose buckets are folders."""
+    node, engine, place = deployed.node, deployed.engine, f"{OUTSIDE}:7070"
+    bucket, pair, claims = tmp_path / "buckets" / "archives", tmp_path / "pair", deployed.identities()
+    bucket.mkdir(parents=True)
+    pair.write_text("[default]\naws_access_key_id = lab\naws_secret_access_key = lab-secret-key\n")
+    keys = {"ROOT_ACCESS_KEY": "lab", "ROOT_SECRET_KEY": "lab-secret-key"}
+    command = [*node.prefix, versitygw_binary(), "--port", place, "posix", bucket.parent]
+    server = Process("archives", command, tmp_path, environment=keys)
+    try:
+        said = ("--to", "s3://archives/all", "--schedule", "15 3 * * *", "--attachments", "--endpoint")
+        engine.flatline("backup", *said, f"http://{place}", "--network", f"{OUTSIDE}/32", "--credentials", str(pair))
+        engine.flatline(*UP)
+        began = time.monotonic()
+        node.kubectl("-n", "flatline", "create", "job", "--from", "cronjob/backup", "backup-now")
+        node.kubectl("-n", "flatline", "wait", "--for=condition=complete", "job/backup-now", "--timeout=240s")
+        report(f"the cluster has backed itself up after {time.monotonic() - began:.0f} s")
+    finally:
+        server.stop()
+    drilled = engine.flatline("backup", "--to", str(bucket / "all"), "--drill", "--context", CONTEXT)
+    assert "The archive can be restored" in drilled
+    assert "no secrets of the stack" not in drilled
+    engine.configure({"backup": None, "egress": None})
+    engine.flatline(*UP)
+    assert deployed.identities() == claims
 
 
 def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> None:
