@@ -31,13 +31,6 @@ def key_file(name: str) -> str:
     return f"{FOLDER}/keys/{name}"
 
 
-def key_pair(access_key_id: str, secret: pulumi.Input[str]) -> pulumi.Output[str]:
-    """The content of such a file."""
-    return pulumi.Output.concat(
-        f"[default]\naws_access_key_id = {access_key_id}\naws_secret_access_key = ", secret, "\n"
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Bucket:
     """The place of archives; `endpoint` is a URL, `prefix` empty or with a slash at its end."""

@@ -76,3 +76,10 @@ def yaml_of(tree: pulumi.Input[Any]) -> pulumi.Output[str]:
 def json_of(tree: pulumi.Input[Any]) -> pulumi.Output[str]:
     """The JSON of a tree that holds Outputs; secret if any of them is."""
     return pulumi.Output.from_input(tree).apply(to_json)
+
+
+def shared_credentials(access_key_id: pulumi.Input[str], secret: pulumi.Input[str]) -> pulumi.Output[str]:
+    """A key pair in the form of AWS's shared credentials file, in its profile `default`."""
+    return pulumi.Output.concat(
+        "[default]\naws_access_key_id = ", access_key_id, "\naws_secret_access_key = ", secret, "\n"
+    )

@@ -11,7 +11,7 @@ import pulumi
 
 from components.base import Component
 from components.capabilities import Access, Bucket, Endpoint, Volume, VolumeMount, Wait
-from components.config_tree import json_of
+from components.config_tree import json_of, shared_credentials
 from components.kubernetes.mounted_files import MountedFiles, program_files, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources
@@ -130,7 +130,5 @@ class Versitygw(Component):
 
     def credentials(self, name: str, role: Role, namespace: WorkloadNamespace) -> MountedFiles:
         """The key pair of a bucket's owner, for pods of a platform, at `CREDENTIALS_FILE`."""
-        text = pulumi.Output.concat(
-            f"[default]\naws_access_key_id = {OWNERS[role]}\naws_secret_access_key = ", self._keys[role], "\n"
-        )
+        text = shared_credentials(OWNERS[role], self._keys[role])
         return secret_files(name, namespace.metadata_name, {CREDENTIALS_FILE: text}, self.child_opts)

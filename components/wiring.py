@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pulumi
 
-from components.backup import BackupArgs, Bucket, Folder, key_pair
+from components.backup import BackupArgs, Bucket, Folder
 from components.capabilities import (
     Network,
     NetworkPeer,
@@ -18,6 +18,7 @@ from components.capabilities import (
     UploadsOnVolume,
 )
 from components.certificates import Certificates, CertificatesArgs
+from components.config_tree import shared_credentials
 from components.ingress import IngressArgs
 from components.kubernetes import pod
 from components.kubernetes.namespace import WorkloadNamespace, WorkloadNamespaceArgs
@@ -323,7 +324,9 @@ class Wiring:
                 region=backup.region,
                 bucket=backup.bucket,
                 prefix=backup.prefix,
-                key_pair=key_pair(keys.access_key_id, pulumi.Output.secret(keys.secret_access_key.get_secret_value())),
+                key_pair=shared_credentials(
+                    keys.access_key_id, pulumi.Output.secret(keys.secret_access_key.get_secret_value())
+                ),
             ),
             stores=stores,
             secrets={"invitations": INVITATIONS} if invited else {},

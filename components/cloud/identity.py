@@ -13,6 +13,7 @@ import pulumi_gcp as gcp
 from components.base import Component
 from components.capabilities import Access, Grant, Identity, InstanceRole, Network, Token
 from components.cloud.access_keys import rotated
+from components.config_tree import shared_credentials
 from components.kubernetes.mounted_files import MountedFiles, MountedFilesArgs, secret_files
 from config.target import (
     AccessKeys,
@@ -164,9 +165,7 @@ class CloudIdentities(Component):
         user = aws.iam.User(account, name=f"{self._aws.name_prefix}-{account}", opts=self.child_opts)
         attached = self._attached(account, user, grants)
         made = rotated(account, user.name, epoch, self)[epoch]
-        text = pulumi.Output.all(made.id, made.secret).apply(
-            lambda key: f"[default]\naws_access_key_id = {key[0]}\naws_secret_access_key = {key[1]}\n"
-        )
+        text = shared_credentials(made.id, made.secret)
         files = secret_files(
             f"{account}-aws-credentials", namespace, {AWS_CREDENTIALS: pulumi.Output.secret(text)}, self.child_opts
         )

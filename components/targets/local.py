@@ -5,10 +5,11 @@ from typing import Any
 
 import pulumi
 
-from components.backup import key_file, key_pair
+from components.backup import key_file
 from components.base import Component
 from components.capabilities import Archived, Bucket, DynamoDb, ObjectStore, Rooms, UploadsOnVolume, Volume
 from components.cdn0_gate import GateArgs, OwnServer
+from components.config_tree import shared_credentials
 from components.emulators import seeds
 from components.emulators.cbtemulator import INSTANCE, PROJECT, Cbtemulator, CbtemulatorArgs
 from components.emulators.cdn0 import Cdn0
@@ -165,8 +166,8 @@ class LocalTarget(Target):
                 ],
             },
             keys={
-                "database": key_pair(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]),
-                **{role: key_pair(owner, owners[role]) for role, owner in OWNERS.items()},
+                "database": shared_credentials(CREDENTIALS["AWS_ACCESS_KEY_ID"], CREDENTIALS["AWS_SECRET_ACCESS_KEY"]),
+                **{role: shared_credentials(owner, owners[role]) for role, owner in OWNERS.items()},
             },
         )
 
