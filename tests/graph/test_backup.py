@@ -1,9 +1,7 @@
 """Backups by schedule: the pod, what it may reach, and that every invariant of a stack holds with it."""
 
 import base64
-import inspect
 import json
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +11,7 @@ from config.loading import SettingsError, load
 from migration import sealing
 from tests.graph import test_hardening, test_network, test_policies, test_references, test_sizes
 from tests.graph.backed_up import PASSPHRASE, SECRET_KEY, egress, recipient, settings, with_backup
+from tests.graph.invariants import Invariant, invariants
 from tests.graph.stack import Stack, configuration
 from tests.graph.test_network import edges
 
@@ -25,17 +24,13 @@ def stack() -> Stack:
     return with_backup(keep="daily=7,monthly=6", attachments=True)
 
 
-def invariants() -> Iterator[Callable[[Stack], None]]:
-    """The tests that take a stack and nothing else."""
-    for module in (test_hardening, test_network, test_policies, test_references, test_sizes):
-        for name, test in inspect.getmembers(module, inspect.isfunction):
-            alone = list(inspect.signature(test).parameters) == ["stack"]
-            if name.startswith("test_") and alone and name not in READ_THE_FILE:
-                yield test
+def _cases() -> list[Invariant]:
+    modules = (test_hardening, test_network, test_policies, test_references, test_sizes)
+    return [each for each in invariants(*modules) if each.__name__ not in READ_THE_FILE]
 
 
-@pytest.mark.parametrize("invariant", [*invariants()], ids=lambda each: each.__name__)
-def test_every_invariant_holds_with_it(stack: Stack, invariant: Callable[[Stack], None]) -> None:
+@pytest.mark.parametrize("invariant", _cases(), ids=lambda each: each.__name__)
+def test_every_invariant_holds_with_it(stack: Stack, invariant: Invariant) -> None:
     invariant(stack)
 
 

@@ -1,9 +1,8 @@
 """Stacks with servers for calls: what holds for every stack holds for each combination of them, on both targets."""
 
-import inspect
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -21,6 +20,7 @@ from tests.graph import (
     test_secrets,
     test_validity,
 )
+from tests.graph.invariants import Invariant, invariants
 from tests.graph.stack import Stack, configuration, load, recorded
 
 TURN = {"address": "198.51.100.7"}
@@ -40,25 +40,17 @@ CHECKED_ELSEWHERE = {
 }
 """Invariants of stacks without calls, and why. test_turn.py, test_group_calls.py and a test below have their own."""
 
-Invariant = Callable[[Stack], None]
-
-
-def invariants() -> Iterator[Invariant]:
-    """Each test that takes any stack and nothing else."""
-    for module in (
-        test_configuration,
-        test_hardening,
-        test_network,
-        test_operation,
-        test_outputs,
-        test_policies,
-        test_references,
-        test_secrets,
-        test_validity,
-    ):
-        for name, found in vars(module).items():
-            if name.startswith("test_") and callable(found) and list(inspect.signature(found).parameters) == ["stack"]:
-                yield found
+MODULES = (
+    test_configuration,
+    test_hardening,
+    test_network,
+    test_operation,
+    test_outputs,
+    test_policies,
+    test_references,
+    test_secrets,
+    test_validity,
+)
 
 
 @cache
@@ -75,7 +67,7 @@ def calling(request: pytest.FixtureRequest) -> Stack:
 def _cases() -> Iterator[Any]:
     """Secrets are the same in each combination, and looking for them in every file is slow, so it is done in one."""
     for target, combination in itertools.product(TARGETS, COMBINATIONS):
-        for each in invariants():
+        for each in invariants(*MODULES):
             once = each.__module__ == test_secrets.__name__ and combination != "both"
             if each.__name__ not in CHECKED_ELSEWHERE and not once:
                 name = each.__name__.removeprefix("test_")
@@ -88,7 +80,7 @@ def test_what_holds_for_every_stack(target: str, combination: str, invariant: In
 
 
 def test_no_invariant_is_left_out_by_its_name() -> None:
-    assert CHECKED_ELSEWHERE.keys() <= {each.__name__ for each in invariants()}
+    assert CHECKED_ELSEWHERE.keys() <= {each.__name__ for each in invariants(*MODULES)}
 
 
 def test_every_object_that_is_new_is_valid(calling: Stack) -> None:
