@@ -20,6 +20,9 @@ SECONDS = 10
 SLOTS = 16384
 ATTEMPTS, PAUSE_SECONDS = 20, 0.25
 """Of a command for Redis, while nodes restart."""
+AWS_ATTEMPTS = 3
+"""Of a request to AWS whose connection fails, as AWS SDKs do. A connection can reach the address of a Pod that is gone:
+connection tracking keeps what it knew of the same ports for two minutes."""
 
 
 class RefusedError(Exception):
@@ -70,13 +73,19 @@ class Aws:
         signed["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={self._id}/{scope}, SignedHeaders={names}, Signature={signature}"
         )
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=SECONDS)
-        try:
-            connection.request(method, path, body, signed)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        finally:
-            connection.close()
+        for left in reversed(range(AWS_ATTEMPTS)):
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=SECONDS)
+            try:
+                connection.request(method, path, body, signed)
+                answer = connection.getresponse()
+                return answer.status, answer.read()
+            except OSError as failure:
+                if isinstance(failure, TimeoutError) or not left:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+            finally:
+                connection.close()
+        raise AssertionError("not reached")
 
 
 def shared_credentials() -> tuple[str, str]:
