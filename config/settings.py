@@ -60,7 +60,7 @@ class Settings(StrictModel):
     directly."""
     calls: Calls = Calls()
     """Servers for calls in the cluster; none without it."""
-    k3s: K3s = K3s()
+    k3s: K3s = Field(default=K3s(), alias="k3s")
     telemetry: Telemetry = Telemetry()
     monitoring: Monitoring | None = None
     """Alerts and a dashboard; `{}` takes the defaults. Without it there are none."""

@@ -18,9 +18,10 @@ from docs.settings_table import FREE_NAMES, ITEM, NAME
 from render import stack_file
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 ROWS = settings_table.rows()
 NAMES = dict(settings_table.names())
+PRODUCT = ("capacity", "cli", "client_kit", "components", "config", "connectivity", "migration", "render")
 
 
 def test_the_generated_documents_are_current() -> None:
@@ -43,6 +44,18 @@ def models(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
         for kind in settings_table.shape(field.annotation)[1]:
             if settings_table.is_block(kind):
                 yield from models(kind)
+
+
+def test_a_key_that_a_text_names_is_one() -> None:
+    """In documents, and in messages of the product: `flatline:calls.turn`, `flatline:scaling.whisper`."""
+    known = [row.key.replace(ITEM, "").split(".") for row in ROWS]
+    for path in [*DOCUMENTS, *(path for folder in PRODUCT for path in (ROOT / folder).rglob("*.py"))]:
+        for text in re.findall(r"flatline:\w[\w.<>\[\]-]*(?![\w:])", path.read_text()):
+            named = text.rstrip(".").replace(ITEM, "").split(".")
+            assert any(
+                len(named) <= len(key) and all(each in {part, "<name>"} for part, each in zip(named, key, strict=False))
+                for key in known
+            ), f"{path.name}: {text}"
 
 
 def test_every_key_of_every_block_is_there() -> None:
