@@ -1068,14 +1068,13 @@ def _test(command: argparse.ArgumentParser) -> None:
 
 @_listed_without_stack
 def _schema(command: argparse.ArgumentParser) -> None:
-    """write what editors and the component package know of settings
+    """write what editors know of settings
 
     Writes config/stack.schema.json from the settings' models. Editors find it by the first line of a stack's
-    file and then complete and check what you type. Also writes package/arguments.py, the same settings as
-    arguments of the component (docs/component.md).
+    file and then complete and check what you type.
 
     examples:
       ./flatline schema
-      ./flatline schema --check        status 1 if a committed file is not current
+      ./flatline schema --check        status 1 if the committed file is not current
     """
-    command.add_argument("--check", action="store_true", help="write nothing; say whether the files are current")
+    command.add_argument("--check", action="store_true", help="write nothing; say whether the file is current")

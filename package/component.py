@@ -16,10 +16,16 @@ from components.targets import target_of
 from config.installation import stack_label
 from config.loading import SettingsError, load
 from config.settings import PROJECT, Settings
-from package.arguments import FlatlineArgs
 
 Path = tuple[str, ...]
 CERTIFICATE = ("certificates", "provided")
+
+
+class FlatlineArgs(dict[str, Any]):
+    """The settings of an installation, by their names in docs/configuration.md without `flatline:`.
+
+    The SDK's analyzer finds no keys here: `schema.Arguments` makes them of the settings.
+    """
 
 
 class Urls(TypedDict):
@@ -73,7 +79,7 @@ class Flatline(flatline.Flatline):
 
     def __init__(self, name: str, args: FlatlineArgs, opts: pulumi.ResourceOptions | None = None) -> None:
         """Raises SettingsError, IncompatibleSchemaError (components/cloud) and FlatlineError."""
-        wanted = flatline_args(cast(Mapping[str, Any], args))
+        wanted = flatline_args(args)
         given = opts.providers if opts is not None and isinstance(opts.providers, Mapping) else {}
         if "kubernetes" not in given:
             under_engine.check_cluster(wanted.settings.target.context)

@@ -1,6 +1,6 @@
-"""Serves the component to the engine, as a provider whose schema the SDK's analyzer takes from the types."""
+"""Serves the component to the engine, as a provider whose schema has the settings as the component's arguments."""
 
-import re
+import json
 import sys
 from typing import Any
 
@@ -17,14 +17,19 @@ from config.settings import PROJECT
 from config.version import VERSION
 from errors import FlatlineError
 from package.component import Flatline
+from package.schema import Arguments
 
 
 class FlatlineProvider(ComponentProvider):
-    """The SDK's provider of components, without two things that it does in silence or with noise (decision 20)."""
+    """The SDK's provider of components, with our arguments, and without two things that it does (decision 20)."""
 
     def __init__(self) -> None:
         super().__init__([Flatline], PROJECT, version=VERSION)
-        self.schema = re.sub(r"\\n +", " ", self.schema or "")  # line ends of docstrings
+        arguments, schema = Arguments(), json.loads(self.schema or "")
+        (component,) = schema["resources"].values()
+        component["inputProperties"] = arguments.properties
+        schema["types"] = {**arguments.types, **schema["types"]}
+        self.schema = json.dumps(schema)
 
     def map_inputs(self, inputs: pulumi.Inputs, component_def: ComponentDefinition) -> pulumi.Inputs:
         """The arguments as they are, since their names are the schema's.

@@ -1,4 +1,4 @@
-"""`schema`: what follows from the settings' models: the JSON Schema of stack files, and the component's arguments."""
+"""`schema`: the JSON Schema of stack files, which follows from the settings' models."""
 
 from argparse import Namespace
 
@@ -6,22 +6,17 @@ from cli.stacks import ROOT, display_path
 from cli.terminal import Terminal
 from config import json_schema
 from errors import FlatlineError
-from package import generate
 
-FILES = {
-    ROOT / "config" / "stack.schema.json": json_schema.text,
-    ROOT / "package" / "arguments.py": generate.text,
-}
+PATH = ROOT / "config" / "stack.schema.json"
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
-    """Writes them, or says whether they are current."""
-    for path, written in FILES.items():
-        text = written()
-        current = path.is_file() and path.read_text(encoding="utf-8") == text
-        if arguments.check and not current:
-            raise FlatlineError(f"{display_path(path)} is not current", "Write it again: `./flatline schema`")
-        if not current:
-            path.write_text(text, encoding="utf-8")
-        terminal.say(f"{display_path(path)} {'is current' if current else 'written'}.")
+    """Writes it, or says whether it is current."""
+    text = json_schema.text()
+    current = PATH.is_file() and PATH.read_text(encoding="utf-8") == text
+    if arguments.check and not current:
+        raise FlatlineError(f"{display_path(PATH)} is not current", "Write it again: `./flatline schema`")
+    if not current:
+        PATH.write_text(text, encoding="utf-8")
+    terminal.say(f"{display_path(PATH)} {'is current' if current else 'written'}.")
     return 0

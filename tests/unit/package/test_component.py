@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from typing import Any
 
 import pulumi
 import pulumi_kubernetes as kubernetes
@@ -11,8 +11,7 @@ import pytest
 import yaml
 
 from config.loading import SettingsError
-from package.arguments import FlatlineArgs
-from package.component import Flatline
+from package.component import Flatline, FlatlineArgs
 from render.manifests import kubernetes_objects
 from render.recorder import Recording, record
 from render.values import SeededValues
@@ -50,7 +49,7 @@ def constructed(args: Callable[[], Mapping[str, Any]], stack: str = "dev") -> Re
     """What a program with the component makes; `args` is called where Outputs can be made."""
 
     def program() -> None:
-        Flatline("flatline", cast(FlatlineArgs, args()))
+        Flatline("flatline", FlatlineArgs(args()))
 
     return record(program, project=PROJECT, stack=stack, config={}, values=SeededValues("seed"))
 
@@ -96,7 +95,7 @@ def test_a_certificate_may_be_an_output_and_only_its_key_is_secret() -> None:
 
     def program(provided: dict[str, Any]) -> None:
         args = {"domain": "chat.example.org", "certificates": {"provided": provided}}
-        made["flatline"] = Flatline("flatline", cast(FlatlineArgs, args))
+        made["flatline"] = Flatline("flatline", FlatlineArgs(args))
         pulumi.export("pinned", made["flatline"].ca_certificates)
 
     def recorded(wrap: Callable[[str], Any]) -> Recording:

@@ -1,17 +1,15 @@
-"""The schema of the component package, as the SDK's analyzer makes it: what every other language is generated from."""
+"""The schema of the component package: what every other language is generated from."""
 
 import json
 import re
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from config.version import VERSION
 from docs import settings_table
-from package import generate
 from package.component import may_be_output
 from tests.graph.stack import ROOT, load
 from tests.unit.package.provider_process import asked
@@ -50,10 +48,6 @@ def properties(found: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tu
 def property_of(key: str) -> str:
     """The property that a key of the reference is, or is in: without what stands for names and items at its end."""
     return re.sub(r"(\.<name>|\[\])+$", "", key)
-
-
-def test_the_generated_arguments_are_current() -> None:
-    assert (ROOT / "package" / "arguments.py").read_text() == generate.text(), "run ./flatline schema"
 
 
 def test_it_is_one_component_of_our_name_and_version() -> None:
@@ -108,6 +102,6 @@ def test_the_outputs_are_those_of_a_stack() -> None:
 
 
 def test_pulumi_finds_the_package() -> None:
-    folder = Path(generate.__file__).parent
+    folder = ROOT / "package"
     assert (folder / "PulumiPlugin.yaml").is_file()
     assert (folder / "__main__.py").is_file()
