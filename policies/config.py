@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from policies.model import Resource
+from policies.model import Resource, text
 from policies.rule import Level, Rule, Settings
 from policies.rules import BY_NAME
 
@@ -168,7 +168,7 @@ class _Reader:
         level = entry.get("level", rule.level)
         if level not in list(Level):
             self.problem(f"{where}.level", f"must be one of {', '.join(Level)}")
-        elif _STRICTNESS[Level(level)] < _STRICTNESS[rule.level] and not _is_text(entry.get("reason")):
+        elif _STRICTNESS[Level(level)] < _STRICTNESS[rule.level] and not text(entry.get("reason")).strip():
             self.problem(f"{where}.reason", "is required for a level below the rule's own")
         return entry
 
@@ -178,7 +178,7 @@ class _Reader:
         rule, reason = table.get("rule"), table.get("reason")
         if rule not in BY_NAME:
             self.problem(f"{where}.rule", "there is no such rule")
-        if not _is_text(reason):
+        if not text(reason).strip():
             self.problem(f"{where}.reason", "is missing")
         resources = self.patterns(table.get("resource"), f"{where}.resource")
         subjects = self.patterns(table["subject"], f"{where}.subject") if "subject" in table else ("",)
@@ -192,14 +192,10 @@ class _Reader:
 
     def patterns(self, value: Any, where: str) -> tuple[str, ...]:
         patterns = value if isinstance(value, list) else [value]
-        if not patterns or not all(_is_text(entry) for entry in patterns):
+        if not patterns or not all(text(entry).strip() for entry in patterns):
             self.problem(where, "must be a pattern or a list of patterns")
             return ()
         return tuple(patterns)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 _TYPES: Mapping[str, tuple[type, ...]] = {

@@ -18,6 +18,7 @@ from typing import Any, Final
 import yaml
 
 from policies import manifests
+from policies.model import text
 
 PACK: Final = Path(__file__).parent
 LAUNCHER: Final = PACK.parent / "flatline"
@@ -84,7 +85,7 @@ def load_skips(path: Path = SKIPS, profile: str = "") -> tuple[Skip, ...]:
         raise ScanError(f"{path.name}: skips must be a list")
     for index, entry in enumerate(entries):
         is_complete = isinstance(entry, dict) and set(entry) - {PROFILE, OPTION} == _FIELDS
-        if not is_complete or not all(_is_text(value) for value in entry.values()):
+        if not is_complete or not all(text(value).strip() for value in entry.values()):
             raise ScanError(
                 f"{path.name}: skips[{index}] must have check, resource and reason, and may have profile and option"
             )
@@ -93,10 +94,6 @@ def load_skips(path: Path = SKIPS, profile: str = "") -> tuple[Skip, ...]:
         for entry in entries
         if entry.get(PROFILE, profile) == profile
     )
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())
 
 
 def scan(folder: Path, skips: tuple[Skip, ...] = ()) -> ScanReport:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from policies.model import Properties, Resource, Stack, items, mapping, members, number, objects, parsed, text
 from policies.rule import Settings, Violation, resource_rule, stack_rule, strings, whole_number
-from policies.rules.iam import account_of, document_of, own_account, statements_of, strings_of
+from policies.rules.iam import account_of, allowing, own_account, statements_of, strings_of
 from policies.secret_text import bits
 
 KEY = "aws:kms/key:Key"
@@ -35,11 +35,10 @@ def kms_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
         policy = resource.properties.get("policy")
         if policy is None:
             continue  # AWS' default policy is for the key's own account only
-        statements = statements_of(document_of(policy))
-        if not statements:
+        if not statements_of(policy):
             yield Violation("policy is not a policy document", resource)
-        for index, statement in enumerate(statements):
-            if statement.get("Effect") != "Deny" and not is_for_account(statement, stack_account):
+        for index, statement in allowing(policy):
+            if not is_for_account(statement, stack_account):
                 yield Violation(f"policy: statement {index} allows principals outside of the account", resource)
     for grant in stack.typed("aws:kms/grant:Grant"):
         if account_of(text(grant.properties.get("granteePrincipal"))) != stack_account or not stack_account:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from policies.model import Resource, Stack, text
 from policies.pods import Pod, pods_of
 from policies.rule import Settings, Violation, stack_rule, strings, switch
-from policies.rules.ingress import ROUTES, backends
-from policies.rules.network import directions_of, peer_pods, peers_of, pods_under, policies_of, rules_of
+from policies.rules.ingress import ROUTES, backends, service_of
+from policies.rules.network import directions_of, peer_pods, peers_of, pods_under, rules_of
 from policies.rules.pods import image_of
 from policies.rules.services import pods_behind
 
@@ -51,11 +51,10 @@ def emulator_exposed(stack: Stack, settings: Settings) -> Iterator[Violation]:
     emulators = emulators_of(stack, settings)
     for route in stack.of(*ROUTES, "Ingress"):
         for where, backend in backends(route):
-            namespace = text(backend.get("namespace")) or route.namespace
-            service = stack.get("Service", namespace, text(backend.get("name")))
+            service = service_of(stack, route, backend)
             if service and any(pod in emulators for pod in pods_behind(stack, service)):
                 yield Violation(f"{where}: routes to an emulator", route)
-    for policy in policies_of(stack):
+    for policy in stack.of("NetworkPolicy"):
         if any(pod in emulators for pod in pods_under(stack, policy)):
             for message in _external_peers(stack, policy):
                 yield Violation(message, policy)
@@ -65,10 +64,10 @@ def _external_peers(stack: Stack, policy: Resource) -> Iterator[str]:
     """Reports ingress of an emulator's policy from peers that are not pods of the stack, such as the proxy."""
     if "Ingress" not in directions_of(policy):
         return
-    for index, rule in enumerate(rules_of(policy, "Ingress")):
-        for peer in peers_of(rule, "Ingress"):
+    for where, direction, rule in rules_of(policy):
+        for peer in peers_of(rule, direction) if direction == "Ingress" else ():
             if not any(peer_pods(stack, policy, peer)):
-                yield f"ingress[{index}]: allows a peer that is not a pod of the stack to reach an emulator"
+                yield f"{where}: allows a peer that is not a pod of the stack to reach an emulator"
 
 
 @stack_rule(

@@ -27,15 +27,15 @@ ACCESS_KEY = "aws:iam/accessKey:AccessKey"
 PASSWORDS = ("aws:iam/userLoginProfile:UserLoginProfile", "aws:iam/sshKey:SshKey")
 
 
-def document_of(value: Any) -> Properties:
-    """A policy document from an object or its JSON; empty for any other value."""
-    return mapping(parsed(value))
-
-
-def statements_of(document: Properties) -> list[Properties]:
-    """The statements of a policy document, whose `Statement` is one statement or a list."""
-    statements = document.get("Statement")
+def statements_of(document: Any) -> list[Properties]:
+    """The statements of a policy document, an object or its JSON. `Statement` is one statement or a list."""
+    statements = mapping(parsed(document)).get("Statement")
     return [statements] if isinstance(statements, dict) else objects(statements)
+
+
+def allowing(document: Any) -> Iterator[tuple[int, Properties]]:
+    """The statements of a policy document that do not deny, with their places."""
+    return (entry for entry in enumerate(statements_of(document)) if entry[1].get("Effect") != "Deny")
 
 
 def strings_of(value: Any) -> list[str]:
@@ -58,12 +58,9 @@ def _documents(resource: Resource) -> Iterator[tuple[str, Any]]:
 def iam_wildcards(resource: Resource, settings: Settings) -> Iterator[str]:
     """Policies list each action and each resource."""
     for where, value in _documents(resource):
-        statements = statements_of(document_of(value))
-        if not statements:
+        if not statements_of(value):
             yield f"{where} is missing or not a policy document"
-        for index, statement in enumerate(statements):
-            if statement.get("Effect") == "Deny":
-                continue
+        for index, statement in allowing(value):
             for field in _wide_fields(statement):
                 yield f"{where}: statement {index} has a wildcard in {field}"
     for where, arn in _attached(resource):
@@ -147,9 +144,7 @@ def iam_data_only(stack: Stack, settings: Settings) -> Iterator[Violation]:
     stack_account = own_account(stack)
     for resource in stack:
         for where, value in _documents(resource):
-            for index, statement in enumerate(statements_of(document_of(value))):
-                if statement.get("Effect") == "Deny":
-                    continue
+            for index, statement in allowing(value):
                 for action in strings_of(statement.get("Action")):
                     if action.lower() not in allowed and "*" not in action and "?" not in action:
                         message = f"{where}: statement {index} allows more than reading and writing data"
@@ -195,13 +190,12 @@ EKS = ("aws:RequestTag/kubernetes-namespace", "aws:RequestTag/kubernetes-service
 def iam_trust(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Only one service account of the stack can assume a role."""
     for role in stack.typed(ROLE):
-        statements = statements_of(document_of(role.properties.get("assumeRolePolicy")))
-        if not statements:
+        policy = role.properties.get("assumeRolePolicy")
+        if not statements_of(policy):
             yield Violation("assumeRolePolicy is missing or not a policy document", role)
-        for index, statement in enumerate(statements):
-            if statement.get("Effect") != "Deny":
-                for message in _trusted(stack, role, statement):
-                    yield Violation(f"assumeRolePolicy: statement {index} {message}", role)
+        for index, statement in allowing(policy):
+            for message in _trusted(stack, role, statement):
+                yield Violation(f"assumeRolePolicy: statement {index} {message}", role)
     for association in stack.typed(ASSOCIATION):
         place = text(association.properties.get("namespace")), text(association.properties.get("serviceAccount"))
         if stack.get("ServiceAccount", *place) is None:
@@ -282,20 +276,14 @@ def _federated_conditions(stack: Stack, exact: dict[str, list[str]]) -> Iterator
     if not subjects or not any(key.endswith(":aud") for key in exact):
         yield "does not require a service account and an audience"
         return
-    accounts: set[tuple[str, str]] = set()
-    for subject in subjects[0]:
-        namespace, _, name = subject.partition("system:serviceaccount:")[2].partition(":")
-        accounts.add((namespace, name))
-    yield from _unknown_accounts(stack, accounts)
+    parts = (subject.partition("system:serviceaccount:")[2].partition(":") for subject in subjects[0])
+    yield from _unknown_accounts(stack, {(namespace, name) for namespace, _, name in parts})
 
 
 def _unknown_accounts(stack: Stack, accounts: set[tuple[str, str]]) -> Iterator[str]:
     for namespace, name in accounts:
         if stack.get("ServiceAccount", namespace, name) is None:
             yield "trusts a service account outside of the stack"
-
-
-DATE_FORMS = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S%z")
 
 
 @resource_rule(
@@ -333,9 +321,7 @@ def iam_access_keys(resource: Resource, settings: Settings) -> Iterator[str]:
 def _age(created: str, today: str) -> float:
     """Whole days since a date. An unreadable date is older than any limit."""
     now = datetime.fromisoformat(today).replace(tzinfo=UTC) if today else datetime.now(UTC)
-    for form in DATE_FORMS:
-        try:
-            return (now - datetime.strptime(created, form).replace(tzinfo=UTC)).days
-        except ValueError:
-            continue
-    return float("inf")
+    try:
+        return (now - datetime.fromisoformat(created).replace(tzinfo=UTC)).days
+    except ValueError:
+        return float("inf")

@@ -33,6 +33,11 @@ def backends(resource: Resource) -> Iterator[tuple[str, Properties]]:
             yield f"routes[{index}]", service
 
 
+def service_of(stack: Stack, route: Resource, backend: Properties) -> Resource | None:
+    """The Service of a backend, or None."""
+    return stack.get("Service", text(backend.get("namespace")) or route.namespace, text(backend.get("name")))
+
+
 def is_redirect(stack: Stack, route: Resource) -> bool:
     """True if a route only redirects clients to https: it has no backend and a middleware for the redirect."""
     rules = routes_of(route)
@@ -154,8 +159,7 @@ def ingress_admin(stack: Stack, settings: Settings) -> Iterator[Violation]:
 
 def _port_names(stack: Stack, route: Resource, backend: Properties) -> Iterator[str]:
     """The names of a backend's port in its Service and in the pods of that Service."""
-    namespace = text(backend.get("namespace")) or route.namespace
-    service = stack.get("Service", namespace, text(backend.get("name")))
+    service = service_of(stack, route, backend)
     if service is None:
         return
     targets = {backend.get("port")}

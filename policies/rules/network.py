@@ -14,11 +14,6 @@ from policies.rules.services import EXPOSING, pods_behind, target_of
 DIRECTIONS = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}
 
 
-def policies_of(stack: Stack) -> list[Resource]:
-    """The network policies of a stack."""
-    return stack.of("NetworkPolicy")
-
-
 def directions_of(policy: Resource) -> set[str]:
     """The directions that a policy restricts. Without policyTypes: ingress, and egress if it has egress rules."""
     spec = policy.spec
@@ -31,9 +26,11 @@ def pods_under(stack: Stack, policy: Resource) -> list[Pod]:
     return selected_pods(stack, policy.namespace, policy.spec.get("podSelector"))
 
 
-def rules_of(policy: Resource, direction: str) -> list[Properties]:
-    """The rules of a policy in one direction."""
-    return objects(policy.spec.get(DIRECTIONS[direction][0]))
+def rules_of(policy: Resource) -> Iterator[tuple[str, str, Properties]]:
+    """Yields (where, direction, rule) for each rule of a policy; `where` is its place, such as `ingress[0]`."""
+    for direction, (field, _) in DIRECTIONS.items():
+        for index, rule in enumerate(objects(policy.spec.get(field))):
+            yield f"{field}[{index}]", direction, rule
 
 
 def peers_of(rule: Properties, direction: str) -> list[Properties]:
@@ -46,7 +43,7 @@ def is_default_deny(policy: Resource) -> bool:
     return (
         is_empty(policy.spec.get("podSelector"))
         and directions_of(policy) >= set(DIRECTIONS)
-        and not any(rules_of(policy, direction) for direction in DIRECTIONS)
+        and not any(rules_of(policy))
     )
 
 
@@ -88,7 +85,7 @@ def _labelled_namespaces(stack: Stack) -> Labelled[str]:
 )
 def network_default_deny(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Each namespace denies all traffic, in both directions, that no policy allows."""
-    denied = {policy.namespace for policy in policies_of(stack) if is_default_deny(policy)}
+    denied = {policy.namespace for policy in stack.of("NetworkPolicy") if is_default_deny(policy)}
     namespaces: dict[str, Resource] = {pod.namespace: pod.owner for pod in reversed(pods_of(stack))}
     namespaces |= {namespace.object_name: namespace for namespace in stack.of("Namespace")}
     for name, resource in sorted(namespaces.items()):
@@ -103,7 +100,7 @@ def network_default_deny(stack: Stack, settings: Settings) -> Iterator[Violation
 def network_pod_policy(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """A policy restricts ingress and egress of each pod."""
     covered: dict[int, set[str]] = {}
-    for policy in policies_of(stack):
+    for policy in stack.of("NetworkPolicy"):
         if not is_default_deny(policy):
             for pod in pods_under(stack, policy):
                 covered.setdefault(id(pod), set()).update(directions_of(policy))
@@ -181,14 +178,10 @@ class Opening:
     """A rule of a policy together with one of its peers. Without a peer, the rule allows everybody."""
 
     policy: Resource
+    where: str
     direction: str
-    index: int
     rule: Properties
     peer: Properties | None
-
-    @property
-    def where(self) -> str:
-        return f"{DIRECTIONS[self.direction][0]}[{self.index}]"
 
     def ports_of(self, pod: Pod) -> set[tuple[str, int]]:
         """The (protocol, number) of each port of a pod that it opens; all declared ports if the rule names none."""
@@ -234,10 +227,9 @@ def openings_of(stack: Stack) -> list[Opening]:
 
 def _openings_of(stack: Stack) -> list[Opening]:
     return [
-        Opening(policy=policy, direction=direction, index=index, rule=rule, peer=peer)
-        for policy in policies_of(stack)
-        for direction in DIRECTIONS
-        for index, rule in enumerate(rules_of(policy, direction))
+        Opening(policy=policy, where=where, direction=direction, rule=rule, peer=peer)
+        for policy in stack.of("NetworkPolicy")
+        for where, direction, rule in rules_of(policy)
         for peer in (*peers_of(rule, direction),) or (None,)
     ]
 
@@ -249,15 +241,13 @@ def _openings_of(stack: Stack) -> list[Opening]:
 def network_orphan(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Each network policy and each of its peers match existing pods in existing namespaces."""
     yield from _unknown_namespaces(stack, settings)
-    for policy in policies_of(stack):
+    for policy in stack.of("NetworkPolicy"):
         if not is_default_deny(policy) and not pods_under(stack, policy):
             yield Violation("podSelector matches no pod", policy)
-        for direction in DIRECTIONS:
-            for index, rule in enumerate(rules_of(policy, direction)):
-                for peer in peers_of(rule, direction):
-                    if _matches_nothing(stack, policy, peer):
-                        field = DIRECTIONS[direction][0]
-                        yield Violation(f"{field}[{index}]: a peer matches no pod of the stack", policy)
+        for where, direction, rule in rules_of(policy):
+            for peer in peers_of(rule, direction):
+                if _matches_nothing(stack, policy, peer):
+                    yield Violation(f"{where}: a peer matches no pod of the stack", policy)
 
 
 def _matches_nothing(stack: Stack, policy: Resource, peer: Properties) -> bool:
@@ -300,18 +290,17 @@ def network_wide(stack: Stack, settings: Settings) -> Iterator[Violation]:
         foreign = resource.kind == "NetworkPolicy" and not resource.type.startswith("kubernetes:networking.k8s.io/")
         if resource.is_object and (resource.kind in UNSEEN or foreign):
             yield Violation("is a policy of a network plugin, which the rules do not check", resource)
-    for policy in policies_of(stack):
-        opens = any(rules_of(policy, direction) for direction in DIRECTIONS)
+    for policy in stack.of("NetworkPolicy"):
+        opens = any(rules_of(policy))
         owners = {pod.owner.urn for pod in pods_under(stack, policy)}
         if opens and is_empty(policy.spec.get("podSelector")):
             yield Violation("allows traffic for every pod of its namespace", policy)
         elif opens and len(owners) > 1:
             yield Violation("allows traffic for several workloads at once", policy)
-        for direction in DIRECTIONS:
-            for index, rule in enumerate(rules_of(policy, direction)):
-                is_public = direction == "Ingress" and _is_public(stack, policy, rule)
-                for message in _wide_rule(rule, direction, is_public, settings):
-                    yield Violation(f"{DIRECTIONS[direction][0]}[{index}].{message}", policy)
+        for where, direction, rule in rules_of(policy):
+            is_public = direction == "Ingress" and _is_public(stack, policy, rule)
+            for message in _wide_rule(rule, direction, is_public, settings):
+                yield Violation(f"{where}.{message}", policy)
 
 
 def _is_public(stack: Stack, policy: Resource, rule: Properties) -> bool:
@@ -398,7 +387,7 @@ class Edge:
 )
 def network_agreement(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Both sides of a connection allow it: each ingress rule has its egress rule, and the reverse."""
-    judged = {policy.urn for policy in policies_of(stack)} - _reported_elsewhere(stack)
+    judged = {policy.urn for policy in stack.of("NetworkPolicy")} - _reported_elsewhere(stack)
     edges: dict[str, dict[Edge, Opening]] = {direction: {} for direction in DIRECTIONS}
     for opening in openings_of(stack):
         for edge in _edges(stack, opening):
@@ -422,7 +411,7 @@ def _restricted_workloads(stack: Stack, judged: set[str]) -> dict[str, set[str]]
     """The workloads whose traffic a policy restricts, by direction, if all of their policies are judged here."""
     restricted: dict[str, set[str]] = {direction: set() for direction in DIRECTIONS}
     unjudged: set[str] = set()
-    for policy in policies_of(stack):
+    for policy in stack.of("NetworkPolicy"):
         owners = set() if is_default_deny(policy) else {pod.owner.urn for pod in pods_under(stack, policy)}
         for direction in directions_of(policy) & set(DIRECTIONS):
             restricted[direction] |= owners
@@ -466,11 +455,10 @@ METADATA = tuple(
 )
 def network_metadata(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """No pod can reach its machine's metadata service, which returns the machine's credentials."""
-    for policy in policies_of(stack):
+    for policy in stack.of("NetworkPolicy"):
         blocks = [
-            (f"{DIRECTIONS[direction][0]}[{index}]", rule, mapping(peer.get("ipBlock")))
-            for direction in DIRECTIONS
-            for index, rule in enumerate(rules_of(policy, direction))
+            (where, rule, mapping(peer.get("ipBlock")))
+            for where, direction, rule in rules_of(policy)
             if direction == "Egress" or not _is_public(stack, policy, rule)
             for peer in peers_of(rule, direction)
             if peer.get("ipBlock") is not None
@@ -490,18 +478,8 @@ def _reaches_metadata(block: Properties) -> bool:
         holes = [ipaddress.ip_network(text(hole), strict=False) for hole in items(block.get("except"))]
     except ValueError:
         return False  # network-wide reports it
+    # Networks are nested or disjoint, so the smaller of two that overlap is their common part.
+    common = (max(network, place, key=lambda each: each.prefixlen) for place in METADATA if network.overlaps(place))
     return any(
-        network.version == place.version
-        and network.overlaps(place)
-        and not any(hole.version == place.version and _covers(hole, place, network) for hole in holes)
-        for place in METADATA
+        not any(part.network_address in hole and hole.prefixlen <= part.prefixlen for hole in holes) for part in common
     )
-
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def _covers(hole: Network, place: Network, network: Network) -> bool:
-    """True if an exception covers the common part of a network and a place. Networks are nested or disjoint."""
-    inner = place if place.prefixlen >= network.prefixlen else network
-    return hole.prefixlen <= inner.prefixlen and inner.network_address in hole

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 from policies.model import Properties, Resource, Stack, mapping, number, objects, text, whole
 from policies.pods import Pod, container_ports
 from policies.rule import Settings, Violation, resource_rule, stack_rule, strings
-from policies.rules.ingress import INTERNAL, backends, is_redirect, routes_of
-from policies.rules.network import external_openings, pods_under, policies_of
+from policies.rules.ingress import INTERNAL, backends, is_redirect, routes_of, service_of
+from policies.rules.network import external_openings, pods_under
 from policies.rules.services import pods_behind, target_of
 from policies.traefik import Clause, clauses_of, hosts, is_scoped, methods, overlap
 
@@ -59,11 +59,6 @@ def ingress_hosts(stack: Stack, settings: Settings) -> Iterator[Violation]:
         for index, rule in enumerate(objects(ingress.spec.get("rules"))):
             if not text(rule.get("host")) or "*" in text(rule.get("host")):
                 yield Violation(f"rules[{index}].host is missing or a pattern", ingress)
-
-
-def service_of(stack: Stack, route: Resource, backend: Properties) -> Resource | None:
-    """The Service of a backend, or None."""
-    return stack.get("Service", text(backend.get("namespace")) or route.namespace, text(backend.get("name")))
 
 
 def port_of(service: Resource, backend: Properties) -> Properties | None:
@@ -121,7 +116,7 @@ def _backend_problem(stack: Stack, route: Resource, backend: Properties, open_to
     port = port_of(service, backend)
     if port is None:
         return "the Service does not have the backend's port"
-    if not policies_of(stack):
+    if not stack.of("NetworkPolicy"):
         return ""  # network-pod-policy reports it
     targets = {(pod.owner.urn, value) for pod, value in pod_ports(stack, service, port)}
     is_reachable = not targets or targets <= open_to_proxy

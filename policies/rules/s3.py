@@ -8,7 +8,7 @@ from typing import Unpack
 from policies.model import Properties, Resource, Stack, at, mapping, number, objects, text
 from policies.rule import Setting, Settings, StackRule, Texts, Violation, stack_rule, strings, whole_number
 from policies.rules.aws import is_for_account
-from policies.rules.iam import document_of, own_account, statements_of, strings_of
+from policies.rules.iam import allowing, own_account, statements_of, strings_of
 
 BUCKETS = ("aws:s3/bucket:Bucket", "aws:s3/bucketV2:BucketV2")
 
@@ -86,7 +86,7 @@ def _denies(properties: Properties, condition: Properties) -> bool:
         and statement.get("Condition") == condition
         and any(not arn.endswith("/*") for arn in strings_of(statement.get("Resource")))
         and any(arn.endswith("*") for arn in strings_of(statement.get("Resource")))
-        for statement in statements_of(document_of(properties.get("policy")))
+        for statement in statements_of(properties.get("policy"))
     )
 
 
@@ -112,11 +112,7 @@ def s3_grants(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """A bucket's policy grants access only to the stack's account."""
     stack_account = own_account(stack)
     for resource in stack.typed(*tokens("BucketPolicy"), *BUCKETS):
-        if resource.properties.get("policy") is None:
-            continue
-        for index, statement in enumerate(statements_of(document_of(resource.properties.get("policy")))):
-            if statement.get("Effect") == "Deny":
-                continue
+        for index, statement in allowing(resource.properties.get("policy")):
             if not is_for_account(statement, stack_account):
                 yield Violation(f"policy: statement {index} allows principals outside of the account", resource)
             elif any("*" in action for action in strings_of(statement.get("Action")) or ["*"]):

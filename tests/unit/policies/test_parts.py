@@ -7,7 +7,7 @@ import pytest
 from policies.model import Resource, Stack, at, items, mapping, number, objects, text
 from policies.pods import Container, is_empty, pod_of, selects
 from policies.rules.certificates import hosts_of, is_covered
-from policies.rules.iam import _is_wide_arn, document_of, statements_of, strings_of
+from policies.rules.iam import _is_wide_arn, statements_of, strings_of
 from policies.rules.network import Opening, directions_of
 from policies.rules.pods import Image, image_of
 from policies.rules.randomness import entropy_of
@@ -77,9 +77,9 @@ def test_wide_arns(arn: str, wide: bool) -> None:
 
 
 def test_policy_documents_have_one_statement_or_several() -> None:
-    assert statements_of(document_of('{"Statement": {"Effect": "Allow"}}')) == [{"Effect": "Allow"}]
-    assert statements_of(document_of({"Statement": [{"Sid": "a"}, "b"]})) == [{"Sid": "a"}]
-    assert statements_of(document_of("[1]")) == []
+    assert statements_of('{"Statement": {"Effect": "Allow"}}') == [{"Effect": "Allow"}]
+    assert statements_of({"Statement": [{"Sid": "a"}, "b"]}) == [{"Sid": "a"}]
+    assert statements_of("[1]") == []
     assert strings_of("a") == ["a"]
     assert strings_of(["a", "b"]) == ["a", "b"]
 
@@ -135,7 +135,7 @@ def test_a_range_opens_each_port_of_a_pod_in_it(entry: dict[str, Any], opened: s
     uploads = resource(CLUSTER["uploads"])
     pod = pod_of(uploads)
     assert pod
-    opening = Opening(policy=uploads, direction="Ingress", index=0, rule={"ports": [entry]}, peer=None)
+    opening = Opening(policy=uploads, where="ingress[0]", direction="Ingress", rule={"ports": [entry]}, peer=None)
     assert {port for _, port in opening.ports_of(pod)} == opened
 
 
