@@ -4,7 +4,8 @@
  */
 import http2 from 'node:http2';
 
-import { call, familiesOf, field, getTableRequest } from '../seed/bigtable-admin.mjs';
+import { contentsOf, field, fieldsOf, HEADER_BYTES, Malformed } from '../lib/protobuf.mjs';
+import { begin, call, familiesOf, getTableRequest } from '../seed/bigtable-admin.mjs';
 
 const SILENT_MS = 60_000;
 const PATH = '/google.bigtable.v2.Bigtable/ReadRows';
@@ -20,59 +21,40 @@ export async function families(emulator, table) {
   return familiesOf(await call(emulator, 'GetTable', getTableRequest(table))).sort();
 }
 
-/** A message's fields, as [number, value]: a number for a varint, its bytes for what has a length. */
-function* fieldsOf(/** @type {Buffer} */ message) {
-  let at = 0;
-  const varint = () => {
-    let value = 0n;
-    for (let shift = 0n; at < message.length; shift += 7n) {
-      const byte = message[at];
-      at += 1;
-      value |= BigInt(byte & 0x7f) << shift;
-      if (byte < 0x80) {
-        const number = Number(BigInt.asIntN(64, value));
-        if (!Number.isSafeInteger(number)) throw new Error('ReadRows: a number that is too large');
-        return number;
-      }
-    }
-    throw new Error('ReadRows: a message that ends too early');
-  };
-  while (at < message.length) {
-    const tag = varint();
-    if (tag % 8 === 0) yield [tag >>> 3, varint()];
-    else if (tag % 8 === 2) {
-      const length = varint();
-      if (at + length > message.length) throw new Error('ReadRows: a message that ends too early');
-      yield [tag >>> 3, message.subarray(at, at + length)];
-      at += length;
-    } else throw new Error('ReadRows: a message of another form');
-  }
-}
-
 /** The value in a wrapper (StringValue, BytesValue). */
-const inner = (/** @type {Buffer} */ wrapper) =>
-  /** @type {Buffer} */ ([...fieldsOf(wrapper)][0]?.[1] ?? Buffer.alloc(0));
+const inner = (/** @type {Buffer} */ wrapper) => contentsOf(wrapper, 1)[0] ?? Buffer.alloc(0);
+
+/** A cell's time in microseconds. */
+function timeOf(/** @type {bigint} */ time) {
+  const number = Number(BigInt.asIntN(64, time));
+  if (!Number.isSafeInteger(number)) throw new Error('ReadRows: a number that is too large');
+  return number;
+}
 
 /** The gRPC messages in a stream's bytes. */
 async function* messages(/** @type {AsyncIterable<Buffer>} */ stream) {
   let waiting = Buffer.alloc(0);
   for await (const part of stream) {
     waiting = Buffer.concat([waiting, part]);
-    while (waiting.length >= 5 && waiting.length >= 5 + waiting.readUInt32BE(1)) {
+    while (waiting.length >= HEADER_BYTES && waiting.length >= HEADER_BYTES + waiting.readUInt32BE(1)) {
       if (waiting[0] !== 0) throw new Error('ReadRows: a compressed message');
-      const end = 5 + waiting.readUInt32BE(1);
-      yield waiting.subarray(5, end);
+      const end = HEADER_BYTES + waiting.readUInt32BE(1);
+      yield waiting.subarray(HEADER_BYTES, end);
       waiting = waiting.subarray(end);
     }
   }
   if (waiting.length) throw new Error('ReadRows: an answer that ends too early');
 }
 
-/** The chunks of an answer, each as its fields by number (bigtable.proto, ReadRowsResponse.CellChunk). */
-async function* chunks(/** @type {AsyncIterable<Buffer>} */ stream) {
+/**
+ * The chunks of an answer, each as its fields by number (bigtable.proto, ReadRowsResponse.CellChunk).
+ * @param {AsyncIterable<Buffer>} stream
+ * @returns {AsyncGenerator<Record<string, any>>}
+ */
+async function* chunks(stream) {
   for await (const message of messages(stream)) {
-    for (const [number, chunk] of fieldsOf(message)) {
-      if (number === 1) yield Object.fromEntries(fieldsOf(/** @type {Buffer} */ (chunk)));
+    for (const chunk of contentsOf(message, 1)) {
+      yield Object.fromEntries([...fieldsOf(chunk)].map(({ number, content }) => [number, content]));
     }
   }
 }
@@ -97,7 +79,7 @@ async function* assembled(/** @type {AsyncIterable<Buffer>} */ stream) {
     if (!row) throw new Error('ReadRows: a cell without a row');
     if (named) family = `${inner(named)}`;
     if (column) qualifier = inner(column);
-    if (parts.length === 0) timestamp = time ?? 0;
+    if (parts.length === 0) timestamp = timeOf(time ?? 0n);
     parts.push(value ?? Buffer.alloc(0));
     if (!size) {
       row.cells.push({ family, qualifier, timestamp, value: Buffer.concat(parts) });
@@ -123,17 +105,8 @@ export async function* rows(emulator, table) {
     failure = error;
   });
   try {
-    const headers = { ':method': 'POST', ':path': PATH, 'content-type': 'application/grpc', te: 'trailers' };
-    const stream = session.request(headers);
-    /** @type {Record<string, any>} */
-    const said = {};
-    stream.on('response', (received) => Object.assign(said, received));
-    stream.on('trailers', (received) => Object.assign(said, received));
+    const { stream, headers } = begin(session, PATH, field(1, table));
     stream.setTimeout(SILENT_MS, () => stream.destroy(new Error('ReadRows: no answer')));
-    const request = field(1, table);
-    const prefix = Buffer.alloc(5);
-    prefix.writeUInt32BE(request.length, 1);
-    stream.end(Buffer.concat([prefix, request]));
     for await (const { key, cells } of assembled(stream)) {
       cells.sort(order);
       const shown = cells.map((cell) => ({
@@ -144,8 +117,10 @@ export async function* rows(emulator, table) {
       }));
       yield { Row: { key: key.toString('base64'), cells: shown } };
     }
-    if (said['grpc-status'] === undefined) throw failure;
-    if (said['grpc-status'] !== '0') throw new Error(`ReadRows: gRPC status ${said['grpc-status']}`);
+    if (headers['grpc-status'] === undefined) throw failure;
+    if (headers['grpc-status'] !== '0') throw new Error(`ReadRows: gRPC status ${headers['grpc-status']}`);
+  } catch (error) {
+    throw error instanceof Malformed ? new Error(`ReadRows: ${error.message}`) : error;
   } finally {
     session.destroy();
   }

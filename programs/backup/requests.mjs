@@ -1,8 +1,7 @@
 /** Signed requests to DynamoDB and S3, with a query where there is one; what passes by itself is tried again. */
-import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import { errorCode, scopeOf, signatureOf, textToSign } from '../lib/aws.mjs';
+import { errorCode, send } from '../lib/aws.mjs';
 
 const ATTEMPTS = 8;
 const FIRST_PAUSE_MS = 200;
@@ -19,9 +18,6 @@ export class RefusedError extends Error {
   }
 }
 
-const encoded = (/** @type {string} */ text) =>
-  encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
-
 /**
  * A server that is asked with one identity.
  * @param {{
@@ -29,40 +25,7 @@ const encoded = (/** @type {string} */ text) =>
  *   credentials: { get: () => Promise<import('../lib/aws.mjs').KeyPair> },
  * }} options
  */
-export function server({ endpoint, region, service, credentials }) {
-  async function once(what, method, path, query, headers, body) {
-    const { accessKeyId, secretAccessKey, sessionToken } = await credentials.get();
-    const date = new Date().toISOString().replace(/[:-]|\.\d+/g, '');
-    const payload = createHash('sha256').update(body).digest('hex');
-    /** @type {Record<string, string>} */
-    const signed = { ...headers, 'x-amz-content-sha256': payload, 'x-amz-date': date };
-    if (sessionToken) signed['x-amz-security-token'] = sessionToken;
-    /** @type {Record<string, string>} */
-    const all = { ...signed, host: endpoint.host };
-    const names = Object.keys(all).sort();
-    const asked = Object.entries(query)
-      .map(([name, value]) => `${encoded(name)}=${encoded(value)}`)
-      .sort()
-      .join('&');
-    const scope = scopeOf(date, region, service);
-    const lines = names.map((name) => `${name}:${all[name]}\n`).join('');
-    const text = textToSign(date, scope, [method, path, asked, lines, names.join(';'), payload]);
-    const signature = signatureOf(secretAccessKey, scope, text).toString('hex');
-    const credential = `Credential=${accessKeyId}/${scope.join('/')}`;
-    signed.authorization = `AWS4-HMAC-SHA256 ${credential}, SignedHeaders=${names.join(';')}, Signature=${signature}`;
-    const url = new URL(`${path}${asked && `?${asked}`}`, endpoint);
-    const options = { method, headers: signed, redirect: /** @type {const} */ ('error') };
-    const answer = await fetch(url, {
-      ...options,
-      ...(body.length ? { body } : {}),
-      signal: AbortSignal.timeout(ANSWER_MS),
-    });
-    const said = await answer.text();
-    const type = /"__type":\s*"(?:[^"#]*#)?([A-Za-z]{1,80})"/.exec(said)?.[1];
-    if (!answer.ok) throw new RefusedError(what, answer.status, type ?? errorCode(said)[0]);
-    return { text: said, headers: answer.headers };
-  }
-
+export function server({ credentials, ...place }) {
   /**
    * The answer to a request. Throws RefusedError, CredentialsError, or an Error of the network, which names `what`.
    * @param {string} what for messages
@@ -71,10 +34,13 @@ export function server({ endpoint, region, service, credentials }) {
    * @param {{ query?: Record<string, string>, headers?: Record<string, string>, body?: Buffer | string }} [options]
    * @returns {Promise<{ text: string, headers: Headers }>}
    */
-  return async (what, method, path, { query = {}, headers = {}, body = '' } = {}) => {
+  return async (what, method, path, options) => {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await once(what, method, path, query, headers, body);
+        const request = { ...place, ...options, method, path, credentials: await credentials.get() };
+        const { answer, text } = await send({ ...request, redirect: 'error', milliseconds: ANSWER_MS });
+        if (answer.ok) return { text, headers: answer.headers };
+        throw new RefusedError(what, answer.status, ...errorCode(text));
       } catch (error) {
         const network = error instanceof TypeError || error.name === 'TimeoutError';
         if (!(network || error.passing)) throw error;

@@ -6,7 +6,8 @@
  */
 import { randomBytes } from 'node:crypto';
 
-import { call, field } from '../seed/bigtable-admin.mjs';
+import { field } from '../lib/protobuf.mjs';
+import { call } from '../seed/bigtable-admin.mjs';
 
 const SERVICE = 'google.bigtable.v2.Bigtable';
 /** CheckAndMutateRowResponse with `predicate_matched: true`. */

@@ -1,7 +1,7 @@
 /** A row of the doctor's own in a DynamoDB table, written, read back and deleted. */
-import { createHash, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 
-import { errorCode, sign } from '../lib/aws.mjs';
+import { errorCode, send } from '../lib/aws.mjs';
 
 const PATIENCE_MS = 5000;
 /** Where a deletion is lost, time-to-live removes the row. */
@@ -19,33 +19,19 @@ export async function tryTable({ endpoint, region, table, hash, ttl, credentials
   const ends = `${Math.floor(Date.now() / 1000) + LIFE_SECONDS}`;
   const Key = { [hash]: { B: id } };
 
-  async function send(/** @type {string} */ operation, /** @type {object} */ request) {
-    const body = JSON.stringify(request);
-    const headers = sign({
-      method: 'POST',
-      host: endpoint.host,
-      path: '/',
-      headers: { 'Content-Type': 'application/x-amz-json-1.0', 'X-Amz-Target': `DynamoDB_20120810.${operation}` },
-      payload: createHash('sha256').update(body).digest('hex'),
-      service: 'dynamodb',
-      region,
-      credentials,
-    });
-    delete headers.host; // fetch sets it
-    const answer = await fetch(endpoint, { method: 'POST', headers, body, signal: AbortSignal.timeout(PATIENCE_MS) });
-    const text = await answer.text();
-    if (!answer.ok) {
-      const code = /"__type":\s*"(?:[^"#]*#)?([A-Za-z]{1,80})"/.exec(text)?.[1] ?? errorCode(text)[0] ?? '';
-      throw new Error(`${operation}: status ${answer.status} ${code}`.trim());
-    }
+  async function call(/** @type {string} */ operation, /** @type {object} */ request) {
+    const headers = { 'Content-Type': 'application/x-amz-json-1.0', 'X-Amz-Target': `DynamoDB_20120810.${operation}` };
+    const what = { endpoint, method: 'POST', path: '/', headers, body: JSON.stringify(request), service: 'dynamodb' };
+    const { answer, text } = await send({ ...what, region, credentials, milliseconds: PATIENCE_MS });
+    if (!answer.ok) throw new Error([`${operation}: status ${answer.status}`, ...errorCode(text)].join(' '));
     return JSON.parse(text || '{}');
   }
 
-  await send('PutItem', { TableName: table, Item: { ...Key, [ttl]: { N: ends } } });
+  await call('PutItem', { TableName: table, Item: { ...Key, [ttl]: { N: ends } } });
   try {
-    const { Item } = await send('GetItem', { TableName: table, Key, ConsistentRead: true });
+    const { Item } = await call('GetItem', { TableName: table, Key, ConsistentRead: true });
     if (Item?.[ttl]?.N !== ends) throw new Error('GetItem: the row is not what was written');
   } finally {
-    await send('DeleteItem', { TableName: table, Key });
+    await call('DeleteItem', { TableName: table, Key });
   }
 }

@@ -18,20 +18,25 @@ export function hostOf(service, region) {
  * @param {string} key
  */
 export function objectPath(bucket, key) {
-  const encode = (segment) =>
-    encodeURIComponent(segment).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
-  return `/${bucket}/${key.split('/').map(encode).join('/')}`;
+  return `/${bucket}/${key.split('/').map(encoded).join('/')}`;
 }
+
+const encoded = (/** @type {string} */ text) =>
+  encodeURIComponent(text).replace(/[!'()*]/g, (one) => `%${one.charCodeAt(0).toString(16).toUpperCase()}`);
+
+const CODE =
+  /<Code>([A-Za-z.]{1,80})<\/Code>|"code":\s*"([A-Za-z.]{1,80})"|"__type":\s*"(?:[^"#]*#)?([A-Za-z]{1,80})"/i;
+
 /**
  * The code in an error of AWS's, XML or JSON, as a list of one or none.
  * @param {string} body
  */
 export function errorCode(body) {
-  const [, xml, json] = /<Code>([A-Za-z.]{1,80})<\/Code>|"code":\s*"([A-Za-z.]{1,80})"/i.exec(body) ?? [];
-  return [xml ?? json].filter(Boolean);
+  const [, ...codes] = CODE.exec(body) ?? [];
+  return codes.filter(Boolean);
 }
 
-const sha256 = (/** @type {string} */ data) => createHash('sha256').update(data).digest('hex');
+const sha256 = (/** @type {string | Buffer} */ data) => createHash('sha256').update(data).digest('hex');
 const hmac = (/** @type {string | Buffer} */ key, /** @type {string} */ data) =>
   createHmac('sha256', key).update(data).digest();
 
@@ -70,19 +75,20 @@ export function signatureOf(secret, scope, text) {
 }
 
 /**
- * The headers to send for a request without a query, names in lower case: those given, which are all signed, Host, and
- * those of Signature Version 4.
+ * The headers to send for a request, names in lower case: those given, which are all signed, Host, and those of
+ * Signature Version 4.
  * @param {{
- *   method: string, host: string, path: string, region: string, credentials: KeyPair, service?: string,
- *   headers?: Record<string, string | number>, payload?: string, now?: number,
- * }} request `path` is encoded already; `payload` is the hex SHA-256 of the body, or UNSIGNED_PAYLOAD; `now` in
- *   milliseconds since 1970
+ *   method: string, host: string, path: string, query?: string, region: string, credentials: KeyPair,
+ *   service?: string, headers?: Record<string, string | number>, payload?: string, now?: number,
+ * }} request `path` and `query` are encoded already; `payload` is the hex SHA-256 of the body, or UNSIGNED_PAYLOAD;
+ *   `now` in milliseconds since 1970
  * @returns {Record<string, string>}
  */
 export function sign({
   method,
   host,
   path,
+  query = '',
   headers = {},
   payload = NO_PAYLOAD,
   service = 's3',
@@ -97,9 +103,29 @@ export function sign({
   const names = Object.keys(all).sort();
   const lines = names.map((name) => `${name}:${all[name].trim().replace(/\s+/g, ' ')}\n`).join('');
   const scope = scopeOf(date, region, service);
-  const text = textToSign(date, scope, [method, path, '', lines, names.join(';'), payload]);
+  const text = textToSign(date, scope, [method, path, query, lines, names.join(';'), payload]);
   const credential = `Credential=${credentials.accessKeyId}/${scope.join('/')}`;
   const signature = signatureOf(credentials.secretAccessKey, scope, text).toString('hex');
   all.authorization = `AWS4-HMAC-SHA256 ${credential}, SignedHeaders=${names.join(';')}, Signature=${signature}`;
   return all;
+}
+
+/**
+ * The answer to a signed request, and the text of its body. Throws what fetch throws.
+ * @param {{
+ *   endpoint: URL, method: string, path: string, query?: Record<string, string>, headers?: Record<string, string>,
+ *   body?: string | Buffer, region: string, service?: string, credentials: KeyPair, milliseconds: number,
+ *   redirect?: RequestRedirect,
+ * }} request `path` is encoded already; without an answer after so many milliseconds it has failed
+ */
+export async function send({ endpoint, query = {}, body = '', milliseconds, redirect, ...request }) {
+  const pairs = Object.entries(query).map(([name, value]) => `${encoded(name)}=${encoded(value)}`);
+  const asked = pairs.sort().join('&');
+  const headers = sign({ ...request, host: endpoint.host, query: asked, payload: sha256(body) });
+  delete headers.host; // fetch sets it
+  const { method, path } = request;
+  const url = new URL(`${path}${asked && `?${asked}`}`, endpoint);
+  const signal = AbortSignal.timeout(milliseconds);
+  const answer = await fetch(url, { method, headers, body: /** @type {any} */ (body || undefined), redirect, signal });
+  return { answer, text: await answer.text() };
 }

@@ -6,7 +6,7 @@
 
 export const SERVICE = 'org.signal.registration.rpc.RegistrationService';
 
-/** @typedef {import('./protobuf.mjs').Schema} Schema */
+/** @typedef {import('../lib/protobuf.mjs').Schema} Schema */
 
 /** @type {Schema} */
 const METADATA = {

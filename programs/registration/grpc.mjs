@@ -6,7 +6,7 @@
 import http2 from 'node:http2';
 
 import { log, reasonOf } from '../lib/log.mjs';
-import { decode, encode, Malformed } from './protobuf.mjs';
+import { decode, encode, framed, HEADER_BYTES, Malformed } from '../lib/protobuf.mjs';
 
 export const Status = {
   INVALID_ARGUMENT: 3,
@@ -35,7 +35,6 @@ export class GrpcError extends Error {
 /** @typedef {{ request: Schema, response: Schema, call: Call }} Method */
 
 const MOST_BYTES = 16 * 1024;
-const HEADER_BYTES = 5;
 /** A caller that sends no byte for so long is dropped; Whisper ends its own calls after 15 s. */
 const PATIENCE_MS = 30_000;
 /** Whisper closes its connection when it was idle for a minute. */
@@ -91,13 +90,6 @@ function messageOf(body, encoded) {
     throw new GrpcError(Status.RESOURCE_EXHAUSTED, `the message is larger than ${MOST_BYTES} bytes`);
   if (length !== body.length - HEADER_BYTES) throw new GrpcError(Status.INTERNAL, 'the request is not one message');
   return body.subarray(HEADER_BYTES);
-}
-
-/** @param {Buffer} message */
-function framed(message) {
-  const header = Buffer.alloc(HEADER_BYTES);
-  header.writeUInt32BE(message.length, 1);
-  return Buffer.concat([header, message]);
 }
 
 /**

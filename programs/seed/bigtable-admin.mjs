@@ -1,8 +1,7 @@
-/**
- * google.bigtable.admin.v2.BigtableTableAdmin: its few messages, in Protocol Buffers' wire format, and gRPC without TLS
- * over Node's own HTTP/2.
- */
+/** google.bigtable.admin.v2.BigtableTableAdmin: its few messages, and gRPC without TLS over Node's own HTTP/2. */
 import http2 from 'node:http2';
+
+import { contentsOf, field, framed, HEADER_BYTES, Malformed, numberField } from '../lib/protobuf.mjs';
 
 const CALL_MS = 10_000;
 const MAX_ANSWER_BYTES = 1024 * 1024;
@@ -38,53 +37,6 @@ export class CallError extends Error {
   }
 }
 
-// --- Protocol Buffers' wire format -----------------------------------------------------------------------------
-
-function varint(value) {
-  const bytes = [];
-  let left = value;
-  for (; left > 0x7f; left = Math.floor(left / 0x80)) bytes.push((left % 0x80) | 0x80);
-  return Buffer.from([...bytes, left]);
-}
-
-/** A length-delimited field: a text, or a message given as its fields. */
-export function field(number, ...content) {
-  const body = Buffer.concat(content.map((part) => Buffer.from(part)));
-  return Buffer.concat([varint(number * 8 + 2), varint(body.length), body]);
-}
-
-function enumField(number, value) {
-  return Buffer.concat([varint(number * 8), varint(value)]);
-}
-
-/** The length-delimited fields of a message, as [number, content]; the others are passed over. */
-function* fieldsOf(message) {
-  let at = 0;
-  const nextVarint = () => {
-    let value = 0;
-    for (let scale = 1; at < message.length; scale *= 0x80) {
-      const byte = message[at];
-      at += 1;
-      value += (byte & 0x7f) * scale;
-      if (byte < 0x80) return value;
-    }
-    throw new CallError('an answer that ends too early');
-  };
-  while (at < message.length) {
-    const tag = nextVarint();
-    const kind = tag % 8;
-    if (kind === 0) nextVarint();
-    else if (kind === 1) at += 8;
-    else if (kind === 5) at += 4;
-    else if (kind === 2) {
-      const length = nextVarint();
-      if (at + length > message.length) throw new CallError('an answer that ends too early');
-      yield [Math.floor(tag / 8), message.subarray(at, at + length)];
-      at += length;
-    } else throw new CallError('an answer that is not Protocol Buffers');
-  }
-}
-
 // Numbers of fields: google/bigtable/admin/v2/bigtable_table_admin.proto and table.proto.
 const COLUMN_FAMILY = '';
 const SCHEMA_VIEW = 2;
@@ -95,7 +47,7 @@ export function createTableRequest(parent, id, families) {
 }
 
 export function getTableRequest(name) {
-  return Buffer.concat([field(1, name), enumField(2, SCHEMA_VIEW)]);
+  return Buffer.concat([field(1, name), numberField(2, SCHEMA_VIEW)]);
 }
 
 export function addFamilyRequest(name, family) {
@@ -103,11 +55,30 @@ export function addFamilyRequest(name, family) {
 }
 
 export function familiesOf(table) {
-  const entries = [...fieldsOf(table)].filter(([number]) => number === 3);
-  return entries.flatMap(([, entry]) => [...fieldsOf(entry)].filter(([part]) => part === 1).map(([, key]) => `${key}`));
+  try {
+    return contentsOf(table, 3).flatMap((entry) => contentsOf(entry, 1).map(String));
+  } catch (error) {
+    throw error instanceof Malformed ? new CallError(`an answer in which ${error.message}`) : error;
+  }
 }
 
 // --- gRPC over HTTP/2 ------------------------------------------------------------------------------------------
+
+/**
+ * Sends the one message of a call. The stream has the answer; its headers and trailers come together in `headers`.
+ * @param {http2.ClientHttp2Session} session
+ * @param {string} path
+ * @param {Buffer} request
+ */
+export function begin(session, path, request) {
+  const how = { ':method': 'POST', ':path': path, 'content-type': 'application/grpc', te: 'trailers' };
+  const stream = session.request(how);
+  /** @type {Record<string, any>} */
+  const headers = {};
+  for (const event of ['response', 'trailers']) stream.on(event, (received) => Object.assign(headers, received));
+  stream.end(framed(request));
+  return { stream, headers };
+}
 
 /** The message that answers one unary call. Throws CallError. */
 export async function call(authority, method, request, service = SERVICE) {
@@ -119,16 +90,8 @@ export async function call(authority, method, request, service = SERVICE) {
       timer = setTimeout(() => passing('no answer'), CALL_MS);
       session.on('error', (error) => passing(reasonOf(error)));
       session.on('close', () => passing('connection closed'));
-      const stream = session.request({
-        ':method': 'POST',
-        ':path': `/${service}/${method}`,
-        'content-type': 'application/grpc',
-        te: 'trailers',
-      });
-      const headers = {};
+      const { stream, headers } = begin(session, `/${service}/${method}`, request);
       const parts = [];
-      stream.on('response', (received) => Object.assign(headers, received));
-      stream.on('trailers', (received) => Object.assign(headers, received));
       stream.on('data', (part) => {
         parts.push(part);
         const size = parts.reduce((sum, each) => sum + each.length, 0);
@@ -142,7 +105,6 @@ export async function call(authority, method, request, service = SERVICE) {
           reject(error);
         }
       });
-      stream.end(framed(request));
     });
   } finally {
     clearTimeout(timer);
@@ -156,12 +118,6 @@ function reasonOf(error) {
   return code ?? message;
 }
 
-function framed(message) {
-  const prefix = Buffer.alloc(5);
-  prefix.writeUInt32BE(message.length, 1);
-  return Buffer.concat([prefix, message]);
-}
-
 function messageIn(headers, data) {
   const code = headers['grpc-status'];
   if (code === undefined) {
@@ -173,10 +129,10 @@ function messageIn(headers, data) {
     const message = `${status}: ${decoded(headers['grpc-message'] ?? '')}`;
     throw new CallError(message, { status, passing: PASSING.includes(status) });
   }
-  if (data.length < 5 || data[0] !== 0 || data.readUInt32BE(1) !== data.length - 5) {
+  if (data.length < HEADER_BYTES || data[0] !== 0 || data.readUInt32BE(1) !== data.length - HEADER_BYTES) {
     throw new CallError('an answer that is not one plain gRPC message');
   }
-  return data.subarray(5);
+  return data.subarray(HEADER_BYTES);
 }
 
 /** grpc-message is percent-encoded; what cannot be decoded is shown as it is. */

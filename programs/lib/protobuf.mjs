@@ -1,6 +1,6 @@
 /**
- * Messages of Protocol Buffers, proto3, as far as the registration service has them ("Encoding" of
- * protobuf.dev/programming-guides). Unknown fields are skipped, as are known ones of another wire type.
+ * Messages of Protocol Buffers, proto3, as far as our programs have them ("Encoding" of
+ * protobuf.dev/programming-guides), and their form in gRPC.
  */
 
 /** Bytes that are no message. */
@@ -94,7 +94,30 @@ function read(kind, content) {
 }
 
 /**
- * The fields of a message, with the defaults of those that it leaves out. Throws Malformed.
+ * The fields of a message, one after the other. Throws Malformed.
+ * @param {Buffer} bytes
+ */
+export function* fieldsOf(bytes) {
+  const reader = new Reader(bytes);
+  while (!reader.ended) {
+    const tag = reader.tag();
+    yield { ...tag, content: reader.content(tag) };
+  }
+}
+
+/**
+ * The contents of the fields of a number that are bytes, texts or messages. Throws Malformed.
+ * @param {Buffer} bytes
+ * @param {number} number
+ */
+export const contentsOf = (bytes, number) =>
+  [...fieldsOf(bytes)]
+    .filter((field) => field.number === number && field.wire === BYTES)
+    .map(({ content }) => /** @type {Buffer} */ (content));
+
+/**
+ * The fields of a message, with the defaults of those that it leaves out. Unknown fields are skipped, as are known ones
+ * of another wire type. Throws Malformed.
  * @param {Schema} schema without messages in it
  * @param {Buffer} bytes
  * @returns {Record<string, any>}
@@ -102,13 +125,10 @@ function read(kind, content) {
 export function decode(schema, bytes) {
   const fields = new Map(Object.entries(schema).map(([name, [number, kind]]) => [number, { name, kind }]));
   const found = Object.fromEntries(Object.entries(schema).map(([name, [, kind]]) => [name, DEFAULTS[`${kind}`]]));
-  const reader = new Reader(bytes);
-  while (!reader.ended) {
-    const tag = reader.tag();
-    const content = reader.content(tag);
-    const field = fields.get(tag.number);
-    const wire = field?.kind === 'bytes' || field?.kind === 'string' ? BYTES : VARINT;
-    if (field && tag.wire === wire) found[field.name] = read(field.kind, content);
+  for (const { number, wire, content } of fieldsOf(bytes)) {
+    const field = fields.get(number);
+    const right = field?.kind === 'bytes' || field?.kind === 'string' ? BYTES : VARINT;
+    if (field && wire === right) found[field.name] = read(field.kind, content);
   }
   return found;
 }
@@ -121,11 +141,22 @@ function varint(value) {
 }
 
 /**
+ * A field of bytes or text, or of a message that is given as its fields.
  * @param {number} number
- * @param {Buffer} content
+ * @param {(string | Buffer)[]} content
  */
-const delimited = (number, content) =>
-  Buffer.concat([varint(BigInt((number << 3) | BYTES)), varint(BigInt(content.length)), content]);
+export function field(number, ...content) {
+  const body = Buffer.concat(content.map((part) => Buffer.from(part)));
+  return Buffer.concat([varint(BigInt((number << 3) | BYTES)), varint(BigInt(body.length)), body]);
+}
+
+/**
+ * A field of a number, an enum or a boolean.
+ * @param {number} number
+ * @param {number | bigint | boolean} value
+ */
+export const numberField = (number, value) =>
+  Buffer.concat([varint(BigInt((number << 3) | VARINT)), varint(BigInt.asUintN(64, BigInt(value)))]);
 
 /**
  * The bytes of a message. Fields that are undefined, and those with their defaults, are left out.
@@ -138,12 +169,23 @@ export function encode(schema, message) {
   for (const [name, [number, kind]] of Object.entries(schema)) {
     const value = message[name];
     if (value === undefined) continue;
-    if (typeof kind === 'object') parts.push(delimited(number, encode(kind, value)));
+    if (typeof kind === 'object') parts.push(field(number, encode(kind, value)));
     else if (kind === 'bytes' || kind === 'string') {
-      if (value.length > 0) parts.push(delimited(number, Buffer.from(value)));
-    } else if (BigInt(value) !== 0n) {
-      parts.push(varint(BigInt((number << 3) | VARINT)), varint(BigInt.asUintN(64, BigInt(value))));
-    }
+      if (value.length > 0) parts.push(field(number, value));
+    } else if (BigInt(value) !== 0n) parts.push(numberField(number, value));
   }
   return Buffer.concat(parts);
+}
+
+/** The bytes before a message of gRPC: no compression, and its length. */
+export const HEADER_BYTES = 5;
+
+/**
+ * A message as gRPC sends it.
+ * @param {Buffer} message
+ */
+export function framed(message) {
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.writeUInt32BE(message.length, 1);
+  return Buffer.concat([header, message]);
 }
