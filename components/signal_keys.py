@@ -16,7 +16,6 @@ import functools
 import hashlib
 import hmac
 import importlib
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,34 +225,26 @@ def _ristretto() -> Any:
 
 
 def _times(scalar: bytes, point: bytes) -> bytes:
-    product: bytes = _ristretto().crypto_scalarmult_ristretto255(scalar, point)
-    return product
+    return bytes(_ristretto().crypto_scalarmult_ristretto255(scalar, point))
 
 
-def _add(left: bytes, right: bytes) -> bytes:
-    total: bytes = _ristretto().crypto_core_ristretto255_add(left, right)
-    return total
+def _times_base(scalar: bytes) -> bytes:
+    return bytes(_ristretto().crypto_scalarmult_ristretto255_base(scalar))
 
 
-def _subtract(left: bytes, right: bytes) -> bytes:
-    difference: bytes = _ristretto().crypto_core_ristretto255_sub(left, right)
-    return difference
+class _HmacSho:
+    """A stateful hash object: it absorbs data, then gives out points and scalars, each call new ones.
 
-
-class _Sho(ABC):
-    """A stateful hash object: it absorbs data, then gives out points and scalars, each call new ones."""
+    Over HMAC-SHA256, keyed by the chaining value; a last byte separates the steps.
+    """
 
     def __init__(self, label: bytes, *absorbed: bytes) -> None:
         self._chain = bytes(32)
         for data in (label, *absorbed):
-            self._absorb(data)
-
-    def point(self) -> bytes:
-        mapped: bytes = _ristretto().crypto_core_ristretto255_from_hash(self._squeeze())
-        return mapped
+            self._chain = self._absorbed(data)
 
     def points(self, count: int) -> list[bytes]:
-        return [self.point() for _ in range(count)]
+        return [bytes(_ristretto().crypto_core_ristretto255_from_hash(self._squeeze())) for _ in range(count)]
 
     def scalar(self) -> bytes:
         return (int.from_bytes(self._squeeze(), "little") % _RISTRETTO_ORDER).to_bytes(32, "little")
@@ -263,49 +254,24 @@ class _Sho(ABC):
 
     def _squeeze(self) -> bytes:
         """64 uniform bytes, what a point or a scalar is made from."""
-        output = self._block(0) + self._block(1)
-        self._ratchet(len(output))
+        output = b"".join(self._hash(1, index.to_bytes(8, "big")) for index in range(2))
+        self._chain = self._hash(2, len(output).to_bytes(8, "big"))
         return output
 
-    @abstractmethod
-    def _absorb(self, data: bytes) -> None: ...
+    def _absorbed(self, data: bytes) -> bytes:
+        return self._hash(0, data)
 
-    @abstractmethod
-    def _block(self, index: int) -> bytes: ...
-
-    @abstractmethod
-    def _ratchet(self, squeezed: int) -> None: ...
+    def _hash(self, step: int, data: bytes) -> bytes:
+        return hmac.digest(self._chain, data + bytes([step]), "sha256")
 
 
-class _HmacSho(_Sho):
-    """The variant over HMAC-SHA256, keyed by the chaining value; a last byte separates the steps."""
-
-    def _absorb(self, data: bytes) -> None:
-        self._chain = self._hmac(data + b"\x00")
-
-    def _block(self, index: int) -> bytes:
-        return self._hmac(index.to_bytes(8, "big") + b"\x01")
-
-    def _ratchet(self, squeezed: int) -> None:
-        self._chain = self._hmac(squeezed.to_bytes(8, "big") + b"\x02")
-
-    def _hmac(self, data: bytes) -> bytes:
-        return hmac.digest(self._chain, data, "sha256")
-
-
-class _Sha256Sho(_Sho):
+class _Sha256Sho(_HmacSho):
     """The variant over SHA-256: each input follows a block of 64 bytes whose last one separates the steps."""
 
-    def _absorb(self, data: bytes) -> None:
-        self._chain = hashlib.sha256(self._sha256(0, data)).digest()
+    def _absorbed(self, data: bytes) -> bytes:
+        return hashlib.sha256(super()._absorbed(data)).digest()
 
-    def _block(self, index: int) -> bytes:
-        return self._sha256(1, index.to_bytes(8, "big"))
-
-    def _ratchet(self, squeezed: int) -> None:
-        self._chain = self._sha256(2, squeezed.to_bytes(8, "big"))
-
-    def _sha256(self, step: int, data: bytes) -> bytes:
+    def _hash(self, step: int, data: bytes) -> bytes:
         return hashlib.sha256(bytes(63) + bytes([step]) + self._chain + data).digest()
 
 
@@ -337,12 +303,12 @@ def _zkcredential_system() -> _System:
     return _System(w, wprime, x0, x1, v, tuple(sho.points(7)))
 
 
-def _credential(sho: _Sho, *, scalars: int, attributes: int) -> KeyPair:
+def _credential(sho: _HmacSho, *, scalars: int, attributes: int) -> KeyPair:
     """A zkgroup credential key pair: so many y scalars, the first ones of which stand for the attributes."""
     system = _zkgroup_system()
     w, wprime, x0, x1, *y = sho.scalars(4 + scalars)
     big_w = _times(w, system.w)
-    commitment = _add(big_w, _times(wprime, system.wprime))
+    commitment = _commitment(big_w, wprime, system)
     issuer = _issuer_points(system, [x0, x1, *y[:attributes]])[-1]
     return KeyPair(b"".join([w, wprime, big_w, x0, x1, *y, commitment, issuer]), commitment + issuer)
 
@@ -359,7 +325,7 @@ def _generic_public(words: Sequence[bytes]) -> bytes:
     """The public part of a zkcredential key pair: an issuer point for each number of attributes from two on."""
     system = _zkcredential_system()
     _w, wprime, big_w, *scalars = words
-    commitment = _add(big_w, _times(wprime, system.wprime))
+    commitment = _commitment(big_w, wprime, system)
     return b"".join([commitment, *_issuer_points(system, scalars)[1:]])
 
 
@@ -372,8 +338,11 @@ def _public_of_server_params(secret: bytes) -> bytes:
         length, shown = (2, 1) if scalars is None else (7 + scalars, 2)
         public += words[length - shown : length]
         words = words[length:]
-    endorsement: bytes = _ristretto().crypto_scalarmult_ristretto255_base(words[12])
-    return b"".join([_VERSION, *public, _generic_public(words[:12]), endorsement])
+    return b"".join([_VERSION, *public, _generic_public(words[:12]), _times_base(words[12])])
+
+
+def _commitment(big_w: bytes, wprime: bytes, system: _System) -> bytes:
+    return bytes(_ristretto().crypto_core_ristretto255_add(big_w, _times(wprime, system.wprime)))
 
 
 def _words(data: bytes) -> list[bytes]:
@@ -385,15 +354,15 @@ def _issuer_points(system: _System, scalars: Sequence[bytes]) -> list[bytes]:
     bases = (system.x0, system.x1, *system.y)
     point, points = system.v, []
     for scalar, base in zip(scalars, bases, strict=False):
-        point = _subtract(point, _times(scalar, base))
+        point = bytes(_ristretto().crypto_core_ristretto255_sub(point, _times(scalar, base)))
         points.append(point)
     return points[2:]
 
 
-def _point_key(sho: _Sho, *, public_in_secret: bool = False) -> KeyPair:
+def _point_key(sho: _HmacSho, *, public_in_secret: bool = False) -> KeyPair:
     """One scalar and its multiple of the group's base point."""
     scalar = sho.scalar()
-    public: bytes = _ristretto().crypto_scalarmult_ristretto255_base(scalar)
+    public = _times_base(scalar)
     return KeyPair(scalar + public if public_in_secret else scalar, public)
 
 
