@@ -58,7 +58,7 @@ export function familiesOf(table) {
   try {
     return contentsOf(table, 3).flatMap((entry) => contentsOf(entry, 1).map(String));
   } catch (error) {
-    throw error instanceof Malformed ? new CallError(`an answer in which ${error.message}`) : error;
+    throw error instanceof Malformed ? new CallError(`an answer that makes no sense: ${error.message}`) : error;
   }
 }
 
