@@ -1,8 +1,9 @@
 """Where an installation's data is: in emulators on a Kubernetes cluster, or in AWS and Google Cloud."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from config.base_model import StrictModel
 from config.schema import bigtable, dynamodb, objects, released
@@ -120,29 +121,32 @@ class Route53(StrictModel):
     """CNAME for a load balancer that has a name (AWS), A for one that has an address (Google Cloud, k3s)."""
 
 
-class AdoptAws(StrictModel):
-    """Existing resources that the stack imports as they are."""
+def _names_of(known: Collection[str], remedy: str) -> AfterValidator:
+    """Names of tables that the schema has, or that a release had."""
 
-    tables: dict[str, Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")]] = {}
-    """The schema's name of a table → the name of the one that exists."""
-    buckets: dict[objects.BucketRole, str] = {}
-    """Role of a bucket → the name of the one that exists."""
+    def check(value: Names) -> Names:
+        for name in value:
+            if name not in known:
+                raise ValueError(f"{name} is no table of the schema; write {remedy}")
+        return value
 
-    @field_validator("tables")
-    @classmethod
-    def _known(cls, value: dict[str, str]) -> dict[str, str]:
-        return _table_names(value)
+    return AfterValidator(check)
 
 
 Names = TypeVar("Names", dict[str, str], list[str])
+_DYNAMODB = {table.name for table in dynamodb.tables(group_calls=True).values()} | set(released.DYNAMODB)
+_BIGTABLE = {table.name for table in bigtable.TABLES.values()} | set(released.BIGTABLE)
+_DYNAMODB_NAMES = _names_of(_DYNAMODB, "names from docs/configuration.md")
+_BIGTABLE_NAMES = _names_of(_BIGTABLE, f"one of {', '.join(sorted(_BIGTABLE))}")
 
 
-def _table_names(value: Names) -> Names:
-    known = {table.name for table in dynamodb.tables(group_calls=True).values()} | set(released.DYNAMODB)
-    for name in value:
-        if name not in known:
-            raise ValueError(f"{name} is no table of the schema; write names from docs/configuration.md")
-    return value
+class AdoptAws(StrictModel):
+    """Existing resources that the stack imports as they are."""
+
+    tables: Annotated[dict[str, Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{3,255}$")]], _DYNAMODB_NAMES] = {}
+    """The schema's name of a table → the name of the one that exists."""
+    buckets: dict[objects.BucketRole, str] = {}
+    """Role of a bucket → the name of the one that exists."""
 
 
 class Aws(StrictModel):
@@ -170,13 +174,8 @@ class Aws(StrictModel):
     """Names of the public hosts; without it you make them."""
     adopt: AdoptAws = AdoptAws()
     """Existing tables and buckets to import."""
-    replace_tables: list[str] = []
+    replace_tables: Annotated[list[str], _DYNAMODB_NAMES] = []
     """Tables, by the schema's name, that may be deleted or replaced with all that is in them."""
-
-    @field_validator("replace_tables")
-    @classmethod
-    def _known(cls, value: list[str]) -> list[str]:
-        return _table_names(value)
 
     @model_validator(mode="after")
     def _key_is_here(self) -> Self:
@@ -283,17 +282,8 @@ class Gcp(StrictModel):
     """Where pods reach Google's APIs; the addresses of private.googleapis.com without it."""
     adopt: bool = False
     """The instance and its tables exist already and are taken into the stack as they are."""
-    replace_tables: list[str] = []
+    replace_tables: Annotated[list[str], _BIGTABLE_NAMES] = []
     """Tables that may be deleted or replaced with all that is in them."""
-
-    @field_validator("replace_tables")
-    @classmethod
-    def _known(cls, value: list[str]) -> list[str]:
-        known = {table.name for table in bigtable.TABLES.values()} | set(released.BIGTABLE)
-        for name in value:
-            if name not in known:
-                raise ValueError(f"{name} is no table of the schema; write one of {', '.join(sorted(known))}")
-        return value
 
     @model_validator(mode="after")
     def _zones_differ(self) -> Self:

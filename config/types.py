@@ -64,12 +64,6 @@ def quantity_bytes(value: str) -> int:
     return int(value[:-2]) * _UNITS[value[-2:]]
 
 
-def _quantity(value: str) -> str:
-    if not re.fullmatch(r"[1-9][0-9]{0,5}(Ki|Mi|Gi|Ti)", value):
-        raise ValueError("is no size; write a whole number with Ki, Mi, Gi or Ti, such as 2Gi")
-    return value
-
-
 def _cidr(value: str) -> str:
     try:
         ipaddress.ip_network(value)
@@ -83,12 +77,6 @@ def _reference(value: str) -> str:
         raise ValueError(
             "names no exact version; write registry/repository:version or registry/repository@sha256:<digest>"
         )
-    return value
-
-
-def _digest(value: str) -> str:
-    if not re.fullmatch(r"sha256:[0-9a-f]{64}", value):
-        raise ValueError("is no image digest; write sha256: and 64 hexadecimal digits")
     return value
 
 
@@ -112,27 +100,6 @@ def web_port(url: str) -> int:
     return parts.port or _WEB_PORTS[parts.scheme]
 
 
-def _registry(value: str) -> str:
-    if "://" in value or value.endswith("/") or not re.fullmatch(r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]+)?", value):
-        raise ValueError(
-            "is no registry; write host[:port][/path] without a scheme, such as registry.example.org/mirror"
-        )
-    return value
-
-
-Domain = Annotated[str, AfterValidator(_domain)]
-HostName = Annotated[str, AfterValidator(lambda value: _host(value, 1))]
-Namespace = Annotated[str, AfterValidator(_namespace)]
-Quantity = Annotated[str, AfterValidator(_quantity), Field(json_schema_extra={"examples": ["2Gi"]})]
-Cidr = Annotated[str, AfterValidator(_cidr)]
-Digest = Annotated[str, AfterValidator(_digest)]
-Reference = Annotated[str, AfterValidator(_reference)]
-Registry = Annotated[str, AfterValidator(_registry)]
-WebUrl = Annotated[str, AfterValidator(_web_url)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Epoch = Annotated[int, Field(ge=1, le=1000)]
-
-
 def matching(pattern: str, what: str) -> AfterValidator:
     """A text that matches `pattern` as a whole; `what` is what the error says otherwise."""
 
@@ -142,6 +109,29 @@ def matching(pattern: str, what: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+Domain = Annotated[str, AfterValidator(_domain)]
+HostName = Annotated[str, AfterValidator(lambda value: _host(value, 1))]
+Namespace = Annotated[str, AfterValidator(_namespace)]
+Quantity = Annotated[
+    str,
+    matching(r"[1-9][0-9]{0,5}(Ki|Mi|Gi|Ti)", "is no size; write a whole number with Ki, Mi, Gi or Ti, such as 2Gi"),
+    Field(json_schema_extra={"examples": ["2Gi"]}),
+]
+Cidr = Annotated[str, AfterValidator(_cidr)]
+Digest = Annotated[str, matching(r"sha256:[0-9a-f]{64}", "is no image digest; write sha256: and 64 hexadecimal digits")]
+Reference = Annotated[str, AfterValidator(_reference)]
+Registry = Annotated[
+    str,
+    matching(
+        r"[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._/-]*[a-z0-9._-])?",
+        "is no registry; write host[:port][/path] without a scheme, such as registry.example.org/mirror",
+    ),
+]
+WebUrl = Annotated[str, AfterValidator(_web_url)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Epoch = Annotated[int, Field(ge=1, le=1000)]
 
 
 AwsRegion = Annotated[

@@ -12,7 +12,7 @@ from config.settings import Settings
 from config.target import Cloud, Local
 from migration.errors import MigrationError
 
-MOVED_BUCKETS = ("pre-keys", "cdn0")
+MOVED_BUCKETS = tuple(versitygw.OWNERS)
 """Roles of the buckets that hold what clients have uploaded; the configuration's one is made from the settings."""
 
 OBJECT_STORE = "object-store"

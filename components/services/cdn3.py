@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pulumi
 
 from components.base import Component
-from components.capabilities import Route, Uploads, UploadsInBucket, VolumeMount
+from components.capabilities import Access, Route, Uploads, UploadsInBucket, VolumeMount
 from components.kubernetes.mounted_files import MountedFiles, program_files, secret_files
 from components.kubernetes.namespace import WorkloadNamespace
 from components.kubernetes.pod import Container, Port, ProbeAction, Probes, Resources, Scale
-from components.kubernetes.workload import Workload, WorkloadArgs
+from components.kubernetes.workload import Workload, WorkloadArgs, WorkloadKind
 from components.programs import CDN3_DOWNLOAD, CDN3_EXPIRY, CDN3_HOOK, CDN3_RESUME, Program
 from components.secrets import Secrets
 from components.services.cdn3_store import store_of
@@ -77,8 +77,11 @@ class Cdn3(Component):
             port, others = Port(name="tusd", number=TUSD_PORT, published=False), (self._resume(), hook)
         else:
             port, others = Port(name="http", number=PORT), (hook, self._expiry(), download)
-        uploads = self._workload(name, (tusd(self._store, port, max_size=args.max_size), *others))
-        downloads = self._downloads(f"{name}-download", download) if self._in_bucket else uploads
+        upload = tusd(self._store, port, max_size=args.max_size)
+        downloads = uploads = self._workload(name, (upload, *others), "recreate", self._store.access, Scale())
+        if self._in_bucket:
+            reading = self._store.reading
+            downloads = self._workload(f"{name}-download", (download,), "rolling", reading, args.scale)
         self.network_peers = tuple(dict.fromkeys((uploads.network_peer, downloads.network_peer)))
         self.routes = (
             Route(name=f"{name}-upload", host="cdn3", endpoint=uploads.endpoint("http"), match=UPLOADS, one_pod=True),
@@ -94,33 +97,21 @@ class Cdn3(Component):
             {"uploads": self.routes[0].endpoint.address, "downloads": self.routes[1].endpoint.address}
         )
 
-    def _workload(self, name: str, containers: tuple[Container, ...]) -> Workload:
+    def _workload(
+        self, name: str, containers: tuple[Container, ...], kind: WorkloadKind, access: Access, scale: Scale
+    ) -> Workload:
         return Workload(
             name,
             WorkloadArgs(
-                kind="recreate",
+                kind=kind,
                 namespace=self._args.namespace,
                 name=name,
                 component="cdn3",
-                access=(self._store.access,),
+                access=(access,),
+                scale=scale,
                 volumes=self._store.volumes,
                 termination_grace_seconds=60,
                 containers=containers,
-            ),
-            self.child_opts,
-        )
-
-    def _downloads(self, name: str, container: Container) -> Workload:
-        return Workload(
-            name,
-            WorkloadArgs(
-                namespace=self._args.namespace,
-                name=name,
-                component="cdn3",
-                access=(self._store.reading,),
-                scale=self._args.scale,
-                termination_grace_seconds=60,
-                containers=(container,),
             ),
             self.child_opts,
         )

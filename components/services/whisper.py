@@ -39,9 +39,10 @@ CONFIG = "/usr/share/signal/dev.yml"
 BUNDLE = "/usr/share/signal/secrets-bundle.yml"
 MAIN = "org.whispersystems.textsecuregcm.WhisperServerService"
 ENVIRONMENT = "flatline"
+"""Tag of the metrics."""
+
 WEB_SOCKETS = "Method(`GET`) && PathPrefix(`/v1/websocket`) && HeaderRegexp(`Upgrade`, `(?i)^websocket$`)"
 """Those of devices and, below it, those by which a new device is linked."""
-"""Tag of the metrics."""
 
 PERSISTER_DRAIN_SECONDS = 10
 
