@@ -1,6 +1,7 @@
 """The rendered local stack, for tests that put it on a real API server."""
 
-from collections.abc import Iterator, Mapping
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,19 @@ def deploy(cluster: Kubernetes, source: Source) -> Changes:
     for namespace in NAMESPACES:
         cluster.wait_ready(120, namespace)
     return changes
+
+
+def printed_commands(said: str) -> list[str]:
+    """The commands that `./flatline up` ends with."""
+    return [line.strip() for line in said.splitlines() if line.startswith("  kubectl ")]
+
+
+def typed(commands: Iterable[str], *, cwd: Path, environment: Mapping[str, str], prefix: Sequence[str] = ()) -> None:
+    """Runs commands as a person would: by copying them into a shell."""
+    for command in commands:
+        words = [*prefix, "/bin/sh", "-c", command]
+        done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
 
 def rolled_out(cluster: Client) -> bool:

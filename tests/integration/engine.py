@@ -15,7 +15,7 @@ from typing import Any, Self
 import yaml
 
 from tests.graph.stack import ROOT
-from tests.integration.deployed import NAMESPACES
+from tests.integration.deployed import NAMESPACES, printed_commands, typed
 from tests.lab.engine import engine_environment
 from tests.lab.fetch import packaged, skip_if_missing
 from tests.lab.kubernetes_client import Client
@@ -109,19 +109,10 @@ class Engine:
         )
 
     def typed(self, said: str) -> None:
-        """Runs the commands that `./flatline up` ends with, as a person would: by copying them into a shell."""
-        commands = [line.strip() for line in said.splitlines() if line.startswith("  kubectl ")]
+        """Runs the commands that `./flatline up` ends with."""
+        commands = [command.replace("YOUR-CONTEXT", CONTEXT) for command in printed_commands(said)]
         assert commands, said
-        for command in commands:
-            done = subprocess.run(
-                [*self._prefix, "/bin/sh", "-c", command.replace("YOUR-CONTEXT", CONTEXT)],
-                cwd=self.checkout,
-                env=self.environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        typed(commands, cwd=self.checkout, environment=self.environment, prefix=self._prefix)
 
     def check_out(self, commit: str | None) -> None:
         """Replaces the program by that of a commit, or by the files as they are; keeps the stack's file and state."""

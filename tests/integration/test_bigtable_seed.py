@@ -1,9 +1,11 @@
-"""Google's Bigtable emulator with programs/seed/bigtable.mjs, seen by Google's own client."""
+"""Google's Bigtable emulator with programs/seed/bigtable.mjs, seen by Google's own client.
+
+As it is rendered, with a late emulator and again, it is in test_stack_bigtable.py.
+"""
 
 import json
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,22 +55,6 @@ def _seed(
     return done.returncode, [{k: v for k, v in event.items() if k != "time"} for event in events], done.stderr
 
 
-def test_all_tables_are_made_once_and_can_be_used(emulator: BigtableEmulator) -> None:
-    emulator.start()
-
-    status, events, errors = _seed(emulator, WANTED)
-    assert (status, errors) == (0, "")
-    assert events == [
-        *({"event": "created", "table": table, "families": families} for table, families in WANTED.items()),
-        {"event": "done", "tables": 4, "created": 4},
-    ]
-    assert emulator.ask(*PLACE, ["tables"], ["write", "groups", "g", "row", "kept"])[0] == WANTED
-
-    status, events, errors = _seed(emulator, WANTED)
-    assert (status, events, errors) == (0, [{"event": "done", "tables": 4, "created": 0}], "")
-    assert emulator.ask(*PLACE, ["read", "groups", "g", "row"]) == ["kept"]
-
-
 def test_a_missing_family_is_added_and_nothing_is_deleted(emulator: BigtableEmulator) -> None:
     emulator.start()
     emulator.ask(
@@ -86,24 +72,6 @@ def test_a_missing_family_is_added_and_nothing_is_deleted(emulator: BigtableEmul
     ]
     left = {"groups": ["g", "h", "old"], "other": ["x"]}
     assert emulator.ask(*PLACE, ["tables"], ["read", "groups", "old", "row"]) == [left, "kept"]
-
-
-def test_a_late_emulator_is_waited_for(emulator: BigtableEmulator) -> None:
-    def start_late() -> None:
-        time.sleep(2)
-        emulator.start()
-
-    starting = threading.Thread(target=start_late)
-    starting.start()
-    try:
-        status, events, errors = _seed(emulator, WANTED)
-    finally:
-        starting.join()
-
-    assert (status, errors) == (0, "")
-    assert events[0] == {"event": "waiting", "emulator": emulator.address, "reason": "ECONNREFUSED"}
-    assert events[-1] == {"event": "done", "tables": 4, "created": 4}
-    assert emulator.ask(*PLACE, ["tables"]) == [WANTED]
 
 
 def test_seeds_at_the_same_time_do_not_hinder_each_other(emulator: BigtableEmulator) -> None:

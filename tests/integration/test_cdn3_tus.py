@@ -1,4 +1,7 @@
-"""CDN3's hook and expiry with tusd as it is rendered: uploads, interruptions, refusals, and old files."""
+"""CDN3's hook and expiry with tusd as it is rendered: uploads, interruptions, refusals, and old files.
+
+A crash of tusd is in test_stack_cdn3.py.
+"""
 
 import http.client
 import http.server
@@ -16,7 +19,7 @@ import pytest
 
 from tests.graph.stack import load
 from tests.lab.fetch import skip_if_missing
-from tests.lab.process import Process, wait_until
+from tests.lab.process import Process
 from tests.lab.tus import LossyProxy, TusServer, upload
 from tests.tus.hook import (
     EXPIRY,
@@ -147,26 +150,6 @@ def test_client_uploads_is_interrupted_and_resumes(server: TusServer, content: P
     assert requests == [("POST", 201), ("HEAD", 200), ("PATCH", 204)]
     assert 0 < report["requests"][1]["offset"] < CONTENT_SIZE, "it resumed in the middle"
     assert stored(server, key) == content.read_bytes()
-
-
-def test_upload_goes_on_after_the_server_crashed(tmp_path: Path, content: Path) -> None:
-    key = new_key()
-    with cdn3(tmp_path) as server:
-        data = server.uploads / key
-        crashed_with: list[int] = []
-
-        def crash_and_restart() -> None:
-            wait_until(lambda: data.stat().st_size > 0, 20, "data have come")
-            server.crash()
-            crashed_with.append(data.stat().st_size)
-            server.start()
-
-        with closing(LossyProxy(server.port, CONTENT_SIZE // 3, then=crash_and_restart)) as proxy:
-            report = upload(**client_options(proxy.port, key, content))
-        [begun] = crashed_with
-        assert 0 < begun < CONTENT_SIZE, "it crashed in the middle"
-        assert {"method": "HEAD", "status": 200, "offset": begun} in report["requests"]
-        assert stored(server, key) == content.read_bytes()
 
 
 def test_upload_with_its_creation_and_an_empty_one(server: TusServer) -> None:

@@ -1,6 +1,8 @@
-"""LocalStack itself with programs/seed/localstack.py as its ready hook: what the seed makes, mends and survives."""
+"""LocalStack itself with programs/seed/localstack.py as its ready hook: what the seed mends, and what it leaves alone.
 
-import base64
+What it makes in the pod as it is rendered, and what that survives, is in test_stack_localstack.py.
+"""
+
 import json
 import os
 import subprocess
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from components.emulators import seeds
-from components.emulators.localstack import PORT, REGION, SEEDED
+from components.emulators.localstack import PORT, REGION
 from config.schema import dynamodb, objects
 from tests.lab.fetch import skip_if_missing
 from tests.lab.localstack import PROGRAM, LocalStack
@@ -30,7 +32,6 @@ ENVIRONMENT = {
 }
 CONFIG_BUCKET = objects.BUCKETS["dynamic-config"]
 CONFIG_TEXT = "captcha:\n  scoreFloor: 0.0  # Ä\n"
-CONFIG_PATH = f"/{CONFIG_BUCKET}/{objects.DYNAMIC_CONFIG_OBJECT}"
 SEED = seeds.localstack(
     region=REGION,
     port=PORT,
@@ -45,7 +46,6 @@ SEED = seeds.localstack(
         },
     ),
 )
-TTL = {table.name: table.ttl for table in dynamodb.TABLES.values() if table.ttl}
 KEY = {"AttributeName": "K", "KeyType": "HASH"}
 RANGE = {"AttributeName": "R", "KeyType": "RANGE"}
 
@@ -60,15 +60,6 @@ def localstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]
         yield server
 
 
-@pytest.fixture
-def own_localstack(tmp_path: Path) -> Iterator[LocalStack]:
-    """One that is not started yet, for one test."""
-    with skip_if_missing():
-        server = LocalStack(tmp_path / "localstack", ENVIRONMENT)
-    with server:
-        yield server
-
-
 def _run(server: LocalStack, tmp_path: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
     """The program as a plain process, with an empty seed but for `changes`."""
     empty: dict[str, Any] = {"region": REGION, "tables": [], "ttl": {}, "buckets": [], "objects": [], "pages": None}
@@ -78,13 +69,6 @@ def _run(server: LocalStack, tmp_path: Path, **changes: Any) -> subprocess.Compl
     command = [sys.executable, str(PROGRAM)]
     environment = {**os.environ, "FLATLINE_SEED_FILE": str(file)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
-
-
-def _ready(server: LocalStack) -> bool:
-    """What the pod's own probe says."""
-    command = SEEDED.replace(f":{PORT}/", f":{server.port}/")
-    assert command != SEEDED or server.port == PORT
-    return subprocess.run(["sh", "-c", command], capture_output=True, timeout=120, check=False).returncode == 0
 
 
 def _table(name: str, **more: Any) -> dict[str, Any]:
@@ -135,27 +119,6 @@ def _ttl(server: LocalStack, name: str) -> str | None:
     return str(found["AttributeName"]) if found["TimeToLiveStatus"] == "ENABLED" else None
 
 
-def _b(text: bytes) -> dict[str, str]:
-    return {"B": base64.b64encode(text).decode()}
-
-
-def test_the_hook_makes_exactly_what_the_schema_says(localstack: LocalStack) -> None:
-    names = localstack.dynamodb("ListTables", {})["TableNames"]
-    wanted = {request["TableName"]: request for request in SEED["tables"]}
-
-    assert len(wanted) == 31
-    assert set(names) >= set(wanted)
-    for name, request in wanted.items():
-        assert _described(localstack, name) == _ordered(request)
-    assert {name: _ttl(localstack, name) for name in wanted} == {name: TTL.get(name) for name in wanted}
-    for bucket in SEED["buckets"]:
-        assert localstack.request("HEAD", f"/{bucket}")[0] == 200
-    status, headers, body = localstack.request("GET", CONFIG_PATH)
-    assert (status, headers["content-type"], body.decode()) == (200, "application/yaml", CONFIG_TEXT)
-    assert _ready(localstack)
-    assert localstack.seeded()
-
-
 def test_a_second_run_changes_nothing(localstack: LocalStack, tmp_path: Path) -> None:
     done = _run(localstack, tmp_path, **{key: SEED[key] for key in SEED if key != "endpoint"})
 
@@ -163,57 +126,6 @@ def test_a_second_run_changes_nothing(localstack: LocalStack, tmp_path: Path) ->
     assert json.loads(done.stdout.splitlines()[-1])["message"] == (
         "31 tables, 1 buckets, 1 objects: 0 created, 0 changed"
     )
-
-
-def test_nothing_but_what_is_asked_for_answers(localstack: LocalStack) -> None:
-    status, _, body = localstack.request("POST", "/", b"Action=ListUsers&Version=2010-05-08", service="iam")
-
-    assert status == 501, body
-
-
-def test_rows_outlive_both_kinds_of_ending(own_localstack: LocalStack) -> None:
-    server, row = own_localstack, {"U": _b(b"account"), "UL": _b(b"link")}
-    server.start(SEED)
-    assert _ready(server)
-    server.dynamodb("PutItem", {"TableName": "Accounts", "Item": row})
-    server.request("PUT", f"/{CONFIG_BUCKET}/other", b"of a session")
-
-    for number, end in enumerate((server.stop, server.kill)):
-        late = {"TableName": "RemoteConfig", "Item": {"N": {"S": f"last-{number}"}}}
-        server.dynamodb("PutItem", late)
-        end()
-        server.start()
-
-        assert _ready(server)
-        assert server.dynamodb("Scan", {"TableName": "RemoteConfig"})["Count"] == number + 1
-        query = {
-            "TableName": "Accounts",
-            "IndexName": "ul_to_u",
-            "KeyConditionExpression": "UL = :link",
-            "ExpressionAttributeValues": {":link": row["UL"]},
-        }
-        assert server.dynamodb("Query", query)["Items"] == [row]
-        assert {name: _ttl(server, name) for name in TTL} == TTL
-        assert server.request("GET", CONFIG_PATH)[2].decode() == CONFIG_TEXT
-        # S3 of the free LocalStack forgets: the documentation says so, and this would tell if it no longer did.
-        assert server.request("GET", f"/{CONFIG_BUCKET}/other")[0] == 404
-        totals = [line for line in server.process.text().splitlines() if '"message": "31 tables' in line]
-        assert totals[-1].endswith(f': 2 created, {len(TTL)} changed"}}')
-
-
-def test_a_failing_seed_keeps_the_pod_from_becoming_ready(own_localstack: LocalStack) -> None:
-    server = own_localstack
-    server.start({**SEED, "tables": [_table("Other")], "ttl": {}})
-    assert _ready(server)
-    server.dynamodb("PutItem", {"TableName": "Other", "Item": {"K": {"S": "kept"}}})
-    server.stop()
-
-    server.start({**SEED, "tables": [_table("Other", KeySchema=[KEY, RANGE], AttributeDefinitions=KEYS)], "ttl": {}})
-
-    assert server.scripts() == {"seed.py": "ERROR"}
-    assert not _ready(server)
-    assert "table Other: key schema is K S HASH, wanted K S HASH, R S RANGE" in server.process.text()
-    assert server.dynamodb("Scan", {"TableName": "Other"})["Items"] == [{"K": {"S": "kept"}}]
 
 
 def test_ttl_is_enabled_and_moved(localstack: LocalStack, tmp_path: Path) -> None:
@@ -291,7 +203,9 @@ def test_what_cannot_be_mended_is_named_and_left_alone(
     message: str,
 ) -> None:
     before = _table(name, **existing)
+    row = {"K": {"S": "kept"}, "R": {"S": "r"}}
     assert _run(localstack, tmp_path, tables=[before]).returncode == 0
+    localstack.dynamodb("PutItem", {"TableName": name, "Item": row})
 
     done = _run(localstack, tmp_path, tables=[_table(name, **wanted)])
 
@@ -300,6 +214,7 @@ def test_what_cannot_be_mended_is_named_and_left_alone(
     assert done.stderr.startswith(problem)
     assert len(done.stderr.splitlines()) == 1
     assert _described(localstack, name) == _ordered(before)
+    assert localstack.dynamodb("Scan", {"TableName": name})["Items"] == [row]
 
 
 def test_a_wider_index_and_surplus_ones_are_left_alone(localstack: LocalStack, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Redis Cluster through every kind of restart, and the stand-alone Redis: real servers, the cluster's own programs.
+"""The Redis Cluster through every kind of restart: real servers, the cluster's own programs.
 
 Each test takes a whole cluster of three masters with one replica each, and leaves one. A load writes and reads all the
 while. Orderly cases may lose no acknowledged write; the others say what is lost.
@@ -16,7 +16,6 @@ from tests.lab.fetch import skip_if_missing
 from tests.lab.held_thread import held_thread
 from tests.lab.process import slowness, wait_until
 from tests.lab.redis import (
-    Client,
     Cluster,
     Lab,
     Pod,
@@ -24,7 +23,6 @@ from tests.lab.redis import (
     info,
     key_slot,
     membership_says,
-    pubsub_container,
     redis_binaries,
     together,
     view,
@@ -145,21 +143,6 @@ def test_creation(cluster: Cluster) -> None:
     settings = dict(zip(config[::2], config[1::2], strict=True))
     assert (settings["appendonly"], settings["maxmemory-policy"]) == ("yes", "noeviction")
     assert settings["maxmemory"] == cluster.nodes[0].container.env["REDIS_MAXMEMORY"]
-
-
-@pytest.mark.parametrize("password", [None, "wrong"])
-def test_password_is_required(cluster: Cluster, password: str | None) -> None:
-    address = cluster.nodes[0].address
-    with pytest.raises(RedisError, match=r"^(NOAUTH|WRONGPASS)"), Client(address, password=password) as client:
-        client("GET", "key")
-
-
-def test_password_is_in_no_argument_and_no_environment(cluster: Cluster) -> None:
-    for pod in [*cluster.nodes, cluster.membership]:
-        place = Path(f"/proc/{pod.process.pid}")
-        for file in ("cmdline", "environ"):
-            assert cluster.lab.password.encode() not in (place / file).read_bytes(), f"{pod.name} {file}"
-        assert cluster.lab.password not in pod.process.text(), f"{pod.name} log"
 
 
 def test_rolling_restart_loses_nothing(cluster: Cluster, ledger: Ledger) -> None:
@@ -423,25 +406,6 @@ def test_replicas_are_given_up_without_losing_a_write(tmp_path: Path, in_order: 
             cluster.wait_whole(0, 2 * HEAL_SECONDS)
         assert set(cluster.masters()) == {"redis-0", "redis-1", "redis-2"}
         assert Ledger(cluster).lost(load) == {}
-
-
-def test_stand_alone_redis(lab: Lab) -> None:
-    pod = lab.pod("redis-pubsub", pubsub_container(lab))
-    pod.start()
-    pod.wait_ready()
-    with pytest.raises(RedisError, match="NOAUTH"), Client(pod.address) as stranger:
-        stranger("SET", "key", "value")
-    with pod.client() as listener, pod.client() as writer:
-        listener("PSUBSCRIBE", "__keyspace@0__:linked:*")
-        writer("SET", "linked:1", "device", "EX", 300)
-        assert listener.read() == ["pmessage", "__keyspace@0__:linked:*", "__keyspace@0__:linked:1", "set"]
-        assert info(writer, "INFO", "server")["redis_mode"] == "standalone"
-    pod.stop()
-    pod.start()
-    pod.wait_ready()
-    with pod.client() as client:
-        assert client("DBSIZE") == 0, "nothing of it is kept"
-    pod.stop()
 
 
 def empty(pod: Pod) -> None:

@@ -1,4 +1,4 @@
-"""The whole rendered stack on a real API server with real controllers: applied, ready, upgraded, scaled, taken down."""
+"""The whole rendered stack on a real API server with real controllers: applied, ready, upgraded, scaled."""
 
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,6 @@ pytestmark = pytest.mark.integration
 
 PREVIOUS = Path(__file__).parent / "golden" / "previous.yaml"
 """Stack dev as the version before rendered it, without the content of ConfigMaps and Secrets (their names hold it)."""
-
-KEPT = {"Namespace", "PersistentVolumeClaim"}
-"""What `./flatline down` leaves."""
 
 
 def pods(cluster: Kubernetes) -> dict[str, set[str]]:
@@ -147,9 +144,10 @@ def unschedulable(pod: Object) -> bool:
     )
 
 
-def test_changes_roll_only_what_they_concern_and_volumes_stay(own_kubernetes: Kubernetes, tmp_path: Path) -> None:
-    cluster = own_kubernetes
-    deploy(cluster, rendered(tmp_path / "dev")[0])
+def test_changes_roll_only_what_they_concern_and_volumes_stay(
+    deployed_stack: tuple[Kubernetes, Path, Changes], tmp_path: Path
+) -> None:
+    cluster, _, _ = deployed_stack
     volumes, before = claims(cluster), pods(cluster)
 
     deploy(cluster, rendered(tmp_path / "moved", domain="chat.example.org")[0])
@@ -174,20 +172,6 @@ def test_changes_roll_only_what_they_concern_and_volumes_stay(own_kubernetes: Ku
     deploy(cluster, rendered(tmp_path / "smaller", **smaller)[0])
     assert len(pods(cluster)["redis"]) == 3
     assert len(claims(cluster)) == len(volumes) + 1, "the volumes of nodes that went are kept"
-
-
-def test_taking_it_down_leaves_the_data_and_bringing_it_back_uses_it(
-    own_kubernetes: Kubernetes, tmp_path: Path
-) -> None:
-    cluster = own_kubernetes
-    folder, _ = rendered(tmp_path / "dev")
-    deploy(cluster, folder)
-    volumes = claims(cluster)
-    cluster.delete([o for o in cluster.load(folder) if o["kind"] not in KEPT])
-    assert claims(cluster) == volumes
-    assert cluster.get("deployments", "flatline") == []
-    deploy(cluster, folder)
-    assert claims(cluster) == volumes
 
 
 def skeleton() -> list[Object]:

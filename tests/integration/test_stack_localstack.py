@@ -169,6 +169,7 @@ def test_rows_outlive_the_kill_of_the_whole_pod(emulator: Emulator) -> None:
     """What comes back has another address and new working folders; only the claim is the same."""
     row = {"U": {"B": b"account"}, "UL": {"B": b"link"}}
     emulator.client("dynamodb").put_item(TableName="Accounts", Item=row)
+    emulator.client("s3").put_object(Bucket=objects.BUCKETS["dynamic-config"], Key="other", Body=b"of a session")
 
     emulator.pod.kill()
     assert not answers(emulator.pod)
@@ -180,6 +181,9 @@ def test_rows_outlive_the_kill_of_the_whole_pod(emulator: Emulator) -> None:
     found = database.query(TableName="Accounts", ExpressionAttributeValues={":l": row["UL"]}, **query)
     assert found["Items"] == database.scan(TableName="Accounts")["Items"] == [row]
     check_everything(emulator)
+    # S3 of the free LocalStack forgets: the documentation says so, and this would tell if it no longer did.
+    listed = emulator.client("s3").list_objects_v2(Bucket=objects.BUCKETS["dynamic-config"])["Contents"]
+    assert [each["Key"] for each in listed] == [objects.DYNAMIC_CONFIG_OBJECT]
 
 
 BROKEN = [

@@ -152,9 +152,13 @@ def test_the_stand_alone_server_passes_messages_and_keeps_nothing(redis: Redis) 
 
 def test_a_reboot_with_all_addresses_changed_heals_and_loses_nothing(redis: Redis) -> None:
     assert set(redis.each("SET", "{key}", "{value}").values()) == {"OK"}
+    with redis.client(redis.pubsub) as client:
+        client("SET", "linked:2", "x")
     before = {pod.address for pod in redis.nodes}
     redis.reboot()
     assert not before & {pod.address for pod in redis.nodes}
     wait_until(redis.whole, HEAL_SECONDS, "healed after all addresses changed")
     redis.wait_ready()
     assert redis.each("GET", "{key}") == WRITTEN
+    with redis.client(redis.pubsub) as client:
+        assert client("DBSIZE") == 0, "nothing of the stand-alone server is kept"

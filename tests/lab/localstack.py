@@ -195,7 +195,7 @@ class LocalStack:
         self.seed_file = folder / "seed.json"
 
     def start(self, seed: Mapping[str, Any] | None = None, *, seconds: float = 120) -> None:
-        """Starts it, and returns when its ready hook is over, whatever came of that (`scripts` tells).
+        """Starts it, and returns when its ready hook is over, whatever came of that.
 
         `seed` is the seed file, but for the endpoint, which becomes this instance's; without it the last one's.
         """
@@ -232,14 +232,6 @@ class LocalStack:
             raise RuntimeError("not started yet")
         return self._process
 
-    def scripts(self) -> dict[str, str]:
-        """The state of each ready hook, by its file's name: UNKNOWN, RUNNING, SUCCESSFUL or ERROR."""
-        return {script["name"]: script["state"] for script in self._init().get("scripts", ())}
-
-    def seeded(self) -> bool:
-        """Whether the seed has succeeded."""
-        return self.scripts() == {"seed.py": "SUCCESSFUL"}
-
     def dynamodb(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """DynamoDB's answer to one operation of its JSON protocol; raises RuntimeError with its refusal."""
         headers = {"X-Amz-Target": f"DynamoDB_20120810.{operation}", "Content-Type": "application/x-amz-json-1.0"}
@@ -267,14 +259,6 @@ class LocalStack:
                 return response.status, {k.lower(): v for k, v in response.headers.items()}, response.read()
         except urllib.error.HTTPError as error:
             return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
-
-    def stop(self) -> None:
-        """SIGTERM, as when a pod is deleted; raises TimeoutError if it has not ended after the pod's grace of 60 s."""
-        self.process.terminate()
-        try:
-            self.process.wait(60)
-        finally:
-            self.kill()
 
     def kill(self) -> None:
         """SIGKILL for all of its processes, as when a container is killed."""

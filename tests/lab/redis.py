@@ -413,23 +413,6 @@ def membership_container(lab: Lab, masters: int, replicas: int) -> Container:
     )
 
 
-def pubsub_container(lab: Lab) -> Container:
-    """The container of the stand-alone Redis."""
-    scratch = lab.folder / "pubsub"
-    scratch.mkdir(exist_ok=True)
-    return Container(
-        command=["sh", "/etc/redis/start.sh", "standalone", "/etc/redis/pubsub.conf"],
-        env={
-            "REDIS_PORT": "6379",
-            "REDIS_DATA_DIR": "/tmp",
-            "REDIS_MAXMEMORY": str(64 << 20),
-            "REDIS_PASSWORD_FILE": "/run/secrets/redis/redis-password",
-        },
-        mounts={"/etc/redis": PROGRAMS, "/tmp": scratch, "/run/secrets/redis": lab.secrets},
-        ready=["sh", "/etc/redis/probe.sh", "ready"],
-    )
-
-
 def membership_says(pod: Pod, path: str) -> bool:
     """Whether the membership program answers 200 at /<path>."""
     return membership_answer(pod, path)[0] == 200

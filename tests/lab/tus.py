@@ -5,7 +5,7 @@ import re
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -80,10 +80,6 @@ class TusServer(Server):
         self.port = int(found[1])
         self._process = process
 
-    def crash(self) -> None:
-        """Ends it as a power failure would."""
-        self.process.kill()
-
     def _flags(self) -> list[str]:
         flags = {name: value for name, _, value in (word.partition("=") for word in self._rendered)}
         changed = {**self._changed, "--port": str(self.port)}
@@ -96,15 +92,11 @@ class TusServer(Server):
 
 
 class LossyProxy:
-    """Forwards connections to a port of the loopback address, and loses them all once.
+    """Forwards connections to a port of the loopback address, and loses them all once: after `lose_after` bytes."""
 
-    That is after `lose_after` bytes to that port, when `then` has been called and has returned.
-    """
-
-    def __init__(self, target_port: int, lose_after: int, then: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, target_port: int, lose_after: int) -> None:
         self._target_port = target_port
         self._left = lose_after
-        self._then = then
         self._lock = threading.Lock()
         self._connections: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -120,11 +112,7 @@ class LossyProxy:
         with suppress(OSError):  # closed
             while True:
                 client, _ = self._listener.accept()
-                try:
-                    server = socket.create_connection(("127.0.0.1", self._target_port))
-                except ConnectionRefusedError:
-                    client.close()
-                    continue
+                server = socket.create_connection(("127.0.0.1", self._target_port))
                 self._connections += [client, server]
                 threading.Thread(target=self._forward, args=(client, server, True), daemon=True).start()
                 threading.Thread(target=self._forward, args=(server, client, False), daemon=True).start()
@@ -134,7 +122,6 @@ class LossyProxy:
             while data := source.recv(65536):
                 target.sendall(data)
                 if counted and self._reached(len(data)):
-                    self._then()
                     self._lose()
                     return
             target.shutdown(socket.SHUT_WR)
