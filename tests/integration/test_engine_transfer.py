@@ -2,15 +2,13 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from render.state import State
 from tests.integration.deployed import NAMESPACES
-from tests.integration.engine import CONTEXT, PASSPHRASE, Engine
-from tests.lab.fetch import skip_if_missing
+from tests.integration.engine import CONTEXT, PASSPHRASE, Engine, engine_alone
 from tests.lab.kubernetes import Kubernetes
 
 pytestmark = pytest.mark.integration
@@ -18,12 +16,10 @@ pytestmark = pytest.mark.integration
 ON_LAB = ("--context", CONTEXT)
 
 
-@pytest.fixture
-def engine(tmp_path: Path, own_kubernetes: Kubernetes) -> Iterator[Engine]:
-    with skip_if_missing():
-        made = Engine(tmp_path / "engine", own_kubernetes)
-    with made:
-        yield made
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory, kubernetes: Kubernetes) -> Iterator[Engine]:
+    with engine_alone(tmp_path_factory.mktemp("engine"), kubernetes) as engine:
+        yield engine
 
 
 def in_file(engine: Engine) -> dict[str, dict[str, Any]]:
@@ -61,10 +57,10 @@ def uids(cluster: Kubernetes) -> dict[str, str]:
     return {each["metadata"]["name"]: each["metadata"]["uid"] for each in claims}
 
 
-def test_files_then_the_engine_then_files(engine: Engine, own_kubernetes: Kubernetes) -> None:
+def test_files_then_the_engine_then_files(engine: Engine, kubernetes: Kubernetes) -> None:
     engine.typed(engine.flatline("up", "--engine", "none"))
     state, pins = (engine.checkout / "state" / "dev.json").read_bytes(), engine.flatline("pins", "--json")
-    kept, mounted, volumes = in_file(engine), in_cluster(own_kubernetes), uids(own_kubernetes)
+    kept, mounted, volumes = in_file(engine), in_cluster(kubernetes), uids(kubernetes)
     assert len(kept) > 30
     assert len(mounted) > 15
     assert {"attachments", "data-redis-0"} <= volumes.keys()
@@ -77,22 +73,22 @@ def test_files_then_the_engine_then_files(engine: Engine, own_kubernetes: Kubern
     assert "no longer part of the stack" not in said
     assert in_engine(engine, kept) == kept
     assert engine.flatline("pins", "--json") == pins
-    assert in_cluster(own_kubernetes) == mounted
-    assert uids(own_kubernetes) == volumes
+    assert in_cluster(kubernetes) == mounted
+    assert uids(kubernetes) == volumes
     engine.run("preview", "--stack", "dev", "--expect-no-changes")
 
     said = engine.flatline("up", "--engine", "none")
     assert (engine.checkout / "state" / "dev.json").read_bytes() == state
     assert engine.flatline("pins", "--json") == pins
     engine.typed(said)
-    assert in_cluster(own_kubernetes) == mounted
-    assert uids(own_kubernetes) == volumes
+    assert in_cluster(kubernetes) == mounted
+    assert uids(kubernetes) == volumes
     assert engine.state() == {}
 
 
-def test_what_the_engine_has_rotated_comes_back(engine: Engine, own_kubernetes: Kubernetes) -> None:
+def test_what_the_engine_has_rotated_comes_back(engine: Engine, kubernetes: Kubernetes) -> None:
     engine.typed(engine.flatline("up", "--engine", "none"))
-    before, volumes = in_file(engine), uids(own_kubernetes)
+    before, volumes = in_file(engine), uids(kubernetes)
     engine.flatline("up", *ON_LAB, "--yes")
     engine.set("flatline:secrets.attachments.epoch", "2")
     engine.flatline("up", *ON_LAB, "--yes")
@@ -103,7 +99,7 @@ def test_what_the_engine_has_rotated_comes_back(engine: Engine, own_kubernetes: 
     after = in_file(engine)
     assert after[rotated]["result"] == _plain(carried[rotated]["result"])
     assert {urn: each for urn, each in after.items() if urn != rotated} == before
-    assert uids(own_kubernetes) == volumes
-    left = {name for _, name in in_cluster(own_kubernetes)}
+    assert uids(kubernetes) == volumes
+    left = {name for _, name in in_cluster(kubernetes)}
     rendered = {path.name for path in (engine.checkout / "build" / "dev").iterdir()}
     assert all(any(f"_{name}.yaml" in file for file in rendered) for name in left), "what only Pulumi had made is gone"
