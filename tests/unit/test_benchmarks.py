@@ -51,43 +51,48 @@ def test_growth_is_told_for_each_stack_and_for_the_last_ones() -> None:
     assert [rows[count]["megabytes_for_each_more"] for count in rows] == [0.0, 2.0, 2.0]
 
 
-def test_up_is_measured_against_the_sdks_that_it_loads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_up_is_measured_against_the_sdks_that_it_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The minimum imports all of them, and none of our own modules. The stack of this checkout is left alone."""
-    real, said = rendering._run, dict[str, str]()
     own = [path.stat().st_mtime_ns for path in (ROOT / "state" / "dev.json", ROOT / "build" / "dev") if path.exists()]
+    measured: list[tuple[str, str]] = []
+    said: dict[str, str] = {}
 
     def run(what: str, folder: Path) -> float:
-        seconds = real(what, folder)
+        measured.append((what, folder.name))
         if what == "modules":
+            rendering.run("rendering", what, str(folder))
             said[what] = (folder / "modules").read_text()
             assert (folder / "state" / "dev.json").is_file()
             assert (folder / "build" / "dev" / "kustomization.yaml").is_file()
-        return seconds
+        elif what == "import":
+            program = (
+                "import sys\nfrom pathlib import Path\nfrom benchmarks import rendering\n"
+                f"rendering.PARTS['import'](Path({str(folder)!r}))\nprint('\\n'.join(sys.modules))"
+            )
+            done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+            said[what] = done.stdout
+        else:
+            assert what in rendering.PARTS
+        return float(len(measured))
 
     monkeypatch.setattr(rendering, "_run", run)
-    ratios = [ratio.as_json() for ratio in rendering.measure(1)]
-    assert [ratio["name"] for ratio in ratios] == [
-        "`up` of stack dev, nothing changed",
-        "`up` of stack dev for the first time",
-    ]
+    again, first = rendering.measure(1)
+    assert measured == [("modules", "kept"), ("import", "kept"), ("up", "kept"), ("up", "new-0")]
+    assert (again.seconds, again.minimum, first.seconds, first.minimum) == ((3.0,), (2.0,), (4.0,), (2.0,))
+    assert (again.name, first.name) == ("`up` of stack dev, nothing changed", "`up` of stack dev for the first time")
     after = [path.stat().st_mtime_ns for path in (ROOT / "state" / "dev.json", ROOT / "build" / "dev") if path.exists()]
     assert after == own
-    for ratio in ratios:
-        assert ratio["ratio"]["median"] > 0
-        assert ratio["minimum_seconds"] > 0
-    modules = set(said["modules"].split())
+    modules, loaded = set(said["modules"].split()), set(said["import"].split())
     packages = {name.partition(".")[0] for name in modules}
     assert {"pulumi", "pulumi_kubernetes", "pulumi_random", "pulumi_tls", "pydantic", "yaml"} <= packages
-    (tmp_path / "modules").write_text(said["modules"])
-    program = (
-        "import sys\nfrom pathlib import Path\nfrom benchmarks import rendering\n"
-        f"rendering.import_modules(Path({str(tmp_path)!r}))\nprint('\\n'.join(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    loaded = set(done.stdout.split())
     assert modules <= loaded
     ours = {name for name in loaded if name.partition(".")[0] in {"components", "config", "render", "cli"}}
     assert ours == set()
+
+
+def test_a_part_of_up_takes_the_processor_time_of_its_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(rendering, "run", lambda *words: subprocess.run([sys.executable, "-c", "sum(range(10**6))"]))
+    assert 0 < rendering._run("import", tmp_path) < 60
 
 
 def test_the_policy_pack_is_measured_against_its_pieces(monkeypatch: pytest.MonkeyPatch) -> None:

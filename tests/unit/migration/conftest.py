@@ -3,6 +3,7 @@
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import boto3
@@ -22,7 +23,13 @@ class Aws:
 
     url: str
 
-    def client(self, service: str, region: str = REGION, **options: Any) -> Any:
+    @cache  # noqa: B019 - one of each kind: a client takes longer to make than most tests do otherwise
+    def client(self, service: str, region: str = REGION) -> Any:
+        """A client that tests share."""
+        return self.own_client(service, region)
+
+    def own_client(self, service: str, region: str = REGION) -> Any:
+        """A client whose events a test may change."""
         return boto3.client(  # pyrefly: ignore[no-matching-overload]  # the name of the service is not a literal
             service,
             region_name=region,
@@ -30,7 +37,6 @@ class Aws:
             aws_access_key_id="test",
             aws_secret_access_key="test",
             config=Config(retries={"mode": "standard", "total_max_attempts": 10}, s3={"addressing_style": "path"}),
-            **options,
         )
 
     def table(self, table: Table, name: str) -> str:

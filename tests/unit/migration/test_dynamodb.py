@@ -111,7 +111,7 @@ def test_pages_and_segments_lose_nothing(aws: Aws, tmp_path: Path, readers: int)
     aws.table(TEXTS, "source")
     big = [text_item(f"k{number}", a={"B": bytes(200_000)}) for number in range(12)]
     put(aws, "source", *MANY, *big)
-    client = aws.client("dynamodb")
+    client = aws.own_client("dynamodb")
     scans: list[Any] = []
     client.meta.events.register("provide-client-params.dynamodb.Scan", lambda params, **_: scans.append(params))
     source = table(client, TEXTS, "source", readers=readers)
@@ -180,7 +180,7 @@ def test_throttling_loses_nothing(aws: Aws, tmp_path: Path, monkeypatch: pytest.
     for name in ("source", "target"):
         aws.table(TEXTS, name)
     put(aws, "source", *MANY)
-    client = aws.client("dynamodb")
+    client = aws.own_client("dynamodb")
     refused = throttled(client, {"Scan", "BatchWriteItem", "BatchGetItem"}, every=3)
     archive = exported(tmp_path / "archive", table(client, TEXTS, "source", readers=4))
     assert load(table(client, TEXTS, "target"), archive).verified
@@ -226,7 +226,7 @@ def test_a_table_with_other_items_is_written_by_conditional_puts_alone(aws: Aws,
         aws.table(TEXTS, name)
     put(aws, "source", *MANY[:30])
     put(aws, "target", text_item("other"))
-    client = aws.client("dynamodb")
+    client = aws.own_client("dynamodb")
     conditions: list[Any] = []
     client.meta.events.register(
         "provide-client-params.dynamodb.PutItem", lambda params, **_: conditions.append(params["ConditionExpression"])

@@ -62,7 +62,7 @@ def test_objects_arrive_with_what_is_said_about_them(aws: Aws, archive: Archive)
 
 
 def test_pages_lose_nothing(aws: Aws) -> None:
-    client = aws.client("s3")
+    client = aws.own_client("s3")
     client.create_bucket(Bucket="many")
     for number in range(25):
         client.put_object(Bucket="many", Key=str(number), Body=b"x")
