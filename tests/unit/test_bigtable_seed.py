@@ -18,6 +18,7 @@ import pytest
 
 from tests.lab.node import NODE
 from tests.lab.process import free_ports
+from tests.programs.starts import all_refused
 
 grpc: Any = import_module("grpc")  # without types
 
@@ -217,9 +218,8 @@ def test_a_server_of_another_kind_is_given_up_at_the_deadline(web_server: str) -
     assert errors.endswith("; given up after 1 s\n")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
+def test_wrong_arguments_are_told_at_start() -> None:
+    wrong: list[tuple[list[str], str]] = [
         ([], "--emulator must be host:port"),
         (["--emulator", "127.0.0.1"], "--emulator must be host:port"),
         (["--emulator", "http://h:1"], "--emulator must be host:port"),
@@ -233,14 +233,8 @@ def test_a_server_of_another_kind_is_given_up_at_the_deadline(web_server: str) -
         ),
         (_command("h:1", "--table", "t=f", "--deadline", "0")[2:], "--deadline must be a whole number"),
         (_command("h:1", "--tables", "x")[2:], "Unknown option '--tables'"),
-    ],
-)
-def test_wrong_arguments_are_told_at_start(arguments: list[str], problem: str) -> None:
-    status, events, errors = _run([NODE, str(PROGRAM), *arguments])
-
-    assert (status, events) == (2, [])
-    assert errors.startswith(f"seed/bigtable.mjs: {problem}")
-    assert "usage: seed/bigtable.mjs" in errors
+    ]
+    all_refused(PROGRAM, wrong)
 
 
 def test_it_ends_when_asked_to() -> None:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -46,6 +46,7 @@ from tests.programs.cdn0_upstream import Received, RecordingS3, recording_s3
 from tests.programs.cdn0_vectors import FILE, MANIFEST, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector, profile
 from tests.programs.gate import (
     BUCKET,
+    PROGRAM,
     RETURNED,
     SITE,
     STORAGE,
@@ -60,6 +61,7 @@ from tests.programs.gate import (
     running,
     until,
 )
+from tests.programs.starts import all_refused
 
 SIGNED = {"host", "connection", "authorization", "x-amz-date", "x-amz-content-sha256"}
 FORWARDED = {
@@ -932,17 +934,16 @@ def test_sigterm_does_not_wait_for_ever(upstream: RecordingS3, tmp_path: Path) -
     assert upstream.requests == []
 
 
-def _changed(**changes: Any) -> Callable[[], tuple[dict[str, Any], object]]:
-    return lambda: (configuration(1, **changes), credentials())
+def _changed(**changes: Any) -> tuple[dict[str, Any], object]:
+    return configuration(1, **changes), credentials()
 
 
-def _credential(**changes: Any) -> Callable[[], tuple[dict[str, Any], object]]:
-    return lambda: (configuration(1), [{**credentials()[0], **changes}, credentials()[1]])
+def _credential(**changes: Any) -> tuple[dict[str, Any], object]:
+    return configuration(1), [{**credentials()[0], **changes}, credentials()[1]]
 
 
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
+def test_a_wrong_configuration_is_one_clear_line(tmp_path: Path) -> None:
+    wrong: list[tuple[tuple[dict[str, Any], object], str]] = [
         (_changed(listen=None), "--listen must be an IP address and a port, or :PORT"),
         (_changed(listen="127.0.0.1:99999"), "--listen must be an IP address and a port, or :PORT"),
         (_changed(health_listen="80"), "--health-listen must be an IP address and a port, or :PORT"),
@@ -964,26 +965,24 @@ def _credential(**changes: Any) -> Callable[[], tuple[dict[str, Any], object]]:
         (_changed(connection=5), "Unknown option '--connection'"),
         (_changed(request_seconds=4), "--header-seconds must not exceed --request-seconds"),
         (_changed(connections=0.5), "--connections must be a whole number"),
-        (lambda: (configuration(1), "{"), "--credentials-file: not valid JSON"),
-        (lambda: (configuration(1), []), "--credentials-file must hold a list"),
-        (lambda: (configuration(1), {}), "--credentials-file must hold a list"),
-        (lambda: (configuration(1), credentials()[:1] * 2), "--credentials-file: whisper has an access key id"),
+        ((configuration(1), "{"), "--credentials-file: not valid JSON"),
+        ((configuration(1), []), "--credentials-file must hold a list"),
+        ((configuration(1), {}), "--credentials-file must hold a list"),
+        ((configuration(1), credentials()[:1] * 2), "--credentials-file: whisper has an access key id"),
         (_credential(uploads=["nothing"]), "--credentials-file: whisper names no rule: nothing"),
         (_credential(secretAccessKey="short"), "--credentials-file: [0].secretAccessKey must be at least 16"),
         (_credential(accessKeyId="a/b"), "--credentials-file: [0].accessKeyId must be"),
         (_credential(name=""), "--credentials-file: [0].name must be a name"),
         (_credential(deletes=["nothing"]), "--credentials-file: whisper names no rule: nothing"),
         (_credential(more=1), "--credentials-file: [0].more is not a known setting"),
-    ],
-)
-def test_a_wrong_configuration_is_one_clear_line(
-    tmp_path: Path, make: Callable[[], tuple[dict[str, Any], object]], says: str
-) -> None:
-    command = arguments(tmp_path, *make())
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=identity(tmp_path))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"cdn0/gate.mjs: {says}")
-    assert WHISPER.secret_access_key not in done.stderr
+    ]
+    starts = []
+    for number, (made, says) in enumerate(wrong):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        starts.append((arguments(folder, *made)[2:], says))
+    shown = [WHISPER.secret_access_key]
+    all_refused(PROGRAM, starts, environment=identity(tmp_path), secrets=shown)
 
 
 def test_a_missing_file_is_one_clear_line(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +30,7 @@ from tests.programs.cdn0_s3 import Identity, PrivateS3, private_s3
 from tests.programs.cdn0_vectors import FILE, LIMITS, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector
 from tests.programs.gate import (
     BUCKET,
+    PROGRAM,
     RETURNED,
     SITE,
     STORAGE,
@@ -44,6 +44,7 @@ from tests.programs.gate import (
     running,
     until,
 )
+from tests.programs.starts import all_refused
 from tests.programs.store import pod_file
 
 TOKEN = "the-session-token/of+the-pod=="
@@ -342,23 +343,21 @@ def test_nothing_secret_is_told(gate: Gate, s3: PrivateS3) -> None:
         assert secret not in told
 
 
-@pytest.mark.parametrize(
-    ("changes", "deletes", "environment", "says"),
-    [
-        ({"writes": "put"}, [], {}, "the environment names no AWS credentials"),
-        ({"writes": "form"}, [], {}, "the environment names no AWS credentials"),
-        ({"writes": "form"}, ["profiles"], {}, "--credentials-file must give no deletes where --writes is form"),
-        ({"writes": "form", "s3-endpoint": "https://s3.example.org/x"}, [], {}, "--s3-endpoint must be https://HOST"),
-    ],
-)
-def test_a_wrong_configuration_is_one_clear_line(
-    tmp_path: Path, changes: dict[str, Any], deletes: list[str], environment: dict[str, str], says: str
-) -> None:
-    secrets = [{**credentials()[0], "deletes": deletes}]
-    command = arguments(tmp_path, configuration(1, **changes), secrets)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env=environment)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"cdn0/gate.mjs: {says}")
+def test_a_wrong_configuration_is_one_clear_line(tmp_path: Path) -> None:
+    form = {"writes": "form"}
+    wrong: list[tuple[dict[str, Any], list[str], str]] = [
+        ({"writes": "put"}, [], "the environment names no AWS credentials"),
+        (form, [], "the environment names no AWS credentials"),
+        (form, ["profiles"], "--credentials-file must give no deletes where --writes is form"),
+        ({**form, "s3-endpoint": "https://s3.example.org/x"}, [], "--s3-endpoint must be https://HOST"),
+    ]
+    starts = []
+    for number, (changes, deletes, says) in enumerate(wrong):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        secrets = [{**credentials()[0], "deletes": deletes}]
+        starts.append((arguments(folder, configuration(1, **changes), secrets)[2:], says))
+    all_refused(PROGRAM, starts)
 
 
 # ---- TLS ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ import os
 import random
 import re
 import signal
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -38,6 +37,7 @@ from tests.programs.downloads import (
     check_range,
     peak_memory,
 )
+from tests.programs.starts import all_refused
 from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
 from tests.tus.hook import events, new_key, permissions, ports
 
@@ -377,21 +377,15 @@ def test_without_credentials_it_is_not_healthy(s3: PrivateS3, tmp_path: Path) ->
         assert "cannot be read (ENOENT)" in json.dumps(events(process))
 
 
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
+def test_wrong_flags_end_it_with_one_clear_line() -> None:
+    listen = ("--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0")
+    wrong = [
         ([*s3_flags(1), "--upload-dir", "/tmp"], "--upload-dir and --s3-bucket exclude each other"),
         (["--s3-prefix", "x"], "--s3-bucket must be the name of a bucket"),
         (s3_flags(1, "/"), "--s3-prefix must be names and slashes"),
         (s3_flags(1), "the environment names no AWS credentials"),
-    ],
-)
-def test_wrong_flags_end_it_with_one_clear_line(flags: list[str], words: str) -> None:
-    listen = ("--listen", "127.0.0.1:0", "--health-listen", "127.0.0.1:0")
-    command = [NODE, str(DOWNLOAD), *listen, *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env={})
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"cdn3/download.mjs: {words}")
+    ]
+    all_refused(DOWNLOAD, [([*listen, *flags], says) for flags, says in wrong])
 
 
 # --- a real S3 ------------------------------------------------------------------------------------------------

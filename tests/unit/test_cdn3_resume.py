@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from components.programs import CDN3_RESUME, FOLDER
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
 from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.starts import all_refused
 from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
 from tests.tus.hook import events, new_key, ports
 
@@ -447,19 +447,13 @@ def test_sigterm_lets_requests_finish(tusd: Tusd, s3: PrivateS3, tmp_path: Path)
     assert tusd.bodies == [b"12345678"]
 
 
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
+def test_wrong_flags_end_it_with_one_clear_line() -> None:
+    wrong: list[tuple[list[str], str]] = [
         (["--tusd", "tusd"], "--tusd must be an IP address and a port"),
         (["--base-path", "x"], "--base-path must begin and end with a slash"),
         (["--s3-bucket", "B"], "--s3-bucket must be the name of a bucket"),
         (["--idle-seconds", "0"], "--idle-seconds must be a whole number"),
         (["--more"], "Unknown option '--more'"),
         ([], "the environment names no AWS credentials"),
-    ],
-)
-def test_wrong_flags_end_it_with_one_clear_line(more: list[str], words: str) -> None:
-    command = [NODE, str(RESUME), *flags(1, 1), *more]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, env={})
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"cdn3/resume.mjs: {words}")
+    ]
+    all_refused(RESUME, [([*flags(1, 1), *more], says) for more, says in wrong])

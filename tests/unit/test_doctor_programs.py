@@ -11,6 +11,7 @@ import pytest
 
 from tests.lab.node import NODE
 from tests.lab.process import free_ports
+from tests.programs.starts import all_refused
 
 PROGRAMS = Path(__file__).parents[2] / "programs" / "doctor"
 
@@ -45,21 +46,19 @@ def test_a_port_that_should_be_closed_is_told(listening: tuple[int, int]) -> Non
     assert (found["open"], found["closed"]) == (False, True)
 
 
-@pytest.mark.parametrize(
-    ("program", "words", "problem"),
-    [
-        ("network.mjs", [], "the first argument is listen or call"),
-        ("network.mjs", ["listen"], "--port is missing"),
-        ("network.mjs", ["call", "--open", "1", "--closed", "2"], "--to is missing"),
-        ("stores.mjs", ["--redis", "redis-0"], "redis-0 must be [NAME=]HOST:PORT"),
-        ("stores.mjs", ["--dynamodb", "ftp://x", "--table", "t"], "--dynamodb must be https://HOST"),
-        ("stores.mjs", ["--redis-password-file", "/nowhere"], "--redis-password-file cannot be read (ENOENT)"),
-    ],
-)
-def test_arguments_that_cannot_be_right(program: str, words: list[str], problem: str) -> None:
-    done = run(program, *words)
-    assert done.returncode == 2
-    assert problem in done.stderr
+def test_arguments_that_cannot_be_right() -> None:
+    network: list[tuple[list[str], str]] = [
+        ([], "the first argument is listen or call"),
+        (["listen"], "--port is missing"),
+        (["call", "--open", "1", "--closed", "2"], "--to is missing"),
+    ]
+    stores = [
+        (["--redis", "redis-0"], "redis-0 must be [NAME=]HOST:PORT"),
+        (["--dynamodb", "ftp://x", "--table", "t"], "--dynamodb must be https://HOST"),
+        (["--redis-password-file", "/nowhere"], "--redis-password-file cannot be read (ENOENT)"),
+    ]
+    all_refused(PROGRAMS / "network.mjs", network)
+    all_refused(PROGRAMS / "stores.mjs", stores)
 
 
 def test_a_store_that_does_not_answer_is_a_problem_of_that_store() -> None:

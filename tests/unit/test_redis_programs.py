@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab.node import NODE
+from tests.programs.starts import all_refused
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs" / "redis"
 MEMBERSHIP = PROGRAMS / "membership.mjs"
@@ -938,19 +939,13 @@ def test_membership_tells_what_it_is_started_for(tmp_path: Path) -> None:
     assert (started["event"], started["pods"], started["masters"], started["replicas"]) == ("started", 6, 3, 1)
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
+def test_membership_refuses_a_wrong_set_up_with_one_line(tmp_path: Path) -> None:
+    wrong: list[tuple[dict[str, str], str]] = [
         ({"listen": ""}, "--listen must be an IP address and a port, or :PORT"),
         ({"masters": "0"}, "--masters must be a whole number"),
         ({"masters": "three"}, "--masters must be a whole number"),
         ({"redis_password_file": "/dev/null/nowhere"}, "--redis-password-file cannot be read (ENOTDIR)"),
         ({"redis_password_file": "/dev/null"}, "--redis-password-file must hold one line"),
         ({"redis_port": "x"}, "--redis-port must be a whole number"),
-    ],
-)
-def test_membership_refuses_a_wrong_set_up_with_one_line(tmp_path: Path, changes: dict[str, str], says: str) -> None:
-    command = [NODE, str(MEMBERSHIP), *membership_flags(tmp_path, **changes)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"redis/membership.mjs: {says}")
+    ]
+    all_refused(MEMBERSHIP, [(membership_flags(tmp_path, **changes), says) for changes, says in wrong])

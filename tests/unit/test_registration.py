@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.programs.registration import Secret, Service, flags, invitation, number, running
+from tests.programs.registration import PROGRAM, Secret, Service, flags, invitation, number, running
 from tests.programs.registration_contract import (
     ALREADY_VERIFIED,
     CHECK_NOT_FOUND,
@@ -29,6 +29,7 @@ from tests.programs.registration_contract import (
     VOICE,
     Client,
 )
+from tests.programs.starts import all_refused
 
 CODE, WRONG = "123456", "654321"
 ATTACK, BUDGET = 10, 50
@@ -376,25 +377,20 @@ def test_no_log_has_a_number_a_code_or_a_key(tmp_path: Path) -> None:
         assert secret not in log
 
 
-@pytest.mark.parametrize(
-    ("more", "problem"),
-    [
+def test_flags_that_cannot_be_right_are_told(tmp_path: Path) -> None:
+    given, short = tmp_path / "secret", tmp_path / "short"
+    given.write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
+    short.write_text("short\n")
+    secret = Secret(tmp_path / "invitations")
+    secret.mount()
+    with_key, with_short_key = f"--webhook-secret-file={given}", f"--webhook-secret-file={short}"
+    wrong = [
         (("--invitations=/nonexistent",), "--invitations is not a directory"),
         (("--state=/nonexistent",), "--state is not a directory"),
         (("--webhook=https://sms.example.org/",), "--webhook-secret-file is missing"),
-        (("--webhook=ftp://sms.example.org/", "--webhook-secret-file={secret}"), "--webhook must be a URL"),
-        (("--webhook=https://a:b@sms.example.org/", "--webhook-secret-file={secret}"), "no user name and no password"),
-        (("--webhook=https://sms.example.org/", "--webhook-secret-file={short}"), "16 bytes or more"),
-    ],
-)
-def test_flags_that_cannot_be_right_are_told(tmp_path: Path, more: tuple[str, ...], problem: str) -> None:
-    (tmp_path / "secret").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
-    (tmp_path / "short").write_text("short\n")
-    secret = Secret(tmp_path / "invitations")
-    secret.mount()
-    files = {"secret": tmp_path / "secret", "short": tmp_path / "short"}
-    command = flags(secret, tmp_path, *(flag.format(**files) for flag in more))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert problem in done.stderr
-    assert "short\n" not in done.stderr
+        (("--webhook=ftp://sms.example.org/", with_key), "--webhook must be a URL"),
+        (("--webhook=https://a:b@sms.example.org/", with_key), "--webhook must have no user name and no password"),
+        (("--webhook=https://sms.example.org/", with_short_key), "--webhook-secret-file must hold a key of 16 bytes"),
+    ]
+    starts = [(flags(secret, tmp_path, *more)[2:], says) for more, says in wrong]
+    all_refused(PROGRAM, starts, secrets=["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "short\n"])

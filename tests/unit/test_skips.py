@@ -20,9 +20,6 @@ EXAMPLE = Expected("tests/integration/test_engine.py", r"needs pulumi[\w-]*(, pu
 NO_NAMESPACE = "needs a private network namespace (unshare --net); up here: eth0"
 
 
-WORKERS = ("-n", "2")
-
-
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """Runs pytest with the plugin, which expects EXAMPLE alone, as if this were no worker of xdist."""
@@ -55,20 +52,17 @@ def test_two():
 
 
 @pytest.mark.parametrize(
-    ("file", "reason", "options"),
+    ("file", "reason"),
     [
-        ("test_other.py", NO_ENGINE, ()),
-        ("test_other.py", NO_ENGINE, WORKERS),
-        ("tests/integration/test_engine.py", NO_NAMESPACE, ()),
-        ("tests/integration/test_engine.py", f"{NO_ENGINE}; {NO_NAMESPACE}", ()),
-        ("tests/integration/test_engine.py", "needs npm", ()),
+        ("test_other.py", NO_ENGINE),
+        ("tests/integration/test_engine.py", NO_NAMESPACE),
+        ("tests/integration/test_engine.py", f"{NO_ENGINE}; {NO_NAMESPACE}"),
+        ("tests/integration/test_engine.py", "needs npm"),
     ],
 )
-def test_an_unexpected_skip_fails_the_run_and_is_named(
-    run: pytest.Pytester, file: str, reason: str, options: tuple[str, ...]
-) -> None:
+def test_an_unexpected_skip_fails_the_run_and_is_named(run: pytest.Pytester, file: str, reason: str) -> None:
     skipping(run, file, reason)
-    result = (run.runpytest_subprocess if options else run.runpytest)(OPTION, *options)
+    result = run.runpytest(OPTION)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=1, skipped=1)
     text = result.stdout.str()
@@ -76,10 +70,9 @@ def test_an_unexpected_skip_fails_the_run_and_is_named(
     assert f"{file}::test_one: {reason}" in text
 
 
-@pytest.mark.parametrize("options", [(), WORKERS])
-def test_an_expected_skip_does_not(run: pytest.Pytester, options: tuple[str, ...]) -> None:
+def test_an_expected_skip_does_not(run: pytest.Pytester) -> None:
     skipping(run, EXAMPLE.file, NO_ENGINE)
-    result = (run.runpytest_subprocess if options else run.runpytest)(OPTION, *options)
+    result = run.runpytest(OPTION)
     assert result.ret == pytest.ExitCode.OK
     assert "unexpected" not in result.stdout.str()
 
@@ -91,13 +84,28 @@ def test_without_the_option_every_skip_is_accepted(run: pytest.Pytester) -> None
     assert "unexpected" not in result.stdout.str()
 
 
-@pytest.mark.parametrize("options", [(), WORKERS])
-def test_a_file_that_is_skipped_as_a_whole_counts(run: pytest.Pytester, options: tuple[str, ...]) -> None:
-    (run.path / "test_whole.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
-    (run.path / "test_one.py").write_text("def test_one():\n    pass\n")
-    result = (run.runpytest_subprocess if options else run.runpytest)(OPTION, *options)
+def skipped_as_a_whole(pytester: pytest.Pytester) -> None:
+    (pytester.path / "test_whole.py").write_text("import pytest\npytest.importorskip('no_such_module')\n")
+
+
+def test_a_file_that_is_skipped_as_a_whole_counts(run: pytest.Pytester) -> None:
+    skipped_as_a_whole(run)
+    result = run.runpytest(OPTION)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert re.search(r"^test_whole\.py: .*no_such_module", result.stdout.str(), re.MULTILINE)
+
+
+def test_the_skips_of_all_processes_are_seen(run: pytest.Pytester) -> None:
+    """One that is expected, one that is not, and a whole file."""
+    skipping(run, EXAMPLE.file, NO_ENGINE)
+    skipping(run, "test_other.py", NO_ENGINE)
+    skipped_as_a_whole(run)
+    result = run.runpytest_subprocess(OPTION, "-n", "2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = result.stdout.str()
+    assert "2 unexpected skips" in text
+    assert f"test_other.py::test_one: {NO_ENGINE}" in text
+    assert re.search(r"^test_whole\.py: .*no_such_module", text, re.MULTILINE)
 
 
 def test_an_expected_failure_is_no_skip(run: pytest.Pytester) -> None:

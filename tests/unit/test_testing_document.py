@@ -42,13 +42,21 @@ def functions(file: str) -> set[str]:
 ROWS = rows(DOCUMENT.read_text())
 
 
-@pytest.mark.parametrize(("defect", "tests"), ROWS, ids=[defect for defect, _ in ROWS])
-def test_the_tests_of_a_defect_exist(defect: str, tests: str) -> None:
-    found = list(named(tests))
-    assert found, "no test is named"
-    for file, function in found:
-        assert (TESTS / file).is_file(), f"there is no tests/{file}"
-        assert not function or function in functions(file), f"{file} has no {function}"
+def missing(tests: str) -> Iterator[str]:
+    """What is wrong with the cell of a row."""
+    names = list(named(tests))
+    if not names:
+        yield "no test is named"
+    for file, function in names:
+        if not (TESTS / file).is_file():
+            yield f"there is no tests/{file}"
+        elif function and function not in functions(file):
+            yield f"{file} has no {function}"
+
+
+def test_the_tests_of_each_defect_exist() -> None:
+    problems = [f"{defect}: {problem}" for defect, tests in ROWS for problem in missing(tests)]
+    assert not problems, "\n".join(problems)
 
 
 def test_no_defect_stands_twice() -> None:
