@@ -4,7 +4,6 @@ It also has our modules of one checkout in memory (`load`): the commands of that
 of its files has changed. All others read our modules from where they lie.
 """
 
-import hashlib
 import multiprocessing
 import os
 import pty
@@ -20,7 +19,6 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = (
@@ -113,7 +111,7 @@ def run(
         streams[0].write_text(stdin, encoding="utf-8")
         streams[1] = stdout or terminal or streams[1]
         others = [root for root, files in _loaded.items() if program.parent != root or _states(files) != files]
-        given = (program, list(words), dict(environment), streams, Path(_keys().name), others)
+        given = (program, list(words), dict(environment), streams, others)
         process = _context().Process(target=_become, args=given)
         process.start()
         process.join(timeout)
@@ -162,44 +160,17 @@ def _context() -> ForkServerContext:
     return context
 
 
-@cache
-def _keys() -> "TemporaryDirectory[str]":
-    """A folder for the keys of passphrases; it is deleted when this process ends."""
-    return TemporaryDirectory()
-
-
-def _derived_once(folder: Path) -> None:
-    """Derives a key from a passphrase once for all programs: that is a function of its arguments, and most of a start.
-
-    Other arguments are another file, so a program that derives in another way gets another key.
-    """
-    derive = hashlib.pbkdf2_hmac
-
-    def derived(hash_name: str, password: Any, salt: Any, iterations: int, dklen: int | None = None) -> bytes:
-        given = repr((hash_name, bytes(password), bytes(salt), iterations, dklen)).encode()
-        file = folder / hashlib.sha256(given).hexdigest()
-        if not file.exists():
-            partial = file.with_suffix(f".{os.getpid()}")
-            partial.write_bytes(derive(hash_name, password, salt, iterations, dklen))
-            partial.rename(file)
-        return file.read_bytes()
-
-    hashlib.pbkdf2_hmac = derived
-
-
 def _become(
     program: Path,
     words: Sequence[str],
     environment: Mapping[str, str],
     streams: Sequence[Path],
-    keys: Path,
     others: Sequence[Path],
 ) -> None:
     """Makes this process look as if it had been started with the program, without modules of `others`."""
     files = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
     for name in [name for name, file in files.items() if any(file.startswith(f"{root}/") for root in others)]:
         del sys.modules[name]
-    _derived_once(keys)
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         opened = os.open(stream, flags | os.O_APPEND)
         os.dup2(opened, number)

@@ -39,6 +39,7 @@ FILES = (
     "uv.lock",
 )
 
+ITERATIONS = 10
 PULUMI_DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["*"]}
 
 
@@ -169,7 +170,10 @@ class Checkout:
 
 @cache
 def _sources() -> Path:
-    """`FOLDERS`, compiled, in a folder of this process; all of its checkouts have the files as links."""
+    """`FOLDERS`, compiled, in a folder of this process; all of its checkouts have the files as links.
+
+    They derive keys from passphrases with few iterations, which would be most of what the commands take.
+    """
     place = tempfile.TemporaryDirectory()
     _kept.append(place)
     ignore = shutil.ignore_patterns("*.pyc.*")  # what another process is compiling just now
@@ -177,6 +181,10 @@ def _sources() -> Path:
         if not sys.dont_write_bytecode:
             compileall.compile_dir(REPOSITORY / name, quiet=2)
         shutil.copytree(REPOSITORY / name, Path(place.name, name), ignore=ignore)
+    passphrase = Path(place.name, "render", "passphrase.py")
+    text = passphrase.read_text()
+    passphrase.write_text(text.replace("ITERATIONS: Final = 1_000_000", f"ITERATIONS: Final = {ITERATIONS}"))
+    compileall.compile_file(passphrase, quiet=2)
     for path in Path(place.name).rglob("*.*"):
         _edited[path.stat().st_ino] = path.stat().st_mtime_ns
     return Path(place.name)

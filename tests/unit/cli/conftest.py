@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.cli.checkout import Checkout, at_home, kubeconfig
+from render import passphrase
+from tests.unit.cli.checkout import ITERATIONS, Checkout, at_home, kubeconfig
+
+
+@pytest.fixture(autouse=True)
+def _iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are derived here as in the checkouts."""
+    monkeypatch.setattr(passphrase, "ITERATIONS", ITERATIONS)
 
 
 @pytest.fixture

@@ -36,34 +36,12 @@ STEPS_THERE = [
 """What the engine does before it is in charge."""
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few iterations of the key derivation, here as in the checkouts."""
-    monkeypatch.setattr(passphrase, "ITERATIONS", 10)
-
-
-def fresh(folder: Path) -> Checkout:
-    """A checkout that derives keys with few iterations: these tests derive many."""
-    checkout = Checkout.make(folder)
-    module = checkout.module("render/passphrase.py")
-    module.write_text(module.read_text().replace("ITERATIONS: Final = 1_000_000", "ITERATIONS: Final = 10"))
-    return checkout
-
-
-@pytest.fixture(scope="module")
-def rendered(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    made = fresh(tmp_path_factory.mktemp("rendered"))
-    made.succeed("up")
-    return made
-
-
 @pytest.fixture
-def stack(rendered: Checkout, clusters: Clusters, tmp_path: Path) -> Checkout:
+def stack(brought_up: Checkout, clusters: Clusters) -> Checkout:
     """A stack that was rendered, and then an engine and a cluster that answers."""
-    copy = rendered.copy(tmp_path / "copy")
-    (copy.home / "kubeconfig").write_text(clusters.text)
-    pulumi_backend.put(copy)
-    return copy
+    (brought_up.home / "kubeconfig").write_text(clusters.text)
+    pulumi_backend.put(brought_up)
+    return brought_up
 
 
 def verbs(stack: Checkout) -> list[str]:
@@ -360,7 +338,7 @@ class TestBack:
 
 class TestTwoSets:
     def test_are_named_and_can_be_left(self, stack: Checkout, tmp_path: Path) -> None:
-        checkout = fresh(tmp_path / "other")
+        checkout = Checkout.make(tmp_path / "other")
         stack.succeed("up", *ON_MINE)
         (file,) = stack.home.rglob("*.passphrase")
         copy = checkout.home / file.relative_to(stack.home)
@@ -416,7 +394,7 @@ def test_secrets_that_the_engine_keeps_are_in_an_archive_as_a_state_file(stack: 
     assert not stack.state().exists()
     assert not {"stack import", "up"} & set(verbs(stack)[len(verbs_before) :]), "the engine's stack is as it was"
 
-    other = fresh(tmp_path / "other")
+    other = Checkout.make(tmp_path / "other")
     other.file().write_text(stack.file().read_text())
     other.state().parent.mkdir()
     other.state().write_text(done.stdout)
