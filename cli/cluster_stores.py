@@ -10,19 +10,17 @@ from cli.objects import SELECTOR
 from cli.stacks import ROOT, LoadedStack
 from components.services import cdn3_store, registration
 from migration.errors import MigrationError, SchemaMismatchError
-from migration.parallel import batched
-from migration.records import Kind, Record, Schema, canonical, digest, fields, from_base64
+from migration.records import Collection, Record, Schema, canonical, digest, fields, from_base64
 
 PROGRAM = ROOT / "programs" / "backup" / "files.mjs"
-_BATCH, _HEAVIEST = 200, 4 << 20
 
 
-class Invitations:
+class Invitations(Collection):
     """The Secret with the invitations, an entry each. It is made if it is not there."""
 
-    kind: Kind = "secrets"
+    kind = "secrets"
     name = "invitations"
-    writers = 1
+    writers, most, heaviest = 1, 200, 4 << 20
 
     def __init__(self, store: invitations.Store) -> None:
         self._store = store
@@ -45,18 +43,10 @@ class Invitations:
         entry = fields(fields(document, {"Entry": dict})["Entry"], {"key": str, "value": str})
         return _entry(entry["key"], entry["value"])
 
-    def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
-        """See `Collection`."""
-        return batched(records, _BATCH, _HEAVIEST, lambda record: len(record.text))
-
     def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """See `Collection`."""
         there = {record.key: record for record in self.read()}
         return {record.key: there[record.key] for record in records if record.key in there}
-
-    def is_partial(self, present: Record, wanted: Record) -> bool:
-        """See `Collection`. An entry is written whole."""
-        return False
 
     def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         """See `Collection`."""
@@ -89,11 +79,11 @@ REGISTRATION = Folder("registration", "registration", registration.STATE)
 ATTACHMENTS = Folder("attachments", "cdn3", cdn3_store.FOLDER)
 
 
-class PodFiles:
+class PodFiles(Collection):
     """The files of a folder on a volume, in pieces, read and written by a program in the pod that has it."""
 
-    kind: Kind = "files"
-    writers = 1
+    kind = "files"
+    writers, most, heaviest = 1, 200, 4 << 20
 
     def __init__(self, context: str, namespace: str, folder: Folder) -> None:
         self.name = folder.name
@@ -118,10 +108,6 @@ class PodFiles:
         """See `Collection`."""
         wanted = {"path": str, "modified": int, "size": int, "offset": int, "data": str}
         return _piece(fields(fields(document, {"File": dict})["File"], wanted))
-
-    def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
-        """See `Collection`."""
-        return batched(records, _BATCH, _HEAVIEST, lambda record: len(record.text))
 
     def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """See `Collection`."""
@@ -173,9 +159,9 @@ def _piece(found: dict[str, Any]) -> Record:
     return Record(key=key, text=text, digest=digest(text), body=found)
 
 
-def of(loaded: LoadedStack, context: str, *, attachments: bool) -> list[Invitations | PodFiles]:
+def of(loaded: LoadedStack, context: str, *, attachments: bool) -> list[Collection]:
     """Data that is in a stack's cluster alone: with the attachments of a local stack by choice."""
-    found: list[Invitations | PodFiles] = []
+    found: list[Collection] = []
     namespace = loaded.settings.namespace
     if loaded.settings.registration.kind in invitations.KINDS:
         store = invitations.Store(context, namespace, loaded.stack.name)

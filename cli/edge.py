@@ -8,11 +8,12 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from textwrap import indent
 
 import yaml
 
 from cli import kubectl
+from cli.doctor.model import Item, labels_of
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from errors import FlatlineError
@@ -72,14 +73,10 @@ def unknown(reason: str, terminal: Terminal) -> None:
 def hiding(loaded: LoadedStack, context: str) -> list[Hiding]:
     """The Services that hide clients from Traefik. Raises FlatlineError when the cluster cannot be read."""
     ingress = loaded.settings.ingress
-    there = _items(kubectl.read(context, "-n", ingress.namespace, "get", "services,pods"))
-    pods = [
-        _labels(each)
-        for each in there
-        if each.get("kind") == "Pod" and ingress.pod_labels.items() <= _labels(each).items()
-    ]
-    found = [each for each in there if each.get("kind") == "Service" and hides(each, pods)]
-    return [_told(each, context) for each in found]
+    there = kubectl.read(context, "-n", ingress.namespace, "get", "services,pods").get("items", ())
+    labels = [labels_of(each) for each in there if each.get("kind") == "Pod"]
+    pods = [each for each in labels if ingress.pod_labels.items() <= each.items()]
+    return [_told(each, context) for each in there if each.get("kind") == "Service" and hides(each, pods)]
 
 
 def knows_limits(context: str) -> bool:
@@ -91,53 +88,42 @@ def knows_limits(context: str) -> bool:
     return all(map(has_limits, found))
 
 
-def has_limits(definition: Mapping[str, Any]) -> bool:
+def has_limits(definition: Item) -> bool:
     """True if Traefik's definition of middlewares has the fields of the limits: that is so from version 3.2 on."""
     return "ipv6Subnet" in json.dumps(definition)
 
 
-def helm_release(service: Mapping[str, Any]) -> str | None:
-    """The release of Helm that made a Service."""
-    release: str | None = (service["metadata"].get("annotations") or {}).get("meta.helm.sh/release-name")
-    return release
+def by_k3s(service: Item) -> bool:
+    """True if a Service is that of the Traefik which k3s brings, by the release of Helm that made it."""
+    metadata = service["metadata"]
+    release = (metadata.get("annotations") or {}).get("meta.helm.sh/release-name")
+    return (metadata["namespace"], release) == (K3S_NAMESPACE, K3S_RELEASE)
 
 
-def _items(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return list(answer.get("items", ()))
-
-
-def _labels(item: Mapping[str, Any]) -> Mapping[str, str]:
-    labels: Mapping[str, str] = item["metadata"].get("labels") or {}
-    return labels
-
-
-def selects(service: Mapping[str, Any], pods: Sequence[Mapping[str, str]]) -> bool:
+def selects(service: Item, pods: Sequence[Mapping[str, str]]) -> bool:
     """True if a Service selects one of the pods by its labels."""
     selector = service.get("spec", {}).get("selector") or {}
     return bool(selector) and any(selector.items() <= labels.items() for labels in pods)
 
 
-def hides(service: Mapping[str, Any], pods: Sequence[Mapping[str, str]]) -> bool:
+def hides(service: Item, pods: Sequence[Mapping[str, str]]) -> bool:
     """True if a Service in front of the pods hides the addresses of clients from them."""
     spec = service.get("spec", {})
     hidden = spec.get("externalTrafficPolicy", "Cluster") == "Cluster"
     return selects(service, pods) and spec.get("type") in OUTSIDE and hidden
 
 
-def _told(service: Mapping[str, Any], context: str) -> Hiding:
-    metadata = service["metadata"]
-    release = helm_release(service)
-    namespace, name = metadata["namespace"], metadata["name"]
+def _told(service: Item, context: str) -> Hiding:
     configured = None
-    by_k3s = (namespace, release) == (K3S_NAMESPACE, K3S_RELEASE)
-    if by_k3s and _named(context, "customresourcedefinitions", HELM_CHART_CONFIGS):
+    if by_k3s(service) and _named(context, "customresourcedefinitions", HELM_CHART_CONFIGS):
         configured = bool(_named(context, HELM_CHART_CONFIGS, K3S_RELEASE, "-n", K3S_NAMESPACE))
-    return Hiding(namespace, name, configured)
+    return Hiding(service["metadata"]["namespace"], service["metadata"]["name"], configured)
 
 
-def _named(context: str, kind: str, name: str, *where: str) -> list[Mapping[str, Any]]:
+def _named(context: str, kind: str, name: str, *where: str) -> list[Item]:
     """The object of that name, or none: that an object is missing is an error of kubectl's, an empty list is not."""
-    return _items(kubectl.read(context, *where, "get", kind, "--field-selector", f"metadata.name={name}"))
+    words = (*where, "get", kind, "--field-selector", f"metadata.name={name}")
+    return list(kubectl.read(context, *words).get("items", ()))
 
 
 def _explain(service: Hiding, loaded: LoadedStack, context: str, terminal: Terminal) -> None:
@@ -150,10 +136,12 @@ def _explain(service: Hiding, loaded: LoadedStack, context: str, terminal: Termi
         "WebSockets. Whisper's own limits by address are shared, too."
     )
     if service.configured is None:
-        _patch(service, context, terminal)
+        terminal.say("To mend it, and if Helm keeps it, set service.spec.externalTrafficPolicy in its values as well:")
+        words = ("-n", service.namespace, "patch", "service", service.name, "--type", "merge", "--patch", PATCH)
+        terminal.command(kubectl.command(context, *words))
     elif service.configured:
         terminal.say("k3s' Traefik has a HelmChartConfig of yours. Add this to its spec.valuesContent:")
-        terminal.verbatim(_indented(yaml.safe_dump(VALUES), "  "))
+        terminal.verbatim(indent(yaml.safe_dump(VALUES), "  "))
         terminal.command(kubectl.command(context, "-n", K3S_NAMESPACE, "edit", f"{HELM_CHART_CONFIGS}/{K3S_RELEASE}"))
     else:
         terminal.say("To mend it on k3s:")
@@ -162,15 +150,9 @@ def _explain(service: Hiding, loaded: LoadedStack, context: str, terminal: Termi
     terminal.say("Then only nodes on which Traefik runs answer clients; a single node is always one.")
 
 
-def _patch(service: Hiding, context: str, terminal: Terminal) -> None:
-    terminal.say("To mend it, and if Helm keeps it, set service.spec.externalTrafficPolicy in its values as well:")
-    words = ("-n", service.namespace, "patch", "service", service.name, "--type", "merge", "--patch", PATCH)
-    terminal.command(kubectl.command(context, *words))
-
-
 def helm_chart_config() -> str:
     """The object with which k3s' Traefik keeps the addresses of clients, as YAML."""
-    values = _indented(yaml.safe_dump(VALUES), "    ")
+    values = indent(yaml.safe_dump(VALUES), "    ")
     return (
         "apiVersion: helm.cattle.io/v1\n"
         "kind: HelmChartConfig\n"
@@ -180,7 +162,3 @@ def helm_chart_config() -> str:
         "spec:\n"
         f"  valuesContent: |\n{values}"
     )
-
-
-def _indented(text: str, by: str) -> str:
-    return "".join(f"{by}{line}\n" for line in text.splitlines())

@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from cli import kubectl
+from cli.doctor.model import condition, is_ready, moment, name_of, short
+from cli.doctor.pods import CONFIGURATION, PULL
 from cli.terminal import Terminal
 from errors import FlatlineError
 
@@ -15,12 +17,8 @@ PATIENCE_LOOKS = 3
 """A problem that is seen fewer times is ordinary: a volume is being made, a first attempt failed."""
 GONE_LOOKS = 4
 """A problem that is not seen for so many looks has gone. One that ends and starts is not seen at each look."""
-LONGEST = 300
 
-_PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
-_START = frozenset(
-    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError", "PostStartHookError"}
-)
+_START = CONFIGURATION | {"RunContainerError", "StartError", "PostStartHookError"}
 _EVENTS = frozenset(
     {"FailedCreate", "FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "ProvisioningFailed"}
 )
@@ -35,11 +33,11 @@ def problems(items: Iterable[Mapping[str, Any]], since: datetime) -> dict[str, s
     """
     objects = list(items)
     pods = [each for each in objects if each["kind"] == "Pod"]
-    found = {f"{_name(pod)} {kind}": f"{_name(pod)}: {line}" for pod in pods for kind, line in _reasons(pod)}
-    ready = {_name(pod) for pod in pods if _ready(pod)}
+    found = {f"{name_of(pod)} {kind}": f"{name_of(pod)}: {line}" for pod in pods for kind, line in _reasons(pod)}
+    ready = {name_of(pod) for pod in pods if is_ready(pod)}
     told = {line.split(": ", 1)[0] for line in found.values()}
     for event in objects:
-        if event["kind"] != "Event" or event.get("reason") not in _EVENTS or _when(event) < since:
+        if event["kind"] != "Event" or event.get("reason") not in _EVENTS or moment(event) < since:
             continue
         about = event["involvedObject"]
         name = f"{about['kind'].lower()} {about['namespace']}/{about['name']}"
@@ -93,14 +91,14 @@ def _look(context: str, namespaces: Sequence[str], since: datetime, terminal: Te
 def _reasons(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The identity of each problem of a pod, and its line."""
     status = pod["status"]
-    for condition in status.get("conditions", ()):
-        if condition["type"] == "PodScheduled" and condition.get("reason") == "Unschedulable":
-            yield "schedule", f"cannot be scheduled: {_short(condition['message'].split(' preemption:')[0])}"
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled.get("reason") == "Unschedulable":
+        yield "schedule", f"cannot be scheduled: {_short(scheduled['message'].split(' preemption:')[0])}"
     for container in [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]:
         state, name = container["state"], container["name"]
         waiting = state.get("waiting", {})
         reason, message = waiting.get("reason", ""), _short(waiting.get("message", ""))
-        if reason in _PULL:
+        if reason in PULL:
             yield f"image of {name}", f"image {container['image']} cannot be pulled: {message or reason}"
         elif reason in _START:
             yield f"run of {name}", f"container {name} cannot start: {message or reason}"
@@ -122,21 +120,5 @@ def _ended(container: Mapping[str, Any], last: Mapping[str, Any]) -> str:
     )
 
 
-def _ready(pod: Mapping[str, Any]) -> bool:
-    conditions = pod["status"].get("conditions", ())
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
-
-
-def _name(pod: Mapping[str, Any]) -> str:
-    return f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
-
-
-def _when(event: Mapping[str, Any]) -> datetime:
-    text = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-    return datetime.fromisoformat(text)
-
-
 def _short(text: str) -> str:
-    """One line of some length."""
-    line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    return short(text, 300)

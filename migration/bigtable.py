@@ -19,10 +19,9 @@ from google.cloud.bigtable_admin_v2 import BigtableTableAdminClient
 
 from config.schema.bigtable import BigtableTable
 from migration.errors import MigrationError, SchemaMismatchError
-from migration.parallel import batched
 from migration.records import (
+    Collection,
     InvalidRecordError,
-    Kind,
     Record,
     Schema,
     canonical,
@@ -55,11 +54,11 @@ def translated_errors(doing: str) -> Iterator[None]:
         raise MigrationError(f"{doing}: {problem}") from None
 
 
-class BigtableRows:
+class BigtableRows(Collection):
     """A table of the schema in an instance."""
 
-    kind: Kind = "bigtable"
-    writers = 2
+    kind = "bigtable"
+    writers, most, heaviest = 2, MOST_ROWS, HEAVIEST_BATCH
 
     def __init__(
         self, data: BigtableDataClient, admin: BigtableTableAdminClient, instance: str, table: BigtableTable
@@ -110,10 +109,6 @@ class BigtableRows:
                 for cell in cells
             ],
         )
-
-    def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
-        """See `Collection`."""
-        return batched(records, MOST_ROWS, HEAVIEST_BATCH, lambda record: len(record.text))
 
     def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """See `Collection`."""

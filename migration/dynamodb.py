@@ -21,8 +21,8 @@ from config.schema.dynamodb import Table
 from migration import items
 from migration.errors import MigrationError, SchemaMismatchError
 from migration.items import Item
-from migration.parallel import batched, merged
-from migration.records import Kind, Record, Schema
+from migration.parallel import merged
+from migration.records import Collection, Record, Schema
 
 MOST_WRITTEN, MOST_READ = 25, 100
 """Items of one BatchWriteItem and of one BatchGetItem (service quotas)."""
@@ -59,14 +59,25 @@ def translated_errors(doing: str) -> Iterator[None]:
         raise MigrationError(f"{doing}: {type(problem).__name__}") from None
 
 
-class DynamoTable:
+def check_account(sts: Callable[[], Any], account: str) -> None:
+    """Raises MigrationError where the credentials of a client for STS belong to another account."""
+    with translated_errors("asking AWS whose credentials these are"):
+        found = sts().get_caller_identity()["Account"]
+    if found != account:
+        raise MigrationError(
+            f"these AWS credentials belong to account {found}, and the stack is in account {account}",
+            "Use credentials of that account (AWS_PROFILE, or the variables of the AWS command line).",
+        )
+
+
+class DynamoTable(Collection):
     """A table of the schema under its name in an account.
 
     `readers` scan it at the same time, each a segment. `client` is boto3's; its own retries cover throttling.
     """
 
-    kind: Kind = "dynamodb"
-    writers = 8
+    kind = "dynamodb"
+    writers, most, heaviest = 8, MOST_WRITTEN, HEAVIEST_BATCH
 
     def __init__(
         self,
@@ -123,10 +134,6 @@ class DynamoTable:
         """See `Collection`."""
         return items.parsed(self._table, document)
 
-    def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
-        """See `Collection`."""
-        return batched(records, MOST_WRITTEN, HEAVIEST_BATCH, lambda record: len(record.text))
-
     def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """See `Collection`."""
         found: dict[bytes, Record] = {}
@@ -136,10 +143,6 @@ class DynamoTable:
                 record = items.record(self._table, item)
                 found[record.key] = record
         return found
-
-    def is_partial(self, present: Record, wanted: Record) -> bool:
-        """See `Collection`. An item is written whole."""
-        return False
 
     def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         """See `Collection`."""

@@ -5,10 +5,10 @@ from typing import Any
 
 from migration.dynamodb import translated_errors
 from migration.errors import SchemaMismatchError
-from migration.parallel import batched, map_unordered
+from migration.parallel import map_unordered
 from migration.records import (
+    Collection,
     InvalidRecordError,
-    Kind,
     Record,
     Schema,
     canonical,
@@ -33,11 +33,11 @@ _MISSING = {"404", "NoSuchKey"}
 _REFUSED = {"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
-class Bucket:
+class Bucket(Collection):
     """A bucket by its role in the schema (`name`), under its name in an account. `client` is boto3's."""
 
-    kind: Kind = "objects"
-    writers = 4
+    kind = "objects"
+    writers, most, heaviest = 4, 1, 1
 
     def __init__(self, client: Any, role: str, physical: str) -> None:
         self.name = role
@@ -83,18 +83,10 @@ class Bucket:
             raise InvalidRecordError("metadata")
         return _record(described, from_base64(described["body"]))
 
-    def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
-        """See `Collection`."""
-        return batched(records, 1, 1, lambda record: 1)
-
     def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """See `Collection`."""
         found = (self._fetch(record.body["Key"]) for record in records)
         return {record.key: record for record in found if record is not None}
-
-    def is_partial(self, present: Record, wanted: Record) -> bool:
-        """See `Collection`. An object is written whole."""
-        return False
 
     def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         """See `Collection`."""

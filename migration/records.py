@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
+from migration.parallel import batched
+
 Kind = Literal["dynamodb", "bigtable", "objects", "secrets", "files"]
 KINDS: tuple[Kind, ...] = ("dynamodb", "bigtable", "objects", "secrets", "files")
 
@@ -76,6 +78,9 @@ class Collection(Protocol):
     name: str
     writers: int
     """How many batches may be written at the same time."""
+    most: int
+    heaviest: int
+    """Records of a batch, and bytes of their lines in an archive."""
 
     def check(self, expected: Schema | None = None) -> Schema:
         """How it is made, compared with the schema and with what an archive expects."""
@@ -91,12 +96,17 @@ class Collection(Protocol):
 
     def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         """Records in groups that can be written at once."""
+        return batched(records, self.most, self.heaviest, lambda record: len(record.text))
 
     def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         """Those that the store has under the keys of some records, by key."""
 
     def is_partial(self, present: Record, wanted: Record) -> bool:
-        """True if the existing record is a beginning of the wanted one, as a writer that was ended leaves it."""
+        """True if the existing record is a beginning of the wanted one, as a writer that was ended leaves it.
+
+        Most records are written whole.
+        """
+        return False
 
     def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         """Writes a batch. Unless `exclusive` in the collection, nothing that is there is overwritten."""

@@ -16,9 +16,8 @@ from google.cloud.bigtable_admin_v2.services.bigtable_table_admin.transports imp
 from config.schema import bigtable, dynamodb
 from migration.bigtable import BigtableRows
 from migration.bigtable import translated_errors as translated_bigtable_errors
-from migration.dynamodb import DynamoTable, translated_errors
+from migration.dynamodb import DynamoTable, check_account, translated_errors
 from migration.endpoints import MOVED_BUCKETS, Connection, PhysicalNames
-from migration.errors import MigrationError
 from migration.objects import Bucket
 from migration.records import Collection
 
@@ -45,7 +44,7 @@ def clients(connection: Connection) -> tuple[Any, dict[str, Any]]:
     """boto3's clients for DynamoDB, and for the buckets by role. Raises MigrationError, in another account for one."""
     session = boto3.Session(region_name=connection.region, **_keys(connection.credentials))
     if connection.account is not None:
-        _guard(session, connection.account)
+        check_account(lambda: session.client("sts", config=Config(retries=_RETRIES)), connection.account)
     objects = boto3.Session(region_name=connection.region, **_keys(connection.object_credentials))
     urls = {"pre-keys": connection.at.s3, "cdn0": connection.at.cdn0}
     made = _client(session, "dynamodb", connection.at.dynamodb)
@@ -74,16 +73,6 @@ def _client(session: Any, service: str, url: str | None) -> Any:
         options["s3"] = {"addressing_style": "path"}
     with translated_errors(f"a client for {service}"):
         return session.client(service, endpoint_url=url, config=Config(**options))
-
-
-def _guard(session: Any, account: str) -> None:
-    with translated_errors("asking AWS whose credentials these are"):
-        found = session.client("sts", config=Config(retries=_RETRIES)).get_caller_identity()["Account"]
-    if found != account:
-        raise MigrationError(
-            f"these AWS credentials belong to account {found}, and the stack is in account {account}",
-            "Use credentials of that account (AWS_PROFILE, or the variables of the AWS command line).",
-        )
 
 
 @contextmanager

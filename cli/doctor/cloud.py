@@ -6,13 +6,15 @@ no symptom: nobody could look then.
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, get_args
 
 from cli.doctor.model import Check, Evidence, Finding
 from config.schema import bigtable, dynamodb
+from config.schema.objects import BucketRole
 from config.target import Cloud
 from errors import FlatlineError
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 TABLE = dynamodb.TABLES["pushChallenge.tableName"]
 """Its rows are a key and the time of their end, and nothing reads all of them."""
 ROW = bigtable.TABLES["groupLogsTableId"]
-BUCKETS = ("pre-keys", "cdn0", "uploads", "dynamic-config")
 CACHES = ("redis", "pubsub")
 """Follows the prefix in the names of ElastiCache's replication groups (components/cloud/redis.py)."""
 SECONDS, READERS = 5, 8
@@ -51,7 +52,7 @@ def client(target: Cloud, endpoint: str | None = None, stopped: Callable[[], boo
     import boto3
     from botocore.config import Config
 
-    from migration.dynamodb import translated_errors
+    from migration.dynamodb import check_account
 
     retries: Any = {"mode": "standard", "total_max_attempts": 2}
     config = Config(connect_timeout=SECONDS, read_timeout=SECONDS, retries=retries)
@@ -66,13 +67,7 @@ def client(target: Cloud, endpoint: str | None = None, stopped: Callable[[], boo
     def made(service: str) -> Any:
         return session.client(service, endpoint_url=endpoint, config=config)  # pyrefly: ignore[no-matching-overload]
 
-    with translated_errors("asking AWS whose credentials these are"):
-        account = made("sts").get_caller_identity()["Account"]
-    if account != target.aws.account:
-        raise FlatlineError(
-            f"these AWS credentials belong to account {account}, and the stack is in account {target.aws.account}",
-            "Use credentials of that account (AWS_PROFILE, or the variables of the AWS command line).",
-        )
+    check_account(lambda: made("sts"), target.aws.account)
     return made
 
 
@@ -97,15 +92,10 @@ def tables(target: Cloud, aws: Client, *, group_calls: bool = False) -> list[Wro
 
 
 def _table(client: Any, name: str) -> Wrong | None:
-    found: dict[str, str] = {}
-
-    def look() -> None:
-        found["status"] = client.describe_table(TableName=name)["Table"]["TableStatus"]
-
-    problem = _tried(look)
+    status, problem = _asked(lambda: client.describe_table(TableName=name)["Table"]["TableStatus"])
     if problem:
         return Wrong(name, problem, absent="ResourceNotFound" in problem)
-    return None if found["status"] in {"ACTIVE", "UPDATING"} else Wrong(name, f"its status is {found['status']}")
+    return None if status in {"ACTIVE", "UPDATING"} else Wrong(name, f"its status is {status}")
 
 
 def buckets(target: Cloud, aws: Client) -> list[Wrong]:
@@ -116,7 +106,7 @@ def buckets(target: Cloud, aws: Client) -> list[Wrong]:
     with translated_errors("listing the buckets"):
         there = [str(each["Name"]) for each in client.list_buckets()["Buckets"]]
     found, own = [], {}
-    for role in BUCKETS:
+    for role in get_args(BucketRole):
         adopted = target.aws.adopt.buckets.get(role)
         named = [each for each in there if each == adopted or (not adopted and _made_name(each, f"{prefix}-{role}-"))]
         if named:
@@ -148,14 +138,9 @@ def caches(target: Cloud, aws: Client) -> list[Wrong]:
     client, found = aws("elasticache"), []
     for suffix in CACHES:
         name = f"{target.aws.name_prefix}-{suffix}"
-        seen: dict[str, Any] = {}
-
-        def look(name: str = name, seen: dict[str, Any] = seen) -> None:
-            seen["group"] = client.describe_replication_groups(ReplicationGroupId=name)["ReplicationGroups"][0]
-
-        problem = _tried(look)
-        status = seen.get("group", {}).get("Status")
-        if problem or status not in {"available", "snapshotting"}:
+        groups, problem = _asked(partial(client.describe_replication_groups, ReplicationGroupId=name))
+        status = None if problem else groups["ReplicationGroups"][0].get("Status")
+        if status not in {"available", "snapshotting"}:
             found.append(Wrong(name, problem or f"its status is {status}"))
     return found
 
@@ -196,11 +181,11 @@ def row(client: "BigtableDataClient", instance: str) -> list[Wrong]:
 
 
 def _tried_and_removed(what: str, write: Step, read: Step, remove: Step) -> str:
-    """As `_tried`; what was written is deleted again whatever the read says, and is named where it cannot be deleted.
+    """The problem, if any; what was written is deleted again whatever the read says, and is named if it cannot be.
 
     Raises FlatlineError where a right is lacking.
     """
-    problem = _tried(write)
+    problem = _asked(write)[1]
     if ": " in problem:  # AWS has refused it, so nothing is there
         return problem
     problem, no_right = _told(read) if not problem else (problem, False)
@@ -215,48 +200,38 @@ def _tried_and_removed(what: str, write: Step, read: Step, remove: Step) -> str:
 def _told(step: Step) -> tuple[str, bool]:
     """The problem of a step, and whether it is a right that is lacking."""
     try:
-        return _tried(step), False
+        return _asked(step)[1], False
     except FlatlineError as lacking:
         return lacking.problem, True
 
 
-def _tried(*steps: Step) -> str:
-    """The code of the first error of AWS; empty where all went well. Raises FlatlineError where a right is lacking."""
+def _asked(step: Step) -> tuple[Any, str]:
+    """The answer, and the code of AWS's error, if any. Raises FlatlineError where a right is lacking."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        for step in steps:
-            step()
+        return step(), ""
     except ClientError as problem:
         code = str(problem.response.get("Error", {}).get("Code", "an error"))
         if code in _NO_RIGHT:
             raise FlatlineError(f"AWS answered {code} to {problem.operation_name}") from None
-        return f"{problem.operation_name}: {code}"
+        return None, f"{problem.operation_name}: {code}"
     except KeyError:
-        return "what was written is not there"
+        return None, "what was written is not there"
     except BotoCoreError as problem:
-        return type(problem).__name__
-    return ""
-
-
-def _check(reading: str, symptom: str, absent: str) -> Callable[[Evidence], Iterator[Finding]]:
-    def check(evidence: Evidence) -> Iterator[Finding]:
-        found: list[Wrong] = evidence.readings[reading]
-        for each in found:
-            name = absent if each.absent else symptom
-            yield Finding(symptom=name, about=each.name, found=each.problem, names=_names(evidence, each.name))
-
-    return check
-
-
-def _names(evidence: Evidence, name: str) -> Mapping[str, str]:
-    target = evidence.settings.target
-    assert isinstance(target, Cloud)
-    return {"name": name, "region": target.aws.region, "project": target.gcp.project, "instance": target.gcp.instance}
+        return None, type(problem).__name__
 
 
 def _looks(reading: str, looks: str, symptom: str, absent: str) -> Check:
-    return Check(reading, looks, (reading,), _check(reading, symptom, absent), running=True)
+    def check(evidence: Evidence) -> Iterator[Finding]:
+        target, found = evidence.settings.target, evidence.readings[reading]
+        assert isinstance(target, Cloud)
+        places = {"region": target.aws.region, "project": target.gcp.project, "instance": target.gcp.instance}
+        for each in found:
+            name = absent if each.absent else symptom
+            yield Finding(symptom=name, about=each.name, found=each.problem, names={"name": each.name, **places})
+
+    return Check(reading, looks, (reading,), check, running=True)
 
 
 CHECKS: Iterable[Check] = (

@@ -3,10 +3,10 @@
 import ipaddress
 import re
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, labels_of, moment, short
+from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, is_ready, labels_of, short
 from config import installation
 from config.images import IMAGES
 from config.settings import PROJECT
@@ -37,8 +37,8 @@ def nodes(evidence: Evidence) -> Iterator[Finding]:
     """Nodes that are not ready, short of something, or of a processor that no image is for."""
     there = evidence.items("nodes")
     for node in there:
-        ready = condition(node, "Ready")
-        if ready.get("status") != "True":
+        if not is_ready(node):
+            ready = condition(node, "Ready")
             why = ready.get("message") or ready.get("reason") or "it has not said anything"
             yield finding("node-not-ready", node, short(str(why)))
         for pressure in PRESSURES:
@@ -104,7 +104,7 @@ def names(evidence: Evidence) -> Iterator[Finding]:
         if each["metadata"]["namespace"] == dns.namespace and dns.pod_labels.items() <= labels_of(each).items()
     ]
     networks = [ipaddress.ip_network(each) for each in dns.networks]
-    if not any(condition(each, "Ready").get("status") == "True" for each in pods) and not networks:
+    if not any(map(is_ready, pods)) and not networks:
         labels = ",".join(f"{key}={value}" for key, value in dns.pod_labels.items())
         yield Finding(
             symptom="dns-pods", about=f"pods {labels} in {dns.namespace}", found=f"{len(pods)} are there, none is ready"
@@ -176,12 +176,10 @@ def clocks(evidence: Evidence) -> Iterator[Finding]:
         found = f"the cluster is {abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine"
         yield Finding(symptom="clock-of-this-machine", about="clocks", found=found)
     now = evidence.now + timedelta(seconds=ahead)
-    ready = {
-        each["metadata"]["name"] for each in evidence.items("nodes") if condition(each, "Ready").get("status") == "True"
-    }
+    ready = {each["metadata"]["name"] for each in evidence.items("nodes") if is_ready(each)}
     for lease in evidence.items("leases"):
         renewed = lease["spec"].get("renewTime")
-        difference = (moment(renewed) - now).total_seconds() if renewed else 0.0
+        difference = (datetime.fromisoformat(renewed) - now).total_seconds() if renewed else 0.0
         name = lease["metadata"]["name"]
         if difference > CLOCK_SECONDS or (name in ready and difference < -(LEASE_SECONDS + CLOCK_SECONDS)):
             where = "ahead of" if difference > 0 else "behind"

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from cli import edge
-from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, labels_of
+from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, is_ready, labels_of
 from cli.expiry import Certificate
 from config.certificate_chain import EXPIRY_WARNING
 
@@ -29,9 +29,9 @@ def traefik(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(symptom="traefik-missing", about=f"pods {labels} in {ingress.namespace}", found="there are none")
         return
     for pod in pods:
-        ready = condition(pod, "Ready")
-        if ready.get("status") != "True":
-            yield finding("traefik-not-ready", pod, str(ready.get("message") or pod["status"].get("phase", "unknown")))
+        if not is_ready(pod):
+            why = condition(pod, "Ready").get("message") or pod["status"].get("phase", "unknown")
+            yield finding("traefik-not-ready", pod, str(why))
     words = _words(pods[0])
     points = [found[1] for found in map(ENTRY_POINT.match, words) if found]
     wanted = (ingress.plain_entry_point, ingress.tls_entry_point)
@@ -67,8 +67,7 @@ def addresses(evidence: Evidence) -> Iterator[Finding]:
         if service["metadata"]["namespace"] != evidence.settings.ingress.namespace:
             continue
         if edge.hides(service, labels):
-            found = "its externalTrafficPolicy is Cluster"
-            yield _hidden(evidence, finding("client-address-hidden", service, found), service)
+            yield _hidden(evidence, service)
         pending = service["spec"].get("type") == "LoadBalancer" and not _address(service)
         if pending and edge.selects(service, labels):
             yield finding("load-balancer-pending", service, "it has no address")
@@ -121,16 +120,15 @@ def _address(service: Item) -> bool:
     return bool(service.get("status", {}).get("loadBalancer", {}).get("ingress"))
 
 
-def _hidden(evidence: Evidence, found: Finding, service: Item) -> Finding:
+def _hidden(evidence: Evidence, service: Item) -> Finding:
     """The finding with what mends it: a patch, or of k3s' Traefik the HelmChartConfig that there is not yet."""
-    namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
-    charts = evidence.items("charts")
-    of_k3s = (namespace, edge.helm_release(service)) == (edge.K3S_NAMESPACE, edge.K3S_RELEASE)
-    if of_k3s and evidence.readings.get("charts") is not None:
-        if any(each["metadata"]["name"] == edge.K3S_RELEASE for each in charts):
-            return found  # the operator's own, which nobody else edits
-        return replace(found, fix=("apply", "-f", "-"), manifest=edge.helm_chart_config())
-    return replace(found, fix=("-n", namespace, "patch", "service", name, "--type", "merge", "--patch", edge.PATCH))
+    patch = ("patch", "service", service["metadata"]["name"], "--type", "merge", "--patch", edge.PATCH)
+    found = finding("client-address-hidden", service, "its externalTrafficPolicy is Cluster", patch)
+    if not edge.by_k3s(service) or evidence.readings.get("charts") is None:
+        return found
+    if any(each["metadata"]["name"] == edge.K3S_RELEASE for each in evidence.items("charts")):
+        return replace(found, fix=())  # the operator's own, which nobody else edits
+    return replace(found, fix=("apply", "-f", "-"), manifest=edge.helm_chart_config())
 
 
 CHECKS: Iterable[Check] = (

@@ -17,7 +17,7 @@ from typing import Any
 from cli import continuity, edge, expiry, invitations, kubectl, stacks, turn
 from cli.commands import connect, outputs
 from cli.doctor import cloud, outside, probe, throwaway
-from cli.doctor.model import Evidence, Item, condition, labels_of
+from cli.doctor.model import Evidence, Item, is_ready, labels_of
 from cli.doctor.throwaway import RUN_LABEL, Run
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
@@ -214,8 +214,7 @@ def _second(evidence: Evidence, context: str) -> list[tuple[str, Read]]:
 
     def summaries() -> list[Any]:
         """Of the nodes that are ready: of the others another check tells."""
-        nodes = [node for node in evidence.items("nodes") if condition(node, "Ready").get("status") == "True"]
-        names = [node["metadata"]["name"] for node in nodes]
+        names = [node["metadata"]["name"] for node in evidence.items("nodes") if is_ready(node)]
         paths = [f"/api/v1/nodes/{name}/proxy/stats/summary" for name in names]
         return [json.loads(kubectl.say(context, "get", "--raw", path)) for path in paths]
 

@@ -50,11 +50,7 @@ def logs(evidence: Evidence) -> Iterator[Finding]:
                 symptom=symptom,
                 about=f"pod {log['namespace']}/{log['name']}",
                 found=f"{lines} in the last hour",
-                names={
-                    "namespace": log["namespace"],
-                    "name": log["name"],
-                    "emulators": evidence.settings.emulator_namespace,
-                },
+                names={"namespace": log["namespace"], "name": log["name"]},
             )
 
 

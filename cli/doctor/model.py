@@ -122,16 +122,24 @@ def condition(item: Item, kind: str) -> Item:
     return next((each for each in conditions if each.get("type") == kind), {})
 
 
-def moment(text: str) -> datetime:
-    """A time as Kubernetes writes it."""
-    return datetime.fromisoformat(text)
+def is_ready(item: Item) -> bool:
+    """True if a node or a pod says that it is."""
+    return condition(item, "Ready").get("status") == "True"
 
 
-def finding(symptom: str, item: Item, found: str, **names: str) -> Finding:
-    """A finding about an object, whose name and namespace its mend can use."""
+def moment(event: Item) -> datetime:
+    """When an event was seen last."""
+    return datetime.fromisoformat(
+        event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    )
+
+
+def finding(symptom: str, item: Item, found: str, fix: tuple[str, ...] = (), **names: str) -> Finding:
+    """A finding about an object, whose name and namespace its mend can use. `fix` is for kubectl in that namespace."""
     metadata = item["metadata"]
     place = {"name": metadata["name"], "namespace": metadata.get("namespace", "")}
-    return Finding(symptom=symptom, about=name_of(item), found=found, names=place | names)
+    words = ("-n", place["namespace"], *fix) if fix else ()
+    return Finding(symptom=symptom, about=name_of(item), found=found, names=place | names, fix=words)
 
 
 def short(text: str, longest: int = 240) -> str:

@@ -2,10 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
-from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, labels_of, moment, short
+from cli.doctor.model import Check, Evidence, Finding, Item, condition, finding, is_ready, labels_of, moment, short
 
 PULL = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"})
 CONFIGURATION = frozenset({"CreateContainerConfigError", "CreateContainerError"})
@@ -22,7 +21,7 @@ UNBOUND = re.compile(r"unbound|persistentvolumeclaim|volume node affinity|node\(
 
 def pending(evidence: Evidence) -> Iterator[Finding]:
     """Pods that no node takes, by what is lacking."""
-    for pod in _ours(evidence):
+    for pod in evidence.items("stack", "Pod"):
         scheduled = condition(pod, "PodScheduled")
         if scheduled.get("reason") != "Unschedulable":
             continue
@@ -38,7 +37,7 @@ def pending(evidence: Evidence) -> Iterator[Finding]:
 
 def containers(evidence: Evidence) -> Iterator[Finding]:
     """Containers that do not start, end again and again, or were killed."""
-    for pod in _ours(evidence):
+    for pod in evidence.items("stack", "Pod"):
         if pod["status"].get("phase") in {"Succeeded", "Failed"} or pod["metadata"].get("deletionTimestamp"):
             continue
         status = pod["status"]
@@ -48,11 +47,11 @@ def containers(evidence: Evidence) -> Iterator[Finding]:
 
 def readiness(evidence: Evidence) -> Iterator[Finding]:
     """Pods that run and are not ready, and pods that do not end."""
-    for pod in _ours(evidence):
+    for pod in evidence.items("stack", "Pod"):
         name, status = labels_of(pod).get("app.kubernetes.io/name", ""), pod["status"]
         deleted = pod["metadata"].get("deletionTimestamp")
         if deleted:
-            late = evidence.now - moment(deleted)
+            late = evidence.now - datetime.fromisoformat(deleted)
             if late > ENDING:
                 yield finding("pod-terminating", pod, f"it should have ended {int(late.total_seconds() // 60)} min ago")
             continue
@@ -60,21 +59,17 @@ def readiness(evidence: Evidence) -> Iterator[Finding]:
         states = [each["state"] for each in status.get("containerStatuses") or ()]
         runs = status.get("phase") == "Running" and all("running" in each for each in states)
         patience = SLOW_NOT_READY.get(name, NOT_READY)
-        if runs and ready.get("status") == "False" and evidence.now - moment(ready["lastTransitionTime"]) > patience:
-            yield finding(
-                "pod-not-ready", pod, f"{short(ready.get('message', ''))} since {ready['lastTransitionTime']}"
-            )
+        since = ready.get("lastTransitionTime", "")
+        if runs and ready.get("status") == "False" and evidence.now - datetime.fromisoformat(since) > patience:
+            yield finding("pod-not-ready", pod, f"{short(ready.get('message', ''))} since {since}")
 
 
 def ended(evidence: Evidence) -> Iterator[Finding]:
     """Records of pods that a node ended because it was short of something."""
-    for pod in _ours(evidence):
-        status, metadata = pod["status"], pod["metadata"]
+    for pod in evidence.items("stack", "Pod"):
+        status = pod["status"]
         if status.get("phase") == "Failed" and status.get("reason") in {"Evicted", "Preempting", "NodeShutdown"}:
-            yield _fixed(
-                finding("pod-evicted", pod, short(status.get("message") or status["reason"])),
-                ("-n", metadata["namespace"], "delete", "pod", metadata["name"]),
-            )
+            yield finding("pod-evicted", pod, short(status.get("message") or status["reason"]), _again(pod))
 
 
 def refused(evidence: Evidence) -> Iterator[Finding]:
@@ -82,12 +77,12 @@ def refused(evidence: Evidence) -> Iterator[Finding]:
     ready = {
         (pod["metadata"]["namespace"], pod["metadata"]["name"])
         for pod in evidence.items("stack", "Pod")
-        if condition(pod, "Ready").get("status") == "True"
+        if is_ready(pod)
     }
     for event in evidence.items("stack", "Event"):
         about = event["involvedObject"]
         place = (about.get("namespace", ""), about.get("name", ""))
-        if place in ready or evidence.now - _when(event) > EVENTS:
+        if place in ready or evidence.now - moment(event) > EVENTS:
             continue
         symptom = {"FailedMount": "volume-mount", "FailedAttachVolume": "volume-mount"}.get(event.get("reason", ""))
         if event.get("reason") == "FailedCreate" and re.search(r"forbidden|exceeded quota|denied", event["message"]):
@@ -102,25 +97,19 @@ def refused(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def _ours(evidence: Evidence) -> list[Item]:
-    """Pods of the stack but the doctor's own."""
-    return evidence.items("stack", "Pod")
-
-
 def _container(evidence: Evidence, pod: Item, status: Item) -> Iterator[Finding]:
-    name, metadata = status["name"], pod["metadata"]
+    name = status["name"]
     waiting: Item = status["state"].get("waiting") or {}
     reason, message = waiting.get("reason", ""), short(waiting.get("message", ""))
     last: Item = (status.get("lastState") or {}).get("terminated") or status["state"].get("terminated") or {}
     if reason in PULL:
-        found = finding("image-pull", pod, f"{status['image']}: {message or reason}", container=name)
-        yield _fixed(found, ("-n", metadata["namespace"], "delete", "pod", metadata["name"]))
+        yield finding("image-pull", pod, f"{status['image']}: {message or reason}", _again(pod), container=name)
     elif reason in CONFIGURATION:
         yield finding("container-config", pod, f"container {name}: {message or reason}", container=name)
     elif reason == "CrashLoopBackOff":
         times = f"container {name} has restarted {status['restartCount']} times"
         yield finding("crash-loop", pod, f"{times}, the last time with {last.get('exitCode', '?')}", container=name)
-    recent = bool(last.get("finishedAt")) and evidence.now - moment(str(last["finishedAt"])) < DAY
+    recent = bool(last.get("finishedAt")) and evidence.now - datetime.fromisoformat(last["finishedAt"]) < DAY
     if last.get("reason") == "OOMKilled" and recent:
         yield finding("oom-killed", pod, f"container {name}, at {last['finishedAt']}", container=name)
     elif status["restartCount"] >= RESTARTS and recent and reason != "CrashLoopBackOff":
@@ -129,13 +118,9 @@ def _container(evidence: Evidence, pod: Item, status: Item) -> Iterator[Finding]
         yield finding("restarts", pod, f"{times}, the last time at {last['finishedAt']} ({why})", container=name)
 
 
-def _fixed(found: Finding, fix: tuple[str, ...]) -> Finding:
-    return Finding(symptom=found.symptom, about=found.about, found=found.found, names=found.names, fix=fix)
-
-
-def _when(event: Item) -> Any:
-    text = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
-    return moment(text)
+def _again(pod: Item) -> tuple[str, ...]:
+    """kubectl's words after which its workload makes a pod again."""
+    return "delete", "pod", pod["metadata"]["name"]
 
 
 CHECKS: Iterable[Check] = (

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from cli.doctor.model import Evidence, Item, labels_of, moment
+from cli.doctor.model import Evidence, Item, labels_of
 from cli.doctor.throwaway import RUN_LABEL, Mounted, Pod, Run
 from components.emulators import cbtemulator, localstack
 from components.programs import DOCTOR_NETWORK, DOCTOR_STORES
@@ -35,7 +35,7 @@ def network(run: Run, settings: Settings) -> tuple[dict[str, Any], float]:
     )
     run.make(namespace, [listener], [_one_port(run, namespace)])
     made, after = run.pod(namespace, "listener"), datetime.now(UTC)
-    created = moment(made["metadata"]["creationTimestamp"])
+    created = datetime.fromisoformat(made["metadata"]["creationTimestamp"])
     # Kubernetes keeps whole seconds.
     clock = min(0.0, (created - before).total_seconds() + 1) + max(0.0, (created - after).total_seconds())
     address = run.wait(namespace, "listener", frozenset({"Running"}), START_SECONDS)["status"]["podIP"]

@@ -28,7 +28,7 @@ def tables(evidence: Evidence) -> Iterator[Finding]:
         if answer and answer.get("problem"):
             problem = str(answer["problem"])
             name = symptom if _TABLES.search(problem) else store
-            yield _finding(evidence, name, str(answer.get("what", store)), problem)
+            yield _finding(name, str(answer.get("what", store)), problem)
 
 
 def redis(evidence: Evidence) -> Iterator[Finding]:
@@ -39,33 +39,33 @@ def redis(evidence: Evidence) -> Iterator[Finding]:
     nodes: list[dict[str, Any]] = answer["nodes"]
     for node in nodes:
         if node.get("problem"):
-            yield _finding(evidence, "redis-silent", f"pod {node['name']}", str(node["problem"]), name=node["name"])
+            yield _finding("redis-silent", f"pod {node['name']}", str(node["problem"]), name=node["name"])
         elif node["maxMemory"] and node["usedMemory"] > MEMORY_FULL * node["maxMemory"]:
             part = node["usedMemory"] / node["maxMemory"]
             found = f"{part:.0%} of the {node['maxMemory'] // 2**20} MiB that its data may take"
-            yield _finding(evidence, "redis-memory", f"pod {node['name']}", found, name=node["name"])
+            yield _finding("redis-memory", f"pod {node['name']}", found, name=node["name"])
     seen = [node for node in nodes if not node.get("problem")]
     bad = [node for node in seen if node["state"] != "ok" or node["slots"] != SLOTS]
     if bad:
         told = f"{bad[0]['name']} says cluster_state {bad[0]['state']}, {bad[0]['slots']} of {SLOTS} slots assigned"
-        yield _finding(evidence, "redis-slots", "Redis Cluster", told)
+        yield _finding("redis-slots", "Redis Cluster", told)
     wanted = evidence.settings.redis_replicas
     for node in seen:
         if node["role"] == "master" and node["owned"] and node["replicas"] < wanted:
             found = f"{node['replicas']} of {wanted} replicas are in step"
-            yield _finding(evidence, "redis-replication", f"pod {node['name']}", found, name=node["name"])
+            yield _finding("redis-replication", f"pod {node['name']}", found, name=node["name"])
         elif node["role"] == "slave" and not node["linked"]:
             found = "it has lost the link to its master"
-            yield _finding(evidence, "redis-replication", f"pod {node['name']}", found, name=node["name"])
+            yield _finding("redis-replication", f"pod {node['name']}", found, name=node["name"])
     if answer.get("problem"):
-        yield _finding(evidence, "redis-write", "Redis Cluster", str(answer["problem"]), name="redis-0")
+        yield _finding("redis-write", "Redis Cluster", str(answer["problem"]), name="redis-0")
 
 
 def pubsub(evidence: Evidence) -> Iterator[Finding]:
     """The stand-alone Redis that tells pods of Whisper what goes on in others."""
     answer = evidence.readings["stores"].get("pubsub")
     if answer and answer.get("problem"):
-        yield _finding(evidence, "pubsub", "redis-pubsub", str(answer["problem"]))
+        yield _finding("pubsub", "redis-pubsub", str(answer["problem"]))
 
 
 def persister(evidence: Evidence) -> Iterator[Finding]:
@@ -76,13 +76,11 @@ def persister(evidence: Evidence) -> Iterator[Finding]:
         found = (
             f"the oldest of {answer['queues']} queues has waited {minutes:.0f} min; it should be {PERSIST_MINUTES + 2}"
         )
-        yield _finding(evidence, "persister-behind", "messages in Redis", found)
+        yield _finding("persister-behind", "messages in Redis", found)
 
 
-def _finding(evidence: Evidence, symptom: str, about: str, found: str, **names: str) -> Finding:
-    settings = evidence.settings
-    places = {"namespace": settings.namespace, "emulators": settings.emulator_namespace}
-    return Finding(symptom=symptom, about=about, found=short(found), names=places | names)
+def _finding(symptom: str, about: str, found: str, **names: str) -> Finding:
+    return Finding(symptom=symptom, about=about, found=short(found), names=names)
 
 
 CHECKS: Iterable[Check] = (

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from cli import kubectl
-from cli.doctor.model import Item, labels_of, moment, short
+from cli.doctor.model import Item, labels_of, short
 from components.kubernetes.pod import USER
 from components.programs import MOUNT, Program
 from errors import FlatlineError
@@ -247,7 +247,7 @@ def _phase(pod: Item) -> str:
 
 
 def _old(item: Item, now: datetime) -> bool:
-    return now - moment(item["metadata"]["creationTimestamp"]) > LEFT_AFTER
+    return now - datetime.fromisoformat(item["metadata"]["creationTimestamp"]) > LEFT_AFTER
 
 
 def _deleted(context: str, *words: str) -> list[str]:

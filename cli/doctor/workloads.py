@@ -31,16 +31,12 @@ def workloads(evidence: Evidence) -> Iterator[Finding]:
     for namespace, name in sorted(set(_wanted(settings)) - names):
         yield Finding(symptom="workload-missing", about=f"workload {namespace}/{name}", found="it is not there")
     for each in there:
-        name, namespace = each["metadata"]["name"], each["metadata"]["namespace"]
+        name = each["metadata"]["name"]
         if each["spec"].get("replicas", 1) == 0:
             wanted, kind = str(_replicas(settings, name)), each["kind"].lower()
-            yield Finding(
-                symptom="workload-stopped",
-                about=f"{kind} {namespace}/{name}",
-                found=f"it has 0 pods by its own wish; the settings want {wanted}",
-                names={"name": name, "namespace": namespace, "kind": kind, "replicas": wanted},
-                fix=("-n", namespace, "scale", f"{kind}/{name}", "--replicas", wanted),
-            )
+            found = f"it has 0 pods by its own wish; the settings want {wanted}"
+            fix = ("scale", f"{kind}/{name}", "--replicas", wanted)
+            yield finding("workload-stopped", each, found, fix, kind=kind, replicas=wanted)
         progress = condition(each, "Progressing")
         if progress.get("reason") == "ProgressDeadlineExceeded":
             yield finding("rollout-stuck", each, short(progress.get("message", "")), kind=each["kind"].lower())
@@ -63,16 +59,8 @@ def jobs(evidence: Evidence) -> Iterator[Finding]:
     for each in evidence.items("stack", "CronJob"):
         annotations = each["metadata"].get("annotations") or {}
         if each["spec"].get("suspend") and SUSPENDED_BECAUSE not in annotations:
-            metadata = each["metadata"]
-            resume = ("patch", "cronjob", metadata["name"], "--patch", '{"spec":{"suspend":false}}')
-            found = finding("cron-job-suspended", each, "its suspend is true, without a reason of the program's")
-            yield Finding(
-                symptom=found.symptom,
-                about=found.about,
-                found=found.found,
-                names=found.names,
-                fix=("-n", metadata["namespace"], *resume),
-            )
+            resume = ("patch", "cronjob", each["metadata"]["name"], "--patch", '{"spec":{"suspend":false}}')
+            yield finding("cron-job-suspended", each, "its suspend is true, without a reason of the program's", resume)
 
 
 def backups(evidence: Evidence) -> Iterator[Finding]:

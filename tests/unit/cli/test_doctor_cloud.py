@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from botocore.awsrequest import AWSResponse
@@ -14,6 +14,7 @@ from cli.doctor import cloud
 from components.emulators.seeds import create_table_request
 from config.loading import load
 from config.schema import dynamodb
+from config.schema.objects import BucketRole
 from config.target import Cloud
 from errors import FlatlineError
 from tests.graph.stack import configuration
@@ -34,7 +35,7 @@ def target(account: str = ACCOUNT) -> Cloud:
 
 STACK = target()
 PREFIX = STACK.aws.name_prefix
-BUCKETS = [f"{PREFIX}-{role}-0123abcd" for role in cloud.BUCKETS]
+BUCKETS = [f"{PREFIX}-{role}-0123abcd" for role in get_args(BucketRole)]
 ACCOUNTS = dynamodb.TABLES["accounts.tableName"]
 
 

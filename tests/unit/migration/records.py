@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from config.schema.dynamodb import Key, Table
 from migration import items, sealing
 from migration.archive import Archive, Writer
-from migration.records import Kind, Record, Schema
+from migration.records import Collection, Kind, Record, Schema
 
 PLAIN = Table(name="Plain", hash=Key("U", "B"), range=Key("D", "N"), operations=())
 TEXTS = Table(name="Texts", hash=Key("P", "S"), ttl="E", operations=())
@@ -103,7 +103,7 @@ def opened(folder: Path) -> Archive:
 
 
 @dataclass(eq=False)
-class Memory:
+class Memory(Collection):
     """A collection of items of `TEXTS` in memory, which may fail at a given number of writes."""
 
     stored: dict[bytes, Record] = field(default_factory=dict)
@@ -111,7 +111,8 @@ class Memory:
     name: str = "Texts"
     writers: int = 2
     fail_after: int | None = None
-    batch: int = 10
+    most: int = 10
+    heaviest: int = 1 << 20
     schema: Schema = field(default_factory=lambda: {"keys": [["P", "S"]]})
     writes: int = 0
 
@@ -135,21 +136,8 @@ class Memory:
     def record(self, document: Any) -> Record:
         return items.parsed(TEXTS, document)
 
-    def batches(self, records: Iterator[Record]) -> Iterator[list[Record]]:
-        group: list[Record] = []
-        for record in records:
-            group.append(record)
-            if len(group) == self.batch:
-                yield group
-                group = []
-        if group:
-            yield group
-
     def existing(self, records: Sequence[Record]) -> dict[bytes, Record]:
         return {record.key: self.stored[record.key] for record in records if record.key in self.stored}
-
-    def is_partial(self, present: Record, wanted: Record) -> bool:
-        return False
 
     def write(self, records: Sequence[Record], *, exclusive: bool) -> None:
         for record in records:
