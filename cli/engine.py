@@ -29,6 +29,7 @@ from cli.stacks import LOCAL_BACKEND, ROOT, LoadedStack, Stack, cache_folder, di
 from cli.terminal import Terminal
 from config.settings import PROJECT
 from errors import FlatlineError
+from render import checkpoint
 from render.passphrase import FILE_VARIABLE, VARIABLE, generated_file
 
 if TYPE_CHECKING:
@@ -255,10 +256,53 @@ def update(cli: Cli, stack: automation.Stack, terminal: Terminal, show: Callable
     return dict(json.loads(run(cli, stack, "stack", "output", "--json")))
 
 
-def deployment(stack: automation.Stack) -> Mapping[str, Any]:
-    """The state of a stack with its secrets, which stay in this process."""
+def exported(stack: automation.Stack) -> dict[str, Any]:
+    """`pulumi stack export` with the secrets shown, which stay in this process."""
     with engine_errors("pulumi cannot read the stack"):
-        return stack.export_stack().deployment or {}
+        found = stack.export_stack()
+    return {"version": found.version or checkpoint.VERSION, "deployment": found.deployment or {}}
+
+
+def deployment(stack: automation.Stack) -> Mapping[str, Any]:
+    """The state of a stack with its secrets."""
+    content: Mapping[str, Any] = exported(stack)["deployment"]
+    return content
+
+
+def import_state(cli: Cli, stack: automation.Stack, content: Mapping[str, Any], problem: str) -> None:
+    """Makes a checkpoint the state of a stack. Raises FlatlineError, with the problem, if the engine refuses it."""
+    with engine_errors(problem), TemporaryDirectory(prefix="flatline-") as folder:
+        file = Path(folder) / "state.json"
+        file.touch(mode=0o600)
+        file.write_text(json.dumps(content))
+        run(cli, stack, "stack", "import", "--file", str(file))
+
+
+def previewed(stack: automation.Stack, terminal: Terminal, doing: str = "") -> list[automation.StepEventMetadata]:
+    """What the engine would do, step by step.
+
+    People see its lines; those of a preview that is only a part of `doing` something they see if it fails.
+    """
+    steps: list[automation.StepEventMetadata] = []
+    said: list[str] = []
+
+    def take(event: automation.EngineEvent) -> None:
+        if event.resource_pre_event is not None:
+            steps.append(event.resource_pre_event.metadata)
+
+    with engine_errors("pulumi preview failed", shown_already=True):
+        if not doing:
+            shown: dict[str, Any] = {"on_output": terminal.verbatim, "on_error": terminal.note}
+            stack.preview(color=terminal.engine_colour, on_event=take, **shown)
+            return steps
+        try:
+            with terminal.step(doing):
+                stack.preview(color=terminal.engine_colour, on_event=take, on_output=said.append, on_error=said.append)
+        except BaseException:
+            for line in said:
+                terminal.note(line)
+            raise
+    return steps
 
 
 def settle(cli: Cli, stack: automation.Stack, there: Collection[str]) -> list[str]:
@@ -266,16 +310,11 @@ def settle(cli: Cli, stack: automation.Stack, there: Collection[str]) -> list[st
 
     `there` are the URNs of objects that were being made and that the cluster has. Secrets stay encrypted meanwhile.
     """
-    with (
-        engine_errors("pulumi cannot settle what an earlier run left"),
-        TemporaryDirectory(prefix="flatline-") as folder,
-    ):
-        exported = json.loads(run(cli, stack, "stack", "export"))
-        exported["deployment"], adopted = engine_state.settled(exported["deployment"], there)
-        file = Path(folder) / "state.json"
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(exported))
-        run(cli, stack, "stack", "import", "--file", str(file))
+    problem = "pulumi cannot settle what an earlier run left"
+    with engine_errors(problem):
+        content = json.loads(run(cli, stack, "stack", "export"))
+    content["deployment"], adopted = engine_state.settled(content["deployment"], there)
+    import_state(cli, stack, content, problem)
     return adopted
 
 

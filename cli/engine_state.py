@@ -1,17 +1,15 @@
 """Reads Pulumi's state of a stack: its Kubernetes objects, and the operations that an earlier run did not finish."""
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from cli.objects import Object
+from render.checkpoint import is_secret, plain
+from render.model import STACK_TYPE
 
 Json = dict[str, Any]
 
-_SIGNATURE = "4dabf18193072939515e22adb298388d"
-_SECRET = "1b47061264138c4ac30d75fd1eb44270"
-_STACK = "pulumi:pulumi:Stack"
 _WITHOUT_TRACE = ("random:", "tls:", "pulumi:")
 """Resources that are values in the state and nothing outside of it: a creation that was cut off made nothing."""
 
@@ -38,10 +36,7 @@ def kubernetes_objects(deployment: Mapping[str, Any]) -> list[StateObject]:
     """The objects of a deployment that was exported with its secrets, in the order in which they were made."""
     return [
         StateObject(
-            each["urn"],
-            Object(_plain(each["inputs"])),
-            _plain(each.get("outputs", {})),
-            bool(each.get("protect")),
+            each["urn"], Object(plain(each["inputs"])), plain(each.get("outputs", {})), bool(each.get("protect"))
         )
         for each in deployment.get("resources", ())
         if _is_object(each) and not each.get("delete")
@@ -72,12 +67,8 @@ def is_bare(deployment: Mapping[str, Any]) -> bool:
 
 def outputs(deployment: Mapping[str, Any]) -> Json:
     """The outputs of the last update that are not secret."""
-    found = (each.get("outputs", {}) for each in deployment.get("resources", ()) if each["type"] == _STACK)
-    return {
-        name: value
-        for name, value in next(found, {}).items()
-        if not (isinstance(value, Mapping) and value.get(_SIGNATURE) == _SECRET)
-    }
+    found = (each.get("outputs", {}) for each in deployment.get("resources", ()) if each["type"] == STACK_TYPE)
+    return {name: value for name, value in next(found, {}).items() if not is_secret(value)}
 
 
 @dataclass(frozen=True)
@@ -99,7 +90,7 @@ def unfinished(deployment: Mapping[str, Any]) -> Unfinished:
     creations = [each["resource"] for each in operations if each["type"] == "creating"]
     return Unfinished(
         len(operations),
-        tuple(StateObject(each["urn"], Object(_plain(each["inputs"])), {}) for each in creations if _is_object(each)),
+        tuple(StateObject(each["urn"], Object(plain(each["inputs"])), {}) for each in creations if _is_object(each)),
         tuple(
             f"{each['type']} {each['urn'].rpartition('::')[2]}"
             for each in creations
@@ -141,15 +132,6 @@ def _is_object(resource: Mapping[str, Any]) -> bool:
         and isinstance(inputs.get("metadata"), Mapping)
         and {"apiVersion", "kind"} <= set(inputs)
     )
-
-
-def _plain(value: Any) -> Any:
-    """A value of an export, its secrets as they are."""
-    if isinstance(value, Mapping):
-        if value.get(_SIGNATURE) == _SECRET:
-            return _plain(json.loads(value["plaintext"])) if "plaintext" in value else None
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
 def titles(kept: Iterable[StateObject]) -> list[str]:

@@ -51,10 +51,10 @@ def name(found: dict[str, Any]) -> str:
 
 
 @contextmanager
-def paused(context: str, loaded: LoadedStack, terminal: Terminal, *, started: bool = True) -> Iterator[None]:
+def paused(context: str, loaded: LoadedStack, terminal: Terminal) -> Iterator[None]:
     """While this lasts nothing writes to the stores, and no message is in Redis. Then everything runs again.
 
-    Whatever fails, what was stopped is started. `started` says whether to wait for it to be ready.
+    Whatever fails, what was stopped is started. Where nothing does, this waits for it to be ready.
     """
     namespace = loaded.settings.namespace
     running, scheduled = writers(context, namespace)
@@ -79,7 +79,7 @@ def paused(context: str, loaded: LoadedStack, terminal: Terminal, *, started: bo
     finally:
         with Interruption():  # another signal waits until everything was started
             _start(context, namespace, before, terminal)
-    if started and before.replicas:
+    if before.replicas:
         with terminal.step("Starting the services"):
             for each in before.replicas:
                 words = ("-n", namespace, "rollout", "status", f"deployment/{each}", "--timeout", f"{START_SECONDS}s")

@@ -7,7 +7,6 @@ Whoever is interrupted between that step and the end finds the same secrets on b
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,32 +84,12 @@ def rehearse(
 
     Raises FlatlineError if the engine refuses, or would make a secret again.
     """
-    steps: list[tuple[str, str]] = []
-
-    def take(event: automation.EngineEvent) -> None:
-        if event.resource_pre_event is not None:
-            steps.append((event.resource_pre_event.metadata.urn, str(event.resource_pre_event.metadata.op.value)))
-
-    said: list[str] = []
     with _copy(loaded, cli, cluster) as stack:
-        _import(cli, stack, made.content, "pulumi does not accept the stack's secrets")
+        engine.import_state(cli, stack, made.content, "pulumi does not accept the stack's secrets")
         if not loaded.in_cloud:
             _read_cluster(stack, terminal)
-        try:
-            with engine.engine_errors("pulumi preview failed", shown_already=True):
-                if show:
-                    stack.preview(
-                        color=terminal.engine_colour, on_output=terminal.verbatim, on_error=terminal.note, on_event=take
-                    )
-                else:
-                    with terminal.step("Trying it on a copy of the stack"):
-                        stack.preview(
-                            color=terminal.engine_colour, on_output=said.append, on_error=said.append, on_event=take
-                        )
-        except FlatlineError:
-            for line in said:
-                terminal.note(line)
-            raise
+        found = engine.previewed(stack, terminal, "" if show else "Trying it on a copy of the stack")
+    steps = [(str(each.urn), str(each.op.value)) for each in found]
     lost = sorted({urn.rpartition("::")[2] for urn, step in steps if urn in made.secrets and step not in _STAYS})
     if lost:
         raise FlatlineError(
@@ -132,12 +111,12 @@ def take_charge(
     try:
         with engine.opened(loaded, cli, cluster) as stack:
             unlock(loaded, cli, stack, terminal, agreed)
-            there = checkpoint.generated_resources(_exported(stack))
+            there = checkpoint.generated_resources(engine.exported(stack))
             _refuse_two_sets(loaded.stack, _differing(made.state, there))
             if made.secrets <= there.keys():
                 return  # an earlier run was interrupted when the engine had them
             engine.note_backend(loaded.stack)
-            _import(cli, stack, made.content, "pulumi does not accept the stack's secrets")
+            engine.import_state(cli, stack, made.content, "pulumi does not accept the stack's secrets")
     except BaseException:
         if not noted:
             loaded.stack.backend.unlink(missing_ok=True)
@@ -150,7 +129,7 @@ def take_charge(
 
 def applied(stack: automation.Stack) -> list[Object]:
     """The Kubernetes objects that the engine keeps."""
-    return [Object(content) for content in checkpoint.kubernetes_objects(_exported(stack))]
+    return [Object(content) for content in checkpoint.kubernetes_objects(engine.exported(stack))]
 
 
 def expected(loaded: LoadedStack, deployment: Mapping[str, Any], terminal: Terminal) -> Mapping[str, Any]:
@@ -178,7 +157,7 @@ def retire(stack: Stack) -> Path:
 def check_one_set(loaded: LoadedStack, cli: Cli) -> None:
     """Raises FlatlineError if the state file and the engine hold different values for what may never change."""
     with engine.opened(loaded, cli, None) as stack:
-        found = _exported(stack)
+        found = engine.exported(stack)
     with recording.opened_state(loaded) as state:
         _refuse_two_sets(loaded.stack, _differing(state, checkpoint.generated_resources(found)))
 
@@ -191,7 +170,7 @@ def brought_back(loaded: LoadedStack, cli: Cli, terminal: Terminal) -> Iterator[
     with engine.opened(loaded, cli, None) as stack:
         unlock(loaded, cli, stack, terminal, agreed=False)
         with terminal.step("Reading the secrets from Pulumi"):
-            exported = _exported(stack)
+            exported = engine.exported(stack)
         carried = checkpoint.generated_resources(exported)
         with _state_for(loaded, carried) as (state, merged):
             values = StateValues(state, exported=carried)
@@ -205,7 +184,7 @@ def brought_back(loaded: LoadedStack, cli: Cli, terminal: Terminal) -> Iterator[
                 kept.made,
                 [*kept.notices, *notices],
                 [Object(content) for content in checkpoint.kubernetes_objects(exported)],
-                give=lambda: _import(
+                give=lambda: engine.import_state(
                     cli, stack, checkpoint.without_resources(exported), "pulumi does not let the stack go"
                 ),
                 stack=loaded.stack,
@@ -216,7 +195,7 @@ def brought_back(loaded: LoadedStack, cli: Cli, terminal: Terminal) -> Iterator[
 def copied_state(loaded: LoadedStack, cli: Cli, terminal: Terminal) -> str:
     """The text of a state file with the secrets that the engine keeps, encrypted; nothing is changed."""
     with engine.opened(loaded, cli, None) as stack, terminal.step("Reading the secrets from Pulumi"):
-        carried = checkpoint.generated_resources(_exported(stack))
+        carried = checkpoint.generated_resources(engine.exported(stack))
     with TemporaryDirectory(prefix="flatline-") as folder:
         path = Path(folder) / "state.json"
         earlier = loaded.stack.carried if loaded.stack.carried.exists() else None
@@ -327,26 +306,10 @@ def _copy(loaded: LoadedStack, cli: Cli, cluster: Cluster) -> Iterator[automatio
             yield stack
 
 
-def _exported(stack: automation.Stack) -> dict[str, Any]:
-    """`pulumi stack export` with the secrets shown, which stay in this process."""
-    with engine.engine_errors("pulumi cannot read the stack"):
-        found = stack.export_stack()
-    return {"version": found.version or checkpoint.VERSION, "deployment": found.deployment or {}}
-
-
 def _read_cluster(stack: automation.Stack, terminal: Terminal) -> None:
     """Lets the engine see which of the objects that it believes in are there, and how."""
     with terminal.step("Looking for the stack's objects"), engine.engine_errors("pulumi cannot read the cluster"):
         stack.refresh()
-
-
-def _import(cli: Cli, stack: automation.Stack, content: Mapping[str, Any], problem: str) -> None:
-    """Makes a checkpoint the state of a stack."""
-    with engine.engine_errors(problem), TemporaryDirectory(prefix="flatline-") as folder:
-        file = Path(folder) / "checkpoint.json"
-        file.touch(mode=0o600)
-        file.write_text(json.dumps(content))
-        engine.run(cli, stack, "stack", "import", "--file", str(file))
 
 
 def _put_back(path: Path, content: bytes) -> None:

@@ -105,7 +105,6 @@ class Writer:
         self._lock_file = self.folder.with_name(f".{self.folder.name}.lock")
         self._lock: files.Lock | None = None
         self._parts: dict[Kind, dict[str, Part]] = {kind: {} for kind in KINDS}
-        self.restarted = False
 
     def __enter__(self) -> Self:
         _refuse_if_taken(self.folder)
@@ -113,7 +112,6 @@ class Writer:
         self._lock = _locked(self._lock_file, self.folder)
         try:
             if self._partial.exists():
-                self.restarted = True
                 shutil.rmtree(self._partial)
             self._partial.mkdir(mode=_FOLDER_MODE)
             for kind in KINDS:

@@ -117,14 +117,14 @@ def generated_resources(
         if resource["type"].partition(":")[0] not in _GENERATED_PACKAGES or resource.get("delete"):
             continue
         secrets: set[str] = set()
-        inputs = _without_defaults(_plain(resource.get("inputs", {}), decrypt))
+        inputs = _without_defaults(plain(resource.get("inputs", {}), decrypt))
         outputs = {}
         for name, value in resource.get("outputs", {}).items():
             if name in inputs or name == "id" or name.startswith("__"):
                 continue
-            if _is_secret(value):
+            if is_secret(value):
                 secrets.add(name)
-            outputs[name] = _plain(value, decrypt)
+            outputs[name] = plain(value, decrypt)
         exported_resources[resource["urn"]] = ExportedResource(
             urn=resource["urn"],
             type=resource["type"],
@@ -141,7 +141,7 @@ def kubernetes_objects(
 ) -> list[dict[str, Any]]:
     """The Kubernetes objects of an exported stack as its program declares them, with those pending deletion."""
     return [
-        _plain(resource["inputs"], decrypt)
+        plain(resource["inputs"], decrypt)
         for resource in custom_resources(exported)
         if resource["type"].startswith("kubernetes:") and "kind" in resource.get("inputs", {})
     ]
@@ -262,23 +262,24 @@ def _provider_id(urn: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_URL, urn))
 
 
-def _is_secret(value: Any) -> bool:
+def is_secret(value: Any) -> bool:
+    """True for the form that a secret value has in a checkpoint."""
     return isinstance(value, Mapping) and value.get(_SIGNATURE) == _SECRET
 
 
-def _plain(value: Any, decrypt: Callable[[str], str] | None) -> Any:
-    """Decrypts the secrets in values of a checkpoint."""
-    if _is_secret(value):
+def plain(value: Any, decrypt: Callable[[str], str] | None = None) -> Any:
+    """A value of a checkpoint with its secrets as they are. ``decrypt`` is required if they are encrypted."""
+    if is_secret(value):
         text = value.get("plaintext")
         if text is None:
             if decrypt is None:
                 raise ValueError("the exported stack does not show its secrets")
             text = decrypt(value["ciphertext"])
-        return _plain(json.loads(text), decrypt)
+        return plain(json.loads(text), decrypt)
     if isinstance(value, Mapping):
-        return {key: _plain(item, decrypt) for key, item in value.items()}
+        return {key: plain(item, decrypt) for key, item in value.items()}
     if isinstance(value, list):
-        return [_plain(item, decrypt) for item in value]
+        return [plain(item, decrypt) for item in value]
     return value
 
 

@@ -128,26 +128,9 @@ def _pairs(before: list[Object], after: list[Object]) -> list[Pair]:
 
 def _previewed(stack: "automation.Stack", terminal: Terminal) -> Effects:
     """The effects by the engine's own preview, of which people see no line."""
-    steps: list[Any] = []
-    said: list[str] = []
-
-    def take(event: "automation.EngineEvent") -> None:
-        if event.resource_pre_event is not None:
-            steps.append(event.resource_pre_event.metadata)
-
-    with (
-        terminal.step("Letting Pulumi compare"),
-        engine.engine_errors("pulumi preview failed", shown_already=True),
-    ):
-        try:
-            stack.preview(on_output=said.append, on_error=said.append, on_event=take)
-        except Exception:
-            for line in said:
-                terminal.note(line)
-            raise
     pairs: dict[str, Pair] = {}
     cloud = []
-    for step in steps:
+    for step in engine.previewed(stack, terminal, "Letting Pulumi compare"):
         kind, change = str(step.type), str(step.op.value)
         old, new = (_inputs(step.old), _inputs(step.new))
         if kind.startswith("kubernetes:") and not kind.startswith("kubernetes:helm"):

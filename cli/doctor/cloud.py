@@ -225,9 +225,9 @@ def _asked(step: Step) -> tuple[Any, str]:
 def _looks(reading: str, looks: str, symptom: str, absent: str) -> Check:
     def check(evidence: Evidence) -> Iterator[Finding]:
         target, found = evidence.settings.target, evidence.readings[reading]
-        assert isinstance(target, Cloud)
-        places = {"region": target.aws.region, "project": target.gcp.project, "instance": target.gcp.instance}
         for each in found:
+            assert isinstance(target, Cloud)
+            places = {"region": target.aws.region, "project": target.gcp.project, "instance": target.gcp.instance}
             name = absent if each.absent else symptom
             yield Finding(symptom=name, about=each.name, found=each.problem, names={"name": each.name, **places})
 
