@@ -7,6 +7,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
+from functools import partial
 from inspect import cleandoc
 from itertools import groupby
 from textwrap import wrap
@@ -126,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"flatline {VERSION}", help="show the version and exit")
     commands = {"": top.add_subparsers(dest="command", metavar="<command>", required=True, title="commands")}
-    for add, has_stack in _COMMANDS:
+    for add, options, has_stack in _COMMANDS:
         group, _, name = add.__name__.strip("_").rpartition("_")
         if group not in commands:
             parent = commands[""].add_parser(group, help=_GROUPS[group], allow_abbrev=False)
@@ -140,13 +141,14 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--stack", "-s", default=DEFAULT_STACK, metavar="NAME", help="the stack (default: %(default)s)"
             )
-        add(command)
+        for each in (*options, add):
+            each(command)
     return top
 
 
 _Adder: TypeAlias = Callable[[argparse.ArgumentParser], None]
-_COMMANDS: list[tuple[_Adder, bool]] = []
-"""Every command in the order of the help, and whether it is about one stack."""
+_COMMANDS: list[tuple[_Adder, tuple[_Adder, ...], bool]] = []
+"""Every command in the order of the help, with options that others have too, and whether it is about one stack."""
 _GROUPS = {
     "cluster": "remove the k3s that `up` has installed",
     "accounts": "list, show, delete, block accounts",
@@ -158,18 +160,22 @@ _GROUPS = {
 }
 
 
-def _listed(add: _Adder) -> _Adder:
+def _listed(*options: _Adder, stack: bool = True) -> Callable[[_Adder], _Adder]:
     """Registers a command. The function's name is that of the command, `_secret_set` that of `secret set`.
 
-    Its docstring has the line for the list of commands and the help with examples; it adds the options.
+    Its docstring has the line for the list of commands and the help with examples. `options` add those that other
+    commands have too, and then the function its own.
     """
-    _COMMANDS.append((add, True))
-    return add
+
+    def listed(add: _Adder) -> _Adder:
+        _COMMANDS.append((add, options, stack))
+        return add
+
+    return listed
 
 
-def _listed_without_stack(add: _Adder) -> _Adder:
-    _COMMANDS.append((add, False))
-    return add
+def _flag(command: argparse._ActionsContainer, *names: str, help: str) -> None:
+    command.add_argument(*names, action="store_true", help=help)
 
 
 def _context(command: argparse.ArgumentParser) -> None:
@@ -187,10 +193,10 @@ def _confirm(command: argparse.ArgumentParser) -> None:
 
 
 def _json(command: argparse._ActionsContainer) -> None:
-    command.add_argument("--json", action="store_true", help="one JSON object for programs (docs/json.md)")
+    _flag(command, "--json", help="one JSON object for programs (docs/json.md)")
 
 
-@_listed
+@_listed(_context)
 def _up(command: argparse.ArgumentParser) -> None:
     """bring a stack up: deploy it, or render it where that cannot be
 
@@ -213,10 +219,7 @@ def _up(command: argparse.ArgumentParser) -> None:
       ./flatline up --stack home --context my-k3s --yes    for scripts
       ./flatline up --engine none                          only render
     """
-    _context(command)
-    command.add_argument(
-        "--yes", "-y", action="store_true", help="answer yes to questions; counts only with a named context"
-    )
+    _flag(command, "--yes", "-y", help="answer yes to questions; counts only with a named context")
     command.add_argument(
         "--engine",
         choices=("auto", "pulumi", "none"),
@@ -228,16 +231,16 @@ def _up(command: argparse.ArgumentParser) -> None:
         metavar="STACK",
         help="the stack's name: leave its secrets behind, and make new ones that no client knows",
     )
-    command.add_argument(
+    _flag(
+        command,
         "--empty-volumes",
-        action="store_true",
         help="where volume claims of the stack were deleted in the cluster: make them again, empty",
     )
     _confirm(command)
     command.set_defaults(renews=True)
 
 
-@_listed
+@_listed()
 def _render(command: argparse.ArgumentParser) -> None:
     """write the Kubernetes objects of a stack as files
 
@@ -275,7 +278,7 @@ def _render(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--values", metavar="FILE", help="with external-secrets: where the values go for the store (mode 0600)"
     )
-    command.add_argument("--redact", action="store_true", help="write REDACTED in place of every secret")
+    _flag(command, "--redact", help="write REDACTED in place of every secret")
     _confirm(command)
     command.add_argument(
         "--output",
@@ -285,7 +288,7 @@ def _render(command: argparse.ArgumentParser) -> None:
     )
 
 
-@_listed
+@_listed(_context, _json)
 def _preview(command: argparse.ArgumentParser) -> None:
     """show what `up` would change
 
@@ -296,11 +299,9 @@ def _preview(command: argparse.ArgumentParser) -> None:
       ./flatline preview
       ./flatline preview --stack home --context my-k3s
     """
-    _context(command)
-    _json(command)
 
 
-@_listed
+@_listed()
 def _diff(command: argparse.ArgumentParser) -> None:
     """show what changes in a stack's objects between two git revisions
 
@@ -318,7 +319,7 @@ def _diff(command: argparse.ArgumentParser) -> None:
     _json(command)
 
 
-@_listed
+@_listed()
 def _upgrade(command: argparse.ArgumentParser) -> None:
     """say what `up` of this checkout does to what is deployed
 
@@ -341,7 +342,7 @@ def _upgrade(command: argparse.ArgumentParser) -> None:
     _json(command)
 
 
-@_listed
+@_listed(_context)
 def _down(command: argparse.ArgumentParser) -> None:
     """take a stack down, keeping its data and secrets
 
@@ -358,16 +359,13 @@ def _down(command: argparse.ArgumentParser) -> None:
       ./flatline down --stack home --context my-k3s
       ./flatline down --stack trial --context my-k3s --delete-data --confirm trial
     """
-    _context(command)
-    command.add_argument("--yes", "-y", action="store_true", help="do not ask; counts only with a named context")
-    command.add_argument("--delete-data", action="store_true", help="delete data, secrets and state, for ever")
+    _flag(command, "--yes", "-y", help="do not ask; counts only with a named context")
+    _flag(command, "--delete-data", help="delete data, secrets and state, for ever")
     command.add_argument("--confirm", metavar="STACK", help="with --delete-data: the stack's name, instead of asking")
-    command.add_argument(
-        "--no-cluster", action="store_true", help="with --delete-data: the cluster is gone, or there never was one"
-    )
+    _flag(command, "--no-cluster", help="with --delete-data: the cluster is gone, or there never was one")
 
 
-@_listed_without_stack
+@_listed(stack=False)
 def _cluster_remove(command: argparse.ArgumentParser) -> None:
     """end and delete the k3s that `up` has installed, with all data on it
 
@@ -383,7 +381,7 @@ def _cluster_remove(command: argparse.ArgumentParser) -> None:
     command.add_argument("--confirm", metavar="NAME", help="k3s, instead of asking")
 
 
-@_listed
+@_listed(_json)
 def _outputs(command: argparse.ArgumentParser) -> None:
     """show a stack's outputs, as of the last `up`
 
@@ -393,10 +391,9 @@ def _outputs(command: argparse.ArgumentParser) -> None:
       ./flatline outputs
       ./flatline outputs --json
     """
-    _json(command)
 
 
-@_listed
+@_listed()
 def _pins(command: argparse.ArgumentParser) -> None:
     """show what clients must be built with, or write the files of a build
 
@@ -416,11 +413,11 @@ def _pins(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--output", "-o", metavar="DIR", help="with --for: where to (default: clients/<stack>/<client>)"
     )
-    command.add_argument("--overwrite", action="store_true", help="with --for: replace the files of an earlier kit")
+    _flag(command, "--overwrite", help="with --for: replace the files of an earlier kit")
     _json(command)
 
 
-@_listed
+@_listed()
 def _connect(command: argparse.ArgumentParser) -> None:
     """prove that a client with these pins would be served
 
@@ -437,9 +434,9 @@ def _connect(command: argparse.ArgumentParser) -> None:
       ./flatline connect --address 127.0.0.1 --port 8443    by a tunnel
       ./flatline connect --call --context my-k3s    joins a group call, too
     """
-    command.add_argument(
+    _flag(
+        command,
         "--call",
-        action="store_true",
         help="join a group call too, with a token that is signed with a key from the cluster of --context",
     )
     command.add_argument(
@@ -455,11 +452,15 @@ def _connect(command: argparse.ArgumentParser) -> None:
     _json(command)
 
 
-def _address(text: str) -> str:
+def _address(text: str, read: Callable[[str], object] = ipaddress.ip_address, example: str = "192.0.2.10") -> str:
+    kind = "IP" if read is ipaddress.ip_address else "IPv4"
     try:
-        return str(ipaddress.ip_address(text))
+        return str(read(text))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no IP address; write one such as 192.0.2.10") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is no {kind} address; write one such as {example}") from None
+
+
+_ipv4 = partial(_address, read=ipaddress.IPv4Address, example="198.51.100.7")
 
 
 def _tcp_port(text: str) -> int:
@@ -468,7 +469,7 @@ def _tcp_port(text: str) -> int:
     return int(text)
 
 
-@_listed
+@_listed(_context)
 def _status(command: argparse.ArgumentParser) -> None:
     """show certificates, secrets, images and (with a context) readiness
 
@@ -482,15 +483,12 @@ def _status(command: argparse.ArgumentParser) -> None:
       ./flatline status --context my-k3s --watch
       ./flatline status --json
     """
-    _context(command)
     one = command.add_mutually_exclusive_group()
     _json(one)
-    one.add_argument(
-        "--watch", action="store_true", help="with a context: show what is ready until everything is, or Ctrl-C"
-    )
+    _flag(one, "--watch", help="with a context: show what is ready until everything is, or Ctrl-C")
 
 
-@_listed
+@_listed()
 def _invite(command: argparse.ArgumentParser) -> None:
     """let a phone number register: makes its code
 
@@ -508,17 +506,15 @@ def _invite(command: argparse.ArgumentParser) -> None:
     """
     whom = command.add_mutually_exclusive_group(required=True)
     whom.add_argument("number", nargs="?", metavar="NUMBER", help="with + and country code, such as +12025550123")
-    whom.add_argument(
-        "--next", action="store_true", help="the next number that nobody owns and nobody here has had: +1 202 555 01.."
-    )
-    command.add_argument("--again", action="store_true", help="the number has an account, which may be taken over")
+    _flag(whom, "--next", help="the next number that nobody owns and nobody here has had: +1 202 555 01..")
+    _flag(command, "--again", help="the number has an account, which may be taken over")
     command.add_argument(
         "--valid", type=_validity, default="7d", metavar="TIME", help="how long: 15m to 30d (default: %(default)s)"
     )
     command.add_argument(
         "--codes", type=int, choices=(1, 2), default=1, help="2: two codes in a row, which cannot be guessed"
     )
-    command.add_argument("--replace", action="store_true", help="the number has an invitation; the old code ends")
+    _flag(command, "--replace", help="the number has an invitation; the old code ends")
     _context(command)
 
 
@@ -535,7 +531,7 @@ def _validity(text: str) -> int:
     return seconds
 
 
-@_listed
+@_listed(_context, _json)
 def _invitations(command: argparse.ArgumentParser) -> None:
     """show who is invited, and whose invitation is attacked
 
@@ -547,11 +543,9 @@ def _invitations(command: argparse.ArgumentParser) -> None:
       ./flatline invitations --context my-k3s
       ./flatline invitations --json --context my-k3s
     """
-    _context(command)
-    _json(command)
 
 
-@_listed
+@_listed()
 def _revoke(command: argparse.ArgumentParser) -> None:
     """take an invitation back
 
@@ -565,7 +559,18 @@ def _revoke(command: argparse.ArgumentParser) -> None:
     _context(command)
 
 
-@_listed
+def _number(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "number", metavar="NUMBER", help="with + and country code, such as +12025550123; or the account's identifier"
+    )
+
+
+def _confirmed_number(command: argparse.ArgumentParser) -> None:
+    _number(command)
+    command.add_argument("--confirm", metavar="NUMBER", help="the number, instead of asking")
+
+
+@_listed(_json, _context)
 def _accounts_list(command: argparse.ArgumentParser) -> None:
     """show who has an account
 
@@ -576,11 +581,9 @@ def _accounts_list(command: argparse.ArgumentParser) -> None:
     example:
       ./flatline accounts list --context my-k3s
     """
-    _json(command)
-    _context(command)
 
 
-@_listed
+@_listed(_number, _json, _context)
 def _accounts_show(command: argparse.ArgumentParser) -> None:
     """show one account and its devices
 
@@ -589,12 +592,9 @@ def _accounts_show(command: argparse.ArgumentParser) -> None:
     example:
       ./flatline accounts show +12025550123 --context my-k3s
     """
-    _number(command)
-    _json(command)
-    _context(command)
 
 
-@_listed
+@_listed(_confirmed_number, _context)
 def _accounts_delete(command: argparse.ArgumentParser) -> None:
     """delete an account, for ever
 
@@ -607,11 +607,9 @@ def _accounts_delete(command: argparse.ArgumentParser) -> None:
       ./flatline accounts delete +12025550123 --context my-k3s
       ./flatline accounts delete +12025550123 --confirm +12025550123
     """
-    _number(command, confirmed=True)
-    _context(command)
 
 
-@_listed
+@_listed(_confirmed_number, _context)
 def _accounts_block(command: argparse.ArgumentParser) -> None:
     """sign an account's devices out, until it is unblocked
 
@@ -622,11 +620,9 @@ def _accounts_block(command: argparse.ArgumentParser) -> None:
       ./flatline accounts block +12025550123 --context my-k3s
       ./flatline accounts block +12025550123 --confirm +12025550123
     """
-    _number(command, confirmed=True)
-    _context(command)
 
 
-@_listed
+@_listed(_number, _context)
 def _accounts_unblock(command: argparse.ArgumentParser) -> None:
     """let a blocked account's devices in again
 
@@ -635,19 +631,9 @@ def _accounts_unblock(command: argparse.ArgumentParser) -> None:
     example:
       ./flatline accounts unblock +12025550123 --context my-k3s
     """
-    _number(command)
-    _context(command)
 
 
-def _number(command: argparse.ArgumentParser, *, confirmed: bool = False) -> None:
-    command.add_argument(
-        "number", metavar="NUMBER", help="with + and country code, such as +12025550123; or the account's identifier"
-    )
-    if confirmed:
-        command.add_argument("--confirm", metavar="NUMBER", help="the number, instead of asking")
-
-
-@_listed
+@_listed(_context, _json)
 def _doctor(command: argparse.ArgumentParser) -> None:
     """find out what is wrong, what it means, and what mends it
 
@@ -666,13 +652,15 @@ def _doctor(command: argparse.ArgumentParser) -> None:
       ./flatline doctor --stack home --context my-k3s --fix
       ./flatline doctor --context my-k3s --json
     """
-    _context(command)
-    _json(command)
-    command.add_argument("--fix", action="store_true", help="do what is safe of what mends it; asks before each")
-    command.add_argument("--yes", "-y", action="store_true", help="with --fix: do not ask")
+    _flag(command, "--fix", help="do what is safe of what mends it; asks before each")
+    _flag(command, "--yes", "-y", help="with --fix: do not ask")
 
 
-@_listed
+def _secret_name(command: argparse.ArgumentParser) -> None:
+    command.add_argument("name", metavar="NAME", help="the secret's name; `./flatline secret list` shows them")
+
+
+@_listed(_secret_name)
 def _secret_set(command: argparse.ArgumentParser) -> None:
     """encrypt a value of your own into the stack's file
 
@@ -683,10 +671,9 @@ def _secret_set(command: argparse.ArgumentParser) -> None:
       ./flatline secret set turn
       openssl rand -hex 32 | ./flatline secret set turn --stack home
     """
-    command.add_argument("name", metavar="NAME", help="the secret's name; `./flatline secret list` shows them")
 
 
-@_listed
+@_listed(_json)
 def _secret_list(command: argparse.ArgumentParser) -> None:
     """show every secret: who reads it, where it comes from
 
@@ -696,10 +683,9 @@ def _secret_list(command: argparse.ArgumentParser) -> None:
     example:
       ./flatline secret list --stack home
     """
-    _json(command)
 
 
-@_listed
+@_listed()
 def _turn_config(command: argparse.ArgumentParser) -> None:
     """write turnserver.conf for a server of your own
 
@@ -714,18 +700,24 @@ def _turn_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("--address", type=_ipv4, required=True, metavar="IP", help="the server's public IPv4 address")
     command.add_argument("--private", type=_ipv4, metavar="IP", help="its own address, if it is behind a router")
     command.add_argument("--output", "-o", metavar="FILE", help="where to (default: state/<stack>.turnserver.conf)")
-    command.add_argument("--print", action="store_true", help="print it, with the secret, and write no file")
+    _flag(command, "--print", help="print it, with the secret, and write no file")
     _context(command)
 
 
-def _ipv4(text: str) -> str:
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no IPv4 address; write one such as 198.51.100.7") from None
+def _raising(command: argparse.ArgumentParser) -> None:
+    """Options of `up`, which runs at the end."""
+    _context(command)
+    _flag(command, "--yes", "-y", help="answer yes to what `up` asks; needs a named context")
+    command.add_argument(
+        "--engine",
+        choices=("auto", "pulumi", "none"),
+        default="auto",
+        help="as for `up` (default: %(default)s)",
+    )
+    command.add_argument("--confirm", metavar="STACK", help="the stack's name, instead of asking")
 
 
-@_listed
+@_listed(_raising)
 def _rotate_certificate(command: argparse.ArgumentParser) -> None:
     """renew the certificate that is served
 
@@ -736,10 +728,9 @@ def _rotate_certificate(command: argparse.ArgumentParser) -> None:
       ./flatline rotate certificate
       ./flatline rotate certificate --stack home --context my-k3s --yes
     """
-    _raising(command)
 
 
-@_listed
+@_listed(_raising)
 def _rotate_authority(command: argparse.ArgumentParser) -> None:
     """take the next step of a change of the authority
 
@@ -751,10 +742,9 @@ def _rotate_authority(command: argparse.ArgumentParser) -> None:
     example:
       ./flatline rotate authority --stack home
     """
-    _raising(command)
 
 
-@_listed
+@_listed(_secret_name, _raising)
 def _rotate_secret(command: argparse.ArgumentParser) -> None:
     """replace a secret
 
@@ -767,24 +757,9 @@ def _rotate_secret(command: argparse.ArgumentParser) -> None:
       ./flatline rotate secret attachments
       ./flatline rotate secret redis --stack home --confirm home
     """
-    command.add_argument("name", metavar="NAME", help="the secret's name; `./flatline secret list` shows them")
-    _raising(command)
 
 
-def _raising(command: argparse.ArgumentParser) -> None:
-    """Options of `up`, which runs at the end."""
-    _context(command)
-    command.add_argument("--yes", "-y", action="store_true", help="answer yes to what `up` asks; needs a named context")
-    command.add_argument(
-        "--engine",
-        choices=("auto", "pulumi", "none"),
-        default="auto",
-        help="as for `up` (default: %(default)s)",
-    )
-    command.add_argument("--confirm", metavar="STACK", help="the stack's name, instead of asking")
-
-
-@_listed_without_stack
+@_listed(stack=False)
 def _stack_new(command: argparse.ArgumentParser) -> None:
     """write the file of a new stack
 
@@ -799,7 +774,7 @@ def _stack_new(command: argparse.ArgumentParser) -> None:
     _context(command)
 
 
-@_listed_without_stack
+@_listed(_json, stack=False)
 def _stack_list(command: argparse.ArgumentParser) -> None:
     """show the stacks that are there
 
@@ -808,10 +783,9 @@ def _stack_list(command: argparse.ArgumentParser) -> None:
     example:
       ./flatline stack list
     """
-    _json(command)
 
 
-@_listed
+@_listed(_json)
 def _images(command: argparse.ArgumentParser) -> None:
     """show every image with its digest, lock digests, or bundle all images
 
@@ -828,10 +802,9 @@ def _images(command: argparse.ArgumentParser) -> None:
       ./flatline images --bundle images.tar --architecture amd64
       ./flatline images --bundle images.tar --verify
     """
-    _json(command)
     either = command.add_mutually_exclusive_group()
-    either.add_argument("--lock", action="store_true", help="write flatline:images.digests into the stack's file")
-    either.add_argument("--verify", action="store_true", help="status 1 where an image is not as it should be")
+    _flag(either, "--lock", help="write flatline:images.digests into the stack's file")
+    _flag(either, "--verify", help="status 1 where an image is not as it should be")
     command.add_argument("--bundle", metavar="FILE", help="the file to write; never one that exists")
     command.add_argument(
         "--architecture",
@@ -841,7 +814,7 @@ def _images(command: argparse.ArgumentParser) -> None:
     )
 
 
-@_listed
+@_listed()
 def _check(command: argparse.ArgumentParser) -> None:
     """check a stack, or any manifests, against the policies
 
@@ -860,10 +833,10 @@ def _check(command: argparse.ArgumentParser) -> None:
     )
     form = command.add_mutually_exclusive_group()
     _json(form)
-    form.add_argument("--sarif", action="store_true", help="findings as SARIF 2.1.0, for code review")
+    _flag(form, "--sarif", help="findings as SARIF 2.1.0, for code review")
 
 
-@_listed
+@_listed(_json)
 def _scan(command: argparse.ArgumentParser) -> None:
     """let an independent scanner look at the rendered stack
 
@@ -873,10 +846,9 @@ def _scan(command: argparse.ArgumentParser) -> None:
     example:
       ./flatline scan
     """
-    _json(command)
 
 
-@_listed_without_stack
+@_listed(stack=False)
 def _capacity(command: argparse.ArgumentParser) -> None:
     """estimate resources, limits and monthly cost for a number of users
 
@@ -927,7 +899,7 @@ def _within(number: Field[Any]) -> Callable[[str], float]:
     return read
 
 
-@_listed
+@_listed()
 def _backup(command: argparse.ArgumentParser) -> None:
     """write everything that cannot be made again into one encrypted archive
 
@@ -954,7 +926,7 @@ def _backup(command: argparse.ArgumentParser) -> None:
       ./flatline backup --documents --context my-k3s
     """
     command.add_argument("--to", metavar="PLACE", help="a folder, or s3://BUCKET/PREFIX, for the new archive")
-    command.add_argument("--attachments", action="store_true", help="take the attachments of CDN3 as well")
+    _flag(command, "--attachments", help="take the attachments of CDN3 as well")
     command.add_argument(
         "--keep",
         type=_kept,
@@ -962,12 +934,10 @@ def _backup(command: argparse.ArgumentParser) -> None:
         help="then delete older archives of the stack but for so many: daily=7,weekly=4,monthly=6",
     )
     either = command.add_mutually_exclusive_group()
-    either.add_argument("--pause", action="store_true", help="stop the services meanwhile, and start them again")
-    either.add_argument("--drill", action="store_true", help="try whether the newest archive can be restored")
+    _flag(either, "--pause", help="stop the services meanwhile, and start them again")
+    _flag(either, "--drill", help="try whether the newest archive can be restored")
     either.add_argument("--schedule", metavar="CRON", help="let the cluster write archives at these times (UTC)")
-    either.add_argument(
-        "--documents", action="store_true", help="give the cluster's backups the stack's file and encrypted secrets"
-    )
+    _flag(either, "--documents", help="give the cluster's backups the stack's file and encrypted secrets")
     scheduled = command.add_argument_group("with --schedule")
     scheduled.add_argument("--credentials", metavar="FILE", help="AWS's credentials file, with the bucket's key pair")
     scheduled.add_argument("--endpoint", metavar="URL", help="the S3 server, where it is not that of AWS in --region")
@@ -982,7 +952,7 @@ def _kept(text: str) -> retention.Rule:
         raise argparse.ArgumentTypeError(str(problem)) from None
 
 
-@_listed
+@_listed()
 def _restore(command: argparse.ArgumentParser) -> None:
     """bring an archive back into a stack, or compare both
 
@@ -1000,11 +970,9 @@ def _restore(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--from", required=True, dest="source", metavar="ARCHIVE", help="a folder or s3:// place of `backup`"
     )
-    command.add_argument("--verify", action="store_true", help="only compare; change nothing")
-    command.add_argument("--pause", action="store_true", help="stop the services meanwhile, and start them again")
-    command.add_argument(
-        "--into-non-empty", action="store_true", help="other records may be there; what differs is never overwritten"
-    )
+    _flag(command, "--verify", help="only compare; change nothing")
+    _flag(command, "--pause", help="stop the services meanwhile, and start them again")
+    _flag(command, "--into-non-empty", help="other records may be there; what differs is never overwritten")
     command.add_argument(
         "--passphrase-file", metavar="FILE", help="has the archive's passphrase, where the stacks have another one"
     )
@@ -1012,7 +980,7 @@ def _restore(command: argparse.ArgumentParser) -> None:
     _stores(command)
 
 
-@_listed_without_stack
+@_listed(stack=False)
 def _migrate_secrets(command: argparse.ArgumentParser) -> None:
     """give a stack the secrets of another one
 
@@ -1047,7 +1015,7 @@ def _readers(text: str) -> int:
     return int(text)
 
 
-@_listed_without_stack
+@_listed(stack=False)
 def _test(command: argparse.ArgumentParser) -> None:
     """test this program (not an installation): lint, types and tests
 
@@ -1066,7 +1034,7 @@ def _test(command: argparse.ArgumentParser) -> None:
         selection.add_argument(option, action="store_const", const=option[2:], dest="selection", help=text)
 
 
-@_listed_without_stack
+@_listed(stack=False)
 def _schema(command: argparse.ArgumentParser) -> None:
     """write what editors know of settings
 
@@ -1077,4 +1045,4 @@ def _schema(command: argparse.ArgumentParser) -> None:
       ./flatline schema
       ./flatline schema --check        status 1 if the committed file is not current
     """
-    command.add_argument("--check", action="store_true", help="write nothing; say whether the file is current")
+    _flag(command, "--check", help="write nothing; say whether the file is current")

@@ -26,14 +26,11 @@ Secrets = Mapping[tuple[str, ...], str]
 _NONE: Secrets = {}
 
 
-def with_secret(text: str, name: str, encrypted: str, salt: str) -> str:
-    """The file's text with an encrypted value in `secrets.<name>`, and the salt if it had none.
+def with_secret(text: str, path: Sequence[str], encrypted: str, salt: str) -> str:
+    """The file's text with an encrypted value at a path below `flatline:`, and the salt if it had none.
 
-    The secret's epochs stay: their seeds are in the stack's state and must not leave the program.
-
-    Raises FlatlineError where the file is written in a form that cannot be edited.
+    What stands beside it stays. Raises FlatlineError where the file is written in a form that cannot be edited.
     """
-    path = ("secrets", name, "value")
     try:
         text = _with_value(text, (*path, "secure"), encrypted)
     except FlatlineError:  # there is a plain value
@@ -76,17 +73,15 @@ def with_values(loaded: LoadedStack, values: Values, secrets: Secrets = _NONE) -
         text = _with_value(text, path, _written(value))
     salt = loaded.config.encryption_salt
     for path, secret in secrets.items():
-        encrypted, made = stack_file.encrypt(secret, loaded.passphrase(), salt)
-        text = _with_value(text, (*path, "secure"), encrypted)
-        if salt is None:
-            text += f"encryptionsalt: {made}\n"
-        salt = made
+        encrypted, salt = stack_file.encrypt(secret, loaded.passphrase(), salt)
+        text = with_secret(text, path, encrypted, salt)
     read, expected = read_back(loaded, text), _with_all(loaded.config.config, {**values, **secrets})
     if _decoded(read) != _decoded(expected):
-        names = ", ".join(f"{PROJECT}:{'.'.join(path)}" for path in (*values, *secrets))
+        plain, hidden = (", ".join(f"{PROJECT}:{'.'.join(path)}" for path in paths) for paths in (values, secrets))
         raise FlatlineError(
             f"{loaded.stack.file.name} is written in a form that this command cannot edit; it is as it was",
-            f"Write there yourself: {names}. Anchors and keys in quotes are such a form.",
+            *([f"Write there yourself: {plain}. Anchors and keys in quotes are such a form."] if plain else []),
+            *([f"Set {hidden} with `pulumi config set --secret --path`."] if hidden else []),
         )
     load(expected)
     return text

@@ -5,9 +5,8 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from cli import engine, key_material, stack_edit, stacks
+from cli.commands.secret_set import refuse_other_providers
 from cli.key_material import KeyMaterial
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
@@ -26,7 +25,11 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     source, target = stacks.read(arguments.from_stack), stacks.read(arguments.to_stack)
     if source.stack == target.stack:
         raise FlatlineError("--from-stack and --to-stack name the same stack")
-    _refuse_other_providers(target)
+    refuse_other_providers(
+        target,
+        remedy="Start the stack with a passphrase, move the secrets, and change the provider afterwards: "
+        f"`pulumi stack change-secrets-provider --stack {target.stack.name} <provider>`",
+    )
     material = key_material.of(source, target.settings.domain, terminal)
     missing = _missing(target, material)
     certificate = _certificate_is_missing(target, material)
@@ -40,16 +43,6 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
     stack_edit.replace(target.stack.file, after)
     _tell(source, target, missing, certificate, terminal)
     return 0
-
-
-def _refuse_other_providers(target: LoadedStack) -> None:
-    provider = (yaml.safe_load(target.stack.file.read_text()) or {}).get("secretsprovider")
-    if provider not in {None, "", "passphrase", "default"}:
-        raise FlatlineError(
-            f"{target.stack.file.name} encrypts with {provider.partition(':')[0]}, which only Pulumi can do",
-            "Start the stack with a passphrase, move the secrets, and change the provider afterwards: "
-            f"`pulumi stack change-secrets-provider --stack {target.stack.name} <provider>`",
-        )
 
 
 def _missing(target: LoadedStack, material: KeyMaterial) -> list[str]:
@@ -109,7 +102,7 @@ def _text(target: LoadedStack, text: str, values: Mapping[str, str], certificate
 
     for name, value in values.items():
         encrypted = encrypt(value)
-        text = stack_edit.with_secret(text, name, encrypted, salt or "")
+        text = stack_edit.with_secret(text, ("secrets", name, "value"), encrypted, salt or "")
     return text if certificate is None else _with_certificate(text, certificate, encrypt(certificate.private_key))
 
 

@@ -1,7 +1,6 @@
 """`secret set`: a value of the operator's own, encrypted into the stack's file."""
 
 import difflib
-import json
 import sys
 from argparse import Namespace
 
@@ -11,25 +10,20 @@ from cli import continuity, stack_edit, stacks
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
 from config import operator_values
-from config.loading import load
 from config.schema.secrets import BY_NAME, Secret
 from config.settings import PROJECT
 from errors import FlatlineError
-from render import stack_file
 
 
 def run(arguments: Namespace, terminal: Terminal) -> int:
-    """Reads the value, checks it, and writes it."""
+    """Reads the value, checks it, and writes it. The secret's epochs stay: their seeds are in the stack's state."""
     secret = known(arguments.name)
     loaded = stacks.read(arguments.stack)
     refuse_other_providers(loaded, f"secrets.{secret.name}.value")
     value = _value(secret, terminal)
     continuity.note_beginning(loaded.stack)
-    encrypted, salt = stack_file.encrypt(value, loaded.passphrase(), loaded.config.encryption_salt)
-    before = loaded.stack.file.read_text(encoding="utf-8")
-    after = stack_edit.with_secret(before, secret.name, encrypted, salt)
-    _check(loaded, secret, value, after)
-    stack_edit.replace(loaded.stack.file, after)
+    text = stack_edit.with_values(loaded, {}, {("secrets", secret.name, "value"): value})
+    stack_edit.replace(loaded.stack.file, text)
     terminal.say(f"Wrote {secret.name}, encrypted, to {loaded.stack.file.name}.")
     source = loaded.passphrase.find()
     if source.created:
@@ -50,13 +44,16 @@ def known(name: str) -> Secret:
     )
 
 
-def refuse_other_providers(loaded: LoadedStack, key: str) -> None:
-    """Raises FlatlineError if the stack's file encrypts with something that only Pulumi can use."""
+def refuse_other_providers(loaded: LoadedStack, key: str = "", remedy: str = "") -> None:
+    """Raises FlatlineError if the stack's file encrypts with something that only Pulumi can use.
+
+    The remedy is to let Pulumi set the `key`, unless there is another one.
+    """
     provider = (yaml.safe_load(loaded.stack.file.read_text()) or {}).get("secretsprovider")
     if provider not in {None, "", "passphrase", "default"}:
         raise FlatlineError(
             f"{loaded.stack.file.name} encrypts with {provider.partition(':')[0]}, which only Pulumi can do",
-            f"`pulumi config set --stack {loaded.stack.name} --secret --path '{PROJECT}:{key}'`",
+            remedy or f"`pulumi config set --stack {loaded.stack.name} --secret --path '{PROJECT}:{key}'`",
         )
 
 
@@ -76,18 +73,3 @@ def _value(secret: Secret, terminal: Terminal) -> str:
     except ValueError as problem:
         raise FlatlineError(str(problem)) from None
     return value
-
-
-def _check(loaded: LoadedStack, secret: Secret, value: str, text: str) -> None:
-    """Reads the new text as the engine would: the value is there, and nothing else is different."""
-    read = stack_edit.read_back(loaded, text)
-    key = f"{PROJECT}:secrets"
-    secrets = json.loads(loaded.config.config.get(key) or "{}")
-    expected = secrets | {secret.name: {**secrets.get(secret.name, {}), "value": value}}
-    others = {name: each for name, each in loaded.config.config.items() if name != key}
-    if json.loads(read.pop(key, "{}")) != expected or read != others:
-        raise FlatlineError(
-            f"{loaded.stack.file.name} is written in a form that this command cannot edit; it is as it was",
-            f"Set flatline:secrets.{secret.name}.value with `pulumi config set --secret --path`.",
-        )
-    load({**others, key: json.dumps(expected)})

@@ -138,14 +138,14 @@ EDITS = {
 @pytest.mark.parametrize("name", EDITS)
 def test_a_file_keeps_what_it_says(name: str) -> None:
     before = yaml.safe_load(EDITS[name]) or {}
-    text = stack_edit.with_secret(EDITS[name], "turn", "v1:new:value", "v1:salt")
+    text = stack_edit.with_secret(EDITS[name], ("secrets", "turn", "value"), "v1:new:value", "v1:salt")
     after = yaml.safe_load(text)
     config = dict(before.get("config") or {})
     key = "secrets" if "secrets" in config else "flatline:secrets"
     secrets = config.get(key) or {}
     config[key] = {**secrets, "turn": {**secrets.get("turn", {}), "value": {"secure": "v1:new:value"}}}
     assert after == {"encryptionsalt": "v1:salt", **before, "config": config}
-    assert text == stack_edit.with_secret(text, "turn", "v1:new:value", "v1:salt")
+    assert text == stack_edit.with_secret(text, ("secrets", "turn", "value"), "v1:new:value", "v1:salt")
     comments = [line for line in EDITS[name].splitlines() if line.lstrip().startswith("#")]
     assert [line for line in text.splitlines() if line.lstrip().startswith("#")] == comments
 
