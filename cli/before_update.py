@@ -73,10 +73,6 @@ class BeforeUpdate:
     terminal: Terminal
     agreed: bool
 
-    def unlock(self) -> None:
-        """See the function."""
-        unlock(self.loaded, self.cli, self.stack, self.terminal, self.agreed)
-
     def deployment(self) -> Mapping[str, Any]:
         """The state without pending operations. Raises FlatlineError if nobody here can tell how one of them ended."""
         state = engine.deployment(self.stack)

@@ -1,12 +1,13 @@
 """Renders an estimate for the command `capacity`: as text for people, as JSON for programs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import Field, asdict, dataclass, fields
 from typing import Any
 
 import yaml
 from pydantic.alias_generators import to_camel
 
+from capacity.bigtable import TableRows
 from capacity.calls import GroupMedia, Relayed
 from capacity.cost import Cost, total
 from capacity.dynamodb import IndexDemand, TableDemand, Throughput
@@ -144,13 +145,8 @@ def _traffic(estimate: Estimate, terminal: Terminal) -> None:
     )
     rows = [(what, count(per_second(number)), count(per_second(number, peak))) for what, number in daily]
     rows.append(("open connections", "", count(traffic.connections)))
-    rows.append(
-        (
-            "bytes to clients and to Google Cloud",
-            size(per_second(transfer.from_aws)),
-            size(per_second(transfer.from_aws, peak)),
-        )
-    )
+    sent = (size(per_second(transfer.from_aws)), size(per_second(transfer.from_aws, peak)))
+    rows.append(("bytes to clients and to Google Cloud", *sent))
     terminal.table(("A second", "Mean", PEAK), rows, frozenset({"Mean", PEAK}))
 
 
@@ -161,15 +157,21 @@ def _dynamodb(estimate: Estimate, terminal: Terminal) -> None:
     for table in used:
         rows.append(_load(table.name, table.items, table.bytes, table.throughput))
         rows += [_load(f"  {index.name}", index.items, index.bytes, index.throughput) for index in table.indexes]
-    columns = ("Table, index", "Items", "Stored", "RRU/s", PEAK, "WRU/s", PEAK)
-    terminal.table(columns, rows, frozenset(columns[1:]))
+    _loads(("Table, index", "Items", "Stored", "RRU/s", PEAK, "WRU/s", PEAK), rows, terminal)
     unused = ", ".join(table.name for table in estimate.tables if table not in used)
     terminal.say(f"Empty, because nothing here uses them: {unused}.")
 
 
-def _load(name: str, items: float, stored: float, load: Throughput) -> tuple[str, ...]:
-    numbers = (load.reads_mean, load.reads_peak, load.writes_mean, load.writes_peak)
-    return (name, count(items), size(stored), *(count(number) for number in numbers))
+def _load(name: str, items: float, stored: float, load: Throughput | TableRows) -> tuple[str, ...]:
+    return _counted(name, items, stored, load.reads_mean, load.reads_peak, load.writes_mean, load.writes_peak)
+
+
+def _counted(name: str, items: float, stored: float, *numbers: float) -> tuple[str, ...]:
+    return (name, count(items), size(stored), *map(count, numbers))
+
+
+def _loads(columns: Sequence[str], rows: Iterable[Sequence[str]], terminal: Terminal) -> None:
+    terminal.table(columns, rows, frozenset(columns[1:]))
 
 
 def _redis(report: Report, terminal: Terminal) -> None:
@@ -199,39 +201,18 @@ def _redis(report: Report, terminal: Terminal) -> None:
 
 def _bigtable(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("Bigtable")
-    rows = [
-        (
-            table.name,
-            count(table.rows),
-            size(table.bytes),
-            count(table.reads_mean),
-            count(table.reads_peak),
-            count(table.writes_mean),
-            count(table.writes_peak),
-        )
-        for table in estimate.bigtable.tables
-    ]
-    columns = ("Table", "Rows", "Stored", "Reads/s", PEAK, "Writes/s", PEAK)
-    terminal.table(columns, rows, frozenset(columns[1:]))
+    rows = (_load(table.name, table.rows, table.bytes, table) for table in estimate.bigtable.tables)
+    _loads(("Table", "Rows", "Stored", "Reads/s", PEAK, "Writes/s", PEAK), rows, terminal)
     terminal.say(f"Nodes: {estimate.bigtable.nodes}.")
 
 
 def _objects(estimate: Estimate, terminal: Terminal) -> None:
     terminal.heading("S3")
-    rows = [
-        (
-            prefix.name,
-            count(prefix.objects),
-            size(prefix.bytes),
-            count(prefix.puts_mean),
-            count(prefix.puts_peak),
-            count(prefix.gets_mean),
-            count(prefix.gets_peak),
-        )
-        for prefix in estimate.prefixes
-    ]
-    columns = ("Prefix", "Objects", "Stored", "PUT/s", PEAK, "GET/s", PEAK)
-    terminal.table(columns, rows, frozenset(columns[1:]))
+    rows = (
+        _counted(each.name, each.objects, each.bytes, each.puts_mean, each.puts_peak, each.gets_mean, each.gets_peak)
+        for each in estimate.prefixes
+    )
+    _loads(("Prefix", "Objects", "Stored", "PUT/s", PEAK, "GET/s", PEAK), rows, terminal)
 
 
 def _calls(estimate: Estimate, terminal: Terminal) -> None:
@@ -357,7 +338,7 @@ def as_document(report: Report) -> dict[str, Any]:
     """The report for programs: exact numbers, bytes, units a second, US dollars a month."""
     estimate, recommended = report.estimate, report.recommended
     found = {
-        "workload": {entry.name: getattr(estimate.workload, entry.name) for entry in fields(estimate.workload)},
+        "workload": asdict(estimate.workload),
         "installation": {**asdict(estimate.installation), "volumes": dict(estimate.installation.volumes)},
         "traffic": {
             name: number / DAY if name not in _NOT_DAILY else number
@@ -389,14 +370,10 @@ def as_document(report: Report) -> dict[str, Any]:
         },
         "limits": [{**asdict(limit), "exceeded": limit.exceeded} for limit in report.limits],
         "assumptions": [
-            {
-                "name": entry.name,
-                "value": getattr(estimate.workload, entry.name),
-                "unit": about(entry).unit,
-                "meaning": about(entry).meaning,
-                "source": about(entry).source,
-            }
-            for entry in fields(estimate.workload)
+            {"name": name, "value": value, "unit": meant.unit, "meaning": meant.meaning, "source": meant.source}
+            for name, value, meant in (
+                (each.name, getattr(estimate.workload, each.name), about(each)) for each in fields(estimate.workload)
+            )
         ],
         "notes": report.notes,
     }
@@ -423,20 +400,11 @@ def _table(table: TableDemand) -> dict[str, Any]:
     return {
         **_demand(table),
         "key": table.key,
-        "itemBytes": table.item.bytes,
-        "itemSource": table.item.source,
+        "item_bytes": table.item.bytes,
+        "item_source": table.item.source,
         "indexes": [{**_demand(index), "local": index.local} for index in table.indexes],
     }
 
 
 def _demand(demand: TableDemand | IndexDemand) -> dict[str, Any]:
-    load = demand.throughput
-    return {
-        "name": demand.name,
-        "items": demand.items,
-        "bytes": demand.bytes,
-        "readsMean": load.reads_mean,
-        "readsPeak": load.reads_peak,
-        "writesMean": load.writes_mean,
-        "writesPeak": load.writes_peak,
-    }
+    return {"name": demand.name, "items": demand.items, "bytes": demand.bytes, **asdict(demand.throughput)}

@@ -145,7 +145,11 @@ def named_cluster(context: str) -> Cluster:
     """The cluster of a context that was named. Raises FlatlineError if kubeconfig has none, naming those there are."""
     found = kubeconfig.cluster(context)
     if found is None:
-        raise FlatlineError(f"there is no context {context} in kubeconfig", _where_contexts_are())
+        there = kubeconfig.contexts()
+        where = (
+            f"There are: {', '.join(there)} ({kubeconfig.where()})." if there else f"Looked in {kubeconfig.where()}."
+        )
+        raise FlatlineError(f"there is no context {context} in kubeconfig", where)
     return found
 
 
@@ -189,10 +193,9 @@ def _cluster(loaded: LoadedStack, options: UpOptions, terminal: Terminal) -> Clu
         return _EngineUnavailable(
             f"context {context} is named, but there is no terminal to agree on and no --yes", context
         )
-    found = kubeconfig.cluster(context)
+    named = options.context or options.engine == "pulumi"
+    found = named_cluster(context) if named else kubeconfig.cluster(context)
     if found is None:
-        if options.context or options.engine == "pulumi":
-            raise FlatlineError(f"there is no context {context} in kubeconfig", _where_contexts_are())
         return _EngineUnavailable(f"context {context} is not in kubeconfig ({kubeconfig.where()})", context)
     with terminal.step(f"Asking {found.server} whether it is there"):
         problem = found.problem()
@@ -206,8 +209,8 @@ def _typed_context(terminal: Terminal) -> str | None:
         return None
     terminal.note("No cluster is named. kubeconfig knows: " + ", ".join(there))
     answer = terminal.ask("Type the name of the one to deploy to, or nothing to render files:")
-    if answer and answer not in there:
-        raise FlatlineError(f"there is no context {answer} in kubeconfig", _where_contexts_are())
+    if answer:
+        named_cluster(answer)
     return answer or None
 
 
@@ -219,11 +222,6 @@ def _cli(cli: Cli | None, no_cli: str, options: UpOptions, terminal: Terminal) -
         return _EngineUnavailable(no_cli)
     fetched, problem = engine.install(terminal)
     return fetched or _EngineUnavailable(f"{no_cli}, and {problem}")
-
-
-def _where_contexts_are() -> str:
-    there = kubeconfig.contexts()
-    return f"There are: {', '.join(there)} ({kubeconfig.where()})." if there else f"Looked in {kubeconfig.where()}."
 
 
 def _k3s_hint() -> str:

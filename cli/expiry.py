@@ -10,6 +10,7 @@ from cryptography import x509
 from cli import objects
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from client_kit.pins import name_of
 from config.certificate_chain import EXPIRY_WARNING
 
 
@@ -40,7 +41,7 @@ def certificates(loaded: LoadedStack, outputs: Mapping[str, Any]) -> list[Certif
     renewal = "bring the next one" if brought else "run `./flatline rotate authority` (docs/operations.md)"
     authorities = _of(outputs, "caCertificates")
     return served(loaded, outputs) + [
-        Certificate(f"authority {_name(each)}", each.not_valid_after_utc, renewal) for each in authorities
+        Certificate(f"authority {name_of(each.subject)}", each.not_valid_after_utc, renewal) for each in authorities
     ]
 
 
@@ -49,7 +50,7 @@ def served(loaded: LoadedStack, outputs: Mapping[str, Any]) -> list[Certificate]
     brought = loaded.settings.certificates.provided is not None
     renewal = "bring the next one" if brought else "run `./flatline rotate certificate`"
     return [
-        Certificate(f"served for {_name(leaf)}", leaf.not_valid_after_utc, renewal)
+        Certificate(f"served for {name_of(leaf.subject)}", leaf.not_valid_after_utc, renewal)
         for leaf in _of(outputs, "servedCertificate")[:1]
     ]
 
@@ -68,8 +69,3 @@ def _of(outputs: Mapping[str, Any], name: str) -> list[x509.Certificate]:
     """The certificates of one output; none where an earlier release did not export it."""
     pem = str(outputs.get(name, ""))
     return x509.load_pem_x509_certificates(pem.encode()) if pem else []
-
-
-def _name(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    return str(names[0].value) if names else certificate.subject.rfc4514_string()

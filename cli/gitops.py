@@ -61,8 +61,8 @@ def check(arguments: Namespace) -> None:
                 "It begins with age1, and `age-keygen` prints it. A key that begins with AGE-SECRET-KEY is the other "
                 "half: it belongs to the cluster alone.",
             )
-    if way in TOOLS and shutil.which(TOOLS[way][0]) is None:
-        raise FlatlineError(f"{TOOLS[way][0]} is not on the PATH", f"Install it: {TOOLS[way][1]}")
+    if way in TOOLS:
+        _found(TOOLS[way][0])
     if way == "sealed" and not Path(arguments.certificate).is_file():
         raise FlatlineError(
             f"there is no file {arguments.certificate}",
@@ -71,6 +71,13 @@ def check(arguments: Namespace) -> None:
     if way == "external-secrets":
         _store(arguments.store)
         _refuse_in_repository(Path(arguments.values).absolute(), Path(arguments.output).absolute())
+
+
+def _found(tool: str) -> str:
+    path = shutil.which(tool)
+    if path is None:
+        raise FlatlineError(f"{tool} is not on the PATH", f"Install it: {dict(TOOLS.values())[tool]}")
+    return path
 
 
 def _way_of(option: str) -> str:
@@ -174,9 +181,7 @@ def by_kubeseal(secret: Object, *, certificate: Path) -> Object:
 
 def _run(tool: str, words: Sequence[str], secret: Object) -> Object:
     """Runs a tool with a Secret on its standard input. Variables that change what the tools do are left out."""
-    path, name = shutil.which(tool), secret["metadata"]["name"]
-    if path is None:
-        raise FlatlineError(f"{tool} is not on the PATH", f"Install it: {dict(TOOLS.values())[tool]}")
+    path, name = _found(tool), secret["metadata"]["name"]
     environment = {each: os.environ[each] for each in ("PATH", "HOME") if each in os.environ}
     try:
         done = subprocess.run(

@@ -7,10 +7,10 @@ import shlex
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from cli import kubectl, ownership
 from cli.port_forward import PortForward
@@ -31,6 +31,7 @@ KINDS = ("invitation", "webhook")
 NEEDS_CARE = ("attacked", "locked")
 Values = Mapping[str, str]
 """Data key -> stored value."""
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -135,30 +136,25 @@ def seen(store: Store) -> dict[str, Seen]:
         try:
             url = f"http://{forward.address}/invitations"
             with urllib.request.urlopen(url, timeout=ANSWER_SECONDS) as answer:
-                content = json.load(answer)
-            return dict(_each(content))
+                return {str(each["number"]): _seen(each) for each in json.load(answer)["invitations"]}
         except (OSError, ValueError, KeyError, TypeError) as problem:
             raise FlatlineError(f"{POD} gives no account of the invitations: {problem}") from None
 
 
-def _each(content: Mapping[str, Any]) -> Iterator[tuple[str, Seen]]:
-    for each in content["invitations"]:
-        since = each["since"]
-        yield (
-            str(each["number"]),
-            Seen(
-                str(each["state"]),
-                int(each["wrong"]),
-                None if since is None else datetime.fromtimestamp(since, UTC),
-            ),
-        )
+def _seen(each: Mapping[str, Any]) -> Seen:
+    since = each["since"]
+    return Seen(str(each["state"]), int(each["wrong"]), None if since is None else datetime.fromtimestamp(since, UTC))
 
 
 def asked(store: Store, terminal: Terminal) -> dict[str, Seen] | None:
     """The same, or None with a warning where the program cannot be asked."""
+    return _known(lambda: seen(store), terminal)
+
+
+def _known(ask: Callable[[], Answer], terminal: Terminal) -> Answer | None:
     try:
         with terminal.step("Asking the registration service"):
-            return seen(store)
+            return ask()
     except FlatlineError as problem:
         terminal.warn(f"whether invitations are attacked is not known: {problem.in_a_line}")
         return None
@@ -193,12 +189,7 @@ class Care:
 
 def found(loaded: LoadedStack, context: str, terminal: Terminal) -> list[str]:
     """A line for each invitation that is attacked or locked. Warns where that is not known."""
-    try:
-        with terminal.step("Asking the registration service"):
-            return [each.line for each in cared(loaded, context, terminal)]
-    except FlatlineError as problem:
-        terminal.warn(f"whether invitations are attacked is not known: {problem.in_a_line}")
-        return []
+    return [each.line for each in _known(lambda: cared(loaded, context, terminal), terminal) or ()]
 
 
 def cared(loaded: LoadedStack, context: str, terminal: Terminal) -> list[Care]:

@@ -34,7 +34,7 @@ def limited(seconds: float) -> Iterator[None]:
 
 def _done(context: str, words: Sequence[str], stdin: str | None = None) -> "subprocess.CompletedProcess[str]":
     """kubectl that has come to its end. Raises FlatlineError if it takes too long."""
-    whole, limit = [_program(), *command(context, *words)[1:]], _limits[-1] if _limits else None
+    whole, limit = [program(), *command(context, *words)[1:]], _limits[-1] if _limits else None
     try:
         return subprocess.run(whole, check=False, capture_output=True, text=True, input=stdin, timeout=limit)
     except subprocess.TimeoutExpired:
@@ -62,7 +62,7 @@ class ConflictError(Exception):
 
 def run(words: Sequence[str]) -> int:
     """Runs a kubectl command for people to watch; its status."""
-    return subprocess.run([_program(), *words[1:]], check=False).returncode
+    return subprocess.run([program(), *words[1:]], check=False).returncode
 
 
 def read(context: str, *words: str) -> Any:
@@ -96,7 +96,7 @@ def streamed(context: str, *words: str, stdin: str | None = None) -> Iterator[It
     with (
         TemporaryFile("w+") as said,
         subprocess.Popen(
-            [_program(), *command(context, *words)[1:]],
+            [program(), *command(context, *words)[1:]],
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=said,
@@ -172,7 +172,8 @@ def _answer(context: str, *words: str) -> str:
     return answer.stdout
 
 
-def _program() -> str:
+def program() -> str:
+    """Where kubectl is. Raises FlatlineError if it is not on the PATH."""
     found = shutil.which("kubectl")
     if found is None:
         raise FlatlineError("kubectl is not on the PATH", "Install it (https://kubernetes.io/docs/tasks/tools/).")

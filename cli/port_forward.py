@@ -1,7 +1,6 @@
 """A port of this machine that leads to a Service or a pod, by `kubectl port-forward`, while it is needed."""
 
 import re
-import shutil
 import subprocess
 import threading
 from collections import deque
@@ -43,8 +42,7 @@ class PortForward:
         return f"127.0.0.1:{self._local}"
 
     def __enter__(self) -> Self:
-        if shutil.which(self._command[0]) is None:
-            raise FlatlineError("kubectl is not on the PATH", "Install it (https://kubernetes.io/docs/tasks/tools/).")
+        kubectl.program()
         self._keeper.start()
         self._ready.wait(PATIENCE_SECONDS)
         if self._local is None:

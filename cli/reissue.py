@@ -9,6 +9,7 @@ from cryptography import x509
 from cli.objects import Object
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
+from client_kit.pins import name_of
 from errors import FlatlineError
 
 _MEANINGS = {
@@ -123,6 +124,4 @@ def _served(objects: Iterable[Object]) -> x509.Certificate | None:
 
 
 def _about(certificate: x509.Certificate) -> str:
-    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
-    name = str(names[0].value) if names else certificate.subject.rfc4514_string()
-    return f"{name} (until {certificate.not_valid_after_utc:%Y-%m-%d})"
+    return f"{name_of(certificate.subject)} (until {certificate.not_valid_after_utc:%Y-%m-%d})"

@@ -156,6 +156,14 @@ def _place(stack: Stack, config: StackConfig, problem: str) -> str:
     return f"{stack.file.name}:{config.lines[path]}"
 
 
+def typed_folder(output: str) -> Path:
+    """The folder after --output. Raises FlatlineError for nothing, and for the root of the file system."""
+    folder = Path(output).absolute()
+    if not output.strip() or folder == Path(folder.anchor):
+        raise FlatlineError(f"--output {output!r} is no folder to write into")
+    return folder
+
+
 def display_path(path: Path) -> str:
     """A path as somebody in the current folder would type it."""
     try:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from cli import cluster_stores, document, kubectl, pausing
 from cli.choice import named_cluster, named_context
-from cli.forms.checks import Restore
+from cli.forms import checks
 from cli.port_forward import PortForward
 from cli.stacks import LoadedStack
 from cli.terminal import Terminal
@@ -200,20 +200,9 @@ def _doing(doing: str, collection: Collection) -> str:
 
 def show_document(stack: str, outcomes: Sequence[Outcome], terminal: Terminal) -> int:
     """The outcomes of a verification for programs; and the exit status."""
-    collections = [
-        {
-            "kind": outcome.kind,
-            "name": outcome.name,
-            "archived": outcome.archived,
-            "expired": outcome.expired,
-            "missing": outcome.missing,
-            "differing": outcome.differing,
-            "others": outcome.others,
-            "verified": outcome.verified,
-        }
-        for outcome in outcomes
-    ]
-    document.show(Restore, {"stack": stack, "collections": collections}, terminal)
+    names = checks.Collection.model_fields
+    collections = [{name: getattr(outcome, name) for name in names} for outcome in outcomes]
+    document.show(checks.Restore, {"stack": stack, "collections": collections}, terminal)
     return 0 if all(outcome.verified for outcome in outcomes) else 1
 
 

@@ -16,7 +16,7 @@ from cli.terminal import Terminal
 from client_kit import pins
 from client_kit.pins import Pins, PinsError
 from connectivity import call, relay
-from connectivity.check import Host, Step, check
+from connectivity.check import Host, check
 from connectivity.relay import Server
 from errors import FlatlineError
 
@@ -129,25 +129,23 @@ def _tell(hosts: Sequence[Host], terminal: Terminal) -> None:
 
 def listed(hosts: Sequence[Host]) -> list[dict[str, object]]:
     """As in docs/json.md."""
-    return [_as_document(host) for host in hosts]
-
-
-def _as_document(host: Host) -> dict[str, object]:
-    return {
-        "service": host.service,
-        "host": host.name,
-        "addresses": [*host.addresses],
-        "served": host.served,
-        "steps": [_step(step) for step in host.steps],
-        "remarks": host.remarks,
-    }
-
-
-def _step(step: Step) -> dict[str, object]:
-    return {
-        "step": step.name,
-        "passed": step.passed,
-        "found": step.found or None,
-        "cause": step.cause,
-        "cure": step.cure,
-    }
+    return [
+        {
+            "service": host.service,
+            "host": host.name,
+            "addresses": [*host.addresses],
+            "served": host.served,
+            "steps": [
+                {
+                    "step": step.name,
+                    "passed": step.passed,
+                    "found": step.found or None,
+                    "cause": step.cause,
+                    "cure": step.cure,
+                }
+                for step in host.steps
+            ],
+            "remarks": host.remarks,
+        }
+        for host in hosts
+    ]

@@ -220,7 +220,7 @@ def _by_engine(
     kubectl.check_credentials(context)
     with engine.opened(loaded, cli, cluster) as stack:
         before = before_update.BeforeUpdate(loaded, cli, cluster, stack, terminal, agreed)
-        before.unlock()
+        before_update.unlock(loaded, cli, stack, terminal, agreed)
         state = before.deployment() if before_update.can_look(terminal) else engine.deployment(stack)
         if not delete_data and engine_state.is_bare(state):
             raise FlatlineError(

@@ -60,10 +60,7 @@ def of(loaded: LoadedStack) -> dict[str, Any]:
 def _folder(stack: Stack, arguments: Namespace) -> Path:
     if arguments.output is None:
         return KITS / stack.name / str(arguments.client)
-    folder = Path(arguments.output).absolute()
-    if not arguments.output.strip() or folder == Path(folder.anchor):
-        raise FlatlineError(f"--output {arguments.output!r} is no folder to write into")
-    return folder
+    return stacks.typed_folder(arguments.output)
 
 
 def _tell(

@@ -55,10 +55,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
 def _folder(loaded: LoadedStack, output: str | None, redact: bool) -> Path:
     if output is None:
         return loaded.stack.build.with_name(f"{loaded.stack.name}.redacted") if redact else loaded.stack.build
-    folder = Path(output).absolute()
-    if not output.strip() or folder == Path(folder.anchor):
-        raise FlatlineError(f"--output {output!r} is no folder to write into")
-    return folder
+    return stacks.typed_folder(output)
 
 
 def _plan(written: Summary, terminal: Terminal) -> None:

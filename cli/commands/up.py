@@ -84,7 +84,7 @@ def _deploy(loaded: LoadedStack, choice: DeployPlan, arguments: Namespace, termi
     with engine.opened(loaded, choice.cli, choice.cluster) as stack:
         agreed = choice.agreed or carried
         before = before_update.BeforeUpdate(loaded, choice.cli, choice.cluster, stack, terminal, agreed)
-        before.unlock()
+        before_update.unlock(loaded, choice.cli, stack, terminal, agreed)
         state = before.deployment() if looks else engine.deployment(stack)
         if recorded is None:
             last = deployed.of_outputs(engine_state.outputs(state), f"Pulumi's state in {engine.backend()}")

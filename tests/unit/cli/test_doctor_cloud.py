@@ -36,6 +36,7 @@ def target(account: str = ACCOUNT) -> Cloud:
 STACK = target()
 PREFIX = STACK.aws.name_prefix
 BUCKETS = [f"{PREFIX}-{role}-0123abcd" for role in get_args(BucketRole)]
+PRE_KEYS = f"{PREFIX}-pre-keys-0123abcd"
 ACCOUNTS = dynamodb.TABLES["accounts.tableName"]
 
 
@@ -71,7 +72,7 @@ def test_stores_that_are_well_have_nothing_wrong_and_nothing_is_left(aws: cloud.
     assert cloud.buckets(STACK, aws) == []
     assert cloud.caches(STACK, aws) == []
     assert aws("dynamodb").scan(TableName=STACK.aws.table_name(cloud.TABLE))["Items"] == []
-    assert aws("s3").list_objects_v2(Bucket=BUCKETS[0])["KeyCount"] == 0
+    assert aws("s3").list_objects_v2(Bucket=PRE_KEYS)["KeyCount"] == 0
 
 
 def test_a_table_that_is_gone_is_named(aws: cloud.Client) -> None:
@@ -99,11 +100,11 @@ def test_a_table_that_takes_no_row_of_its_schema_is_named(aws: cloud.Client) -> 
 
 
 def test_a_bucket_that_is_gone_is_named_also_where_another_has_a_longer_name(aws: cloud.Client) -> None:
-    aws("s3").delete_bucket(Bucket=BUCKETS[0])
-    bucket(aws, f"{BUCKETS[0]}-copy")
+    aws("s3").delete_bucket(Bucket=PRE_KEYS)
+    bucket(aws, f"{PRE_KEYS}-copy")
     (wrong,) = cloud.buckets(STACK, aws)
     assert (wrong.name, wrong.absent) == (f"{PREFIX}-pre-keys-*", True)
-    bucket(aws, BUCKETS[0])
+    bucket(aws, PRE_KEYS)
 
 
 class Refuses:
@@ -133,19 +134,19 @@ def test_what_was_written_goes_also_where_it_cannot_be_read(aws: cloud.Client) -
         with pytest.raises(FlatlineError, match=r"^AWS answered AccessDenied[a-zA-Z]* to Get(Item|Object)$"):
             look(STACK, lacks)
     assert aws("dynamodb").scan(TableName=STACK.aws.table_name(cloud.TABLE))["Items"] == []
-    assert aws("s3").list_objects_v2(Bucket=BUCKETS[0])["KeyCount"] == 0
+    assert aws("s3").list_objects_v2(Bucket=PRE_KEYS)["KeyCount"] == 0
 
 
 def test_what_cannot_be_deleted_again_is_named(aws: cloud.Client) -> None:
     (wrong,) = cloud.buckets(STACK, Refuses(aws, DeleteObject="InternalError"))
-    (left,) = aws("s3").list_objects_v2(Bucket=BUCKETS[0])["Contents"]
+    (left,) = aws("s3").list_objects_v2(Bucket=PRE_KEYS)["Contents"]
     assert wrong.problem == (
         f"object {left['Key']} may be left there, because its deletion failed (DeleteObject: InternalError)"
     )
     with pytest.raises(FlatlineError, match=r"GetObject; object flatline-doctor-.*\(AWS answered AccessDenied to Del"):
         cloud.buckets(STACK, Refuses(aws, GetObject="AccessDenied", DeleteObject="AccessDenied"))
-    for each in aws("s3").list_objects_v2(Bucket=BUCKETS[0])["Contents"]:
-        aws("s3").delete_object(Bucket=BUCKETS[0], Key=each["Key"])
+    for each in aws("s3").list_objects_v2(Bucket=PRE_KEYS)["Contents"]:
+        aws("s3").delete_object(Bucket=PRE_KEYS, Key=each["Key"])
 
 
 def test_what_was_not_written_is_not_looked_for(aws: cloud.Client) -> None:
