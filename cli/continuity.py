@@ -7,6 +7,7 @@ half, and accounts and groups depend on the rest. Facts are gathered, judged by 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -399,7 +400,4 @@ def _engine_has_something(stack: Stack) -> bool:
 
 
 def _free_folder(stack: Stack) -> Path:
-    number = 1
-    while (STATE / f"{stack.name}.earlier-{number}").exists():
-        number += 1
-    return STATE / f"{stack.name}.earlier-{number}"
+    return next(folder for n in count(1) if not (folder := STATE / f"{stack.name}.earlier-{n}").exists())

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from client_kit import bks, readme
+from client_kit import bks
 from client_kit.nowhere import ENCLAVE, host, url
 from client_kit.pins import Pins
 
@@ -14,14 +14,9 @@ _ADDRESSES = ("SERVICE", "STORAGE", "CDN", "CDN2", "CDN3", "SFU", "CONTENT_PROXY
 
 
 def files(pins: Pins) -> Mapping[str, bytes]:
-    """By name: the trust store, the fields of BuildConfig, the authorities as PEM, and what to do with them."""
+    """By name: the trust store, and the fields of BuildConfig."""
     aliases = {f"authority-{number}": each for number, each in enumerate(pins.authorities, 1)}
-    return {
-        STORE: bks.trust_store(aliases, PASSWORD),
-        FIELDS: _fields(pins).encode(),
-        "ca.pem": pins.pem.encode(),
-        "README.md": readme.android(pins).encode(),
-    }
+    return {STORE: bks.trust_store(aliases, PASSWORD), FIELDS: _fields(pins).encode()}
 
 
 def _fields(pins: Pins) -> str:

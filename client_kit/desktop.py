@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from client_kit import readme
 from client_kit.nowhere import ENCLAVE, url
 from client_kit.pins import Pins
 
@@ -12,12 +11,8 @@ CONFIGURATION = "config.json"
 
 
 def files(pins: Pins) -> Mapping[str, bytes]:
-    """By name: the keys of the configuration, the authorities as PEM, and what to do with them."""
-    return {
-        CONFIGURATION: (json.dumps(_configuration(pins), indent=2) + "\n").encode(),
-        "ca.pem": pins.pem.encode(),
-        "README.md": readme.desktop(pins).encode(),
-    }
+    """By name: the keys of the configuration."""
+    return {CONFIGURATION: (json.dumps(_configuration(pins), indent=2) + "\n").encode()}
 
 
 def _configuration(pins: Pins) -> Mapping[str, Any]:

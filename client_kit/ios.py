@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from client_kit import readme
 from client_kit.nowhere import ENCLAVE, host, url
 from client_kit.pins import Pins
 
@@ -10,14 +9,8 @@ CONSTANTS = "TSConstantsFlatline.swift"
 
 
 def files(pins: Pins) -> Mapping[str, bytes]:
-    """By name: a class of constants, each authority as DER, all of them as PEM, and what to do with them."""
-    ders = dict(zip(der_names(pins), pins.ders, strict=True))
-    return {
-        **ders,
-        CONSTANTS: _constants(pins).encode(),
-        "ca.pem": pins.pem.encode(),
-        "README.md": readme.ios(pins).encode(),
-    }
+    """By name: a class of constants, and each authority as DER."""
+    return {**dict(zip(der_names(pins), pins.ders, strict=True)), CONSTANTS: _constants(pins).encode()}
 
 
 def der_names(pins: Pins) -> tuple[str, ...]:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import files
-from client_kit import android, desktop, ios, libsignal
+from client_kit import android, desktop, ios, libsignal, readme
 from client_kit.pins import VERSION, Pins
 
-CLIENTS: Mapping[str, Callable[[Pins], Mapping[str, bytes]]] = {
-    "android": android.files,
-    "ios": ios.files,
-    "desktop": desktop.files,
-    "libsignal": libsignal.files,
+CLIENTS: Mapping[str, tuple[Callable[[Pins], Mapping[str, bytes]], Callable[[Pins], str]]] = {
+    "android": (android.files, readme.android),
+    "ios": (ios.files, readme.ios),
+    "desktop": (desktop.files, readme.desktop),
+    "libsignal": (libsignal.files, readme.libsignal),
 }
+"""The files of each build, and what to do with them."""
 PINS = "pins.json"
 """The pins themselves, as `pins --json` prints them; `connect --pins` reads them."""
 
@@ -43,9 +44,14 @@ class Written:
 
 
 def made(client: str, stack: str, outputs: Mapping[str, Any], pins: Pins) -> Mapping[str, bytes]:
-    """The files of a client's kit by name, the same bytes for the same pins. `outputs` are the pins unread."""
+    """The files of a client's kit by name, the same bytes for the same pins. `outputs` are the pins unread.
+
+    Beside those of its build they are the authorities as PEM, the pins, and what to do with all of it.
+    """
     document = {"version": VERSION, "stack": stack, "pins": dict(sorted(outputs.items()))}
-    return {**CLIENTS[client](pins), PINS: (json.dumps(document, indent=2) + "\n").encode()}
+    built, page = CLIENTS[client]
+    texts = {"ca.pem": pins.pem, "README.md": page(pins), PINS: json.dumps(document, indent=2) + "\n"}
+    return {**built(pins), **{name: text.encode() for name, text in texts.items()}}
 
 
 def write(folder: Path, content: Mapping[str, bytes], *, overwrite: bool = False) -> Written:

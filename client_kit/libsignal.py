@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from client_kit import readme
 from client_kit.nowhere import host
 from client_kit.pins import Pins
 
@@ -25,15 +24,9 @@ _DOMAIN = """const {name}: DomainConfig = DomainConfig {{
 
 
 def files(pins: Pins) -> Mapping[str, bytes]:
-    """By name: each authority as DER, the list of certificates, the table of hosts, and what to do with them."""
+    """By name: each authority as DER, the list of certificates, and the table of hosts."""
     ders = dict(zip(der_names(pins), pins.ders, strict=True))
-    return {
-        **ders,
-        CERTIFICATES: _certificates(pins).encode(),
-        HOSTS: _hosts(pins).encode(),
-        "ca.pem": pins.pem.encode(),
-        "README.md": readme.libsignal(pins).encode(),
-    }
+    return {**ders, CERTIFICATES: _certificates(pins).encode(), HOSTS: _hosts(pins).encode()}
 
 
 def der_names(pins: Pins) -> tuple[str, ...]:

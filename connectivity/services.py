@@ -69,10 +69,7 @@ async def whisper(connection: Connection, host: str) -> str:
 
 async def storage(connection: Connection, host: str) -> str:
     """Groups are refused without credentials, by Storage itself."""
-    answer = await asked(connection, host, "/v1/groups")
-    if answer.status != http.HTTPStatus.UNAUTHORIZED:
-        raise unexpected(answer, host, "Storage", "401 for a request without credentials")
-    return "401 for groups, as it must be without credentials"
+    return await _refused_to_all(connection, host, "Storage", "/v1/groups", "groups")
 
 
 async def cdn0(connection: Connection, host: str) -> str:
@@ -87,10 +84,15 @@ async def cdn3(connection: Connection, host: str) -> str:
 
 async def sfu(connection: Connection, host: str) -> str:
     """The calls of a group are refused without credentials, by the calling service itself."""
-    answer = await asked(connection, host, "/v2/conference/participants")
+    path = "/v2/conference/participants"
+    return await _refused_to_all(connection, host, "the calling service", path, "the calls of a group")
+
+
+async def _refused_to_all(connection: Connection, host: str, service: str, path: str, what: str) -> str:
+    answer = await asked(connection, host, path)
     if answer.status != http.HTTPStatus.UNAUTHORIZED:
-        raise unexpected(answer, host, "the calling service", "401 for a request without credentials")
-    return "401 for the calls of a group, as it must be without credentials"
+        raise unexpected(answer, host, service, "401 for a request without credentials")
+    return f"401 for {what}, as it must be without credentials"
 
 
 async def _not_found(connection: Connection, host: str, service: str, path: str, what: str) -> str:

@@ -1,82 +1,35 @@
 """Several readers or writers at a time; memory holds no more than a few of their pages."""
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from queue import Empty, Full, Queue
 from typing import TypeVar
 
 Page = TypeVar("Page")
 Batch = TypeVar("Batch")
 Result = TypeVar("Result")
 
-_POLL_SECONDS = 0.2
-
 
 def merged(sources: Sequence[Callable[[], Iterator[Page]]]) -> Iterator[Page]:
-    """Yields from several sources at once; a thread reads each of them.
+    """Yields from several sources at once: while one page of each is used, the next one is read.
 
     The first error of a source ends all of them and is raised. A caller that stops early ends them too.
     """
     if len(sources) == 1:
         yield from sources[0]()
         return
-    pages: Queue[Page | _End] = Queue(maxsize=2 * len(sources))
-    stop = threading.Event()
-    threads = [threading.Thread(target=_feed, args=(source, pages, stop), daemon=True) for source in sources]
-    for thread in threads:
-        thread.start()
-    try:
-        left = len(threads)
-        while left:
-            page = pages.get()
-            if not isinstance(page, _End):
-                yield page
-            elif page.problem is not None:
-                raise page.problem
-            else:
-                left -= 1
-    finally:
-        stop.set()
-        _drain(pages)
-        for thread in threads:
-            thread.join()
-
-
-class _End:
-    """A source has ended, by an error or by itself."""
-
-    def __init__(self, problem: BaseException | None) -> None:
-        self.problem = problem
-
-
-def _feed(source: Callable[[], Iterator[Page]], pages: "Queue[Page | _End]", stop: threading.Event) -> None:
-    problem: BaseException | None = None
-    try:
-        for page in source():
-            if not _put(pages, page, stop):
-                return
-    except BaseException as caught:  # raised again by the reader
-        problem = caught
-    _put(pages, _End(problem), stop)
-
-
-def _put(pages: "Queue[Page | _End]", page: "Page | _End", stop: threading.Event) -> bool:
-    while not stop.is_set():
+    with ThreadPoolExecutor(len(sources)) as pool:
+        readers = [source() for source in sources]
+        pending = {pool.submit(next, reader, None): reader for reader in readers}
         try:
-            pages.put(page, timeout=_POLL_SECONDS)
-            return True
-        except Full:
-            continue
-    return False
-
-
-def _drain(pages: "Queue[Page | _End]") -> None:
-    while True:
-        try:
-            pages.get_nowait()
-        except Empty:
-            return
+            while pending:
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                for future in done:
+                    reader, page = pending.pop(future), future.result()
+                    if page is not None:
+                        pending[pool.submit(next, reader, None)] = reader
+                        yield page
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def map_unordered(work: Callable[[Batch], Result], batches: Iterable[Batch], workers: int) -> Iterator[Result]:

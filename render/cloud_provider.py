@@ -59,8 +59,7 @@ class _Facts:
     @property
     def region(self) -> str:
         """The region of the resource, or of its provider."""
-        region = self.resource.inputs.get("region")
-        return str(region) if region else self._configured("region")
+        return self._configured("region")
 
     @property
     def account(self) -> str:
@@ -73,8 +72,7 @@ class _Facts:
     @property
     def project(self) -> str:
         """The project of the resource, or of its provider."""
-        project = self.resource.inputs.get("project")
-        return str(project) if project else self._configured("project")
+        return self._configured("project")
 
     @property
     def partition(self) -> str:
@@ -106,7 +104,7 @@ class _Facts:
         return {"project": self.project}
 
     def _configured(self, name: str) -> str:
-        value = self._provider.inputs.get(name) if self._provider else None
+        value = self.resource.inputs.get(name) or (self._provider.inputs.get(name) if self._provider else None)
         return str(value) if value else placeholder(self._provider or self.resource, name)
 
     def _decoded(self, name: str) -> Any:

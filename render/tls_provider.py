@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -24,6 +24,7 @@ from render.generator import Clock, GeneratedResource, Generator, without_clock
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+Extension = TypeVar("Extension", bound=x509.ExtensionType)
 
 _KEY_DEFAULTS: Final[Mapping[str, Any]] = {"rsaBits": 2048, "ecdsaCurve": "P224"}
 _RSA_BITS: Final = 2048
@@ -112,13 +113,14 @@ def locally_signed(inputs: Mapping[str, Any], entropy: Entropy, clock: Clock) ->
     if not isinstance(public_key, PublicKey):
         raise ValueError("the key of certRequestPem is neither RSA nor ECDSA")
     builder = _builder(inputs, entropy, clock, request.subject, issuer.subject, public_key)
-    names = _requested_names(request)
+    requested = _extension(request, x509.SubjectAlternativeName) or ()
+    names = [name for name in requested if isinstance(name, x509.DNSName)]
     if names:
         has_subject = bool(list(request.subject))
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=not has_subject)
     if inputs.get("setSubjectKeyId"):
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
-    authority_key = None if issuer.subject == request.subject else _subject_key(issuer)
+    authority_key = None if issuer.subject == request.subject else _extension(issuer, x509.SubjectKeyIdentifier)
     if authority_key is not None:
         identifier = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(authority_key)
         builder = builder.add_extension(identifier, critical=False)
@@ -175,17 +177,9 @@ def _name(subject: Mapping[str, Any]) -> x509.Name:
     return x509.Name([x509.NameAttribute(identifier, text) for identifier, text in names if text])
 
 
-def _requested_names(request: x509.CertificateSigningRequest) -> list[x509.GeneralName]:
+def _extension(of: x509.Certificate | x509.CertificateSigningRequest, kind: type[Extension]) -> Extension | None:
     try:
-        extension = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return [name for name in extension.value if isinstance(name, x509.DNSName)]
-
-
-def _subject_key(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier | None:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        return of.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:
         return None
 

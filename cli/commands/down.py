@@ -49,7 +49,7 @@ def run(arguments: Namespace, terminal: Terminal) -> int:
         raise engine.without_cli(loaded.stack, backend, no_cli)
     if context is None:
         raise engine.without_cluster(loaded.stack, backend)
-    return _by_engine(loaded, cli, context, agreed, arguments.delete_data, arguments.confirm, terminal)
+    return _by_engine(loaded, cli, context, agreed, arguments, terminal)
 
 
 def _engineless(
@@ -205,16 +205,9 @@ def _forget(loaded: LoadedStack, terminal: Terminal) -> None:
 
 
 def _by_engine(
-    loaded: LoadedStack,
-    cli: engine.Cli,
-    context: str,
-    agreed: bool,
-    delete_data: bool,
-    confirm: str | None,
-    terminal: Terminal,
+    loaded: LoadedStack, cli: engine.Cli, context: str, agreed: bool, arguments: Namespace, terminal: Terminal
 ) -> int:
-    cluster = named_cluster(context)
-    name = loaded.stack.name
+    cluster, name, delete_data = named_cluster(context), loaded.stack.name, arguments.delete_data
     terminal.say(f"Stack {name} on context {context} ({cluster.server}), by {cli}", "bold")
     kubeconfig.check_answers(cluster)
     kubectl.check_credentials(context)
@@ -235,7 +228,7 @@ def _by_engine(
             terminal.say("These stay:")
         terminal.points([*engine_state.protected(state), *_invitations(loaded)])
         if delete_data:
-            _confirm(loaded, confirm, terminal)
+            _confirm(loaded, arguments.confirm, terminal)
             engine.unprotect(stack, cli)
         elif not agreed and not terminal.agrees("Take the rest down?"):
             raise _not_agreed()

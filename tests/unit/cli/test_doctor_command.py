@@ -134,7 +134,7 @@ def test_a_cluster_that_stops_answering_ends_in_under_a_minute(
     hanging = tmp_path / "hanging"
     hanging.write_text("#!/bin/sh\nexec sleep 300\n")
     hanging.chmod(0o700)
-    monkeypatch.setattr(kubectl, "_program", lambda: str(hanging))
+    monkeypatch.setattr(kubectl, "program", lambda: str(hanging))
     loaded = LoadedStack(Stack("dev"), StackConfig("flatline", "dev", {}), load({}))
     began = time.monotonic()
     evidence = gather.everything(loaded, "mine", Terminal())
