@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from graphlib import TopologicalSorter
@@ -105,26 +105,21 @@ def without_resources(exported: Mapping[str, Any]) -> dict[str, Any]:
     return {"version": exported["version"], "deployment": {**content, "resources": []}}
 
 
-def generated_resources(
-    exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = None
-) -> dict[str, ExportedResource]:
-    """The random and tls resources of an exported stack by URN, without those that are pending deletion.
-
-    ``decrypt`` is required if the export has encrypted secrets.
-    """
+def generated_resources(exported: Mapping[str, Any]) -> dict[str, ExportedResource]:
+    """The random and tls resources of an exported stack by URN, without those that are pending deletion."""
     exported_resources = {}
     for resource in custom_resources(exported):
         if resource["type"].partition(":")[0] not in _GENERATED_PACKAGES or resource.get("delete"):
             continue
         secrets: set[str] = set()
-        inputs = _without_defaults(plain(resource.get("inputs", {}), decrypt))
+        inputs = _without_defaults(plain(resource.get("inputs", {})))
         outputs = {}
         for name, value in resource.get("outputs", {}).items():
             if name in inputs or name == "id" or name.startswith("__"):
                 continue
             if is_secret(value):
                 secrets.add(name)
-            outputs[name] = plain(value, decrypt)
+            outputs[name] = plain(value)
         exported_resources[resource["urn"]] = ExportedResource(
             urn=resource["urn"],
             type=resource["type"],
@@ -136,12 +131,10 @@ def generated_resources(
     return exported_resources
 
 
-def kubernetes_objects(
-    exported: Mapping[str, Any], decrypt: Callable[[str], str] | None = None
-) -> list[dict[str, Any]]:
+def kubernetes_objects(exported: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The Kubernetes objects of an exported stack as its program declares them, with those pending deletion."""
     return [
-        plain(resource["inputs"], decrypt)
+        plain(resource["inputs"])
         for resource in custom_resources(exported)
         if resource["type"].startswith("kubernetes:") and "kind" in resource.get("inputs", {})
     ]
@@ -267,19 +260,16 @@ def is_secret(value: Any) -> bool:
     return isinstance(value, Mapping) and value.get(_SIGNATURE) == _SECRET
 
 
-def plain(value: Any, decrypt: Callable[[str], str] | None = None) -> Any:
-    """A value of a checkpoint with its secrets as they are. ``decrypt`` is required if they are encrypted."""
+def plain(value: Any) -> Any:
+    """A value of an exported stack with its secrets as they are. Raises ``ValueError`` if the export hides them."""
     if is_secret(value):
-        text = value.get("plaintext")
-        if text is None:
-            if decrypt is None:
-                raise ValueError("the exported stack does not show its secrets")
-            text = decrypt(value["ciphertext"])
-        return plain(json.loads(text), decrypt)
+        if "plaintext" not in value:
+            raise ValueError("the exported stack does not show its secrets")
+        return plain(json.loads(value["plaintext"]))
     if isinstance(value, Mapping):
-        return {key: plain(item, decrypt) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [plain(item, decrypt) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

@@ -50,10 +50,7 @@ def _silence(context: str, terminal: Terminal) -> FlatlineError | None:
                     "Nobody can say how the stack is. Start the cluster (on k3s: `systemctl start k3s`), or see "
                     "whether this machine reaches it.",
                 )
-            if not kubectl.is_installed():
-                return FlatlineError(
-                    "kubectl is not on the PATH", "Install it (https://kubernetes.io/docs/tasks/tools/)."
-                )
+            kubectl.program()
             kubectl.check_credentials(context)
     except FlatlineError as refused:
         return refused

@@ -44,7 +44,7 @@ class Wrong:
     absent: bool = False
 
 
-def client(target: Cloud, endpoint: str | None = None, stopped: Callable[[], bool] = lambda: False) -> Client:
+def client(target: Cloud, stopped: Callable[[], bool] = lambda: False) -> Client:
     """Raises FlatlineError where the credentials belong to another account than the stack.
 
     Nothing is asked any more once it is `stopped`.
@@ -65,7 +65,7 @@ def client(target: Cloud, endpoint: str | None = None, stopped: Callable[[], boo
     session.events.register("before-send", refuse)
 
     def made(service: str) -> Any:
-        return session.client(service, endpoint_url=endpoint, config=config)  # pyrefly: ignore[no-matching-overload]
+        return session.client(service, config=config)  # pyrefly: ignore[no-matching-overload]
 
     check_account(lambda: made("sts"), target.aws.account)
     return made

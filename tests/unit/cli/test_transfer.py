@@ -17,6 +17,7 @@ from render.state import State
 from tests.unit.cli import kubectl_cli, pulumi_backend
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
+from tests.unit.render.programs import shown
 
 PART = "app.kubernetes.io/part-of"
 ON_MINE = ("--context", "mine", "--yes")
@@ -77,7 +78,7 @@ def in_engine(stack: Checkout) -> dict[str, ExportedResource]:
     if not deployment.get("resources"):
         return {}
     crypter = passphrase.unlock(secret_text(stack), deployment["secrets_providers"]["state"]["salt"])
-    return checkpoint.generated_resources({"version": 3, "deployment": deployment}, crypter.decrypt)
+    return checkpoint.generated_resources({"version": 3, "deployment": shown(deployment, crypter.decrypt)})
 
 
 def same(kept: dict[str, Any], carried: dict[str, ExportedResource]) -> bool:

@@ -9,6 +9,7 @@ import pulumi_random as random
 import pulumi_tls as tls
 from pulumi import ResourceOptions
 
+from render import checkpoint
 from render.model import RecordedResource, Recording, Values
 from render.recorder import record
 from render.values import SeededValues
@@ -155,3 +156,12 @@ def authority(providers: Providers, *, subject: str = "Test CA", hours: int = 10
     pulumi.export("ca", ca.cert_pem)
     pulumi.export("leaf", leaf.cert_pem)
     return leaf
+
+
+def shown(value: Any, decrypt: Callable[[str], str]) -> Any:
+    """A checkpoint with its secrets shown, as `pulumi stack export --show-secrets` does."""
+    if checkpoint.is_secret(value):
+        return {**value, "plaintext": decrypt(value["ciphertext"])}
+    if isinstance(value, dict):
+        return {key: shown(item, decrypt) for key, item in value.items()}
+    return [shown(item, decrypt) for item in value] if isinstance(value, list) else value

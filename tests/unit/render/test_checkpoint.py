@@ -19,7 +19,7 @@ from render.recorder import record
 from render.state import State
 from render.values import StateValues
 from tests.graph.stack import configuration, program
-from tests.unit.render.programs import Providers, named, run
+from tests.unit.render.programs import Providers, named, run, shown
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -44,7 +44,7 @@ def written(state: State, recording: Recording, **arguments: Any) -> dict[str, A
 def read_back(exported: Mapping[str, Any]) -> dict[str, ExportedResource]:
     """Reads a checkpoint with the passphrase only, as an engine does."""
     salt = exported["deployment"]["secrets_providers"]["state"]["salt"]
-    return checkpoint.generated_resources(exported, unlock("correct horse", salt).decrypt)
+    return checkpoint.generated_resources(shown(exported, unlock("correct horse", salt).decrypt))
 
 
 def problems(exported: Mapping[str, Any]) -> Iterator[str]:
@@ -163,7 +163,7 @@ def test_an_object_keeps_its_name_and_its_manager(dev: tuple[State, Recording]) 
 def test_objects_are_read_as_they_were_applied(dev: tuple[State, Recording]) -> None:
     state, recording = dev
     exported = written(state, recording)
-    objects = checkpoint.kubernetes_objects(exported, state.crypter.decrypt)
+    objects = checkpoint.kubernetes_objects(shown(exported, state.crypter.decrypt))
     rendered = [dict(each.outputs) for each in recording if each.package == "kubernetes" and each.custom]
     assert sorted(map(_identity, objects)) == sorted(map(_identity, rendered))
     assert all(each in rendered for each in objects)
