@@ -298,7 +298,7 @@ def previewed(stack: automation.Stack, terminal: Terminal, doing: str = "") -> l
         try:
             with terminal.step(doing):
                 stack.preview(color=terminal.engine_colour, on_event=take, on_output=said.append, on_error=said.append)
-        except BaseException:
+        except Exception:
             for line in said:
                 terminal.note(line)
             raise
