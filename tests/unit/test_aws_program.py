@@ -140,6 +140,7 @@ def botocore_signs(
     method=st.sampled_from(["GET", "HEAD", "PUT", "DELETE"]),
     secret=TOKENS,
     token=st.none() | TOKENS,
+    query=st.sampled_from(["", "uploads=", "list-type=2&prefix=a%2Fb"]),
     host=st.sampled_from(["s3.eu-central-1.amazonaws.com", "s3.example.org:9000"]),
     payload=st.sampled_from(["UNSIGNED-PAYLOAD", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]),
 )
@@ -150,6 +151,7 @@ def test_signatures_are_botocore_s(
     method: str,
     secret: str,
     token: str | None,
+    query: str,
     host: str,
     payload: str,
 ) -> None:
@@ -166,13 +168,14 @@ def test_signatures_are_botocore_s(
         method=method,
         host=host,
         path=path,
+        query=query,
         headers=headers,
         payload=payload,
         region="eu-central-1",
         credentials=credentials,
         now=int(AT.timestamp() * 1000) + 999,
     )
-    theirs = botocore_signs(method, host, path, given_names, "eu-central-1", credentials, payload)
+    theirs = botocore_signs(method, host, f"{path}?{query}", given_names, "eu-central-1", credentials, payload)
     assert ours == {"host": host, **given_names, **theirs}
 
 
