@@ -787,7 +787,7 @@ def test_memory_does_not_grow_with_slow_readers(upstream: RecordingS3, tmp_path:
 
 # ---- properties -----------------------------------------------------------------------------------------------
 
-PATIENT = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+PATIENT = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
 
 
 @PATIENT

@@ -433,7 +433,7 @@ def test_mutated_paths_get_the_named_upload_or_nothing(shared: Server, explorer:
 
 
 TARGET = st.text(st.characters(min_codepoint=33, max_codepoint=255, exclude_characters="\x7f"), min_size=1, max_size=60)
-MANY = settings(max_examples=400, deadline=None)
+MANY = settings(max_examples=150, deadline=None)
 
 
 @MANY

@@ -69,7 +69,7 @@ def answered(client: Client, method: str, body: bytes) -> Any:
     return answer
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(method=st.sampled_from(list(METHODS)), body=st.binary(max_size=200))
 def test_random_bytes_are_answered(service: Service, client: Client, method: str, body: bytes) -> None:
     request = CLASSES[METHODS[method][0]]
@@ -122,7 +122,7 @@ FIELDS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(fields=FIELDS, unknown=st.binary(max_size=30), cut=st.integers(0, 60))
 def test_messages_are_read_as_protobuf_reads_them(
     service: Service, client: Client, fields: dict[str, Any], unknown: bytes, cut: int
