@@ -3,7 +3,7 @@
 import runpy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,10 @@ class Stack:
 
     def pods(self) -> list[Pod]:
         """Every pod template."""
+        return list(self._pods)
+
+    @cached_property
+    def _pods(self) -> list[Pod]:
         return [self._pod(owner) for owner in self.of(*POD_KINDS)]
 
     def pod(self, name: str) -> Pod:

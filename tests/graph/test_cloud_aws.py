@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -138,7 +138,7 @@ class Made:
     def arn(self, bucket: str, key: str = "") -> str:
         return f"arn:aws:s3:::{self.buckets[bucket]}" + (f"/{key}" if key else "")
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The ARN of the installation's key."""
         (alias,) = (
@@ -857,8 +857,8 @@ def test_everybody_may_do_with_objects_what_their_code_does_and_no_more(prod: Ma
     assert not any(allowed(Request(action, "*", TLS), own) for action in S3_ACTIONS)
 
 
-def calls(client: Any, bucket: str, key: str) -> Mapping[str, Callable[[], object]]:
-    """A call for each of the actions that moto asks IAM about, in an order that works."""
+def calls_of_objects(client: Any, bucket: str, key: str) -> Mapping[str, Callable[[], object]]:
+    """A call for each of the actions on an object that moto asks IAM about, in an order that works."""
     at = {"Bucket": bucket, "Key": key}
 
     def parts() -> None:
@@ -875,6 +875,12 @@ def calls(client: Any, bucket: str, key: str) -> Mapping[str, Callable[[], objec
         "head": partial(client.head_object, **at),
         "acl": partial(client.put_object_acl, **at, ACL="private"),
         "delete": partial(client.delete_object, **at),
+    }
+
+
+def calls_of_buckets(client: Any, bucket: str) -> Mapping[str, Callable[[], object]]:
+    """The same, of the actions on a bucket."""
+    return {
         "list": partial(client.list_objects_v2, Bucket=bucket),
         "policy": partial(client.put_bucket_policy, Bucket=bucket, Policy="{}"),
         "delete policy": partial(client.delete_bucket_policy, Bucket=bucket),
@@ -904,9 +910,11 @@ def test_moto_lets_everybody_do_with_objects_what_their_code_does(prod: Made, wh
                 administrator.put_object(Bucket=bucket, Key=key, Body=b"a")
         try:
             with acting(prod, who) as client:
-                for role, key in product(BUCKETS, KEYS):
-                    granted = may(who).get((role, key), set()) | may(who).get((role, ""), set())
-                    for name, call in calls(client("s3"), prod.buckets[role], key).items():
+                s3 = client("s3")
+                for role, key in product(BUCKETS, ("", *KEYS)):
+                    granted, bucket = may(who).get((role, key), set()), prod.buckets[role]
+                    calls = calls_of_objects(s3, bucket, key) if key else calls_of_buckets(s3, bucket)
+                    for name, call in calls.items():
                         wanted = name in NEEDS and NEEDS[name] <= granted
                         assert refused(call) is not wanted, (role, key, name)
         finally:

@@ -52,7 +52,7 @@ def trusts(document: Document, request: Request) -> bool:
 
 def _effect(request: Request, documents: Iterable[Document], effect: str) -> bool:
     return any(
-        statement["Effect"] == effect and _applies(request, statement)
+        statement.document["Effect"] == effect and _applies(request, statement)
         for document in documents
         for statement in _statements(document)
     )
@@ -61,15 +61,34 @@ def _effect(request: Request, documents: Iterable[Document], effect: str) -> boo
 _ELEMENTS: Final = {"Sid", "Effect", "Action", "Resource", "Condition", "Principal"}
 
 
-_LOOKED_AT: Final[dict[int, Document]] = {}
+@dataclass(frozen=True)
+class _Statement:
+    """A statement with the pattern of its actions in lower case, and of its resources if it names any."""
+
+    document: Document
+    actions: re.Pattern[str]
+    resources: re.Pattern[str] | None
+
+
+_LOOKED_AT: Final[dict[int, tuple[Document, list[_Statement]]]] = {}
 """Documents without surprises, by identity. They are kept, so that no other one gets the same."""
 
 
-def _statements(document: Document) -> list[Document]:
+def _statements(document: Document) -> list[_Statement]:
     if id(document) not in _LOOKED_AT:
         _refuse_unknown(document)
-        _LOOKED_AT[id(document)] = document
-    return list(document["Statement"])
+        _LOOKED_AT[id(document)] = (
+            document,
+            [
+                _Statement(
+                    each,
+                    _expression(*(action.lower() for action in _listed(each["Action"]))),
+                    _expression(*_listed(each["Resource"])) if "Resource" in each else None,
+                )
+                for each in document["Statement"]
+            ],
+        )
+    return _LOOKED_AT[id(document)][1]
 
 
 def _refuse_unknown(document: Document) -> None:
@@ -82,13 +101,13 @@ def _refuse_unknown(document: Document) -> None:
             raise ValueError("the evaluator does not know policy variables")
 
 
-def _applies(request: Request, statement: Document) -> bool:
-    wanted = request.action.lower()
+def _applies(request: Request, statement: _Statement) -> bool:
+    document = statement.document
     return (
-        any(_like(action.lower(), wanted) for action in _listed(statement["Action"]))
-        and ("Resource" not in statement or any(_like(r, request.resource) for r in _listed(statement["Resource"])))
-        and ("Principal" not in statement or _concerns(statement["Principal"], request.principal))
-        and all(_holds(name, pairs, request.context) for name, pairs in statement.get("Condition", {}).items())
+        statement.actions.fullmatch(request.action.lower()) is not None
+        and (statement.resources is None or statement.resources.fullmatch(request.resource) is not None)
+        and ("Principal" not in document or _concerns(document["Principal"], request.principal))
+        and all(_holds(name, pairs, request.context) for name, pairs in document.get("Condition", {}).items())
     )
 
 
@@ -128,9 +147,10 @@ def _like(pattern: str, text: str) -> bool:
 
 
 @cache
-def _expression(pattern: str) -> re.Pattern[str]:
+def _expression(*patterns: str) -> re.Pattern[str]:
     parts = {"*": ".*", "?": "."}
-    return re.compile("".join(parts.get(character, re.escape(character)) for character in pattern), re.DOTALL)
+    written = ("".join(parts.get(character, re.escape(character)) for character in pattern) for pattern in patterns)
+    return re.compile("|".join(written), re.DOTALL)
 
 
 # --- moto's enforcement -----------------------------------------------------------------------------------

@@ -4,12 +4,17 @@ Each resource is plain data under a name of its own, so that a case can change o
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
+from policies.check import check
 from policies.config import Config, Exemption
 from policies.model import Resource
+from policies.report import Report
+from policies.rule import ResourceRule, StackRule
+from policies.rules import RULES
 
 Plain = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -527,9 +532,22 @@ def resources(stack: dict[str, Plain]) -> list[Resource]:
     return [resource(plain) for plain in stack.values()]
 
 
+def check_edit(before: Iterable[Resource], after: Sequence[Resource], config: Config) -> Report:
+    """What a check finds in a stack that passed before an edit. Exemptions that match nothing are not reported.
+
+    A rule for single resources says of those that did not change what it said before, so it only gets the others.
+    """
+    known = {each.urn: each for each in before}
+    new = [each for each in after if known.get(each.urn) != each]
+    whole = check(after, config, [rule for rule in RULES if isinstance(rule, StackRule)])
+    parts = check(new, config, [rule for rule in RULES if isinstance(rule, ResourceRule)])
+    findings, undecided = (*whole.findings, *parts.findings), (*whole.undecided, *parts.undecided)
+    return replace(whole, findings=findings, undecided=undecided, problems=())
+
+
 def changed(stack: dict[str, Plain], name: str, path: Path, value: Any) -> dict[str, Plain]:
     """The stack with one field of one resource set."""
-    copy = deepcopy(stack)
+    copy = {**stack, name: deepcopy(stack[name])}
     holder: Any = copy[name]
     for step in path[:-1]:
         holder = holder.setdefault(step, {}) if isinstance(holder, dict) else holder[step]
@@ -542,7 +560,7 @@ def changed(stack: dict[str, Plain], name: str, path: Path, value: Any) -> dict[
 
 def without(stack: dict[str, Plain], name: str, path: Path) -> dict[str, Plain]:
     """The stack without one field of one resource, which must have it, or without the resource (empty path)."""
-    copy = deepcopy(stack)
+    copy = {**stack, name: deepcopy(stack[name])}
     if not path:
         del copy[name]
         return copy
