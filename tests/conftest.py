@@ -27,21 +27,17 @@ settings.load_profile("flatline")
 gc.set_threshold(50_000, 20, 100)
 
 INTEGRATION = Path(__file__).parent / "integration"
-NODES = tuple(
-    f"tests/integration/{path.name}"
-    for path in sorted(INTEGRATION.glob("test_*.py"))
-    if "KubernetesNode(" in path.read_text(encoding="utf-8")
-)
-"""Files that boot a node. They take longest, and one node runs at a time: one process has them all, and begins so."""
-LONG = (*NODES, "tests/integration/", "tests/unit/cli/", "tests/unit/test_wait.py")
+NODE = "tests/integration/node/"
+"""The files of the one node. They take longest, and need the same stack: one process has them all, and begins so."""
+LONG = (NODE, "tests/integration/", "tests/unit/cli/", "tests/unit/test_wait.py")
 
 
 class Scheduling(LoadFileScheduling):
-    """A file's tests run in one process, those of all `NODES` in the same."""
+    """A file's tests run in one process, those of all files of `NODE` in the same."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
-        return "nodes" if file in NODES else file
+        return NODE if file.startswith(NODE) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:

@@ -26,7 +26,7 @@ class Expected:
 
 EXPECTED: tuple[Expected, ...] = (
     Expected(
-        file="tests/integration/test_node_engine.py",
+        file="tests/integration/node/test_node_engine.py",
         reason=".*needs the previous release in the history of the clone.*",
         why="a shallow clone has no commit but its own",
     ),

@@ -189,7 +189,7 @@ class Entries(Meanwhile):
             self.acknowledged.append(key)
 
     def _go_on(self) -> None:
-        while not self._over.wait(0.02):
+        while not self._over.wait(PERIOD_SECONDS):
             self.write()
 
     def lost(self) -> list[str]:

@@ -34,8 +34,8 @@ from config.loading import load
 from config.schema.backup import NAME
 from render.stack_file import StackConfig
 from tests.graph import backed_up
+from tests.integration.node.test_doctor import ON_THE_NODE
 from tests.integration.test_connect import DOCTOR as CONNECT
-from tests.integration.test_doctor import ON_THE_NODE
 from tests.integration.test_doctor_stores import ON_THIS_MACHINE
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.kubernetes_client import Changes

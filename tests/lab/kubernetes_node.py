@@ -204,8 +204,12 @@ class KubernetesNode(Client):
 
         # It ends where its node is not known yet: that is at the first boot.
         wait_until(lambda: bool(self.get("nodes")), 60, "the node is registered")
+        self.start_router()
+
+    def start_router(self) -> None:
+        """Starts what enforces network policies; the boot does, and whoever has stopped it."""
         self._run(
-            *("kube-router", "kube-router", connect, named),
+            *("kube-router", "kube-router", f"--kubeconfig={KUBECONFIG}", f"--hostname-override={NAME}"),
             *("--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--run-loadbalancer=false"),
             *(f"--service-cluster-ip-range={SERVICE_NETWORK}", "--metrics-port=0"),
             environment={"NODE_NAME": NAME},

@@ -1,6 +1,6 @@
 """Every symptom of the table: its cause is planted in a cluster that is well, and it is found under its own name.
 
-What the cluster, pods and stores really answer is in tests/integration/test_doctor.py.
+What the cluster, pods and stores really answer is in tests/integration/node/test_doctor.py.
 """
 
 import json

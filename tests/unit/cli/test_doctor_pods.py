@@ -1,6 +1,6 @@
 """The doctor's throw-away pods, with a stand-in for kubectl: what is made, and that nothing of it stays.
 
-What real pods answer is in tests/integration/test_doctor.py.
+What real pods answer is in tests/integration/node/test_doctor.py.
 """
 
 import json

@@ -40,7 +40,7 @@ MANIFEST = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: some, namespace: c
 
 CLOUD = "needs accounts of AWS and Google Cloud"
 CLUSTER = "needs a cluster with Flatline on it"
-INVITED = CLUSTER + "; test_invitations.py has a stand-in, integration/test_node.py a node"
+INVITED = CLUSTER + "; test_invitations.py has a stand-in, integration/node/test_node.py a node"
 BACKED_UP = CLUSTER + "; integration/test_migration.py has its stores"
 SCHEDULED = "changes the stack for good, or needs that; test_backup_schedule.py types it"
 PYTEST = "runs this test"
@@ -69,13 +69,13 @@ NOT_RUN = {
     "./flatline invitations": CLUSTER + "; test_invitations.py has a stand-in",
     "./flatline invitations --context my-k3s": INVITED,
     "./flatline revoke +12025550123 --context my-k3s": INVITED,
-    "./flatline doctor --context <context>": CLUSTER + "; integration/test_doctor.py has one",
-    "./flatline doctor": CLUSTER + "; integration/test_doctor.py has one",
+    "./flatline doctor --context <context>": CLUSTER + "; integration/node/test_doctor.py has one",
+    "./flatline doctor": CLUSTER + "; integration/node/test_doctor.py has one",
     "./flatline connect --call --context k3s": CLUSTER + "; connectivity/test_call.py has stand-ins",
     "./flatline invitations --context <context>": INVITED,
     "./flatline down --delete-data": "asks for the stack's name, on a terminal; test_down.py types it",
     "./flatline backup --to backups --context my-k3s": BACKED_UP,
-    "./flatline backup --to backups --drill --context my-k3s": CLUSTER + "; integration/test_node_engine.py has one",
+    "./flatline backup --to backups --drill --context my-k3s": CLUSTER + "; integration/node/ has one",
     "./flatline backup --to backups --pause --context my-k3s": BACKED_UP,
     './flatline backup --to s3://BUCKET/PREFIX --schedule "15 3 * * *" --keep daily=7,weekly=4,monthly=6 '
     "--endpoint https://s3.example.org --network 203.0.113.9/32 --credentials bucket-key": SCHEDULED,

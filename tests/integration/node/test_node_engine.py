@@ -1,6 +1,6 @@
 """`./flatline` on one real node: by files, by the engine, with every option on, and with pods that cannot run.
 
-One stack and one node for all of it, in this order. Images are composed (tests.lab.images).
+All of it on the stack of this folder, in this order. Images are composed (tests.lab.images).
 """
 
 import asyncio
@@ -14,15 +14,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from config.installation import VERSION_ANNOTATION
 from config.schema.secrets import BY_NAME
@@ -30,9 +27,10 @@ from config.version import VERSION
 from connectivity.turn import RefusedError, credentials, opened
 from tests.graph.stack import ROOT
 from tests.integration import reach
-from tests.integration.deployed import NAMESPACES, rolled_out
-from tests.integration.engine import CONTEXT, Engine, previous_release
-from tests.integration.outside import PROBES, Entries, Outside, Uploads, WebSockets, lasting, report, until
+from tests.integration.deployed import NAMESPACES
+from tests.integration.engine import CONTEXT
+from tests.integration.node.installation import READY_SECONDS, Deployed
+from tests.integration.outside import Entries, Uploads, lasting, report
 from tests.lab.fetch import Missing, skip_if_missing
 from tests.lab.kubernetes_node import API_PORT, KUBELET_PORT, SYSTEM, KubernetesNode
 from tests.lab.machine import ADDRESS, METADATA_ADDRESS, OUTSIDE, entered
@@ -43,104 +41,11 @@ from tests.unit.authority import NOW, SERVER, issue
 
 pytestmark = pytest.mark.integration
 
-READY_SECONDS = 240
 NAMED_SECONDS = 30
 UP = ("up", "--context", CONTEXT, "--yes", "--confirm", "dev")
 OTHER_DOMAIN = "chat.example.org"
 MEDIA_PORT = 30900
 TURN_NAMESPACE = "flatline-turn"
-
-
-@dataclass
-class Deployed:
-    """Stack dev on its node, as `./flatline` has put it there."""
-
-    node: KubernetesNode
-    engine: Engine
-    upgraded: "Upgraded | None" = None
-
-    def outside(self, domain: str = "flatline.internal") -> Outside:
-        """A client that trusts what `./flatline pins` shows, and nothing else."""
-        authority = self.engine.folder / f"{domain}.pem"
-        authority.write_text(json.loads(self.engine.flatline("pins", "--json"))["pins"]["caCertificates"])
-        return Outside(self.node.machine, domain, authority)
-
-    def wait_served(self, outside: Outside) -> None:
-        """Returns when every workload is ready and every host answers."""
-        for namespace in NAMESPACES:
-            self.node.wait_ready(READY_SECONDS, namespace)
-        until(lambda: all(map(outside.answers, PROBES)), 60)
-
-    def serving(self) -> dict[str, list[str]]:
-        """The pods that serve now, by their workload: not those that are ending, nor those of Jobs."""
-        found: dict[str, list[str]] = {}
-        for pod in self.node.get("pods", "flatline"):
-            (owner,) = pod["metadata"]["ownerReferences"]
-            if owner["kind"] != "Job" and "deletionTimestamp" not in pod["metadata"]:
-                found.setdefault(owner["name"], []).append(pod["metadata"]["uid"])
-        return {owner: sorted(pods) for owner, pods in found.items()}
-
-    def identities(self) -> dict[str, str]:
-        """Of every claim, which says whether its data are still the same."""
-        claims = (each for namespace in NAMESPACES for each in self.node.get("persistentvolumeclaims", namespace))
-        return {each["metadata"]["name"]: each["metadata"]["uid"] for each in claims}
-
-
-@dataclass
-class Upgraded:
-    """What came of the upgrade from the previous release, while a client wrote and held WebSockets."""
-
-    said: str
-    lost: list[str]
-    written: int
-    sockets: WebSockets
-    claims_kept: bool
-
-
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A node with stack dev, rendered as files and applied by the commands that `up` has printed.
-
-    First by the previous release, where the clone has it, then by the files as they are.
-    """
-    folder = tmp_path_factory.mktemp("node")
-    with skip_if_missing():
-        node = KubernetesNode(folder / "node")
-        engine = Engine(folder / "engine", node)
-    with node, engine:
-        previous = previous_release()
-        if previous:
-            engine.check_out(previous)
-        engine.typed(engine.flatline("up", "--engine", "none"))
-        found = Deployed(node, engine)
-        found.wait_served(found.outside())
-        if previous:
-            found.upgraded = upgrade(found)
-        yield found
-
-
-def upgrade(deployed: Deployed) -> Upgraded:
-    engine, node, outside = deployed.engine, deployed.node, deployed.outside()
-    before, claims = lasting(outside, "previous"), deployed.identities()
-    engine.check_out(None)
-    said = engine.flatline("upgrade", "--check", "--context", CONTEXT)
-    began = time.monotonic()
-    with Entries(outside, "upgrade") as entries, WebSockets(outside) as sockets:
-        wait_until(lambda: bool(entries.acknowledged) and sockets.echoed >= sockets.COUNT, 60, "the client is at work")
-        engine.typed(engine.flatline("up", "--engine", "none"))
-        wait_until(lambda: rolled_out(node) and not ending(node), READY_SECONDS, "the upgrade is rolled out")
-        deployed.wait_served(outside)
-        count, echoed = len(entries.acknowledged), sockets.echoed
-        wait_until(lambda: len(entries.acknowledged) > count and sockets.echoed > echoed, 60, "the client goes on")
-    written = len(entries.acknowledged)
-    report(
-        f"upgrade of the previous release: {time.monotonic() - began:.0f} s; {written} acknowledged writes; "
-        f"WebSockets: {sockets.drained} closed in order, {len(sockets.dropped)} dropped, {sockets.echoed} answers, "
-        f"longest without a connection {sockets.longest:.1f} s"
-    )
-    return Upgraded(
-        said, before.lost() + entries.lost(), written, sockets, deployed.identities().items() >= claims.items()
-    )
 
 
 def test_an_upgrade_from_the_previous_release_loses_nothing(deployed: Deployed) -> None:
@@ -181,7 +86,6 @@ with PortForward("lab", "flatline", "cbtemulator", 9000) as rows, _bigtable(NAME
         made = [RowMutationEntry(key, cells) for key, cells in some_rows(table.family, 20, chance)]
         data.get_table(INSTANCE, table.name).bulk_mutate_rows(made)
 """
-UPLOAD_SECRET = "tus.userAuthenticationTokenSharedSecret"
 WITHOUT_REDIS = b'{"dynamodb": true, "redis": false, "s3": true}'
 
 
@@ -193,7 +97,7 @@ def test_a_backup_comes_back_into_an_empty_cluster(deployed: Deployed, tmp_path:
     fill = [*node.prefix, sys.executable, "-c", FILL]
     subprocess.run(fill, cwd=ROOT, env=engine.environment, check=True)
     attachments = {new_key(): os.urandom(700_000) for _ in range(3)}
-    uploads = Uploads(outside, upload_secret(engine))
+    uploads = Uploads(outside, deployed.upload_secret())
     for key, content in attachments.items():
         uploads._upload(key, content)
     assert (uploads.whole, uploads.refused) == (3, [])
@@ -216,21 +120,16 @@ def test_a_backup_comes_back_into_an_empty_cluster(deployed: Deployed, tmp_path:
     destroyed = time.monotonic()
     engine.flatline("restore", "--from", str(archive), "--context", CONTEXT)
     assert [each.read_text() for each in files] == texts
-    drilling = time.monotonic()
-    said_by_drill = engine.flatline("backup", "--to", str(tmp_path), "--drill", "--context", CONTEXT)
-    report(f"drill: {time.monotonic() - drilling:.0f} s")
-    assert "The archive can be restored" in said_by_drill
-    assert not [each for each in node.get("namespaces") if "drill" in each["metadata"]["name"]]
-    drilled = time.monotonic() - drilling
     engine.typed(engine.flatline("up", "--engine", "none"))
     deployed.wait_served(outside)
     up = time.monotonic()
+    assert restarts(deployed) == {}, "all of it waits for what it needs, where nothing is there yet"
     assert not claims.items() & deployed.identities().items()
     restored = engine.flatline("restore", "--from", str(archive), "--context", CONTEXT, "--pause")
     deployed.wait_served(outside)
     ended = time.monotonic()
     report(
-        f"destroyed in {destroyed - began:.0f} s, empty stack up after {up - destroyed - drilled:.0f} s more, "
+        f"destroyed in {destroyed - began:.0f} s, empty stack up after {up - destroyed:.0f} s more, "
         f"data restored and everything served after {ended - up:.0f} s more"
     )
     assert "checksums are those of the archive" in restored
@@ -243,20 +142,17 @@ def test_a_backup_comes_back_into_an_empty_cluster(deployed: Deployed, tmp_path:
     assert checksums(engine.flatline("backup", *words)) == checksums(said)
 
 
+def restarts(deployed: Deployed) -> dict[str, int]:
+    """Of each container that was started more than once."""
+    states = [each for pod in deployed.pods() for each in pod["status"]["containerStatuses"]]
+    return {each["name"]: each["restartCount"] for each in states if each["restartCount"]}
+
+
 def checksums(said: str) -> dict[str, str]:
     """Number and checksum of each collection that a backup shows; the registration service writes its file again."""
     lines = re.findall(r"^(\S.*?) +(\d+) +([0-9a-f]{16}) *$", said, re.M)
     assert len(lines) > 30
     return {name: f"{count} {checksum}" for name, count, checksum in lines if name != "volume registration"}
-
-
-def upload_secret(engine: Engine) -> bytes:
-    """What Whisper signs uploads with."""
-    for path in (engine.checkout / "build" / "dev").glob("*-secret_*"):
-        for text in (yaml.safe_load(path.read_text()).get("stringData") or {}).values():
-            if re.search(rf"^{UPLOAD_SECRET}:", text, re.M):
-                return base64.b64decode(yaml.safe_load(text)[UPLOAD_SECRET], validate=True)
-    raise AssertionError("no secret for uploads")
 
 
 def test_the_engine_takes_over_what_files_have_made(deployed: Deployed) -> None:
@@ -292,11 +188,12 @@ def test_the_cluster_backs_itself_up_and_that_can_be_restored(deployed: Deployed
         report(f"the cluster has backed itself up after {time.monotonic() - began:.0f} s")
     finally:
         server.stop()
+    began = time.monotonic()
     drilled = engine.flatline("backup", "--to", str(bucket / "all"), "--drill", "--context", CONTEXT)
+    report(f"drill: {time.monotonic() - began:.0f} s")
     assert "The archive can be restored" in drilled
     assert "no secrets of the stack" not in drilled
-    engine.configure({"backup": None, "egress": None})
-    engine.flatline(*UP)
+    assert not [each for each in node.get("namespaces") if "drill" in each["metadata"]["name"]]
     assert deployed.identities() == claims
 
 
@@ -327,12 +224,6 @@ def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> No
             process.wait(60)
     report(f"pods that cannot run were named, together after {named:.0f} s")
     engine.configure({"images": None, "registration": None})  # the next test goes on from here
-
-
-def ending(node: KubernetesNode) -> bool:
-    """Whether a pod that was replaced still keeps what is open."""
-    pods = (each for namespace in NAMESPACES for each in node.get("pods", namespace))
-    return any("deletionTimestamp" in each["metadata"] for each in pods)
 
 
 def pending(node: KubernetesNode) -> list[dict[str, Any]]:
@@ -405,7 +296,7 @@ def test_every_option_can_be_turned_on_where_the_stack_runs(deployed: Deployed) 
         for name in ("whisper", "storage", "cdn0", "cdn3", "sfu", "turn", "whisper-admin", "storage-admin")
     )
     leaf = authority.signs(hosts[0], authority=False, names=hosts, usages=SERVER, ends=NOW + timedelta(days=90))
-    engine.configure({**OPTIONS, "domain": OTHER_DOMAIN})
+    engine.configure({**OPTIONS, "domain": OTHER_DOMAIN, "backup": None})
     provided = "flatline:certificates.provided"
     engine.set(f"{provided}.certificate", leaf.pem)
     engine.set(f"{provided}.authority", authority.pem)

@@ -1,96 +1,46 @@
-"""The whole default stack on one real node: what runs, who reaches whom, what is limited, and what comes back.
+"""The whole default stack on one real node: who reaches whom, what is limited, and what comes back.
 
-One node for all of it, in this order. Images are composed; Whisper and Storage are stand-ins (tests.lab.images).
+All of it on the stack of this folder, in this order. Images are composed; Whisper and Storage are stand-ins
+(tests.lab.images).
 """
 
 import base64
 import json
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from tests.graph.stack import Stack
 from tests.integration import reach, registering
-from tests.integration.deployed import NAMESPACES, labels, rendered, rolled_out
+from tests.integration.deployed import NAMESPACES, labels, rolled_out
+from tests.integration.node.installation import DOMAIN, READY_SECONDS, Deployed
 from tests.integration.outside import PROBES, Entries, Load, Outside, Record, Uploads, lasting, report, until
-from tests.lab.fetch import skip_if_missing
-from tests.lab.kubernetes_node import API_PORT, KUBELET_PORT, SYSTEM, KubernetesNode
+from tests.lab.kubernetes_node import API_PORT, KUBELET_PORT, SYSTEM
 from tests.lab.machine import ADDRESS, METADATA_ADDRESS, OUTSIDE
 from tests.lab.process import slowness, wait_until
 
 pytestmark = pytest.mark.integration
 
-DOMAIN = "flatline.internal"
-READY_SECONDS = 240
 LISTENER = 9999
-SECRETS = "/usr/share/signal/secrets-bundle.yml"
 JAVA = {"whisper": 920 + 385, "whisper-persister": 512 + 260, "storage": 384 + 125}
 """MiB that each takes at its worst: its heap and what was measured besides."""
 
 
-@dataclass
-class Deployed:
-    """The stack on its node."""
-
-    node: KubernetesNode
-    stack: Stack
-    manifests: Path
-    outside: Outside
-    ready_after: float
-
-    def pods(self) -> list[dict[str, Any]]:
-        """Those that run for good: not of Jobs."""
-        found = [each for namespace in NAMESPACES for each in self.node.get("pods", namespace)]
-        return [each for each in found if each["metadata"]["ownerReferences"][0]["kind"] != "Job"]
-
-    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
-        for namespace in NAMESPACES:
-            self.node.wait_ready(seconds, namespace)
-
-
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
-    """A node with the default stack, applied as the README says and ready."""
-    folder = tmp_path_factory.mktemp("node")
-    with skip_if_missing():
-        node = KubernetesNode(folder / "node")
-    with node:
-        manifests, recording = rendered(folder / "dev")
-        authority = folder / "authority.pem"
-        authority.write_text(json.loads((manifests / "stack-outputs.json").read_text())["caCertificates"])
-        began = time.monotonic()
-        node.kubectl("apply", "--server-side", "-k", manifests)
-        found = Deployed(node, Stack(recording), manifests, Outside(node.machine, DOMAIN, authority), 0)
-        found.wait_ready()
-        until(lambda: all(map(found.outside.answers, PROBES)), 60)
-        found.ready_after = time.monotonic() - began
-        report(f"the default stack answers {found.ready_after:.0f} s after it is applied")
-        yield found
-
-
-def test_every_pod_is_ready_without_a_restart(deployed: Deployed) -> None:
-    states = [each for pod in deployed.pods() for each in pod["status"]["containerStatuses"]]
-    assert all(each["ready"] for each in states)
-    assert {each["name"]: each["restartCount"] for each in states if each["restartCount"]} == {}
-
-
 def test_every_host_is_served_outside_with_the_rendered_authority_alone(deployed: Deployed) -> None:
     unknown = Outside(deployed.node.machine, DOMAIN, None)
+    outside = deployed.outside()
     for host, (method, path, expected) in PROBES.items():
-        assert deployed.outside.request(host, method, path)[0] == expected
+        assert outside.request(host, method, path)[0] == expected
         with pytest.raises(ssl.SSLCertVerificationError):
             unknown.request(host, method, path)
 
 
 def test_the_service_that_is_asked_reaches_the_others(deployed: Deployed) -> None:
-    status, body, _ = deployed.outside.request("whisper", "GET", "/v1/lab/edges")
+    status, body, _ = deployed.outside().request("whisper", "GET", "/v1/lab/edges")
     assert (status, json.loads(body)) == (200, {"registration": True, "cdn0": True})
 
 
@@ -129,7 +79,7 @@ def test_invited_persons_register_until_they_are_revoked_and_no_code_is_anywhere
     values = [json.loads(base64.b64decode(each)) for each in hashes]
     texts = [*hashes, *(each[key] for each in values for key in ("hash", "salt", "id"))]
     secrets = [code, lost, *pair, number, revoked, taken, *texts]
-    assert registering.holding(secrets, registering.places(node, deployed.manifests)) == []
+    assert registering.holding(secrets, registering.places(node, deployed.engine.checkout / "build" / "dev")) == []
 
 
 # ---- networks -------------------------------------------------------------------------------------------------------
@@ -365,19 +315,15 @@ def grow(deployed: Deployed, name: str) -> None:
 # ---- what comes back ------------------------------------------------------------------------------------------------
 
 
-def all_answer(deployed: Deployed) -> Callable[[], bool]:
-    return lambda: all(map(deployed.outside.answers, PROBES))
-
-
 def test_pods_that_are_deleted_come_back_with_their_data(deployed: Deployed) -> None:
-    entries = lasting(deployed.outside, "deleted")
+    outside = deployed.outside()
+    entries = lasting(outside, "deleted")
     before = {each["metadata"]["uid"] for each in deployed.pods()}
     began = time.monotonic()
     for namespace in NAMESPACES:
         deployed.node.kubectl("delete", "pods", "--all", "--wait=false", "-n", namespace)
     wait_until(lambda: not before & {each["metadata"]["uid"] for each in deployed.pods()}, 120, "the old pods are gone")
-    deployed.wait_ready()
-    until(all_answer(deployed), 60)
+    deployed.wait_served(outside)
     report(f"all pods deleted at once: everything answers {time.monotonic() - began:.0f} s later")
     assert entries.lost() == []
 
@@ -387,24 +333,23 @@ STORE, STORE_HOST = "object-store", "cdn0"
 
 
 def test_a_restart_of_every_workload_is_an_interruption_of_the_object_store_alone(deployed: Deployed) -> None:
-    entries = lasting(deployed.outside, "restarted")
+    outside = deployed.outside()
+    entries = lasting(outside, "restarted")
     workloads = [
         (each["kind"].lower(), each["metadata"]["namespace"], each["metadata"]["name"])
         for namespace in NAMESPACES
         for each in deployed.node.get("deployments,statefulsets", namespace)
     ]
-    smooth = restarted(deployed, [each for each in workloads if each[2] != STORE])
+    smooth = restarted(deployed, outside, [each for each in workloads if each[2] != STORE])
     assert {host: str(record) for host, record in smooth.items() if not served(record)} == {}
-    cut = restarted(deployed, [each for each in workloads if each[2] == STORE])
+    cut = restarted(deployed, outside, [each for each in workloads if each[2] == STORE])
     assert {host for host, record in cut.items() if not served(record)} <= {STORE_HOST}
     assert cut[STORE_HOST].gap < 30 * slowness()
     assert entries.lost() == []
 
 
 def test_a_client_of_cdn3_notices_nothing_of_its_restart_but_a_resume(deployed: Deployed) -> None:
-    bundle = yaml.safe_load(deployed.stack.file("whisper", SECRETS))
-    secret = base64.b64decode(bundle["tus.userAuthenticationTokenSharedSecret"], validate=True)
-    with Uploads(deployed.outside, secret) as uploads:
+    with Uploads(deployed.outside(), deployed.upload_secret()) as uploads:
         wait_until(lambda: uploads.whole > 0, 60, "an upload is whole")
         deployed.node.kubectl("rollout", "restart", "deployment/cdn3", "-n", "flatline")
         wait_until(lambda: rolled_out(deployed.node), READY_SECONDS, "cdn3 is rolled out")
@@ -419,10 +364,10 @@ def served(record: Record) -> bool:
     return len(record.bad) <= 0.05 * slowness() * (record.good + len(record.bad))
 
 
-def restarted(deployed: Deployed, workloads: list[tuple[str, str, str]]) -> dict[str, Record]:
+def restarted(deployed: Deployed, outside: Outside, workloads: list[tuple[str, str, str]]) -> dict[str, Record]:
     """Restarts some workloads at once; what came of the requests from outside meanwhile."""
     began = time.monotonic()
-    with Load(deployed.outside) as load:
+    with Load(outside) as load:
         for kind, namespace, name in workloads:
             deployed.node.kubectl("rollout", "restart", f"{kind}/{name}", "-n", namespace)
         wait_until(lambda: rolled_out(deployed.node), READY_SECONDS, "every workload is rolled out")
@@ -432,14 +377,15 @@ def restarted(deployed: Deployed, workloads: list[tuple[str, str, str]]) -> dict
 
 
 def test_a_power_cut_heals_alone_and_loses_nothing_that_was_acknowledged(deployed: Deployed) -> None:
-    with Entries(deployed.outside, "cut") as entries:
+    outside = deployed.outside()
+    with Entries(outside, "cut") as entries:
         wait_until(lambda: len(entries.acknowledged) >= 20, 60, "entries are written")
         deployed.node.power_cut()
         began = time.monotonic()
         deployed.node.boot()
         booted = time.monotonic() - began
         with ThreadPoolExecutor(len(PROBES)) as pool:
-            back = list(pool.map(lambda host: until(lambda: deployed.outside.answers(host), 240), PROBES))
+            back = list(pool.map(lambda host: until(lambda: outside.answers(host), 240), PROBES))
         deployed.wait_ready()
         ready = time.monotonic() - began
     times = ", ".join(f"{host} {booted + seconds:.0f} s" for host, seconds in zip(PROBES, back, strict=True))
@@ -448,7 +394,8 @@ def test_a_power_cut_heals_alone_and_loses_nothing_that_was_acknowledged(deploye
 
 
 def test_a_drained_node_takes_everything_back(deployed: Deployed) -> None:
-    entries = lasting(deployed.outside, "drained")
+    outside = deployed.outside()
+    entries = lasting(outside, "drained")
     node = deployed.node
     began = time.monotonic()
     node.kubectl(
@@ -464,7 +411,6 @@ def test_a_drained_node_takes_everything_back(deployed: Deployed) -> None:
     node.kubectl("uncordon", "node")
     began = time.monotonic()
     deployed.node.wait_ready(READY_SECONDS, SYSTEM)
-    deployed.wait_ready()
-    until(all_answer(deployed), 60)
+    deployed.wait_served(outside)
     report(f"uncordoned: everything answers {time.monotonic() - began:.0f} s later")
     assert entries.lost() == []

