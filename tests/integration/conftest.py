@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.deployed import deploy, rendered
+from tests.integration.deployed import NAMESPACES, deploy, rendered
 from tests.lab.fetch import skip_if_missing
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.kubernetes_client import Changes
@@ -31,6 +31,13 @@ def kubernetes(tmp_path_factory: pytest.TempPathFactory, worker_number: int) -> 
     """One cluster for the tests of this process, with Traefik's definitions as in k3s. Clean up your namespaces."""
     with _cluster(tmp_path_factory.mktemp("kubernetes"), 1 + POD_BLOCKS_PER_WORKER * worker_number) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def empty_kubernetes(kubernetes: Kubernetes) -> Kubernetes:
+    """The same cluster, without what another file has left of a stack: fields of its objects may have another owner."""
+    kubernetes.delete_namespaces(*NAMESPACES)
+    return kubernetes
 
 
 @pytest.fixture(scope="module")

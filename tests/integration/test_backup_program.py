@@ -20,7 +20,7 @@ from config.loading import load
 from migration import sealing
 from migration.archive import Archive
 from migration.records import KINDS
-from render import stack_file
+from render import passphrase, stack_file
 from tests.graph.backed_up import NETWORK, PASSPHRASE, settings, with_backup
 from tests.graph.stack import Stack
 from tests.integration import test_migration
@@ -205,9 +205,10 @@ def uploads(place: Place) -> list[Any]:
 
 
 def test_the_passphrase_alone_brings_an_installation_back(
-    plan: dict[str, Any], source: Place, target: Place, tmp_path: Path
+    plan: dict[str, Any], source: Place, target: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a machine with this repository, whose file of the stack is another one."""
+    monkeypatch.setattr(passphrase, "ITERATIONS", 10)  # as in the checkouts
     first, second = (Checkout.make(tmp_path / name) for name in ("first", "second"))
     for each in (first, second):
         each.variables["PULUMI_CONFIG_PASSPHRASE"] = PASSPHRASE

@@ -120,15 +120,15 @@ def failures(hosts: Sequence[Host]) -> Outcome:
 
 @pytest.fixture(scope="module")
 def deployed(
-    kubernetes: Kubernetes, traefik: Traefik, ingress_address: str, tmp_path_factory: pytest.TempPathFactory
+    empty_kubernetes: Kubernetes, traefik: Traefik, ingress_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Installation:
     rate = '{"rateLimit": {"average": 10000, "burst": 10000}}'
     folder, recording = rendered(tmp_path_factory.mktemp("dev") / "dev", ingress=rate)
-    deploy(kubernetes, folder)
+    deploy(empty_kubernetes, folder)
     traefik.wait_hosts(*(f"{name}.{DOMAIN}" for name in pins.SERVICES))
     outputs = {name: value for name, value in recording.outputs.items() if name not in NOT_PINS}
-    pods = {workload: reached_at(kubernetes, workload) for workload in PUBLIC}
-    return Installation(kubernetes, ingress_address, kubernetes.load(folder), outputs, pods)
+    pods = {workload: reached_at(empty_kubernetes, workload) for workload in PUBLIC}
+    return Installation(empty_kubernetes, ingress_address, empty_kubernetes.load(folder), outputs, pods)
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def lab(deployed_stack: tuple[Kubernetes, Path, Changes], tmp_path_factory: pyte
     file.write_text(json.dumps(config))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KUBECONFIG", str(file))
-        patch.setattr(kubectl, "_program", lambda: str(cluster._kubectl))
+        patch.setattr(kubectl, "program", lambda: str(cluster._kubectl))
         found = Lab(cluster, LoadedStack(Stack("dev"), StackConfig("flatline", "dev", {}), load({})))
         found.put(*well())
         for name in ("coredns", "traefik"):

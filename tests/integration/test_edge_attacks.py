@@ -119,18 +119,18 @@ class Edge:
 
 @pytest.fixture(scope="module")
 def edge(
-    kubernetes: Kubernetes,
+    empty_kubernetes: Kubernetes,
     traefik: Traefik,
     ingress_address: str,
     worker_number: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Edge]:
     folder, recording = rendered(tmp_path_factory.mktemp("dev") / "dev")
-    deploy(kubernetes, folder)
+    deploy(empty_kubernetes, folder)
     with skip_if_missing():
         running = Pods(tmp_path_factory.mktemp("pods") / "pods", Stack(recording), worker_number)
     with running as pods:
-        yield Edge(ingress_address, recording, pods, tmp_path_factory.mktemp("attacks"), kubernetes)
+        yield Edge(ingress_address, recording, pods, tmp_path_factory.mktemp("attacks"), empty_kubernetes)
 
 
 def served(ask: Callable[[int], bool]) -> float:

@@ -112,17 +112,17 @@ def signers(stack: Stack) -> tuple[Signer, Signer]:
 @pytest.fixture(scope="module")
 def edge(
     ingress_address: str,
-    kubernetes: Kubernetes,
+    empty_kubernetes: Kubernetes,
     traefik: Traefik,
     worker_number: int,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Edge]:
     folder, recording = rendered(tmp_path_factory.mktemp("dev") / "dev", ingress=RATE)
     stack = Stack(recording)
-    deploy(kubernetes, folder)
+    deploy(empty_kubernetes, folder)
 
     def address(namespace: str, name: str) -> str:
-        (found,) = kubernetes.pod_ips(namespace, labels(name))
+        (found,) = empty_kubernetes.pod_ips(namespace, labels(name))
         return found
 
     with skip_if_missing():

@@ -84,11 +84,11 @@ class Edge:
 
 @pytest.fixture(scope="module")
 def edge(
-    kubernetes: Kubernetes, traefik: Traefik, ingress_address: str, tmp_path_factory: pytest.TempPathFactory
+    empty_kubernetes: Kubernetes, traefik: Traefik, ingress_address: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Edge]:
     folder, recording = rendered(tmp_path_factory.mktemp("dev") / "dev", ingress=RATE)
-    deploy(kubernetes, folder)
-    with backends(kubernetes) as pods:
+    deploy(empty_kubernetes, folder)
+    with backends(empty_kubernetes) as pods:
         traefik.wait_hosts(*(f"{name}.{DOMAIN}" for name in ("whisper", "storage", "cdn0", "cdn3")))
         traefik.wait_backends(*pods)
         yield Edge(ingress_address, pods, recording)
