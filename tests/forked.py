@@ -76,6 +76,8 @@ _loaded: dict[Path, Mapping[Path, tuple[int, int]]] = {}
 def load(root: Path, modules: Sequence[str], files: Iterable[Path]) -> None:
     """Reads modules of a checkout, which depend on nothing but `files`, for all programs in it. Once a process."""
     context = multiprocessing.get_context("forkserver")
+    # One that has run a program before this has not these modules.
+    forkserver._forkserver._stop()  # pyrefly: ignore[missing-attribute]
     context.set_forkserver_preload([*PACKAGES, *modules])
     with chdir(root):  # which the new process has at the beginning of its path
         forkserver.ensure_running()
