@@ -1,6 +1,6 @@
 """Where an installation's data is: in emulators on a Kubernetes cluster, or in AWS and Google Cloud."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, model_validator
@@ -121,12 +121,12 @@ class Route53(StrictModel):
     """CNAME for a load balancer that has a name (AWS), A for one that has an address (Google Cloud, k3s)."""
 
 
-def _names_of(known: Collection[str], remedy: str) -> AfterValidator:
-    """Names of tables that the schema has, or that a release had."""
+def _names_of(known: Callable[[], Collection[str]], remedy: str) -> AfterValidator:
+    """Names of tables that the schema has when the settings are read, or that a release had."""
 
     def check(value: Names) -> Names:
         for name in value:
-            if name not in known:
+            if name not in known():
                 raise ValueError(f"{name} is no table of the schema; write {remedy}")
         return value
 
@@ -134,10 +134,18 @@ def _names_of(known: Collection[str], remedy: str) -> AfterValidator:
 
 
 Names = TypeVar("Names", dict[str, str], list[str])
-_DYNAMODB = {table.name for table in dynamodb.tables(group_calls=True).values()} | set(released.DYNAMODB)
-_BIGTABLE = {table.name for table in bigtable.TABLES.values()} | set(released.BIGTABLE)
-_DYNAMODB_NAMES = _names_of(_DYNAMODB, "names from docs/configuration.md")
-_BIGTABLE_NAMES = _names_of(_BIGTABLE, f"one of {', '.join(sorted(_BIGTABLE))}")
+
+
+def _dynamodb() -> set[str]:
+    return {table.name for table in dynamodb.tables(group_calls=True).values()} | set(released.DYNAMODB)
+
+
+def _bigtable() -> set[str]:
+    return {table.name for table in bigtable.TABLES.values()} | set(released.BIGTABLE)
+
+
+_DYNAMODB_NAMES = _names_of(_dynamodb, "names from docs/configuration.md")
+_BIGTABLE_NAMES = _names_of(_bigtable, f"one of {', '.join(sorted(_bigtable()))}")
 
 
 class AdoptAws(StrictModel):
