@@ -28,7 +28,7 @@ def answers(server: socket.socket, *each: bytes) -> None:
 @pytest.mark.parametrize("lost", range(AWS_ATTEMPTS + 1))
 def test_a_lost_connection_is_tried_as_often_as_by_aws_sdks(listening: socket.socket, lost: int) -> None:
     replies = (*[b""] * lost, ANSWER)[:AWS_ATTEMPTS]
-    serving = threading.Thread(target=answers, args=(listening, *replies))
+    serving = threading.Thread(target=answers, args=(listening, *replies), daemon=True)
     serving.start()
     store = Aws(f"http://127.0.0.1:{listening.getsockname()[1]}", ("key", "secret"), "us-east-1")
     if lost < AWS_ATTEMPTS:
