@@ -9,7 +9,7 @@ from policies.check import check
 from policies.config import ConfigError, Exemption, parse
 from policies.report import Report
 from policies.rules import BY_NAME, RULES
-from tests.unit.policies.cases import ABSENT, CASES, POD, Case, Edit, web
+from tests.unit.policies.cases import ABSENT, CASES, Case, Edit, web
 from tests.unit.policies.good import STACKS, Plain, changed, check_edit, config, resources, without
 
 
@@ -62,7 +62,8 @@ def test_so_is_every_other_way_to_break_it() -> None:
     ("claim", "known"), [("data-cache-0", True), ("data-cache-x", False), ("data-web-0", False), ("cache-0", False)]
 )
 def test_a_claim_that_a_stateful_set_makes_is_of_the_stack(claim: str, known: bool) -> None:
-    rules = found(web((*POD, "volumes", 1, "persistentVolumeClaim", "claimName"), claim))
+    (edit,) = web("pod volumes 1 persistentVolumeClaim claimName", claim)
+    rules = found(edit)
     assert ("pod-references" not in rules) is known
 
 
