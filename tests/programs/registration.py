@@ -117,20 +117,20 @@ class Service:
         return [json.loads(line) for line in self.process.text().splitlines() if line.startswith("{")]
 
 
-def flags(secret: Secret, state: Path, *more: str) -> list[str]:
+def flags(secret: Secret, state: Path, *more: str, node: Sequence[str] = ()) -> list[str]:
     own = ("--listen=127.0.0.1:0", "--health-listen=127.0.0.1:0", f"--invitations={secret.folder}", f"--state={state}")
-    return [NODE, str(PROGRAM), *own, *more]
+    return [NODE, *node, str(PROGRAM), *own, *more]
 
 
 @contextmanager
-def running(folder: Path, *more: str, secret: Secret | None = None) -> Iterator[Service]:
+def running(folder: Path, *more: str, secret: Secret | None = None, node: Sequence[str] = ()) -> Iterator[Service]:
     """The program with its state below `folder`; started there again, it finds what it left."""
     state = folder / "state"
     state.mkdir(exist_ok=True)
     if secret is None:
         secret = Secret(folder / "invitations")
         secret.mount()
-    with Process(f"registration-{time.monotonic_ns()}", flags(secret, state, *more), folder) as process:
+    with Process(f"registration-{time.monotonic_ns()}", flags(secret, state, *more, node=node), folder) as process:
         process.wait_ready(lambda: len(_ports(process.text())) == 2)
         health, port = _ports(process.text())
         yield Service(process, port, health, secret, state)

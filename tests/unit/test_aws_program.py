@@ -1,15 +1,12 @@
 """The module of AWS that programs of the cluster share: credentials, signatures, and reads of a bucket."""
 
 import json
-import subprocess
-import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -22,17 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from components.programs import FOLDER
-from tests.lab.node import NODE
+from tests.lab.served import Handler, serving
+from tests.programs.modules import CallError, Modules, loaded
 
 Json = dict[str, Any]
 LIBRARY = FOLDER / "lib"
 SECRETS = ("the-secret-access-key", "the-session-token", "the-web-identity-token")
 
-# Answers each line of JSON on stdin with one on stdout: {name, arguments} calls what the module exports.
 DRIVER = """
-import { createInterface } from 'node:readline';
-const modules = ['aws', 'aws-credentials', 's3'].map((name) => import(`${process.argv[1]}/${name}.mjs`));
-const aws = Object.assign({}, ...(await Promise.all(modules)));
+const aws = Object.assign({}, ...(await Promise.all(['lib/aws', 'lib/aws-credentials', 'lib/s3'].map(load))));
 const kept = new Map();
 const calls = {
   sign: (request) => aws.sign(request),
@@ -59,48 +54,13 @@ const calls = {
     return { status: answer.statusCode, body, reused: answer.req.reusedSocket };
   },
 };
-for await (const line of createInterface({ input: process.stdin })) {
-  const { name, ...args } = JSON.parse(line);
-  let reply;
-  try {
-    reply = { value: await calls[name](args) };
-  } catch (error) {
-    reply = { error: error.message, kind: error.constructor.name, code: error.code };
-  }
-  process.stdout.write(`${JSON.stringify(reply)}\\n`);
-}
 """
 
 
-class CallError(Exception):
-    """What the module threw."""
-
-
-class Module:
-    """The module in a process of Node's, which keeps what it was asked to open."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
-
-    def call(self, name: str, **arguments: Any) -> Any:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.stdin.write(json.dumps({"name": name, **arguments}) + "\n")
-        self._process.stdin.flush()
-        reply: Json = json.loads(self._process.stdout.readline())
-        if "error" in reply:
-            raise CallError(f"{reply['kind']}: {reply['error']}")
-        return reply.get("value")
-
-
 @pytest.fixture(scope="module")
-def module() -> Iterator[Module]:
-    command = [NODE, "--input-type=module", "-e", DRIVER, LIBRARY.as_uri()]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={}) as process:
-        yield Module(process)
-        assert process.stdin
-        process.stdin.close()
-        assert process.wait(10) == 0, "what it did must not keep the process alive"
+def module() -> Iterator[Modules]:
+    with loaded(DRIVER) as modules:
+        yield modules
 
 
 # --- signatures ------------------------------------------------------------------------------------------------
@@ -145,7 +105,7 @@ def botocore_signs(
     payload=st.sampled_from(["UNSIGNED-PAYLOAD", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]),
 )
 def test_signatures_are_botocore_s(
-    module: Module,
+    module: Modules,
     key: str,
     headers: dict[str, str],
     method: str,
@@ -179,7 +139,7 @@ def test_signatures_are_botocore_s(
     assert ours == {"host": host, **given_names, **theirs}
 
 
-def test_no_payload_is_the_default(module: Module) -> None:
+def test_no_payload_is_the_default(module: Modules) -> None:
     credentials = {"accessKeyId": "AKIAEXAMPLE", "secretAccessKey": "x"}
     signed = module.call("sign", method="GET", host="h", path="/b/k", region="r", credentials=credentials)
     assert signed["x-amz-content-sha256"] == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -194,7 +154,7 @@ def test_no_payload_is_the_default(module: Module) -> None:
         ("sts", "us-gov-west-1", "sts.us-gov-west-1.amazonaws.com"),
     ],
 )
-def test_hosts(module: Module, service: str, region: str, host: str) -> None:
+def test_hosts(module: Modules, service: str, region: str, host: str) -> None:
     assert module.call("host", service=service, region=region) == host
 
 
@@ -238,39 +198,16 @@ class Aws:
 
 @contextmanager
 def handing_out(kind: str) -> Iterator[Aws]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: `asked` tells."""
-
-        def _answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", "0"))).decode()
-            form = dict(urllib.parse.parse_qsl(body))
+    class Answers(Handler):
+        def answer(self) -> None:
+            form = dict(urllib.parse.parse_qsl(self.taken().decode()))
             headers = {name.lower(): value for name, value in self.headers.items()}
             text = aws.answer({"method": self.command, "path": self.path, "headers": headers, "form": form})
-            self.send_response(aws.status)
-            if aws.status == 302:
-                self.send_header("Location", "/elsewhere")
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
+            self.reply(aws.status, text.encode(), Location="/elsewhere")
 
-        def do_GET(self) -> None:
-            self._answer()
-
-        def do_POST(self) -> None:
-            self._answer()
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    aws = Aws(server.server_address[1], kind)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
+    with serving(Answers) as port:
+        aws = Aws(port, kind)
         yield aws
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture
@@ -310,13 +247,13 @@ def shared_file(folder: Path, text: str) -> dict[str, str]:
     return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
 
 
-def opened(module: Module, env: dict[str, str], folder: Path) -> Callable[..., Any]:
+def opened(module: Modules, env: dict[str, str], folder: Path) -> Callable[..., Any]:
     """A call on credentials of that environment, which have a name of their own in the process."""
     assert module.call("open", id=str(folder), env=env, region="eu-west-1") is False
     return lambda name="get", **arguments: module.call(name, id=str(folder), **arguments)
 
 
-def test_web_identity(module: Module, sts: Aws, tmp_path: Path) -> None:
+def test_web_identity(module: Modules, sts: Aws, tmp_path: Path) -> None:
     ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     [found] = ask()
     assert found["expires"] / 1000 == pytest.approx(time.time() + 3600, abs=5)
@@ -333,7 +270,7 @@ def test_web_identity(module: Module, sts: Aws, tmp_path: Path) -> None:
     }
 
 
-def test_pod_identity(module: Module, agent: Aws, tmp_path: Path) -> None:
+def test_pod_identity(module: Modules, agent: Aws, tmp_path: Path) -> None:
     ask = opened(module, pod_identity(tmp_path, agent), tmp_path)
     [found] = ask()
     assert (found["accessKeyId"], found["secretAccessKey"], found["sessionToken"]) == ("ASIA1", *SECRETS[:2])
@@ -342,7 +279,7 @@ def test_pod_identity(module: Module, agent: Aws, tmp_path: Path) -> None:
     assert asked["headers"]["authorization"] == SECRETS[2]
 
 
-def test_a_shared_file(module: Module, tmp_path: Path) -> None:
+def test_a_shared_file(module: Modules, tmp_path: Path) -> None:
     text = (
         "# of the installation\n[other]\naws_access_key_id = AKIAOTHER\naws_session_token = x\n\n"
         "[ default ]\r\nAWS_Access_Key_Id=AKIAFILE\r\n; a remark = x\naws_secret_access_key =  a/b+c=d  \nregion=x\n"
@@ -353,7 +290,7 @@ def test_a_shared_file(module: Module, tmp_path: Path) -> None:
     assert found["expires"] / 1000 == pytest.approx(time.time() + 360, abs=5)
 
 
-def test_the_first_source_counts(module: Module, sts: Aws, agent: Aws, tmp_path: Path) -> None:
+def test_the_first_source_counts(module: Modules, sts: Aws, agent: Aws, tmp_path: Path) -> None:
     text = "[default]\naws_access_key_id = AKIAFILE\naws_secret_access_key = x\n"
     both = {**pod_identity(tmp_path, agent), **web_identity(tmp_path, sts)}
     assert opened(module, {**both, **shared_file(tmp_path, text)}, tmp_path)()[0]["accessKeyId"] == "AKIAFILE"
@@ -361,14 +298,14 @@ def test_the_first_source_counts(module: Module, sts: Aws, agent: Aws, tmp_path:
     assert (len(sts.asked), len(agent.asked)) == (1, 0)
 
 
-def test_credentials_are_kept_and_got_once_for_all_who_wait(module: Module, sts: Aws, tmp_path: Path) -> None:
+def test_credentials_are_kept_and_got_once_for_all_who_wait(module: Modules, sts: Aws, tmp_path: Path) -> None:
     sts.pause = 0.2
     ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     assert {one["accessKeyId"] for one in ask(times=20) + ask(times=20)} == {"ASIA1"}
     assert len(sts.asked) == 1
 
 
-def test_credentials_are_renewed_beside_the_work_before_they_end(module: Module, sts: Aws, tmp_path: Path) -> None:
+def test_credentials_are_renewed_beside_the_work_before_they_end(module: Modules, sts: Aws, tmp_path: Path) -> None:
     sts.lifetime = 240
     ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     ask()
@@ -382,13 +319,13 @@ def test_credentials_are_renewed_beside_the_work_before_they_end(module: Module,
     assert sts.asked[1]["form"]["WebIdentityToken"] == "a-rotated-token"
 
 
-def test_credentials_that_end_soon_are_renewed_first(module: Module, sts: Aws, tmp_path: Path) -> None:
+def test_credentials_that_end_soon_are_renewed_first(module: Modules, sts: Aws, tmp_path: Path) -> None:
     sts.lifetime = 30
     ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     assert [ask()[0]["accessKeyId"] for _ in range(3)] == ["ASIA1", "ASIA2", "ASIA3"]
 
 
-def test_a_failed_renewal_is_reported_while_the_old_ones_do(module: Module, sts: Aws, tmp_path: Path) -> None:
+def test_a_failed_renewal_is_reported_while_the_old_ones_do(module: Modules, sts: Aws, tmp_path: Path) -> None:
     sts.lifetime = 30
     ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     ask()
@@ -398,7 +335,7 @@ def test_a_failed_renewal_is_reported_while_the_old_ones_do(module: Module, sts:
     assert ask("reports") == ["STS refused: 503 ServiceUnavailable"]
 
 
-def test_credentials_that_have_ended_are_never_given(module: Module, sts: Aws, tmp_path: Path) -> None:
+def test_credentials_that_have_ended_are_never_given(module: Modules, sts: Aws, tmp_path: Path) -> None:
     sts.lifetime = 2
     ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     ask()
@@ -408,7 +345,7 @@ def test_credentials_that_have_ended_are_never_given(module: Module, sts: Aws, t
         ask()
 
 
-def test_the_first_ones_are_waited_for(module: Module, agent: Aws, tmp_path: Path) -> None:
+def test_the_first_ones_are_waited_for(module: Modules, agent: Aws, tmp_path: Path) -> None:
     ask = opened(module, pod_identity(tmp_path, agent), tmp_path)
     assert ask("obtain") is True
     assert len(agent.asked) == 1
@@ -434,7 +371,7 @@ FAULTS: dict[str, tuple[int, str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_refusal_is_told_without_secrets(module: Module, sts: Aws, tmp_path: Path, fault: str) -> None:
+def test_a_refusal_is_told_without_secrets(module: Modules, sts: Aws, tmp_path: Path, fault: str) -> None:
     sts.status, sts.body, expected = FAULTS[fault]
     with pytest.raises(CallError) as raised:
         opened(module, web_identity(tmp_path, sts), tmp_path)()
@@ -444,20 +381,20 @@ def test_a_refusal_is_told_without_secrets(module: Module, sts: Aws, tmp_path: P
     assert len(sts.asked) == 1
 
 
-def test_an_agent_that_gives_no_json(module: Module, agent: Aws, tmp_path: Path) -> None:
+def test_an_agent_that_gives_no_json(module: Modules, agent: Aws, tmp_path: Path) -> None:
     agent.body = f"{SECRETS[0]}"
     with pytest.raises(CallError, match=r"^CredentialsError: the container agent gave no JSON$"):
         opened(module, pod_identity(tmp_path, agent), tmp_path)()
 
 
-def test_nobody_there(module: Module, tmp_path: Path) -> None:
+def test_nobody_there(module: Modules, tmp_path: Path) -> None:
     with handing_out("sts") as gone:
         env = web_identity(tmp_path, gone)
     with pytest.raises(CallError, match=r"^CredentialsError: STS does not answer \(ECONNREFUSED\)$"):
         opened(module, env, tmp_path)()
 
 
-def test_token_files_that_are_none(module: Module, sts: Aws, tmp_path: Path) -> None:
+def test_token_files_that_are_none(module: Modules, sts: Aws, tmp_path: Path) -> None:
     env = web_identity(tmp_path, sts)
     (tmp_path / "token").write_text("one\ntwo")
     with pytest.raises(CallError, match="file of AWS_WEB_IDENTITY_TOKEN_FILE holds no token"):
@@ -469,7 +406,7 @@ def test_token_files_that_are_none(module: Module, sts: Aws, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("text", ["", "[default]\naws_access_key_id = A\n", "[other]\naws_access_key_id=A\n"])
-def test_files_without_a_key(module: Module, tmp_path: Path, text: str) -> None:
+def test_files_without_a_key(module: Modules, tmp_path: Path, text: str) -> None:
     with pytest.raises(CallError, match="the file of AWS_SHARED_CREDENTIALS_FILE gave no access key"):
         opened(module, shared_file(tmp_path, text), tmp_path)()
 
@@ -496,14 +433,14 @@ UNUSABLE: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_an_environment_that_cannot_be_right_is_told_at_once(module: Module, case: str) -> None:
+def test_an_environment_that_cannot_be_right_is_told_at_once(module: Modules, case: str) -> None:
     env, expected = UNUSABLE[case]
     with pytest.raises(CallError, match=expected):
         module.call("open", id=case, env=env, region="eu-west-1")
 
 
 @pytest.mark.parametrize("host", ["169.254.170.23", "[fd00:ec2::23]", "localhost:8000"])
-def test_the_agents_of_a_node(module: Module, host: str) -> None:
+def test_the_agents_of_a_node(module: Modules, host: str) -> None:
     env = {
         "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{host}/v1/credentials",
         "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/token",
@@ -527,13 +464,8 @@ class Faulty:
 def faulty() -> Iterator[Faulty]:
     state = Faulty()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: `asked` tells."""
-
-        def do_GET(self) -> None:
+    class Faults(Handler):
+        def answer(self) -> None:
             state.asked.append((self.command, self.path))
             fault = state.faults.pop(0) if state.faults else 200
             if fault == "silent":
@@ -541,23 +473,15 @@ def faulty() -> Iterator[Faulty]:
             if isinstance(fault, str):
                 self.close_connection = True
                 return
-            self.send_response(fault)
-            self.send_header("Content-Length", "5")
-            self.end_headers()
-            self.wfile.write(b"bytes")
+            self.reply(fault, b"bytes")
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    server.block_on_close = False
-    state.endpoint = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield state
-    server.shutdown()
-    server.server_close()
+    with serving(Faults) as port:
+        state.endpoint = f"http://127.0.0.1:{port}"
+        yield state
 
 
 @pytest.mark.parametrize("faults", [[], [503], [500, 503], ["closed"], ["closed", 503]], ids=str)
-def test_passing_faults_are_tried_again(module: Module, faulty: Faulty, faults: list[int | str]) -> None:
+def test_passing_faults_are_tried_again(module: Modules, faulty: Faulty, faults: list[int | str]) -> None:
     faulty.faults = list(faults)
     answer = module.call("read", endpoint=faulty.endpoint, method="GET", key="a key", headers={})
     assert (answer["status"], answer["body"]) == (200, "bytes")
@@ -565,13 +489,13 @@ def test_passing_faults_are_tried_again(module: Module, faulty: Faulty, faults: 
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 412, 416])
-def test_refusals_are_not_tried_again(module: Module, faulty: Faulty, status: int) -> None:
+def test_refusals_are_not_tried_again(module: Modules, faulty: Faulty, status: int) -> None:
     faulty.faults = [status]
     assert module.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={})["status"] == status
     assert len(faulty.asked) == 1
 
 
-def test_lasting_faults_are_the_answer(module: Module, faulty: Faulty) -> None:
+def test_lasting_faults_are_the_answer(module: Modules, faulty: Faulty) -> None:
     faulty.faults = [503, 503, 503]
     assert module.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={})["status"] == 503
     faulty.faults = ["closed"] * 3
@@ -580,7 +504,7 @@ def test_lasting_faults_are_the_answer(module: Module, faulty: Faulty) -> None:
     assert len(faulty.asked) == 6
 
 
-def test_a_reader_waits_no_longer_than_it_says(module: Module, faulty: Faulty) -> None:
+def test_a_reader_waits_no_longer_than_it_says(module: Modules, faulty: Faulty) -> None:
     faulty.faults = ["silent"]
     begun = time.monotonic()
     with pytest.raises(CallError, match=r"TimeoutError|DOMException|aborted"):

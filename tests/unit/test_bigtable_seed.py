@@ -6,10 +6,8 @@ What Google's own emulator and client make of its messages is in tests/integrati
 import json
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pytest
 
 from tests.lab.node import NODE
 from tests.lab.process import free_ports
+from tests.lab.served import Handler, serving
 from tests.programs.starts import all_refused
 
 grpc: Any = import_module("grpc")  # without types
@@ -201,12 +200,8 @@ def test_an_answer_that_makes_no_sense_is_a_failure(answer: bytes) -> None:
 @pytest.fixture
 def web_server() -> Iterator[str]:
     """Speaks HTTP/1.1 only."""
-    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def test_a_server_of_another_kind_is_given_up_at_the_deadline(web_server: str) -> None:

@@ -3,14 +3,14 @@
 import json
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import botocore.session
 import pytest
+
+from tests.lab.served import Handler, serving
 
 PROGRAMS = Path(__file__).parents[2] / "programs" / "calling"
 START, CREDENTIALS = PROGRAMS / "start.sh", PROGRAMS / "credentials.sh"
@@ -97,24 +97,13 @@ AGENT = {
 def agent(asked: list[str | None], status: int = 200) -> Iterator[str]:
     """The URL of an agent of EKS Pod Identity; `asked` gets what requests show for authorization."""
 
-    class Requests(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Requests(Handler):
+        def answer(self) -> None:
             asked.append(self.headers["Authorization"])
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(json.dumps(AGENT).encode())
+            self.reply(status, json.dumps(AGENT).encode())
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            """Requests are not logged."""
-
-    with HTTPServer(("127.0.0.1", 0), Requests) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/v1/credentials"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Requests) as port:
+        yield f"http://127.0.0.1:{port}/v1/credentials"
 
 
 def test_pod_identity_comes_by_the_file_that_sdks_read_first(

@@ -17,6 +17,7 @@ from components.programs import CDN3_HOOK
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
 from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.modules import HURRIED
 from tests.programs.starts import all_refused, by_name
 from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
 from tests.tus.hook import HOOK, MAX_SIZE, SECRET, Answer, Connection, call_for, events, new_key, permissions, ports
@@ -154,12 +155,15 @@ def test_an_s3_that_is_gone(tmp_path: Path) -> None:
         assert hook.told("storage-error")[-1]["reason"] == "ECONNREFUSED"
 
 
-def test_a_silent_s3_is_not_waited_for_long(s3: PrivateS3, hook: Hook) -> None:
+def test_a_silent_s3_is_not_waited_for_long(s3: PrivateS3, tmp_path: Path) -> None:
     s3.silent = True
-    with ThreadPoolExecutor() as pool:
+    with (
+        hooking(tmp_path, pod_file(tmp_path), *s3_flags(s3.port), node=HURRIED) as hook,
+        ThreadPoolExecutor() as pool,
+    ):
         answers = list(pool.map(hook.ask, [call_for(new_key()) for _ in range(3)]))
-    assert [answer.for_client for answer in answers] == [503] * 3
-    assert hook.health() == 200
+        assert [answer.for_client for answer in answers] == [503] * 3
+        assert hook.health() == 200
 
 
 def test_one_of_many_calls_for_a_key_is_accepted(hook: Hook, s3: PrivateS3) -> None:

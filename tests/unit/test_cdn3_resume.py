@@ -6,12 +6,10 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import pytest
 from components.programs import CDN3_RESUME, FOLDER
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
+from tests.lab.served import Handler, serving
 from tests.programs.cdn0_s3 import PrivateS3, private_s3
 from tests.programs.starts import all_refused
 from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
@@ -49,27 +48,14 @@ class Tusd:
     """Keep only the hash of a body."""
 
 
-def _handler(tusd: Tusd) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing: `asked` tells."""
-
+def _handler(tusd: Tusd) -> type[Handler]:
+    class Tus(Handler):
         def answer(self) -> None:
-            self.send_response(tusd.status)
-            for name, value in {"Content-Length": str(len(tusd.body)), **tusd.headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(tusd.body)
-
-        def take(self) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}
             tusd.asked.append((self.command, self.path, headers))
             if tusd.early:
                 self.close_connection = True
-                self.answer()
+                self.reply(tusd.status, tusd.body, **tusd.headers)
                 self.connection.shutdown(socket.SHUT_WR)
                 return time.sleep(0.5)  # as Go's server does before it closes
             left, body, digest = int(headers.get("content-length", "0")), b"", hashlib.sha256()
@@ -83,37 +69,16 @@ def _handler(tusd: Tusd) -> type[BaseHTTPRequestHandler]:
                 digest.update(chunk)
                 body += b"" if tusd.digest else chunk
             tusd.bodies.append(digest.digest() if tusd.digest else body)
-            return self.answer()
+            return self.reply(tusd.status, tusd.body, **tusd.headers)
 
-        def do_POST(self) -> None:
-            self.take()
-
-        def do_HEAD(self) -> None:
-            self.take()
-
-        def do_PATCH(self) -> None:
-            self.take()
-
-        def do_OPTIONS(self) -> None:
-            self.take()
-
-        def do_DELETE(self) -> None:
-            self.take()
-
-    return Handler
+    return Tus
 
 
 @pytest.fixture(scope="module")
 def tusd_server() -> Iterator[Tusd]:
     tusd = Tusd()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(tusd))
-    server.daemon_threads = True
-    server.block_on_close = False
-    tusd.port = server.server_address[1]
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    yield tusd
-    server.shutdown()
-    server.server_close()
+    with serving(_handler(tusd)) as tusd.port:
+        yield tusd
 
 
 @pytest.fixture

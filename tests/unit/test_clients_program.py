@@ -1,33 +1,32 @@
 """Who a client is: what the programs behind Traefik count by (programs/lib/clients.mjs)."""
 
 import ipaddress
-import json
-import subprocess
+from collections.abc import Callable, Iterator
 
+import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from components.programs import FOLDER
-from tests.lab.node import NODE
+from tests.programs.modules import loaded
 
-ASK = """
-import { clientOf } from %r;
-const asked = JSON.parse(process.argv[1]);
-const answers = asked.map(([forwarded, remoteAddress]) =>
-  clientOf({ headers: forwarded === null ? {} : { 'x-forwarded-for': forwarded }, socket: { remoteAddress } }));
-console.log(JSON.stringify(answers));
+DRIVER = """
+const { clientOf } = await load('lib/clients');
+const calls = {
+  clients: ({ asked }) => asked.map(([forwarded, remoteAddress]) =>
+    clientOf({ headers: forwarded === null ? {} : { 'x-forwarded-for': forwarded }, socket: { remoteAddress } })),
+};
 """
+Clients = Callable[..., list[str]]
 
 
-def clients(*asked: tuple[str | None, str]) -> list[str]:
+@pytest.fixture(scope="module")
+def clients() -> Iterator[Clients]:
     """Of requests, by X-Forwarded-For and the address of the connection."""
-    script = ASK % (FOLDER / "lib" / "clients.mjs").as_uri()
-    command = [NODE, "--input-type=module", "-e", script, json.dumps(asked)]
-    answer: list[str] = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return answer
+    with loaded(DRIVER) as modules:
+        yield lambda *asked: modules.call("clients", asked=asked)
 
 
-def test_the_last_address_counts_which_traefik_writes() -> None:
+def test_the_last_address_counts_which_traefik_writes(clients: Clients) -> None:
     pod = "10.42.0.7"
     assert clients(
         ("203.0.113.9", pod),
@@ -45,9 +44,10 @@ def test_the_last_address_counts_which_traefik_writes() -> None:
 SIXES = st.integers(0, 2**128 - 1).map(ipaddress.IPv6Address).filter(lambda address: address.ipv4_mapped is None)
 
 
-@settings(max_examples=10, deadline=None, phases=[Phase.generate])  # each example starts Node
-@given(st.lists(st.tuples(SIXES, SIXES, st.booleans()), min_size=50, max_size=200))
+@settings(max_examples=10, deadline=None, phases=[Phase.generate])
+@given(pairs=st.lists(st.tuples(SIXES, SIXES, st.booleans()), min_size=50, max_size=200))
 def test_an_ipv6_client_is_its_network_of_64_bits(
+    clients: Clients,
     pairs: list[tuple[ipaddress.IPv6Address, ipaddress.IPv6Address, bool]],
 ) -> None:
     asked: list[tuple[str | None, str]] = []

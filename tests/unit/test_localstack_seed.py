@@ -15,7 +15,6 @@ import time
 import urllib.parse
 import uuid
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,6 +22,7 @@ from unittest import mock
 import pytest
 
 from tests.lab.process import free_ports
+from tests.lab.served import Handler, serving
 
 PROGRAM = Path(__file__).parents[2] / "programs" / "seed" / "localstack.py"
 KEYS = [{"AttributeName": "K", "KeyType": "HASH"}]
@@ -49,7 +49,7 @@ Answer = tuple[int, dict[str, Any]]
 class Aws:
     """A DynamoDB and S3 of which every request is noted, and whose next answers can be replaced."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self) -> None:
         self.calls: list[str] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.faults: dict[str, list[Callable[[], Answer] | Answer]] = {}
@@ -58,50 +58,27 @@ class Aws:
         self.store: dict[str, tuple[str, bytes]] = {}
         self.polls_until_active = 0
         self.rows: list[dict[str, Any]] = []
-        self.server = ThreadingHTTPServer(("127.0.0.1", port), self._handler())
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02})
+        self.url = ""
 
-    def __enter__(self) -> "Aws":
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def handler(self) -> type[Handler]:
         aws = self
 
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, format: str, *args: Any) -> None:
-                pass
-
-            def _serve(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        class Answers(Handler):
+            def answer(self) -> None:
+                body = self.taken()
                 scope = self.headers["Authorization"].split("Credential=")[1].split(",")[0].split("/")
                 assert scope[2:] == ["eu-west-1", scope[3], "aws4_request"]
                 target = self.headers.get("X-Amz-Target", "")
+                assert scope[3] == ("dynamodb" if target else "s3")
                 if target:
-                    assert scope[3] == "dynamodb"
                     status, answer = aws.dynamodb(target.removeprefix("DynamoDB_20120810."), json.loads(body))
-                    self._send(status, "application/x-amz-json-1.0", json.dumps(answer).encode())
+                    kind, content = "application/x-amz-json-1.0", json.dumps(answer).encode()
                 else:
-                    assert scope[3] == "s3"
-                    self._send(*aws.s3(self.command, self.path, self.headers.get("Content-Type", ""), body))
+                    given = self.headers.get("Content-Type", "")
+                    status, kind, content = aws.s3(self.command, self.path, given, body)
+                self.reply(status, content, Content_Type=kind)
 
-            def _send(self, status: int, kind: str, body: bytes) -> None:
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if self.command != "HEAD":
-                    self.wfile.write(body)
-
-            do_GET = do_PUT = do_HEAD = do_POST = _serve  # noqa: N815
-
-        return Handler
+        return Answers
 
     def dynamodb(self, operation: str, request: dict[str, Any]) -> Answer:
         name = request.get("TableName", "")
@@ -200,8 +177,10 @@ class Aws:
 
 @pytest.fixture
 def aws() -> Iterator[Aws]:
-    with Aws() as server:
-        yield server
+    aws = Aws()
+    with serving(aws.handler()) as port:
+        aws.url = f"http://127.0.0.1:{port}"
+        yield aws
 
 
 def _seed(**changes: Any) -> dict[str, Any]:
@@ -423,7 +402,7 @@ def test_an_endpoint_that_comes_late_is_waited_for(tmp_path: Path) -> None:
 
     def come() -> None:
         time.sleep(1)
-        with Aws(port):
+        with serving(Aws().handler(), port):
             stop.wait()
 
     coming = threading.Thread(target=come)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab.node import NODE
+from tests.programs.modules import Modules, loaded
 from tests.programs.starts import all_refused
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs" / "redis"
@@ -303,69 +304,54 @@ def test_stop_lets_go_a_server_that_does_not_answer(shell: Shell) -> None:
 
 # ---- the rules of membership ----------------------------------------------------------------------------------------
 
-RUNNING: list["subprocess.Popen[str]"] = []
-DRIVER = f"""
-import {{ createInterface }} from 'node:readline';
+RUNNING: list[Modules] = []
+DRIVER = """
 const modules = ['redis/plan', 'redis/survey', 'redis/nodes', 'lib/redis'];
-const load = (name) => import(`{PROGRAMS.parent.as_uri()}/${{name}}.mjs`);
-const program = Object.assign({{}}, ...(await Promise.all(modules.map(load))));
+const program = Object.assign({}, ...(await Promise.all(modules.map(load))));
 
 const short = (value) => value?.host ? value.ordinal : Array.isArray(value) ? value.map(short) : value;
-const answers = {{
-  plan: ({{ config, seen, age }}) => {{
-    const {{ actions, ...rest }} = program.plan(config, seen, (key) => age[key.split(' ')[0]] ?? 0);
+const calls = {
+  plan: ({ config, seen, age }) => {
+    const { actions, ...rest } = program.plan(config, seen, (key) => age?.[key.split(' ')[0]] ?? 0);
     const fields = (one) => Object.fromEntries(Object.entries(one).map(([name, value]) => [name, short(value)]));
-    return {{ ...rest, actions: actions?.map(fields) }};
-  }},
-  judge: ({{ config, seen }}) => program.judge(config, seen),
-  mayShrink: ({{ state, now }}) => program.mayShrink(state, now),
-  parseNodes: ({{ text }}) => program.parseNodes(text),
-  replies: ({{ chunks }}) => {{
+    return { ...rest, actions: actions?.map(fields) };
+  },
+  judge: ({ config, seen }) => program.judge(config, seen),
+  mayShrink: ({ state, now }) => program.mayShrink(state, now),
+  parseNodes: ({ text }) => program.parseNodes(text),
+  replies: ({ chunks }) => {
     const out = [];
-    const plain = (value) => {{
+    const plain = (value) => {
       if (Buffer.isBuffer(value)) return value.toString('latin1');
-      if (value instanceof Error) return `error ${{value.message}}`;
+      if (value instanceof Error) return `error ${value.message}`;
       return Array.isArray(value) ? value.map(plain) : value;
-    }};
+    };
     let held = Buffer.alloc(0);
-    for (const chunk of chunks) {{
+    for (const chunk of chunks) {
       held = Buffer.concat([held, Buffer.from(chunk, 'latin1')]);
-      for (let got = program.parseReply(held); got; got = program.parseReply(held)) {{
+      for (let got = program.parseReply(held); got; got = program.parseReply(held)) {
         out.push(plain(got[0]));
         held = held.subarray(got[1]);
-      }}
-    }}
+      }
+    }
     return out;
-  }},
-  encode: ({{ chunks }}) => program.encodeCommand(chunks).toString('latin1'),
-}};
-for await (const line of createInterface({{ input: process.stdin }})) {{
-  const given = JSON.parse(line);
-  process.stdout.write(`${{JSON.stringify(answers[given.call](given))}}\n`);
-}}
+  },
+  encode: ({ chunks }) => program.encodeCommand(chunks).toString('latin1'),
+};
 """
 
 
 @pytest.fixture(scope="module", autouse=True)
 def driver() -> Iterator[None]:
     """One Node.js for all tests of this file: `node` asks it."""
-    command = [NODE, "--input-type=module", "-e", DRIVER]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        RUNNING.append(process)
+    with loaded(DRIVER) as modules:
+        RUNNING[:] = [modules]
         yield
-        RUNNING.clear()
-        assert process.stdin
-        process.stdin.close()
 
 
 def node(call: str, **given: Any) -> Any:
-    """What the program's function answers; a failing one ends the driver, and then there is no line."""
-    process = RUNNING[0]
-    assert process.stdin
-    assert process.stdout
-    process.stdin.write(json.dumps({"call": call, "age": {}, **given}) + "\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
+    """What the program's function answers."""
+    return RUNNING[0].call(call, **given)
 
 
 @dataclass

@@ -1,36 +1,36 @@
 """The queue for slow hashes serves the client key first that was served least lately."""
 
-import json
-import subprocess
+from collections.abc import Iterator
 
 import pytest
 
-from components.programs import FOLDER
-from tests.lab.node import NODE
+from tests.programs.modules import Modules, loaded
 
-PROGRAM = """
-const [folder, limits, words] = process.argv.slice(-3);
-const { FairQueue } = await import(`${folder}/registration/queue.mjs`);
-const { systemClock } = await import(`${folder}/registration/clock.mjs`);
-const queue = new FairQueue(JSON.parse(limits), systemClock);
-const order = [];
-const leave = await queue.enter('first');
-const rest = words.split(' ').map(async (key) => {
-  const done = await queue.enter(key);
-  order.push(done ? key : `${key} away`);
-  done?.();
-});
-leave();
-await Promise.all(rest);
-console.log(order.join(', '));
+DRIVER = """
+const { FairQueue } = await load('registration/queue');
+const { systemClock } = await load('registration/clock');
+const served = async ({ limits, keys }) => {
+  const queue = new FairQueue(limits, systemClock);
+  const order = [];
+  const leave = await queue.enter('first');
+  const rest = keys.map(async (key) => {
+    const done = await queue.enter(key);
+    order.push(done ? key : `${key} away`);
+    done?.();
+  });
+  leave();
+  await Promise.all(rest);
+  return order.join(', ');
+};
+const calls = { served };
 """
 LIMITS = {"perSecond": 500, "concurrent": 1, "maxWaitMs": 5000, "perKey": 2, "total": 4}
 
 
-def served(*keys: str) -> str:
-    """The order in which keys are served that come, one after the other, while `first` is served."""
-    command = [NODE, "--input-type=module", "--eval", PROGRAM, str(FOLDER), json.dumps(LIMITS), " ".join(keys)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
+@pytest.fixture(scope="module")
+def queue() -> Iterator[Modules]:
+    with loaded(DRIVER) as modules:
+        yield modules
 
 
 @pytest.mark.parametrize(
@@ -45,5 +45,6 @@ def served(*keys: str) -> str:
     ],
     ids=["arrival", "served-before", "served-meanwhile", "many-of-one-key", "full", "full-of-new-keys"],
 )
-def test_a_key_that_was_not_served_comes_before_those_that_were(keys: list[str], order: str) -> None:
-    assert served(*keys) == order
+def test_a_key_that_was_not_served_comes_before_those_that_were(queue: Modules, keys: list[str], order: str) -> None:
+    """The keys come one after the other, while `first` is served."""
+    assert queue.call("served", limits=LIMITS, keys=keys) == order

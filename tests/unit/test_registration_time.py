@@ -1,11 +1,11 @@
 """What time does to sessions, codes and limits of Registration: its parts, with a clock of the test's own."""
 
-import json
-import subprocess
+from collections.abc import Iterator
 from typing import Any
 
-from components.programs import FOLDER
-from tests.lab.node import NODE
+import pytest
+
+from tests.programs.modules import Modules, loaded
 from tests.programs.registration_contract import (
     ATTEMPT_EXPIRED,
     CHECK_NOT_FOUND,
@@ -15,13 +15,12 @@ from tests.programs.registration_contract import (
     SEND_RATE_LIMITED,
 )
 
-# Plays steps, each a list of a word and its arguments, and prints what each answered. A session is the newest one, or
+# Plays steps, each a list of a word and its arguments, and tells what each answered. A session is the newest one, or
 # the one that "use" chose by the order of their making.
 DRIVER = """
-import { readFileSync } from 'node:fs';
-const { partsOf } = await import(`${process.argv[1]}/registration/parts.mjs`);
-const { NotWritten } = await import(`${process.argv[1]}/registration/journal.mjs`);
-const { invited, webhook, steps } = JSON.parse(readFileSync(0));
+const { partsOf } = await load('registration/parts');
+const { NotWritten } = await load('registration/journal');
+const played = async ({ invited, webhook, steps }) => {
 const clock = { time: 1.8e12, now: () => clock.time, after: () => () => {} };
 const padded = (text) => Buffer.from(text.padEnd(32, '.'));
 const known = new Map(Object.entries(invited).map(([number, code], index) => [number, {
@@ -38,8 +37,7 @@ const store = { append, snapshot: () => [] };
 let sent;
 const gateway = { send: async ({ code }) => { sent = code; } };
 const hash = async (text) => padded(text);
-const given = { clock, store, hash, invitations, webhook: webhook ? gateway : undefined };
-const { calls } = partsOf(given);
+const { calls } = partsOf({ clock, store, hash, invitations, webhook: webhook ? gateway : undefined });
 const context = { milliseconds: 15000 };
 const sessions = [];
 let session_id;
@@ -72,19 +70,27 @@ for (const [word, ...rest] of steps) {
   const { error, session_metadata: metadata } = answer;
   answers.push({ error, metadata: metadata && { ...metadata, session_id: undefined, e164: `${metadata.e164}` } });
 }
-console.error(JSON.stringify(answers));
-process.exit(0);
+return answers;
+};
+const calls = { played };
 """
 NUMBER, OTHER, CODE, WRONG = "12025550100", "12025550101", "123456", "654321"
 
 
+RUNNING: list[Modules] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def driver() -> Iterator[None]:
+    """One Node.js for all tests of this file: `played` asks it."""
+    with loaded(DRIVER) as modules:
+        RUNNING[:] = [modules]
+        yield
+
+
 def played(*steps: list[Any], webhook: bool = False, **invited: str) -> list[dict[str, Any]]:
-    """The answers; the program's own log is on the standard output, and thrown away."""
-    sent = json.dumps({"invited": {NUMBER: CODE, **invited}, "webhook": webhook, "steps": steps})
-    command = [NODE, "--input-type=module", "-e", DRIVER, str(FOLDER)]
-    done = subprocess.run(command, input=sent, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    answers: list[dict[str, Any]] = json.loads(done.stderr)
+    given = {"invited": {NUMBER: CODE, **invited}, "webhook": webhook, "steps": steps}
+    answers: list[dict[str, Any]] = RUNNING[0].call("played", **given)
     return answers
 
 

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,8 @@ import pytest
 
 from tests.lab.node import NODE
 from tests.lab.process import free_ports
+from tests.lab.served import Handler, serving
+from tests.programs.modules import HURRIED
 from tests.programs.starts import all_refused
 
 PROGRAM = Path(__file__).parents[2] / "programs" / "wait.mjs"
@@ -70,8 +71,8 @@ def password_file(tmp_path: Path) -> str:
     return str(file)
 
 
-def _wait(*arguments: str, seconds: int = 20) -> tuple[int, list[dict[str, Any]], str]:
-    command = [NODE, str(PROGRAM), "--timeout", str(seconds), *arguments]
+def _wait(*arguments: str, seconds: int = 20, node: tuple[str, ...] = HURRIED) -> tuple[int, list[dict[str, Any]], str]:
+    command = [NODE, *node, str(PROGRAM), "--timeout", str(seconds), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert PASSWORD not in done.stdout + done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -92,10 +93,10 @@ def test_a_connection_is_enough_for_tcp(serve: Serve) -> None:
 def test_what_comes_late_is_waited_for_and_told_once(serve: Serve) -> None:
     port = free_ports(1)[0]
     target = f"tcp://127.0.0.1:{port}"
-    timer = threading.Timer(2.5, lambda: serve(b"", b"", port=port))
+    timer = threading.Timer(1.5, lambda: serve(b"", b"", port=port))
     timer.start()
     try:
-        status, events, errors = _wait(target)
+        status, events, errors = _wait(target, node=())
     finally:
         timer.join()
 
@@ -124,9 +125,9 @@ def test_all_targets_are_tried_at_once_and_the_missing_ones_are_named(serve: Ser
 def test_what_is_missing_is_told_every_ten_seconds() -> None:
     closed = f"tcp://127.0.0.1:{free_ports(1)[0]}"
 
-    _, events, _ = _wait(closed, seconds=11)
+    _, events, _ = _wait(closed, seconds=21)
 
-    assert events[1:] == [{"event": "missing", closed: "ECONNREFUSED"}]
+    assert events[1:] == [{"event": "missing", closed: "ECONNREFUSED"}] * 2
 
 
 def test_a_name_that_does_not_resolve_is_not_there_yet() -> None:
@@ -140,32 +141,18 @@ def test_a_name_that_does_not_resolve_is_not_there_yet() -> None:
         assert event["event"] == "waiting"
 
 
-class _Answers(BaseHTTPRequestHandler):
-    statuses: tuple[int, ...] = ()
-
-    def do_GET(self) -> None:
-        kind = type(self)
-        status, kind.statuses = kind.statuses[0], kind.statuses[1:] or kind.statuses[:1]  # pyrefly: ignore[instance-var-assign]
-        self.send_response(status if self.path == "/ready?x=1" else 500)
-        self.send_header("Location", "/")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
 @pytest.mark.parametrize(("statuses", "reasons"), [((503, 302, 204), ["status 503", "status 302"]), ((200,), [])])
 def test_http_wants_a_status_of_success(statuses: tuple[int, ...], reasons: list[str]) -> None:
-    handler = type("Handler", (_Answers,), {"statuses": statuses})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        target = f"http://127.0.0.1:{server.server_port}/ready?x=1"
-        try:
-            status, events, errors = _wait(target)
-        finally:
-            server.shutdown()
-            thread.join()
+    left = list(statuses)
+
+    class Answers(Handler):
+        def answer(self) -> None:
+            status = left.pop(0) if len(left) > 1 else left[0]
+            self.reply(status if self.path == "/ready?x=1" else 500, Location="/")
+
+    with serving(Answers) as port:
+        target = f"http://127.0.0.1:{port}/ready?x=1"
+        status, events, errors = _wait(target)
 
     assert (status, errors) == (0, "")
     assert [event["reason"] for event in events if event["event"] == "waiting"] == reasons
