@@ -1,16 +1,20 @@
 """An example of each type of cloud resource, with the outputs that are known before its creation."""
 
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
+import pulumi
 import pulumi_aws as aws
 import pulumi_gcp as gcp
 import pulumi_kubernetes as kubernetes
-from pulumi import CustomResource, ResourceOptions
+from pulumi import CustomResource, ResourceOptions, _types
 
-from tests.unit.render.programs import Providers
+from render.model import Recording
+from tests.unit.render.programs import Providers, run
 
 ACCOUNT, REGION, PROJECT = "123456789012", "eu-central-1", "chat-example"
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
@@ -301,3 +305,23 @@ EXAMPLES: dict[str, Example] = {
         ("status",),
     ),
 }
+
+
+def outputs(resource: CustomResource) -> dict[str, pulumi.Output[Any]]:
+    """The outputs that the SDK declares for a resource, by their names in requests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecated ones are outputs too
+        return {name: getattr(resource, python) for python, name, _ in _types._py_properties(type(resource))}
+
+
+@cache
+def every_type() -> Recording:
+    """All examples in one recording, which tests must not change. What the stack puts out is `<type> <output>`."""
+
+    def program() -> None:
+        clouds = Clouds()
+        for token, example in EXAMPLES.items():
+            for name, output in outputs(example.make(clouds)).items():
+                pulumi.export(f"{token} {name}", output)
+
+    return run(program)

@@ -1,6 +1,7 @@
 """Small Pulumi programs for the tests of the recorder, the values and the manifests."""
 
 from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any
 
 import pulumi
@@ -32,6 +33,12 @@ def run(
         values=values or SeededValues("test"),
         preview=preview,
     )
+
+
+@cache
+def kept(program: Callable[[], object], seed: str = "test", *, preview: bool = False) -> Recording:
+    """A recording that is made once; tests must not change it. For what is tried of it, not of how it is made."""
+    return run(program, values=SeededValues(seed), preview=preview)
 
 
 def named(recording: Recording, name: str) -> RecordedResource:

@@ -23,8 +23,7 @@ import files
 from render import manifests
 from render.manifests import ManifestError, tree, write
 from render.model import Recording
-from render.values import SeededValues
-from tests.unit.render.programs import Providers, named, run, whole
+from tests.unit.render.programs import Providers, kept, named, run, whole
 
 METADATA: Any = {"namespace": "flatline", "name": "it"}
 
@@ -39,8 +38,8 @@ def in_kubernetes(program: Callable[[ResourceOptions], object]) -> Recording:
 
 class TestTree:
     def test_names_and_order(self) -> None:
-        names = sorted(tree(run(whole)))
-        kustomization = yaml.safe_load(tree(run(whole))[manifests.KUSTOMIZATION])
+        names = sorted(tree(kept(whole)))
+        kustomization = yaml.safe_load(tree(kept(whole))[manifests.KUSTOMIZATION])
         assert kustomization["resources"] == [name for name in names if name[0].isdigit()]
         assert [name for name in names if "secret" not in name and "configmap" not in name] == [
             "01-namespace_flatline.yaml",
@@ -76,7 +75,7 @@ class TestTree:
         ]
 
     def test_objects_are_those_of_the_recording(self) -> None:
-        recording = run(whole)
+        recording = kept(whole)
         texts = tree(recording)
         for resource in manifests.kubernetes_objects(recording):
             assert yaml.safe_load(texts[manifests.file_name(resource)]) == resource.outputs
@@ -86,11 +85,11 @@ class TestTree:
         assert volumes[2] == {"name": "scratch", "emptyDir": {}}
 
     def test_multi_line_text_is_readable(self) -> None:
-        (text,) = [text for name, text in tree(run(whole)).items() if "configmap" in name]
+        (text,) = [text for name, text in tree(kept(whole)).items() if "configmap" in name]
         assert "  a.yaml: |\n    a: 1\n    b: 2\n" in text
 
     def test_stack_outputs(self) -> None:
-        recording = run(whole)
+        recording = kept(whole)
         assert json.loads(tree(recording)[manifests.STACK_OUTPUTS]) == recording.outputs
 
     def test_same_object_twice(self) -> None:
@@ -130,17 +129,17 @@ class TestTree:
 
     def test_preview(self) -> None:
         with pytest.raises(ManifestError, match="a preview has no values"):
-            tree(run(whole, preview=True))
+            tree(kept(whole, preview=True))
 
     @pytest.mark.parametrize("name", ["kustomization.yaml", "../escape", "", manifests.INVENTORY, "a/b"])
     def test_extra_files_may_not_replace_others(self, name: str) -> None:
         with pytest.raises(ManifestError):
-            tree(run(whole), extra={name: "text"})
+            tree(kept(whole), extra={name: "text"})
 
 
 class TestRedacted:
     def test_no_secret_is_left(self, tmp_path: Path) -> None:
-        recording = run(whole)
+        recording = kept(whole)
         write(recording, tmp_path / "out", redact=True)
         everything = b"".join(contents(tmp_path / "out").values()).decode()
         secrets = [resource.outputs["result"] for resource in recording if "result" in resource.outputs]
@@ -165,7 +164,7 @@ class TestRedacted:
         assert base64.b64decode(content["data"]["b"]) == b"REDACTED"
 
     def test_keeps_names_and_everything_else(self, tmp_path: Path) -> None:
-        recording = run(whole)
+        recording = kept(whole)
         plain, redacted = tree(recording), tree(recording, redact=True)
         assert set(plain) == set(redacted)
         different = {name for name in plain if plain[name] != redacted[name]}
@@ -181,7 +180,7 @@ class TestRedacted:
         assert yaml.safe_load(text)["data"] == {"open": "x", "hidden": "REDACTED"}
 
     def test_secret_stack_outputs(self) -> None:
-        outputs = json.loads(tree(run(whole), redact=True)[manifests.STACK_OUTPUTS])
+        outputs = json.loads(tree(kept(whole), redact=True)[manifests.STACK_OUTPUTS])
         assert outputs["password"] == "REDACTED"
         assert outputs["nested"] == {"list": ["REDACTED", "REDACTED"], "ratio": "REDACTED"}
         assert outputs["port"] == 8080
@@ -214,13 +213,13 @@ class TestRedacted:
 class TestWrite:
     def test_private(self, tmp_path: Path) -> None:
         out = tmp_path / "build" / "dev"
-        write(run(whole), out)
+        write(kept(whole), out)
         assert stat.S_IMODE(out.stat().st_mode) == 0o700
         assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o600}
         assert [path.name for path in out.parent.iterdir()] == ["dev"]
 
     def test_summary(self, tmp_path: Path) -> None:
-        summary = write(run(whole), tmp_path / "out")
+        summary = write(kept(whole), tmp_path / "out")
         assert summary.objects == {
             "ConfigMap": 1,
             "Deployment": 1,
@@ -234,19 +233,19 @@ class TestWrite:
         assert "stack-outputs.json" in summary.secret_files
         assert len(summary.changed) == 8 + 2
         assert summary.removed == ()
-        assert write(run(whole), tmp_path / "redacted", redact=True).secret_files == ()
+        assert write(kept(whole), tmp_path / "redacted", redact=True).secret_files == ()
 
     def test_second_run_touches_nothing(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        write(run(whole), out)
+        write(kept(whole), out)
         before = contents(out), out.stat().st_ino, {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
-        summary = write(run(whole), out)
+        summary = write(kept(whole), out)
         assert (summary.changed, summary.removed) == ((), ())
         after = contents(out), out.stat().st_ino, {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
         assert after == before
 
     def test_byte_identical_elsewhere(self, tmp_path: Path) -> None:
-        write(run(whole), tmp_path / "one")
+        write(kept(whole), tmp_path / "one")
         write(run(whole), tmp_path / "two")
         assert contents(tmp_path / "one") == contents(tmp_path / "two")
 
@@ -274,19 +273,19 @@ class TestWrite:
 
     def test_extra_files(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        write(run(whole), out, extra={"client-pins.txt": "pins\n"})
+        write(kept(whole), out, extra={"client-pins.txt": "pins\n"})
         assert (out / "client-pins.txt").read_text() == "pins\n"
         assert "client-pins.txt" not in (out / manifests.KUSTOMIZATION).read_text()
-        assert write(run(whole), out).removed == ("client-pins.txt",)
+        assert write(kept(whole), out).removed == ("client-pins.txt",)
 
     @pytest.mark.parametrize("name", ["notes.txt", ".hidden", "20-mine.yaml"])
     def test_foreign_file_stops_it(self, tmp_path: Path, name: str) -> None:
         out = tmp_path / "out"
-        write(run(whole), out)
+        write(kept(whole), out)
         (out / name).write_text("mine")
         before = contents(out)
         with pytest.raises(ManifestError, match=f"holds {name}, which no run of Flatline wrote"):
-            write(run(whole, values=SeededValues("other")), out)
+            write(kept(whole, "other"), out)
         assert contents(out) == before
         assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
@@ -294,37 +293,37 @@ class TestWrite:
         for i in range(5):
             (tmp_path / f"file{i}").write_text("mine")
         with pytest.raises(ManifestError, match="holds file0, file1, file2 and 2 more"):
-            write(run(whole), tmp_path)
+            write(kept(whole), tmp_path)
 
     def test_directory_in_place_of_a_file(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        write(run(whole), out)
+        write(kept(whole), out)
         (out / manifests.KUSTOMIZATION).unlink()
         (out / manifests.KUSTOMIZATION).mkdir()
         with pytest.raises(ManifestError, match=r"holds kustomization\.yaml"):
-            write(run(whole), out)
+            write(kept(whole), out)
 
     def test_empty_directory_is_taken(self, tmp_path: Path) -> None:
         (tmp_path / "out").mkdir()
-        assert write(run(whole), tmp_path / "out").total == 8
+        assert write(kept(whole), tmp_path / "out").total == 8
 
     def test_not_a_directory(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("mine")
         (tmp_path / "link").symlink_to(tmp_path)
         with pytest.raises(ManifestError, match="is a file"):
-            write(run(whole), tmp_path / "file")
+            write(kept(whole), tmp_path / "file")
         with pytest.raises(ManifestError, match="is a symbolic link"):
-            write(run(whole), tmp_path / "link")
+            write(kept(whole), tmp_path / "link")
 
     def test_edited_or_opened_files_are_written_again(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        write(run(whole), out)
+        write(kept(whole), out)
         before = contents(out)
         (out / manifests.KUSTOMIZATION).write_text("edited")
         (out / manifests.STACK_OUTPUTS).chmod(0o644)
         (out / "01-namespace_flatline.yaml").unlink()
         out.chmod(0o755)
-        summary = write(run(whole), out)
+        summary = write(kept(whole), out)
         assert summary.changed == ("01-namespace_flatline.yaml", "kustomization.yaml", "stack-outputs.json")
         assert contents(out) == before
         assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o600}
@@ -332,14 +331,14 @@ class TestWrite:
 
     def test_only_the_directory_was_opened(self, tmp_path: Path) -> None:
         out = tmp_path / "out"
-        write(run(whole), out)
+        write(kept(whole), out)
         out.chmod(0o755)
-        assert write(run(whole), out).changed == ()
+        assert write(kept(whole), out).changed == ()
         assert stat.S_IMODE(out.stat().st_mode) == 0o700
 
     def test_failure_leaves_the_old_tree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         out = tmp_path / "out"
-        write(run(whole), out)
+        write(kept(whole), out)
         before = contents(out)
 
         def fail(path: Path, content: bytes) -> None:
@@ -347,28 +346,28 @@ class TestWrite:
 
         monkeypatch.setattr(files, "_create_file", fail)
         with pytest.raises(OSError, match="disk full"):
-            write(run(whole, values=SeededValues("other")), out)
+            write(kept(whole, "other"), out)
         assert contents(out) == before
         assert os.listdir(tmp_path) == ["out"]
 
     @pytest.mark.parametrize("new_tree_in_place", [False, True])
     def test_interrupted_between_its_renames(self, tmp_path: Path, new_tree_in_place: bool) -> None:
         out, previous = tmp_path / "out", tmp_path / ".out.previous"
-        write(run(whole), out)
+        write(kept(whole), out)
         expected = contents(out)
         if new_tree_in_place:
             shutil.copytree(out, previous)
         else:
             out.rename(previous)
-        summary = write(run(whole), out)
+        summary = write(kept(whole), out)
         assert summary.changed == ()
         assert contents(out) == expected
         assert os.listdir(tmp_path) == ["out"]
 
     def test_killed_while_it_writes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         out = tmp_path / "out"
-        write(run(whole), out)
-        recording = run(whole, values=SeededValues("other"))
+        write(kept(whole), out)
+        recording = kept(whole, "other")
         child = os.fork()
         if child == 0:
             create_file, written = files._create_file, []
@@ -384,14 +383,14 @@ class TestWrite:
             os._exit(0)
         assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
         assert len(os.listdir(tmp_path)) == 2
-        write(run(whole), out)  # nothing has changed, so nothing is written: it is removed all the same
+        write(kept(whole), out)  # nothing has changed, so nothing is written: it is removed all the same
         assert os.listdir(tmp_path) == ["out"]
 
     def test_leftovers_of_an_earlier_version_are_removed(self, tmp_path: Path) -> None:
         left = tmp_path / ".out.a1b2c3_4"
         left.mkdir(mode=0o700)
         (left / "10-secret_certificate.yaml").touch(mode=0o600)
-        write(run(whole), tmp_path / "out")
+        write(kept(whole), tmp_path / "out")
         assert os.listdir(tmp_path) == ["out"]
 
     @pytest.mark.parametrize("name", [".out.unfinished-a1b2c3_4", ".out.a1b2c3_4"])
@@ -403,7 +402,7 @@ class TestWrite:
         descriptor = os.open(used, os.O_RDONLY)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         try:
-            write(run(whole), tmp_path / "out")
+            write(kept(whole), tmp_path / "out")
         finally:
             os.close(descriptor)
         assert used.is_dir()

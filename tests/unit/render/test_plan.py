@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from render import manifests, plan
 from render.manifests import PLAN, ManifestError, tree
 from render.model import Recording
 from render.values import SeededValues
-from tests.unit.render.clouds import ACCOUNT, EXAMPLES, Clouds, iam_arn
-from tests.unit.render.programs import named, run, whole
+from tests.unit.render.clouds import ACCOUNT, EXAMPLES, Clouds, every_type, iam_arn
+from tests.unit.render.programs import kept, named, run, whole
 
 
 def in_clouds(program: Callable[[Clouds], object]) -> Recording:
@@ -31,6 +32,17 @@ def planned(program: Callable[[Clouds], object]) -> dict[str, Any]:
     """The plan, parsed as YAML."""
     content: dict[str, Any] = yaml.safe_load(plan.text(in_clouds(program)))
     return content
+
+
+def several_planned() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(plan.text(several_recorded()))
+    return content
+
+
+@cache
+def several_recorded() -> Recording:
+    """Of `several`; tests must not change it."""
+    return in_clouds(several)
 
 
 def several(clouds: Clouds) -> None:
@@ -72,7 +84,7 @@ def several(clouds: Clouds) -> None:
 
 class TestText:
     def test_blocks_are_sorted_by_type_and_name_after_the_providers(self) -> None:
-        assert list(planned(several)) == [
+        assert list(several_planned()) == [
             "pulumi:providers:aws aws",
             "pulumi:providers:gcp gcp",
             "aws:dynamodb:Table accounts",
@@ -85,7 +97,7 @@ class TestText:
         ]
 
     def test_a_block_reads_well(self) -> None:
-        text = plan.text(in_clouds(several))
+        text = plan.text(several_recorded())
         assert (
             "\naws:dynamodb:Table keys:\n"
             "  protect: true\n"
@@ -108,7 +120,7 @@ class TestText:
         assert plan.text(in_clouds(backwards)) == plan.text(in_clouds(forwards))
 
     def test_policy_documents_are_written_out(self) -> None:
-        found = planned(several)
+        found = several_planned()
         trust = found["aws:iam:Role whisper"]["inputs"]["assumeRolePolicy"]
         assert trust == {"Version": "2012-10-17", "Statement": [{"Effect": "Allow"}]}
         tags = found["pulumi:providers:aws aws"]["inputs"]["defaultTags"]
@@ -125,7 +137,7 @@ class TestText:
         assert found["aws:s3:BucketObjectv2 it"]["inputs"]["content"] == content
 
     def test_references(self) -> None:
-        statement = planned(several)["aws:iam:RolePolicy tables"]["inputs"]["policy"]["Statement"][0]
+        statement = several_planned()["aws:iam:RolePolicy tables"]["inputs"]["policy"]["Statement"][0]
         assert statement["Resource"] == [
             f"arn:aws:dynamodb:eu-central-1:{ACCOUNT}:table/keys",
             f"arn:aws:elasticache:eu-central-1:{ACCOUNT}:replicationgroup:${{cache.replicationGroupId}}",
@@ -199,19 +211,20 @@ class TestText:
         ]
 
     def test_every_type_can_be_planned(self) -> None:
-        for token, example in EXAMPLES.items():
-            (block,) = [b for name, b in planned(example.make).items() if not name.startswith("pulumi:")]
-            assert block["inputs"], token
+        found = yaml.safe_load(plan.text(every_type()))
+        blocks = [block for name, block in found.items() if not name.startswith("pulumi:")]
+        assert len(blocks) == len(EXAMPLES)
+        assert all(block["inputs"] for block in blocks)
 
     def test_without_cloud_resources_there_is_no_file(self) -> None:
-        assert plan.text(run(whole)) == ""
-        assert PLAN not in tree(run(whole))
-        assert manifests.KUSTOMIZATION in tree(run(whole))
+        assert plan.text(kept(whole)) == ""
+        assert PLAN not in tree(kept(whole))
+        assert manifests.KUSTOMIZATION in tree(kept(whole))
 
 
 class TestSecrets:
     def test_they_are_redacted(self) -> None:
-        found = planned(several)
+        found = several_planned()
         assert found["aws:elasticache:ReplicationGroup cache"]["inputs"]["authToken"] == manifests.REDACTED
 
     def test_an_access_key_of_the_provider_is_redacted(self) -> None:
@@ -233,12 +246,13 @@ class TestSecrets:
                 "it", chart="c", values={"open": 1, "password": password.result}, opts=clouds.kubernetes
             )
 
-        text = plan.text(in_clouds(program))
-        assert named(in_clouds(program), "password").outputs["result"] not in text
+        recording = in_clouds(program)
+        text = plan.text(recording)
+        assert named(recording, "password").outputs["result"] not in text
         assert manifests.REDACTED in text
 
     def test_the_redacted_tree_holds_none(self) -> None:
-        recording = in_clouds(several)
+        recording = several_recorded()
         files = tree(recording, redact=True)
         password = named(recording, "password").outputs["result"]
         assert all(password not in text for text in files.values())
@@ -285,18 +299,18 @@ class TestSecrets:
 
 class TestTree:
     def test_it_is_for_review_alone(self) -> None:
-        files = tree(in_clouds(several), redact=True)
-        assert files[PLAN] == plan.text(in_clouds(several))
+        files = tree(several_recorded(), redact=True)
+        assert files[PLAN] == plan.text(several_recorded())
         assert not {manifests.KUSTOMIZATION, manifests.STACK_OUTPUTS} & set(files)
         with pytest.raises(ManifestError, match="for review"):
-            tree(in_clouds(several))
+            tree(several_recorded())
 
     def test_a_release_is_not_an_object(self) -> None:
-        kinds = {resource.outputs["kind"] for resource in manifests.kubernetes_objects(in_clouds(several))}
+        kinds = {resource.outputs["kind"] for resource in manifests.kubernetes_objects(several_recorded())}
         assert kinds == {"Secret", "ConfigMap"}
 
     def test_summary(self, tmp_path: Path) -> None:
-        written = manifests.write(in_clouds(several), tmp_path / "out", redact=True)
+        written = manifests.write(several_recorded(), tmp_path / "out", redact=True)
         assert written.planned == (
             plan.ResourceCount("aws dynamodb", "Table", 2, 2),
             plan.ResourceCount("aws elasticache", "ReplicationGroup", 1, 0),
@@ -306,7 +320,7 @@ class TestTree:
             plan.ResourceCount("kubernetes helm.sh", "Release", 1, 0),
         )
         assert written.objects == {"ConfigMap": 1, "Secret": 1}
-        assert (tmp_path / "out" / PLAN).read_text() == plan.text(in_clouds(several))
+        assert (tmp_path / "out" / PLAN).read_text() == plan.text(several_recorded())
 
     def test_another_seed_changes_no_plan(self) -> None:
         first = run(lambda: several(Clouds()), values=SeededValues("a"))
@@ -340,6 +354,5 @@ def test_placeholders_of_load_balancers_keep_their_text() -> None:
 
 def test_role_arns_are_real() -> None:
     """IAM refers to resources by name, so no placeholder is needed and a reviewer reads the exact grants."""
-    recording = run(lambda: several(Clouds()))
-    assert named(recording, "tables").inputs["role"] == "whisper"
-    assert named(recording, "whisper").outputs["arn"] == iam_arn("role/whisper")
+    assert named(several_recorded(), "tables").inputs["role"] == "whisper"
+    assert named(several_recorded(), "whisper").outputs["arn"] == iam_arn("role/whisper")

@@ -26,7 +26,7 @@ from pulumi.runtime.stack import wait_for_rpcs
 from render import pulumi_internals, recorder
 from render.model import UNKNOWN, CreateResult, RecordedResource, RecordingError
 from render.values import SeededValues
-from tests.unit.render.programs import Providers, named, run, whole
+from tests.unit.render.programs import Providers, kept, named, run, whole
 
 METADATA: Any = {"namespace": "flatline"}
 PREFIX = "urn:pulumi:dev::flatline::"
@@ -69,7 +69,7 @@ def _has_a_fraction(number: float) -> bool:
 
 class TestUrns:
     def test_type_chain_is_the_whole_one_without_the_stack(self) -> None:
-        urns = [resource.urn for resource in run(whole)]
+        urns = [resource.urn for resource in kept(whole)]
         assert f"{PREFIX}kubernetes:core/v1:Service::service" in urns
         assert f"{PREFIX}pulumi:providers:kubernetes::kubernetes" in urns
         assert f"{PREFIX}flatline:test:Nested2::outer" in urns
@@ -77,14 +77,14 @@ class TestUrns:
         assert f"{PREFIX}{chain}$random:index/randomPassword:RandomPassword::outer-inner-inner-password" in urns
 
     def test_sorted_and_unique(self) -> None:
-        urns = [resource.urn for resource in run(whole)]
+        urns = [resource.urn for resource in kept(whole)]
         assert urns == sorted(set(urns))
 
     def test_preview_and_update_register_the_same(self) -> None:
         assert [r.urn for r in run(whole, preview=True)] == [r.urn for r in run(whole)]
 
     def test_parent_and_provider_are_urns(self) -> None:
-        recording = run(whole)
+        recording = kept(whole)
         password = named(recording, "outer-inner-password")
         assert password.parent == f"{PREFIX}flatline:test:Nested2$flatline:test:Nested1::outer-inner"
         assert password.provider == f"{PREFIX}pulumi:providers:random::random"
@@ -92,7 +92,7 @@ class TestUrns:
         assert named(recording, "outer").provider is None
 
     def test_provider_urn_is_the_same_in_preview(self) -> None:
-        in_preview = named(run(whole, preview=True), "outer-inner-password")
+        in_preview = named(kept(whole, preview=True), "outer-inner-password")
         assert in_preview.provider == f"{PREFIX}pulumi:providers:random::random"
 
     def test_duplicate_is_refused(self) -> None:
@@ -130,7 +130,7 @@ class TestUrns:
 
 class TestValuesOnTheWire:
     def test_integers_and_floats(self) -> None:
-        recording = run(whole)
+        recording = kept(whole)
         spec = named(recording, "route").inputs["spec"]
         assert spec["routes"][0]["priority"] == 10
         assert isinstance(spec["routes"][0]["priority"], int)
@@ -189,7 +189,7 @@ class TestSecrets:
         assert resource.inputs["data"] == {"plain": "a", "hidden": "b"}
 
     def test_declared_by_the_provider_and_propagated(self) -> None:
-        recording = run(whole)
+        recording = kept(whole)
         assert named(recording, "outer-password").is_secret_output(("result",))
         assert named(recording, "outer-secret").secret_paths == {("stringData",)}
         assert named(recording, "ca-key").secret_output_paths == {
@@ -200,7 +200,7 @@ class TestSecrets:
         assert recording.secret_outputs == {"password", "nested"}
 
     def test_the_same_in_preview(self) -> None:
-        update, preview = run(whole), run(whole, preview=True)
+        update, preview = kept(whole), kept(whole, preview=True)
         assert preview.secret_outputs == update.secret_outputs
         assert [r.secret_paths for r in preview] == [r.secret_paths for r in update]
 
@@ -234,13 +234,13 @@ class TestSecrets:
         assert recording.secret_outputs == {"hidden"}
 
     def test_repr_shows_none(self) -> None:
-        recording = run(whole)
+        recording = kept(whole)
         assert recording.outputs["password"] not in repr(recording)
 
 
 class TestPreview:
     def test_outputs_of_providers_are_unknown(self) -> None:
-        recording = run(whole, preview=True)
+        recording = kept(whole, preview=True)
         assert recording.outputs["password"] is UNKNOWN
         assert recording.outputs["ca"] is UNKNOWN
         assert recording.outputs["port"] == 8080
@@ -250,7 +250,7 @@ class TestPreview:
         assert all(resource.id is None for resource in recording)
 
     def test_names_of_objects_without_one_are_unknown(self) -> None:
-        volumes = named(run(whole, preview=True), "deployment").inputs["spec"]["template"]["spec"]["volumes"]
+        volumes = named(kept(whole, preview=True), "deployment").inputs["spec"]["template"]["spec"]["volumes"]
         assert volumes[1] == {"name": "config", "configMap": {"name": UNKNOWN}}
 
     def test_the_program_knows_that_it_is_a_preview(self) -> None:
@@ -605,7 +605,7 @@ class TestRuntime:
         assert all(not resource.outputs for resource in seen)
 
     def test_outputs_of_a_component(self) -> None:
-        outer = named(run(whole), "outer")
+        outer = named(kept(whole), "outer")
         assert outer.outputs["name"].startswith("outer-secret-")
 
 

@@ -21,12 +21,12 @@ from render.entropy import Entropy, SeededEntropy, SystemEntropy
 from render.model import RecordedResource, RecordingError
 from render.state import State
 from render.values import SeededValues, StateValues
-from tests.unit.render.programs import Providers, authority, named, run, whole
+from tests.unit.render.programs import Providers, authority, kept, named, run, whole
 
 METADATA: Any = {"namespace": "flatline"}
 
 
-def kept(path: Path) -> State:
+def opened(path: Path) -> State:
     return State(path, project="flatline", stack="dev", passphrase=lambda: "correct horse")
 
 
@@ -35,13 +35,12 @@ class TestSeeded:
         assert run(whole, values=SeededValues("a")) == run(whole, values=SeededValues("a"))
 
     def test_different_seeds_share_no_secret(self) -> None:
-        first = _secrets(run(whole, values=SeededValues("a")).resources)
-        second = _secrets(run(whole, values=SeededValues("b")).resources)
+        first, second = (_secrets(kept(whole, seed).resources) for seed in "ab")
         assert first
         assert not first & second
 
     def test_different_urns_share_no_secret(self) -> None:
-        passwords = [r.outputs["result"] for r in run(whole) if "RandomPassword" in r.type]
+        passwords = [r.outputs["result"] for r in kept(whole) if "RandomPassword" in r.type]
         assert len(passwords) == len(set(passwords)) == 3
 
     def test_changed_keeper_changes_the_value(self) -> None:
@@ -89,21 +88,21 @@ class TestKept:
 
     def changed(self, path: Path, **changes: Any) -> set[str]:
         """The resources whose outputs, inputs apart, differ after a run with other settings."""
-        with kept(path) as state:
+        with opened(path) as state:
             before = run(self.program(), values=StateValues(state))
             state.save()
-        with kept(path) as state:
+        with opened(path) as state:
             after = run(self.program(**changes), values=StateValues(state))
             state.save()
         return {r.name for r in before if _made(r) != _made(named(after, r.name))}
 
     def test_second_run_is_equal(self, tmp_path: Path) -> None:
         path = tmp_path / "state.json"
-        with kept(path) as state:
+        with opened(path) as state:
             first = run(whole, values=StateValues(state))
             assert state.save()
         content = path.read_bytes()
-        with kept(path) as state:
+        with opened(path) as state:
             assert run(whole, values=StateValues(state)) == first
             assert not state.save()
         assert path.read_bytes() == content
@@ -133,7 +132,7 @@ class TestKept:
 
             return wrapped
 
-        with kept(tmp_path / "state.json") as state:
+        with opened(tmp_path / "state.json") as state:
             before = named(run(program(40), values=StateValues(state)), "seed").outputs["result"]
             with pytest.raises(RecordingError, match="RandomPassword 'seed': is protected") as refused:
                 run(program(41), values=StateValues(state))
@@ -142,28 +141,28 @@ class TestKept:
 
     def test_a_resource_that_comes_back_has_its_old_value(self, tmp_path: Path) -> None:
         path = tmp_path / "state.json"
-        with kept(path) as state:
+        with opened(path) as state:
             before = named(run(self.program(), values=StateValues(state)), "third").outputs["result"]
             state.save()
-        with kept(path) as state:
+        with opened(path) as state:
             run(lambda: None, values=StateValues(state))
             assert len(state.unused()) == 8
             assert not state.save()
-        with kept(path) as state:
+        with opened(path) as state:
             assert named(run(self.program(), values=StateValues(state)), "third").outputs["result"] == before
             assert state.unused() == ()
 
     def test_two_stacks_share_no_secret(self, tmp_path: Path) -> None:
         secrets = []
         for name in "ab":
-            with kept(tmp_path / name) as state:
+            with opened(tmp_path / name) as state:
                 secrets.append(_secrets(run(whole, values=StateValues(state)).resources))
         assert secrets[0]
         assert not secrets[0] & secrets[1]
 
     def test_no_secret_in_the_file(self, tmp_path: Path) -> None:
         path = tmp_path / "state.json"
-        with kept(path) as state:
+        with opened(path) as state:
             recording = run(self.program(), values=StateValues(state))
             state.save()
         content = path.read_text()
@@ -174,7 +173,7 @@ class TestKept:
         assert json.dumps(named(recording, "leaf").outputs["certPem"])[1:-1] in content
 
     def test_certificates_begin_now(self, tmp_path: Path) -> None:
-        with kept(tmp_path / "state.json") as state:
+        with opened(tmp_path / "state.json") as state:
             leaf = named(run(self.program(), values=StateValues(state)), "leaf").outputs
         start = datetime.fromisoformat(leaf["validityStartTime"])
         assert abs(datetime.now(UTC) - start) < timedelta(minutes=5)
@@ -337,9 +336,8 @@ class TestKubernetesObjects:
         assert self.name_of(lambda opts: kubernetes.core.v1.ConfigMap("it", metadata=metadata, opts=opts)) == "given"
 
     def test_ids(self) -> None:
-        recording = run(whole)
-        assert named(recording, "service").id == "flatline/whisper"
-        assert named(recording, "namespace").id == "flatline"
+        assert named(kept(whole), "service").id == "flatline/whisper"
+        assert named(kept(whole), "namespace").id == "flatline"
 
     def test_without_metadata(self) -> None:
         assert self.name_of(lambda opts: kubernetes.core.v1.Namespace("it", opts=opts)).startswith("it-")
