@@ -4,10 +4,10 @@ It also has our modules of one checkout in memory (`load`): the commands of that
 of its files has changed. All others read our modules from where they lie.
 """
 
+import marshal
 import multiprocessing
 import os
 import pty
-import runpy
 import subprocess
 import sys
 import termios
@@ -19,6 +19,7 @@ from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = (
@@ -69,12 +70,15 @@ def flatline(
     return run(program, words, environment=entered, stdin=stdin, timeout=300, columns=columns, stdout=stdout)
 
 
-_loaded: dict[Path, Mapping[Path, tuple[int, int]]] = {}
+_loaded: dict[Path, Mapping[str, tuple[int, int]]] = {}
 """The checkout whose modules are in memory, with the state of its files when they were read."""
 
 
 def load(root: Path, modules: Sequence[str], files: Iterable[Path]) -> None:
-    """Reads modules of a checkout, which depend on nothing but `files`, for all programs in it. Once a process."""
+    """Reads modules of a checkout, which depend on nothing but `files` and folders, for all programs in it.
+
+    Once a process.
+    """
     context = multiprocessing.get_context("forkserver")
     # One that has run a program before this has not these modules.
     forkserver._forkserver._stop()  # pyrefly: ignore[missing-attribute]
@@ -84,12 +88,22 @@ def load(root: Path, modules: Sequence[str], files: Iterable[Path]) -> None:
     started = context.Process(target=int)
     started.start()
     started.join()
-    _loaded[root] = _states(files)
+    _loaded[root] = _states(map(str, files))
 
 
-def _states(files: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    found = ((file, file.stat()) for file in files if file.exists())
-    return {file: (state.st_mtime_ns, state.st_size) for file, state in found}
+def is_as_loaded(root: Path) -> bool:
+    """True if a checkout's modules are in memory as they are in its files."""
+    files = _loaded.get(root)
+    return files is not None and _states(files) == files
+
+
+def _states(files: Iterable[str]) -> dict[str, tuple[int, int]]:
+    states = {}
+    for file in files:
+        with suppress(FileNotFoundError):
+            state = os.stat(file)
+            states[file] = (state.st_mtime_ns, state.st_size)
+    return states
 
 
 def run(
@@ -112,8 +126,15 @@ def run(
             stream.touch()
         streams[0].write_text(stdin, encoding="utf-8")
         streams[1] = stdout or terminal or streams[1]
-        others = [root for root, files in _loaded.items() if program.parent != root or _states(files) != files]
-        given = (program, list(words), dict(environment), streams, others)
+        others = [root for root in _loaded if program.parent != root or not is_as_loaded(root)]
+        given = (
+            program,
+            _compiled(program, program.stat().st_mtime_ns),
+            list(words),
+            dict(environment),
+            streams,
+            others,
+        )
         process = _context().Process(target=_become, args=given)
         process.start()
         process.join(timeout)
@@ -162,17 +183,24 @@ def _context() -> ForkServerContext:
     return context
 
 
+@cache
+def _compiled(program: Path, _written: int) -> bytes:
+    return marshal.dumps(compile(program.read_bytes(), program, "exec"))
+
+
 def _become(
     program: Path,
+    code: bytes,
     words: Sequence[str],
     environment: Mapping[str, str],
     streams: Sequence[Path],
     others: Sequence[Path],
 ) -> None:
     """Makes this process look as if it had been started with the program, without modules of `others`."""
-    files = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
-    for name in [name for name, file in files.items() if any(file.startswith(f"{root}/") for root in others)]:
-        del sys.modules[name]
+    if others:  # looking at a module takes a copy of its memory
+        files = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
+        for name in [name for name, file in files.items() if any(file.startswith(f"{root}/") for root in others)]:
+            del sys.modules[name]
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         opened = os.open(stream, flags | os.O_APPEND)
         os.dup2(opened, number)
@@ -184,4 +212,6 @@ def _become(
     os.environ.update(environment)
     sys.argv = [str(program), *words]
     sys.path[:] = [str(program.parent), *(path for path in sys.path if Path(path).resolve() != REPOSITORY)]
-    runpy.run_path(str(program), run_name="__main__")
+    main = sys.modules["__main__"] = ModuleType("__main__")
+    main.__file__ = str(program)
+    exec(marshal.loads(code), vars(main))  # noqa: S102 - a test's program

@@ -5,13 +5,12 @@ What is expected is written down here or computed from the schema, never from th
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -22,9 +21,9 @@ from config.whisper_dynamic import DynamicConfiguration
 from render.model import RecordedResource, Recording
 from render.placeholders import placeholder
 from tests.graph.stack import load
+from tests.graph.test_spelt_out import INDEXES
 from tests.lab.aws_account import Account, Applied, Inputs, Surroundings, UntranslatedError, apply
 from tests.lab.aws_iam import Document, Request, allowed, enforced
-from tests.lab.process import Process, free_ports, listening
 
 REGION, ACCOUNT, PREFIX = "eu-central-1", "111122223333", "flatline-prod"
 BUCKETS = ("dynamic-config", "pre-keys", "cdn0", "uploads")
@@ -53,54 +52,40 @@ USERS = ("cdn0-whisper", "cdn0-storage")
 # --- what Whisper does, written down from its storage classes ----------------------------------------------
 
 
-class Fact(NamedTuple):
-    """Keys and indexes as `name:type`, the attribute of epoch seconds, the operations in code."""
-
-    hash: str
-    range: str
-    indexes: Mapping[str, tuple[str, ...]]
-    ttl: str
-    operations: str
-
-
-def _fact(keys: str, operations: str, *, ttl: str = "", **indexes: tuple[str, ...]) -> Fact:
-    first, _, second = keys.partition(" ")
-    return Fact(first, second, indexes, ttl, operations)
-
-
-FACTS = {
-    "Accounts": _fact("U:B", "Get Put Update Delete Query(index) Scan TransactWrite", ul_to_u=("UL:B",)),
-    "Accounts_PhoneNumbers": _fact("P:S", "Get TransactWrite"),
-    "Accounts_PhoneNumberIdentifiers": _fact("PNI:B", "Get TransactWrite"),
-    "Accounts_Usernames": _fact("N:B", "Get Put Update Delete TransactWrite", ttl="TTL"),
-    "Accounts_UsedLinkDeviceTokens": _fact("H:B", "TransactWrite", ttl="E"),
-    "AppleDeviceChecks": _fact("U:B KID:B", "Get Query Update TransactWrite"),
-    "AppleDeviceCheckPublicKeys": _fact("PK:B", "TransactWrite"),
-    "Backups": _fact("U:B", "Get Update Delete Scan"),
-    "ClientPublicKeys": _fact("U:B D:N", "Get Put TransactWrite"),
-    "ClientReleases": _fact("P:S V:S", "Scan", ttl="E"),
-    "DeletedAccounts": _fact("P:S", "Get Query(index) TransactWrite", ttl="E", u_to_p=("U:B",)),
-    "DeletedAccountsLock": _fact("P:S", "Get Put Update Delete"),
-    "Keys": _fact("U:B DK:B", "Put Query Delete"),
-    "EC_Signed_Pre_Keys": _fact("U:B D:N", "Get Put TransactWrite"),
-    "IssuedReceipts": _fact("A:S", "Update Delete", ttl="E"),
-    "Messages": _fact("H:B S:B", "Query Query(index) Delete BatchWrite", ttl="E", Message_UUID_Index=("H:B", "U:B")),
-    "OnetimeDonations": _fact("P:S", "Get Put", ttl="E"),
-    "PQ_Paged_Keys": _fact("U:B D:N", "Get Put Update Delete Query"),
-    "PhoneNumberIdentifiers": _fact("P:S", "BatchGet Query(index) TransactWrite", pni_to_p=("PNI:B",)),
-    "PQ_Keys": _fact("U:B DK:B", "Put Query Delete"),
-    "PQ_Last_Resort_Keys": _fact("U:B D:N", "Get Put TransactWrite"),
-    "Profiles": _fact("U:B V:S", "Get Update Delete Query"),
-    "PushChallenge": _fact("U:B", "Put Delete", ttl="T"),
-    "PushNotificationExperimentSamples": _fact("N:S AD:B", "Put Update Delete Query Scan", ttl="E"),
-    "RedeemedReceipts": _fact("S:B", "Update", ttl="E"),
-    "RegistrationRecovery": _fact("P:S", "Get Put Delete", ttl="E"),
-    "RemoteConfig": _fact("N:S", "Scan Put Delete"),
-    "ReportMessage": _fact("H:B", "Put Delete", ttl="E"),
-    "ScheduledJobs": _fact("S:S T:B", "Put Query Delete", ttl="E"),
-    "Subscriptions": _fact("U:B", "Get Update Query(index)", pc_to_u=("PC:B",)),
-    "VerificationSessions": _fact("K:S", "Get Put Delete", ttl="E"),
+OPERATIONS = {
+    "Accounts": "Get Put Update Delete Query(index) Scan TransactWrite",
+    "Accounts_PhoneNumbers": "Get TransactWrite",
+    "Accounts_PhoneNumberIdentifiers": "Get TransactWrite",
+    "Accounts_Usernames": "Get Put Update Delete TransactWrite",
+    "Accounts_UsedLinkDeviceTokens": "TransactWrite",
+    "AppleDeviceChecks": "Get Query Update TransactWrite",
+    "AppleDeviceCheckPublicKeys": "TransactWrite",
+    "Backups": "Get Update Delete Scan",
+    "ClientPublicKeys": "Get Put TransactWrite",
+    "ClientReleases": "Scan",
+    "DeletedAccounts": "Get Query(index) TransactWrite",
+    "DeletedAccountsLock": "Get Put Update Delete",
+    "Keys": "Put Query Delete",
+    "EC_Signed_Pre_Keys": "Get Put TransactWrite",
+    "IssuedReceipts": "Update Delete",
+    "Messages": "Query Query(index) Delete BatchWrite",
+    "OnetimeDonations": "Get Put",
+    "PQ_Paged_Keys": "Get Put Update Delete Query",
+    "PhoneNumberIdentifiers": "BatchGet Query(index) TransactWrite",
+    "PQ_Keys": "Put Query Delete",
+    "PQ_Last_Resort_Keys": "Get Put TransactWrite",
+    "Profiles": "Get Update Delete Query",
+    "PushChallenge": "Put Delete",
+    "PushNotificationExperimentSamples": "Put Update Delete Query Scan",
+    "RedeemedReceipts": "Update",
+    "RegistrationRecovery": "Get Put Delete",
+    "RemoteConfig": "Scan Put Delete",
+    "ReportMessage": "Put Delete",
+    "ScheduledJobs": "Put Query Delete",
+    "Subscriptions": "Get Update Query(index)",
+    "VerificationSessions": "Get Put Delete",
 }
+"""What the code does with the rows of each table; test_spelt_out.py has the keys and the indexes."""
 TRANSACTION = {"PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"}
 NAMES: dict[str, set[str]] = {
     "Get": {"GetItem"},
@@ -120,7 +105,7 @@ ITEMS = sorted(set().union(*NAMES.values()))
 
 def on_table(name: str) -> set[str]:
     """The actions that a table's own ARN needs."""
-    return set().union(*(NAMES[word] for word in FACTS[name].operations.split()))
+    return set().union(*(NAMES[word] for word in OPERATIONS[name].split()))
 
 
 # --- the account ------------------------------------------------------------------------------------------
@@ -185,9 +170,9 @@ def _document(document: Any) -> Document:
     return decoded
 
 
-def made(recording: Recording, endpoint: str | None = None) -> Made:
+def made(recording: Recording) -> Made:
     """Makes the stack in an account of moto's."""
-    account = Account.of(recording, endpoint)
+    account = Account.of(recording)
     (edge,) = (each for each in recording.of_type("kubernetes:core/v1:Service") if each.name == "edge")
     address = edge.placeholders["status"]["loadBalancer"]["ingress"][0]["hostname"]
     given = {**Surroundings.of(account, **OPERATORS).found, address: EDGE}
@@ -335,22 +320,6 @@ def test_a_table_is_as_the_schema_has_it(prod: Made, path: str) -> None:
     assert backups["PointInTimeRecoveryDescription"]["PointInTimeRecoveryStatus"] == "ENABLED"
     tags = client.list_tags_of_resource(ResourceArn=said["TableArn"])["Tags"]
     assert {each["Key"]: each["Value"] for each in tags} == TAGS
-
-
-def test_the_schema_is_what_the_storage_classes_use() -> None:
-    def text(key: Any) -> str:
-        return f"{key.name}:{key.type}" if key else ""
-
-    assert {
-        table.name: Fact(
-            text(table.hash),
-            text(table.range),
-            {each.name: tuple(text(key) for key in (each.hash, each.range) if key) for each in table.indexes},
-            table.ttl or "",
-            FACTS[table.name].operations,
-        )
-        for table in TABLES.values()
-    } == FACTS
 
 
 # --- buckets and the key ----------------------------------------------------------------------------------
@@ -601,13 +570,13 @@ def test_the_roles_are_those_of_the_services(prod: Made) -> None:
 @pytest.mark.parametrize("role", WHISPER)
 def test_whisper_may_do_with_rows_what_its_code_does_and_no_more(prod: Made, role: str) -> None:
     policies, every = prod.policies(role), dynamodb_actions(prod)
-    for name, fact in FACTS.items():
+    for name, operations in OPERATIONS.items():
         granted = {a for a in every if allowed(Request(f"dynamodb:{a}", table_arn(name)), policies)}
         assert granted == on_table(name), name
-        for index in fact.indexes:
+        for index in INDEXES.get(name, ()):
             granted = {a for a in every if allowed(Request(f"dynamodb:{a}", table_arn(name, index)), policies)}
             assert granted == {"Query"}, f"{name}/{index}"
-        assert ("Query(index)" in fact.operations) is bool(fact.indexes)
+        assert ("Query(index)" in operations) is (name in INDEXES)
         for elsewhere in (
             table_arn(name, "another"),
             f"{table_arn(name)}2",
@@ -624,70 +593,8 @@ def test_whisper_may_do_with_rows_what_its_code_does_and_no_more(prod: Made, rol
 @pytest.mark.parametrize("role", [*sorted(set(ROLES) - set(WHISPER)), *USERS])
 def test_nobody_else_may_do_anything_with_rows(prod: Made, role: str) -> None:
     policies = prod.user_policies(role) if role in USERS else prod.policies(role)
-    for name, action in product(FACTS, dynamodb_actions(prod)):
+    for name, action in product(OPERATIONS, dynamodb_actions(prod)):
         assert not allowed(Request(f"dynamodb:{action}", table_arn(name)), policies)
-
-
-VALUES: dict[str, Any] = {"S": "a", "B": b"a", "N": "1"}
-
-
-def row(fact: Fact) -> dict[str, Any]:
-    """A key of a table."""
-    pairs = [key.split(":") for key in (fact.hash, fact.range) if key]
-    return {name: {kind: VALUES[kind]} for name, kind in pairs}
-
-
-def _query(client: Any, name: str, key: str, **index: str) -> None:
-    attribute, kind = key.split(":")
-    client.query(
-        TableName=name,
-        KeyConditionExpression="#h = :h",
-        ExpressionAttributeNames={"#h": attribute},
-        ExpressionAttributeValues={":h": {kind: VALUES[kind]}},
-        **index,
-    )
-
-
-WRITES = {"PutItem": "Put", "UpdateItem": "Update", "DeleteItem": "Delete", "ConditionCheckItem": "ConditionCheck"}
-CHANGE = {
-    "UpdateExpression": "SET #a = :a",
-    "ExpressionAttributeNames": {"#a": "changed"},
-    "ExpressionAttributeValues": {":a": {"S": "a"}},
-}
-
-
-def transact(client: Any, action: str, table: str) -> None:
-    """A transaction of one write, or check."""
-    name, key = f"{PREFIX}-{table}", row(FACTS[table])
-    item = {"Item": key} if action == "PutItem" else {"Key": key}
-    absent = {"ConditionExpression": "attribute_not_exists(another)"} if action == "ConditionCheckItem" else {}
-    change = CHANGE if action == "UpdateItem" else {}
-    client.transact_write_items(TransactItems=[{WRITES[action]: {"TableName": name, **item, **absent, **change}}])
-
-
-def do(client: Any, action: str, table: str) -> None:
-    """Calls DynamoDB for an action on rows of a table."""
-    name, fact = f"{PREFIX}-{table}", FACTS[table]
-    key = row(fact)
-    match action:
-        case "GetItem":
-            client.get_item(TableName=name, Key=key)
-        case "PutItem":
-            client.put_item(TableName=name, Item=key)
-        case "UpdateItem":
-            client.update_item(TableName=name, Key=key, **CHANGE)
-        case "DeleteItem":
-            client.delete_item(TableName=name, Key=key)
-        case "BatchGetItem":
-            client.batch_get_item(RequestItems={name: {"Keys": [key]}})
-        case "BatchWriteItem":
-            client.batch_write_item(RequestItems={name: [{"DeleteRequest": {"Key": key}}]})
-        case "Query":
-            _query(client, name, fact.hash)
-        case "Scan":
-            client.scan(TableName=name)
-        case _:
-            raise AssertionError(action)
 
 
 def refused(call: Callable[[], object]) -> bool:
@@ -723,50 +630,6 @@ def acting(prod: Made, role: str) -> Iterator[Callable[[str], Any]]:
         credentials = prod.account.session(f"arn:aws:iam::{ACCOUNT}:role/{PREFIX}-{role}")
     with enforced():
         yield lambda service: prod.account.client(service, credentials)
-
-
-@pytest.mark.parametrize("table", FACTS)
-def test_moto_lets_whisper_do_with_rows_what_its_code_does(prod: Made, table: str) -> None:
-    with acting(prod, "whisper") as client:
-        dynamodb = client("dynamodb")
-        for action in ITEMS:
-            wanted = action in on_table(table)
-            if action != "ConditionCheckItem":
-                assert refused(partial(do, dynamodb, action, table)) is not wanted, action
-            if action in WRITES:
-                assert refused(partial(transact, dynamodb, action, table)) is not wanted, action
-        for index, keys in FACTS[table].indexes.items():
-            _query(dynamodb, f"{PREFIX}-{table}", keys[0], IndexName=index)
-        name = f"{PREFIX}-{table}"
-        for call in (
-            partial(dynamodb.delete_table, TableName=name),
-            partial(dynamodb.update_table, TableName=name, DeletionProtectionEnabled=False),
-            partial(dynamodb.describe_table, TableName=name),
-            partial(dynamodb.create_backup, TableName=name, BackupName="mine"),
-            partial(
-                dynamodb.update_continuous_backups,
-                TableName=name,
-                PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": False},
-            ),
-            partial(
-                dynamodb.update_time_to_live,
-                TableName=name,
-                TimeToLiveSpecification={"Enabled": False, "AttributeName": "E"},
-            ),
-        ):
-            assert refused(call), call
-
-
-@pytest.mark.parametrize("role", [role for role in (*ROLES, *USERS) if role != "whisper"])
-def test_moto_tells_the_others_from_whisper(prod: Made, role: str) -> None:
-    with acting(prod, role) as client:
-        dynamodb = client("dynamodb")
-        for table in FACTS:
-            granted = on_table(table)
-            one, another = min(granted), min(set(ITEMS) - granted - {"ConditionCheckItem"})
-            allowed_one = partial(transact if one == "ConditionCheckItem" else do, dynamodb, one, table)
-            assert refused(allowed_one) is (role not in WHISPER), table
-            assert refused(partial(do, dynamodb, another, table)), table
 
 
 # --- what roles may do with objects --------------------------------------------------------------------------
@@ -979,70 +842,9 @@ def test_nobody_may_do_anything_else(prod: Made, who: str) -> None:
         *(f"arn:aws:iam::{ACCOUNT}:role/{PREFIX}-{role}" for role in ROLES),
         *(f"arn:aws:iam::{ACCOUNT}:user/{PREFIX}-{user}" for user in USERS),
         *(prod.arn(bucket) for bucket in BUCKETS),
-        *(table_arn(name) for name in FACTS),
+        *(table_arn(name) for name in OPERATIONS),
         *(prod.key, "*"),
     ]
     assert [(a, r) for a, r in product(OTHERS, everything) if allowed(Request(a, r), own)] == []
     services = {str(a).partition(":")[0] for each in own for s in each["Statement"] for a in s["Action"]}
     assert services <= {"dynamodb", "kms", "s3"}
-
-
-@pytest.mark.parametrize("who", [*ROLES, *USERS])
-def test_moto_lets_nobody_do_anything_else(prod: Made, who: str) -> None:
-    key = prod.key
-    with acting(prod, who) as client:
-        iam, sts, kms, dynamodb = (client(name) for name in ("iam", "sts", "kms", "dynamodb"))
-        name = f"{PREFIX}-{who}"
-        for call in (
-            partial(iam.create_user, UserName="mine"),
-            partial(iam.create_access_key, UserName=f"{PREFIX}-cdn0-whisper"),
-            partial(iam.put_role_policy, RoleName=name, PolicyName="mine", PolicyDocument="{}"),
-            partial(iam.update_assume_role_policy, RoleName=name, PolicyDocument="{}"),
-            partial(iam.list_users),
-            *(
-                partial(sts.assume_role, RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{PREFIX}-{role}", RoleSessionName="mine")
-                for role in ROLES
-                if role != who
-            ),
-            partial(kms.decrypt, KeyId=key, CiphertextBlob=b"a"),
-            partial(kms.describe_key, KeyId=key),
-            partial(kms.schedule_key_deletion, KeyId=key),
-            partial(dynamodb.list_tables),
-            partial(
-                dynamodb.create_table,
-                TableName=f"{PREFIX}-Mine",
-                BillingMode="PAY_PER_REQUEST",
-                KeySchema=[{"AttributeName": "a", "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": "a", "AttributeType": "S"}],
-            ),
-            partial(client("s3").list_buckets),
-            partial(client("s3").create_bucket, Bucket="mine"),
-            partial(client("ec2").describe_instances),
-            partial(client("elasticache").describe_replication_groups),
-        ):
-            assert refused(call), call
-
-
-# --- moto as a server ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    (port,) = free_ports(1)
-    command = (sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port))
-    folder = tmp_path_factory.mktemp("moto")
-    with Process("moto", command, folder) as moto:
-        moto.wait_ready(lambda: listening("127.0.0.1", port), 120)
-        yield f"http://127.0.0.1:{port}"
-
-
-def test_a_server_has_the_same(server: str) -> None:
-    stack = made(load("prod").recording, server)
-    client = stack.account.client("dynamodb")
-    assert len(client.list_tables()["TableNames"]) == len(FACTS)
-    for table in TABLES.values():
-        assert said_of_table(stack.account, f"{PREFIX}-{table.name}") == expected_table(table)
-    assert sorted(stack.buckets) == sorted(BUCKETS)
-    assert {role: len(stack.policies(role)) for role in ROLES} == dict.fromkeys(ROLES, 1)
-    groups = stack.account.client("elasticache").describe_replication_groups()["ReplicationGroups"]
-    assert len(groups) == 2

@@ -54,22 +54,21 @@ class Inputs:
 
 @dataclass
 class Account:
-    """An account of moto's: in this process (inside `mock_aws`), or at `endpoint`, a moto server."""
+    """An account of moto's in this process (inside `mock_aws`)."""
 
     id: str
     region: str
-    endpoint: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     _administrator: Mapping[str, str] = field(default_factory=dict, repr=False)
     _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, recording: Recording, endpoint: str | None = None) -> "Account":
+    def of(cls, recording: Recording) -> "Account":
         """The account that the recording's provider of AWS may be used with, in its region and with its tags."""
         (provider,) = recording.of_type("pulumi:providers:aws")
         take = Inputs(f"provider {provider.name}", provider.inputs)
         (account,) = json.loads(take("allowedAccountIds"))
-        made = cls(account, take("region"), endpoint, json.loads(take("defaultTags"))["tags"])
+        made = cls(account, take("region"), json.loads(take("defaultTags"))["tags"])
         for check in ("skipCredentialsValidation", "skipRegionValidation"):
             take(check)
         take.done()
@@ -96,7 +95,6 @@ class Account:
             self._clients[key] = boto3.client(  # pyrefly: ignore[no-matching-overload]  # the name of the service is not a literal
                 service,
                 region_name=self.region,
-                endpoint_url=self.endpoint,
                 config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
                 **who,
             )

@@ -8,19 +8,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
 from tests import forked
+from tests.unit.cli.stand_ins import put_program
 
 REPOSITORY = Path(__file__).parents[3]
+T = TypeVar("T")
 SMALL_PROGRAM = Path(__file__).with_name("small_program.py")
 FOLDERS = (
     *("capacity", "cli", "client_kit", "components", "config", "connectivity"),
@@ -55,11 +56,9 @@ class Checkout:
     @classmethod
     def make(cls, folder: Path, *, small: bool = True) -> "Checkout":
         """A fresh checkout in an empty folder; a `small` one has a program that is quicker than the real one."""
-        _home()
         root = folder / "flatline"
-        root.mkdir(parents=True)
-        for name in FOLDERS:
-            shutil.copytree(_sources() / name, root / name, copy_function=_linked)
+        root.mkdir(parents=True, exist_ok=True)
+        _link(root)
         for name in FILES:
             shutil.copy2(REPOSITORY / name, root / name)
         if small:
@@ -67,20 +66,23 @@ class Checkout:
         (root / ".venv" / "bin").mkdir(parents=True)
         (root / ".venv" / "bin" / "python").symlink_to(sys.executable)
         checkout = cls(root, folder / "home", folder / "bin")
-        checkout.home.mkdir()
+        checkout.home.mkdir(exist_ok=True)
         checkout.programs.mkdir()
         return checkout
 
     def copy(self, folder: Path) -> "Checkout":
-        """The same, elsewhere: secrets, results and home too."""
+        """The same, elsewhere: secrets, results and home too, but no edited modules."""
         sources = {str(self.root / name) for name in FOLDERS}
 
         def passed_over(place: str, names: list[str]) -> list[str]:
             return [name for name in names if os.path.join(place, name) in sources]
 
         shutil.copytree(self.root.parent, folder, symlinks=True, dirs_exist_ok=True, ignore=passed_over)
-        for source in sources:
-            shutil.copytree(source, folder / "flatline" / Path(source).name, copy_function=_linked)
+        _link(folder / "flatline")
+        return self.at(folder)
+
+    def at(self, folder: Path) -> "Checkout":
+        """The same, which is in that folder by now."""
         return Checkout(folder / "flatline", folder / "home", folder / "bin", dict(self.variables))
 
     def module(self, name: str) -> Path:
@@ -192,37 +194,61 @@ def _sources() -> Path:
 
 @cache
 def _home() -> Path:
-    """A folder for one checkout at a time, whose modules the processes of its commands have in memory."""
+    """A folder for one checkout at a time, whose modules are there, and in memory of the processes of its commands."""
     place = tempfile.TemporaryDirectory()
     _kept.append(place)
     root = Path(place.name, "flatline")
-    shutil.copytree(_sources(), root, copy_function=_linked)
+    root.mkdir()
+    _link(root)
     for name in FILES:
         shutil.copy2(REPOSITORY / name, root / name)
     commands = sorted(f"cli.commands.{path.stem}" for path in (root / "cli" / "commands").glob("[!_]*.py"))
     stays = [root / name for name in FILES if name.endswith((".py", ".toml")) and name != "__main__.py"]
-    files = [path for name in FOLDERS for path in (root / name).rglob("*.*") if path.suffix != ".pyc"]
-    forked.load(root, ["cli.__main__", *commands, "components.flatline", "components.targets.local"], files + stays)
-    shutil.rmtree(root)
+    ours = [
+        path for name in FOLDERS for path in [root / name, *(root / name).rglob("*")] if "__pycache__" not in path.parts
+    ]
+    forked.load(root, ["cli.__main__", *commands, "components.flatline", "components.targets.local"], ours + stays)
+    for name in FILES:
+        (root / name).unlink()
     return Path(place.name)
 
 
 @contextmanager
 def at_home(otherwise: Path) -> Iterator[Path]:
-    """An empty folder for a checkout with quick commands, or the other one, while there is a checkout in that.
+    """A folder for a checkout with quick commands, or the other one, while there is a checkout in that.
 
-    What is in it in the end is moved to the other one, to be looked at after a failure.
+    What is in it in the end is moved to the other one, to be looked at after a failure. Our modules stay, unless one
+    was edited.
     """
     home = _home()
-    if any(home.iterdir()):
+    root = home / "flatline"
+    if (home / "home").exists():
         yield otherwise
         return
     try:
         yield home
     finally:
-        otherwise.mkdir(exist_ok=True)
-        for path in [*home.iterdir()]:
-            shutil.move(path, otherwise)
+        stay = {root / name for name in FOLDERS} if forked.is_as_loaded(root) else set()
+        (otherwise / "flatline").mkdir(parents=True, exist_ok=True)
+        for path in [*home.iterdir(), *root.iterdir()]:
+            if path != root and path not in stay:
+                shutil.move(path, otherwise / path.relative_to(home))
+        _link(root)
+
+
+def prepared(folder: Path, prepare: Callable[[Checkout], T], *, small: bool = True) -> tuple[Checkout, T]:
+    """A checkout in an empty folder, to be copied, and what the commands gave that have prepared it."""
+    with at_home(folder) as place:
+        made = Checkout.make(place, small=small)
+        given = prepare(made)
+    return made.at(folder), given
+
+
+def _link(root: Path) -> None:
+    """Gives a checkout our modules, unless it has them."""
+    for name in FOLDERS:
+        if not (root / name).exists():
+            shutil.copytree(_sources() / name, root / name, copy_function=_linked)
 
 
 _kept: list["tempfile.TemporaryDirectory[str]"] = []
@@ -236,19 +262,6 @@ def _linked(source: str, target: str) -> None:
     if _edited.get(found.st_ino, found.st_mtime_ns) != found.st_mtime_ns:
         raise ValueError(f"{source} is edited in all checkouts; an earlier test has to use Checkout.module")
     os.link(source, target)
-
-
-def put_program(folder: Path, name: str, body: str) -> Path:
-    """Writes a program in Python; `record(...)` in it appends a line of JSON to the file that is returned."""
-    calls = folder / f"{name}.calls"
-    script = folder / name
-    script.write_text(
-        f"#!{sys.executable}\n"
-        "import json, os, sys\n"
-        f"def record(**call):\n    open({str(calls)!r}, 'a').write(json.dumps(call) + '\\n')\n" + textwrap.dedent(body)
-    )
-    script.chmod(0o755)
-    return calls
 
 
 def calls(path: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from render import passphrase
-from tests.unit.cli.checkout import ITERATIONS, Checkout, at_home, kubeconfig
+from tests.unit.cli import kubectl_cli, pulumi_cli
+from tests.unit.cli.checkout import ITERATIONS, Checkout, at_home, kubeconfig, prepared
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def _iterations(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def checkout_folder(tmp_path: Path) -> Iterator[Path]:
-    """An empty folder for a checkout, at its best the one of `at_home`."""
+    """A folder for a checkout, at its best the one of `at_home`."""
     with at_home(tmp_path / "checkout") as folder:
         yield folder
 
@@ -32,9 +33,7 @@ def checkout(checkout_folder: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def _brought_up(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    made = Checkout.make(tmp_path_factory.mktemp("small"))
-    made.succeed("up")
-    return made
+    return prepared(tmp_path_factory.mktemp("small"), lambda made: made.succeed("up"))[0]
 
 
 @pytest.fixture
@@ -45,8 +44,7 @@ def brought_up(_brought_up: Checkout, checkout_folder: Path) -> Checkout:
 
 @pytest.fixture(scope="session")
 def _whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkout, str]:
-    made = Checkout.make(tmp_path_factory.mktemp("whole"), small=False)
-    return made, made.succeed("up")
+    return prepared(tmp_path_factory.mktemp("whole"), lambda made: made.succeed("up"), small=False)
 
 
 @pytest.fixture
@@ -106,6 +104,39 @@ class Clusters:
 
 
 @pytest.fixture
-def clusters(api_servers: tuple[ApiServer, ApiServer]) -> Clusters:
+def clusters(api_servers: tuple[ApiServer, ApiServer], checkout_folder: Path) -> Clusters:
+    """The test's checkout knows them."""
     mine, other = api_servers
-    return Clusters(mine, other, kubeconfig({"mine": mine.url, "other": other.url}, current="other"))
+    text = kubeconfig({"mine": mine.url, "other": other.url}, current="other")
+    (checkout_folder / "home").mkdir(parents=True, exist_ok=True)
+    (checkout_folder / "home" / "kubeconfig").write_text(text)
+    return Clusters(mine, other, text)
+
+
+@pytest.fixture
+def engine(checkout: Checkout, clusters: Clusters) -> Path:
+    """A cluster that answers and a CLI on the PATH: the file of its calls."""
+    return pulumi_cli.put(checkout)
+
+
+@pytest.fixture(scope="session")
+def _deployed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    def prepare(made: Checkout) -> None:
+        with served() as server:
+            (made.home / "kubeconfig").write_text(kubeconfig({"mine": server.url}))
+            kubectl_cli.put(made)
+            pulumi_cli.put(made)
+            assert "+ 4 created" in made.succeed("up", "--context", "mine", "--yes")
+            (made.home / "kubeconfig").unlink()
+
+    return prepared(tmp_path_factory.mktemp("deployed"), prepare)[0]
+
+
+@pytest.fixture
+def deployed(_deployed: Checkout, checkout_folder: Path, clusters: Clusters) -> Checkout:
+    """A checkout whose stack dev the engine has deployed, by a CLI that is on the PATH."""
+    made = _deployed.copy(checkout_folder)
+    for path in (made.programs / "kubectl", *made.programs.glob("*.calls")):
+        path.unlink()
+    pulumi_cli.put(made)
+    return made

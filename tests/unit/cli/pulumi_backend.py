@@ -104,17 +104,17 @@ elif verb == "refresh":
     print("refreshed")
 elif verb == "preview":
     import grpc
-    from pulumi.runtime.proto import events_pb2, events_pb2_grpc
+    from google.protobuf.wrappers_pb2 import StringValue  # of the form of pulumirpc.EventRequest
 
     events = [{"resourcePreEvent": {"metadata": {
         "op": "replace" if each["urn"].endswith("::" + environ.get("FAKE_PULUMI_REPLACES", "(none)")) else "same",
         "urn": each["urn"], "type": each["type"], "provider": ""}}} for each in latest()["resources"]]
     events.append({"summaryEvent": {"maybeCorrupt": False, "durationSeconds": 1, "resourceChanges": {"same": 1},
                                     "PolicyPacks": {}}})
-    sent = [events_pb2.EventRequest(event=json.dumps({**each, "sequence": i, "timestamp": 0}))
+    sent = [StringValue(value=json.dumps({**each, "sequence": i, "timestamp": 0}))
             for i, each in enumerate(events)]
     with grpc.insecure_channel(words[words.index("--event-log") + 1].removeprefix("tcp://")) as channel:
-        events_pb2_grpc.EventsStub(channel).StreamEvents(iter(sent))
+        channel.stream_unary("/pulumirpc.Events/StreamEvents", StringValue.SerializeToString)(iter(sent))
     print("the preview")
 elif verb == "up":
     deployment = latest()

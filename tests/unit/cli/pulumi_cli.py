@@ -151,12 +151,13 @@ elif words[:2] == ["state", "unprotect"]:
     save(name, [{**each, "protect": False} for each in there(name)])
 elif words[0] == "preview":
     import grpc
-    from pulumi.runtime.proto import events_pb2, events_pb2_grpc
+    from google.protobuf.wrappers_pb2 import StringValue  # of the form of pulumirpc.EventRequest
 
     summary = {"summaryEvent": {"maybeCorrupt": False, "durationSeconds": 1, "resourceChanges": {"create": 4},
                                 "PolicyPacks": {}}, "sequence": 1, "timestamp": 0}
     with grpc.insecure_channel(words[words.index("--event-log") + 1].removeprefix("tcp://")) as channel:
-        events_pb2_grpc.EventsStub(channel).StreamEvents(iter([events_pb2.EventRequest(event=json.dumps(summary))]))
+        send = channel.stream_unary("/pulumirpc.Events/StreamEvents", StringValue.SerializeToString)
+        send(iter([StringValue(value=json.dumps(summary))]))
     print("+ 4 to create")
 elif words[0] == "up" and environ.get("FAKE_PULUMI_WAITS"):
     import signal, socket, subprocess, time

@@ -269,7 +269,6 @@ def test_stores_are_reached_through_the_cluster(brought_up: Checkout, clusters: 
     """By ports of Services, and by commands on standard input of Redis' pods; numbers are in no argument of kubectl."""
     service = _service(aws.client("dynamodb"), aws.client("s3"))
     account = found(service)
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     log = brought_up.program("kubectl", KUBECTL.format(port=aws.url.rpartition(":")[2]))
     where = ("--context", "mine")
     assert NUMBER in brought_up.succeed("accounts", "list", *where)

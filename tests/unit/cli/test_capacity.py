@@ -168,56 +168,6 @@ def test_every_assumption_is_printed() -> None:
         assert each["source"] in text
 
 
-def test_json_keeps_its_form() -> None:
-    found = as_json()
-    assert found["version"] == 1
-    assert sorted(found) == [
-        "assumptions",
-        "bigtable",
-        "calls",
-        "cost",
-        "dynamodb",
-        "installation",
-        "kubernetes",
-        "limits",
-        "notes",
-        "redis",
-        "s3",
-        "settings",
-        "traffic",
-        "transfer",
-        "version",
-        "workload",
-    ]
-    load = ["readsMean", "readsPeak", "writesMean", "writesPeak"]
-    assert sorted(found["dynamodb"][0]) == sorted(
-        [*load, "name", "items", "bytes", "key", "itemBytes", "itemSource", "indexes"]
-    )
-    assert sorted(found["dynamodb"][0]["indexes"][0]) == sorted([*load, "name", "items", "bytes", "local"])
-    assert sorted(found["redis"]) == sorted(
-        [
-            *("queued", "accounts", "profiles", "rateLimits", "connections", "waitSeconds", "commandsMean"),
-            *("commandsPeak", "bytes", "elasticache", "inCluster"),
-        ]
-    )
-    assert sorted(found["bigtable"]) == ["nodes", "tables"]
-    assert sorted(found["bigtable"]["tables"][0]) == sorted([*load, "name", "rows", "rowBytes", "bytes", "source"])
-    assert sorted(found["s3"][0]) == sorted(
-        ["bucket", "prefix", "objects", "bytes", "source", "putsMean", "putsPeak", "getsMean", "getsPeak"]
-    )
-    assert sorted(found["kubernetes"]) == ["nodes", "pods"]
-    assert sorted(found["kubernetes"]["pods"][0]) == sorted(["service", "replicas", "most", "cores", "mib", "why"])
-    assert sorted(found["cost"]) == ["lines", "prices", "total"]
-    assert sorted(found["cost"]["lines"][0]) == ["amount", "dollars", "service", "unit", "what"]
-    assert sorted(found["limits"][0]) == sorted(
-        [
-            *("id", "what", "detail", "where", "kind", "unit", "value", "bound", "begins", "exceeded"),
-            *("source", "remedy"),
-        ]
-    )
-    assert sorted(found["assumptions"][0]) == ["meaning", "name", "source", "unit", "value"]
-
-
 def test_json_and_text_say_the_same() -> None:
     found = as_json()
     text = shown()
@@ -371,11 +321,6 @@ def test_the_document_has_every_limit_with_its_source() -> None:
             assert measured(limit["bound"], limit["unit"]) in row
             if limit["source"].startswith("https"):
                 assert limit["source"] in row
-
-
-def test_the_document_names_every_key_of_the_json_form() -> None:
-    document = (REPOSITORY / "docs" / "json.md").read_text().partition("## `capacity`")[2]
-    assert [key for key in as_json() if f"`{key}`" not in document] == []
 
 
 def test_what_the_document_says_of_the_defaults_is_so() -> None:

@@ -84,7 +84,6 @@ class TestRender:
         assert sorted(each.kind for each in objects.read(tmp_path / "review")) == ["ConfigMap", "Namespace", "Secret"]
 
     def test_a_stack_that_the_engine_keeps_is_shown_too(self, prod: Checkout, clusters: Clusters) -> None:
-        (prod.home / "kubeconfig").write_text(clusters.text)
         cli = pulumi_cli.put(prod)
         prod.succeed("up", *PROD, "--context", "mine", "--yes")
         before = len(calls(cli))
@@ -118,14 +117,12 @@ class TestUp:
         assert "./flatline render --stack prod" in said
 
     def test_a_cluster_without_a_cli(self, prod: Checkout, clusters: Clusters) -> None:
-        (prod.home / "kubeconfig").write_text(clusters.text)
         said = prod.fail("up", *PROD, "--context", "mine", "--yes")  # nothing can be fetched
         assert "there is no Pulumi CLI on the PATH" in said
         assert "only the Pulumi engine can bring up" in said
         assert made(prod) == []
 
     def test_by_the_engine(self, prod: Checkout, clusters: Clusters) -> None:
-        (prod.home / "kubeconfig").write_text(clusters.text)
         cli = pulumi_cli.put(prod)
         prod.succeed("up", *PROD, "--context", "mine", "--yes")
         assert [call["arguments"][0] for call in calls(cli)][-1] in {"up", "stack"}
@@ -142,7 +139,6 @@ class TestUp:
         prod.configure({"domain": "chat.example.org", "namespace": "flatline-prod", "target": TARGET}, "prod")
         assert "only the Pulumi engine can bring up" in prod.fail("up", *PROD)
         assert (prod.state("prod").read_bytes(), prod.contents(prod.build("prod"))) == (before, built)
-        (prod.home / "kubeconfig").write_text(clusters.text)
         calls_made = pulumi_backend.put(prod)
         said = prod.succeed("up", *PROD, "--context", "mine", "--yes")
         assert "secrets: carried over from state/prod.json" in said

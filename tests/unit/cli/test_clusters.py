@@ -30,7 +30,6 @@ COMMANDS = (
 @pytest.fixture
 def kubectl(brought_up: Checkout, clusters: Clusters) -> Path:
     """kubectl and pulumi on the PATH: nothing is missing to reach a cluster but its name."""
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     pulumi_backend.put(brought_up)
     return brought_up.program(
         "kubectl", "record(arguments=sys.argv[1:])\nprint('{\"items\": []}' if 'json' in sys.argv else 'done')"
@@ -59,7 +58,6 @@ def test_only_the_named_one_is_touched(
 def test_an_unknown_context_is_an_error_that_names_the_known(
     checkout: Checkout, clusters: Clusters, command: tuple[str, ...]
 ) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     if command[0] != "up":
         checkout.succeed("up")
     said = (
@@ -73,7 +71,6 @@ def test_an_unknown_context_is_an_error_that_names_the_known(
 
 
 def test_two_names_for_one_cluster(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     checkout.configure({"target": {"kind": "local", "context": "mine"}})
     said = checkout.fail("up", "--context", "other", "--yes")
     assert "--context names other" in said
@@ -82,7 +79,6 @@ def test_two_names_for_one_cluster(checkout: Checkout, clusters: Clusters) -> No
 
 
 def test_a_name_without_agreement_renders(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     said = checkout.succeed("up", "--context", "mine")
     assert "no terminal to agree on and no --yes" in said
     assert "kubectl --context mine apply" in said
@@ -99,7 +95,6 @@ def test_a_cluster_that_does_not_answer(checkout: Checkout, clusters: Clusters) 
 
 
 def test_whether_it_answers_is_asked_without_credentials(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     said = checkout.succeed("up", "--context", "mine", "--yes")
     assert f"cluster: context mine ({clusters.mine.url}) answers" in said
     assert "rendering: there is no Pulumi CLI on the PATH, and Pulumi could not be fetched" in said
@@ -108,7 +103,6 @@ def test_whether_it_answers_is_asked_without_credentials(checkout: Checkout, clu
 
 
 def test_on_a_terminal_the_name_is_asked_for(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     # --yes agrees to nothing on a cluster that neither an option nor the configuration names.
     shown = answer(checkout, ("up", "--yes"), {"Type the name": "mine", "Fetch it": "n"})
     assert "kubeconfig knows: mine, other" in shown
@@ -119,7 +113,6 @@ def test_on_a_terminal_the_name_is_asked_for(checkout: Checkout, clusters: Clust
 
 
 def test_on_a_terminal_silence_names_none(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     shown = answer(checkout, ("up", "--yes"), {"Type the name": ""})
     assert "no cluster is named" in shown
     assert clusters.mine.requests == clusters.other.requests == []

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cli.continuity import Facts, Held, Trace, judge
-from tests.unit.cli import kubectl_cli, pulumi_cli
+from tests.unit.cli import kubectl_cli
 from tests.unit.cli.checkout import Checkout
 from tests.unit.cli.conftest import Clusters
 
@@ -213,7 +213,6 @@ def test_a_first_run_that_is_killed_has_lost_nothing(checkout: Checkout, command
 def test_files_are_not_made_for_a_namespace_of_others(
     checkout: Checkout, clusters: Clusters, labels: dict[str, str], whose: str
 ) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     kubectl_cli.put(checkout)
     space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flatline", "labels": labels}}
     kubectl_cli.write(checkout, [space])
@@ -237,7 +236,6 @@ def test_a_stack_that_was_deleted_by_name_begins_again(brought_up: Checkout) -> 
 
 def kubectl(checkout: Checkout, clusters: Clusters, build: Path) -> None:
     """A cluster, `mine`, that has the rendered namespaces of a folder."""
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     found = [yaml.safe_load(path.read_text()) for path in build.glob("01-namespace_*")]
     checkout.program("kubectl", f"record(arguments=sys.argv[1:])\nprint(json.dumps({{'items': {found!r}}}))")
 
@@ -280,14 +278,6 @@ def test_another_stacks_namespaces_in_a_cluster_are_no_trace(checkout: Checkout,
 ON_MINE = ("--context", "mine", "--yes")
 
 
-@pytest.fixture
-def deployed(checkout: Checkout, clusters: Clusters) -> Checkout:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
-    pulumi_cli.put(checkout)
-    checkout.succeed("up", *ON_MINE)
-    return checkout
-
-
 def test_a_lost_backend_is_no_fresh_start(deployed: Checkout) -> None:
     shutil.rmtree(deployed.root / "state" / "pulumi")
     for command in (("up", *ON_MINE), ("up",), ("render",), ("preview", "--context", "mine"), ("pins",), ("down",)):
@@ -298,9 +288,8 @@ def test_a_lost_backend_is_no_fresh_start(deployed: Checkout) -> None:
     assert not (deployed.root / "state" / "pulumi").exists()
 
 
-def test_another_backend_is_no_fresh_start(checkout: Checkout, clusters: Clusters, tmp_path: Path) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
-    pulumi_cli.put(checkout)
+@pytest.mark.usefixtures("engine")
+def test_another_backend_is_no_fresh_start(checkout: Checkout, tmp_path: Path) -> None:
     url = f"file://{tmp_path}/mine"
     checkout.succeed("up", *ON_MINE, PULUMI_BACKEND_URL=url, PULUMI_CONFIG_PASSPHRASE="p")
     said = checkout.fail("up", *ON_MINE, PULUMI_CONFIG_PASSPHRASE="p")
@@ -309,9 +298,8 @@ def test_another_backend_is_no_fresh_start(checkout: Checkout, clusters: Cluster
     assert not (checkout.root / "state" / "pulumi").exists()
 
 
-def test_a_failed_first_deployment_can_be_repeated(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
-    pulumi_cli.put(checkout)
+@pytest.mark.usefixtures("engine")
+def test_a_failed_first_deployment_can_be_repeated(checkout: Checkout) -> None:
     assert checkout.run("up", *ON_MINE, FAKE_PULUMI_FAILS="1").returncode == 1
     checkout.succeed("up", *ON_MINE)
 

@@ -175,10 +175,10 @@ def test_a_run_that_is_ended_leaves_nothing(repository: Checkout) -> None:
     repository.program(
         "git",
         f"""
-        import signal
+        import signal, subprocess
         if "checkout-index" in sys.argv:
             os.kill(os.getppid(), signal.SIGTERM)
-        os.execv({str(real)!r}, [{str(real)!r}, *sys.argv[1:]])
+        sys.exit(subprocess.call([{str(real)!r}, *sys.argv[1:]]))
         """,
     )
     assert repository.run("diff", "--from", "HEAD").returncode == 128 + signal.SIGTERM

@@ -21,7 +21,6 @@ OURS = {"app.kubernetes.io/part-of": "flatline"}
 
 @pytest.fixture
 def kubectl(brought_up: Checkout, clusters: Clusters) -> Path:
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     return brought_up.program("kubectl", KUBECTL)
 
 

@@ -16,13 +16,6 @@ from tests.unit.cli.conftest import Clusters
 ON_MINE = ("--context", "mine", "--yes")
 
 
-@pytest.fixture
-def engine(checkout: Checkout, clusters: Clusters) -> Path:
-    """A cluster that answers and a CLI on the PATH."""
-    (checkout.home / "kubeconfig").write_text(clusters.text)
-    return pulumi_cli.put(checkout)
-
-
 def verbs(engine: Path) -> list[str]:
     """What the CLI was asked to do, without asking for its version."""
     return [" ".join(call["arguments"][:2]) for call in calls(engine) if call["arguments"] != ["version"]]
@@ -34,36 +27,29 @@ def deploy(engine: Path) -> dict[str, object]:
 
 
 def test_a_named_cluster_and_a_cli_deploy(checkout: Checkout, clusters: Clusters, engine: Path) -> None:
+    """The engine sees the named context alone, and is told of the passphrase by a file."""
     said = checkout.succeed("up", *ON_MINE)
     assert f"cluster: context mine ({clusters.mine.url}) answers" in said
     assert f"engine: Pulumi {pulumi_cli.VERSION} ({checkout.programs}/pulumi)" in said
     assert f"backend: file://{checkout.root}/state/pulumi" in said
     assert "+ 4 created" in said
+    assert "Lost by this upgrade" not in said, "of a stack that is not there yet"
     assert not checkout.build().exists()
     assert not checkout.state().exists()
-
-
-def test_what_an_upgrade_loses_is_said_before_anything_is_done(checkout: Checkout, engine: Path) -> None:
-    assert "Lost by this upgrade" not in checkout.succeed("up", *ON_MINE), "of a stack that is not there yet"
-    said = checkout.succeed("up", *ON_MINE)
-    assert "pictures" in said.partition("Lost by this upgrade, once")[2].partition("Nothing has changed")[0]
-
-
-def test_the_engine_sees_the_named_context_alone(checkout: Checkout, engine: Path, clusters: Clusters) -> None:
-    checkout.succeed("up", *ON_MINE)
-    told = yaml.safe_load(str(deploy(engine)["kubeconfig"]))
+    call = deploy(engine)
+    told = yaml.safe_load(str(call["kubeconfig"]))
     assert told["current-context"] == "mine"
     for section in ("contexts", "clusters", "users"):
         assert [each["name"] for each in told[section]] == ["mine"]
     assert clusters.other.requests == []
-
-
-def test_the_engine_is_told_of_the_passphrase_by_a_file(checkout: Checkout, engine: Path) -> None:
-    checkout.succeed("up", *ON_MINE)
-    call = deploy(engine)
     assert call["passphrase"] is None
     assert Path(str(call["passphrase_file"])).read_text().strip()
     assert call["output_as_text"] == "1"
+
+
+def test_what_an_upgrade_loses_is_said_before_anything_is_done(deployed: Checkout) -> None:
+    said = deployed.succeed("up", *ON_MINE)
+    assert "pictures" in said.partition("Lost by this upgrade, once")[2].partition("Nothing has changed")[0]
 
 
 def test_an_own_backend_and_an_own_passphrase_stay(checkout: Checkout, engine: Path, tmp_path: Path) -> None:
@@ -114,8 +100,8 @@ def test_a_deployment_that_waits_names_the_pods_that_cannot_run(checkout: Checko
     assert "warning: pod flatline/whisper: cannot be scheduled: no room" in result.stderr
 
 
-def test_an_old_cli_is_not_used(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
+@pytest.mark.usefixtures("clusters")
+def test_an_old_cli_is_not_used(checkout: Checkout) -> None:
     engine = pulumi_cli.put(checkout, version="2.0.0")
     said = checkout.succeed("up", *ON_MINE)
     assert "rendering: the Pulumi CLI cannot be used" in said
@@ -123,8 +109,8 @@ def test_an_old_cli_is_not_used(checkout: Checkout, clusters: Clusters) -> None:
     assert checkout.build().is_dir()
 
 
-def test_new_secrets_are_made_when_they_are_asked_for(brought_up: Checkout, clusters: Clusters) -> None:
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
+@pytest.mark.usefixtures("clusters")
+def test_new_secrets_are_made_when_they_are_asked_for(brought_up: Checkout) -> None:
     engine = pulumi_cli.put(brought_up)
     state = brought_up.state().read_bytes()
     result = brought_up.run("up", *ON_MINE, "--engine", "pulumi", "--start-over", "dev")
@@ -135,15 +121,17 @@ def test_new_secrets_are_made_when_they_are_asked_for(brought_up: Checkout, clus
     assert (brought_up.root / "state" / "dev.earlier-1" / "dev.json").read_bytes() == state
 
 
-def test_a_stack_of_pulumi_s_is_not_rendered(checkout: Checkout, engine: Path) -> None:
-    checkout.succeed("up", *ON_MINE)
-    (checkout.programs / "pulumi").unlink()
+def test_a_stack_of_pulumi_s_is_not_rendered_but_for_review(deployed: Checkout) -> None:
+    deployed.succeed("render", "--redact")
+    text = b"".join(deployed.contents(deployed.root / "build" / "dev.redacted").values())
+    assert b"REDACTED" in text
+    (deployed.programs / "pulumi").unlink()
     for command in (("up",), ("up", *ON_MINE), ("up", "--engine", "none"), ("render",)):
-        said = checkout.fail(*command)
+        said = deployed.fail(*command)
         assert "kept by Pulumi" in said
         assert "second set of secrets" in said
-    assert not checkout.state().exists()
-    assert not checkout.build().exists()
+    assert not deployed.state().exists()
+    assert not deployed.build().exists()
 
 
 def test_a_stack_in_a_backend_of_one_s_own_is_not_rendered(checkout: Checkout, engine: Path, tmp_path: Path) -> None:
@@ -157,30 +145,21 @@ def test_a_stack_in_a_backend_of_one_s_own_is_not_rendered(checkout: Checkout, e
     assert "kept by Pulumi" in checkout.fail("render", PULUMI_BACKEND_URL=url)
 
 
-def test_a_stack_of_pulumi_s_can_be_reviewed(checkout: Checkout, engine: Path) -> None:
-    checkout.succeed("up", *ON_MINE)
-    checkout.succeed("render", "--redact")
-    text = b"".join(checkout.contents(checkout.root / "build" / "dev.redacted").values())
-    assert b"REDACTED" in text
-    assert not checkout.state().exists()
-
-
-def test_outputs_and_pins_come_from_the_engine_without_secrets(checkout: Checkout, engine: Path) -> None:
-    checkout.succeed("up", *ON_MINE)
-    outputs = json.loads(checkout.succeed("outputs", "--json"))["outputs"]
+def test_outputs_and_pins_come_from_the_engine_without_secrets(deployed: Checkout) -> None:
+    outputs = json.loads(deployed.succeed("outputs", "--json"))["outputs"]
     assert outputs["urls"] == {"whisper": "https://whisper.flatline.internal"}
     assert outputs["hidden"] == "REDACTED"
-    assert "lostOnRestart" not in json.loads(checkout.succeed("pins", "--json"))["pins"]
-    reading = [call for call in calls(engine) if call["arguments"][:2] == ["stack", "output"]]
+    assert "lostOnRestart" not in json.loads(deployed.succeed("pins", "--json"))["pins"]
+    calls_made = calls(deployed.programs / "pulumi.calls")
+    reading = [call for call in calls_made if call["arguments"][:2] == ["stack", "output"]]
     assert reading[-1]["kubeconfig"] == ""
 
 
-def test_outputs_leave_the_page_of_the_stack_to_pulumi_cloud(checkout: Checkout, engine: Path) -> None:
+def test_outputs_leave_the_page_of_the_stack_to_pulumi_cloud(deployed: Checkout) -> None:
     kept = json.dumps({"readme": "# Flatline", "version": "1.2.3"})
-    checkout.succeed("up", *ON_MINE, FAKE_OUTPUTS=kept)
-    outputs = json.loads(checkout.run("outputs", "--json", FAKE_OUTPUTS=kept).stdout)["outputs"]
+    outputs = json.loads(deployed.run("outputs", "--json", FAKE_OUTPUTS=kept).stdout)["outputs"]
     assert outputs["version"] == "1.2.3"
-    pins = json.loads(checkout.run("pins", "--json", FAKE_OUTPUTS=kept).stdout)["pins"]
+    pins = json.loads(deployed.run("pins", "--json", FAKE_OUTPUTS=kept).stdout)["pins"]
     assert "readme" not in outputs | pins
 
 
@@ -199,45 +178,39 @@ def test_preview_is_the_engine_s(checkout: Checkout, engine: Path) -> None:
     assert "up --yes" not in verbs(engine)
 
 
-def test_down_keeps_what_is_protected(checkout: Checkout, engine: Path) -> None:
-    checkout.succeed("up", *ON_MINE)
-    assert "no cluster is named" in checkout.fail("down")
-    said = checkout.succeed("down", *ON_MINE)
+def destroyed(deployed: Checkout) -> list[str]:
+    """How `pulumi destroy` was called last."""
+    found = [call["arguments"] for call in calls(deployed.programs / "pulumi.calls") if "arguments" in call]
+    return next((each for each in reversed(found) if each[0] == "destroy"), [])
+
+
+def test_down_keeps_what_is_protected_and_deleting_data_needs_the_name(deployed: Checkout) -> None:
+    engine = deployed.programs / "pulumi.calls"
+    assert "no cluster is named" in deployed.fail("down")
+    assert "nothing was deleted: no agreement" in deployed.fail("down", "--context", "mine")
+    assert not destroyed(deployed)
+    said = deployed.succeed("down", *ON_MINE)
     kept = said.partition("These stay:")[2]
     assert "Namespace flatline" in kept
     assert "PersistentVolumeClaim flatline/attachments" in kept
     assert "1 secrets and certificate authorities" in kept
-    destroy = next(call["arguments"] for call in calls(engine) if call["arguments"][0] == "destroy")
-    assert "--exclude-protected" in destroy
-    assert "state unprotect" not in verbs(engine)
+    assert "--exclude-protected" in destroyed(deployed)
     # The secrets stay Pulumi's, so rendering is still refused.
-    assert "kept by Pulumi" in checkout.fail("render")
-
-
-def test_what_has_lost_its_protection_is_not_taken_down_as_the_rest(checkout: Checkout, engine: Path) -> None:
-    """`down --delete-data` was cut off after it had taken the protection away."""
-    checkout.succeed("up", *ON_MINE)
-    (state,) = (checkout.root / "state" / "pulumi").rglob("dev.json")
-    state.write_text(state.read_text().replace('"protect": true', '"protect": false'))
-    said = checkout.fail("down", *ON_MINE)
-    assert "./flatline up --stack dev --context mine" in said
-    assert "destroy --yes" not in verbs(engine)
-    checkout.succeed("down", *ON_MINE, "--delete-data", "--confirm", "dev")
-
-
-def test_down_without_agreement_takes_nothing_down(checkout: Checkout, engine: Path) -> None:
-    checkout.succeed("up", *ON_MINE)
-    assert "nothing was deleted: no agreement" in checkout.fail("down", "--context", "mine")
-    assert "destroy --yes" not in verbs(engine)
-
-
-def test_deleting_data_needs_the_name(checkout: Checkout, engine: Path) -> None:
-    checkout.succeed("up", *ON_MINE)
-    assert "was not typed" in checkout.fail("down", *ON_MINE, "--delete-data")
-    assert "was not typed" in checkout.fail("down", *ON_MINE, "--delete-data", "--confirm", "home")
-    assert not {"state unprotect", "destroy --yes"} & set(verbs(engine))
-    checkout.succeed("down", *ON_MINE, "--delete-data", "--confirm", "dev")
-    destroy = next(call["arguments"] for call in calls(engine) if call["arguments"][0] == "destroy")
-    assert "--exclude-protected" not in destroy
+    assert "kept by Pulumi" in deployed.fail("render")
+    for words in ((), ("--confirm", "home")):
+        assert "was not typed" in deployed.fail("down", *ON_MINE, "--delete-data", *words)
+    assert "state unprotect" not in verbs(engine)
+    deployed.succeed("down", *ON_MINE, "--delete-data", "--confirm", "dev")
+    assert "--exclude-protected" not in destroyed(deployed)
     assert verbs(engine)[-1] == "stack rm"
-    checkout.succeed("render")
+    deployed.succeed("render")
+
+
+def test_what_has_lost_its_protection_is_not_taken_down_as_the_rest(deployed: Checkout) -> None:
+    """`down --delete-data` was cut off after it had taken the protection away."""
+    (state,) = (deployed.root / "state" / "pulumi").rglob("dev.json")
+    state.write_text(state.read_text().replace('"protect": true', '"protect": false'))
+    said = deployed.fail("down", *ON_MINE)
+    assert "./flatline up --stack dev --context mine" in said
+    assert not destroyed(deployed)
+    deployed.succeed("down", *ON_MINE, "--delete-data", "--confirm", "dev")

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests import forked
-from tests.unit.cli.checkout import Checkout
+from tests.lab.process import wait_until
+from tests.unit.cli.checkout import Checkout, calls
 
 WHAT_IT_SEES = """
 import json, os, sys
@@ -115,3 +116,48 @@ def test_an_edit_of_what_all_checkouts_share_is_refused(checkout: Checkout, tmp_
         file.write_bytes(text)
         os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
     Checkout.make(tmp_path / "another")
+
+
+STAND_IN = """
+record(arguments=sys.argv[1:])
+print(sys.argv, os.getcwd(), os.environ["OWN"], os.environ["EMPTY"] == "", sys.stdin.read(), os.getppid(), __name__)
+print("to stderr", file=sys.stderr)
+sys.exit({"none": None, "text": "said", "number": 3, "true": True}[sys.argv[1]])
+"""
+
+
+@pytest.mark.parametrize("how", ["none", "text", "number", "true", "an exception"])
+def test_a_stand_in_is_as_a_program_that_is_started(checkout: Checkout, how: str) -> None:
+    recorded = checkout.program("stand-in", STAND_IN)
+    program = checkout.programs / "stand-in"
+
+    def call(**variables: str) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [program, how, "b c", ""],
+            cwd=checkout.home,
+            env={"OWN": "word", "EMPTY": "", **variables},
+            input="typed",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        *_, errors = done.stderr.rpartition("\n  File ")
+        return (
+            done.returncode,
+            done.stdout.replace("stand-in.py", "stand-in"),
+            errors.replace("stand-in.py", "stand-in"),
+        )
+
+    forked_call = call()
+    assert forked_call == call(FAKE_PULUMI_WAITS="started as it is")
+    assert [each["arguments"] for each in calls(recorded)] == [[how, "b c", ""]] * 2
+
+
+def test_a_stand_in_ends_with_the_program_that_is_killed(checkout: Checkout) -> None:
+    recorded = checkout.program("stand-in", "import time\nrecord(pid=os.getpid())\ntime.sleep(600)")
+    caller = subprocess.Popen([checkout.programs / "stand-in"], stdin=subprocess.DEVNULL)
+    wait_until(lambda: bool(calls(recorded)), 20, "the stand-in")
+    (call,) = calls(recorded)
+    caller.kill()
+    caller.wait()
+    wait_until(lambda: not Path("/proc", str(call["pid"])).exists(), 20, "its end")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 from collections.abc import Callable
@@ -12,34 +11,17 @@ from typing import Any
 import pytest
 
 from tests.unit.cli import kubectl_cli, pulumi_cli
-from tests.unit.cli.checkout import Checkout, calls, kubeconfig
-from tests.unit.cli.conftest import Clusters, served
+from tests.unit.cli.checkout import Checkout, calls
+from tests.unit.cli.conftest import Clusters
 
 ON_MINE = ("--context", "mine", "--yes")
 
 
-@pytest.fixture(scope="module")
-def deployed(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A stack that the engine has deployed."""
-    made = Checkout.make(tmp_path_factory.mktemp("deployed"))
-    with served() as server:
-        (made.home / "kubeconfig").write_text(kubeconfig({"mine": server.url}))
-        kubectl_cli.put(made)
-        pulumi_cli.put(made)
-        made.succeed("up", *ON_MINE)
-    return made
-
-
 @pytest.fixture
-def pulumi(checkout: Checkout, deployed: Checkout, clusters: Clusters) -> Path:
-    """The same stack in a checkout of the test's own, with kubectl on the PATH."""
-    shutil.copytree(deployed.root / "state", checkout.root / "state")
-    shutil.copytree(deployed.home, checkout.home, dirs_exist_ok=True)
-    shutil.copy(deployed.file(), checkout.file())
-    (checkout.home / "kubeconfig").write_text(clusters.text)
-    kubectl_cli.put(checkout)
-    kubectl_cli.write(checkout, kubectl_cli.read(deployed))
-    return pulumi_cli.put(checkout)
+def pulumi(deployed: Checkout) -> Path:
+    """The file of the engine's calls; kubectl is on the PATH as well."""
+    deployed.program("kubectl", kubectl_cli.BODY)
+    return deployed.programs / "pulumi.calls"
 
 
 def verbs(engine: Path) -> list[str]:
@@ -73,20 +55,20 @@ def delete(checkout: Checkout, *kinds: str) -> None:
     kubectl_cli.write(checkout, [each for each in kubectl_cli.read(checkout) if each["kind"] not in kinds])
 
 
-def test_what_was_deleted_comes_back_under_its_name(checkout: Checkout, pulumi: Path) -> None:
-    before = kubectl_cli.read(checkout)
-    delete(checkout, "Secret", "ConfigMap", "Deployment")
-    said = checkout.succeed("up", *ON_MINE)
+def test_what_was_deleted_comes_back_under_its_name(deployed: Checkout, pulumi: Path) -> None:
+    before = kubectl_cli.read(deployed)
+    delete(deployed, "Secret", "ConfigMap", "Deployment")
+    said = deployed.succeed("up", *ON_MINE)
     assert "Gone from the cluster, and put back under the same names by `up`" in said
     for name in ("Secret flatline/keys-1a2b3c4d", "ConfigMap flatline/config-5e6f7a8b", "Deployment flatline/whisper"):
         assert f"- {name}" in said
-    after = {each["metadata"]["name"]: each for each in kubectl_cli.read(checkout)}
+    after = {each["metadata"]["name"]: each for each in kubectl_cli.read(deployed)}
     assert {name: each.get("data") for name, each in after.items()} == {
         each["metadata"]["name"]: each.get("data") for each in before
     }
     assert verbs(pulumi) == ["refresh", "up"]
     assert targets(pulumi) == ["whisper", "keys-1a2b3c4d", "config-5e6f7a8b"]
-    applied = [each["arguments"] for each in calls(checkout.programs / "kubectl.calls") if "apply" in each["arguments"]]
+    applied = [each["arguments"] for each in calls(deployed.programs / "kubectl.calls") if "apply" in each["arguments"]]
     assert {words[words.index("--field-manager") + 1] for words in applied} == {
         "pulumi-whisper",
         "pulumi-keys-1a2b3c4d",
@@ -95,66 +77,66 @@ def test_what_was_deleted_comes_back_under_its_name(checkout: Checkout, pulumi: 
     assert "c2VjcmV0" not in said + str(applied)
 
 
-def test_what_others_changed_is_put_back_and_what_they_added_stays(checkout: Checkout, pulumi: Path) -> None:
+def test_what_others_changed_is_put_back_and_what_they_added_stays(deployed: Checkout, pulumi: Path) -> None:
     template = {"spec": {"containers": [{"name": "whisper", "image": "whisper:1", "imagePullPolicy": "Always"}]}}
-    change(checkout, "Deployment", spec={"replicas": 1, "template": template, "paused": False})
-    change(checkout, "PersistentVolumeClaim", spec={"resources": {"requests": {"storage": "40Gi"}}})
-    said = checkout.succeed("up", *ON_MINE)
+    change(deployed, "Deployment", spec={"replicas": 1, "template": template, "paused": False})
+    change(deployed, "PersistentVolumeClaim", spec={"resources": {"requests": {"storage": "40Gi"}}})
+    said = deployed.succeed("up", *ON_MINE)
     assert "Changed in the cluster" not in said
     assert verbs(pulumi) == ["up"]
-    change(checkout, "Deployment", spec={"replicas": 0, "template": template})
-    change(checkout, "Secret", data={"key": "b3RoZXI="})
-    said = checkout.succeed("up", *ON_MINE)
+    change(deployed, "Deployment", spec={"replicas": 0, "template": template})
+    change(deployed, "Secret", data={"key": "b3RoZXI="})
+    said = deployed.succeed("up", *ON_MINE)
     assert said.partition("Changed in the cluster by others")[2].splitlines()[1:3] == [
         "- Deployment flatline/whisper",
         "- Secret flatline/keys-1a2b3c4d",
     ]
     assert targets(pulumi) == ["whisper", "keys-1a2b3c4d"]
-    assert [each["spec"]["replicas"] for each in kubectl_cli.read(checkout) if each["kind"] == "Deployment"] == [1]
-    assert [each["data"] for each in kubectl_cli.read(checkout) if each["kind"] == "Secret"] == [{"key": "c2VjcmV0"}]
+    assert [each["spec"]["replicas"] for each in kubectl_cli.read(deployed) if each["kind"] == "Deployment"] == [1]
+    assert [each["data"] for each in kubectl_cli.read(deployed) if each["kind"] == "Secret"] == [{"key": "c2VjcmV0"}]
 
 
-def test_a_cluster_that_is_as_it_should_be_costs_one_list(checkout: Checkout, pulumi: Path) -> None:
-    asked = checkout.programs / "kubectl.calls"
+def test_a_cluster_that_is_as_it_should_be_costs_one_list(deployed: Checkout, pulumi: Path) -> None:
+    asked = deployed.programs / "kubectl.calls"
     asked.unlink(missing_ok=True)
-    checkout.succeed("up", *ON_MINE)
+    deployed.succeed("up", *ON_MINE)
     words = [call["arguments"] for call in calls(asked) if "--all-namespaces" in call["arguments"]]
     lists = [each[each.index("get") + 1] for each in words]
     assert lists == ["configmap,deployment.apps,namespace,persistentvolumeclaim,secret"]
     assert verbs(pulumi) == ["up"]
 
 
-def test_a_volume_that_is_gone_is_not_made_again_empty(checkout: Checkout, pulumi: Path) -> None:
-    delete(checkout, "PersistentVolumeClaim", "Secret")
-    said = checkout.fail("up", *ON_MINE)
+def test_a_volume_that_is_gone_is_not_made_again_empty(deployed: Checkout, pulumi: Path) -> None:
+    delete(deployed, "PersistentVolumeClaim", "Secret")
+    said = deployed.fail("up", *ON_MINE)
     assert "no longer has what held data: PersistentVolumeClaim flatline/attachments" in said
-    assert kubectl_cli.names(checkout, "Secret") == []
+    assert kubectl_cli.names(deployed, "Secret") == []
     assert verbs(pulumi) == []
     assert "  ./flatline up --stack dev --context mine --empty-volumes" in said.splitlines()
-    checkout.succeed("up", *ON_MINE, "--empty-volumes")
-    assert kubectl_cli.names(checkout, "PersistentVolumeClaim") == ["attachments"]
+    deployed.succeed("up", *ON_MINE, "--empty-volumes")
+    assert kubectl_cli.names(deployed, "PersistentVolumeClaim") == ["attachments"]
 
 
-def test_preview_tells_what_is_gone_and_puts_nothing_back(checkout: Checkout, pulumi: Path) -> None:
-    delete(checkout, "Secret")
-    assert "- Secret flatline/keys-1a2b3c4d" in checkout.succeed("preview", "--context", "mine")
-    assert kubectl_cli.names(checkout, "Secret") == []
+def test_preview_tells_what_is_gone_and_puts_nothing_back(deployed: Checkout, pulumi: Path) -> None:
+    delete(deployed, "Secret")
+    assert "- Secret flatline/keys-1a2b3c4d" in deployed.succeed("preview", "--context", "mine")
+    assert kubectl_cli.names(deployed, "Secret") == []
     assert verbs(pulumi) == ["preview"]
 
 
-def test_without_kubectl_it_says_that_nobody_looked(checkout: Checkout, pulumi: Path) -> None:
-    (checkout.programs / "kubectl").unlink()
-    result = checkout.run("up", *ON_MINE)
+def test_without_kubectl_it_says_that_nobody_looked(deployed: Checkout, pulumi: Path) -> None:
+    (deployed.programs / "kubectl").unlink()
+    result = deployed.run("up", *ON_MINE)
     assert result.returncode == 0
     assert "kubectl is not on the PATH, so nobody looks" in result.stderr
 
 
 @pytest.mark.parametrize("command", [("preview",), ("down", "--yes"), ("down", "--delete-data", "--confirm", "dev")])
 def test_a_cluster_that_does_not_answer_is_an_error_before_anything_else(
-    checkout: Checkout, clusters: Clusters, pulumi: Path, command: tuple[str, ...]
+    deployed: Checkout, clusters: Clusters, pulumi: Path, command: tuple[str, ...]
 ) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text.replace(clusters.mine.url, "http://127.0.0.1:1"))
-    said = checkout.fail(*command, "--context", "mine")
+    (deployed.home / "kubeconfig").write_text(clusters.text.replace(clusters.mine.url, "http://127.0.0.1:1"))
+    said = deployed.fail(*command, "--context", "mine")
     assert "error: cluster mine (http://127.0.0.1:1) does not answer: Connection refused" in said
     assert verbs(pulumi) == []
 
@@ -162,8 +144,8 @@ def test_a_cluster_that_does_not_answer_is_an_error_before_anything_else(
 @pytest.mark.parametrize(
     "command", [("preview",), ("up", "--yes"), ("down", "--delete-data", "--confirm", "dev")], ids=" ".join
 )
-def test_so_is_one_that_refuses_the_credentials(checkout: Checkout, pulumi: Path, command: tuple[str, ...]) -> None:
-    said = checkout.fail(*command, "--context", "mine", FAKE_KUBECTL_REFUSES="1")
+def test_so_is_one_that_refuses_the_credentials(deployed: Checkout, pulumi: Path, command: tuple[str, ...]) -> None:
+    said = deployed.fail(*command, "--context", "mine", FAKE_KUBECTL_REFUSES="1")
     assert "kubectl could not read from context mine" in said
     assert "Unauthorized" in said
     assert verbs(pulumi) == []
@@ -184,18 +166,18 @@ def lock(checkout: Checkout, **changed: Any) -> Path:
     return file
 
 
-def test_the_lock_of_a_process_that_has_ended_is_cleared(checkout: Checkout, pulumi: Path) -> None:
-    file = lock(checkout)
-    result = checkout.run("up", *ON_MINE)
+def test_the_lock_of_a_process_that_has_ended_is_cleared(deployed: Checkout, pulumi: Path) -> None:
+    file = lock(deployed)
+    result = deployed.run("up", *ON_MINE)
     assert result.returncode == 0, result.stderr
     assert "An earlier run was killed and left its lock: process" in result.stderr
     assert not file.exists()
     assert verbs(pulumi) == ["cancel", "up"]
 
 
-def test_so_is_one_whose_number_another_process_has_now(checkout: Checkout, pulumi: Path) -> None:
-    lock(checkout, pid=os.getpid())  # this process is younger than the lock says
-    checkout.succeed("up", *ON_MINE)
+def test_so_is_one_whose_number_another_process_has_now(deployed: Checkout, pulumi: Path) -> None:
+    lock(deployed, pid=os.getpid())  # this process is younger than the lock says
+    deployed.succeed("up", *ON_MINE)
     assert verbs(pulumi) == ["cancel", "up"]
 
 
@@ -206,28 +188,28 @@ def test_so_is_one_whose_number_another_process_has_now(checkout: Checkout, pulu
     ids=["of another machine", "of a process that runs"],
 )
 def test_any_other_lock_stays(
-    checkout: Checkout, pulumi: Path, changed: dict[str, Any], command: tuple[str, ...]
+    deployed: Checkout, pulumi: Path, changed: dict[str, Any], command: tuple[str, ...]
 ) -> None:
-    file = lock(checkout, **changed)
-    said = checkout.fail(*command, "--context", "mine")
+    file = lock(deployed, **changed)
+    said = deployed.fail(*command, "--context", "mine")
     assert "stack dev is locked: Pulumi is at work on it" in said
     assert verbs(pulumi) == []
     assert file.exists()
     typed = said.splitlines()[-1]
-    type_in(checkout, typed)
+    type_in(deployed, typed)
     assert not file.exists()
 
 
-def test_a_lock_in_another_backend_is_explained_once_the_engine_has_met_it(checkout: Checkout, pulumi: Path) -> None:
-    url = f"file://{checkout.root}/state/pulumi"
-    said = checkout.fail("up", *ON_MINE, FAKE_LOCKED="1", PULUMI_BACKEND_URL=url, PULUMI_CONFIG_PASSPHRASE="p")
+def test_a_lock_in_another_backend_is_explained_once_the_engine_has_met_it(deployed: Checkout, pulumi: Path) -> None:
+    url = f"file://{deployed.root}/state/pulumi"
+    said = deployed.fail("up", *ON_MINE, FAKE_LOCKED="1", PULUMI_BACKEND_URL=url, PULUMI_CONFIG_PASSPHRASE="p")
     assert "pulumi up failed: another run of Pulumi has locked the stack" in said
     assert said.splitlines()[-1] == "  pulumi cancel --yes --stack dev"
 
 
-def test_without_agreement_the_lock_stays(checkout: Checkout, pulumi: Path) -> None:
-    file = lock(checkout)
-    said = checkout.fail("down", "--context", "mine")
+def test_without_agreement_the_lock_stays(deployed: Checkout, pulumi: Path) -> None:
+    file = lock(deployed)
+    said = deployed.fail("down", "--context", "mine")
     assert "nothing was changed: the stack is locked" in said
     assert file.exists()
 
@@ -259,20 +241,20 @@ def config_map(name: str) -> dict[str, Any]:
     }
 
 
-def test_objects_that_a_killed_run_has_made_are_taken_over(checkout: Checkout, pulumi: Path) -> None:
+def test_objects_that_a_killed_run_has_made_are_taken_over(deployed: Checkout, pulumi: Path) -> None:
     kubectl_cli.write(
-        checkout, [*kubectl_cli.read(checkout), config_map("made-11111111"), config_map("newer-33333333")]
+        deployed, [*kubectl_cli.read(deployed), config_map("made-11111111"), config_map("newer-33333333")]
     )
     token = "kubernetes:core/v1:ConfigMap"
     cut_off(
-        checkout,
+        deployed,
         creating(token, "made", **config_map("made-11111111")),
         creating(token, "not-made", **config_map("not-made-22222222")),
         creating(token, "config-5e6f7a8b", **config_map("newer-33333333")),
         creating("random:index/randomPassword:RandomPassword", "seed", length=40),
         {"type": "updating", "resource": {"urn": "urn:pulumi:dev::flatline::a:b:C::d", "type": "a:b:C", "inputs": {}}},
     )
-    result = checkout.run("up", *ON_MINE)
+    result = deployed.run("up", *ON_MINE)
     assert result.returncode == 0, result.stderr
     assert "An earlier run was cut off in the middle of 5 operations." in result.stderr
     imported = next(call["imported"] for call in calls(pulumi) if "imported" in call)
@@ -291,9 +273,9 @@ def test_objects_that_a_killed_run_has_made_are_taken_over(checkout: Checkout, p
     assert verbs(pulumi)[-1] == "up"
 
 
-def test_what_only_a_cloud_can_tell_is_left_to_people(checkout: Checkout, pulumi: Path) -> None:
-    cut_off(checkout, creating("aws:dynamodb/table:Table", "accounts", hashKey="U"))
-    said = checkout.fail("up", *ON_MINE)
+def test_what_only_a_cloud_can_tell_is_left_to_people(deployed: Checkout, pulumi: Path) -> None:
+    cut_off(deployed, creating("aws:dynamodb/table:Table", "accounts", hashKey="U"))
+    said = deployed.fail("up", *ON_MINE)
     assert "does not know whether it has made aws:dynamodb/table:Table accounts" in said
     assert "pulumi refresh --clear-pending-creates --yes --stack dev" in said.splitlines()[-1]
     assert verbs(pulumi) == []
@@ -303,7 +285,6 @@ def test_what_only_a_cloud_can_tell_is_left_to_people(checkout: Checkout, pulumi
 
 
 def test_a_namespace_of_somebody_else_is_not_taken(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     kubectl_cli.put(checkout)
     engine = pulumi_cli.put(checkout)
     kubectl_cli.write(checkout, [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "flatline-emulators"}}])
@@ -313,40 +294,40 @@ def test_a_namespace_of_somebody_else_is_not_taken(checkout: Checkout, clusters:
     assert verbs(engine) == []
 
 
-def test_a_second_stack_hears_of_the_first_one(checkout: Checkout, pulumi: Path) -> None:
-    checkout.file().unlink()  # the first one is of another checkout
-    checkout.configure({}, stack="second")
-    said = checkout.fail("up", "--stack", "second", *ON_MINE)
+def test_a_second_stack_hears_of_the_first_one(deployed: Checkout, pulumi: Path) -> None:
+    deployed.file().unlink()  # the first one is of another deployed
+    deployed.configure({}, stack="second")
+    said = deployed.fail("up", "--stack", "second", *ON_MINE)
     assert "namespace flatline is on context mine already, and stack second has not made it" in said
     assert "It belongs to another stack of Flatline" in said
     assert verbs(pulumi) == []
-    checkout.configure({"namespace": "second"}, stack="second")
-    checkout.succeed("up", "--stack", "second", *ON_MINE, FAKE_NAMESPACE="second")
+    deployed.configure({"namespace": "second"}, stack="second")
+    deployed.succeed("up", "--stack", "second", *ON_MINE, FAKE_NAMESPACE="second")
 
 
 @pytest.mark.parametrize("command", [("up", "--yes"), ("preview",)], ids=" ".join)
 def test_a_namespace_that_was_renamed_is_an_early_error(
-    checkout: Checkout, pulumi: Path, command: tuple[str, ...]
+    deployed: Checkout, pulumi: Path, command: tuple[str, ...]
 ) -> None:
-    checkout.configure({"namespace": "chat"})
-    said = checkout.fail(*command, "--context", "mine")
+    deployed.configure({"namespace": "chat"})
+    said = deployed.fail(*command, "--context", "mine")
     assert "flatline:namespace is chat, but stack dev runs in flatline and flatline-emulators" in said
     assert "Write flatline:namespace: flatline into Pulumi.dev.yaml." in " ".join(said.split())
     assert verbs(pulumi) == []
 
 
 @pytest.mark.parametrize("made", ["flatline", "flatline-emulators"])
-def test_a_run_that_was_cut_off_between_two_namespaces_goes_on(checkout: Checkout, pulumi: Path, made: str) -> None:
+def test_a_run_that_was_cut_off_between_two_namespaces_goes_on(deployed: Checkout, pulumi: Path, made: str) -> None:
     names = {"flatline", "flatline-emulators"}
 
     def forget(state: dict[str, Any]) -> None:
         state["resources"] = [each for each in state["resources"] if each.get("id") not in names - {made}]
 
-    edit_state(checkout, forget)
+    edit_state(deployed, forget)
     kubectl_cli.write(
-        checkout, [each for each in kubectl_cli.read(checkout) if each["metadata"]["name"] not in names - {made}]
+        deployed, [each for each in kubectl_cli.read(deployed) if each["metadata"]["name"] not in names - {made}]
     )
-    checkout.succeed("up", *ON_MINE)
+    deployed.succeed("up", *ON_MINE)
     assert verbs(pulumi) == ["up"]
 
 

@@ -12,15 +12,8 @@ import pytest
 
 from tests.graph.stack import ROOT
 from tests.lab.process import wait_until
-from tests.unit.cli import pulumi_cli
 from tests.unit.cli.checkout import Checkout
 from tests.unit.cli.conftest import Clusters
-
-
-@pytest.fixture
-def engine(checkout: Checkout, clusters: Clusters) -> Path:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
-    return pulumi_cli.put(checkout)
 
 
 class Deployment:
@@ -135,7 +128,6 @@ def test_an_engine_that_dies_leaves_no_plugin(checkout: Checkout, engine: Path) 
 
 
 def test_a_signal_outside_of_the_engine_is_one_line_too(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     checkout.program("pulumi", "print('v3.272.0')")
     waiting = checkout.home / "waiting"
     checkout.program("kubectl", f"open({str(waiting)!r}, 'w').close()\nimport time\ntime.sleep(300)")

@@ -103,7 +103,6 @@ class Cluster:
 
 @pytest.fixture
 def cluster(checkout: Checkout, clusters: Clusters) -> Iterator[Cluster]:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     checkout.program("kubectl", KUBECTL)
     made = Cluster(checkout)
 

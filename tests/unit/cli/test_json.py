@@ -20,7 +20,7 @@ from docs import command_pages
 from migration.transfer import Outcome
 from policies import scan
 from policies.scan import Failed, ScanReport, Skip
-from tests.unit.cli import kubectl_cli, pulumi_cli
+from tests.unit.cli import kubectl_cli
 from tests.unit.cli.checkout import REPOSITORY, Checkout
 from tests.unit.cli.conftest import Clusters
 from tests.unit.cli.test_documentation import COMMANDS
@@ -134,7 +134,6 @@ def test_a_failure_leaves_standard_output_empty(checkout: Checkout, name: str) -
 
 
 def test_status_of_a_cluster(brought_up: Checkout, clusters: Clusters) -> None:
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     kubectl_cli.put(brought_up)
     kubectl_cli.write(
         brought_up,
@@ -165,13 +164,10 @@ def test_preview_of_changes(brought_up: Checkout) -> None:
     assert "urls" in found["pins"]
 
 
-def test_preview_by_the_engine(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
-    pulumi_cli.put(checkout)
-    kubectl_cli.put(checkout)
-    checkout.succeed("up", "--context", "mine", "--yes")
-    kubectl_cli.write(checkout, [each for each in kubectl_cli.read(checkout) if each["kind"] != "Deployment"])
-    found = json.loads(checkout.succeed("preview", "--context", "mine", "--json"))
+def test_preview_by_the_engine(deployed: Checkout) -> None:
+    deployed.program("kubectl", kubectl_cli.BODY)
+    kubectl_cli.write(deployed, [each for each in kubectl_cli.read(deployed) if each["kind"] != "Deployment"])
+    found = json.loads(deployed.succeed("preview", "--context", "mine", "--json"))
     assert as_documented("preview", found)
     assert (found["by"], found["changes"]) == ("pulumi", {"create": 4})
     assert found["lost"] == ["Deployment flatline/whisper"]

@@ -20,9 +20,10 @@ from cli.k3s import Machine
 from cli.terminal import Terminal
 from config.k3s import BINARIES, NETWORKS, VERSION, K3s
 from errors import FlatlineError
-from tests.unit.cli.checkout import calls, put_program
+from tests.unit.cli.checkout import calls
 from tests.unit.cli.checkout import kubeconfig as written_kubeconfig
 from tests.unit.cli.conftest import ApiServer
+from tests.unit.cli.stand_ins import put_program
 
 BINARY = b"""#!/bin/sh
 # The API server answers at once, and knows Traefik's objects when it is asked again.

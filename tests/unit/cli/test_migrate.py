@@ -11,7 +11,7 @@ import yaml
 
 from cli import key_material
 from config.schema.secrets import BY_NAME, SECRETS
-from tests.unit.cli.checkout import REPOSITORY, Checkout
+from tests.unit.cli.checkout import REPOSITORY, Checkout, at_home
 
 
 def test_secrets_move_without_the_packages_of_the_clouds() -> None:
@@ -21,9 +21,11 @@ def test_secrets_move_without_the_packages_of_the_clouds() -> None:
 
 @pytest.fixture(scope="session")
 def _two(_whole: tuple[Checkout, str], tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    made = _whole[0].copy(tmp_path_factory.mktemp("two"))
-    made.succeed("stack", "new", "prod", "--domain", "flatline.internal")
-    return made
+    folder = tmp_path_factory.mktemp("two")
+    with at_home(folder) as place:
+        made = _whole[0].copy(place)
+        made.succeed("stack", "new", "prod", "--domain", "flatline.internal")
+    return made.at(folder)
 
 
 @pytest.fixture

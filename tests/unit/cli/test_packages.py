@@ -26,22 +26,25 @@ def without_sdks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "missing_sdks", lambda *_: ["pulumi_aws"])
 
 
-def test_a_local_stack_needs_none(tmp_path: Path) -> None:
-    checkout = Checkout.make(tmp_path / "whole", small=False)
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={hidden(tmp_path / "hidden")} exec {sys.executable} "$@"\n')
+def without_them(folder: Path) -> str:
+    """A Python that finds no SDK of a cloud."""
+    python = folder / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={hidden(folder / "hidden")} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    for command in ("up", "check"):
-        checkout.succeed(command, FLATLINE_PYTHON=str(python))
+    return str(python)
+
+
+def test_a_local_stack_needs_none(tmp_path: Path) -> None:
+    python = without_them(tmp_path)
+    Checkout.make(tmp_path / "whole", small=False).succeed("up", FLATLINE_PYTHON=python)
+    checked = Checkout.make(tmp_path / "small").run("check", FLATLINE_PYTHON=python)
+    assert " resources, " in checked.stdout, checked.stderr
 
 
 def test_a_cloud_stack_and_a_python_of_ones_own_without_them(tmp_path: Path) -> None:
     checkout = Checkout.make(tmp_path / "whole")
     (checkout.root / "Pulumi.prod.yaml").write_text((stacks.ROOT / "Pulumi.prod.yaml").read_text())
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nPYTHONPATH={hidden(tmp_path / "hidden")} exec {sys.executable} "$@"\n')
-    python.chmod(0o755)
-    said = checkout.fail("check", "--stack", "prod", FLATLINE_PYTHON=str(python))
+    said = checkout.fail("check", "--stack", "prod", FLATLINE_PYTHON=without_them(tmp_path))
     assert said == (
         f"error: {sys.executable} has no Python package pulumi_aws, which stack prod needs: it is in the cloud\n"
         "  Unset FLATLINE_PYTHON, or install requirements.txt there.\n"

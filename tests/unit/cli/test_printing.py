@@ -9,8 +9,8 @@ import pytest
 
 from cli.engine_output import Changes
 from tests import forked
-from tests.unit.cli import kubectl_cli, pulumi_cli
-from tests.unit.cli.checkout import Checkout
+from tests.unit.cli import kubectl_cli
+from tests.unit.cli.checkout import Checkout, prepared
 from tests.unit.cli.conftest import Clusters
 
 MOST_LINES = 12
@@ -39,13 +39,14 @@ spec: {containers: [{name: main, image: "registry.example.org/some/long/path/of/
 
 @pytest.fixture(scope="module")
 def _shown(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    made = Checkout.make(tmp_path_factory.mktemp("shown"), small=False)
-    made.file("prod").write_text((Path(__file__).parents[3] / "Pulumi.prod.yaml").read_text())
-    (made.root / "manifests").mkdir()
-    (made.root / "manifests" / "pod.yaml").write_text(POD)
-    made.succeed("up")
-    made.succeed("render", "--stack", "prod", "--output", "elsewhere")
-    return made
+    def prepare(made: Checkout) -> None:
+        made.file("prod").write_text((Path(__file__).parents[3] / "Pulumi.prod.yaml").read_text())
+        (made.root / "manifests").mkdir()
+        (made.root / "manifests" / "pod.yaml").write_text(POD)
+        made.succeed("up")
+        made.succeed("render", "--stack", "prod", "--output", "elsewhere")
+
+    return prepared(tmp_path_factory.mktemp("shown"), prepare, small=False)[0]
 
 
 @pytest.fixture
@@ -87,7 +88,6 @@ def test_an_unchanged_up_is_short(shown: Checkout) -> None:
 
 
 def test_an_unchanged_up_beside_a_named_cluster_is_short(brought_up: Checkout, clusters: Clusters) -> None:
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     kubectl_cli.put(brought_up)
     brought_up.succeed("up", "--context", "mine")
     short(brought_up, "up", "--context", "mine")
@@ -103,12 +103,9 @@ def short(checkout: Checkout, *words: str) -> None:
     assert "  ./flatline pins" in result.stdout
 
 
-def test_an_unchanged_up_of_the_engine_is_short(checkout: Checkout, clusters: Clusters) -> None:
-    (checkout.home / "kubeconfig").write_text(clusters.text)
-    pulumi_cli.put(checkout)
-    kubectl_cli.put(checkout)
-    assert "+ 4 created" in checkout.succeed("up", "--context", "mine", "--yes")
-    result = checkout.run("up", "--context", "mine", "--yes")
+def test_an_unchanged_up_of_the_engine_is_short(deployed: Checkout) -> None:
+    deployed.program("kubectl", kubectl_cli.BODY)
+    result = deployed.run("up", "--context", "mine", "--yes")
     assert result.returncode == 0
     assert "Nothing has changed since the last run. It has 8 resources." in result.stdout  # the stand-in's count
     assert len(f"{result.stdout}{result.stderr}".splitlines()) <= MOST_LINES, result.stdout + result.stderr

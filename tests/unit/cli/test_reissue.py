@@ -26,7 +26,6 @@ def settled(checkout: Checkout) -> tuple[dict[str, bytes], bytes]:
 def test_without_agreement_nothing_is_written(
     brought_up: Checkout, clusters: Clusters, command: tuple[str, ...], change: dict[str, object], expected: tuple[str]
 ) -> None:
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     before = settled(brought_up)
     brought_up.configure(change)
     said = brought_up.fail(*command)

@@ -59,7 +59,6 @@ def test_a_certificate_that_ends_soon_is_said_by_what_people_run(whole: Checkout
 
 
 def test_readiness_of_a_named_cluster(brought_up: Checkout, clusters: Clusters) -> None:
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     kubectl = brought_up.program(
         "kubectl",
         """
@@ -99,7 +98,6 @@ def redis_pod(name: str, role: str, state: str = "running") -> dict[str, Any]:
 
 def test_what_redis_found_damaged_and_waits_for_is_said(brought_up: Checkout, clusters: Clusters) -> None:
     """Of each node its probe, of one that does not run the end of its log, of the membership program its last event."""
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     brought_up.program("kubectl", REDIS_KUBECTL)
     waits = {"event": "waiting", "rule": "strangers", "for": "2 clusters that do not know each other"}
     answers = {
@@ -132,7 +130,6 @@ def test_what_redis_found_damaged_and_waits_for_is_said(brought_up: Checkout, cl
 
 
 def test_without_kubectl_readiness_says_so(brought_up: Checkout, clusters: Clusters) -> None:
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     assert "kubectl is not on the PATH" in brought_up.fail("status", "--context", "mine")
 
 
@@ -167,7 +164,6 @@ HIDDEN = "Traefik does not see the addresses of clients"
 @pytest.fixture
 def on_cluster(brought_up: Checkout, clusters: Clusters) -> Callable[[dict[str, Any]], Checkout]:
     """A checkout whose kubectl answers `get <word>` with the items of that word."""
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     brought_up.program("kubectl", KUBECTL)
 
     def answering(answers: dict[str, Any]) -> Checkout:

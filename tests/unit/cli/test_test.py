@@ -60,46 +60,41 @@ def project(checkout: Checkout) -> Checkout:
     return checkout
 
 
+ONE = ("test", "--fast", "tests/test_one.py")  # in one process
+
+
 def test_each_step_has_its_line_and_pytest_the_last_word(project: Checkout) -> None:
-    said = project.succeed("test", "--fast").splitlines()
+    said = project.succeed(*ONE).splitlines()
     assert [line.split()[:2] for line in said[:2]] == [["lint", "ok"], ["format", "ok"]]
     assert said[-1].startswith("=")
     assert "1 passed" in said[-1]
 
 
-def test_what_failed_is_shown(project: Checkout) -> None:
-    (project.root / "tests" / "test_one.py").write_text("import os\n\ndef test_one() -> None:\n    assert 1 == 2\n")
-    result = project.run("test", "--fast")
-    assert result.returncode == 1
-    assert "FAILED" in result.stdout
-    assert "F401" in result.stdout
-    assert "1 failed" in result.stdout
-    assert "error: failed: lint, format" in result.stderr
-
-
 def test_lint_alone_fails_the_run(project: Checkout) -> None:
     (project.root / "tests" / "other.py").write_text("import os\n")
-    result = project.run("test", "--fast", "tests/test_one.py")
+    result = project.run(*ONE)
     assert "1 passed" in result.stdout
     assert result.returncode == 1
 
 
-def test_ci_ends_with_pytest_s_closing_line(project: Checkout) -> None:
+def test_ci_shows_what_failed_and_ends_with_pytest_s_closing_line(project: Checkout) -> None:
     (project.programs / "python3").symlink_to(os.path.realpath(sys.executable))
     (project.root / ".ci").mkdir()
     shutil.copy(REPOSITORY / ".ci" / "run", project.root / ".ci" / "run")
-    for status, text in ((0, "1 == 1"), (1, "1 == 2")):
-        (project.root / "tests" / "test_one.py").write_text(f"def test_one() -> None:\n    assert {text}\n")
-        result = subprocess.run(
-            ["bash", str(project.root / ".ci" / "run"), "--fast"],
-            cwd="/",
-            env={**project.environment(), "PATH": f"{project.programs}:/usr/local/bin:/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert result.returncode == status, result.stdout
-        last = result.stdout.splitlines()[-1]
-        assert ("1 passed" if status == 0 else "1 failed") in last
-        assert last.startswith("=")
+    (project.root / "tests" / "test_one.py").write_text("import os\n\ndef test_one() -> None:\n    assert 1 == 2\n")
+    result = subprocess.run(
+        ["bash", str(project.root / ".ci" / "run"), *ONE[1:]],
+        cwd="/",
+        env={**project.environment(), "PATH": f"{project.programs}:/usr/local/bin:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 1, result.stdout
+    assert "FAILED" in result.stdout
+    assert "F401" in result.stdout
+    assert "error: failed: lint, format" in result.stdout
+    last = result.stdout.splitlines()[-1]
+    assert "1 failed" in last
+    assert last.startswith("=")

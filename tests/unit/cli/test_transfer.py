@@ -15,8 +15,8 @@ from render import checkpoint, passphrase
 from render.checkpoint import ExportedResource
 from render.state import State
 from tests.unit.cli import kubectl_cli, pulumi_backend
-from tests.unit.cli.checkout import Checkout, calls
-from tests.unit.cli.conftest import Clusters
+from tests.unit.cli.checkout import Checkout, at_home, calls, kubeconfig
+from tests.unit.cli.conftest import Clusters, served
 from tests.unit.render.programs import shown
 
 PART = "app.kubernetes.io/part-of"
@@ -40,9 +40,28 @@ STEPS_THERE = [
 @pytest.fixture
 def stack(brought_up: Checkout, clusters: Clusters) -> Checkout:
     """A stack that was rendered, and then an engine and a cluster that answers."""
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
-    pulumi_backend.put(brought_up)
-    return brought_up
+    return with_engine(brought_up, clusters.text)
+
+
+@pytest.fixture(scope="module")
+def _carried(_brought_up: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    folder = tmp_path_factory.mktemp("carried")
+    with at_home(folder) as place, served() as server:
+        made = with_engine(_brought_up.copy(place), kubeconfig({"mine": server.url}))
+        made.succeed("up", *ON_MINE)
+    return made.at(folder)
+
+
+@pytest.fixture
+def carried(_carried: Checkout, checkout_folder: Path, clusters: Clusters) -> Checkout:
+    """The same stack, deployed by the engine."""
+    return with_engine(_carried.copy(checkout_folder), clusters.text)
+
+
+def with_engine(checkout: Checkout, clusters: str) -> Checkout:
+    (checkout.home / "kubeconfig").write_text(clusters)
+    pulumi_backend.put(checkout)
+    return checkout
 
 
 def verbs(stack: Checkout) -> list[str]:
@@ -236,12 +255,6 @@ class TestThere:
 
 
 class TestBack:
-    @pytest.fixture
-    def carried(self, stack: Checkout) -> Checkout:
-        """The same stack, deployed by the engine."""
-        stack.succeed("up", *ON_MINE)
-        return stack
-
     def test_there_and_back_is_byte_for_byte(self, stack: Checkout) -> None:
         state, rendered = stack.state().read_bytes(), stack.contents()
         pins = stack.succeed("pins", "--json")

@@ -51,7 +51,7 @@ def test_the_summary_says_what_there_is_and_what_comes_next(first_summary: tuple
     assert secret_files
     assert [line[2:] for line in said.splitlines() if line.startswith("- 10-secret_")] == secret_files
     assert "state/dev.json" in said
-    assert f"new file {checkout.home}/.config/flatline/flatline-dev.passphrase" in said
+    assert re.search(r"new file /\S+/home/\.config/flatline/flatline-dev\.passphrase", said)
     assert "build/dev/stack-outputs.json" in said
     assert "ghcr.io/mollyim/flatline-whisper-service:main" in said
     commands = said.partition("\nNext\n")[2].splitlines()

@@ -48,7 +48,6 @@ def notes(checkout: Checkout) -> dict[str, str]:
 @pytest.fixture
 def on_cluster(checkout: Checkout, clusters: Clusters) -> Checkout:
     """A cluster that answers, kubectl and a CLI on the PATH."""
-    (checkout.home / "kubeconfig").write_text(clusters.text)
     pulumi_cli.put(checkout)
     kubectl_cli.put(checkout)
     return checkout
@@ -99,7 +98,6 @@ def test_without_a_record_the_last_run_counts(brought_up: Checkout) -> None:
 
 def test_the_printed_command_records_what_was_applied(brought_up: Checkout, clusters: Clusters) -> None:
     kubectl_cli.put(brought_up)
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     brought_up.configure({"domain": "chat.example.org"})
     said = brought_up.succeed("up", "--engine", "none", "--context", "mine", "--confirm", "dev")
     (line,) = (line for line in said.splitlines() if " annotate " in line)
@@ -140,7 +138,6 @@ def test_files_are_rendered_for_a_cluster_that_cannot_be_read_and_that_is_said(
     brought_up: Checkout, clusters: Clusters
 ) -> None:
     kubectl_cli.put(brought_up)
-    (brought_up.home / "kubeconfig").write_text(clusters.text)
     result = brought_up.run("up", "--engine", "none", "--context", "mine", FAKE_KUBECTL_REFUSES="yes")
     assert result.returncode == 0, result.stderr
     assert f"Nobody looked whether {VERSION} may follow what runs" in result.stderr
@@ -206,12 +203,12 @@ def test_check_by_the_engine_names_pods_by_its_preview(on_cluster: Checkout) -> 
         "sequence": 0,
         "timestamp": 0,
     }
-    pulumi = on_cluster.programs / "pulumi"
+    pulumi = on_cluster.programs / "pulumi.py"
     text = pulumi.read_text()
-    needle = "iter([events_pb2.EventRequest(event=json.dumps(summary))])"
+    needle = "iter([StringValue(value=json.dumps(summary))])"
     assert needle in text
-    both = needle.replace("iter([", f"iter([events_pb2.EventRequest(event={json.dumps(event)!r}), ")
-    pulumi.write_text(text.replace(needle, both.replace(repr(json.dumps(event)), repr(json.dumps(event)))))
+    both = needle.replace("iter([", f"iter([StringValue(value={json.dumps(event)!r}), ")
+    pulumi.write_text(text.replace(needle, both))
     said = on_cluster.succeed("upgrade", "--check", "--context", "mine")
     assert "1. Deployment flatline/whisper: 2 pods" in said
     assert "why: image of whisper: whisper:1 becomes whisper:2" in said
