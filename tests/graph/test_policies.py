@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Any, Final
 
@@ -23,11 +23,10 @@ from policies.rules import BY_NAME, secrets
 from tests.graph.backed_up import with_backup
 from tests.graph.stack import Stack, configuration, recorded
 from tests.graph.stack import load as load_stack
-from tests.unit.policies.good import check_edit
+from tests.unit.policies.cases import ABSENT, Edit, Edits, gone, on
+from tests.unit.policies.good import check_edit, put
 
 SECONDS: Final = 2.0
-ABSENT: Final = object()
-Path = tuple[str | int, ...]
 
 
 def config_of(stack: str) -> Config:
@@ -116,201 +115,162 @@ def _seconds(run: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-@dataclass(frozen=True)
-class Edit:
-    """One edit of the recorded graph: a field of one resource (`kind/logical name`) set to a value, or taken away.
-
-    A path of `protect` or `type` is the resource's own; an empty one removes the resource. A value that is a function
-    is made from the resource's properties.
-    """
-
-    resource: str
-    path: Path
-    value: Any = ABSENT
-
-
 def _privileged_debugger(properties: Any) -> list[Any]:
     container = deepcopy(properties["spec"]["template"]["spec"]["initContainers"][0])
     container["securityContext"]["privileged"] = True
     return [container]
 
 
-SPEC: Path = ("spec",)
-POD: Path = ("spec", "template", "spec")
-C: Path = (*POD, "containers", 0)
-INIT: Path = (*POD, "initContainers", 0)
-TASK: Path = ("spec", "jobTemplate", "spec", "template", "spec")
-SECURITY: Path = (*C, "securityContext")
-LABELS: Path = ("metadata", "labels")
 DIGEST = "ghcr.io/mollyim/flatline-storage-service:"
 SECRET = base64.b64encode(bytes(range(3, 250, 7))).decode()
 
-EDITS: dict[str, tuple[Edit, ...]] = {
-    "pod-host-process": (Edit("Deployment/cdn3", (*SECURITY, "windowsOptions"), {"hostProcess": True}),),
+EDITS: dict[str, Edits] = {
+    "pod-host-process": on("Deployment/cdn3", "security windowsOptions", {"hostProcess": True}),
     "pod-host-namespaces": (
-        Edit("Deployment/cdn3", (*POD, "hostNetwork"), True),
-        Edit("StatefulSet/redis", (*POD, "hostPID"), True),
+        *on("Deployment/cdn3", "pod hostNetwork", True),
+        *on("StatefulSet/redis", "pod hostPID", True),
     ),
     "pod-privileged": (
-        Edit("Deployment/whisper", (*SECURITY, "privileged"), True),
-        Edit("Deployment/whisper", (*INIT, "securityContext", "privileged"), True),
-        Edit("Deployment/whisper", (*POD, "ephemeralContainers"), _privileged_debugger),
+        *on("Deployment/whisper", "security privileged", True),
+        *on("Deployment/whisper", "pod initContainers 0 securityContext privileged", True),
+        *on("Deployment/whisper", "pod ephemeralContainers", _privileged_debugger),
     ),
-    "pod-capabilities-added": (Edit("Deployment/cdn0-gate", (*SECURITY, "capabilities", "add"), ["SYS_PTRACE"]),),
-    "pod-capabilities-dropped": (Edit("Deployment/cdn0-gate", (*SECURITY, "capabilities")),),
-    "pod-host-path": (
-        Edit("Deployment/whisper", (*POD, "volumes", 0), {"name": "flatline-wait", "hostPath": {"path": "/"}}),
-    ),
-    "pod-host-ports": (Edit("Deployment/storage", (*C, "ports", 0, "hostPort"), 10080),),
-    "pod-probe-hosts": (Edit("Deployment/storage", (*C, "livenessProbe", "httpGet", "host"), "10.0.0.1"),),
-    "pod-apparmor": (Edit("Deployment/storage", (*POD, "securityContext", "appArmorProfile"), {"type": "Unconfined"}),),
-    "pod-selinux": (Edit("Deployment/storage", (*POD, "securityContext", "seLinuxOptions"), {"type": "spc_t"}),),
-    "pod-proc-mount": (Edit("Deployment/storage", (*SECURITY, "procMount"), "Unmasked"),),
-    "pod-seccomp-off": (Edit("Deployment/storage", (*POD, "securityContext", "seccompProfile", "type"), "Unconfined"),),
-    "pod-seccomp-profile": (Edit("Deployment/storage", (*POD, "securityContext", "seccompProfile")),),
-    "pod-sysctls": (
-        Edit("StatefulSet/redis", (*POD, "securityContext", "sysctls"), [{"name": "vm.overcommit_memory"}]),
-    ),
-    "pod-volume-types": (
-        Edit("Deployment/cdn3", (*POD, "volumes", 0), {"name": "attachments", "nfs": {"server": "nas"}}),
-    ),
-    "pod-privilege-escalation": (Edit("StatefulSet/registration", (*SECURITY, "allowPrivilegeEscalation")),),
-    "pod-non-root": (Edit("StatefulSet/registration", (*POD, "securityContext", "runAsNonRoot")),),
-    "pod-root-user": (Edit("StatefulSet/registration", (*POD, "securityContext", "runAsUser"), 0),),
-    "pod-read-only-root": (Edit("Deployment/redis-membership", (*SECURITY, "readOnlyRootFilesystem")),),
+    "pod-capabilities-added": on("Deployment/cdn0-gate", "security capabilities add", ["SYS_PTRACE"]),
+    "pod-capabilities-dropped": on("Deployment/cdn0-gate", "security capabilities"),
+    "pod-host-path": on("Deployment/whisper", "pod volumes 0", {"name": "flatline-wait", "hostPath": {"path": "/"}}),
+    "pod-host-ports": on("Deployment/storage", "container ports 0 hostPort", 10080),
+    "pod-probe-hosts": on("Deployment/storage", "container livenessProbe httpGet host", "10.0.0.1"),
+    "pod-apparmor": on("Deployment/storage", "pod securityContext appArmorProfile", {"type": "Unconfined"}),
+    "pod-selinux": on("Deployment/storage", "pod securityContext seLinuxOptions", {"type": "spc_t"}),
+    "pod-proc-mount": on("Deployment/storage", "security procMount", "Unmasked"),
+    "pod-seccomp-off": on("Deployment/storage", "pod securityContext seccompProfile type", "Unconfined"),
+    "pod-seccomp-profile": on("Deployment/storage", "pod securityContext seccompProfile"),
+    "pod-sysctls": on("StatefulSet/redis", "pod securityContext sysctls", [{"name": "vm.overcommit_memory"}]),
+    "pod-volume-types": on("Deployment/cdn3", "pod volumes 0", {"name": "attachments", "nfs": {"server": "nas"}}),
+    "pod-privilege-escalation": on("StatefulSet/registration", "security allowPrivilegeEscalation"),
+    "pod-non-root": on("StatefulSet/registration", "pod securityContext runAsNonRoot"),
+    "pod-root-user": on("StatefulSet/registration", "pod securityContext runAsUser", 0),
+    "pod-read-only-root": on("Deployment/redis-membership", "security readOnlyRootFilesystem"),
     "pod-image-version": (
-        Edit("StatefulSet/redis", (*C, "image"), "docker.io/library/redis:8"),
-        Edit("Deployment/storage", (*C, "image"), f"{DIGEST}latest"),
+        *on("StatefulSet/redis", "container image", "docker.io/library/redis:8"),
+        *on("Deployment/storage", "container image", f"{DIGEST}latest"),
     ),
-    "pod-image-registry": (Edit("StatefulSet/redis", (*C, "image"), "docker.io/somebody/redis:8.10.2"),),
+    "pod-image-registry": on("StatefulSet/redis", "container image", "docker.io/somebody/redis:8.10.2"),
     "pod-resources": (
-        Edit("Deployment/whisper", (*C, "resources", "limits", "memory")),
-        Edit("Deployment/whisper", (*INIT, "resources", "requests")),
+        *on("Deployment/whisper", "container resources limits memory"),
+        *on("Deployment/whisper", "pod initContainers 0 resources requests"),
     ),
-    "pod-probes": (Edit("Deployment/cdn0-gate", (*C, "readinessProbe")),),
-    "pod-probe-ports": (Edit("Deployment/whisper", (*C, "livenessProbe", "httpGet", "port"), "addmin"),),
+    "pod-probes": on("Deployment/cdn0-gate", "container readinessProbe"),
+    "pod-probe-ports": on("Deployment/whisper", "container livenessProbe httpGet port", "addmin"),
     "pod-service-account-token": (
-        Edit("Deployment/cdn3", (*POD, "automountServiceAccountToken")),
-        Edit("CronJob/whisper-notify-idle-devices", (*TASK, "automountServiceAccountToken"), True),
+        *on("Deployment/cdn3", "pod automountServiceAccountToken"),
+        *on(
+            "CronJob/whisper-notify-idle-devices",
+            "spec jobTemplate spec template spec automountServiceAccountToken",
+            True,
+        ),
     ),
-    "pod-labels": (Edit("Deployment/whisper", (*LABELS, "app.kubernetes.io/component")),),
+    "pod-labels": on("Deployment/whisper", "metadata labels app.kubernetes.io/component"),
     "pod-secret-values": (
-        Edit("StatefulSet/redis", (*C, "env", 2), {"name": "REDIS_PASSWORD", "value": "horse"}),
-        Edit("StatefulSet/redis", (*C, "env", 1, "value"), SECRET),
-        Edit("Deployment/whisper", (*INIT, "args", 0), "--redis-password=horse"),
+        *on("StatefulSet/redis", "container env 2", {"name": "REDIS_PASSWORD", "value": "horse"}),
+        *on("StatefulSet/redis", "container env 1 value", SECRET),
+        *on("Deployment/whisper", "pod initContainers 0 args 0", "--redis-password=horse"),
     ),
-    "pod-secret-environment": (Edit("Deployment/cdn3", (*C, "envFrom"), [{"secretRef": {"name": "cdn3-key"}}]),),
+    "pod-secret-environment": on("Deployment/cdn3", "container envFrom", [{"secretRef": {"name": "cdn3-key"}}]),
     "config-map-secret-values": (
-        Edit("ConfigMap/cdn0-gate", ("data", "key.json"), f'{{"a": "{SECRET}"}}'),
-        Edit("ConfigMap/redis-programs", ("data", "more.conf"), f"a {bytes(range(9, 41)).hex()}"),
-        Edit("ConfigMap/redis-programs", ("data", "more.conf"), "requirepass horse\n"),
-        Edit("ConfigMap/cdn3-hook", ("data", "k"), "-----BEGIN PRIVATE KEY-----"),
+        *on("ConfigMap/cdn0-gate", "data key.json", f'{{"a": "{SECRET}"}}'),
+        *on("ConfigMap/redis-programs", "data more.conf", f"a {bytes(range(9, 41)).hex()}", "requirepass horse\n"),
+        *on("ConfigMap/cdn3-hook", "data k", "-----BEGIN PRIVATE KEY-----"),
     ),
-    "object-namespace": (Edit("Middleware/middleware-headers", ("metadata", "namespace"), "default"),),
-    "object-unique": (Edit("ServiceAccount/cdn3", ("metadata", "name"), "whisper"),),
-    "object-opaque": (Edit("Middleware/middleware-headers", ("type",), "kubernetes:helm.cattle.io/v1:HelmChart"),),
-    "namespace-pod-security": (
-        Edit("Namespace/flatline", (*LABELS, "pod-security.kubernetes.io/enforce")),
-        Edit("Namespace/flatline", (*LABELS, "pod-security.kubernetes.io/enforce"), "baseline"),
+    "object-namespace": on("Middleware/middleware-headers", "metadata namespace", "default"),
+    "object-unique": on("ServiceAccount/cdn3", "metadata name", "whisper"),
+    "object-opaque": on("Middleware/middleware-headers", "type", "kubernetes:helm.cattle.io/v1:HelmChart"),
+    "namespace-pod-security": on(
+        "Namespace/flatline", "metadata labels pod-security.kubernetes.io/enforce", ABSENT, "baseline"
     ),
     "network-default-deny": (
-        Edit("NetworkPolicy/flatline-default-deny", ()),
-        Edit("NetworkPolicy/flatline-emulators-default-deny", (*SPEC, "policyTypes"), ["Ingress"]),
+        *gone("NetworkPolicy/flatline-default-deny"),
+        *on("NetworkPolicy/flatline-emulators-default-deny", "spec policyTypes", ["Ingress"]),
     ),
     "network-pod-policy": (
-        Edit("NetworkPolicy/whisper-persister", ()),
-        Edit("NetworkPolicy/cdn3", (*SPEC, "policyTypes"), ["Ingress"]),
+        *gone("NetworkPolicy/whisper-persister"),
+        *on("NetworkPolicy/cdn3", "spec policyTypes", ["Ingress"]),
     ),
     "network-wide": (
-        Edit("NetworkPolicy/whisper", (*SPEC, "egress", 1, "to", 0), {"ipBlock": {"cidr": "0.0.0.0/0"}}),
-        Edit("NetworkPolicy/whisper", (*SPEC, "egress", 1, "ports")),
-        Edit("NetworkPolicy/storage", (*SPEC, "ingress", 0, "from", 0, "podSelector")),
-        Edit("NetworkPolicy/storage", (*SPEC, "ingress", 0, "from", 0, "namespaceSelector"), {}),
+        *on("NetworkPolicy/whisper", "spec egress 1 to 0", {"ipBlock": {"cidr": "0.0.0.0/0"}}),
+        *on("NetworkPolicy/whisper", "spec egress 1 ports"),
+        *on("NetworkPolicy/storage", "spec ingress 0 from 0 podSelector"),
+        *on("NetworkPolicy/storage", "spec ingress 0 from 0 namespaceSelector", {}),
     ),
-    "network-orphan": (
-        Edit(
-            "NetworkPolicy/redis",
-            (*SPEC, "ingress", 0, "from", 0, "podSelector", "matchLabels", "app.kubernetes.io/name"),
-            "reddis",
-        ),
+    "network-orphan": on(
+        "NetworkPolicy/redis", "spec ingress 0 from 0 podSelector matchLabels app.kubernetes.io/name", "reddis"
     ),
     "service-selector": (
-        Edit("Service/cdn0-gate", (*SPEC, "selector", "app.kubernetes.io/name"), "gate"),
-        Edit("Service/otel-collector", (*SPEC, "selector")),
+        *on("Service/cdn0-gate", "spec selector app.kubernetes.io/name", "gate"),
+        *on("Service/otel-collector", "spec selector"),
     ),
     "service-target-port": (
-        Edit("Service/whisper", (*SPEC, "ports", 0, "targetPort"), "https"),
-        Edit("Service/otel-collector", (*SPEC, "ports", 0, "protocol"), "SCTP"),
+        *on("Service/whisper", "spec ports 0 targetPort", "https"),
+        *on("Service/otel-collector", "spec ports 0 protocol", "SCTP"),
     ),
     "service-exposed": (
-        Edit("Service/localstack", (*SPEC, "type"), "NodePort"),
-        Edit("Service/whisper", (*SPEC, "type"), "LoadBalancer"),
+        *on("Service/localstack", "spec type", "NodePort"),
+        *on("Service/whisper", "spec type", "LoadBalancer"),
     ),
-    "disruption-budget": (
-        Edit("PodDisruptionBudget/redis", ()),
-        Edit("Deployment/whisper", (*SPEC, "replicas"), 2),
-    ),
+    "disruption-budget": (*gone("PodDisruptionBudget/redis"), *on("Deployment/whisper", "spec replicas", 2)),
     "volume-protected": (
-        Edit("PersistentVolumeClaim/groups", ("protect",), False),
-        Edit("StatefulSet/redis", (*SPEC, "persistentVolumeClaimRetentionPolicy", "whenDeleted"), "Delete"),
+        *on("PersistentVolumeClaim/groups", "protect", False),
+        *on("StatefulSet/redis", "spec persistentVolumeClaimRetentionPolicy whenDeleted", "Delete"),
     ),
-    "volume-mounted": (Edit("StatefulSet/redis", (*SPEC, "volumeClaimTemplates", 0, "metadata", "name"), "store"),),
-    "volume-one-writer": (Edit("Deployment/localstack", (*SPEC, "strategy")),),
+    "volume-mounted": on("StatefulSet/redis", "spec volumeClaimTemplates 0 metadata name", "store"),
+    "volume-one-writer": on("Deployment/localstack", "spec strategy"),
     "ingress-tls": (
-        Edit("IngressRoute/ingressroute-whisper", (*SPEC, "tls")),
-        Edit("IngressRoute/ingressroute-storage", (*SPEC, "entryPoints"), ["web", "websecure"]),
-        Edit("Middleware/middleware-https", (*SPEC, "redirectScheme", "scheme"), "http"),
-        Edit(
-            "IngressRoute/ingressroute-redirect", (*SPEC, "routes", 0, "services"), [{"name": "whisper", "port": 8080}]
-        ),
+        *on("IngressRoute/ingressroute-whisper", "spec tls"),
+        *on("IngressRoute/ingressroute-storage", "spec entryPoints", ["web", "websecure"]),
+        *on("Middleware/middleware-https", "spec redirectScheme scheme", "http"),
+        *on("IngressRoute/ingressroute-redirect", "spec routes 0 services", [{"name": "whisper", "port": 8080}]),
     ),
     "ingress-tls-version": (
-        Edit("TLSOption/tlsoption-tls", (*SPEC, "minVersion"), "VersionTLS11"),
-        Edit("IngressRoute/ingressroute-storage", (*SPEC, "tls", "options")),
+        *on("TLSOption/tlsoption-tls", "spec minVersion", "VersionTLS11"),
+        *on("IngressRoute/ingressroute-storage", "spec tls options"),
     ),
     "ingress-admin": (
-        Edit("IngressRoute/ingressroute-whisper", (*SPEC, "routes", 0, "services", 0, "port"), 8081),
-        Edit(
+        *on("IngressRoute/ingressroute-whisper", "spec routes 0 services 0 port", 8081),
+        *on(
             "IngressRoute/ingressroute-storage",
-            (*SPEC, "routes", 0, "services", 0),
+            "spec routes 0 services 0",
             {"kind": "TraefikService", "name": "api@internal"},
         ),
     ),
     "emulator-exposed": (
-        Edit(
+        *on(
             "IngressRoute/ingressroute-cdn0-upload",
-            (*SPEC, "routes", 0, "services", 0),
+            "spec routes 0 services 0",
             {"name": "object-store", "namespace": "flatline", "port": 7070},
         ),
-        Edit(
+        *on(
             "NetworkPolicy/object-store",
-            (*SPEC, "ingress", 0, "from", 0, "namespaceSelector", "matchLabels", "kubernetes.io/metadata.name"),
+            "spec ingress 0 from 0 namespaceSelector matchLabels kubernetes.io/metadata.name",
             "kube-system",
         ),
     ),
     "tls-names": (
-        Edit("IngressRoute/ingressroute-whisper", (*SPEC, "routes", 0, "match"), "Host(`chat.example.org`)"),
-        Edit("CertRequest/leaf-1", ("dnsNames",), ["*.example.org"]),
+        *on("IngressRoute/ingressroute-whisper", "spec routes 0 match", "Host(`chat.example.org`)"),
+        *on("CertRequest/leaf-1", "dnsNames", ["*.example.org"]),
     ),
-    "tls-key": (
-        Edit("PrivateKey/leaf-1", ("ecdsaCurve",), "P224"),
-        Edit("PrivateKey/fcm", ("rsaBits",), 1024),
-    ),
+    "tls-key": (*on("PrivateKey/leaf-1", "ecdsaCurve", "P224"), *on("PrivateKey/fcm", "rsaBits", 1024)),
     "tls-authority": (
-        Edit("SelfSignedCert/authority-1", ("maxPathLength",)),
-        Edit("SelfSignedCert/authority-1", ("allowedUses",), ["cert_signing", "server_auth"]),
+        *on("SelfSignedCert/authority-1", "maxPathLength"),
+        *on("SelfSignedCert/authority-1", "allowedUses", ["cert_signing", "server_auth"]),
     ),
     "tls-leaf": (
-        Edit("LocallySignedCert/leaf-1", ("validityPeriodHours",), 87600),
-        Edit("LocallySignedCert/leaf-1", ("allowedUses",), ["client_auth"]),
+        *on("LocallySignedCert/leaf-1", "validityPeriodHours", 87600),
+        *on("LocallySignedCert/leaf-1", "allowedUses", ["client_auth"]),
     ),
-    "random-entropy": (
-        Edit("RandomPassword/redis-1", ("length",), 32),
-        Edit("RandomPassword/turn-1", ("length",), 42),
-    ),
+    "random-entropy": (*on("RandomPassword/redis-1", "length", 32), *on("RandomPassword/turn-1", "length", 42)),
     "random-protected": (
-        Edit("RandomPassword/zk-server-1", ("protect",), False),
-        Edit("SelfSignedCert/authority-1", ("protect",), False),
+        *on("RandomPassword/zk-server-1", "protect", False),
+        *on("SelfSignedCert/authority-1", "protect", False),
     ),
 }
 
@@ -333,28 +293,19 @@ ALSO: dict[str, set[str]] = {
 
 
 def edited(edit: Edit) -> list[Resource]:
-    """The recorded graph of the local stack with one edit."""
+    """The recorded graph of the local stack with one edit of a resource, which is `kind/logical name`.
+
+    A value that is a function is made from the resource's properties.
+    """
     resources = list(resources_of("dev"))
     (index,) = (i for i, r in enumerate(resources) if f"{r.kind}/{r.name}" == edit.resource and r.provider)
     chosen = resources.pop(index)
-    if edit.path == ("type",):
-        return [*resources, replace(chosen, type=edit.value)]
-    if edit.path == ("protect",):
-        return [*resources, replace(chosen, protect=edit.value)]
-    return [*resources, replace(chosen, properties=_set(chosen.properties, edit))] if edit.path else resources
-
-
-def _set(properties: Any, edit: Edit) -> Any:
-    copy = deepcopy(properties)
-    holder: Any = copy
-    for step in edit.path[:-1]:
-        holder = holder.setdefault(step, {}) if isinstance(holder, dict) else holder[step]
-    value = edit.value(properties) if callable(edit.value) else edit.value
-    if value is ABSENT:
-        del holder[edit.path[-1]]
-    else:
-        holder[edit.path[-1]] = value
-    return copy
+    if not edit.path:
+        return resources
+    if edit.path[0] != "properties":
+        return [*resources, replace(chosen, **{str(edit.path[0]): edit.value})]
+    value = edit.value(chosen.properties) if callable(edit.value) else edit.value
+    return [*resources, replace(chosen, properties=put(dict(chosen.properties), edit.path[1:], value))]
 
 
 def found(resources: list[Resource]) -> Report:
@@ -383,7 +334,7 @@ def by_urn(resources: Iterable[Resource]) -> dict[str, Resource]:
 
 
 def test_a_security_context_that_is_taken_away_is_found_by_all_that_it_said() -> None:
-    report = found(edited(Edit("Deployment/whisper", SECURITY)))
+    report = found(edited(*on("Deployment/whisper", "security")))
     assert {finding.rule.name for finding in report.findings} == {
         "pod-privilege-escalation",
         "pod-capabilities-dropped",

@@ -15,6 +15,7 @@ from policies.model import Resource
 from policies.rule import Level
 from policies.rules import BY_NAME
 from tests.graph.test_policies import EDITS, config_of, resources_of
+from tests.unit.policies.good import ABSENT, place
 
 Change = Callable[[Any], Any]
 Edited = Callable[[tuple[Resource, ...]], list[Resource]]
@@ -53,45 +54,13 @@ def _with(resources: tuple[Resource, ...], index: int, change: Change) -> list[R
 
 def set_to(*path: Any) -> Change:
     """Sets the value at a path; the last argument is the value."""
-    *steps, last, value = path
-
-    def change(properties: Any) -> None:
-        holder = properties
-        for step in steps:
-            holder = holder.setdefault(step, {}) if isinstance(holder, dict) else holder[step]
-        if isinstance(holder, list) and last == len(holder):
-            holder.append(value)
-        else:
-            holder[last] = value
-
-    return change
+    *steps, value = path
+    return lambda properties: place(properties, tuple(steps), value)
 
 
 def without(*path: Any) -> Change:
     """Takes the value at a path away."""
-    *steps, last = path
-
-    def change(properties: Any) -> None:
-        holder = properties
-        for step in steps:
-            holder = holder[step]
-        del holder[last]
-
-    return change
-
-
-def replaced(old: str, new: str, *path: Any) -> Change:
-    """Replaces a text at a path, in which it must be."""
-    *steps, last = path
-
-    def change(properties: Any) -> None:
-        holder = properties
-        for step in steps:
-            holder = holder[step]
-        assert old in holder[last], f"{old} is not there"
-        holder[last] = holder[last].replace(old, new)
-
-    return change
+    return set_to(*path, ABSENT)
 
 
 def statement(field: str, change: Change) -> Change:

@@ -23,7 +23,6 @@ from tests.programs.cdn0_forms import (
     Site,
     encode,
     form,
-    instant,
     multipart,
     okhttp_part,
     part,
@@ -126,6 +125,15 @@ def _service_text(site: Site) -> Request:
     return post(site, multipart(made.signed(b64encode(text.encode()).decode()), FILE))
 
 
+def _acl_by(fields: dict[str, str], headers: Headers) -> bytes:
+    """A form whose field acl is a part with these headers."""
+    return multipart(_without(fields, "acl"), FILE, extra=part(headers, b"private"))
+
+
+def _without(fields: dict[str, str], *names: str) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if name not in names}
+
+
 def _upload(name: str, build: Callable[[Site], Request], direct: bool = False) -> None:
     _add(name, build, 204, reach="stores", direct=direct)
 
@@ -138,25 +146,13 @@ _upload("group avatar, nine decimals as Storage prints", _whole(lambda s: form(s
 _upload("expiration in whole seconds", _whole(lambda s: profile(s, decimals=0)))
 _upload("expiration in milliseconds", _whole(lambda s: profile(s, decimals=3)))
 _upload("expiration in microseconds", _whole(lambda s: profile(s, decimals=6)))
-_upload(
-    "field with a length and an encoding of its own",
-    lambda s: post(
-        s,
-        multipart(
-            {name: value for name, value in profile(s).signed().items() if name != "acl"},
-            FILE,
-            extra=part(
-                (
-                    ("content-disposition", 'form-data; name="acl"'),
-                    ("Content-Type", "text/plain; charset=UTF-8"),
-                    ("Content-Transfer-Encoding", "8bit"),
-                    ("Content-Length", "7"),
-                ),
-                b"private",
-            ),
-        ),
-    ),
+_ELABORATE = (
+    ("content-disposition", 'form-data; name="acl"'),
+    ("Content-Type", "text/plain; charset=UTF-8"),
+    ("Content-Transfer-Encoding", "8bit"),
+    ("Content-Length", "7"),
 )
+_upload("field with a length and an encoding of its own", lambda s: post(s, _acl_by(profile(s).signed(), _ELABORATE)))
 _upload("as Signal for Android sends it", _android)
 _upload("as Signal Desktop sends it", _desktop)
 _upload("as Signal for iOS sends it", _ios)
@@ -174,26 +170,21 @@ _upload(
     "Expect: 100-continue",
     lambda s: post(s, multipart(profile(s).signed(), FILE), ("Expect", "100-continue")),
 )
+_HOSTILE: Headers = (
+    ("X-Amz-Target", "DynamoDB_20120810.ListTables"),
+    ("Authorization", "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request"),
+    ("x-localstack-data", "1"),
+    ("X-HTTP-Method-Override", "DELETE"),
+)
+_WRITING: Headers = (
+    ("x-amz-copy-source", "/whisper-service-dynamic-config/dev.yml"),
+    *(("x-amz-acl", "public-read-write"), ("x-amz-meta-a", "b"), ("Cookie", "a=b")),
+)
 _upload(
     "hostile headers beside a good form",
-    lambda s: post(
-        s,
-        multipart(profile(s).signed(), FILE),
-        ("x-amz-copy-source", "/whisper-service-dynamic-config/dev.yml"),
-        ("X-Amz-Target", "DynamoDB_20120810.ListTables"),
-        ("Authorization", "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request"),
-        ("x-amz-acl", "public-read-write"),
-        ("x-amz-meta-a", "b"),
-        ("x-localstack-data", "1"),
-        ("X-HTTP-Method-Override", "DELETE"),
-        ("Cookie", "a=b"),
-    ),
+    lambda s: post(s, multipart(profile(s).signed(), FILE), *_HOSTILE, *_WRITING),
 )
-_upload(
-    "bucket without a slash",
-    lambda s: post(s, multipart(profile(s).signed(), FILE), path=""),
-    direct=True,
-)
+_upload("bucket without a slash", lambda s: post(s, multipart(profile(s).signed(), FILE), path=""), direct=True)
 
 
 # ---- reads ----------------------------------------------------------------------------------------------------
@@ -213,15 +204,7 @@ _add("GET what is missing", _get(OTHER_PROFILE), 404, reach="read")
 _add("HEAD what is missing", _get(OTHER_PROFILE, method="HEAD"), 404, reach="read")
 _add(
     "GET with another service's headers",
-    _get(
-        PROFILE,
-        ("X-Amz-Target", "DynamoDB_20120810.ListTables"),
-        ("Authorization", "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request"),
-        ("x-localstack-data", "1"),
-        ("X-Forwarded-Host", "dynamodb.us-east-1.amazonaws.com"),
-        ("X-Original-URL", "/"),
-        ("X-HTTP-Method-Override", "DELETE"),
-    ),
+    _get(PROFILE, *_HOSTILE, ("X-Forwarded-Host", "dynamodb.us-east-1.amazonaws.com"), ("X-Original-URL", "/")),
     200,
     reach="read",
 )
@@ -249,10 +232,6 @@ def _fields(name: str, change: Callable[[Site, dict[str, str]], dict[str, str]],
 def _signed(name: str, make: Callable[[Site], Form], *answers: int, file: bytes = FILE) -> None:
     """A form that is truly signed, but must not be accepted."""
     _refuse(name, _whole(make, file), *answers)
-
-
-def _without(fields: dict[str, str], *names: str) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if name not in names}
 
 
 def _removing(name: str) -> Callable[[Site, dict[str, str]], dict[str, str]]:
@@ -292,24 +271,15 @@ _fields("algorithm SHA1", lambda _, f: {**f, "x-amz-algorithm": "AWS4-HMAC-SHA1"
 _fields("algorithm none", lambda _, f: {**f, "x-amz-algorithm": "none"}, 400)
 _fields("credential without scope", lambda s, f: {**f, "x-amz-credential": s.whisper.access_key_id}, 400)
 _fields("credential with more scope", lambda _, f: {**f, "x-amz-credential": f["x-amz-credential"] + "/"}, 400)
-_fields(
-    "credential of the other service",
-    lambda s, f: {
-        **f,
-        "x-amz-credential": f["x-amz-credential"].replace(s.whisper.access_key_id, s.storage.access_key_id),
-    },
-    403,
-)
-_fields(
-    "access key that nobody has",
-    lambda s, f: {**f, "x-amz-credential": f["x-amz-credential"].replace(s.whisper.access_key_id, "AKIANOBODY")},
-    403,
-)
-_fields(
-    "access key that every object has",
-    lambda s, f: {**f, "x-amz-credential": f["x-amz-credential"].replace(s.whisper.access_key_id, "__proto__")},
-    403,
-)
+
+
+def _by(site: Site, fields: dict[str, str], key: str) -> dict[str, str]:
+    return {**fields, "x-amz-credential": fields["x-amz-credential"].replace(site.whisper.access_key_id, key)}
+
+
+_fields("credential of the other service", lambda s, f: _by(s, f, s.storage.access_key_id), 403)
+_fields("access key that nobody has", lambda s, f: _by(s, f, "AKIANOBODY"), 403)
+_fields("access key that every object has", lambda s, f: _by(s, f, "__proto__"), 403)
 
 
 def _scope(name: str, old: Callable[[Form], str], new: str, *answers: int) -> None:
@@ -385,45 +355,36 @@ def _range(one: object) -> bool:
     return isinstance(one, list) and one[0] == "content-length-range"
 
 
-_signed("policy that does not fix the bucket", lambda s: profile(s).with_conditions(without=_names("bucket")), 403)
-_signed("policy that does not name the key", lambda s: profile(s).with_conditions(without=_names("key")), 403)
-_signed(
-    "policy with only the beginning of the key",
-    lambda s: profile(s).with_conditions(["starts-with", "$key", "profiles/"], without=_names("key")),
-    403,
-)
-_signed(
-    "policy with only the beginning of the bucket",
-    lambda s: profile(s).with_conditions(["starts-with", "$bucket", ""], without=_names("bucket")),
-    403,
-)
-_signed("policy that does not name the acl", lambda s: profile(s).with_conditions(without=_names("acl")), 403)
-_signed("policy that does not name the date", lambda s: profile(s).with_conditions(without=_names("x-amz-date")), 403)
-_signed("policy without a range", lambda s: profile(s).with_conditions(without=_range), 403)
-_signed(
-    "policy for another bucket", lambda s: profile(s).with_conditions({"bucket": "whisper-service-pre-key-store"}), 403
-)
-_signed(
-    "policy for another bucket alone",
-    lambda s: profile(s).with_conditions({"bucket": "whisper-service-pre-key-store"}, without=_names("bucket")),
-    403,
-)
-_signed("policy with two keys", lambda s: profile(s).with_conditions({"key": OTHER_PROFILE}), 403)
+_ANOTHER = {"bucket": "whisper-service-pre-key-store"}
+_PREFIX, _ANYWHERE = ["starts-with", "$key", "profiles/"], ["starts-with", "$bucket", ""]
+_POLICIES: dict[str, tuple[Callable[[Any], bool] | None, tuple[object, ...]]] = {
+    "policy that does not fix the bucket": (_names("bucket"), ()),
+    "policy that does not name the key": (_names("key"), ()),
+    "policy with only the beginning of the key": (_names("key"), (_PREFIX,)),
+    "policy with only the beginning of the bucket": (_names("bucket"), (_ANYWHERE,)),
+    "policy that does not name the acl": (_names("acl"), ()),
+    "policy that does not name the date": (_names("x-amz-date"), ()),
+    "policy without a range": (_range, ()),
+    "policy for another bucket": (None, (_ANOTHER,)),
+    "policy for another bucket alone": (_names("bucket"), (_ANOTHER,)),
+    "policy with two keys": (None, ({"key": OTHER_PROFILE},)),
+    "Content-Type that must be another": (None, ({"Content-Type": "image/png"},)),
+    "Content-Type that must begin otherwise": (None, (["starts-with", "$Content-Type", "image/"],)),
+    "condition on a field that is not there": (None, ({"tagging": "a"},)),
+    "condition that an absent field begins with nothing": (None, (["starts-with", "$x-amz-meta-a", ""],)),
+}
+"""Conditions that are left out, and such as are added."""
+
+
+def _conditions(left_out: Callable[[Any], bool] | None, added: tuple[object, ...]) -> Callable[[Site], Form]:
+    return lambda site: profile(site).with_conditions(*added, without=left_out or (lambda _: False))
+
+
+for _name, _change in _POLICIES.items():
+    _signed(_name, _conditions(*_change), 403)
 _signed(
     "acl public-read, truly signed",
     lambda s: profile(s).with_conditions({"acl": "public-read"}, without=_names("acl")).with_fields(acl="public-read"),
-    403,
-)
-_signed("Content-Type that must be another", lambda s: profile(s).with_conditions({"Content-Type": "image/png"}), 403)
-_signed(
-    "Content-Type that must begin otherwise",
-    lambda s: profile(s).with_conditions(["starts-with", "$Content-Type", "image/"]),
-    403,
-)
-_signed("condition on a field that is not there", lambda s: profile(s).with_conditions({"tagging": "a"}), 403)
-_signed(
-    "condition that an absent field begins with nothing",
-    lambda s: profile(s).with_conditions(["starts-with", "$x-amz-meta-a", ""]),
     403,
 )
 
@@ -462,36 +423,29 @@ def _raw_policy(name: str, encoded: Callable[[Site], str], *answers: int) -> Non
     _refuse(name, lambda s: post(s, multipart(profile(s).signed(encoded(s)), FILE)), *answers)
 
 
+def _policy(site: Site, *added: object) -> str:
+    conditions = [*profile(site).policy.conditions, *added]
+    return json.dumps({"expiration": "2099-01-01T00:00:00Z", "conditions": conditions})
+
+
+_NOT_UTF_8 = ["starts-with", "$Content-Type", "@"]
 _raw_policy("policy that is not base64", lambda _: "{}", 400)
 _raw_policy("policy in the alphabet of URLs", lambda _: "eyJhIjoi_-_-In0=", 400)
 _raw_policy("policy that is not JSON", lambda _: "bm90IGpzb24=", 400)
 _raw_policy("policy that is not UTF-8", lambda _: "eyLDKH0=", 400)
 _raw_policy(
     "policy with a byte that is not UTF-8",
-    lambda s: b64encode(
-        json.dumps(
-            {
-                "expiration": "2099-01-01T00:00:00Z",
-                "conditions": [*profile(s).policy.conditions, ["starts-with", "$Content-Type", "@"]],
-            }
-        )
-        .encode()
-        .replace(b"@", b"\xff")
-    ).decode(),
+    lambda s: b64encode(_policy(s, _NOT_UTF_8).encode().replace(b"@", b"\xff")).decode(),
     400,
 )
 _raw_policy("policy that is a list", lambda _: encode([]), 400)
 _raw_policy("policy that is null", lambda _: encode(None), 400)
 _raw_policy("policy that is empty", lambda _: encode({}), 400)
 _raw_policy("policy in base64 with a rest", lambda s: profile(s).policy.encoded() + "A", 400)
-_raw_policy(
-    "policy without an expiration",
-    lambda s: encode({"conditions": profile(s).policy.conditions}),
-    400,
-)
+_raw_policy("policy without an expiration", lambda s: encode({"conditions": profile(s).policy.conditions}), 400)
 _raw_policy(
     "policy with an object of conditions",
-    lambda s: encode({"expiration": instant(datetime.now(UTC) + timedelta(hours=1), 0), "conditions": {}}),
+    lambda _: encode({"expiration": "2099-01-01T00:00:00Z", "conditions": {}}),
     400,
 )
 
@@ -557,28 +511,27 @@ for _name, _type in {
 # ---- refused forms: fields and parts --------------------------------------------------------------------------
 
 
-def _extra(name: str, field: str, value: str, *answers: int, signed: bool = False) -> None:
+def _extra(field: str, value: str, *, signed: bool) -> Callable[[Site], Request]:
     def build(site: Site) -> Request:
         made = profile(site).with_conditions({field: value}) if signed else profile(site)
         return post(site, multipart({**made.with_fields(**{field: value}).signed()}, FILE))
 
-    _refuse(name, build, *answers)
+    return build
 
 
-_extra("field that the policy lacks", "x-amz-meta-a", "b", 403)
-_extra("field that nothing needs, signed", "x-amz-meta-a", "b", 403, signed=True)
-_extra("field to ignore", "x-ignore-a", "b", 403)
-_extra("field Action", "Action", "ListTables", 403)
-_extra(
-    "field x-amz-copy-source, signed", "x-amz-copy-source", "/whisper-service-dynamic-config/dev.yml", 403, signed=True
-)
-_extra(
-    "field success_action_redirect, signed", "success_action_redirect", "https://example.org/", 400, 403, signed=True
-)
-_extra("field success-action-status, signed", "success-action-status", "200", 403, signed=True)
-_extra("field x-amz-security-token, signed", "x-amz-security-token", "x", 403, signed=True)
-_extra("field bucket", "bucket", "whisper-service-cdn", 403)
-_extra("field x-amz-website-redirect-location, signed", "x-amz-website-redirect-location", "/", 403, signed=True)
+for _name, _value, _way in (
+    ("x-amz-meta-a", "b", False),
+    ("x-amz-meta-a", "b", True),
+    ("x-ignore-a", "b", False),
+    ("Action", "ListTables", False),
+    ("x-amz-copy-source", "/whisper-service-dynamic-config/dev.yml", True),
+    ("success-action-status", "200", True),
+    ("x-amz-security-token", "x", True),
+    ("bucket", "whisper-service-cdn", False),
+    ("x-amz-website-redirect-location", "/", True),
+):
+    _refuse(f"field {_name}{', signed' if _way else ''}", _extra(_name, _value, signed=_way), 403)
+_refuse("a redirect, signed", _extra("success_action_redirect", "https://example.org/", signed=True), 400, 403)
 
 
 def _parts(name: str, change: Callable[[Site, dict[str, str]], bytes], *answers: int, reach: Reach = "nothing") -> None:
@@ -626,7 +579,7 @@ _parts("headers without end", lambda _, f: _head(f) + f"--{BOUNDARY}\r\n".encode
 
 def _with_part(headers: Headers) -> Callable[[Site, dict[str, str]], bytes]:
     """A form that would be right if this part were taken for the field acl."""
-    return lambda _, fields: multipart(_without(fields, "acl"), FILE, extra=part(headers, b"private"))
+    return lambda _, fields: _acl_by(fields, headers)
 
 
 _ACL = ("Content-Disposition", 'form-data; name="acl"')
@@ -675,6 +628,7 @@ def _typed(name: str, content_type: str, *answers: int) -> None:
     _refuse(f"request of type {name}", build, *answers)
 
 
+_FORM_TYPE = "application/x-www-form-urlencoded"
 _typed("without a boundary", "multipart/form-data", 400)
 _typed("with an empty boundary", "multipart/form-data; boundary=", 400)
 _typed("with a boundary of 71 characters", "multipart/form-data; boundary=" + "a" * 71, 400)
@@ -683,18 +637,10 @@ _typed("with two boundaries", f"multipart/form-data; boundary={BOUNDARY}; bounda
 _typed("with a charset", f"multipart/form-data; charset=utf-8; boundary={BOUNDARY}", 400)
 _typed("with a boundary of spaces", 'multipart/form-data; boundary=" "', 400)
 _typed("mixed", f"multipart/mixed; boundary={BOUNDARY}", 400)
-_typed("urlencoded", "application/x-www-form-urlencoded", 400)
+_typed("urlencoded", _FORM_TYPE, 400)
 _typed("JSON", "application/x-amz-json-1.0", 400)
-_refuse(
-    "two types",
-    lambda s: post(
-        s,
-        multipart(profile(s).signed(), FILE),
-        ("Content-Type", f"multipart/form-data; boundary={BOUNDARY}"),
-        ("Content-Type", "application/x-www-form-urlencoded"),
-    ),
-    400,
-)
+_TYPES = (("Content-Type", f"multipart/form-data; boundary={BOUNDARY}"), ("Content-Type", _FORM_TYPE))
+_refuse("two types", lambda s: post(s, multipart(profile(s).signed(), FILE), *_TYPES), 400)
 
 
 # ---- refused forms: framing -----------------------------------------------------------------------------------
@@ -725,16 +671,19 @@ _add(
     ),
     411,
 )
-_framed("chunked and with a length", lambda n: (("Transfer-Encoding", "chunked"), ("Content-Length", str(n))), 400)
+for _name, _framing in {
+    "chunked and with a length": lambda n: (("Transfer-Encoding", "chunked"), ("Content-Length", str(n))),
+    "chunked, obscured": lambda n: (("Transfer-Encoding", "xchunked"), ("Content-Length", str(n))),
+    "two lengths": lambda n: (("Content-Length", str(n)), ("Content-Length", "0")),
+    "a negative length": lambda _: (("Content-Length", "-1"),),
+    "a length in words": lambda _: (("Content-Length", "many"),),
+    "a length beyond counting": lambda _: (("Content-Length", "9" * 30),),
+    "content encoding gzip": lambda _: (("Content-Encoding", "gzip"),),
+    "an expectation of something else": lambda _: (("Expect", "the-unexpected"),),
+}.items():
+    _framed(_name, _framing, 400)
 _framed("gzip transfer", lambda n: (("Transfer-Encoding", "gzip"),), 400, 411)
-_framed("chunked, obscured", lambda n: (("Transfer-Encoding", "xchunked"), ("Content-Length", str(n))), 400)
-_framed("two lengths", lambda n: (("Content-Length", str(n)), ("Content-Length", "0")), 400)
-_framed("a negative length", lambda n: (("Content-Length", "-1"),), 400)
-_framed("a length in words", lambda n: (("Content-Length", "many"),), 400)
-_framed("a length beyond counting", lambda n: (("Content-Length", "9" * 30),), 400)
 _framed("larger than any upload may be", lambda n: (("Content-Length", str(11 * MIB)),), 413)
-_framed("content encoding gzip", lambda n: (("Content-Encoding", "gzip"),), 400)
-_framed("an expectation of something else", lambda n: (("Expect", "the-unexpected"),), 400)
 
 
 # ---- refused requests -----------------------------------------------------------------------------------------
@@ -763,13 +712,7 @@ _DYNAMODB = (
     ("Authorization", "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/dynamodb/aws4_request, Signature=b"),
 )
 _request("PUT an object", "PUT", f"/{PROFILE}", 405, body=b"x")
-_request(
-    "PUT with a copy",
-    "PUT",
-    f"/{PROFILE}",
-    405,
-    headers=(("x-amz-copy-source", "/whisper-service-dynamic-config/dev.yml"),),
-)
+_request("PUT with a copy", "PUT", f"/{PROFILE}", 405, headers=_WRITING[:1])
 _request("PUT an acl", "PUT", f"/{PROFILE}?acl", 405, headers=(("x-amz-acl", "public-read"),))
 _request("PUT the bucket", "PUT", "/", 405)
 _request("DELETE an object", "DELETE", f"/{PROFILE}", 405, 403)
@@ -801,14 +744,8 @@ for _query in (
     _request(f"query ?{_query}", "GET", f"/{PROFILE}?{_query}", 404)
 _request("an Action in the query", "GET", f"/{PROFILE}?Action=ListTables&Version=2012-08-10", 404)
 _request("an Action in the query of a POST", "POST", "/?Action=AssumeRole", 405)
-_request(
-    "an Action in a body",
-    "POST",
-    "/",
-    400,
-    headers=(("Content-Type", "application/x-www-form-urlencoded"),),
-    body=b"Action=GetCallerIdentity&Version=2011-06-15",
-)
+_ACTION = b"Action=GetCallerIdentity&Version=2011-06-15"
+_request("an Action in a body", "POST", "/", 400, headers=(("Content-Type", _FORM_TYPE),), body=_ACTION)
 _request("DynamoDB by its header", "POST", "/", 400, headers=_DYNAMODB, body=b"{}")
 _request("DynamoDB as a read of the bucket", "GET", "/", 404, headers=_DYNAMODB)
 _request("the emulator's own pages", "GET", "/_localstack/health", 404)
@@ -842,27 +779,18 @@ for _name, _path in {
     _request(f"path with {_name}", "GET", _path, 404, 400)
 _request("path with NUL", "GET", f"/{PROFILE}\x00", 400, direct=True)
 _request("path with a space", "GET", f"/{PROFILE} x", 400, direct=True)
-_request(
-    "Upgrade to WebSocket", "GET", f"/{PROFILE}", 400, headers=(("Connection", "Upgrade"), ("Upgrade", "websocket"))
-)
-_request(
-    "Upgrade to HTTP/2",
-    "GET",
-    f"/{PROFILE}",
-    400,
-    headers=(
-        ("Connection", "Upgrade, HTTP2-Settings"),
-        ("Upgrade", "h2c"),
-        ("HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"),
-    ),
-)
-_request("a read with a body", "GET", f"/{PROFILE}", 400, headers=(("Content-Length", "5"),), body=b"hello")
-_request(
-    "a read with chunks", "GET", f"/{PROFILE}", 400, headers=(("Transfer-Encoding", "chunked"),), body=b"0\r\n\r\n"
-)
+_HTTP2 = (("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABkAAQCAAAAAAIAAAAA"))
+_READS: dict[str, tuple[Headers, bytes]] = {
+    "Upgrade to WebSocket": ((("Connection", "Upgrade"), ("Upgrade", "websocket")), b""),
+    "Upgrade to HTTP/2": (_HTTP2, b""),
+    "a read with a body": ((("Content-Length", "5"),), b"hello"),
+    "a read with chunks": ((("Transfer-Encoding", "chunked"),), b"0\r\n\r\n"),
+}
+for _name, (_headers, _body) in _READS.items():
+    _request(_name, "GET", f"/{PROFILE}", 400, headers=_headers, body=_body)
 _request("headers beyond all measure", "GET", f"/{PROFILE}", 431, headers=(("X-A", "a" * 20000),), direct=True)
-_request("a folded header", "GET", f"/{PROFILE}", 400, headers=(("X-A", "b\r\n c"),), direct=True)
-_request("a header name with a space", "GET", f"/{PROFILE}", 400, headers=(("X-A ", "b"),), direct=True)
+for _name, _header in {"a folded header": ("X-A", "b\r\n c"), "a header name with a space": ("X-A ", "b")}.items():
+    _request(_name, "GET", f"/{PROFILE}", 400, headers=(_header,), direct=True)
 
 
 def _target(name: str, target: Callable[[Site], str], *answers: int, method: str = "GET") -> None:

@@ -160,6 +160,89 @@ def check_range(reply: Reply, header: str, content: bytes) -> None:
 
 LONG_AGO, FUTURE = "Sun, 06 Nov 1994 08:49:37 GMT", "Sat, 06 Nov 2094 08:49:37 GMT"
 
+PRECONDITIONS: list[tuple[Headers, int]] = [
+    ({"If-None-Match": "{etag}"}, 304),
+    ({"If-None-Match": "W/{etag}"}, 304),
+    ({"If-None-Match": '"a", {etag} ,"b"'}, 304),
+    ({"If-None-Match": "*"}, 304),
+    ({"If-None-Match": '"a", "b"'}, 200),
+    ({"If-None-Match": "{tag}"}, 200),
+    ({"If-None-Match": '"a"', "If-Modified-Since": "{modified}"}, 200),
+    ({"If-None-Match": "{etag}", "If-Modified-Since": LONG_AGO}, 304),
+    ({"If-None-Match": "{etag}", "Range": "bytes=0-1"}, 304),
+    ({"If-None-Match": "{etag}", "Range": "bytes=900-"}, 304),
+    ({"If-Modified-Since": "{modified}"}, 304),
+    ({"If-Modified-Since": FUTURE}, 304),
+    ({"If-Modified-Since": LONG_AGO}, 200),
+    ({"If-Modified-Since": "2094-01-01"}, 200),
+    ({"If-Modified-Since": "Invalid Date"}, 200),
+    ({"If-Modified-Since": ""}, 200),
+    ({"If-Match": "{etag}"}, 200),
+    ({"If-Match": "*"}, 200),
+    ({"If-Match": '"a", {etag}'}, 200),
+    ({"If-Match": "W/{etag}"}, 412),
+    ({"If-Match": '"a"'}, 412),
+    ({"If-Match": '"a"', "If-None-Match": "{etag}"}, 412),
+    ({"If-Match": '"a"', "Range": "bytes=900-"}, 412),
+    ({"If-Unmodified-Since": "{modified}"}, 200),
+    ({"If-Unmodified-Since": FUTURE}, 200),
+    ({"If-Unmodified-Since": LONG_AGO}, 412),
+    ({"If-Unmodified-Since": "1994"}, 200),
+    ({"If-Match": "{etag}", "If-Unmodified-Since": LONG_AGO}, 200),
+]
+"""Headers, in which `{etag}`, `{tag}` and `{modified}` are those of the upload, and the status that they get."""
+
+
+def check_precondition(server: Server, key: str, method: str, headers: Headers, status: int) -> None:
+    known = server.ask(key)
+    values = {"etag": known.headers["etag"], "modified": known.headers["last-modified"]}
+    values["tag"] = values["etag"].strip('"')
+    reply = server.ask(key, {name: value.format(**values) for name, value in headers.items()}, method)
+    assert reply.status == status
+    assert reply.body == (known.body if status == 200 and method == "GET" else b"")
+    if status == 304:
+        told = ("etag", "last-modified", "cache-control")
+        assert [reply.headers[name] for name in told] == [known.headers[name] for name in told]
+    assert "content-type" not in reply.headers or status == 200
+
+
+def check_if_range(server: Server, key: str) -> None:
+    """Of an upload of 100 bytes or less: a part is for those alone who have the beginning of the same content."""
+    known = server.ask(key)
+    etag = known.headers["etag"]
+    statuses = {etag: 206, f"W/{etag}": 200, '"other"': 200, known.headers["last-modified"]: 200, "": 200}
+    for value, status in statuses.items():
+        reply = server.ask(key, {"Range": "bytes=10-", "If-Range": value})
+        assert (reply.status, reply.body) == (status, known.body[10:] if status == 206 else known.body)
+
+
+def check_head(server: Server, key: str) -> None:
+    """It is as GET, without content and without ranges."""
+    got, asked = server.ask(key), server.ask(key, {"Range": "bytes=0-9"}, "HEAD")
+    assert (asked.status, asked.body) == (200, b"")
+    assert {**asked.headers, "date": ""} == {**got.headers, "date": ""}
+    assert server.ask("n" * 20, method="HEAD").status == 404
+
+
+def check_whole(reply: Reply, content: bytes, modified: str) -> str:
+    """The answer to a plain request; returns its ETag."""
+    assert (reply.status, reply.body) == (200, content)
+    etag = reply.headers.pop("etag")
+    reply.headers.pop("date")
+    assert reply.headers == {
+        "content-type": "application/octet-stream",
+        "content-length": str(len(content)),
+        "content-disposition": "attachment",
+        "x-content-type-options": "nosniff",
+        "accept-ranges": "bytes",
+        "cache-control": "private, max-age=3600, immutable",
+        "last-modified": modified,
+        "connection": "keep-alive",
+        "keep-alive": "timeout=120",
+    }
+    return etag
+
+
 NUMBER = st.integers(0, 120).map(str) | st.integers(0, 10**30).map(str) | st.sampled_from(["", "0", "99", "100", "101"])
 
 RANGE = (

@@ -28,7 +28,8 @@ from tests.programs.cdn0_forms import (
     post,
     send,
 )
-from tests.programs.cdn0_vectors import FILE, PROFILE, profile
+from tests.programs.cdn0_upstream import RecordingS3
+from tests.programs.cdn0_vectors import FILE, PROFILE, STORED, Vector, profile
 
 PROGRAM = FOLDER / CDN0_GATE.name
 
@@ -159,3 +160,30 @@ def good(file: bytes = FILE, **options: Any) -> Request:
 
 def read(*headers: tuple[str, str], method: str = "GET", key: str = PROFILE) -> Request:
     return Request(method, f"/{BUCKET}/{key}", headers)
+
+
+def try_vector(vector: Vector, gate: Gate, upstream: RecordingS3, writing: str) -> Reply:
+    """Sends one of the requests, and fails unless it is answered, and gets as far, as the vector says.
+
+    `writing` is the method by which an upload reaches the upstream.
+    """
+    reply = gate.send(vector.build(gate.site))
+    assert reply.status in vector.answers, reply
+    assert set(reply.headers) <= RETURNED
+    assert b"secret" not in reply.body
+    stored = {key: body for key, (body, _) in upstream.objects.items()}
+    methods = [seen.method for seen in upstream.requests]
+    match vector.reach:
+        case "stores":
+            assert methods == [writing]
+            assert reply.headers["etag"]
+        case "read":
+            # a HEAD has no body that tells why S3 refused it
+            assert methods in (["GET"], ["HEAD"], ["HEAD", "GET"] if writing == "POST" else ["HEAD"])
+        case "aborted":
+            until(lambda: all(seen.broken for seen in upstream.requests))
+            assert set(methods) <= {writing}
+        case "nothing":
+            assert methods == []
+    assert (stored == STORED) is (vector.reach != "stores")
+    return reply

@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import boto3
 
 from tests.programs.cdn0_s3 import Identity
 from tests.programs.gate import SITE
@@ -35,3 +38,16 @@ def s3_flags(port: int, prefix: str = "attachments/", bucket: str = SITE_OF_CDN3
         *("--s3-bucket", bucket, "--s3-region", SITE_OF_CDN3.region),
         *("--s3-prefix", prefix, "--s3-endpoint", f"http://127.0.0.1:{port}"),
     ]
+
+
+def role_of_a_pod(folder: Path, sts: str) -> dict[str, str]:
+    """The environment of a pod with a role by its service account's token."""
+    token = folder / "token"
+    token.write_text("a-token-of-the-service-account")
+    role = "arn:aws:iam::123456789012:role/of-a-pod"
+    return {"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": str(token), "AWS_ENDPOINT_URL_STS": sts}
+
+
+def s3_client(url: str, region: str = SITE_OF_CDN3.region) -> Any:
+    keys = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+    return boto3.client("s3", endpoint_url=url, region_name=region, **keys)

@@ -1,7 +1,6 @@
 """CDN3's pre-create hook where tusd keeps its uploads in S3."""
 
 import base64
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -9,9 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from components.programs import CDN3_HOOK
 from tests.lab.node import NODE
@@ -19,7 +16,7 @@ from tests.lab.process import Process, wait_until
 from tests.programs.cdn0_s3 import PrivateS3, private_s3
 from tests.programs.modules import HURRIED
 from tests.programs.starts import all_refused, by_name
-from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
+from tests.programs.store import POD, SITE_OF_CDN3, pod_file, role_of_a_pod, s3_client, s3_flags
 from tests.tus.hook import HOOK, MAX_SIZE, SECRET, Answer, Connection, call_for, events, new_key, permissions, ports
 
 
@@ -62,21 +59,9 @@ def hooking(folder: Path, environment: dict[str, str], *flags: str, node: tuple[
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PrivateS3]:
-    with private_s3(SITE_OF_CDN3, POD) as s3:
-        yield s3
-
-
-@pytest.fixture
-def s3(server: PrivateS3) -> PrivateS3:
-    server.reset()
-    return server
-
-
-@pytest.fixture(scope="module")
-def hook(server: PrivateS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hook]:
+def hook(bucket: PrivateS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hook]:
     folder = tmp_path_factory.mktemp("hook")
-    with hooking(folder, pod_file(folder), *s3_flags(server.port)) as hook:
+    with hooking(folder, pod_file(folder), *s3_flags(bucket.port)) as hook:
         yield hook
         assert hook.told("internal-error") == []
 
@@ -231,39 +216,18 @@ def test_wrong_flags_end_it_with_one_clear_line(tmp_path: Path) -> None:
 # --- a real S3 ------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def moto() -> Iterator[int]:
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    yield server.get_host_and_port()[1]
-    server.stop()
-
-
-def test_with_a_role_of_the_pod_on_moto(moto: int, tmp_path: Path) -> None:
-    endpoint = f"http://127.0.0.1:{moto}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name=SITE_OF_CDN3.region,
-        aws_access_key_id="a",
-        aws_secret_access_key="b",
-    )
+def test_with_a_role_of_the_pod_on_moto(moto: str, tmp_path: Path) -> None:
+    client = s3_client(moto)
     where = {"LocationConstraint": SITE_OF_CDN3.region}
     client.create_bucket(Bucket=SITE_OF_CDN3.bucket, CreateBucketConfiguration=where)
-    token = tmp_path / "token"
-    token.write_text("a-token-of-the-service-account")
-    environment = {
-        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/cdn3",
-        "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
-        "AWS_ENDPOINT_URL_STS": endpoint,
-    }
     created, done = new_key(), new_key()
-    client.put_object(Bucket=SITE_OF_CDN3.bucket, Key=f"attachments/{created}.info", Body=json.dumps({}).encode())
+    client.put_object(Bucket=SITE_OF_CDN3.bucket, Key=f"attachments/{created}.info", Body=b"{}")
     client.put_object(Bucket=SITE_OF_CDN3.bucket, Key=f"attachments/{done}", Body=b"data")
+    port = int(moto.rpartition(":")[2])
     for name, prefix in {"without": "attachments", "with": "attachments/"}.items():
         folder = tmp_path / name
         folder.mkdir()
-        with hooking(folder, environment, *s3_flags(moto, prefix)) as hook:
+        with hooking(folder, role_of_a_pod(folder, moto), *s3_flags(port, prefix)) as hook:
             wait_until(lambda hook=hook: hook.health() == 200, 10, "credentials")
             statuses = [hook.ask(call_for(key)).for_client for key in (created, done, new_key())]
             assert statuses == [409, 409, 201]

@@ -19,15 +19,14 @@ from components.programs import CDN3_RESUME, FOLDER
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
 from tests.lab.served import Handler, serving
-from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.cdn0_s3 import PrivateS3
+from tests.programs.downloads import BASE, MIB, peak_memory
 from tests.programs.starts import all_refused
-from tests.programs.store import POD, SITE_OF_CDN3, pod_file, s3_flags
+from tests.programs.store import pod_file, s3_flags
 from tests.tus.hook import events, new_key, ports
 
 RESUME = FOLDER / CDN3_RESUME.name
-BASE = "/attachments/"
 MULTIPART = "2~Aa0._-zZ"
-MIB = 1024 * 1024
 Headers = dict[str, str]
 
 
@@ -88,18 +87,6 @@ def tusd(tusd_server: Tusd) -> Tusd:
     return tusd_server
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[PrivateS3]:
-    with private_s3(SITE_OF_CDN3, POD) as s3:
-        yield s3
-
-
-@pytest.fixture
-def s3(bucket: PrivateS3) -> PrivateS3:
-    bucket.reset()
-    return bucket
-
-
 @dataclass
 class Front:
     process: Process
@@ -147,6 +134,15 @@ def front(tusd_server: Tusd, bucket: PrivateS3, tmp_path_factory: pytest.TempPat
     with fronting(tmp_path_factory.mktemp("front"), tusd_server.port, bucket.port) as front:
         yield front
         assert front.process.running()
+
+
+@contextmanager
+def begun(front: Front, key: str, length: int, body: bytes, *headers: str) -> Iterator[socket.socket]:
+    """A connection on which a PATCH of that length is under way, of which `body` was sent."""
+    with socket.create_connection(("127.0.0.1", front.port), 10) as client:
+        lines = [f"PATCH {BASE}{key} HTTP/1.1", "Host: x", f"Content-Length: {length}", *headers, "", ""]
+        client.sendall("\r\n".join(lines).encode() + body)
+        yield client
 
 
 def created(s3: PrivateS3, key: str | None = None, info: object = None) -> str:
@@ -260,9 +256,7 @@ def test_trouble_with_s3_is_for_later(front: Front, tusd: Tusd, s3: PrivateS3, r
 
 def test_a_client_that_leaves_leaves_what_it_sent(front: Front, tusd: Tusd, s3: PrivateS3) -> None:
     key = created(s3)
-    with socket.create_connection(("127.0.0.1", front.port)) as client:
-        head = f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n"
-        client.sendall(head.encode() + bytes(3 * MIB))
+    with begun(front, key, 9_999_999, bytes(3 * MIB)):
         wait_until(lambda: bool(tusd.asked), 5, "asked")
         time.sleep(0.3)
     wait_until(lambda: tusd.broken == [3 * MIB], 5, f"passed on, and ended: {tusd.broken}")
@@ -298,10 +292,7 @@ def test_a_body_never_becomes_another_request(s3: PrivateS3, tmp_path: Path, met
 def test_an_answer_that_comes_early_is_not_lost(front: Front, tusd: Tusd, s3: PrivateS3, size: int) -> None:
     key = created(s3)
     tusd.status, tusd.early, tusd.body = 409, True, b"mismatched offset"
-    with socket.create_connection(("127.0.0.1", front.port)) as client:
-        client.settimeout(10)
-        head = f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: {size}\r\n\r\n"
-        client.sendall(head.encode() + bytes(size))
+    with begun(front, key, size, bytes(size)) as client:
         received = b""
         while chunk := client.recv(65536):
             received += chunk
@@ -322,16 +313,10 @@ def test_memory_does_not_grow_with_the_upload(tusd: Tusd, s3: PrivateS3, tmp_pat
     tusd.digest = True
     with fronting(tmp_path, tusd.port, s3.port) as front:
         front.ask("PATCH", BASE + key, {}, body[: 10 * MIB])
-        before = _peak_memory(front.process)
+        before = peak_memory(front.process)
         front.ask("PATCH", BASE + key, {}, body)
         assert tusd.bodies[-1] == hashlib.sha256(body).digest()
-        assert _peak_memory(front.process) - before < 48 * MIB
-
-
-def _peak_memory(process: Process) -> int:
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    [line] = [line for line in lines if line.startswith("VmHWM:")]
-    return int(line.split()[1]) * 1024
+        assert peak_memory(front.process) - before < 48 * MIB
 
 
 def test_a_tusd_that_is_gone(s3: PrivateS3, tmp_path: Path) -> None:
@@ -346,10 +331,8 @@ def test_a_client_that_sends_nothing_is_dropped(tusd: Tusd, s3: PrivateS3, tmp_p
     key = created(s3)
     with (
         fronting(tmp_path, tusd.port, s3.port, "--idle-seconds", "1") as front,
-        socket.create_connection(("127.0.0.1", front.port)) as client,
+        begun(front, key, 9, b"1234") as client,
     ):
-        client.settimeout(10)
-        client.sendall(f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n1234".encode())
         while client.recv(1000):
             pass
     wait_until(lambda: tusd.broken == [4], 5, "ended")
@@ -368,10 +351,8 @@ def test_a_client_that_goes_on_below_the_floor_is_dropped(tusd: Tusd, s3: Privat
     key = created(s3)
     with (
         fronting(tmp_path, tusd.port, s3.port, "--min-rate", "100000", "--progress-seconds", "1") as front,
-        socket.create_connection(("127.0.0.1", front.port)) as client,
+        begun(front, key, 9_999_999, bytes(3 * MIB)) as client,
     ):
-        client.sendall(f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n".encode())
-        client.sendall(bytes(3 * MIB))
         wait_until(lambda: dropped(client), 15, "dropped")
     wait_until(lambda: bool(tusd.broken), 5, "ended")
     assert tusd.broken[0] >= 3 * MIB
@@ -382,9 +363,7 @@ def test_no_client_takes_all_requests(tusd: Tusd, s3: PrivateS3, tmp_path: Path)
     key = created(s3)
     with fronting(tmp_path, tusd.port, s3.port, "--max-per-client", "2") as front, ExitStack() as held:
         for address in ("2001:db8::1", "203.0.113.9, 2001:db8::ffff:2"):
-            client = held.enter_context(socket.create_connection(("127.0.0.1", front.port)))
-            head = f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: {address}\r\nContent-Length: 9\r\n\r\n"
-            client.sendall(head.encode() + b"1")
+            held.enter_context(begun(front, key, 9, b"1", f"X-Forwarded-For: {address}"))
         wait_until(lambda: len(tusd.asked) == 2, 5, "two under way")
         refused = front.ask("HEAD", BASE + key, {"X-Forwarded-For": "203.0.113.9, 2001:db8::3"})
         assert (refused.status, refused.headers["retry-after"]) == (429, "5")
@@ -396,11 +375,7 @@ def test_no_client_takes_all_requests(tusd: Tusd, s3: PrivateS3, tmp_path: Path)
 
 def test_sigterm_lets_requests_finish(tusd: Tusd, s3: PrivateS3, tmp_path: Path) -> None:
     key = created(s3)
-    with (
-        fronting(tmp_path, tusd.port, s3.port) as front,
-        socket.create_connection(("127.0.0.1", front.port)) as client,
-    ):
-        client.sendall(f"PATCH {BASE}{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n1234".encode())
+    with fronting(tmp_path, tusd.port, s3.port) as front, begun(front, key, 8, b"1234") as client:
         wait_until(lambda: bool(tusd.asked), 5, "asked")
         os.kill(front.process.pid, signal.SIGTERM)
         time.sleep(0.3)

@@ -17,134 +17,68 @@ from config.settings import Settings
 LEGAL_DURATIONS: tuple[str, ...] = ("PT1S", "P1D", "PT0.001S", "P1DT2H3M4.5S", "PT36H", "P10000D", "PT1M0S")
 
 DURATIONS: tuple[str, ...] = (
-    "P1DT",
-    "P",
-    "PT",
-    "PT0S",
-    "P0D",
-    "P0DT0H0M0S",
-    "pt1s",
-    "PT1",
-    "PT-1S",
-    "-PT1S",
-    "1D",
-    "P1W",
-    "P1M",
-    "P1Y",
+    *("P1DT", "P", "PT", "PT0S", "P0D", "P0DT0H0M0S", "pt1s", "PT1", "PT-1S", "-PT1S", "1D", "P1W", "P1M", "P1Y"),
+    *("PT1.1H", "PT1S1M", "PT.5S", "PT1,5S", "PT1.0000000001S", "PT1S ", "PT1S\n", f"P{9**30}D", "PT١S", "10s", ""),
 )
-DURATIONS += (
-    "PT1.1H",
-    "PT1S1M",
-    "PT.5S",
-    "PT1,5S",
-    "PT1.0000000001S",
-    "PT1S ",
-    "PT1S\n",
-    f"P{9**30}D",
-    "PT١S",
-    "10s",
-    "",
-)
-VERSIONS = (
-    "7.33",
-    "7",
-    "v7.33.0",
-    "7.33.0.1",
-    "7.x.0",
-    "7.33.*",
-    "",
-    " 7.33.0",
-    "7.33.0\n",
-    f"{2**31}.0.0",
-    "7.-1.0",
+VERSIONS: tuple[str, ...] = (
+    *("7.33", "7", "v7.33.0", "7.33.0.1", "7.x.0", "7.33.*", "", " 7.33.0", "7.33.0\n", f"{2**31}.0.0", "7.-1.0"),
     "07.1.0",
 )
 UUIDS: tuple[str, ...] = (
-    "nope",
-    "",
-    "9d0652a3dcc34d11975f74d61598733f",
-    "{9d0652a3-dcc3-4d11-975f-74d61598733f}",
-    "9d0652a3-dcc3-4d11-975f",
+    *("nope", "", "9d0652a3dcc34d11975f74d61598733f", "{9d0652a3-dcc3-4d11-975f-74d61598733f}"),
+    *("9d0652a3-dcc3-4d11-975f", "g" * 8 + "-dcc3-4d11-975f-74d61598733f", "PNI:9d0652a3-dcc3-4d11-975f-74d61598733f"),
 )
-UUIDS += ("g" * 8 + "-dcc3-4d11-975f-74d61598733f", "PNI:9d0652a3-dcc3-4d11-975f-74d61598733f")
 PLATFORMS = ("android", "Android", "IOS ", "WEB", "WINDOWS", "")
 ACTIONS = ("signup", "CHALLENGE", "registration ", "spam", "")
-NUMBERS = ("12025550123", "+0123456789", "+1 202 555 0123", "+1", "+1202555012345678")
-COUNTRIES = ("+49", "049", "DE", "1234", "")
+STATUSES = (99, 600, 2**31, "404")
+DEPRECATION = "remoteDeprecation."
+VALUES: dict[str, tuple[Any, ...]] = {
+    "limits.messages.permitRegenerationDuration": DURATIONS,
+    "limits.messages.bucketSize": (0, -1, 2**31, 2**63, 1.5, "4", True, None),
+    "limits.messages.failOpen": (1, "true", None),
+    "backup.maxQuotaStaleness": DURATIONS,
+    "backup.maxTotalMediaSize": (2**63, -1, 1.5, "1Gi"),
+    "backup.copyConcurrency": (2**31, 0, 0.5),
+    **{
+        f"{DEPRECATION}{key}.ANDROID": (*VERSIONS, 7.33, 7) for key in ("minimumVersions", "versionsPendingDeprecation")
+    },
+    **{f"{DEPRECATION}{key}.IOS.0": VERSIONS for key in ("blockedVersions", "versionsPendingBlock")},
+    **{f"{DEPRECATION}minimumVersions.{platform}": ("1.2.3",) for platform in PLATFORMS},
+    **{f"restDeprecation.platforms.{name}": ({"minimumRestFreeVersion": "1.2.3"},) for name in PLATFORMS},
+    "restDeprecation.platforms.IOS.minimumRestFreeVersion": VERSIONS,
+    "experiments.x.uuidSelector.uuids.0": UUIDS,
+    "experiments.x.excludedUuids.0": UUIDS,
+    "experiments.x.enrollmentPercentage": (-1, 101, 1.5),
+    **{f"captcha.scoreFloorByAction.{action}": (0.1,) for action in ACTIONS},
+    **{f"captcha.hCaptchaSiteKeys.{action}": (["k"],) for action in ACTIONS},
+    "captcha.scoreFloor": (-0.1, 1.1, "0.5", float("nan")),
+    "e164Experiments.x.enrolledE164s.0": ("12025550123", "+0123456789", "+1 202 555 0123", "+1", "+1202555012345678"),
+    "e164Experiments.x.includedCountryCodes.0": ("+49", "049", "DE", "1234", ""),
+    "messagePersister.trimOversizedQueueExtraRoomRatio": (0.5, float("inf"), float("nan"), "2"),
+    "svr2StatusCodesToIgnoreForAccountDeletion.0": STATUSES,
+    "svrbStatusCodesToIgnoreForAccountDeletion.0": STATUSES,
+}
+"""What is refused, by the path of its key; 0 is the first of a list."""
+LIMIT = {"bucketSize": 4, "permitRegenerationDuration": "PT1S"}
 
 
-def limit(**changed: Any) -> dict[str, Any]:
-    return {"limits": {"messages": {"bucketSize": 4, "permitRegenerationDuration": "PT1S"} | changed}}
+def nested(steps: list[str], value: Any) -> Any:
+    """A configuration with a value at a path."""
+    if not steps:
+        return value
+    inner = nested(steps[1:], value)
+    return [inner] if steps[0] == "0" else {steps[0]: inner}
 
 
-REFUSED: list[tuple[str, dict[str, Any]]] = [
-    *(("limits.messages.permitRegenerationDuration", limit(permitRegenerationDuration=value)) for value in DURATIONS),
-    *(("limits.messages.bucketSize", limit(bucketSize=value)) for value in (0, -1, 2**31, 2**63, 1.5, "4", True, None)),
-    *(("limits.messages.failOpen", limit(failOpen=value)) for value in (1, "true", None)),
-    *(("backup.maxQuotaStaleness", {"backup": {"maxQuotaStaleness": value}}) for value in DURATIONS),
-    *(("backup.maxTotalMediaSize", {"backup": {"maxTotalMediaSize": value}}) for value in (2**63, -1, 1.5, "1Gi")),
-    *(("backup.copyConcurrency", {"backup": {"copyConcurrency": value}}) for value in (2**31, 0, 0.5)),
-    *(
-        (f"remoteDeprecation.{key}.ANDROID", {"remoteDeprecation": {key: {"ANDROID": value}}})
-        for key in ("minimumVersions", "versionsPendingDeprecation")
-        for value in (*VERSIONS, 7.33, 7)
-    ),
-    *(
-        (f"remoteDeprecation.{key}.IOS.0", {"remoteDeprecation": {key: {"IOS": [value]}}})
-        for key in ("blockedVersions", "versionsPendingBlock")
-        for value in VERSIONS
-    ),
-    *(
-        (f"remoteDeprecation.minimumVersions.{value}", {"remoteDeprecation": {"minimumVersions": {value: "1.2.3"}}})
-        for value in PLATFORMS
-    ),
-    *(
-        (
-            f"restDeprecation.platforms.{value}",
-            {"restDeprecation": {"platforms": {value: {"minimumRestFreeVersion": "1.2.3"}}}},
-        )
-        for value in PLATFORMS
-    ),
-    *(
-        (
-            "restDeprecation.platforms.IOS.minimumRestFreeVersion",
-            {"restDeprecation": {"platforms": {"IOS": {"minimumRestFreeVersion": value}}}},
-        )
-        for value in VERSIONS
-    ),
-    *(
-        ("experiments.x.uuidSelector.uuids.0", {"experiments": {"x": {"uuidSelector": {"uuids": [value]}}}})
-        for value in UUIDS
-    ),
-    *(("experiments.x.excludedUuids.0", {"experiments": {"x": {"excludedUuids": [value]}}}) for value in UUIDS),
-    *(
-        ("experiments.x.enrollmentPercentage", {"experiments": {"x": {"enrollmentPercentage": n}}})
-        for n in (-1, 101, 1.5)
-    ),
-    *((f"captcha.scoreFloorByAction.{value}", {"captcha": {"scoreFloorByAction": {value: 0.1}}}) for value in ACTIONS),
-    *((f"captcha.hCaptchaSiteKeys.{value}", {"captcha": {"hCaptchaSiteKeys": {value: ["k"]}}}) for value in ACTIONS),
-    *(("captcha.scoreFloor", {"captcha": {"scoreFloor": value}}) for value in (-0.1, 1.1, "0.5", float("nan"))),
-    *(
-        ("e164Experiments.x.enrolledE164s.0", {"e164Experiments": {"x": {"enrolledE164s": [value]}}})
-        for value in NUMBERS
-    ),
-    *(
-        ("e164Experiments.x.includedCountryCodes.0", {"e164Experiments": {"x": {"includedCountryCodes": [value]}}})
-        for value in COUNTRIES
-    ),
-    *(
-        (
-            "messagePersister.trimOversizedQueueExtraRoomRatio",
-            {"messagePersister": {"trimOversizedQueueExtraRoomRatio": n}},
-        )
-        for n in (0.5, float("inf"), float("nan"), "2")
-    ),
-    *(
-        (f"{key}.0", {key: [value]})
-        for key in ("svr2StatusCodesToIgnoreForAccountDeletion", "svrbStatusCodesToIgnoreForAccountDeletion")
-        for value in (99, 600, 2**31, "404")
-    ),
-]
+def configured(path: str, value: Any) -> dict[str, Any]:
+    """The same, with what a limit needs besides."""
+    whole: dict[str, Any] = nested(path.split("."), value)
+    for limit in whole.get("limits", {}).values():
+        limit.update({**LIMIT, **limit})
+    return whole
+
+
+REFUSED = [(key, configured(key, value)) for key, values in VALUES.items() for value in values]
 
 
 def configuration(dynamic: dict[str, Any]) -> dict[str, str]:

@@ -37,6 +37,20 @@ def webhook(url: str, ways: list[dict[str, Any]] | None = None) -> dict[str, Any
     return {"registration": {"kind": "webhook", "url": url}, **opened}
 
 
+def exporters(**named: Any) -> dict[str, Any]:
+    """Settings of the collector's exporters; `__` in a name stands for its slash."""
+    return {"telemetry": {"exporters": {name.replace("__", "/"): value for name, value in named.items()}}}
+
+
+def dynamic(**block: Any) -> dict[str, Any]:
+    return {"whisper": {"dynamicConfig": block}}
+
+
+PIN = {"bucketSize": 1, "permitRegenerationDuration": "1s"}
+PREFIXES = ["+1" * 30] * 2000
+WAY = {"cidr": "203.0.113.0/24", "ports": [443]}
+AUTHORITY = {"validityDays": 90}
+
 MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("unknown key", {"domian": "x.org"}, "flatline:domian", "did you mean domain?"),
     ("unknown nested key", {"redis": {"master": 3}}, "flatline:redis.master", "did you mean masters?"),
@@ -61,18 +75,8 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("a word for a switch", {"exposeAdmin": "yes"}, "flatline:exposeAdmin", "write true or false"),
     ("a scalar for a block", {"cdn": 5}, "flatline:cdn", "write a block of keys"),
     ("a long leaf", {"certificates": {"leaf": {"validityDays": 398}}}, "leaf.validityDays", "397 or less"),
-    (
-        "a leaf that outlives its authority",
-        {"certificates": {"authority": {"validityDays": 90}}},
-        "flatline:certificates",
-        "write at most 90",
-    ),
-    (
-        "a signer that does not exist",
-        {"certificates": {"authority": {"signingEpoch": 2}}},
-        "certificates.authority",
-        "write at most 1",
-    ),
+    ("a leaf that outlives it", {"certificates": {"authority": AUTHORITY}}, "flatline:certificates", "at most 90"),
+    ("no such signer", {"certificates": {"authority": {"signingEpoch": 2}}}, "certificates.authority", "at most 1"),
     ("an unknown secret", {"secrets": {"trn": {"epoch": 2}}}, "flatline:secrets", "did you mean turn?"),
     ("epoch zero", {"secrets": {"turn": {"epoch": 0}}}, "secrets.turn.epoch", "write 1 or more"),
     ("an epoch that is not there", {"secrets": {"turn": {"activeEpoch": 2}}}, "secrets.turn", "write at most 1"),
@@ -83,33 +87,18 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("an upload that fills the volume", {"cdn": {"maxAttachmentSize": "10Gi"}}, "flatline", "larger volume"),
     ("attachments gone before messages", {"cdn": {"retentionDays": 30}}, "cdn.retentionDays", "31 or more"),
     ("credentials for days", {"cdn": {"credentialMaxAgeHours": 48}}, "credentialMaxAgeHours", "24 or less"),
-    ("no exporter", {"telemetry": {"exporters": {}}}, "flatline:telemetry", "{prometheus: {endpoint"),
-    ("an unknown exporter", {"telemetry": {"exporters": {"promtheus/a": {}}}}, "promtheus/a", "mean prometheus?"),
-    ("an exporter of traces", {"telemetry": {"exporters": {"zipkin": {}}}}, "exporters.zipkin", "no metrics"),
-    (
-        "an exporter that nobody reaches",
-        {"telemetry": {"exporters": {"prometheus": {"endpoint": "localhost:8889"}}}},
-        "flatline:telemetry.exporters",
-        "such as 0.0.0.0:8889",
-    ),
-    (
-        "an exporter without an address",
-        {"telemetry": {"exporters": {"prometheus": None}}},
-        "flatline:telemetry.exporters",
-        "such as 0.0.0.0:8889",
-    ),
+    ("no exporter", exporters(), "flatline:telemetry", "{prometheus: {endpoint"),
+    ("an unknown exporter", exporters(promtheus__a={}), "promtheus/a", "mean prometheus?"),
+    ("an exporter of traces", exporters(zipkin={}), "exporters.zipkin", "no metrics"),
+    ("nobody reaches it", exporters(prometheus={"endpoint": "localhost:8889"}), "telemetry.exporters", "0.0.0.0:8889"),
+    ("an exporter without an address", exporters(prometheus=None), "telemetry.exporters", "such as 0.0.0.0:8889"),
     (
         "an exporter on the port of another",
-        {"telemetry": {"exporters": {"prometheus": {"endpoint": ":9000"}, "prometheus/b": {"endpoint": ":9000"}}}},
+        exporters(prometheus={"endpoint": ":9000"}, prometheus__b={"endpoint": ":9000"}),
         "prometheus/b.endpoint",
         "write another one",
     ),
-    (
-        "an exporter on the port of the health check",
-        {"telemetry": {"exporters": {"prometheus": {"endpoint": ":13133"}}}},
-        "prometheus.endpoint",
-        "write another one",
-    ),
+    ("the health check's port", exporters(prometheus={"endpoint": ":13133"}), "prometheus.endpoint", "another one"),
     (
         "a scraper of nothing",
         {"telemetry": {"exporters": {"debug": None}, "scrapers": [{"namespace": "a", "podLabels": {"b": "c"}}]}},
@@ -127,44 +116,14 @@ MISTAKES: list[tuple[str, dict[str, Any], str, str]] = [
     ("a webhook with a password", webhook("https://me:word@sms.example.org/"), "registration.url", "has a user"),
     ("a webhook with a query", webhook("https://sms.example.org/?key=1"), "registration.url", "a query"),
     ("a webhook without a way", webhook("https://sms.example.org/"), "egress.registration", "TCP port 443"),
-    (
-        "a webhook with a way to another port",
-        webhook("https://sms.example.org:8443/", [{"cidr": "203.0.113.0/24", "ports": [443]}]),
-        "egress.registration",
-        "ports: [8443]",
-    ),
-    (
-        "a way out for invitations",
-        {"egress": {"registration": [{"cidr": "203.0.113.0/24", "ports": [443]}]}},
-        "egress.registration",
-        "opens no connection; remove it",
-    ),
+    ("a way to another port", webhook("https://sms.example.org:8443/", [WAY]), "registration", "ports: [8443]"),
+    ("a way out for invitations", {"egress": {"registration": [WAY]}}, "egress.registration", "no connection; remove"),
     ("a TURN URL", {"turn": {"host": "turn:turn.example.org"}}, "turn.host", "bare host name"),
-    (
-        "an unknown limiter",
-        {"whisper": {"dynamicConfig": {"limits": {"massages": {}}}}},
-        "limits.massages",
-        "messages?",
-    ),
-    (
-        "no duration",
-        {"whisper": {"dynamicConfig": {"limits": {"pin": {"bucketSize": 1, "permitRegenerationDuration": "1s"}}}}},
-        "permitRegenerationDuration",
-        "write it as ISO 8601 does",
-    ),
-    (
-        "a score out of range",
-        {"whisper": {"dynamicConfig": {"captcha": {"scoreFloor": 2.0}}}},
-        "captcha.scoreFloor",
-        "write 1 or less",
-    ),
+    ("an unknown limiter", dynamic(limits={"massages": {}}), "limits.massages", "messages?"),
+    ("no duration", dynamic(limits={"pin": PIN}), "permitRegenerationDuration", "write it as ISO 8601 does"),
+    ("a score out of range", dynamic(captcha={"scoreFloor": 2.0}), "captcha.scoreFloor", "write 1 or less"),
     ("a number in remote config", {"whisper": {"remoteConfig": {"x": 1}}}, "remoteConfig.x", "write text"),
-    (
-        "a dynamic configuration that Whisper refuses",
-        {"whisper": {"dynamicConfig": {"payments": {"disallowedPrefixes": ["+1" * 30] * 2000}}}},
-        "dynamicConfig",
-        "less than 100000",
-    ),
+    ("what Whisper refuses", dynamic(payments={"disallowedPrefixes": PREFIXES}), "dynamicConfig", "less than 100000"),
 ]
 
 
@@ -275,8 +234,7 @@ def test_the_image_of_the_development_service_counts_where_it_runs() -> None:
 
 
 def test_a_webhook_and_its_way_out() -> None:
-    ways = [{"cidr": "203.0.113.0/24", "ports": [443]}]
-    wanted = webhook("https://sms.example.org/codes", ways)
+    wanted = webhook("https://sms.example.org/codes", [WAY])
     chosen = load({f"flatline:{key}": json.dumps(value) for key, value in wanted.items()}).registration
     assert isinstance(chosen, WebhookRegistration)
     assert (chosen.url, chosen.port) == ("https://sms.example.org/codes", 443)
@@ -367,6 +325,7 @@ class TestBroughtSecrets:
 class TestBroughtCertificate:
     ROOT = issue("root")
     LEAF = leaf(ROOT, "chat.example.org")
+    WEAK = leaf(ROOT, "chat.example.org", key=rsa.generate_private_key(65537, 1024))
 
     def block(self, **changes: str) -> dict[str, Any]:
         brought = {"certificate": self.LEAF.pem, "privateKey": self.LEAF.private_pem, "authority": self.ROOT.pem}
@@ -376,24 +335,20 @@ class TestBroughtCertificate:
         settings = load({"flatline:domain": "chat.example.org", "flatline:certificates": json.dumps(self.block())})
         assert settings.certificates.provided
 
-    def test_another_key_is_told_and_not_shown(self) -> None:
-        (line,) = problems(domain="chat.example.org", certificates=self.block(privateKey=self.ROOT.private_pem))
-        assert "belongs to another certificate" in line
+    @pytest.mark.parametrize(
+        ("domain", "changes", "problem"),
+        [
+            ("chat.example.org", {"privateKey": ROOT.private_pem}, "belongs to another certificate"),
+            ("chat.example.org", {"certificate": WEAK.pem, "privateKey": WEAK.private_pem}, "is weak"),
+            ("chat.example.net", {}, "*.chat.example.net"),
+            ("chat.example.org", {"authority": "hello"}, "no PEM certificate"),
+        ],
+        ids=["another key", "a weak key", "another name", "no certificate"],
+    )
+    def test_a_wrong_one_is_told_and_no_key_shown(self, domain: str, changes: dict[str, str], problem: str) -> None:
+        (line,) = problems(domain=domain, certificates=self.block(**changes))
+        assert problem in line
         assert "BEGIN" not in line
-
-    def test_a_weak_key_is_told(self) -> None:
-        weak = leaf(self.ROOT, "chat.example.org", key=rsa.generate_private_key(65537, 1024))
-        block = self.block(certificate=weak.pem, privateKey=weak.private_pem)
-        (line,) = problems(domain="chat.example.org", certificates=block)
-        assert "is weak" in line
-
-    def test_another_name_is_told(self) -> None:
-        (line,) = problems(domain="chat.example.net", certificates=self.block())
-        assert "*.chat.example.net" in line
-
-    def test_no_certificate_is_told(self) -> None:
-        (line,) = problems(domain="chat.example.org", certificates=self.block(authority="hello"))
-        assert "no PEM certificate" in line
 
     def test_epochs_beside_it_are_told(self) -> None:
         (line,) = problems(domain="chat.example.org", certificates={**self.block(), "leaf": {"epoch": 2}})

@@ -36,6 +36,10 @@ SERVER_EXCHANGES = [
 GENERIC_EXCHANGES = ["callLinkAuthCredential", "createCallLinkCredential", "backupAuthCredential"]
 
 Derivation = Callable[[bytes], KeyPair]
+PARAMETERS: list[tuple[str, Derivation, tuple[int, int]]] = [
+    ("server", signal_keys.server_secret_params, (2721, 673)),
+    ("genericServer", signal_keys.generic_server_secret_params, (385, 225)),
+]
 
 
 @pytest.fixture(scope="session")
@@ -60,17 +64,13 @@ def certificate(root: CurveKeyPair, server: CurveKeyPair, key_id: int = 5, nonce
 
 class TestParameters:
     @pytest.mark.parametrize("r", SEEDS, ids=range(len(SEEDS)))
-    def test_server_params_are_libsignals(self, reference: Libsignal, r: bytes) -> None:
-        ours = signal_keys.server_secret_params(r)
-        assert (len(ours.secret), len(ours.public)) == (2721, 673)
-        assert {"secret": ours.secret, "public": ours.public} == reference.ask("serverSecretParams", random=r)
-
-    @pytest.mark.parametrize("r", SEEDS, ids=range(len(SEEDS)))
-    def test_generic_params_are_libsignals(self, reference: Libsignal, r: bytes) -> None:
-        ours = signal_keys.generic_server_secret_params(r)
-        assert (len(ours.secret), len(ours.public)) == (385, 225)
-        expected = reference.ask("genericServerSecretParams", random=r)
-        assert {"secret": ours.secret, "public": ours.public} == expected
+    @pytest.mark.parametrize(("kind", "derive", "lengths"), PARAMETERS)
+    def test_params_are_libsignals(
+        self, reference: Libsignal, kind: str, derive: Derivation, lengths: tuple[int, int], r: bytes
+    ) -> None:
+        ours = derive(r)
+        assert (len(ours.secret), len(ours.public)) == lengths
+        assert {"secret": ours.secret, "public": ours.public} == reference.ask(f"{kind}SecretParams", random=r)
 
     @pytest.mark.parametrize("r", SEEDS, ids=range(len(SEEDS)))
     def test_the_public_part_follows_from_a_secret_that_was_brought(self, r: bytes) -> None:
@@ -93,19 +93,18 @@ class TestParameters:
         expected = {"server": SERVER_EXCHANGES, "generic": GENERIC_EXCHANGES}
         assert reference.ask("exchanges") == expected
 
-    @pytest.mark.parametrize("kind", SERVER_EXCHANGES)
-    def test_server_params_work(self, reference: Libsignal, kind: str) -> None:
-        ours, other = map(signal_keys.server_secret_params, SEEDS[5:7])
-        reference.ask("serverExchange", kind=kind, secret=ours.secret, known=ours.public)
+    @pytest.mark.parametrize(
+        ("exchange", "derive", "kind"),
+        [
+            *(("serverExchange", signal_keys.server_secret_params, kind) for kind in SERVER_EXCHANGES),
+            *(("genericExchange", signal_keys.generic_server_secret_params, kind) for kind in GENERIC_EXCHANGES),
+        ],
+    )
+    def test_params_work(self, reference: Libsignal, exchange: str, derive: Derivation, kind: str) -> None:
+        ours, other = map(derive, SEEDS[5:7])
+        reference.ask(exchange, kind=kind, secret=ours.secret, known=ours.public)
         with pytest.raises(LibsignalError, match="Verification failure"):
-            reference.ask("serverExchange", kind=kind, secret=ours.secret, known=other.public)
-
-    @pytest.mark.parametrize("kind", GENERIC_EXCHANGES)
-    def test_generic_params_work(self, reference: Libsignal, kind: str) -> None:
-        ours, other = map(signal_keys.generic_server_secret_params, SEEDS[5:7])
-        reference.ask("genericExchange", kind=kind, secret=ours.secret, known=ours.public)
-        with pytest.raises(LibsignalError, match="Verification failure"):
-            reference.ask("genericExchange", kind=kind, secret=ours.secret, known=other.public)
+            reference.ask(exchange, kind=kind, secret=ours.secret, known=other.public)
 
     @pytest.mark.parametrize("derive", [signal_keys.server_secret_params, signal_keys.generic_server_secret_params])
     def test_equal_seeds_give_equal_params_and_different_ones_different(self, derive: Derivation) -> None:

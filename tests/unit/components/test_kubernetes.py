@@ -53,6 +53,14 @@ def pod(namespace: WorkloadNamespace, **changes: Any) -> dict[str, Any]:
     return {"namespace": namespace, "name": "app", "component": "app", "containers": (container,), **changes}
 
 
+def workload(
+    kind: str = "Deployment", options: dict[str, Any] | None = None, **changes: Any
+) -> tuple[list[Object], Any]:
+    """The objects of one workload, and the specification of the one of this kind."""
+    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, **changes), **(options or {})), o))
+    return found, only(found, kind)["spec"]
+
+
 def endpoint(name: str = "store", port: int = 9000) -> Endpoint:
     return Endpoint(service=name, pods=Pods.of("other", {"app": name}), port=port)
 
@@ -61,8 +69,7 @@ def test_a_pod_waits_for_what_it_uses() -> None:
     access = Access(
         egress=(endpoint(),), wait_for=(Wait(scheme="tcp", endpoint=endpoint()),), env={"STORE": "http://store"}
     )
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, access=(access,))), o))
-    spec = only(found, "Deployment")["spec"]["template"]["spec"]
+    spec = workload(access=(access,))[1]["template"]["spec"]
     (wait,) = spec["initContainers"]
     assert wait["args"] == ["tcp://store.other.svc:9000"]
     assert wait["command"] == ["node", "/opt/flatline/wait.mjs"]
@@ -70,8 +77,8 @@ def test_a_pod_waits_for_what_it_uses() -> None:
 
 
 def test_a_pod_that_needs_nothing_waits_for_nothing() -> None:
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p)), o))
-    assert "initContainers" not in only(found, "Deployment")["spec"]["template"]["spec"]
+    found, spec = workload()
+    assert "initContainers" not in spec["template"]["spec"]
     assert "Service" not in {o["kind"] for o in found}
 
 
@@ -113,47 +120,42 @@ def test_secret_files_are_secrets(secret: bool, kind: str, field: str) -> None:
 
 
 def test_images_choose_their_architecture() -> None:
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p)), o))
-    assert "affinity" not in only(found, "Deployment")["spec"]["template"]["spec"]
+    assert "affinity" not in workload()[1]["template"]["spec"]
     storage = Container(name="main", image="storage", resources=SMALL)
-    args = {"component": "app", "name": "app", "containers": (storage,)}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(namespace=p, **args), o))
-    required = only(found, "Deployment")["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    required = workload(containers=(storage,))[1]["template"]["spec"]["affinity"]["nodeAffinity"]
     (term,) = required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
     assert term["matchExpressions"] == [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}]
 
 
 def test_replicas_are_spread_and_have_a_budget() -> None:
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, scale=Scale(3))), o))
+    found, spec = workload(scale=Scale(3))
     assert only(found, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
-    grown = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, scale=Scale(1, 4, 70))), o))
+    grown, growing = workload(scale=Scale(1, 4, 70))
     assert only(grown, "PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
-    assert "replicas" not in only(grown, "Deployment")["spec"], "what scales it says how many"
+    assert "replicas" not in growing, "what scales it says how many"
     assert only(grown, "HorizontalPodAutoscaler")["spec"]["maxReplicas"] == 4
-    spread = only(found, "Deployment")["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    spread = spec["template"]["spec"]["topologySpreadConstraints"]
     assert {constraint["topologyKey"] for constraint in spread} == {
         "kubernetes.io/hostname",
         "topology.kubernetes.io/zone",
     }
 
 
+DISK = {
+    "volumes": (Volume(name="disk", size="1Gi"),),
+    "container": {"volume_mounts": (VolumeMount(volume="disk", path="/data"),)},
+}
+
+
 def test_a_disk_of_a_deployment_is_a_protected_claim() -> None:
-    mount = VolumeMount(volume="disk", path="/data")
-    args = {"volumes": (Volume(name="disk", size="1Gi"),), "container": {"volume_mounts": (mount,)}}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, **args), kind="recreate"), o))
-    claim = only(found, "PersistentVolumeClaim")
-    assert claim["spec"]["resources"]["requests"] == {"storage": "1Gi"}
-    volumes = only(found, "Deployment")["spec"]["template"]["spec"]["volumes"]
-    assert {"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}} in volumes
+    found, spec = workload(options={"kind": "recreate"}, **DISK)
+    assert only(found, "PersistentVolumeClaim")["spec"]["resources"]["requests"] == {"storage": "1Gi"}
+    claim = {"name": "disk", "persistentVolumeClaim": {"claimName": "disk"}}
+    assert claim in spec["template"]["spec"]["volumes"]
 
 
 def test_a_disk_of_a_stateful_set_is_a_template_that_is_mounted() -> None:
-    mount = VolumeMount(volume="disk", path="/data")
-    args = {"volumes": (Volume(name="disk", size="1Gi"),), "container": {"volume_mounts": (mount,)}}
-    found = objects(
-        lambda p, o: Workload("app", WorkloadArgs(**pod(p, **args), kind="stateful", headless_service="app-peers"), o)
-    )
-    spec = only(found, "StatefulSet")["spec"]
+    _, spec = workload("StatefulSet", {"kind": "stateful", "headless_service": "app-peers"}, **DISK)
     assert [claim["metadata"]["name"] for claim in spec["volumeClaimTemplates"]] == ["disk"]
     assert spec["serviceName"] == "app-peers"
     assert not spec["template"]["spec"].get("volumes")
@@ -172,9 +174,8 @@ def test_a_task_is_a_job_without_a_name_or_a_cron_job_with_one() -> None:
 def test_probe_budgets_are_rounded_up() -> None:
     check = ProbeAction(port="http", path="/")
     probes = Probes.all(check, startup_budget=121)
-    args = {"container": {"probes": probes, "ports": (Port(name="http", number=80),)}}
-    found = objects(lambda p, o: Workload("app", WorkloadArgs(**pod(p, **args)), o))
-    startup = only(found, "Deployment")["spec"]["template"]["spec"]["containers"][0]["startupProbe"]
+    _, spec = workload(container={"probes": probes, "ports": (Port(name="http", number=80),)})
+    startup = spec["template"]["spec"]["containers"][0]["startupProbe"]
     assert startup["periodSeconds"] * startup["failureThreshold"] == 122
 
 

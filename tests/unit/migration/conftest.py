@@ -1,7 +1,5 @@
 """AWS without AWS, a server for each test process."""
 
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -9,7 +7,6 @@ from typing import Any
 import boto3
 import pytest
 from botocore.config import Config
-from moto.server import ThreadedMotoServer
 
 from components.emulators.seeds import create_table_request
 from config.schema.dynamodb import Table
@@ -45,19 +42,7 @@ class Aws:
         return name
 
 
-@pytest.fixture(scope="session")
-def _moto() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def aws(_moto: str) -> Aws:
+def aws(moto: str) -> Aws:
     """Empty."""
-    request = urllib.request.Request(f"{_moto}/moto-api/reset", method="POST")
-    with urllib.request.urlopen(request) as answer:
-        assert answer.status == 200
-    return Aws(_moto)
+    return Aws(moto)

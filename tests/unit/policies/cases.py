@@ -2,12 +2,9 @@
 
 import base64
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
-from tests.unit.policies.good import GRANT, TLS_12, TLS_ONLY, TRUST, Path, Plain, document
-
-ABSENT: Final = object()
-"""As a value: the field is taken away."""
+from tests.unit.policies.good import ABSENT, GRANT, TLS_12, TLS_ONLY, TRUST, Path, Plain, document
 
 RANDOM = base64.b64encode(bytes(range(7, 251, 6))).decode()
 HEX = bytes((i * 37 + 11) % 256 for i in range(32)).hex()

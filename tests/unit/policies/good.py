@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from policies.check import check
 from policies.config import Config, Exemption
@@ -15,6 +15,9 @@ from policies.model import Resource
 from policies.report import Report
 from policies.rule import ResourceRule, StackRule
 from policies.rules import RULES
+
+ABSENT: Final = object()
+"""As a value: the field is taken away."""
 
 Plain = dict[str, Any]
 Path = tuple[str | int, ...]
@@ -59,6 +62,11 @@ def container(name: str, **fields: Any) -> Plain:
 RESOURCES = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "128Mi"}}
 
 
+TLS = {
+    "minVersion": "VersionTLS12",
+    "cipherSuites": ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
+    "sniStrict": True,
+}
 GATE = [
     "--read=pictures/[a-z]{8}",
     "--upload=pictures:1000:pictures/[a-z]{8}",
@@ -191,6 +199,7 @@ PROXY = peer({"kubernetes.io/metadata.name": "kube-system"}, {"app.kubernetes.io
 CACHE_VOLUMES = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
 
 FORGED = ("Forwarded", "X-Proxied-Https", "Proxy-Ssl-Id", "Proxy-Auth-Cert")
+HEADERS = {"contentTypeNosniff": True, "customRequestHeaders": dict.fromkeys(FORGED, ""), "stsSeconds": 31536000}
 UPLOADS = {
     **server("tusd", 8080),
     "image": "docker.io/tusproject/tusd:2.9.1",
@@ -220,10 +229,8 @@ CLUSTER: dict[str, Plain] = {
         ),
         volumes=[{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
     ),
-    "web-account": account("web"),
-    "cache-account": account("cache"),
+    **{f"{name}-account": account(name) for name in ("web", "cache", "task", "uploads")},
     "cloud-account": account("cloud", "shop-emulators"),
-    "task-account": account("task"),
     "web-service": service("web", 8080),
     "web-policy": policy(
         "web",
@@ -283,41 +290,21 @@ CLUSTER: dict[str, Plain] = {
     ),
     "redirect": route(
         "redirect",
-        {
-            "middlewares": [{"name": "https"}],
-            "services": [{"kind": "TraefikService", "name": "noop@internal"}],
-        },
+        {"middlewares": [{"name": "https"}], "services": [{"kind": "TraefikService", "name": "noop@internal"}]},
         points=["web"],
         tls=None,
     ),
-    "https": obj("traefik.io/v1alpha1", "Middleware", "https", spec={"redirectScheme": {"scheme": "https"}}),
+    "https": middleware("https", redirectScheme={"scheme": "https"}),
     "limits": middleware("limits", chain={"middlewares": [{"name": "rate"}, {"name": "in-flight"}]}),
     "rate": middleware("rate", rateLimit={"average": 100, "period": "1s", "burst": 200}),
     "in-flight": middleware("in-flight", inFlightReq={"amount": 64}),
-    "headers": middleware(
-        "headers",
-        headers={
-            "contentTypeNosniff": True,
-            "customRequestHeaders": dict.fromkeys(FORGED, ""),
-            "stsSeconds": 31536000,
-        },
-    ),
+    "headers": middleware("headers", headers=HEADERS),
     "certificate": obj("core/v1", "Secret", "certificate", type="kubernetes.io/tls"),
-    "tls": obj(
-        "traefik.io/v1alpha1",
-        "TLSOption",
-        "tls",
-        spec={
-            "minVersion": "VersionTLS12",
-            "cipherSuites": ["TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"],
-            "sniStrict": True,
-        },
-    ),
+    "tls": obj("traefik.io/v1alpha1", "TLSOption", "tls", spec=TLS),
     "redis": obj(
         "core/v1", "ConfigMap", "redis", data={"redis.conf": "cluster-enabled yes\nmaxmemory-policy noeviction\n"}
     ),
     "uploads": deployment("uploads", UPLOADS, UPLOADS_HOOK),
-    "uploads-account": account("uploads"),
     "uploads-policy": policy("uploads", ingress=[], egress=[]),
     "role": obj(
         "rbac.authorization.k8s.io/v1",
@@ -545,27 +532,32 @@ def check_edit(before: Iterable[Resource], after: Sequence[Resource], config: Co
     return replace(whole, findings=findings, undecided=undecided, problems=())
 
 
-def changed(stack: dict[str, Plain], name: str, path: Path, value: Any) -> dict[str, Plain]:
-    """The stack with one field of one resource set."""
-    copy = {**stack, name: deepcopy(stack[name])}
-    holder: Any = copy[name]
-    for step in path[:-1]:
+def place(holder: Any, path: Path, value: Any) -> None:
+    """Sets the field at a path, or takes it away."""
+    *steps, last = path
+    for step in steps:
         holder = holder.setdefault(step, {}) if isinstance(holder, dict) else holder[step]
-    if isinstance(holder, list) and path[-1] == len(holder):
+    if value is ABSENT:
+        del holder[last]
+    elif isinstance(holder, list) and last == len(holder):
         holder.append(value)
     else:
-        holder[path[-1]] = value
+        holder[last] = value
+
+
+def put(holder: Any, path: Path, value: Any) -> Any:
+    """A copy with another value at a path."""
+    copy = deepcopy(holder)
+    place(copy, path, value)
     return copy
+
+
+def changed(stack: dict[str, Plain], name: str, path: Path, value: Any) -> dict[str, Plain]:
+    """The stack with one field of one resource set."""
+    return {**stack, name: put(stack[name], path, value)}
 
 
 def without(stack: dict[str, Plain], name: str, path: Path) -> dict[str, Plain]:
     """The stack without one field of one resource, which must have it, or without the resource (empty path)."""
-    copy = {**stack, name: deepcopy(stack[name])}
-    if not path:
-        del copy[name]
-        return copy
-    holder: Any = copy[name]
-    for step in path[:-1]:
-        holder = holder[step]
-    del holder[path[-1]]
-    return copy
+    rest = {key: plain for key, plain in stack.items() if key != name or path}
+    return changed(rest, name, path, ABSENT) if path else rest

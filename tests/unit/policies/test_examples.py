@@ -12,6 +12,7 @@ from tests.unit.policies.good import (
     CLUSTER,
     GRANT,
     STACKS,
+    TAGS,
     TRUST,
     Plain,
     changed,
@@ -68,9 +69,40 @@ def test_plain_ingresses_are_routes_as_well(more: Plain, rules: set[str]) -> Non
     assert found(CLUSTER, more) == rules
 
 
-def test_a_route_to_a_service_of_nobody_leads_to_no_emulator() -> None:
-    more = obj("traefik.io/v1alpha1", "IngressRouteTCP", "x", spec={"routes": [{"services": [{"name": "gone"}]}]})
-    assert found(CLUSTER, more) == {"ingress-tls", "ingress-kinds"}
+def policy(name: str, selector: Plain, *egress: Plain) -> Plain:
+    spec = {"podSelector": selector, "policyTypes": ["Egress" if egress else "Ingress"], "egress": list(egress)}
+    return obj("networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
+
+
+NOBODY_S_ROUTE = {"routes": [{"services": [{"name": "gone"}]}]}
+SELF = {"dnsNames": ["*.shop.test"], "allowedUses": ["server_auth"]}
+MORE: dict[str, tuple[Plain, set[str]]] = {
+    "a route to a service of nobody leads to no emulator": (
+        obj("traefik.io/v1alpha1", "IngressRouteTCP", "x", spec=NOBODY_S_ROUTE),
+        {"ingress-tls", "ingress-kinds"},
+    ),
+    "a policy for every pod is wide": (
+        policy("all", {}, opening("to", 8080, inside("shop", "cache"))),
+        {"network-wide"},
+    ),
+    "a policy for nobody is an orphan": (policy("none", {"matchLabels": {"a": "b"}}), {"network-orphan"}),
+    "lists hide what is in them": (obj("core/v1", "ConfigMapList", "all", items=[{"data": {}}]), {"object-opaque"}),
+    "a binary file that is no base64 is read as text": (
+        obj("core/v1", "ConfigMap", "more", binaryData={"a.conf": "requirepass horse!"}),
+        {"config-map-secret-values"},
+    ),
+    "a server that signs its own certificate is no authority": (
+        custom("tls:index/selfSignedCert:SelfSignedCert", "self", **SELF),
+        {"tls-authority"},
+    ),
+    "Ed25519 is a good key": (custom("tls:index/privateKey:PrivateKey", "ed", algorithm="ED25519"), set()),
+    "the same URN twice is found": (CLUSTER["key"], {"object-unique"}),
+}
+
+
+@pytest.mark.parametrize(("more", "rules"), MORE.values(), ids=MORE)
+def test_one_more_resource(more: Plain, rules: set[str]) -> None:
+    assert found(CLUSTER, more) == rules
 
 
 def test_an_option_named_default_is_everybodys() -> None:
@@ -92,16 +124,6 @@ def test_without_certificates_of_its_own_a_stack_has_no_names_to_compare() -> No
     assert found(changed(stack, "route", ("properties", "spec", "routes", 0, "match"), match)) == set()
 
 
-def test_a_policy_for_every_pod_is_wide() -> None:
-    spec = {"podSelector": {}, "policyTypes": ["Egress"], "egress": [opening("to", 8080, inside("shop", "cache"))]}
-    assert found(CLUSTER, obj("networking.k8s.io/v1", "NetworkPolicy", "all", spec=spec)) == {"network-wide"}
-
-
-def test_a_policy_for_nobody_is_an_orphan() -> None:
-    spec = {"podSelector": {"matchLabels": {"a": "b"}}, "policyTypes": ["Ingress"]}
-    assert found(CLUSTER, obj("networking.k8s.io/v1", "NetworkPolicy", "none", spec=spec)) == {"network-orphan"}
-
-
 def test_a_narrow_network_is_a_peer() -> None:
     narrow = opening("to", 443, {"ipBlock": {"cidr": "203.0.113.0/24"}})
     assert found(changed(CLUSTER, "task-policy", ("properties", "spec", "egress", 1), narrow)) == set()
@@ -109,10 +131,6 @@ def test_a_narrow_network_is_a_peer() -> None:
     assert found(changed(CLUSTER, "cloud-policy", ("properties", "spec", "ingress", 1), outside)) == {
         "emulator-exposed"
     }
-
-
-def test_lists_hide_what_is_in_them() -> None:
-    assert found(CLUSTER, obj("core/v1", "ConfigMapList", "all", items=[{"data": {}}])) == {"object-opaque"}
 
 
 def test_named_services_may_be_opened() -> None:
@@ -163,26 +181,10 @@ def test_digests() -> None:
     assert found(with_digests, given=demanded) == set()
 
 
-def test_a_binary_file_that_is_no_base64_is_read_as_text() -> None:
-    more = obj("core/v1", "ConfigMap", "more", binaryData={"a.conf": "requirepass horse!"})
-    assert found(CLUSTER, more) == {"config-map-secret-values"}
-
-
 def test_default_capabilities_are_more_than_restricted_allows() -> None:
     for name, rules in {"CHOWN": {"pod-capabilities-dropped"}, "NET_BIND_SERVICE": set()}.items():
         path = (*CONTAINER, "securityContext", "capabilities", "add")
         assert found(changed(CLUSTER, "web", path, [name])) == rules
-
-
-def test_a_server_that_signs_its_own_certificate_is_no_authority() -> None:
-    more = custom(
-        "tls:index/selfSignedCert:SelfSignedCert", "self", dnsNames=["*.shop.test"], allowedUses=["server_auth"]
-    )
-    assert found(CLUSTER, more) == {"tls-authority"}
-
-
-def test_ed25519_is_a_good_key() -> None:
-    assert found(CLUSTER, custom("tls:index/privateKey:PrivateKey", "ed", algorithm="ED25519")) == set()
 
 
 def test_a_cluster_of_elasticache_alone_is_neither_encrypted_nor_closed() -> None:
@@ -240,28 +242,18 @@ def test_configuration_of_another_bucket_does_not_count() -> None:
 
 
 def test_roles_are_read_with_what_is_in_them() -> None:
-    tags = {"project": "shop", "stack": "prod"}
-    role, trust = "aws:iam/role:Role", document(TRUST)
-    inline = custom(
-        role, "r", assumeRolePolicy=trust, inlinePolicies=[{"policy": document({**GRANT, "Action": "*"})}], tags=tags
-    )
-    managed = custom(
-        role, "r", assumeRolePolicy=trust, managedPolicyArns=["arn:aws:iam::aws:policy/AdministratorAccess"], tags=tags
-    )
-    attached = custom(
-        "aws:iam/rolePolicyAttachment:RolePolicyAttachment",
-        "a",
-        policyArn="arn:aws:iam::aws:policy/AmazonS3FullAccess",
-    )
-    narrow = custom(
-        role,
-        "r",
-        assumeRolePolicy=trust,
-        inlinePolicies=[{"policy": document(GRANT, {"Effect": "Deny", "Action": "*"})}],
-        tags=tags,
-    )
-    for more in (inline, managed, attached):
+    def role(**more: Any) -> Plain:
+        return custom("aws:iam/role:Role", "r", assumeRolePolicy=document(TRUST), tags=TAGS, **more)
+
+    aws = "arn:aws:iam::aws:policy/"
+    attachment = "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
+    for more in (
+        role(inlinePolicies=[{"policy": document({**GRANT, "Action": "*"})}]),
+        role(managedPolicyArns=[f"{aws}AdministratorAccess"]),
+        custom(attachment, "a", policyArn=f"{aws}AmazonS3FullAccess"),
+    ):
         assert found(CLOUD, more) == {"iam-wildcards"}
+    narrow = role(inlinePolicies=[{"policy": document(GRANT, {"Effect": "Deny", "Action": "*"})}])
     assert found(CLOUD, narrow) == set()
 
 
@@ -274,10 +266,6 @@ def test_a_key_without_a_real_age_is_found(limit: int) -> None:
 def test_a_key_counts_to_today() -> None:
     old = changed(CLOUD, "access-key", ("properties", "createDate"), "2001-01-01T00:00:00Z")
     assert found(old, given=config(**{"iam-access-keys": {"users": {"uploads": 90}}})) == {"iam-access-keys"}
-
-
-def test_the_same_urn_twice_is_found() -> None:
-    assert found(CLUSTER, {**CLUSTER["key"]}) == {"object-unique"}
 
 
 def test_the_good_examples_are_of_both_kinds() -> None:

@@ -9,8 +9,8 @@ import pytest
 from policies import output
 from policies.check import check
 from policies.report import Report
-from tests.unit.policies.cases import ABSENT, CASES, Edit
-from tests.unit.policies.good import STACKS, Path, Plain, changed, check_edit, config, resources
+from tests.unit.policies.cases import CASES, Edit
+from tests.unit.policies.good import ABSENT, STACKS, Path, Plain, changed, check_edit, config, resources
 from tests.unit.policies.test_rules import edited
 
 PLANTED = "Zk93vRr1pXw8sLq2Tn5YbHc7Md4Fg6Jx"

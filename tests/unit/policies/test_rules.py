@@ -9,8 +9,8 @@ from policies.check import check
 from policies.config import ConfigError, Exemption, parse
 from policies.report import Report
 from policies.rules import BY_NAME, RULES
-from tests.unit.policies.cases import ABSENT, CASES, Case, Edit, web
-from tests.unit.policies.good import STACKS, Plain, changed, check_edit, config, resources, without
+from tests.unit.policies.cases import CASES, Case, Edit, web
+from tests.unit.policies.good import ABSENT, STACKS, Plain, changed, check_edit, config, resources, without
 
 
 def edited(edit: Edit) -> dict[str, Plain]:

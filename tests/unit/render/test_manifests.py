@@ -211,6 +211,12 @@ class TestRedacted:
 
 
 class TestWrite:
+    @pytest.fixture
+    def out(self, tmp_path: Path) -> Path:
+        """A tree that was written before."""
+        write(kept(whole), tmp_path / "out")
+        return tmp_path / "out"
+
     def test_private(self, tmp_path: Path) -> None:
         out = tmp_path / "build" / "dev"
         write(kept(whole), out)
@@ -235,9 +241,7 @@ class TestWrite:
         assert summary.removed == ()
         assert write(kept(whole), tmp_path / "redacted", redact=True).secret_files == ()
 
-    def test_second_run_touches_nothing(self, tmp_path: Path) -> None:
-        out = tmp_path / "out"
-        write(kept(whole), out)
+    def test_second_run_touches_nothing(self, out: Path) -> None:
         before = contents(out), out.stat().st_ino, {p.name: p.stat().st_mtime_ns for p in out.iterdir()}
         summary = write(kept(whole), out)
         assert (summary.changed, summary.removed) == ((), ())
@@ -279,9 +283,7 @@ class TestWrite:
         assert write(kept(whole), out).removed == ("client-pins.txt",)
 
     @pytest.mark.parametrize("name", ["notes.txt", ".hidden", "20-mine.yaml"])
-    def test_foreign_file_stops_it(self, tmp_path: Path, name: str) -> None:
-        out = tmp_path / "out"
-        write(kept(whole), out)
+    def test_foreign_file_stops_it(self, out: Path, tmp_path: Path, name: str) -> None:
         (out / name).write_text("mine")
         before = contents(out)
         with pytest.raises(ManifestError, match=f"holds {name}, which no run of Flatline wrote"):
@@ -295,9 +297,7 @@ class TestWrite:
         with pytest.raises(ManifestError, match="holds file0, file1, file2 and 2 more"):
             write(kept(whole), tmp_path)
 
-    def test_directory_in_place_of_a_file(self, tmp_path: Path) -> None:
-        out = tmp_path / "out"
-        write(kept(whole), out)
+    def test_directory_in_place_of_a_file(self, out: Path) -> None:
         (out / manifests.KUSTOMIZATION).unlink()
         (out / manifests.KUSTOMIZATION).mkdir()
         with pytest.raises(ManifestError, match=r"holds kustomization\.yaml"):
@@ -315,9 +315,7 @@ class TestWrite:
         with pytest.raises(ManifestError, match="is a symbolic link"):
             write(kept(whole), tmp_path / "link")
 
-    def test_edited_or_opened_files_are_written_again(self, tmp_path: Path) -> None:
-        out = tmp_path / "out"
-        write(kept(whole), out)
+    def test_edited_or_opened_files_are_written_again(self, out: Path) -> None:
         before = contents(out)
         (out / manifests.KUSTOMIZATION).write_text("edited")
         (out / manifests.STACK_OUTPUTS).chmod(0o644)
@@ -329,16 +327,12 @@ class TestWrite:
         assert {stat.S_IMODE(path.stat().st_mode) for path in out.iterdir()} == {0o600}
         assert stat.S_IMODE(out.stat().st_mode) == 0o700
 
-    def test_only_the_directory_was_opened(self, tmp_path: Path) -> None:
-        out = tmp_path / "out"
-        write(kept(whole), out)
+    def test_only_the_directory_was_opened(self, out: Path) -> None:
         out.chmod(0o755)
         assert write(kept(whole), out).changed == ()
         assert stat.S_IMODE(out.stat().st_mode) == 0o700
 
-    def test_failure_leaves_the_old_tree(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        out = tmp_path / "out"
-        write(kept(whole), out)
+    def test_failure_leaves_the_old_tree(self, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         before = contents(out)
 
         def fail(path: Path, content: bytes) -> None:
@@ -364,9 +358,7 @@ class TestWrite:
         assert contents(out) == expected
         assert os.listdir(tmp_path) == ["out"]
 
-    def test_killed_while_it_writes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        out = tmp_path / "out"
-        write(kept(whole), out)
+    def test_killed_while_it_writes(self, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         recording = kept(whole, "other")
         child = os.fork()
         if child == 0:
@@ -386,7 +378,7 @@ class TestWrite:
         write(kept(whole), out)  # nothing has changed, so nothing is written: it is removed all the same
         assert os.listdir(tmp_path) == ["out"]
 
-    def test_leftovers_of_an_earlier_version_are_removed(self, tmp_path: Path) -> None:
+    def test_leftovers_of_an_earlier_version_are_removed(self, out: Path, tmp_path: Path) -> None:
         left = tmp_path / ".out.a1b2c3_4"
         left.mkdir(mode=0o700)
         (left / "10-secret_certificate.yaml").touch(mode=0o600)
@@ -394,7 +386,7 @@ class TestWrite:
         assert os.listdir(tmp_path) == ["out"]
 
     @pytest.mark.parametrize("name", [".out.unfinished-a1b2c3_4", ".out.a1b2c3_4"])
-    def test_directories_that_no_run_left_are_kept(self, tmp_path: Path, name: str) -> None:
+    def test_directories_that_no_run_left_are_kept(self, out: Path, tmp_path: Path, name: str) -> None:
         used, foreign, other = tmp_path / name, tmp_path / name.replace("a1", "zz"), tmp_path / ".out.x.a1b2c3_4"
         for path in (used, foreign, other):
             path.mkdir(mode=0o700)

@@ -261,18 +261,69 @@ class TestPreview:
         assert run(program).outputs == {"preview": False}
 
 
+def unknown_address(providers: Providers) -> None:
+    service = kubernetes.core.v1.Service("service", metadata=METADATA, spec={"ports": []}, opts=providers.kubernetes)
+    config_map("it", {"address": service.status.load_balancer.ingress[0].ip}, providers.kubernetes)
+
+
+def unknown_type(_: Providers) -> None:
+    provider = pulumi.ProviderResource("aws", "aws")
+    pulumi.CustomResource("aws:sqs/queue:Queue", "it", {}, ResourceOptions(provider=provider))
+
+
+def text_in_base64(providers: Providers) -> None:
+    text = base64.b64encode(str(Output.from_input("y")).encode()).decode()
+    kubernetes.core.v1.Secret("it", metadata=METADATA, data={"key": text}, opts=providers.kubernetes)
+
+
+class Stubborn(pulumi.CustomResource):
+    """A resource that takes any provider."""
+
+
+REFUSED: dict[str, tuple[Callable[[Providers], object], str]] = {
+    "no provider": (
+        lambda _: random.RandomPassword("lonely", length=20),
+        r"RandomPassword 'lonely' has no explicit provider",
+    ),
+    "text in base64": (text_in_base64, r"data\.key holds the warning text"),
+    "text in a stack output": (
+        lambda _: pulumi.export("it", str(Output.from_input(1))),
+        "stack output: it holds the warning text",
+    ),
+    "an unknown input in an update": (unknown_address, r"ConfigMap 'it': input: data\.address is unknown"),
+    "an unknown stack output in an update": (
+        lambda p: pulumi.export("hash", random.RandomPassword("it", length=20, opts=p.random).bcrypt_hash),
+        "stack output: hash is unknown",
+    ),
+    "reading what exists": (
+        lambda p: kubernetes.core.v1.ConfigMap.get("it", "flatline/it", p.kubernetes),
+        r"ConfigMap 'it' is read from what exists",
+    ),
+    "a function": (
+        lambda _: pulumi.export("it", pulumi.runtime.invoke_output("tls:index/getPublicKey:getPublicKey", {})),
+        r"the function tls:index/getPublicKey:getPublicKey is called",
+    ),
+    "a transform": (
+        lambda _: pulumi.runtime.register_resource_transform(lambda args: None),
+        "does not support transforms",
+    ),
+    "a remote component": (
+        lambda _: pulumi.ComponentResource("other:index:Thing", "it", {}, remote=True),
+        "a remote component needs the Pulumi engine",
+    ),
+    "an unknown type": (unknown_type, r"aws:sqs/queue:Queue 'it': only the Pulumi engine"),
+    "a provider of another package": (
+        lambda p: Stubborn("kubernetes:core/v1:ConfigMap", "it", {}, p.random),
+        "provider",
+    ),
+}
+
+
 class TestRefused:
     @pytest.fixture(autouse=True)
     def outputs_may_become_text(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Removes the variable that makes the SDK raise, as for a user who has not set it."""
         monkeypatch.delenv("PULUMI_ERROR_OUTPUT_STRING", raising=False)
-
-    def test_without_a_provider(self) -> None:
-        def program() -> None:
-            random.RandomPassword("lonely", length=20)
-
-        with pytest.raises(RecordingError, match=r"RandomPassword 'lonely' has no explicit provider"):
-            run(program)
 
     @pytest.mark.parametrize("preview", [False, True])
     def test_output_as_text(self, preview: bool) -> None:
@@ -282,84 +333,19 @@ class TestRefused:
         with pytest.raises(RecordingError, match=r"ConfigMap 'it': input: data\.list holds the warning text"):
             run(in_kubernetes(program), preview=preview)
 
-    def test_output_as_text_in_base64(self) -> None:
-        def program(opts: ResourceOptions) -> None:
-            text = base64.b64encode(str(Output.from_input("y")).encode()).decode()
-            kubernetes.core.v1.Secret("it", metadata=METADATA, data={"key": text}, opts=opts)
-
-        with pytest.raises(RecordingError, match=r"data\.key holds the warning text"):
-            run(in_kubernetes(program))
-
-    def test_output_as_text_in_a_stack_output(self) -> None:
-        with pytest.raises(RecordingError, match="stack output: it holds the warning text"):
-            run(lambda: pulumi.export("it", str(Output.from_input(1))))
-
-    def test_unknown_input_in_update(self) -> None:
-        def program(opts: ResourceOptions) -> None:
-            service = kubernetes.core.v1.Service("service", metadata=METADATA, spec={"ports": []}, opts=opts)
-            config_map("it", {"address": service.status.load_balancer.ingress[0].ip}, opts)
-
-        with pytest.raises(RecordingError, match=r"ConfigMap 'it': input: data\.address is unknown"):
-            run(in_kubernetes(program))
-
-    def test_unknown_stack_output_in_update(self) -> None:
-        def program() -> None:
-            password = random.RandomPassword("it", length=20, opts=Providers().random)
-            pulumi.export("hash", password.bcrypt_hash)
-
-        with pytest.raises(RecordingError, match="stack output: hash is unknown"):
-            run(program)
-
-    def test_reading_existing_resources(self) -> None:
-        def program(opts: ResourceOptions) -> None:
-            kubernetes.core.v1.ConfigMap.get("it", "flatline/it", opts)
-
-        with pytest.raises(RecordingError, match=r"ConfigMap 'it' is read from what exists"):
-            run(in_kubernetes(program))
-
-    def test_functions(self) -> None:
-        def program() -> None:
-            pulumi.export("it", pulumi.runtime.invoke_output("tls:index/getPublicKey:getPublicKey", {}))
-
-        with pytest.raises(RecordingError, match=r"the function tls:index/getPublicKey:getPublicKey is called"):
-            run(program)
-
-    def test_transforms(self) -> None:
-        def program() -> None:
-            pulumi.runtime.register_resource_transform(lambda args: None)
-
-        with pytest.raises(Exception, match="does not support transforms"):
-            run(program)
-
-    def test_remote_components(self) -> None:
-        def program() -> None:
-            pulumi.ComponentResource("other:index:Thing", "it", {}, remote=True)
-
-        with pytest.raises(RecordingError, match="a remote component needs the Pulumi engine"):
-            run(program)
-
-    def test_unknown_types(self) -> None:
-        def program() -> None:
-            provider = pulumi.ProviderResource("aws", "aws")
-            pulumi.CustomResource("aws:sqs/queue:Queue", "it", {}, ResourceOptions(provider=provider))
-
-        with pytest.raises(RecordingError, match=r"aws:sqs/queue:Queue 'it': only the Pulumi engine"):
-            run(program)
-
-    def test_a_provider_of_another_package(self) -> None:
-        class Stubborn(pulumi.CustomResource):
-            pass
-
-        def program() -> None:
-            resource_options = ResourceOptions(provider=random.Provider("random"))
-            Stubborn("kubernetes:core/v1:ConfigMap", "it", {}, resource_options)
-
-        with pytest.raises(RecordingError, match="provider"):
-            run(program)
+    @pytest.mark.parametrize(("program", "problem"), REFUSED.values(), ids=REFUSED)
+    def test_what_needs_the_engine_or_is_a_mistake(self, program: Callable[[Providers], object], problem: str) -> None:
+        with pytest.raises(Exception, match=problem) as refused:
+            run(lambda: program(Providers()) and None)
+        assert isinstance(refused.value, RecordingError) or "transforms" in problem
 
 
 class ProgramError(Exception):
     """The exception of the failing programs."""
+
+
+def fail(_: str) -> str:
+    raise ProgramError("mine")
 
 
 class TestFailures:
@@ -400,19 +386,15 @@ class TestFailures:
         assert "'it'" in note
         assert "a-secret" not in note
 
-    def test_in_apply_that_nothing_uses(self) -> None:
-        def fail(_: str) -> str:
-            raise ProgramError("mine")
+    @pytest.mark.parametrize("export", [False, True])
+    def test_in_apply_that_nothing_uses_and_in_an_export(self, export: bool) -> None:
+        def program() -> None:
+            failing = Output.from_input("x").apply(fail)
+            if export:
+                pulumi.export("it", failing)
 
         with pytest.raises(ProgramError, match="mine"):
-            run(lambda: Output.from_input("x").apply(fail))
-
-    def test_in_an_export(self) -> None:
-        def fail(_: str) -> str:
-            raise ProgramError("mine")
-
-        with pytest.raises(ProgramError, match="mine"):
-            run(lambda: pulumi.export("it", Output.from_input("x").apply(fail)))
+            run(program)
 
     def test_in_a_coroutine(self) -> None:
         async def program() -> None:
@@ -451,9 +433,6 @@ class TestFailures:
             run(in_kubernetes(program))
 
     def test_leaves_nothing_behind(self) -> None:
-        def fail(_: str) -> str:
-            raise ProgramError("mine")
-
         def failing(opts: ResourceOptions) -> None:
             for i in range(5):
                 config_map(f"it{i}", {"a": Output.from_input("x").apply(fail)}, opts)
@@ -662,9 +641,6 @@ class TestCostsOfTheEngine:
         assert looks[1] < 6 * looks[0]
 
     def test_a_failure_while_another_output_is_never_resolved_is_told_at_once(self) -> None:
-        def fail(_: str) -> str:
-            raise ProgramError("mine")
-
         def program(opts: ResourceOptions) -> None:
             never: Any = asyncio.get_running_loop().create_future()
             pulumi.Output.from_input(never)
