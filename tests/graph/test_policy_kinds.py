@@ -178,10 +178,13 @@ PODS: Final = [
     runs("npx", "something"),
     runs("java", "-agentpath:/tmp/a.so", "Main"),
     runs("java", "-Xdebug", "-Xrunjdwp:transport=dt_socket", "Main"),
-    Refused(
+    pod(
         "pod-foreign-code",
-        "a hook that fetches",
-        changed("Deployment/storage", set_to(*C, "lifecycle", "postStart", {"exec": {"command": ["curl", "-O", "x"]}})),
+        *C[3:],
+        "lifecycle",
+        "postStart",
+        {"exec": {"command": ["curl", "x"]}},
+        of="Deployment/storage",
     ),
 ]
 
@@ -233,12 +236,8 @@ PROGRAMS: Final = [
     tusd("--expose-metrics", "--expose-metrics"),
     tusd("--behind-proxy", "--expose-pprof"),
     tusd("--host", "word"),
-    Refused(
-        "uploads-authorised",
-        "the hook listens for everybody",
-        changed("Deployment/cdn3", set_to(*HOOK, "args", 1, "0.0.0.0:8081")),
-    ),
-    Refused("uploads-authorised", "no host", changed("Deployment/cdn3", set_to(*HOOK, "args", 1, ":8081"))),
+    pod("uploads-authorised", "containers", 1, "args", 1, "0.0.0.0:8081", of="Deployment/cdn3"),
+    pod("uploads-authorised", "containers", 1, "args", 1, ":8081", of="Deployment/cdn3"),
     Refused("uploads-authorised", "no hook", changed("Deployment/cdn3", without(*HOOK))),
     gate("--read=", "--read=.*", "reads everything"),
     gate("--read=profiles", "--read=profiles/.+", "reads a whole folder"),
@@ -327,14 +326,7 @@ NETWORK: Final = [
     policy("network-agreement", *EGRESS, "ports", 0, "protocol", "UDP"),
     policy("network-proxy", "spec", "ingress", 1, {"from": [TRAEFIK], "ports": [{"port": 8081, "protocol": "TCP"}]}),
     policy("network-proxy", "spec", "ingress", 0, "ports", 1, {"port": "admin", "protocol": "TCP"}),
-    policy(
-        "network-proxy",
-        "spec",
-        "ingress",
-        11,
-        {"from": [TRAEFIK], "ports": [{"port": 6379, "protocol": "TCP"}]},
-        of="redis",
-    ),
+    policy("network-proxy", "spec", "ingress", 11, {"from": [TRAEFIK], "ports": [{"port": 6379}]}, of="redis"),
     policy("network-orphan", *INGRESS, "from", 0, "namespaceSelector", "matchLabels", PLACE, "kube-sytem"),
     policy("network-orphan", "spec", "egress", 0, "to", 0, "namespaceSelector", "matchLabels", PLACE, "kube-dns"),
     policy("network-orphan", *EGRESS, "to", 0, "podSelector", "matchLabels", NAME, "reddis"),
@@ -369,9 +361,13 @@ def tls(*path: Any) -> Refused:
     return Refused("ingress-tls-version", str(path), changed("TLSOption/tlsoption-tls", set_to("spec", *path)))
 
 
+def extra(rule: str, kind: str, **spec: Any) -> Refused:
+    """A further object of Traefik's."""
+    return Refused(rule, f"{kind} {sorted(spec)}", added("traefik.io/v1alpha1", kind, spec=spec))
+
+
 HOST: Final = "Host(`whisper.flatline.internal`)"
 READ: Final = "Host(`cdn0.flatline.internal`) && (Method(`GET`) || Method(`HEAD`))"
-TRAEFIK_API: Final = "traefik.io/v1alpha1"
 EDGE: Final = [
     match("ingress-hosts", "whisper", "PathPrefix(`/`)"),
     match("ingress-hosts", "whisper", f"{HOST} || PathPrefix(`/`)"),
@@ -435,40 +431,14 @@ EDGE: Final = [
     middleware("ingress-trust", "in-flight", "inFlightReq", "sourceCriterion", {"requestHost": True}),
     middleware("ingress-trust", "headers", "headers", "customRequestHeaders", "X-Forwarded-For", "203.0.113.1"),
     middleware("ingress-trust", "no-query", "redirectRegex", "replacement", "https://example.org/"),
-    Refused(
-        "ingress-trust",
-        "ipStrategy depth",
-        added(
-            TRAEFIK_API,
-            "Middleware",
-            spec={"ipAllowList": {"sourceRange": ["203.0.113.1/32"], "ipStrategy": {"depth": 2}}},
-        ),
-    ),
-    Refused(
-        "ingress-trust",
-        "forwardAuth",
-        added(
-            TRAEFIK_API,
-            "Middleware",
-            spec={"forwardAuth": {"address": "http://a.flatline.svc", "trustForwardHeader": True}},
-        ),
-    ),
-    Refused("ingress-trust", "plugin", added(TRAEFIK_API, "Middleware", spec={"plugin": {"a": {}}})),
-    Refused("ingress-trust", "transport", added(TRAEFIK_API, "ServersTransport", spec={"insecureSkipVerify": True})),
-    Refused(
-        "ingress-trust",
-        "TCP transport",
-        added(TRAEFIK_API, "ServersTransportTCP", spec={"tls": {"insecureSkipVerify": True}}),
-    ),
-    Refused(
-        "ingress-kinds",
-        "UDP",
-        added(
-            TRAEFIK_API, "IngressRouteUDP", spec={"routes": [{"services": [{"name": "otel-collector", "port": 8125}]}]}
-        ),
-    ),
-    Refused("ingress-kinds", "TCP", added(TRAEFIK_API, "IngressRouteTCP", spec={"routes": []})),
-    Refused("ingress-kinds", "mirror", added(TRAEFIK_API, "TraefikService", spec={"mirroring": {}})),
+    extra("ingress-trust", "Middleware", ipAllowList={"sourceRange": ["203.0.113.1/32"], "ipStrategy": {"depth": 2}}),
+    extra("ingress-trust", "Middleware", forwardAuth={"address": "http://a.flatline.svc", "trustForwardHeader": True}),
+    extra("ingress-trust", "Middleware", plugin={"a": {}}),
+    extra("ingress-trust", "ServersTransport", insecureSkipVerify=True),
+    extra("ingress-trust", "ServersTransportTCP", tls={"insecureSkipVerify": True}),
+    extra("ingress-kinds", "IngressRouteUDP", routes=[{"services": [{"name": "otel-collector", "port": 8125}]}]),
+    extra("ingress-kinds", "IngressRouteTCP", routes=[]),
+    extra("ingress-kinds", "TraefikService", mirroring={}),
     Refused("ingress-kinds", "gateway", added("gateway.networking.k8s.io/v1", "HTTPRoute", spec={})),
     Refused("service-endpoints", "slice", added("discovery.k8s.io/v1", "EndpointSlice", endpoints=[])),
     Refused("service-endpoints", "endpoints", added("core/v1", "Endpoints", subsets=[])),
@@ -550,7 +520,12 @@ def bucket_policy(rule: str, what: str, change: Change) -> Refused:
     return Refused(rule, what, changed("BucketPolicy/bucket-cdn0", statement("policy", change)), "prod")
 
 
+def allowing(principal: Any) -> dict[str, Any]:
+    return {"Effect": "Allow", "Principal": principal, "Action": "s3:GetObject", "Resource": "*"}
+
+
 SERVICE_ACCOUNT: Final = "aws:RequestTag/kubernetes-service-account"
+ARCHIVED: Final = {"days": 1, "storageClass": "DEEP_ARCHIVE"}
 ELSEWHERE: Final = "arn:aws:kms:eu-central-1:999999999999:key/1"
 TABLE: Final = "arn:aws:dynamodb:eu-central-1:111122223333:table"
 CLOUD: Final = [
@@ -608,12 +583,7 @@ CLOUD: Final = [
     trust("if exists", lambda s: s.update(Condition={"StringEqualsIfExists": s["Condition"]["StringEquals"]})),
     trust("what is left out", lambda s: s.update(NotPrincipal=s.pop("Principal"))),
     prod("iam-trust", "PodIdentityAssociation/cdn0-gate", "serviceAccount", "default"),
-    prod(
-        "kms-policy",
-        "Key/encryption",
-        "policy",
-        json.dumps({"Statement": [{"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}]}),
-    ),
+    prod("kms-policy", "Key/encryption", "policy", json.dumps({"Statement": [{**allowing("*"), "Action": "kms:*"}]})),
     prod("kms-policy", "Key/encryption", "bypassPolicyLockoutSafetyCheck", True),
     prod("kms-available", "Key/encryption", "isEnabled", False),
     prod("kms-available", "Key/encryption", "deletionWindowInDays", 7),
@@ -650,17 +620,9 @@ CLOUD: Final = [
     prod("s3-public-access", "Bucket/bucket-cdn0", "acl", "authenticated-read"),
     prod("s3-public-access", "Bucket/bucket-cdn0", "website", {"indexDocument": "index.html"}),
     prod("s3-public-access", "Bucket/bucket-cdn0", "corsRules", [{"allowedOrigins": ["*"], "allowedMethods": ["PUT"]}]),
-    bucket_policy(
-        "s3-grants",
-        "another account",
-        lambda s: s.append(
-            {"Effect": "Allow", "Principal": {"AWS": "999999999999"}, "Action": "s3:*", "Resource": "*"}
-        ),
-    ),
-    bucket_policy(
-        "s3-grants",
-        "everybody",
-        lambda s: s.append({"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "*"}),
+    *(
+        bucket_policy("s3-grants", str(principal), lambda s, principal=principal: s.append(allowing(principal)))
+        for principal in ({"AWS": "999999999999"}, "*")
     ),
     bucket_policy("s3-tls-only", "never holds", set_to(0, "Condition", "StringEquals", {"aws:userid": "nobody"})),
     bucket_policy("s3-tls-only", "never holds, in one", set_to(0, "Condition", "Bool", "aws:ViaAWSService", "true")),
@@ -670,14 +632,7 @@ CLOUD: Final = [
     ),
     prod("s3-expiry", "BucketLifecycleConfiguration/bucket-cdn0", "rules", 0, "expiration", {"days": 1}),
     prod("s3-expiry", "BucketLifecycleConfiguration/bucket-uploads", "rules", 1, "expiration", {"days": 1}),
-    prod(
-        "s3-expiry",
-        "BucketLifecycleConfiguration/bucket-pre-keys",
-        "rules",
-        0,
-        "transitions",
-        [{"days": 1, "storageClass": "DEEP_ARCHIVE"}],
-    ),
+    prod("s3-expiry", "BucketLifecycleConfiguration/bucket-pre-keys", "rules", 0, "transitions", [ARCHIVED]),
     *(
         prod("bigtable-access", "InstanceIamMember/storage-bigtable.user", name, value)
         for name, value in (

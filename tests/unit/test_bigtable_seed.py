@@ -117,15 +117,9 @@ def test_a_missing_table_is_created_and_looked_at_again() -> None:
 
 
 def test_missing_families_are_added_one_by_one() -> None:
-    status, events, errors, calls = _seed(
-        [
-            ("GetTable", _table("x")),
-            ("ModifyColumnFamilies", _table("x", "f")),
-            ("ModifyColumnFamilies", _table("x", "f", "g")),
-            ("GetTable", _table("x", "f", "g")),
-        ],
-        {"t": ["f", "g", "f"]},
-    )
+    added = [("ModifyColumnFamilies", _table("x", "f")), ("ModifyColumnFamilies", _table("x", "f", "g"))]
+    script: list[tuple[str, Answer]] = [("GetTable", _table("x")), *added, ("GetTable", _table("x", "f", "g"))]
+    status, events, errors, calls = _seed(script, {"t": ["f", "g", "f"]})
 
     assert (status, errors) == (0, "")
     assert events == [
@@ -140,15 +134,8 @@ def test_missing_families_are_added_one_by_one() -> None:
 
 def test_a_table_that_somebody_else_creates_meanwhile_is_fine() -> None:
     exists = (grpc.StatusCode.ALREADY_EXISTS, "table already exists")
-    status, events, errors, _ = _seed(
-        [
-            ("GetTable", ABSENT),
-            ("CreateTable", exists),
-            ("GetTable", _table()),
-            ("ModifyColumnFamilies", exists),
-            ("GetTable", _table("f")),
-        ]
-    )
+    late = [("GetTable", _table()), ("ModifyColumnFamilies", exists), ("GetTable", _table("f"))]
+    status, events, errors, _ = _seed([("GetTable", ABSENT), ("CreateTable", exists), *late])
 
     assert (status, errors) == (0, "")
     assert events == [{"event": "done", "tables": 1, "created": 0}]
@@ -175,15 +162,8 @@ def test_a_refusal_is_told_at_once() -> None:
 
 
 def test_what_is_not_there_afterwards_is_a_failure() -> None:
-    status, _, errors, _ = _seed(
-        [
-            ("GetTable", ABSENT),
-            ("CreateTable", b""),
-            ("GetTable", ABSENT),
-            ("ModifyColumnFamilies", b""),
-            ("GetTable", b""),
-        ]
-    )
+    absent = [("GetTable", ABSENT), ("CreateTable", b""), ("GetTable", ABSENT)]
+    status, _, errors, _ = _seed([*absent, ("ModifyColumnFamilies", b""), ("GetTable", b"")])
 
     assert (status, errors) == (1, "seed/bigtable.mjs: table t still lacks f\n")
 

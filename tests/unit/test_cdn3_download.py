@@ -715,14 +715,10 @@ def test_wrong_flags_end_it_with_one_clear_line(tmp_path: Path) -> None:
     good = {"listen": "127.0.0.1:0", "health-listen": "127.0.0.1:0", "upload-dir": tmp_path}
     wrong: list[tuple[dict[str, str | None], str]] = [
         ({"upload-dir": "/nonexistent/folder"}, "--upload-dir is not a directory"),
-        ({"upload-dir": None}, "--upload-dir is not a directory"),
         ({"listen": None}, "--listen must be an IP address and a port"),
-        ({"listen": "localhost:8080"}, "--listen must be an IP address and a port"),
         ({"listen": "192.0.2.7:8080"}, "cannot listen on 192.0.2.7:8080 (EADDRNOTAVAIL)"),
         ({"health-listen": "127.0.0.1:65536"}, "--health-listen must be an IP address and a port"),
-        ({"health-listen": None}, "--health-listen must be an IP address and a port"),
         ({"base-path": "/attachments"}, "--base-path must begin and end with a slash"),
-        ({"base-path": "attachments/"}, "--base-path must begin and end with a slash"),
         ({"base-path": "/a/../"}, "--base-path must begin and end with a slash"),
         ({"max-connections": "0"}, "--max-connections must be a whole number"),
         ({"header-seconds": "x"}, "--header-seconds must be a whole number"),

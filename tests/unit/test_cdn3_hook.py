@@ -86,6 +86,13 @@ def hook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hook]:
         running.connection.close()
 
 
+@pytest.fixture
+def uploads(tmp_path: Path) -> Path:
+    folder = tmp_path / "uploads"
+    folder.mkdir()
+    return folder
+
+
 def header_of(call: Json) -> dict[str, list[str]]:
     header: dict[str, list[str]] = call["Event"]["HTTPRequest"]["Header"]
     return header
@@ -453,9 +460,7 @@ def test_tusd_may_ask_again_when_an_answer_was_lost(hook: Hook) -> None:
     assert hook.ask(call).for_client == 409
 
 
-def test_key_is_free_again_when_nothing_was_created(tmp_path: Path) -> None:
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
+def test_key_is_free_again_when_nothing_was_created(tmp_path: Path, uploads: Path) -> None:
     key = new_key()
     with start_hook(tmp_path, uploads, "--reserve", "2", node=HURRIED) as process:
         hook = Hook(process, uploads)
@@ -468,9 +473,7 @@ def test_key_is_free_again_when_nothing_was_created(tmp_path: Path) -> None:
         hook.connection.close()
 
 
-def test_refuses_while_the_directory_is_missing(tmp_path: Path) -> None:
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
+def test_refuses_while_the_directory_is_missing(tmp_path: Path, uploads: Path) -> None:
     with start_hook(tmp_path, uploads) as process:
         hook = Hook(process, uploads)
         assert hook.health("/livez") == hook.health("/readyz?x") == 200
@@ -576,9 +579,7 @@ def resident_mib(process: Process) -> float:
     return pages * resource.getpagesize() / 2**20
 
 
-def test_oversized_calls_take_no_memory(tmp_path: Path) -> None:
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
+def test_oversized_calls_take_no_memory(tmp_path: Path, uploads: Path) -> None:
     with start_hook(tmp_path, uploads) as process, ExitStack() as held:
         port = ports(process)[0]
         before = resident_mib(process)
@@ -829,10 +830,8 @@ def test_wrong_secret_ends_it_and_is_not_shown(tmp_path: Path) -> None:
     all_refused(HOOK, starts, secrets=shown)
 
 
-def test_runs_confined_answers_probes_and_ends_on_sigterm(tmp_path: Path) -> None:
+def test_runs_confined_answers_probes_and_ends_on_sigterm(tmp_path: Path, uploads: Path) -> None:
     """Node's permission model allows it nothing but reading its program, its secret and the uploads."""
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
     node = permissions(CDN3_HOOK, tmp_path / "attachments.key", uploads)
     with start_hook(tmp_path, uploads, node=node) as process:
         hooks, health = ports(process, 2)
@@ -850,9 +849,7 @@ def test_runs_confined_answers_probes_and_ends_on_sigterm(tmp_path: Path) -> Non
         kubelet.close()
 
 
-def test_log_has_decisions_but_no_keys_and_no_credentials(tmp_path: Path) -> None:
-    uploads = tmp_path / "uploads"
-    uploads.mkdir()
+def test_log_has_decisions_but_no_keys_and_no_credentials(tmp_path: Path, uploads: Path) -> None:
     with start_hook(tmp_path, uploads) as process:
         hook = Hook(process, uploads)
         key = new_key()

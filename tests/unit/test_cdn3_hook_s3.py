@@ -201,7 +201,6 @@ def test_wrong_flags_end_it_with_one_clear_line(tmp_path: Path) -> None:
         ({"upload-dir": "/tmp"}, "--upload-dir and --s3-bucket exclude each other"),
         ({"s3-bucket": None}, "--s3-bucket must be the name of a bucket"),
         ({"s3-bucket": "No"}, "--s3-bucket must be the name of a bucket"),
-        ({"s3-region": None}, "--s3-region must be the name of a region"),
         ({"s3-region": "EU"}, "--s3-region must be the name of a region"),
         ({"s3-prefix": "/x"}, "--s3-prefix must be names and slashes"),
         ({"s3-prefix": "a//b"}, "--s3-prefix must be names and slashes"),

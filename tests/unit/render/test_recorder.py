@@ -364,11 +364,8 @@ class TestFailures:
         def fail(_: str) -> str:
             raise failure
 
-        def program(opts: ResourceOptions) -> None:
-            config_map("it", {"a": Output.from_input("x").apply(fail)}, opts)
-
         with pytest.raises(kind) as caught:
-            run(in_kubernetes(program))
+            run(in_kubernetes(lambda opts: config_map("it", {"a": Output.from_input("x").apply(fail)}, opts)))
         assert caught.value is failure
 
     def test_in_apply_names_the_resource_and_no_value(self) -> None:
