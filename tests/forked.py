@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, suppress
 from functools import cache
 from multiprocessing import forkserver
@@ -74,6 +74,10 @@ _loaded: dict[Path, Mapping[str, tuple[int, int]]] = {}
 """The checkout whose modules are in memory, with the state of its files when they were read."""
 
 
+_left: list[ModuleType] = []
+"""What a process has of a checkout that is not its own."""
+
+
 def load(root: Path, modules: Sequence[str], files: Iterable[Path]) -> None:
     """Reads modules of a checkout, which depend on nothing but `files` and folders, for all programs in it.
 
@@ -126,7 +130,12 @@ def run(
             stream.touch()
         streams[0].write_text(stdin, encoding="utf-8")
         streams[1] = stdout or terminal or streams[1]
-        others = [root for root in _loaded if program.parent != root or not is_as_loaded(root)]
+        others = {
+            Path(file).relative_to(root).parts[0].removesuffix(".py")
+            for root, files in _loaded.items()
+            if program.parent != root or not is_as_loaded(root)
+            for file in files
+        }
         given = (
             program,
             _compiled(program, program.stat().st_mtime_ns),
@@ -194,13 +203,11 @@ def _become(
     words: Sequence[str],
     environment: Mapping[str, str],
     streams: Sequence[Path],
-    others: Sequence[Path],
+    others: Collection[str],
 ) -> None:
-    """Makes this process look as if it had been started with the program, without modules of `others`."""
-    if others:  # looking at a module takes a copy of its memory
-        files = {name: str(getattr(module, "__file__", "")) for name, module in sys.modules.items()}
-        for name in [name for name, file in files.items() if any(file.startswith(f"{root}/") for root in others)]:
-            del sys.modules[name]
+    """Makes this process look as if it had been started with the program, without modules and packages of `others`."""
+    # looking at a module, or its end, takes a copy of its memory
+    _left.extend(sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] in others)
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         opened = os.open(stream, flags | os.O_APPEND)
         os.dup2(opened, number)

@@ -15,6 +15,7 @@ from policies.check import check, from_recording
 from policies.config import load as load_config
 from tests.graph.stack import Object, Pod, Stack, configuration, load, recorded
 from tests.graph.test_cloud_stack import grants_of
+from tests.graph.test_configuration import logging
 from tests.graph.test_network import edges, own
 from tests.graph.test_spelt_out import spelt
 
@@ -266,17 +267,8 @@ def test_logs_do_not_tell_who_joins_which_call() -> None:
         (entry,) = (e for e in stack.pod(name).spec["containers"][0]["env"] if e["name"] == "RUST_LOG")
         return str(entry["value"])
 
-    asked = Stack(
-        recorded(
-            {
-                **configuration("dev"),
-                "flatline:calls": json.dumps({"groups": GROUPS}),
-                "flatline:logRequests": "true",
-            }
-        )
-    )
     for name in ("calling-frontend", "calling-backend"):
-        assert (level(with_groups(), name), level(asked, name)) == ("warn", "info")
+        assert (level(with_groups(), name), level(logging(), name)) == ("warn", "info")
 
 
 def test_traefik_passes_on_what_clients_ask_and_nothing_of_the_inner_api(target: Stack) -> None:
@@ -300,9 +292,9 @@ def test_the_cloud_gives_the_host_its_name() -> None:
 
 
 @pytest.mark.parametrize("stack", TARGETS)
-@pytest.mark.parametrize("settings", [{}, {"addresses": BOTH_FAMILIES, "port": 10000, "loadBalancer": {}}])
-def test_every_requirement_holds_with_group_calls(stack: str, settings: Object) -> None:
-    report = check(from_recording(with_groups(stack, **settings).recording), load_config(stack, profile=TARGETS[stack]))
+def test_every_requirement_holds_with_group_calls_behind_a_load_balancer(stack: str) -> None:
+    changed = with_groups(stack, addresses=BOTH_FAMILIES, port=10000, loadBalancer={})
+    report = check(from_recording(changed.recording), load_config(stack, profile=TARGETS[stack]))
     assert [f for f in report.findings if f.level.name == "MANDATORY"] == []
 
 

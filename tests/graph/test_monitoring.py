@@ -17,6 +17,7 @@ from policies.check import check, from_recording
 from policies.config import load as policies_of
 from policies.rule import Level
 from tests.graph.stack import ROOT, Stack, configuration, load, recorded, stack_files
+from tests.graph.test_network import edges
 
 KINDS = {"PrometheusRule", "ServiceMonitor", "PodMonitor"}
 SCRAPERS = {"scrapers": [{"namespace": "monitoring", "podLabels": {"app.kubernetes.io/name": "prometheus"}}]}
@@ -140,6 +141,7 @@ def test_the_ends_of_certificates_are_those_of_the_stack() -> None:
 def test_prometheus_finds_the_collector() -> None:
     annotations = monitored("dev").get("Service", "otel-collector")["metadata"]["annotations"]
     assert annotations["prometheus.io/port"] == "8889"
+    assert ("monitoring", "otel-collector", 8889) in edges(monitored("dev"), "ingress")
     assert not monitored("dev").of("ServiceMonitor")
     stack = monitored("prod")
     (monitor,) = stack.of("ServiceMonitor")

@@ -1,6 +1,8 @@
 """Connections between particular pods. The policy rules check that network policies are narrow and agree."""
 
 import json
+from functools import cache
+from typing import Any
 
 import pytest
 
@@ -99,12 +101,29 @@ def test_emulators_and_registration_reach_nothing(emulated: Stack) -> None:
         assert not own(emulated)[name]["spec"].get("egress"), name
 
 
+@cache
+def with_admin_and_scrapers() -> Stack:
+    exporters: dict[str, Any] = {
+        "prometheus": {"endpoint": "0.0.0.0:8889"},
+        "debug": None,
+        "prometheus/own": {"endpoint": ":9464"},
+        "prometheus/six": {"endpoint": "[::]:9465"},
+    }
+    scrapers = [
+        {"namespace": "monitoring", "podLabels": {"app.kubernetes.io/name": "prometheus"}},
+        {"namespace": "other", "podLabels": {"app": "agent"}},
+    ]
+    telemetry = json.dumps({"exporters": exporters, "scrapers": scrapers})
+    asked = {"flatline:exposeAdmin": "true", "flatline:telemetry": telemetry}
+    return Stack(recorded({**configuration("dev"), **asked}))
+
+
 def test_admin_ports_are_routed_only_when_asked(stack: Stack) -> None:
     ports = {
         t["port"] for o in stack.of("IngressRoute") for r in o["spec"]["routes"] for t in r["services"] if "port" in t
     }
     assert not ports & {8081, 10081}
-    asked = Stack(recorded({**configuration("dev"), "flatline:exposeAdmin": "true"}))
+    asked = with_admin_and_scrapers()
     hosts = json.dumps(asked.of("IngressRoute"))
     assert "whisper-admin.flatline.internal" in hosts
     assert "storage-admin.flatline.internal" in hosts
@@ -113,25 +132,32 @@ def test_admin_ports_are_routed_only_when_asked(stack: Stack) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["whisper", "registration", "otel-collector"])
-def test_a_way_out_is_opened_only_for_whom_it_was_asked(name: str) -> None:
-    egress = json.dumps({name: [{"cidr": "203.0.113.0/24", "ports": [443]}]})
-    kind = {"flatline:registration": '{"kind": "webhook", "url": "https://sms.example.org/codes"}'}
-    asked = {"flatline:egress": egress, **(kind if name == "registration" else {})}
-    stack = Stack(recorded({**configuration("dev"), **asked}))
-    with_way = {
-        policy
-        for policy, o in own(stack).items()
-        if any("ipBlock" in peer for rule in o["spec"].get("egress") or () for peer in rule["to"])
+def test_a_way_out_is_opened_only_for_whom_it_was_asked() -> None:
+    ways: dict[str, list[dict[str, Any]]] = {
+        "whisper": [{"cidr": "203.0.113.0/24", "ports": [443]}],
+        "registration": [{"cidr": "198.51.100.0/24", "ports": [443], "protocol": "TCP"}],
+        "otel-collector": [{"cidr": "192.0.2.0/24", "ports": [514, 8125], "protocol": "UDP"}],
     }
-    assert with_way == {name}
+    webhook = '{"kind": "webhook", "url": "https://sms.example.org/codes"}'
+    asked = {"flatline:egress": json.dumps(ways), "flatline:registration": webhook}
+    opened = {
+        name: [
+            {"cidr": peer["ipBlock"]["cidr"], "ports": [(port["port"], port["protocol"]) for port in rule["ports"]]}
+            for rule in policy["spec"].get("egress") or ()
+            for peer in rule["to"]
+            if "ipBlock" in peer
+        ]
+        for name, policy in own(Stack(recorded({**configuration("dev"), **asked}))).items()
+    }
+    assert {name: found for name, found in opened.items() if found} == {
+        name: [{"cidr": way["cidr"], "ports": [(port, way.get("protocol", "TCP")) for port in way["ports"]]}]
+        for name, (way,) in ways.items()
+    }
 
 
-@pytest.mark.parametrize(
-    "networks", [["169.254.20.10/32", "10.96.0.10/32"], ["169.254.169.254/32"], ["fd00:10:96::a/128"]]
-)
-def test_names_are_also_asked_of_the_networks_that_are_named(networks: list[str]) -> None:
+def test_names_are_also_asked_of_the_networks_that_are_named() -> None:
     """As of NodeLocal DNSCache, which a policy for pods does not reach: by every pod that asks, by UDP and TCP."""
+    networks = ["169.254.20.10/32", "10.96.0.10/32", "169.254.169.254/32", "fd00:10:96::a/128"]
     dns = json.dumps({"networks": networks})
     stack = Stack(recorded({**configuration("dev"), "flatline:clusterDns": dns}))
     asking = {name for name, policy in own(stack).items() if policy["spec"].get("egress")}
@@ -145,49 +171,20 @@ def test_names_are_also_asked_of_the_networks_that_are_named(networks: list[str]
     assert [finding.message for finding in report.findings if finding.rule.name.startswith("network")] == []
 
 
-@pytest.mark.parametrize("protocol", [None, "TCP", "UDP"])
-def test_a_way_out_has_the_protocol_that_it_was_given(protocol: str | None) -> None:
-    way = {"cidr": "203.0.113.0/24", "ports": [514, 8125], **({"protocol": protocol} if protocol else {})}
-    stack = Stack(recorded({**configuration("dev"), "flatline:egress": json.dumps({"otel-collector": [way]})}))
-    (rule,) = (
-        rule for rule in own(stack)["otel-collector"]["spec"]["egress"] if any("ipBlock" in peer for peer in rule["to"])
-    )
-    wanted = protocol or "TCP"
-    assert [(port["port"], port["protocol"]) for port in rule["ports"]] == [(514, wanted), (8125, wanted)]
-
-
-def metrics(**telemetry: object) -> Stack:
-    return Stack(recorded({**configuration("dev"), "flatline:telemetry": json.dumps(telemetry)}))
-
-
 def test_metrics_are_open_to_the_scrapers_that_are_named_and_to_nobody_else(stack: Stack) -> None:
     callers = {caller for caller, callee, port in edges(stack, "ingress") if (callee, port) == ("otel-collector", 8889)}
     assert callers == set()
-    prometheus = {"namespace": "monitoring", "podLabels": {"app.kubernetes.io/name": "prometheus"}}
-    named = metrics(scrapers=[prometheus, {"namespace": "other", "podLabels": {"app": "agent"}}])
-    assert {edge for edge in edges(named, "ingress") if edge[2] == 8889} == {
-        ("monitoring", "otel-collector", 8889),
-        ("other", "otel-collector", 8889),
+    ports = {8889, 9464, 9465}
+    named = with_admin_and_scrapers()
+    assert {edge for edge in edges(named, "ingress") if edge[2] in ports} == {
+        (namespace, "otel-collector", port) for namespace in ("monitoring", "other") for port in ports
     }
     assert "otel-collector" not in {caller for caller, _, _ in edges(named, "egress")}
-
-
-@pytest.mark.parametrize(
-    "exporters",
-    [
-        {"prometheus": {"endpoint": "0.0.0.0:8889"}},
-        {"debug": None, "prometheus/own": {"endpoint": ":9464"}, "prometheus": {"endpoint": "[::]:9465"}},
-    ],
-)
-def test_an_exporter_that_is_scraped_has_its_port_everywhere(exporters: dict[str, dict[str, str] | None]) -> None:
-    ports = {int(each["endpoint"].rpartition(":")[2]) for each in exporters.values() if each}
-    stack = metrics(exporters=exporters, scrapers=[{"namespace": "monitoring", "podLabels": {"app": "prometheus"}}])
-    (container,) = stack.pod("otel-collector").spec["containers"]
-    service = {port["port"]: port for port in stack.get("Service", "otel-collector")["spec"]["ports"]}
+    (container,) = named.pod("otel-collector").spec["containers"]
+    service = {port["port"]: port for port in named.get("Service", "otel-collector")["spec"]["ports"]}
     for number in ports:
         (port,) = (each for each in container["ports"] if each["containerPort"] == number)
         assert service[number]["targetPort"] == port["name"]
-        assert ("monitoring", "otel-collector", number) in edges(stack, "ingress")
 
 
 @pytest.fixture(scope="module")

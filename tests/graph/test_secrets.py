@@ -243,16 +243,20 @@ def test_a_rotation_is_taken_back_without_a_seed_leaving_the_program() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"flatline:secrets": json.dumps({"turn": {"value": "ab" * 32}})},
-        {"flatline:secrets": '{"turn": {"epoch": 3, "activeEpoch": 1}}'},
-        {"flatline:certificates": '{"authority": {"epoch": 2, "signingEpoch": 1}}'},
-        {"flatline:certificates": '{"authority": {"validityDays": 1000}}'},
-        {"flatline:domain": "chat.example.org"},
-        {"flatline:redis": '{"masters": 5}'},
-        {"flatline:registration": '{"kind": "development"}'},
-        {"flatline:registration": '{"kind": "external", "service": "x", "namespace": "y", "podLabels": {"a": "b"}}'},
+        {
+            "flatline:secrets": json.dumps({"turn": {"value": "ab" * 32}}),
+            "flatline:certificates": '{"authority": {"epoch": 2, "signingEpoch": 1}}',
+            "flatline:domain": "chat.example.org",
+            "flatline:redis": '{"masters": 5}',
+            "flatline:registration": '{"kind": "development"}',
+        },
+        {
+            "flatline:secrets": '{"turn": {"epoch": 3, "activeEpoch": 1}}',
+            "flatline:certificates": '{"authority": {"validityDays": 1000}}',
+            "flatline:registration": '{"kind": "external", "service": "x", "namespace": "y", "podLabels": {"a": "b"}}',
+        },
     ],
-    ids=str,
+    ids=["some", "others"],
 )
 def test_no_setting_makes_something_protected_leave_the_program(change: dict[str, str]) -> None:
     lasting = {r.urn for r in load("dev").resources if r.protect}

@@ -195,8 +195,8 @@ def test_a_local_redis_cluster_has_three_masters_alone_and_a_cloud_s_has_replica
     assert load("dev").get("StatefulSet", "redis")["spec"]["replicas"] == 3
     in_cloud = _stack("prod web identity")
     assert in_cloud.get("StatefulSet", "redis")["spec"]["replicas"] == 6
-    asked = Stack(recorded({**configuration("dev"), "flatline:redis": '{"replicasPerMaster": 1}'}))
-    assert asked.get("StatefulSet", "redis")["spec"]["replicas"] == 6
+    asked = _stack("dev with options")
+    assert asked.get("StatefulSet", "redis")["spec"]["replicas"] == 12
     for stack in (load("dev"), in_cloud, asked):
         nodes = stack.get("StatefulSet", "redis")["spec"]["replicas"]
         (membership,) = stack.pod("redis-membership").spec["containers"]

@@ -7,7 +7,7 @@ import pytest
 
 from config.installation import BACK_TO_ANNOTATION, VERSION_ANNOTATION
 from config.version import VERSION
-from tests.unit.cli import kubectl_cli, pulumi_cli
+from tests.unit.cli import kubectl_cli
 from tests.unit.cli.checkout import Checkout
 from tests.unit.cli.conftest import Clusters
 from tests.unit.cli.test_json import as_documented
@@ -46,47 +46,46 @@ def notes(checkout: Checkout) -> dict[str, str]:
 
 
 @pytest.fixture
-def on_cluster(checkout: Checkout, clusters: Clusters) -> Checkout:
-    """A cluster that answers, kubectl and a CLI on the PATH."""
-    pulumi_cli.put(checkout)
+def running(deployed: Checkout) -> Checkout:
+    """A cluster that answers, kubectl and a CLI on the PATH, and a stack on it."""
+    deployed.program("kubectl", kubectl_cli.BODY)
+    return deployed
+
+
+@pytest.mark.usefixtures("engine")
+def test_up_records_the_version_when_the_engine_has_succeeded(checkout: Checkout) -> None:
     kubectl_cli.put(checkout)
-    return checkout
-
-
-def test_up_records_the_version_when_the_engine_has_succeeded(on_cluster: Checkout) -> None:
-    result = on_cluster.run("up", *ON_MINE)
+    result = checkout.run("up", *ON_MINE)
     assert "could not be recorded" not in result.stderr
-    assert notes(on_cluster) == {VERSION_ANNOTATION: VERSION, BACK_TO_ANNOTATION: VERSION}
+    assert notes(checkout) == {VERSION_ANNOTATION: VERSION, BACK_TO_ANNOTATION: VERSION}
 
 
-def test_a_deployment_that_fails_leaves_the_version_and_narrows_the_way_back(on_cluster: Checkout) -> None:
-    on_cluster.succeed("up", *ON_MINE)
-    becomes(on_cluster, "0.4.0")
-    on_cluster.fail("up", *ON_MINE, FAKE_PULUMI_FAILS="yes")
-    assert notes(on_cluster) == {VERSION_ANNOTATION: "0.1.0", BACK_TO_ANNOTATION: "0.4.0"}
-    becomes(on_cluster, "0.3.0")
-    assert "0.3.0 cannot serve what 0.4.0 writes" in on_cluster.fail("up", *ON_MINE)
+def test_a_deployment_that_fails_leaves_the_version_and_narrows_the_way_back(running: Checkout) -> None:
+    becomes(running, "0.4.0")
+    running.fail("up", *ON_MINE, FAKE_PULUMI_FAILS="yes")
+    assert notes(running) == {VERSION_ANNOTATION: "0.1.0", BACK_TO_ANNOTATION: "0.4.0"}
+    becomes(running, "0.3.0")
+    assert "0.3.0 cannot serve what 0.4.0 writes" in running.fail("up", *ON_MINE)
 
 
-def test_up_and_upgrade_refuse_to_jump_and_nothing_is_changed(on_cluster: Checkout) -> None:
-    on_cluster.succeed("up", *ON_MINE)
-    before = kubectl_cli.read(on_cluster)
-    becomes(on_cluster, "0.5.0")
-    said = on_cluster.fail("up", *ON_MINE)
+def test_up_and_upgrade_refuse_to_jump_and_nothing_is_changed(running: Checkout) -> None:
+    before = kubectl_cli.read(running)
+    becomes(running, "0.5.0")
+    said = running.fail("up", *ON_MINE)
     assert "0.5.0 cannot follow at once, because 0.4.0 has a step of its own: moves the groups" in said
-    assert kubectl_cli.read(on_cluster) == before
-    assert "`git checkout v0.4.0`" in on_cluster.fail("upgrade", "--check", "--context", "mine")
-    becomes(on_cluster, "0.4.0")
-    on_cluster.succeed("up", *ON_MINE)
-    becomes(on_cluster, "0.5.0")
-    on_cluster.succeed("up", *ON_MINE)
-    assert notes(on_cluster) == {VERSION_ANNOTATION: "0.5.0", BACK_TO_ANNOTATION: "0.4.0"}
-    becomes(on_cluster, "0.4.0")
-    result = on_cluster.run("up", *ON_MINE)
+    assert kubectl_cli.read(running) == before
+    assert "`git checkout v0.4.0`" in running.fail("upgrade", "--check", "--context", "mine")
+    becomes(running, "0.4.0")
+    running.succeed("up", *ON_MINE)
+    becomes(running, "0.5.0")
+    running.succeed("up", *ON_MINE)
+    assert notes(running) == {VERSION_ANNOTATION: "0.5.0", BACK_TO_ANNOTATION: "0.4.0"}
+    becomes(running, "0.4.0")
+    result = running.run("up", *ON_MINE)
     assert result.returncode == 0
     assert "This goes back from 0.5.0 to 0.4.0" in result.stderr
-    becomes(on_cluster, "0.1.0")
-    assert "0.1.0 cannot serve what 0.4.0 writes" in on_cluster.fail("up", *ON_MINE)
+    becomes(running, "0.1.0")
+    assert "0.1.0 cannot serve what 0.4.0 writes" in running.fail("up", *ON_MINE)
 
 
 def test_without_a_record_the_last_run_counts(brought_up: Checkout) -> None:
@@ -106,30 +105,27 @@ def test_the_printed_command_records_what_was_applied(brought_up: Checkout, clus
     assert words[6:] == ["--overwrite", f"{VERSION_ANNOTATION}={VERSION}", f"{BACK_TO_ANNOTATION}={VERSION}"]
 
 
-def test_a_record_that_cannot_be_written_is_a_warning(on_cluster: Checkout) -> None:
-    on_cluster.succeed("up", *ON_MINE)
-    kubectl_cli.write(on_cluster, kubectl_cli.read(on_cluster))
+def test_a_record_that_cannot_be_written_is_a_warning(running: Checkout) -> None:
     body = kubectl_cli.BODY.replace('elif "patch" in words', 'elif "patch" in words and sys.exit("error: forbidden")')
-    on_cluster.program("kubectl", body)
-    becomes(on_cluster, "0.3.0")
-    result = on_cluster.run("up", *ON_MINE)
+    running.program("kubectl", body)
+    becomes(running, "0.3.0")
+    result = running.run("up", *ON_MINE)
     assert result.returncode == 0, result.stderr
     assert "The deployed version could not be recorded" in result.stderr
     assert "forbidden" in result.stderr
 
 
-def test_a_record_that_cannot_be_read_stops_up_and_is_said(on_cluster: Checkout) -> None:
+def test_a_record_that_cannot_be_read_stops_up_and_is_said(running: Checkout) -> None:
     """The state may be of another version than what runs: another checkout may have deployed it."""
-    on_cluster.succeed("up", *ON_MINE)
     refusing = 'elif "get" in words and "--selector" in words:\n    sys.exit("error: forbidden")\nelif "get" in words:'
-    on_cluster.program("kubectl", kubectl_cli.BODY.replace('elif "get" in words:', refusing))
-    before = kubectl_cli.read(on_cluster)
-    said = on_cluster.fail("up", *ON_MINE)
+    running.program("kubectl", kubectl_cli.BODY.replace('elif "get" in words:', refusing))
+    before = kubectl_cli.read(running)
+    said = running.fail("up", *ON_MINE)
     assert "namespace flatline on context mine records, cannot be read" in said
     assert "forbidden" in said
     assert "Nothing was changed" in said
-    assert kubectl_cli.read(on_cluster) == before
-    result = on_cluster.run("upgrade", "--check", "--context", "mine")
+    assert kubectl_cli.read(running) == before
+    result = running.run("upgrade", "--check", "--context", "mine")
     assert f"Nobody looked whether {VERSION} may follow what runs" in result.stderr
     assert "no version is known" in result.stdout
 
@@ -170,8 +166,7 @@ def test_check_before_the_first_up(checkout: Checkout) -> None:
     assert not checkout.state().exists()
 
 
-def test_check_by_the_engine_names_pods_by_its_preview(on_cluster: Checkout) -> None:
-    on_cluster.succeed("up", *ON_MINE)
+def test_check_by_the_engine_names_pods_by_its_preview(running: Checkout) -> None:
     template = {"spec": {"containers": [{"name": "whisper", "image": "whisper:1"}]}}
     old = {
         "apiVersion": "apps/v1",
@@ -203,12 +198,12 @@ def test_check_by_the_engine_names_pods_by_its_preview(on_cluster: Checkout) -> 
         "sequence": 0,
         "timestamp": 0,
     }
-    pulumi = on_cluster.programs / "pulumi.py"
+    pulumi = running.programs / "pulumi.py"
     text = pulumi.read_text()
     needle = "iter([StringValue(value=json.dumps(summary))])"
     assert needle in text
     both = needle.replace("iter([", f"iter([StringValue(value={json.dumps(event)!r}), ")
     pulumi.write_text(text.replace(needle, both))
-    said = on_cluster.succeed("upgrade", "--check", "--context", "mine")
+    said = running.succeed("upgrade", "--check", "--context", "mine")
     assert "1. Deployment flatline/whisper: 2 pods" in said
     assert "why: image of whisper: whisper:1 becomes whisper:2" in said
