@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +103,7 @@ class Gate:
         return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) * 1024
 
 
-def arguments(folder: Path, config: Mapping[str, Any], secrets: object) -> list[str]:
+def arguments(folder: Path, config: Mapping[str, Any], secrets: object, node: Sequence[str] = ()) -> list[str]:
     file = folder / "credentials.json"
     file.write_text(secrets if isinstance(secrets, str) else json.dumps(secrets))
     flags = [
@@ -112,7 +112,7 @@ def arguments(folder: Path, config: Mapping[str, Any], secrets: object) -> list[
         if value is not None
         for one in (value if isinstance(value, list) else [value])
     ]
-    return [NODE, str(PROGRAM), *flags, f"--credentials-file={file}"]
+    return [NODE, *node, str(PROGRAM), *flags, f"--credentials-file={file}"]
 
 
 def identity(folder: Path) -> dict[str, str]:
@@ -133,8 +133,9 @@ def running(
     config: dict[str, Any],
     secrets: list[dict[str, Any]] | None = None,
     environment: Mapping[str, str] = MappingProxyType({}),
+    node: Sequence[str] = (),
 ) -> Iterator[Gate]:
-    command = arguments(folder, config, secrets or credentials())
+    command = arguments(folder, config, secrets or credentials(), node)
     env = {"PATH": "/nonexistent", **(environment or identity(folder))}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
         lines: queue.Queue[str] = queue.Queue()

@@ -42,6 +42,7 @@ from tests.programs.gate import (
     try_vector,
     until,
 )
+from tests.programs.modules import HURRIED
 from tests.programs.starts import all_refused
 from tests.programs.store import pod_file, role_of_a_pod, s3_client
 
@@ -273,7 +274,7 @@ def test_a_silent_s3_is_given_up(s3: PrivateS3, tmp_path: Path) -> None:
 
 def test_without_credentials_it_is_not_ready_and_answers_502(s3: PrivateS3, tmp_path: Path) -> None:
     environment = {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none")}
-    with running(tmp_path, configuration(s3.port, writes="form"), environment=environment) as poor:
+    with running(tmp_path, configuration(s3.port, writes="form"), environment=environment, node=HURRIED) as poor:
         assert poor.probe("/readyz") == (503, "no credentials\n")
         assert poor.probe("/livez")[0] == 200
         assert poor.send(read()).status == 502

