@@ -23,8 +23,13 @@ settings.register_profile(
 settings.load_profile("flatline")
 
 
-# The classes of the SDKs are a million objects that stay: they are searched for garbage seldom.
-gc.set_threshold(50_000, 20, 100)
+def pytest_collection_finish() -> None:
+    """The classes of the SDKs are a million objects that stay: they are not searched for garbage.
+
+    What tests leave is: tasks of asyncio that are garbage make each later recording slower.
+    """
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 5)
 
 INTEGRATION = Path(__file__).parent / "integration"
 NODE = "tests/integration/node/"
