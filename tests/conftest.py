@@ -31,6 +31,7 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 10, 5)
 
+
 INTEGRATION = Path(__file__).parent / "integration"
 NODE = "tests/integration/node/"
 """The files of the one node. They take longest, and need the same stack: one process has them all, and begins so."""

@@ -72,6 +72,9 @@ def flatline(
 
 _loaded: dict[Path, Mapping[str, tuple[int, int]]] = {}
 """The checkout whose modules are in memory, with the state of its files when they were read."""
+_loaded_by: int | None = None
+"""The server's process. One that Python has started in its place has modules of wherever that was: of the repository,
+whose state and files a command would then write."""
 
 
 _left: list[ModuleType] = []
@@ -93,6 +96,14 @@ def load(root: Path, modules: Sequence[str], files: Iterable[Path]) -> None:
     started.start()
     started.join()
     _loaded[root] = _states(map(str, files))
+    global _loaded_by
+    _loaded_by = _server()
+
+
+def _server() -> int:
+    """Of all programs; it is started if it has ended."""
+    forkserver.ensure_running()
+    return int(forkserver._forkserver._forkserver_pid)  # pyrefly: ignore[missing-attribute]
 
 
 def is_as_loaded(root: Path) -> bool:
@@ -130,10 +141,11 @@ def run(
             stream.touch()
         streams[0].write_text(stdin, encoding="utf-8")
         streams[1] = stdout or terminal or streams[1]
+        again = _server() != _loaded_by
         others = {
             Path(file).relative_to(root).parts[0].removesuffix(".py")
             for root, files in _loaded.items()
-            if program.parent != root or not is_as_loaded(root)
+            if again or program.parent != root or not is_as_loaded(root)
             for file in files
         }
         given = (

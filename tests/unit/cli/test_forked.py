@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
 from tests import forked
 from tests.lab.process import wait_until
-from tests.unit.cli.checkout import Checkout, calls
+from tests.unit.cli.checkout import REPOSITORY, Checkout, calls
 
 WHAT_IT_SEES = """
 import json, os, sys
@@ -80,6 +81,25 @@ def test_it_has_the_modules_of_its_checkout_as_they_are(checkout: Checkout, tmp_
     assert in_memory(other) == f"0\n{other / path} 10\n"
     checkout.module(path).write_text("ITERATIONS = 7\n")
     assert in_memory(checkout.root) == f"0\n{checkout.root / path} 7\n"
+
+
+def test_a_server_that_was_started_again_does_not_make_it_work_in_the_repository(
+    checkout: Checkout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a signal to all processes of the tests: it has read its modules where the tests run."""
+    server = forkserver.ForkServer()
+    monkeypatch.setattr(forkserver, "_forkserver", server)
+    for name in ("ensure_running", "connect_to_new_process", "set_forkserver_preload"):
+        monkeypatch.setattr(forkserver, name, getattr(server, name))
+    server.set_forkserver_preload(["cli.stacks"])
+    program = checkout.root / "program.py"
+    program.write_text("from cli.stacks import ROOT\nprint(ROOT)\n")
+    monkeypatch.chdir(REPOSITORY)
+    try:
+        done = forked.run(program, [], environment={}, stdin="", timeout=60)
+    finally:
+        server._stop()  # pyrefly: ignore[missing-attribute]
+    assert (done.stdout, done.stderr) == (f"{checkout.root.resolve()}\n", "")
 
 
 def test_an_exception_is_shown(checkout: Checkout) -> None:
