@@ -141,6 +141,7 @@ def run(
             stream.touch()
         streams[0].write_text(stdin, encoding="utf-8")
         streams[1] = stdout or terminal or streams[1]
+        context = _context()  # before the server is asked for: it says what that has in memory
         again = _server() != _loaded_by
         others = {
             Path(file).relative_to(root).parts[0].removesuffix(".py")
@@ -156,7 +157,7 @@ def run(
             streams,
             others,
         )
-        process = _context().Process(target=_become, args=given)
+        process = context.Process(target=_become, args=given)
         process.start()
         process.join(timeout)
         if process.exitcode is None:
