@@ -247,14 +247,22 @@ def shared_file(folder: Path, text: str) -> dict[str, str]:
     return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
 
 
-def opened(module: Modules, env: dict[str, str], folder: Path) -> Callable[..., Any]:
+def opened(module: Modules, env: dict[str, str], folder: Path) -> "Ask":
     """A call on credentials of that environment, which have a name of their own in the process."""
     assert module.call("open", id=str(folder), env=env, region="eu-west-1") is False
     return lambda name="get", **arguments: module.call(name, id=str(folder), **arguments)
 
 
-def test_web_identity(module: Modules, sts: Aws, tmp_path: Path) -> None:
-    ask = opened(module, web_identity(tmp_path, sts), tmp_path)
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def ask(module: Modules, sts: Aws, tmp_path: Path) -> Ask:
+    """A call on credentials that STS gives."""
+    return opened(module, web_identity(tmp_path, sts), tmp_path)
+
+
+def test_web_identity(ask: Ask, sts: Aws) -> None:
     [found] = ask()
     assert found["expires"] / 1000 == pytest.approx(time.time() + 3600, abs=5)
     assert (found["accessKeyId"], found["secretAccessKey"], found["sessionToken"]) == ("ASIA1", *SECRETS[:2])
@@ -298,16 +306,14 @@ def test_the_first_source_counts(module: Modules, sts: Aws, agent: Aws, tmp_path
     assert (len(sts.asked), len(agent.asked)) == (1, 0)
 
 
-def test_credentials_are_kept_and_got_once_for_all_who_wait(module: Modules, sts: Aws, tmp_path: Path) -> None:
+def test_credentials_are_kept_and_got_once_for_all_who_wait(ask: Ask, sts: Aws) -> None:
     sts.pause = 0.2
-    ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     assert {one["accessKeyId"] for one in ask(times=20) + ask(times=20)} == {"ASIA1"}
     assert len(sts.asked) == 1
 
 
-def test_credentials_are_renewed_beside_the_work_before_they_end(module: Modules, sts: Aws, tmp_path: Path) -> None:
+def test_credentials_are_renewed_beside_the_work_before_they_end(ask: Ask, sts: Aws, tmp_path: Path) -> None:
     sts.lifetime = 240
-    ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     ask()
     (tmp_path / "token").write_text("a-rotated-token")
     sts.pause = 0.3
@@ -319,15 +325,13 @@ def test_credentials_are_renewed_beside_the_work_before_they_end(module: Modules
     assert sts.asked[1]["form"]["WebIdentityToken"] == "a-rotated-token"
 
 
-def test_credentials_that_end_soon_are_renewed_first(module: Modules, sts: Aws, tmp_path: Path) -> None:
+def test_credentials_that_end_soon_are_renewed_first(ask: Ask, sts: Aws) -> None:
     sts.lifetime = 30
-    ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     assert [ask()[0]["accessKeyId"] for _ in range(3)] == ["ASIA1", "ASIA2", "ASIA3"]
 
 
-def test_a_failed_renewal_is_reported_while_the_old_ones_do(module: Modules, sts: Aws, tmp_path: Path) -> None:
+def test_a_failed_renewal_is_reported_while_the_old_ones_do(ask: Ask, sts: Aws) -> None:
     sts.lifetime = 30
-    ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     ask()
     sts.status, sts.body = 503, "<Error><Code>ServiceUnavailable</Code></Error>"
     assert {one["accessKeyId"] for one in ask(times=5) + ask(times=5)} == {"ASIA1"}
@@ -335,9 +339,8 @@ def test_a_failed_renewal_is_reported_while_the_old_ones_do(module: Modules, sts
     assert ask("reports") == ["STS refused: 503 ServiceUnavailable"]
 
 
-def test_credentials_that_have_ended_are_never_given(module: Modules, sts: Aws, tmp_path: Path) -> None:
+def test_credentials_that_have_ended_are_never_given(ask: Ask, sts: Aws) -> None:
     sts.lifetime = 2
-    ask = opened(module, web_identity(tmp_path, sts), tmp_path)
     ask()
     sts.status, sts.body = 500, ""
     time.sleep(2.1)
@@ -351,22 +354,20 @@ def test_the_first_ones_are_waited_for(module: Modules, agent: Aws, tmp_path: Pa
     assert len(agent.asked) == 1
 
 
+def credentials(key: str = "A", end: str = "") -> str:
+    """An answer of STS's, without the time of their end if there is none."""
+    ends = f"<Expiration>{end}</Expiration>" if end else ""
+    return f"<AccessKeyId>{key}</AccessKeyId><SecretAccessKey>B</SecretAccessKey>{ends}"
+
+
 FAULTS: dict[str, tuple[int, str, str]] = {
     "denied": (403, f"<Error><Code>AccessDenied</Code><Message>{SECRETS[2]}</Message></Error>", "403 AccessDenied"),
     "denied in JSON": (400, '{"code": "InvalidToken", "message": "the-web-identity-token"}', "400 InvalidToken"),
     "not AWS": (200, "<html>the-web-identity-token</html>", "gave no"),
     "elsewhere": (302, "", "does not answer"),
-    "no end": (200, "<AccessKeyId>A</AccessKeyId><SecretAccessKey>B</SecretAccessKey>", "no time of expiration"),
-    "ended": (
-        200,
-        "<AccessKeyId>A</AccessKeyId><SecretAccessKey>B</SecretAccessKey><Expiration>2020-01-01T00:00:00Z</Expiration>",
-        "have ended already",
-    ),
-    "a key of two lines": (
-        200,
-        "<AccessKeyId>A\nB</AccessKeyId><SecretAccessKey>B</SecretAccessKey><Expiration>2099-01-01T00:00:00Z</Expiration>",
-        "gave no access key",
-    ),
+    "no end": (200, credentials(), "no time of expiration"),
+    "ended": (200, credentials(end="2020-01-01T00:00:00Z"), "have ended already"),
+    "a key of two lines": (200, credentials("A\nB", "2099-01-01T00:00:00Z"), "gave no access key"),
 }
 
 
@@ -411,24 +412,17 @@ def test_files_without_a_key(module: Modules, tmp_path: Path, text: str) -> None
         opened(module, shared_file(tmp_path, text), tmp_path)()
 
 
+def agents(url: str) -> dict[str, str]:
+    return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": url, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/token"}
+
+
+ROLE = {"AWS_ROLE_ARN": "a", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t"}
 UNUSABLE: dict[str, tuple[dict[str, str], str]] = {
     "nothing": ({}, "names no AWS credentials"),
     "half of one": ({"AWS_ROLE_ARN": "a"}, "names no AWS credentials"),
-    "an agent anywhere": (
-        {
-            "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://agent.example.org/",
-            "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/t",
-        },
-        "must be https, or http to the agent of the node",
-    ),
-    "a session that is none": (
-        {"AWS_ROLE_ARN": "a", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t", "AWS_ROLE_SESSION_NAME": "a b"},
-        "AWS_ROLE_SESSION_NAME",
-    ),
-    "an endpoint that is none": (
-        {"AWS_ROLE_ARN": "a", "AWS_WEB_IDENTITY_TOKEN_FILE": "/t", "AWS_ENDPOINT_URL_STS": "sts"},
-        "AWS_ENDPOINT_URL_STS",
-    ),
+    "an agent anywhere": (agents("http://agent.example.org/"), "must be https, or http to the agent of the node"),
+    "a session that is none": ({**ROLE, "AWS_ROLE_SESSION_NAME": "a b"}, "AWS_ROLE_SESSION_NAME"),
+    "an endpoint that is none": ({**ROLE, "AWS_ENDPOINT_URL_STS": "sts"}, "AWS_ENDPOINT_URL_STS"),
 }
 
 
@@ -441,11 +435,7 @@ def test_an_environment_that_cannot_be_right_is_told_at_once(module: Modules, ca
 
 @pytest.mark.parametrize("host", ["169.254.170.23", "[fd00:ec2::23]", "localhost:8000"])
 def test_the_agents_of_a_node(module: Modules, host: str) -> None:
-    env = {
-        "AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://{host}/v1/credentials",
-        "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": "/var/run/token",
-    }
-    assert module.call("open", id=host, env=env, region="eu-west-1") is False
+    assert module.call("open", id=host, env=agents(f"http://{host}/v1/credentials"), region="eu-west-1") is False
 
 
 # --- reads -----------------------------------------------------------------------------------------------------

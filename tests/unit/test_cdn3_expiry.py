@@ -36,10 +36,17 @@ def sweeps(process: Process) -> list[Json]:
     return [event for event in events(process) if event["event"] == "sweep"]
 
 
+@contextmanager
+def waiting(folder: Path, uploads: Path, *arguments: str, **how: Any) -> Iterator[Process]:
+    """The program after its first sweep."""
+    with start(folder, uploads, *arguments, **how) as process:
+        process.wait_ready(lambda: bool(sweeps(process)))
+        yield process
+
+
 def sweep(folder: Path, uploads: Path, *arguments: str, node: tuple[str, ...] = ()) -> Json:
     """One sweep; returns its line of the log, with the lines of its errors under `messages`."""
-    with start(folder, uploads, *arguments, node=node) as process:
-        process.wait_ready(lambda: bool(sweeps(process)))
+    with waiting(folder, uploads, *arguments, node=node) as process:
         messages = [event for event in events(process) if event["event"] in ("error", "sweep-failed")]
         return {**sweeps(process)[0], "messages": messages}
 
@@ -268,8 +275,7 @@ def test_empty_directory_and_two_thousand_uploads(tmp_path: Path, uploads: Path)
 
 
 def test_sweeps_again_and_again(tmp_path: Path, uploads: Path) -> None:
-    with start(tmp_path, uploads, interval=1) as process:
-        process.wait_ready(lambda: bool(sweeps(process)))
+    with waiting(tmp_path, uploads, interval=1) as process:
         key = upload(uploads, 4, 4, COMPLETED + 60)
         wait_until(lambda: not (uploads / key).exists(), 10, "the next sweep")
         wait_until(lambda: sum(line["completed"] for line in sweeps(process)) == 1, 10, "its line in the log")
@@ -297,14 +303,6 @@ def test_liveness_fails_while_nothing_is_swept_and_recovers(tmp_path: Path, uplo
         wait_until(lambda: health(port) == 200, 20, "healthy again")
 
 
-@contextmanager
-def waiting(folder: Path, uploads: Path) -> Iterator[Process]:
-    """The program between two sweeps."""
-    with start(folder, uploads) as process:
-        process.wait_ready(lambda: bool(sweeps(process)))
-        yield process
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ends_at_once_on_a_signal(tmp_path: Path, uploads: Path, number: signal.Signals) -> None:
     with waiting(tmp_path, uploads) as process:
@@ -314,9 +312,7 @@ def test_ends_at_once_on_a_signal(tmp_path: Path, uploads: Path, number: signal.
 
 def test_log_shows_no_whole_key(tmp_path: Path, uploads: Path) -> None:
     keys = [upload(uploads, 4, 4, COMPLETED + 60) for _ in range(3)]
-    node = unprivileged(uploads / keys[0])
-    with start(tmp_path, uploads, node=node) as process:
-        process.wait_ready(lambda: bool(sweeps(process)))
+    with waiting(tmp_path, uploads, node=unprivileged(uploads / keys[0])) as process:
         assert not [key for key in keys if key in process.text()]
 
 

@@ -327,24 +327,24 @@ def test_a_row_that_names_another_page_by_now_stays(aws: Aws, tmp_path: Path, ke
     assert aws.rows == [replaced]
 
 
+def gets(*answers: Any) -> Callable[[Aws], dict[str, Any]]:
+    """These are what S3 answers to the next GETs: a status and its text, or a function."""
+    faults = [answer if callable(answer) else (answer[0], {"xml": answer[1]}) for answer in answers]
+    return lambda aws: aws.faults.update(GET=faults.copy()) or {}
+
+
+def empty() -> Answer:
+    return 200, {"xml": Aws()._list({}).decode()}
+
+
+REFUSAL = "<Error><Code>SignatureDoesNotMatch</Code></Error>"
 NOT_SURE: dict[str, tuple[Callable[[Aws], dict[str, Any]], str]] = {
     "nobody answers": (lambda _: {"endpoint": "http://127.0.0.1:1"}, "refused"),
-    "it fails": (lambda aws: aws.faults.update(GET=[(503, {"xml": ""})] * 99) or {}, "503"),  # pyrefly: ignore[bad-argument-type]
-    "it refuses": (
-        lambda aws: aws.faults.update(GET=[(403, {"xml": "<Error><Code>SignatureDoesNotMatch</Code></Error>"})]) or {},
-        "SignatureDoesNotMatch",
-    ),
+    "it fails": (gets(*[(503, "")] * 99), "503"),
+    "it refuses": (gets((403, REFUSAL)), "SignatureDoesNotMatch"),
     "the bucket is gone": (lambda aws: aws.store.pop("/p") and {}, "NoSuchKey"),
-    "it is no S3": (lambda aws: aws.faults.update(GET=[(200, {"xml": "<html>"})]) or {}, "no list of objects"),
-    "it fails at the second look": (
-        lambda aws: (
-            aws.faults.update(
-                GET=[lambda: (200, {"xml": aws._list({"prefix": ["none"]}).decode()}), *[(500, {"xml": ""})] * 99]
-            )
-            or {}
-        ),
-        "500",
-    ),
+    "it is no S3": (gets((200, "<html>")), "no list of objects"),
+    "it fails at the second look": (gets(empty, *[(500, "")] * 99), "500"),
     "there are no keys": (lambda _: {"credentialsFile": "/nowhere"}, "/nowhere: No such file"),
 }
 
@@ -429,20 +429,18 @@ def test_a_table_that_never_becomes_active_is_named(aws: Aws, tmp_path: Path) ->
 
 def test_a_refusal_is_told_at_once(aws: Aws, tmp_path: Path) -> None:
     xml = "<?xml?><Error><Code>InvalidBucketName</Code><Message>not a name</Message></Error>"
+    invalid, denied = (
+        {"__type": f"x#{kind}", "message": said}
+        for kind, said in (("ValidationException", "bad key"), ("AccessDenied", "not you"))
+    )
     refusals: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
-        (
-            "CreateTable",
-            {"__type": "x#ValidationException", "message": "bad key"},
-            {"tables": [TABLE]},
-            "CreateTable T",
-        ),
-        ("DescribeTable", {"__type": "x#AccessDenied", "message": "not you"}, {"tables": [TABLE]}, "DescribeTable T"),
-        ("PUT", {"xml": xml}, {"buckets": ["B"]}, "PUT s3://B"),
+        ("CreateTable", invalid, {"tables": [TABLE]}, "CreateTable T: ValidationException: bad key"),
+        ("DescribeTable", denied, {"tables": [TABLE]}, "DescribeTable T: AccessDenied: not you"),
+        ("PUT", {"xml": xml}, {"buckets": ["B"]}, "PUT s3://B: InvalidBucketName: not a name"),
     ]
-    said = ("ValidationException: bad key", "AccessDenied: not you", "InvalidBucketName: not a name")
-    for (operation, answer, seeded, what), why in zip(refusals, said, strict=True):
+    for operation, answer, seeded, told in refusals:
         aws.faults = {operation: [(400, answer)]}
-        assert _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, **seeded))) == f"{what}: {why}"
+        assert _fails(tmp_path, json.dumps(_seed(endpoint=aws.url, **seeded))) == told
 
 
 Y_ALONE = {**INDEX, "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["Y"]}}

@@ -37,15 +37,8 @@ def test_the_total_is_the_sum_of_the_lines(users: int) -> None:
     found = lines(estimate(users, 50))
     assert total(found) == pytest.approx(sum(line.dollars for line in found))
     assert all(line.dollars >= 0 for line in found)
-    assert {line.service for line in found} == {
-        "DynamoDB",
-        "S3",
-        "ElastiCache",
-        "Bigtable",
-        "Kubernetes",
-        "Load balancer",
-        "Transfer",
-    }
+    services = {"DynamoDB", "S3", "ElastiCache", "Bigtable", "Kubernetes", "Load balancer", "Transfer"}
+    assert {line.service for line in found} == services
 
 
 @settings(max_examples=25, deadline=None)
@@ -105,64 +98,41 @@ def changed(**changes: Any) -> str:
     return yaml.safe_dump(content, sort_keys=False)
 
 
+NODE = {"type": "r7g.large", "memoryGib": 1, "hour": 1}
+FALLING = [{"upToGib": 9, "gib": 1}, {"upToGib": 5, "gib": 1}, {"gib": 2}]
+OF_US: list[tuple[str, Any, str]] = [
+    ("dynamodb__readMillion", None, ".dynamodb.readMillion is missing; write it"),
+    ("dynamodb__readMillion", -1, ".dynamodb.readMillion is -1; write 0 or more"),
+    ("dynamodb__readMillion", "cheap", '.dynamodb.readMillion is "cheap"; write a number'),
+    ("dynamodb__readMillion", float("nan"), ".dynamodb.readMillion is nan; write a number"),
+    ("dynamodb__readMillon", 1, ".dynamodb.readMillon is no known key; did you mean readMillion?"),
+    ("s3__asOf", 2026, ".s3.asOf is 2026; write text (quote it in YAML)"),
+    ("s3__source", "a friend", '.s3.source is "a friend"; write text of the form ^https://'),
+    ("regions", [], ".regions is empty; write at least one"),
+    ("s3", 3, ".s3 is 3; write a block of keys"),
+    ("s3__tiers", [{"gib": 1}, {"gib": 2}], ".s3.tiers: write upToGib for each but the last"),
+    ("s3__tiers", FALLING, ".s3.tiers: write upToGib in rising order"),
+    ("elasticache__nodes", [NODE], '.elasticache.nodes.0.type is "r7g.large"; write text of the form'),
+]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (
-            changed(families__us__dynamodb__readMillion=None),
-            "p.yaml: families.us.dynamodb.readMillion is missing; write it",
-        ),
-        (
-            changed(families__us__dynamodb__readMillion=-1),
-            "p.yaml: families.us.dynamodb.readMillion is -1; write 0 or more",
-        ),
-        (
-            changed(families__us__dynamodb__readMillion="cheap"),
-            'p.yaml: families.us.dynamodb.readMillion is "cheap"; write a number',
-        ),
-        (
-            changed(families__us__dynamodb__readMillion=float("nan")),
-            "p.yaml: families.us.dynamodb.readMillion is nan; write a number",
-        ),
-        (
-            changed(families__us__dynamodb__readMillon=1),
-            "p.yaml: families.us.dynamodb.readMillon is no known key; did you mean readMillion?",
-        ),
-        (changed(families__us__s3__asOf=2026), "p.yaml: families.us.s3.asOf is 2026; write text (quote it in YAML)"),
-        (
-            changed(families__us__s3__source="a friend"),
-            'p.yaml: families.us.s3.source is "a friend"; write text of the form ^https://',
-        ),
-        (changed(families__us__regions=[]), "p.yaml: families.us.regions is empty; write at least one"),
-        (changed(families__us__s3=3), "p.yaml: families.us.s3 is 3; write a block of keys"),
-        (
-            changed(families__us__s3__tiers=[{"gib": 1}, {"gib": 2}]),
-            "p.yaml: families.us.s3.tiers: write upToGib for each but the last",
-        ),
-        (
-            changed(families__us__s3__tiers=[{"upToGib": 9, "gib": 1}, {"upToGib": 5, "gib": 1}, {"gib": 2}]),
-            "p.yaml: families.us.s3.tiers: write upToGib in rising order",
-        ),
-        (
-            changed(families__us__elasticache__nodes=[{"type": "r7g.large", "memoryGib": 1, "hour": 1}]),
-            'p.yaml: families.us.elasticache.nodes.0.type is "r7g.large"; write text of the form',
-        ),
-        (
-            changed(families__us__regions=["us-east-1", "us-east-1"]),
-            "p.yaml: families: us-east-1 is in two; write each region once",
-        ),
-        ("families: {}", "p.yaml: families is empty; write at least one"),
-        ("", "p.yaml: write families: and their prices"),
-        ("- 1", "p.yaml: write families: and their prices"),
-        ("a: [", "p.yaml is no YAML: "),
-        ("families: {a: 1}\nfamilies: {b: 1}", "p.yaml is no YAML: families stands twice"),
-        ("families: !!python/object:os.system {}", "p.yaml is no YAML: "),
+        *((changed(**{f"families__us__{key}": value}), f": families.us{said}") for key, value, said in OF_US),
+        (changed(families__us__regions=["us-east-1"] * 2), ": families: us-east-1 is in two; write each region once"),
+        ("families: {}", ": families is empty; write at least one"),
+        ("", ": write families: and their prices"),
+        ("- 1", ": write families: and their prices"),
+        ("a: [", " is no YAML: "),
+        ("families: {a: 1}\nfamilies: {b: 1}", " is no YAML: families stands twice"),
+        ("families: !!python/object:os.system {}", " is no YAML: "),
     ],
 )
 def test_a_mistake_is_named_with_its_remedy(text: str, said: str) -> None:
     with pytest.raises(PricesError) as caught:
         parse(text, "p.yaml")
-    assert any(line.startswith(said) for line in caught.value.problems), caught.value.problems
+    assert any(line.startswith(f"p.yaml{said}") for line in caught.value.problems), caught.value.problems
     assert all("\n" not in line for line in caught.value.problems)
 
 

@@ -2,11 +2,11 @@
 
 import io
 import json
-import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
@@ -150,93 +150,59 @@ def test_a_killed_export_leaves_nothing_that_looks_complete_and_can_be_run_again
     assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
 
-def _truncated(folder: Path) -> None:
-    data = (folder / FILE).read_bytes()
-    (folder / FILE).write_bytes(data[: len(data) // 2])
+def _edited(data: bytes) -> bytes:
+    half = len(data) // 2
+    return data[:half] + bytes([data[half] ^ 1]) + data[half + 1 :]
 
 
-def _edited(folder: Path) -> None:
-    _flip(folder / FILE)
+def _of_another_archive(_: bytes) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return (filled(Path(folder) / "other", text_item("other")) / FILE).read_bytes()
 
 
-def _longer(folder: Path) -> None:
-    (folder / FILE).write_bytes((folder / FILE).read_bytes() + b"x")
+Damage = tuple[str, Callable[[bytes], bytes | None]]
+OF_THE_FILE: dict[str, Damage] = {
+    "truncated": (FILE, lambda data: data[: len(data) // 2]),
+    "edited": (FILE, _edited),
+    "longer": (FILE, lambda data: data + b"x"),
+    "of another archive": (FILE, _of_another_archive),
+    "missing": (FILE, lambda _: None),
+}
+DAMAGES: list[tuple[Damage, str]] = [
+    *((damage, "is missing" if name == "missing" else "SHA-256 differs") for name, damage in OF_THE_FILE.items()),
+    ((MANIFEST, _edited), "cannot be decrypted"),
+    ((MANIFEST, lambda data: data[:100]), "cannot be decrypted"),
+    ((MANIFEST, lambda _: None), "is missing"),
+    ((HEADER, lambda data: data.replace(b'"stack": "dev"', b'"stack": "prod"')), "cannot be decrypted"),
+    ((HEADER, lambda data: data[:100]), "damaged or was edited"),
+    ((HEADER, lambda _: None), "is no archive"),
+    ((HEADER, lambda data: json.dumps({**json.loads(data), "version": 3}).encode()), "version 3"),
+]
 
 
-def _of_another_archive(folder: Path) -> None:
-    other = filled(folder.with_name("other"), text_item("other"))
-    (folder / FILE).write_bytes((other / FILE).read_bytes())
+def damage(folder: Path, how: Damage) -> None:
+    path = folder / how[0]
+    before = path.read_bytes()
+    after = how[1](before)
+    assert after != before
+    path.unlink()
+    if after is not None:
+        path.write_bytes(after)
 
 
-def _without_the_file(folder: Path) -> None:
-    (folder / FILE).unlink()
-
-
-def _edited_manifest(folder: Path) -> None:
-    _flip(folder / MANIFEST)
-
-
-def _truncated_manifest(folder: Path) -> None:
-    os.truncate(folder / MANIFEST, 100)
-
-
-def _without_a_manifest(folder: Path) -> None:
-    (folder / MANIFEST).unlink()
-
-
-def _edited_header(folder: Path) -> None:
-    text = (folder / HEADER).read_text()
-    (folder / HEADER).write_text(text.replace('"stack": "dev"', '"stack": "prod"'))
-
-
-def _truncated_header(folder: Path) -> None:
-    os.truncate(folder / HEADER, 100)
-
-
-def _without_a_header(folder: Path) -> None:
-    (folder / HEADER).unlink()
-
-
-def _newer(folder: Path) -> None:
-    header = json.loads((folder / HEADER).read_text())
-    (folder / HEADER).write_text(json.dumps({**header, "version": 3}))
-
-
-def _flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (_truncated, "SHA-256 differs"),
-        (_edited, "SHA-256 differs"),
-        (_longer, "SHA-256 differs"),
-        (_of_another_archive, "SHA-256 differs"),
-        (_without_the_file, "is missing"),
-        (_edited_manifest, "cannot be decrypted"),
-        (_truncated_manifest, "cannot be decrypted"),
-        (_without_a_manifest, "is missing"),
-        (_edited_header, "cannot be decrypted"),
-        (_truncated_header, "damaged or was edited"),
-        (_without_a_header, "is no archive"),
-        (_newer, "version 3"),
-    ],
-)
-def test_a_damaged_archive_is_refused_in_one_line(archive: Path, damage: Callable[[Path], None], said: str) -> None:
-    damage(archive)
+@pytest.mark.parametrize(("how", "said"), DAMAGES)
+def test_a_damaged_archive_is_refused_in_one_line(archive: Path, how: Damage, said: str) -> None:
+    damage(archive, how)
     with pytest.raises(MigrationError, match=said) as refused:
         read(archive)
     assert "\n" not in refused.value.problem
 
 
-@pytest.mark.parametrize("damage", [_truncated, _edited, _longer, _of_another_archive, _without_the_file])
-def test_damage_after_the_check_is_noticed_too(archive: Path, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("how", OF_THE_FILE.values(), ids=OF_THE_FILE)
+def test_damage_after_the_check_is_noticed_too(archive: Path, how: Damage) -> None:
     again = opened(archive)
     again.check()
-    damage(archive)
+    damage(archive, how)
     with pytest.raises(MigrationError, match=r"cannot be decrypted|is missing"):
         list(again.records("dynamodb", "Texts", Memory().record))
 

@@ -36,6 +36,16 @@ def in_kubernetes(program: Callable[[ResourceOptions], object]) -> Recording:
     return run(lambda: program(Providers().kubernetes) and None)
 
 
+def thing(version: str, opts: ResourceOptions, namespace: str = "flatline") -> None:
+    kubernetes.apiextensions.CustomResource(
+        f"{version}-{namespace}",
+        api_version=version,
+        kind="Thing",
+        metadata={"name": "it", "namespace": namespace},
+        opts=opts,
+    )
+
+
 class TestTree:
     def test_names_and_order(self) -> None:
         names = sorted(tree(kept(whole)))
@@ -63,15 +73,13 @@ class TestTree:
             kubernetes.apiextensions.v1.CustomResourceDefinition(
                 "things", metadata={"name": "things.example.org"}, spec=spec, opts=opts
             )
-            kubernetes.apiextensions.CustomResource(
-                "thing", api_version="example.org/v1", kind="Thing", metadata={"name": "it"}, opts=opts
-            )
+            thing("example.org/v1", opts)
 
         resources = yaml.safe_load(tree(in_kubernetes(program))[manifests.KUSTOMIZATION])["resources"]
         assert resources == [
             "00-customresourcedefinition.apiextensions.k8s.io_things.example.org.yaml",
             "01-namespace_a.yaml",
-            "10-thing.example.org_it.yaml",
+            "10-thing.example.org_flatline_it.yaml",
         ]
 
     def test_objects_are_those_of_the_recording(self) -> None:
@@ -101,27 +109,13 @@ class TestTree:
             tree(in_kubernetes(program))
 
     def test_same_object_in_two_versions_of_its_group(self) -> None:
-        def program(opts: ResourceOptions) -> None:
-            for version in ("v1", "v1beta1"):
-                kubernetes.apiextensions.CustomResource(
-                    version, api_version=f"example.org/{version}", kind="Thing", metadata=METADATA, opts=opts
-                )
-
         with pytest.raises(ManifestError, match="same object"):
-            tree(in_kubernetes(program))
+            tree(in_kubernetes(lambda opts: [thing(f"example.org/{version}", opts) for version in ("v1", "v1beta1")]))
 
     def test_same_name_in_another_group_or_namespace_is_another_object(self) -> None:
-        def program(opts: ResourceOptions) -> None:
-            for group, namespace in (("a.org", "x"), ("b.org", "x"), ("a.org", "y")):
-                kubernetes.apiextensions.CustomResource(
-                    f"{group}-{namespace}",
-                    api_version=f"{group}/v1",
-                    kind="Thing",
-                    metadata={"name": "it", "namespace": namespace},
-                    opts=opts,
-                )
-
-        assert len(tree(in_kubernetes(program))) == 3 + 2
+        places = (("a.org", "x"), ("b.org", "x"), ("a.org", "y"))
+        recording = in_kubernetes(lambda opts: [thing(f"{group}/v1", opts, space) for group, space in places])
+        assert len(tree(recording)) == 3 + 2
 
     def test_without_a_namespace(self) -> None:
         with pytest.raises(ManifestError, match=r"ConfigMap it \(urn:.*\) has no metadata\.namespace"):

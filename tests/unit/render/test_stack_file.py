@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from render.passphrase import PassphraseError
-from render.stack_file import StackFileError, encrypt, read
+from render.stack_file import StackConfig, StackFileError, encrypt, read
 from tests.unit.render.test_passphrase import PULUMI_SALT, PULUMI_VALUE
 
 SCALARS = [
@@ -78,42 +78,40 @@ def stack(directory: Path, content: str, project: str = "name: flatline\n") -> P
     return path
 
 
+def given(directory: Path, content: str, project: str = "name: flatline\n") -> StackConfig:
+    """What is read of a stack file without secrets."""
+    return read(stack(directory, content, project), no_passphrase)
+
+
 class TestScalars:
     @pytest.mark.parametrize(("written", "expected"), SCALARS)
     def test_as_the_engine(self, tmp_path: Path, written: str, expected: str) -> None:
-        config = read(stack(tmp_path, f"config:\n  it: {written}\n"), no_passphrase)
+        config = given(tmp_path, f"config:\n  it: {written}\n")
         assert config.config == {"flatline:it": expected}
         assert config.secret_keys == ()
 
     def test_anchors(self, tmp_path: Path) -> None:
-        config = read(stack(tmp_path, "config:\n  a: &x [1, 2]\n  b: *x\n"), no_passphrase)
-        assert config.config == {"flatline:a": "[1,2]", "flatline:b": "[1,2]"}
-
-    def test_an_anchor_s_name_may_be_used_again(self, tmp_path: Path) -> None:
+        """Whose names may be used again."""
         content = "config:\n  a: &n {x: 2}\n  b: &n {x: 3}\n  c: *n\n  d: &n 5\n  e: [*n, &n 6, *n]\n"
-        config = read(stack(tmp_path, content), no_passphrase)
-        assert config.config == {
-            "flatline:a": '{"x":2}',
-            "flatline:b": '{"x":3}',
-            "flatline:c": '{"x":3}',
-            "flatline:d": "5",
-            "flatline:e": "[5,6,6]",
+        values = ['{"x":2}', '{"x":3}', '{"x":3}', "5", "[5,6,6]"]
+        assert given(tmp_path, content).config == {
+            f"flatline:{name}": value for name, value in zip("abcde", values, strict=True)
         }
 
     def test_lines_are_those_of_the_file(self, tmp_path: Path) -> None:
-        config = read(stack(tmp_path, "config:\n  a:\n    b: 1\n  flatline:c:\n    - d: 2\n"), no_passphrase)
+        config = given(tmp_path, "config:\n  a:\n    b: 1\n  flatline:c:\n    - d: 2\n")
         assert config.lines == {"flatline:a": 2, "flatline:a.b": 3, "flatline:c": 4, "flatline:c.0.d": 5}
 
     @pytest.mark.parametrize("written", ["2024-01-01", "2024-01-01T00:00:00Z", ".inf", "-.Inf", ".nan", "[2024-1-2]"])
     def test_dates_and_what_is_not_a_number_must_be_quoted(self, tmp_path: Path, written: str) -> None:
         with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml:2: config\.it.*quote it"):
-            read(stack(tmp_path, f"config:\n  it: {written}\n"), no_passphrase)
+            given(tmp_path, f"config:\n  it: {written}\n")
 
 
 class TestKeys:
     def test_namespaces(self, tmp_path: Path) -> None:
         content = "config:\n  own: 1\n  flatline:full: 2\n  aws:region: us\n  ns:config:old: 3\n"
-        config = read(stack(tmp_path, content), no_passphrase).config
+        config = given(tmp_path, content).config
         assert config == {"flatline:own": "1", "flatline:full": "2", "aws:region": "us", "ns:old": "3"}
         assert list(config) == sorted(config)
 
@@ -144,30 +142,21 @@ class TestSecrets:
         assert config.encryption_salt == PULUMI_SALT
         assert "s3cr3t" not in repr(config)
 
-    def test_wrong_passphrase(self, tmp_path: Path) -> None:
-        with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml:1: encryptionsalt: incorrect passphrase"):
-            read(stack(tmp_path, self.content()), lambda: "other")
-
-    def test_damaged_value_names_its_line(self, tmp_path: Path) -> None:
-        damaged = PULUMI_VALUE.replace("WYON", "AAAA")
-        with pytest.raises(StackFileError, match=r"Pulumi\.dev\.yaml:5: nested: an encrypted value does not belong"):
-            read(stack(tmp_path, self.content(damaged)), lambda: "pass")
-
-    def test_without_a_salt(self, tmp_path: Path) -> None:
-        content = self.content().partition("\n")[2]
-        with pytest.raises(StackFileError, match="has encrypted values but no encryptionsalt"):
-            read(stack(tmp_path, content), lambda: "pass")
-
-    def test_of_another_provider(self, tmp_path: Path) -> None:
-        with pytest.raises(StackFileError, match="secretsprovider: its secrets need the Pulumi CLI"):
-            read(stack(tmp_path, f"secretsprovider: awskms://x\n{self.content()}"), lambda: "pass")
-
-    def test_failure_to_get_the_passphrase_passes_through(self, tmp_path: Path) -> None:
-        def absent() -> str:
-            raise PassphraseError("no passphrase here")
-
-        with pytest.raises(StackFileError, match="no passphrase here"):
-            read(stack(tmp_path, self.content()), absent)
+    @pytest.mark.parametrize(
+        ("old", "new", "passphrase", "problem"),
+        [
+            ("", "", "other", r"Pulumi\.dev\.yaml:1: encryptionsalt: incorrect passphrase"),
+            ("WYON", "AAAA", "pass", r"Pulumi\.dev\.yaml:5: nested: an encrypted value does not belong"),
+            (f"encryptionsalt: {PULUMI_SALT}\n", "", "pass", "has encrypted values but no encryptionsalt"),
+            ("encr", "secretsprovider: awskms://x\nencr", "pass", "secretsprovider: its secrets need the Pulumi CLI"),
+        ],
+        ids=["wrong passphrase", "damaged value", "no salt", "another provider"],
+    )
+    def test_what_cannot_be_read_is_named(
+        self, tmp_path: Path, old: str, new: str, passphrase: str, problem: str
+    ) -> None:
+        with pytest.raises(StackFileError, match=problem):
+            read(stack(tmp_path, self.content().replace(old, new)), lambda: passphrase)
 
     @pytest.mark.usefixtures("quick")
     def test_encrypt(self, tmp_path: Path) -> None:
@@ -220,12 +209,12 @@ class TestMistakes:
     )
     def test_one_error_that_names_file_and_line(self, tmp_path: Path, content: str, problem: str) -> None:
         with pytest.raises(StackFileError, match=r"^Pulumi\.dev\.yaml" + f".*{problem}") as caught:
-            read(stack(tmp_path, content), no_passphrase)
+            given(tmp_path, content)
         assert "\n" not in str(caught.value)
 
     def test_malformed_text_is_not_repeated(self, tmp_path: Path) -> None:
         with pytest.raises(StackFileError) as caught:
-            read(stack(tmp_path, "config:\n  a: {b: hidden-value\n  c: d: e\n"), no_passphrase)
+            given(tmp_path, "config:\n  a: {b: hidden-value\n  c: d: e\n")
         assert "hidden-value" not in str(caught.value)
 
     @pytest.mark.parametrize(
@@ -244,14 +233,14 @@ class TestMistakes:
     def test_possible_secrets_are_never_shown(self, tmp_path: Path, content: str, secret: str) -> None:
         """Somebody may paste a secret in the place of a name."""
         with pytest.raises(StackFileError) as caught:
-            read(stack(tmp_path, content.replace("SECRET", secret)), no_passphrase)
+            given(tmp_path, content.replace("SECRET", secret))
         assert secret[:12] not in str(caught.value)
         assert re.match(r"Pulumi\.dev\.yaml:\d: ", str(caught.value))
 
     def test_a_key_of_several_lines_is_never_shown(self, tmp_path: Path) -> None:
         pem = "-----BEGIN PRIVATE KEY-----\\nMIGHAgEAMBMGByqGSM49\\nabc==\\n-----END PRIVATE KEY-----"
         with pytest.raises(StackFileError) as caught:
-            read(stack(tmp_path, f'"{pem}": 1\n'), no_passphrase)
+            given(tmp_path, f'"{pem}": 1\n')
         assert "abc" not in str(caught.value)
         assert "MIGH" not in str(caught.value)
 
@@ -277,16 +266,21 @@ class TestMistakes:
         with pytest.raises(StackFileError, match="is not UTF-8 text"):
             read(path, no_passphrase)
 
-    def test_configuration_of_the_project_is_refused(self, tmp_path: Path) -> None:
-        project = "name: flatline\nconfig:\n  domain: {type: string}\n"
-        with pytest.raises(StackFileError, match=r"^Pulumi\.yaml:2: config: is not supported here; write the values"):
-            read(stack(tmp_path, "", project), no_passphrase)
-
-    def test_project_without_a_name(self, tmp_path: Path) -> None:
-        with pytest.raises(StackFileError, match=r"Pulumi\.yaml:1: name: must be given"):
-            read(stack(tmp_path, "", project="runtime: python\n"), no_passphrase)
+    @pytest.mark.parametrize(
+        ("project", "problem"),
+        [
+            (
+                "name: flatline\nconfig:\n  a: {type: string}\n",
+                "2: config: is not supported here; write the values",
+            ),
+            ("runtime: python\n", "1: name: must be given"),
+        ],
+    )
+    def test_mistakes_of_the_project(self, tmp_path: Path, project: str, problem: str) -> None:
+        with pytest.raises(StackFileError, match=rf"^Pulumi\.yaml:{problem}"):
+            given(tmp_path, "", project)
 
 
 def test_nothing_of_the_environment_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULUMI_CONFIG", '{"flatline:a": "b"}')
-    assert read(stack(tmp_path, ""), no_passphrase).config == {}
+    assert given(tmp_path, "").config == {}

@@ -57,6 +57,13 @@ def request(private_key: str, **inputs: Any) -> str:
     return str(tls_provider.certificate_request(settings, SystemEntropy()).outputs["certRequestPem"])
 
 
+def chain(algorithm: str = "ECDSA", leaf: dict[str, Any] | None = None, **inputs: Any) -> tuple[Any, Any]:
+    """A leaf, of a request with these inputs, and its authority, whose key has this algorithm."""
+    ca_key = key(algorithm)
+    ca = self_signed(ca_key, setSubjectKeyId=True)
+    return signed(ca, ca_key, request(key(), **inputs), **leaf or {}), ca
+
+
 def parsed(outputs: dict[str, Any]) -> x509.Certificate:
     return x509.load_pem_x509_certificate(outputs["certPem"].encode())
 
@@ -120,34 +127,20 @@ class TestPrivateKeys:
 class TestChains:
     @pytest.mark.parametrize("algorithm", ["RSA", "ECDSA"])
     def test_leaf_of_an_authority_verifies(self, algorithm: str) -> None:
-        ca_key = key(algorithm)
-        ca = self_signed(ca_key, setSubjectKeyId=True)
-        leaf = signed(ca, ca_key, request(key(), subject={"commonName": "flatline.internal"}))
-        self.verify_signature(parsed(leaf), parsed(ca))
+        leaf, ca = chain(algorithm, subject={"commonName": "flatline.internal"})
         parsed(leaf).verify_directly_issued_by(parsed(ca))
         verify(leaf, ca, at=START + timedelta(hours=50))
-
-    def verify_signature(self, leaf: x509.Certificate, ca: x509.Certificate) -> None:
-        public, signature, content = ca.public_key(), leaf.signature, leaf.tbs_certificate_bytes
-        if isinstance(public, rsa.RSAPublicKey):
-            public.verify(signature, content, padding.PKCS1v15(), hashes.SHA256())
-        else:
-            assert isinstance(public, ec.EllipticCurvePublicKey)
-            public.verify(signature, content, ec.ECDSA(hashes.SHA256()))
 
     @pytest.mark.parametrize(
         ("name", "hours"), [("other.internal", 50), ("flatline.internal", 101), ("flatline.internal", -1)]
     )
     def test_wrong_name_or_time_does_not_verify(self, name: str, hours: int) -> None:
-        ca_key = key()
-        ca = self_signed(ca_key)
-        leaf = signed(ca, ca_key, request(key()))
+        leaf, ca = chain()
         with pytest.raises(VerificationError):
             verify(leaf, ca, name=name, at=START + timedelta(hours=hours))
 
     def test_another_authority_does_not_verify(self) -> None:
-        ca_key = key()
-        leaf = signed(self_signed(ca_key), ca_key, request(key()))
+        leaf, _ = chain()
         with pytest.raises(VerificationError):
             verify(leaf, self_signed(key()), at=START + timedelta(hours=1))
 
@@ -169,10 +162,9 @@ class TestContents:
         assert generated.id == str(certificate.serial_number)
 
     def test_subject_and_alternative_names_come_from_the_request(self) -> None:
-        ca_key = key()
         subject = {"commonName": "flatline.internal", "organization": "Flatline"}
         names = ["a.internal", "*.a.internal"]
-        leaf = parsed(signed(self_signed(ca_key), ca_key, request(key(), subject=subject, dnsNames=names)))
+        leaf = parsed(chain(subject=subject, dnsNames=names)[0])
         assert leaf.subject.rfc4514_string() == "CN=flatline.internal,O=Flatline"
         alternative = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         assert alternative.get_values_for_type(x509.DNSName) == names
@@ -223,24 +215,21 @@ class TestContents:
         assert constraints.value.path_length == expected
 
     def test_key_identifiers(self) -> None:
-        ca_key, leaf_key = key(), key()
-        ca = self_signed(ca_key)
-        leaf = signed(ca, ca_key, request(leaf_key), setSubjectKeyId=True)
+        leaf, ca = chain(leaf={"setSubjectKeyId": True})
         assert _subject_key(parsed(leaf)) != _subject_key(parsed(ca))
         assert _authority_key(parsed(leaf)) == _subject_key(parsed(ca))
-        without = parsed(signed(ca, ca_key, request(leaf_key)))
         with pytest.raises(x509.ExtensionNotFound):
-            _subject_key(without)
+            _subject_key(parsed(chain()[0]))
 
     def test_authority_needs_a_subject(self) -> None:
         with pytest.raises(ValueError, match="subject is empty"):
             self_signed(key(), subject={})
 
     def test_alternative_names_are_critical_without_a_subject(self) -> None:
-        ca_key = key()
         for subject, critical in (({}, True), ({"commonName": "a"}, False)):
-            certificate = parsed(signed(self_signed(ca_key), ca_key, request(key(), subject=subject)))
-            extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+            extension = parsed(chain(subject=subject)[0]).extensions.get_extension_for_class(
+                x509.SubjectAlternativeName
+            )
             assert extension.critical is critical
 
     def test_reproducible_from_a_seed(self) -> None:
