@@ -1,4 +1,4 @@
-"""Stand-ins for AWS that tests of several files share."""
+"""What tests of several files share: stand-ins for AWS, and a Node.js for the modules of programs."""
 
 import urllib.request
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.programs.cdn0_s3 import PrivateS3, private_s3
+from tests.programs.modules import Modules, loaded
 from tests.programs.store import POD, SITE_OF_CDN3
 
 
@@ -41,3 +42,10 @@ def s3(bucket: PrivateS3) -> PrivateS3:
     """The same, as at the start."""
     bucket.reset()
     return bucket
+
+
+@pytest.fixture(scope="module")
+def modules(request: pytest.FixtureRequest) -> Iterator[Modules]:
+    """The functions that DRIVER of the test's file defines."""
+    with loaded(request.module.DRIVER) as modules:
+        yield modules

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from components.programs import FOLDER
 from tests.lab.served import Handler, serving
-from tests.programs.modules import CallError, Modules, loaded
+from tests.programs.modules import CallError, Modules
 
 Json = dict[str, Any]
 LIBRARY = FOLDER / "lib"
@@ -55,12 +55,6 @@ const calls = {
   },
 };
 """
-
-
-@pytest.fixture(scope="module")
-def module() -> Iterator[Modules]:
-    with loaded(DRIVER) as modules:
-        yield modules
 
 
 # --- signatures ------------------------------------------------------------------------------------------------
@@ -105,7 +99,7 @@ def botocore_signs(
     payload=st.sampled_from(["UNSIGNED-PAYLOAD", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"]),
 )
 def test_signatures_are_botocore_s(
-    module: Modules,
+    modules: Modules,
     key: str,
     headers: dict[str, str],
     method: str,
@@ -120,10 +114,10 @@ def test_signatures_are_botocore_s(
         "secretAccessKey": secret,
         **({"sessionToken": token} if token else {}),
     }
-    path = module.call("path", bucket="a-bucket", key=key)
+    path = modules.call("path", bucket="a-bucket", key=key)
     assert path == "/a-bucket/" + urllib.parse.quote(key, safe="/~")
     given_names = {name.lower(): value for name, value in headers.items()}
-    ours = module.call(
+    ours = modules.call(
         "sign",
         method=method,
         host=host,
@@ -139,9 +133,9 @@ def test_signatures_are_botocore_s(
     assert ours == {"host": host, **given_names, **theirs}
 
 
-def test_no_payload_is_the_default(module: Modules) -> None:
+def test_no_payload_is_the_default(modules: Modules) -> None:
     credentials = {"accessKeyId": "AKIAEXAMPLE", "secretAccessKey": "x"}
-    signed = module.call("sign", method="GET", host="h", path="/b/k", region="r", credentials=credentials)
+    signed = modules.call("sign", method="GET", host="h", path="/b/k", region="r", credentials=credentials)
     assert signed["x-amz-content-sha256"] == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
     assert abs(datetime.strptime(signed["x-amz-date"], "%Y%m%dT%H%M%S%z") - datetime.now(UTC)) < timedelta(minutes=1)
 
@@ -154,8 +148,8 @@ def test_no_payload_is_the_default(module: Modules) -> None:
         ("sts", "us-gov-west-1", "sts.us-gov-west-1.amazonaws.com"),
     ],
 )
-def test_hosts(module: Modules, service: str, region: str, host: str) -> None:
-    assert module.call("host", service=service, region=region) == host
+def test_hosts(modules: Modules, service: str, region: str, host: str) -> None:
+    assert modules.call("host", service=service, region=region) == host
 
 
 # --- credentials -----------------------------------------------------------------------------------------------
@@ -247,19 +241,19 @@ def shared_file(folder: Path, text: str) -> dict[str, str]:
     return {"AWS_SHARED_CREDENTIALS_FILE": str(file)}
 
 
-def opened(module: Modules, env: dict[str, str], folder: Path) -> "Ask":
+def opened(modules: Modules, env: dict[str, str], folder: Path) -> "Ask":
     """A call on credentials of that environment, which have a name of their own in the process."""
-    assert module.call("open", id=str(folder), env=env, region="eu-west-1") is False
-    return lambda name="get", **arguments: module.call(name, id=str(folder), **arguments)
+    assert modules.call("open", id=str(folder), env=env, region="eu-west-1") is False
+    return lambda name="get", **arguments: modules.call(name, id=str(folder), **arguments)
 
 
 Ask = Callable[..., Any]
 
 
 @pytest.fixture
-def ask(module: Modules, sts: Aws, tmp_path: Path) -> Ask:
+def ask(modules: Modules, sts: Aws, tmp_path: Path) -> Ask:
     """A call on credentials that STS gives."""
-    return opened(module, web_identity(tmp_path, sts), tmp_path)
+    return opened(modules, web_identity(tmp_path, sts), tmp_path)
 
 
 def test_web_identity(ask: Ask, sts: Aws) -> None:
@@ -278,8 +272,8 @@ def test_web_identity(ask: Ask, sts: Aws) -> None:
     }
 
 
-def test_pod_identity(module: Modules, agent: Aws, tmp_path: Path) -> None:
-    ask = opened(module, pod_identity(tmp_path, agent), tmp_path)
+def test_pod_identity(modules: Modules, agent: Aws, tmp_path: Path) -> None:
+    ask = opened(modules, pod_identity(tmp_path, agent), tmp_path)
     [found] = ask()
     assert (found["accessKeyId"], found["secretAccessKey"], found["sessionToken"]) == ("ASIA1", *SECRETS[:2])
     [asked] = agent.asked
@@ -287,22 +281,22 @@ def test_pod_identity(module: Modules, agent: Aws, tmp_path: Path) -> None:
     assert asked["headers"]["authorization"] == SECRETS[2]
 
 
-def test_a_shared_file(module: Modules, tmp_path: Path) -> None:
+def test_a_shared_file(modules: Modules, tmp_path: Path) -> None:
     text = (
         "# of the installation\n[other]\naws_access_key_id = AKIAOTHER\naws_session_token = x\n\n"
         "[ default ]\r\nAWS_Access_Key_Id=AKIAFILE\r\n; a remark = x\naws_secret_access_key =  a/b+c=d  \nregion=x\n"
     )
-    ask = opened(module, shared_file(tmp_path, text), tmp_path)
+    ask = opened(modules, shared_file(tmp_path, text), tmp_path)
     [found] = ask()
     assert {**found, "expires": 0} == {"accessKeyId": "AKIAFILE", "secretAccessKey": "a/b+c=d", "expires": 0}
     assert found["expires"] / 1000 == pytest.approx(time.time() + 360, abs=5)
 
 
-def test_the_first_source_counts(module: Modules, sts: Aws, agent: Aws, tmp_path: Path) -> None:
+def test_the_first_source_counts(modules: Modules, sts: Aws, agent: Aws, tmp_path: Path) -> None:
     text = "[default]\naws_access_key_id = AKIAFILE\naws_secret_access_key = x\n"
     both = {**pod_identity(tmp_path, agent), **web_identity(tmp_path, sts)}
-    assert opened(module, {**both, **shared_file(tmp_path, text)}, tmp_path)()[0]["accessKeyId"] == "AKIAFILE"
-    opened(module, both, tmp_path)()
+    assert opened(modules, {**both, **shared_file(tmp_path, text)}, tmp_path)()[0]["accessKeyId"] == "AKIAFILE"
+    opened(modules, both, tmp_path)()
     assert (len(sts.asked), len(agent.asked)) == (1, 0)
 
 
@@ -348,8 +342,8 @@ def test_credentials_that_have_ended_are_never_given(ask: Ask, sts: Aws) -> None
         ask()
 
 
-def test_the_first_ones_are_waited_for(module: Modules, agent: Aws, tmp_path: Path) -> None:
-    ask = opened(module, pod_identity(tmp_path, agent), tmp_path)
+def test_the_first_ones_are_waited_for(modules: Modules, agent: Aws, tmp_path: Path) -> None:
+    ask = opened(modules, pod_identity(tmp_path, agent), tmp_path)
     assert ask("obtain") is True
     assert len(agent.asked) == 1
 
@@ -372,44 +366,44 @@ FAULTS: dict[str, tuple[int, str, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_refusal_is_told_without_secrets(module: Modules, sts: Aws, tmp_path: Path, fault: str) -> None:
+def test_a_refusal_is_told_without_secrets(modules: Modules, sts: Aws, tmp_path: Path, fault: str) -> None:
     sts.status, sts.body, expected = FAULTS[fault]
     with pytest.raises(CallError) as raised:
-        opened(module, web_identity(tmp_path, sts), tmp_path)()
+        opened(modules, web_identity(tmp_path, sts), tmp_path)()
     assert str(raised.value).startswith("CredentialsError: ")
     assert expected in str(raised.value)
     assert not any(secret in str(raised.value) for secret in SECRETS)
     assert len(sts.asked) == 1
 
 
-def test_an_agent_that_gives_no_json(module: Modules, agent: Aws, tmp_path: Path) -> None:
+def test_an_agent_that_gives_no_json(modules: Modules, agent: Aws, tmp_path: Path) -> None:
     agent.body = f"{SECRETS[0]}"
     with pytest.raises(CallError, match=r"^CredentialsError: the container agent gave no JSON$"):
-        opened(module, pod_identity(tmp_path, agent), tmp_path)()
+        opened(modules, pod_identity(tmp_path, agent), tmp_path)()
 
 
-def test_nobody_there(module: Modules, tmp_path: Path) -> None:
+def test_nobody_there(modules: Modules, tmp_path: Path) -> None:
     with handing_out("sts") as gone:
         env = web_identity(tmp_path, gone)
     with pytest.raises(CallError, match=r"^CredentialsError: STS does not answer \(ECONNREFUSED\)$"):
-        opened(module, env, tmp_path)()
+        opened(modules, env, tmp_path)()
 
 
-def test_token_files_that_are_none(module: Modules, sts: Aws, tmp_path: Path) -> None:
+def test_token_files_that_are_none(modules: Modules, sts: Aws, tmp_path: Path) -> None:
     env = web_identity(tmp_path, sts)
     (tmp_path / "token").write_text("one\ntwo")
     with pytest.raises(CallError, match="file of AWS_WEB_IDENTITY_TOKEN_FILE holds no token"):
-        opened(module, env, tmp_path)()
+        opened(modules, env, tmp_path)()
     (tmp_path / "token").unlink()
     with pytest.raises(CallError, match=r"file of AWS_WEB_IDENTITY_TOKEN_FILE cannot be read \(ENOENT\)"):
-        opened(module, env, tmp_path / "again")()
+        opened(modules, env, tmp_path / "again")()
     assert sts.asked == []
 
 
 @pytest.mark.parametrize("text", ["", "[default]\naws_access_key_id = A\n", "[other]\naws_access_key_id=A\n"])
-def test_files_without_a_key(module: Modules, tmp_path: Path, text: str) -> None:
+def test_files_without_a_key(modules: Modules, tmp_path: Path, text: str) -> None:
     with pytest.raises(CallError, match="the file of AWS_SHARED_CREDENTIALS_FILE gave no access key"):
-        opened(module, shared_file(tmp_path, text), tmp_path)()
+        opened(modules, shared_file(tmp_path, text), tmp_path)()
 
 
 def agents(url: str) -> dict[str, str]:
@@ -427,15 +421,15 @@ UNUSABLE: dict[str, tuple[dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_an_environment_that_cannot_be_right_is_told_at_once(module: Modules, case: str) -> None:
+def test_an_environment_that_cannot_be_right_is_told_at_once(modules: Modules, case: str) -> None:
     env, expected = UNUSABLE[case]
     with pytest.raises(CallError, match=expected):
-        module.call("open", id=case, env=env, region="eu-west-1")
+        modules.call("open", id=case, env=env, region="eu-west-1")
 
 
 @pytest.mark.parametrize("host", ["169.254.170.23", "[fd00:ec2::23]", "localhost:8000"])
-def test_the_agents_of_a_node(module: Modules, host: str) -> None:
-    assert module.call("open", id=host, env=agents(f"http://{host}/v1/credentials"), region="eu-west-1") is False
+def test_the_agents_of_a_node(modules: Modules, host: str) -> None:
+    assert modules.call("open", id=host, env=agents(f"http://{host}/v1/credentials"), region="eu-west-1") is False
 
 
 # --- reads -----------------------------------------------------------------------------------------------------
@@ -471,34 +465,34 @@ def faulty() -> Iterator[Faulty]:
 
 
 @pytest.mark.parametrize("faults", [[], [503], [500, 503], ["closed"], ["closed", 503]], ids=str)
-def test_passing_faults_are_tried_again(module: Modules, faulty: Faulty, faults: list[int | str]) -> None:
+def test_passing_faults_are_tried_again(modules: Modules, faulty: Faulty, faults: list[int | str]) -> None:
     faulty.faults = list(faults)
-    answer = module.call("read", endpoint=faulty.endpoint, method="GET", key="a key", headers={})
+    answer = modules.call("read", endpoint=faulty.endpoint, method="GET", key="a key", headers={})
     assert (answer["status"], answer["body"]) == (200, "bytes")
     assert faulty.asked == [("GET", "/b/a%20key")] * (len(faults) + 1)
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 412, 416])
-def test_refusals_are_not_tried_again(module: Modules, faulty: Faulty, status: int) -> None:
+def test_refusals_are_not_tried_again(modules: Modules, faulty: Faulty, status: int) -> None:
     faulty.faults = [status]
-    assert module.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={})["status"] == status
+    assert modules.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={})["status"] == status
     assert len(faulty.asked) == 1
 
 
-def test_lasting_faults_are_the_answer(module: Modules, faulty: Faulty) -> None:
+def test_lasting_faults_are_the_answer(modules: Modules, faulty: Faulty) -> None:
     faulty.faults = [503, 503, 503]
-    assert module.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={})["status"] == 503
+    assert modules.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={})["status"] == 503
     faulty.faults = ["closed"] * 3
     with pytest.raises(CallError, match=r"socket hang up|ECONNRESET"):
-        module.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={})
+        modules.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={})
     assert len(faulty.asked) == 6
 
 
-def test_a_reader_waits_no_longer_than_it_says(module: Modules, faulty: Faulty) -> None:
+def test_a_reader_waits_no_longer_than_it_says(modules: Modules, faulty: Faulty) -> None:
     faulty.faults = ["silent"]
     begun = time.monotonic()
     with pytest.raises(CallError, match=r"TimeoutError|DOMException|aborted"):
-        module.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={}, patience=300)
+        modules.call("read", endpoint=faulty.endpoint, method="GET", key="k", headers={}, patience=300)
     assert time.monotonic() - begun < 2
     assert len(faulty.asked) == 1
 

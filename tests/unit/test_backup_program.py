@@ -5,12 +5,10 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +19,7 @@ from migration.records import canonical as normal_form
 from tests.lab.node import NODE
 from tests.lab.process import free_ports
 from tests.lab.served import Handler, serving
-from tests.programs.modules import Modules, loaded
+from tests.programs.modules import Modules
 from tests.unit.migration.records import PLAIN, plain_items
 
 PROGRAMS = Path(__file__).parents[2] / "programs" / "backup"
@@ -42,17 +40,11 @@ const calls = {
 """
 
 
-@pytest.fixture(scope="module")
-def program() -> Iterator[Modules]:
-    with loaded(DRIVER) as modules:
-        yield modules
-
-
 @settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 @given(some=st.lists(plain_items, min_size=10, max_size=40))
-def test_an_item_has_the_line_and_the_digest_of_the_command(program: Modules, some: list[dict[str, Any]]) -> None:
+def test_an_item_has_the_line_and_the_digest_of_the_command(modules: Modules, some: list[dict[str, Any]]) -> None:
     for record in (items.record(PLAIN, item) for item in some):
-        line = program.call("item", item=json.loads(record.text)["Item"])
+        line = modules.call("item", item=json.loads(record.text)["Item"])
         tally = Tally()
         for _ in range(3):
             tally.add(record)
@@ -65,12 +57,12 @@ def test_an_item_has_the_line_and_the_digest_of_the_command(program: Modules, so
         }
 
 
-def test_names_beyond_the_basic_plane_are_sorted_by_code_point(program: Modules) -> None:
+def test_names_beyond_the_basic_plane_are_sorted_by_code_point(modules: Modules) -> None:
     document = {"\U0001f600": 1, "�": {"\U0010ffff": None, "": [True, '\x1f\u2028"\\']}, "ü": -5}
-    assert program.call("canonical", value=document) == normal_form(document)
+    assert modules.call("canonical", value=document) == normal_form(document)
 
 
-def test_a_rule_keeps_what_the_command_keeps(program: Modules) -> None:
+def test_a_rule_keeps_what_the_command_keeps(modules: Modules) -> None:
     chance = random.Random(1)
     kept = 0
     for _ in range(60):
@@ -80,7 +72,7 @@ def test_a_rule_keeps_what_the_command_keeps(program: Modules) -> None:
         names += ["dev-2-20240101T000000Z", "other", "dev-20241301T000000Z", "dev-20240230T000000Z"]
         rule = {period: chance.randint(1, 9) for period in PERIODS if chance.random() < 0.7}
         wanted = superfluous("dev", names, Rule(**rule))
-        assert program.call("superfluous", names=names, rule=rule) == wanted
+        assert modules.call("superfluous", names=names, rule=rule) == wanted
         kept += len(wanted)
     assert kept > 100
 

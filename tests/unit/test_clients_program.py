@@ -1,13 +1,13 @@
 """Who a client is: what the programs behind Traefik count by (programs/lib/clients.mjs)."""
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.programs.modules import loaded
+from tests.programs.modules import Modules
 
 DRIVER = """
 const { clientOf } = await load('lib/clients');
@@ -20,10 +20,9 @@ Clients = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
-def clients() -> Iterator[Clients]:
+def clients(modules: Modules) -> Clients:
     """Of requests, by X-Forwarded-For and the address of the connection."""
-    with loaded(DRIVER) as modules:
-        yield lambda *asked: modules.call("clients", asked=asked)
+    return lambda *asked: modules.call("clients", asked=asked)
 
 
 def test_the_last_address_counts_which_traefik_writes(clients: Clients) -> None:

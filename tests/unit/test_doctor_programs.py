@@ -11,7 +11,7 @@ import pytest
 
 from tests.lab.node import NODE
 from tests.lab.process import free_ports
-from tests.programs.modules import Modules, loaded
+from tests.programs.modules import Modules
 from tests.programs.starts import all_refused
 
 PROGRAMS = Path(__file__).parents[2] / "programs" / "doctor"
@@ -81,28 +81,24 @@ def test_a_redis_that_says_nothing_is_a_problem_of_that_redis(tmp_path: Path) ->
     assert json.loads(done.stdout) == {"pubsub": {"problem": "no answer"}}
 
 
-@pytest.fixture(scope="module")
-def registry() -> Iterator[Modules]:
-    script = """
-    const { partsOf, tokenUrl } = await load('doctor/registry');
-    const calls = { parts: ({ of }) => partsOf(of), token: ({ header }) => tokenUrl(header, 'a/b') };
-    """
-    with loaded(script) as modules:
-        yield modules
+DRIVER = """
+const { partsOf, tokenUrl } = await load('doctor/registry');
+const calls = { parts: ({ of }) => partsOf(of), token: ({ header }) => tokenUrl(header, 'a/b') };
+"""
 
 
-def test_references_of_images_are_taken_apart(registry: Modules) -> None:
+def test_references_of_images_are_taken_apart(modules: Modules) -> None:
     references = ("docker.io/library/node:24-alpine", "ghcr.io/a/b:main@sha256:12")
-    assert [registry.call("parts", of=reference) for reference in references] == [
+    assert [modules.call("parts", of=reference) for reference in references] == [
         {"host": "registry-1.docker.io", "path": "library/node", "reference": "24-alpine"},
         {"host": "ghcr.io", "path": "a/b", "reference": "sha256:12"},
     ]
 
 
-def test_a_token_is_asked_of_who_the_registry_names_by_https_alone(registry: Modules) -> None:
+def test_a_token_is_asked_of_who_the_registry_names_by_https_alone(modules: Modules) -> None:
     header = 'Bearer realm="{}://auth.example/token",service="registry.example"'
-    assert registry.call("token", header=header.format("https")) == (
+    assert modules.call("token", header=header.format("https")) == (
         "https://auth.example/token?service=registry.example&scope=repository%3Aa%2Fb%3Apull"
     )
     for other in (header.format("http"), 'Basic realm="x"'):
-        assert registry.call("token", header=other) is None
+        assert modules.call("token", header=other) is None

@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.lab.node import NODE
-from tests.programs.modules import Modules, loaded
+from tests.programs.modules import Modules
 from tests.programs.starts import all_refused
 
 PROGRAMS = Path(__file__).resolve().parents[2] / "programs" / "redis"
@@ -342,11 +342,9 @@ const calls = {
 
 
 @pytest.fixture(scope="module", autouse=True)
-def driver() -> Iterator[None]:
+def driver(modules: Modules) -> None:
     """One Node.js for all tests of this file: `node` asks it."""
-    with loaded(DRIVER) as modules:
-        RUNNING[:] = [modules]
-        yield
+    RUNNING[:] = [modules]
 
 
 def node(call: str, **given: Any) -> Any:

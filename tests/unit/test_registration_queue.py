@@ -1,10 +1,8 @@
 """The queue for slow hashes serves the client key first that was served least lately."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from tests.programs.modules import Modules, loaded
+from tests.programs.modules import Modules
 
 DRIVER = """
 const { FairQueue } = await load('registration/queue');
@@ -27,12 +25,6 @@ const calls = { served };
 LIMITS = {"perSecond": 500, "concurrent": 1, "maxWaitMs": 5000, "perKey": 2, "total": 4}
 
 
-@pytest.fixture(scope="module")
-def queue() -> Iterator[Modules]:
-    with loaded(DRIVER) as modules:
-        yield modules
-
-
 @pytest.mark.parametrize(
     ("keys", "order"),
     [
@@ -45,6 +37,6 @@ def queue() -> Iterator[Modules]:
     ],
     ids=["arrival", "served-before", "served-meanwhile", "many-of-one-key", "full", "full-of-new-keys"],
 )
-def test_a_key_that_was_not_served_comes_before_those_that_were(queue: Modules, keys: list[str], order: str) -> None:
+def test_a_key_that_was_not_served_comes_before_those_that_were(modules: Modules, keys: list[str], order: str) -> None:
     """The keys come one after the other, while `first` is served."""
-    assert queue.call("served", limits=LIMITS, keys=keys) == order
+    assert modules.call("served", limits=LIMITS, keys=keys) == order

@@ -1,11 +1,10 @@
 """What time does to sessions, codes and limits of Registration: its parts, with a clock of the test's own."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.programs.modules import Modules, loaded
+from tests.programs.modules import Modules
 from tests.programs.registration_contract import (
     ATTEMPT_EXPIRED,
     CHECK_NOT_FOUND,
@@ -81,11 +80,9 @@ RUNNING: list[Modules] = []
 
 
 @pytest.fixture(scope="module", autouse=True)
-def driver() -> Iterator[None]:
+def driver(modules: Modules) -> None:
     """One Node.js for all tests of this file: `played` asks it."""
-    with loaded(DRIVER) as modules:
-        RUNNING[:] = [modules]
-        yield
+    RUNNING[:] = [modules]
 
 
 def played(*steps: list[Any], webhook: bool = False, **invited: str) -> list[dict[str, Any]]:

@@ -54,29 +54,45 @@ def test_lists_of_patterns_are_as_many_exemptions() -> None:
     assert [(e.resource, e.subject) for e in found] == [("a", "c"), ("a", "d"), ("b", "c"), ("b", "d")]
 
 
+def of_p(**part: Any) -> dict[str, Any]:
+    return {"profiles": {"p": part}}
+
+
+INCOMPLETE: list[tuple[dict[str, Any], str]] = [
+    ({"resource": "*", "reason": "r"}, "rule"),
+    ({"rule": "no-such-rule", "resource": "*", "reason": "r"}, "rule"),
+    ({"rule": "pod-privileged", "reason": "r"}, "resource"),
+    ({"rule": "pod-privileged", "resource": [], "reason": "r"}, "resource"),
+    ({"rule": "pod-privileged", "resource": "*"}, "reason"),
+    ({"rule": "pod-privileged", "resource": "*", "subject": "", "reason": "r"}, "subject"),
+    ({"rule": "pod-privileged", "resource": "*", "reason": "r", "until": "2030"}, "until"),
+]
+
+
 @pytest.mark.parametrize(
     ("document", "where"),
     [
         ([], "the file: must be a mapping"),
         ({"profiles": {"p": {}}, "rule": {}}, "the file.rule"),
-        ({"profiles": {"p": {"exempt": []}}}, "profiles.p.exempt"),
-        ({"profiles": {"p": {"exemptions": {}}}}, "profiles.p.exemptions"),
-        ({"profiles": {"p": {"rules": {"pod-priviledged": {}}}}}, "profiles.p.rules.pod-priviledged"),
-        ({"profiles": {"p": {"rules": {"tls-leaf": {"hours": 1}}}}}, "profiles.p.rules.tls-leaf.hours"),
-        ({"profiles": {"p": {"rules": {"tls-leaf": {"days": "1"}}}}}, "profiles.p.rules.tls-leaf.days"),
-        ({"profiles": {"p": {"rules": {"tls-leaf": {"days": True}}}}}, "profiles.p.rules.tls-leaf.days"),
-        ({"profiles": {"p": {"rules": {"tls-leaf": {"level": "maybe"}}}}}, "profiles.p.rules.tls-leaf.level"),
-        ({"profiles": {"p": {"rules": {"tls-leaf": {"level": "advisory"}}}}}, "profiles.p.rules.tls-leaf.reason"),
+        (of_p(exempt=[]), "profiles.p.exempt"),
+        (of_p(exemptions={}), "profiles.p.exemptions"),
+        (of_p(rules={"pod-priviledged": {}}), "profiles.p.rules.pod-priviledged"),
+        (of_p(rules={"tls-leaf": {"hours": 1}}), "profiles.p.rules.tls-leaf.hours"),
+        (of_p(rules={"tls-leaf": {"days": "1"}}), "profiles.p.rules.tls-leaf.days"),
+        (of_p(rules={"tls-leaf": {"days": True}}), "profiles.p.rules.tls-leaf.days"),
+        (of_p(rules={"tls-leaf": {"level": "maybe"}}), "profiles.p.rules.tls-leaf.level"),
+        (of_p(rules={"tls-leaf": {"level": "advisory"}}), "profiles.p.rules.tls-leaf.reason"),
         (
-            {"profiles": {"p": {}}, "rules": {"pod-image-registry": {"registries": [1]}}},
+            of_p() | {"rules": {"pod-image-registry": {"registries": [1]}}},
             "rules.pod-image-registry.registries: must be an array of string",
         ),
         (
-            {"profiles": {"p": {}}, "rules": {"iam-access-keys": {"users": {"a": "b"}}}},
+            of_p() | {"rules": {"iam-access-keys": {"users": {"a": "b"}}}},
             "rules.iam-access-keys.users: must be an object of integer",
         ),
-        ({"profiles": {"p": {}}, "stacks": {"s": {"profile": "q"}}}, "stacks.s.profile"),
+        (of_p() | {"stacks": {"s": {"profile": "q"}}}, "stacks.s.profile"),
         ({"profiles": {}}, "profiles"),
+        *((of_p(exemptions=[entry]), f"profiles.p.exemptions[0].{where}") for entry, where in INCOMPLETE),
     ],
 )
 def test_each_mistake_is_told_with_its_place(document: Any, where: str) -> None:
@@ -84,25 +100,8 @@ def test_each_mistake_is_told_with_its_place(document: Any, where: str) -> None:
     assert problem.startswith(where)
 
 
-@pytest.mark.parametrize(
-    ("entry", "where"),
-    [
-        ({"resource": "*", "reason": "r"}, "rule"),
-        ({"rule": "no-such-rule", "resource": "*", "reason": "r"}, "rule"),
-        ({"rule": "pod-privileged", "reason": "r"}, "resource"),
-        ({"rule": "pod-privileged", "resource": [], "reason": "r"}, "resource"),
-        ({"rule": "pod-privileged", "resource": "*"}, "reason"),
-        ({"rule": "pod-privileged", "resource": "*", "subject": "", "reason": "r"}, "subject"),
-        ({"rule": "pod-privileged", "resource": "*", "reason": "r", "until": "2030"}, "until"),
-    ],
-)
-def test_exemptions_are_complete(entry: dict[str, Any], where: str) -> None:
-    (problem,) = problems({"profiles": {"p": {"exemptions": [entry]}}})
-    assert problem.startswith(f"profiles.p.exemptions[0].{where}")
-
-
 def test_all_mistakes_are_told_at_once() -> None:
-    assert len(problems({"profiles": {"p": {"exemptions": [{}, {}]}}, "stack": {}})) == 7
+    assert len(problems(of_p(exemptions=[{}, {}]) | {"stack": {}})) == 7
 
 
 def test_a_file_that_is_no_yaml_is_told_with_its_line(tmp_path: Path) -> None:
