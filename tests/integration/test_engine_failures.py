@@ -71,10 +71,17 @@ def _lasts(urn: str) -> bool:
     return "leaf-" not in urn
 
 
+@pytest.fixture(scope="module")
+def deployed(engine: Engine) -> Engine:
+    """With stack dev on the cluster. Each test that has it leaves it so."""
+    engine.flatline(*UP, "--confirm", "dev")
+    return engine
+
+
 def test_an_api_server_that_goes_away_in_the_middle_is_named_and_up_goes_on(
-    engine: Engine, kubernetes: Kubernetes
+    deployed: Engine, kubernetes: Kubernetes
 ) -> None:
-    engine.flatline(*UP)
+    engine = deployed
     before = engine.secrets()
     engine.set("flatline:domain", "away.example.org")
     state = engine.folder / "backend" / ".pulumi" / "stacks" / "flatline" / "dev.json"
@@ -93,8 +100,8 @@ def test_an_api_server_that_goes_away_in_the_middle_is_named_and_up_goes_on(
     engine.run("preview", "--stack", "dev", "--expect-no-changes")
 
 
-def test_a_wrong_passphrase_changes_nothing(engine: Engine) -> None:
-    engine.flatline(*UP)
+def test_a_wrong_passphrase_changes_nothing(deployed: Engine) -> None:
+    engine = deployed
     before = engine.run("stack", "export", "--stack", "dev")
     said = engine.flatline(*UP, fails=True, PULUMI_CONFIG_PASSPHRASE="wrong")
     assert "passphrase" in said
@@ -102,8 +109,8 @@ def test_a_wrong_passphrase_changes_nothing(engine: Engine) -> None:
     assert engine.run("stack", "export", "--stack", "dev") == before
 
 
-def test_two_stacks_run_side_by_side_and_one_goes_without_the_other(engine: Engine, kubernetes: Kubernetes) -> None:
-    engine.flatline(*UP)
+def test_two_stacks_run_side_by_side_and_one_goes_without_the_other(deployed: Engine, kubernetes: Kubernetes) -> None:
+    engine = deployed
     before, one = engine.state(), _objects(kubernetes)
     engine.flatline("stack", "new", "home", "--domain", "home.example.org", "--context", CONTEXT)
     engine.flatline(*UP, "--stack", "home")
