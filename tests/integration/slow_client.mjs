@@ -35,9 +35,15 @@ function begin(session) {
 
 function connect() {
   const session = http2.connect(`https://${host}`, {
-    createConnection: () => tls.connect({
-      host: address, port: 443, localAddress: source, servername: host, ca: authority, ALPNProtocols: ['h2'],
-    }),
+    createConnection: () =>
+      tls.connect({
+        host: address,
+        port: 443,
+        localAddress: source,
+        servername: host,
+        ca: authority,
+        ALPNProtocols: ['h2'],
+      }),
     settings: { initialWindowSize: window },
   });
   session.on('error', () => {});
@@ -48,7 +54,10 @@ function connect() {
 }
 
 for (let n = 0; n < sessions; n += 1) connect();
-if (drip) setInterval(() => { for (const stream of open) if (!stream.destroyed) stream.write(drip); }, every);
+if (drip)
+  setInterval(() => {
+    for (const stream of open) if (!stream.destroyed) stream.write(drip);
+  }, every);
 process.on('SIGTERM', () => {
   console.log(JSON.stringify(report));
   process.exit(0);

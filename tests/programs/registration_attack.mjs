@@ -104,7 +104,14 @@ const hash = async (password) => {
 const known = new Map();
 function invite(code, id) {
   const expires = Math.floor(clock.time / 1000) + 7 * 86_400;
-  known.set(NUMBER, { id: id.repeat(32), salt: Buffer.alloc(16), hash: padded(code), expires, again: false, codes: code.length / 6 });
+  known.set(NUMBER, {
+    id: id.repeat(32),
+    salt: Buffer.alloc(16),
+    hash: padded(code),
+    expires,
+    again: false,
+    codes: code.length / 6,
+  });
 }
 const standIn = () => ({ id: '0'.repeat(32), hash: Buffer.alloc(32, 1), expires: 9_999_999_999, codes: 1 });
 const store = { append: async () => {}, snapshot: () => [] };
@@ -128,7 +135,11 @@ async function attacker(index) {
   await clock.sleep((wanted.spreadMs ?? 0) * Math.random());
   for (let turn = 0; !stopped; turn += 1) {
     const number = wanted.others ? `${BigInt(NUMBER) + BigInt((index * 7 + turn) % wanted.others)}` : NUMBER;
-    const created = calls.CreateSession({ e164: number, account_exists_with_e164: false, rate_limit_collation_key: client });
+    const created = calls.CreateSession({
+      e164: number,
+      account_exists_with_e164: false,
+      rate_limit_collation_key: client,
+    });
     if (created.error) {
       await clock.sleep(pause(created.error));
       continue;
@@ -159,7 +170,11 @@ async function person(client) {
   const started = clock.time;
   const codes = [PAIR.slice(0, 6), PAIR.slice(6)];
   for (;;) {
-    const created = calls.CreateSession({ e164: NUMBER, account_exists_with_e164: false, rate_limit_collation_key: client });
+    const created = calls.CreateSession({
+      e164: NUMBER,
+      account_exists_with_e164: false,
+      rate_limit_collation_key: client,
+    });
     const { session_id } = take(created);
     await calls.SendVerificationCode({ session_id, transport: 1, accept_language: '' });
     for (const code of codes) {
@@ -176,7 +191,11 @@ async function person(client) {
 
 /** The person with the one right code, once; whether it verified. */
 async function rightCode(client, code) {
-  const created = calls.CreateSession({ e164: NUMBER, account_exists_with_e164: false, rate_limit_collation_key: client });
+  const created = calls.CreateSession({
+    e164: NUMBER,
+    account_exists_with_e164: false,
+    rate_limit_collation_key: client,
+  });
   const { session_id } = take(created);
   await calls.SendVerificationCode({ session_id, transport: 1, accept_language: '' });
   for (;;) {
@@ -196,10 +215,13 @@ async function week() {
   const end = begin + WEEK_MS - 60_000;
   const rest = begin + (wanted.seconds ?? WEEK_MS / 1000) * 1000;
   let locked;
-  await clock.run(() => {
-    if (locked === undefined && state().state === 'locked') locked = seconds();
-    return false;
-  }, Math.min(rest, end));
+  await clock.run(
+    () => {
+      if (locked === undefined && state().state === 'locked') locked = seconds();
+      return false;
+    },
+    Math.min(rest, end),
+  );
   stopped = true;
   clock.time = end;
   const { state: last, wrong } = state();
