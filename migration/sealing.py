@@ -30,7 +30,7 @@ CHUNK_BYTES = 1 << 20
 
 TAG_BYTES = 16
 _SALT_BYTES, _KEY_BYTES = 16, 32
-_SCRYPT = {"n": 2**17, "r": 8, "p": 1, "maxmem": 2**28, "dklen": _KEY_BYTES}
+SCRYPT = {"n": 2**17, "r": 8, "p": 1, "maxmem": 2**28, "dklen": _KEY_BYTES}
 """128 MiB and about half a second for each guess of a passphrase."""
 
 
@@ -66,7 +66,7 @@ class Identity:
 def identity(passphrase: str, salt: bytes | None = None) -> Identity:
     """The key pair of a passphrase and a salt, a new one where none is given."""
     salt = os.urandom(_SALT_BYTES) if salt is None else salt
-    private = X25519PrivateKey.from_private_bytes(hashlib.scrypt(passphrase.encode(), salt=salt, **_SCRYPT))
+    private = X25519PrivateKey.from_private_bytes(hashlib.scrypt(passphrase.encode(), salt=salt, **SCRYPT))
     return Identity(Recipient(salt, private.public_key().public_bytes_raw()), private)
 
 

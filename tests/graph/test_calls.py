@@ -1,5 +1,6 @@
 """Stacks with servers for calls: what holds for every stack holds for each combination of them, on both targets."""
 
+import importlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -9,17 +10,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from tests.graph import (
-    test_configuration,
-    test_hardening,
-    test_network,
-    test_operation,
-    test_outputs,
-    test_policies,
-    test_references,
-    test_secrets,
-    test_validity,
-)
+from tests.graph import test_network, test_secrets
 from tests.graph.invariants import Invariant, invariants
 from tests.graph.stack import Stack, configuration, load, recorded
 
@@ -40,17 +31,8 @@ CHECKED_ELSEWHERE = {
 }
 """Invariants of stacks without calls, and why. test_turn.py, test_group_calls.py and a test below have their own."""
 
-MODULES = (
-    test_configuration,
-    test_hardening,
-    test_network,
-    test_operation,
-    test_outputs,
-    test_policies,
-    test_references,
-    test_secrets,
-    test_validity,
-)
+PLACES = "configuration hardening network operation outputs policies references secrets validity"
+MODULES = [importlib.import_module(f"tests.graph.test_{name}") for name in PLACES.split()]
 
 
 @cache

@@ -21,6 +21,7 @@ from config.whisper_dynamic import DynamicConfiguration
 from render.model import RecordedResource, Recording
 from render.placeholders import placeholder
 from tests.graph.stack import load
+from tests.graph.test_cloud_stack import CLEAN_UPS
 from tests.graph.test_spelt_out import INDEXES
 from tests.lab.aws_account import Account, Applied, Inputs, Surroundings, UntranslatedError, apply
 from tests.lab.aws_iam import Document, Request, allowed, enforced
@@ -35,14 +36,6 @@ OPERATORS = {
     "domain": "chat.example.org",
 }
 EDGE = "edge.elb.example.net"
-CLEAN_UPS = (
-    "notify-idle-devices",
-    "remove-expired-accounts",
-    "remove-expired-backups",
-    "remove-expired-devices",
-    "remove-expired-username-holds",
-    "remove-orphaned-pre-key-pages",
-)
 LISTS_PRE_KEYS = "whisper-remove-orphaned-pre-key-pages"
 WHISPER = ("whisper", "whisper-persister", *(f"whisper-{command}" for command in CLEAN_UPS))
 ROLES = (*WHISPER, "cdn0-gate", "cdn3", "cdn3-download")

@@ -41,6 +41,7 @@ FILES = (
 )
 
 ITERATIONS = 10
+SCRYPT_N = 16
 PULUMI_DISABLED_PROVIDERS = {"pulumi:disable-default-providers": ["*"]}
 
 
@@ -183,10 +184,15 @@ def _sources() -> Path:
         if not sys.dont_write_bytecode:
             compileall.compile_dir(REPOSITORY / name, quiet=2)
         shutil.copytree(REPOSITORY / name, Path(place.name, name), ignore=ignore)
-    passphrase = Path(place.name, "render", "passphrase.py")
-    text = passphrase.read_text()
-    passphrase.write_text(text.replace("ITERATIONS: Final = 1_000_000", f"ITERATIONS: Final = {ITERATIONS}"))
-    compileall.compile_file(passphrase, quiet=2)
+    for module, slow, quick in (
+        ("render/passphrase.py", "ITERATIONS: Final = 1_000_000", f"ITERATIONS: Final = {ITERATIONS}"),
+        ("migration/sealing.py", 'SCRYPT = {"n": 2**17, ', f'SCRYPT = {{"n": {SCRYPT_N}, '),
+    ):
+        path = Path(place.name, module)
+        text = path.read_text()
+        assert slow in text, module
+        path.write_text(text.replace(slow, quick))
+        compileall.compile_file(path, quiet=2)
     for path in Path(place.name).rglob("*.*"):
         _edited[path.stat().st_ino] = path.stat().st_mtime_ns
     return Path(place.name)
@@ -207,7 +213,11 @@ def _home() -> Path:
     ours = [
         path for name in FOLDERS for path in [root / name, *(root / name).rglob("*")] if "__pycache__" not in path.parts
     ]
-    forked.load(root, ["cli.__main__", *commands, "components.flatline", "components.targets.local"], ours + stays)
+    forked.load(
+        root,
+        ["cli.__main__", *commands, "components.flatline", "components.targets.local", "components.targets.cloud"],
+        ours + stays,
+    )
     for name in FILES:
         (root / name).unlink()
     return Path(place.name)

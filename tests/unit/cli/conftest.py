@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from migration import sealing
 from render import passphrase
 from tests.unit.cli import kubectl_cli, pulumi_cli
-from tests.unit.cli.checkout import ITERATIONS, Checkout, at_home, kubeconfig, prepared
+from tests.unit.cli.checkout import ITERATIONS, SCRYPT_N, Checkout, at_home, kubeconfig, prepared
 
 
 @pytest.fixture(autouse=True)
 def _iterations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are derived here as in the checkouts."""
     monkeypatch.setattr(passphrase, "ITERATIONS", ITERATIONS)
+    monkeypatch.setitem(sealing.SCRYPT, "n", SCRYPT_N)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cli import arguments
 from tests.unit.cli import kubectl_cli
-from tests.unit.cli.checkout import REPOSITORY, Checkout, kubeconfig
+from tests.unit.cli.checkout import FOLDERS, REPOSITORY, Checkout, kubeconfig
 from tests.unit.cli.conftest import ApiServer
 
 FOR_DEVELOPERS = {"CONTRIBUTING.md"}
@@ -233,20 +233,7 @@ def shown_in(chosen: Callable[[str], bool]) -> list[Shown]:
 
 
 MODULES = sorted(
-    path
-    for folder in (
-        "cli",
-        "client_kit",
-        "components",
-        "config",
-        "connectivity",
-        "migration",
-        "package",
-        "policies",
-        "render",
-    )
-    for path in (REPOSITORY / folder).rglob("*.py")
-    if ".venv" not in path.parts
+    path for folder in FOLDERS for path in (REPOSITORY / folder).rglob("*.py") if ".venv" not in path.parts
 )
 
 
