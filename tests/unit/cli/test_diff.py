@@ -79,18 +79,15 @@ def test_a_change_between_two_commits(repository: Checkout) -> None:
 
 
 def test_what_the_working_tree_changes(repository: Checkout) -> None:
+    """The program, a setting of the stack's file, and with that its outputs."""
+    repository.configure({"domain": "chat.example.org"})
     edit(repository, '"StatefulSet",\n    "redis"', '"StatefulSet",\n    "valkey"')
     edit(repository, '{"ports": [{"port": 80}]}', '{"ports": [{"port": 81}]}')
     said = repository.succeed("diff", "--from", "main")
     assert "--- /dev/null\n+++ StatefulSet flatline/valkey\n" in said
     assert "--- StatefulSet flatline/redis\n+++ /dev/null\n" in said
-    assert "1 new, 2 changed, 1 gone in stack dev between main (" in said
+    assert "1 new, 4 changed, 1 gone in stack dev between main (" in said
     assert said.rstrip().endswith("and the working tree.")
-
-
-def test_a_setting_of_the_stack_s_file_and_its_outputs(repository: Checkout) -> None:
-    repository.configure({"domain": "chat.example.org"})
-    said = repository.succeed("diff", "--from", "HEAD")
     assert "--- output urls\n+++ output urls\n" in said
     assert "+whisper: https://whisper.chat.example.org" in said
     assert "+  domain: chat.example.org" in said, "a ConfigMap whose name changes with its content is one change"
