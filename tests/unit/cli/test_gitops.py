@@ -6,7 +6,6 @@ Stand-ins take the place of sops and kubeseal here; tests/integration/test_gitop
 import base64
 import json
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,13 @@ from tests.graph.stack import load
 from tests.unit.cli.checkout import Checkout
 
 RECIPIENT = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
-STAND_IN = """#!{python}
-import json, os, sys
+STAND_IN = """
 secret = json.load(sys.stdin)
 assert not any(value in word for value in secret["data"].values() for word in [*sys.argv, *os.environ.values()])
-if os.path.exists({refusal!r}):
+if os.path.exists(os.environ["HOME"] + "/refusal"):
     sys.exit("it has " + next(iter(secret["data"].values())))
-hidden = {{name: "ENC[" + os.urandom(12).hex() + "]" for name in secret["data"]}}
-print(json.dumps({{**secret, "data": hidden, "sops": {{}}, "spec": {{"encryptedData": hidden}}}}))
+hidden = {name: "ENC[" + os.urandom(12).hex() + "]" for name in secret["data"]}
+print(json.dumps({**secret, "data": hidden, "sops": {}, "spec": {"encryptedData": hidden}}))
 """
 
 
@@ -36,10 +34,7 @@ print(json.dumps({{**secret, "data": hidden, "sops": {{}}, "spec": {{"encryptedD
 def checkout(brought_up: Checkout) -> Checkout:
     """With stand-ins of the tools, which say a secret when they refuse, and refuse while a file `refusal` is there."""
     for tool in ("sops", "kubeseal"):
-        program = brought_up.programs / tool
-        refusal = str(brought_up.home / "refusal")
-        program.write_text(STAND_IN.format(python=sys.executable, refusal=refusal))
-        program.chmod(0o755)
+        brought_up.program(tool, STAND_IN)
     (brought_up.home / "cluster.pem").write_text("the certificate of a cluster")
     return brought_up
 
