@@ -56,7 +56,7 @@ def _cases() -> Iterator[Any]:
                 yield pytest.param(target, combination, each, id=f"{target} {combination} {name}")
 
 
-@pytest.mark.parametrize(("target", "combination", "invariant"), _cases())
+@pytest.mark.parametrize(("target", "combination", "invariant"), [*_cases()])
 def test_what_holds_for_every_stack(target: str, combination: str, invariant: Invariant) -> None:
     invariant(with_calls(target, combination))
 

@@ -172,10 +172,12 @@ def test_a_run_that_is_ended_leaves_nothing(repository: Checkout) -> None:
     repository.program(
         "git",
         f"""
-        import signal, subprocess
+        import signal, subprocess, time
+        status = subprocess.call([{str(real)!r}, *sys.argv[1:]])
         if "checkout-index" in sys.argv:
             os.kill(os.getppid(), signal.SIGTERM)
-        sys.exit(subprocess.call([{str(real)!r}, *sys.argv[1:]]))
+            time.sleep(60)
+        sys.exit(status)
         """,
     )
     assert repository.run("diff", "--from", "HEAD").returncode == 128 + signal.SIGTERM
