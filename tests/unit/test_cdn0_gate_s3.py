@@ -71,20 +71,15 @@ def gate_for(folder: Path, port: int, identity: Identity = POD, **changes: Any) 
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[PrivateS3]:
+def bucket() -> Iterator[PrivateS3]:
+    """Of CDN0, which the gate's pod and the uploaders may use."""
     with private_s3(SITE, POD, *UPLOADERS) as s3:
         yield s3
 
 
-@pytest.fixture
-def s3(server: PrivateS3) -> PrivateS3:
-    server.reset()
-    return server
-
-
 @pytest.fixture(scope="module")
-def gate(server: PrivateS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
-    with gate_for(tmp_path_factory.mktemp("gate"), server.port) as gate:
+def gate(bucket: PrivateS3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gate]:
+    with gate_for(tmp_path_factory.mktemp("gate"), bucket.port) as gate:
         yield gate
 
 
