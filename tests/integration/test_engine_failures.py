@@ -72,16 +72,15 @@ def _lasts(urn: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def deployed(engine: Engine) -> Engine:
-    """With stack dev on the cluster. Each test that has it leaves it so."""
+def deployed(engine: Engine) -> None:
+    """Stack dev is on the cluster. Each test that asks for it leaves it so."""
     engine.flatline(*UP, "--confirm", "dev")
-    return engine
 
 
+@pytest.mark.usefixtures("deployed")
 def test_an_api_server_that_goes_away_in_the_middle_is_named_and_up_goes_on(
-    deployed: Engine, kubernetes: Kubernetes
+    engine: Engine, kubernetes: Kubernetes
 ) -> None:
-    engine = deployed
     before = engine.secrets()
     engine.set("flatline:domain", "away.example.org")
     state = engine.folder / "backend" / ".pulumi" / "stacks" / "flatline" / "dev.json"
@@ -100,8 +99,8 @@ def test_an_api_server_that_goes_away_in_the_middle_is_named_and_up_goes_on(
     engine.run("preview", "--stack", "dev", "--expect-no-changes")
 
 
-def test_a_wrong_passphrase_changes_nothing(deployed: Engine) -> None:
-    engine = deployed
+@pytest.mark.usefixtures("deployed")
+def test_a_wrong_passphrase_changes_nothing(engine: Engine) -> None:
     before = engine.run("stack", "export", "--stack", "dev")
     said = engine.flatline(*UP, fails=True, PULUMI_CONFIG_PASSPHRASE="wrong")
     assert "passphrase" in said
@@ -109,8 +108,8 @@ def test_a_wrong_passphrase_changes_nothing(deployed: Engine) -> None:
     assert engine.run("stack", "export", "--stack", "dev") == before
 
 
-def test_two_stacks_run_side_by_side_and_one_goes_without_the_other(deployed: Engine, kubernetes: Kubernetes) -> None:
-    engine = deployed
+@pytest.mark.usefixtures("deployed")
+def test_two_stacks_run_side_by_side_and_one_goes_without_the_other(engine: Engine, kubernetes: Kubernetes) -> None:
     before, one = engine.state(), _objects(kubernetes)
     engine.flatline("stack", "new", "home", "--domain", "home.example.org", "--context", CONTEXT)
     engine.flatline(*UP, "--stack", "home")

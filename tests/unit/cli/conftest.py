@@ -14,7 +14,7 @@ from tests.unit.cli.checkout import ITERATIONS, SCRYPT_N, Checkout, at_home, kub
 
 
 @pytest.fixture(autouse=True)
-def _iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+def _cheap_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are derived here as in the checkouts."""
     monkeypatch.setattr(passphrase, "ITERATIONS", ITERATIONS)
     monkeypatch.setitem(sealing.SCRYPT, "n", SCRYPT_N)
