@@ -7,6 +7,7 @@ go untested. Texts that only a creation can tell are replaced by what moto told 
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from graphlib import TopologicalSorter
 from typing import Any, Final
 
@@ -18,7 +19,6 @@ from render.model import RecordedResource, Recording
 from render.placeholders import MARK, placeholder
 
 AWS: Final = "aws"
-ADMINISTRATOR: Final = "administrator"
 BUCKET_POLICY: Final = "aws:s3/bucketPolicy:BucketPolicy"
 
 
@@ -52,15 +52,13 @@ class Inputs:
             raise UntranslatedError(f"{self._where}: {', '.join(sorted(self._left))}: the translation does not know it")
 
 
-@dataclass
+@dataclass(eq=False)
 class Account:
     """An account of moto's in this process (inside `mock_aws`)."""
 
     id: str
     region: str
     tags: Mapping[str, str] = field(default_factory=dict)
-    _administrator: Mapping[str, str] = field(default_factory=dict, repr=False)
-    _clients: dict[tuple[str, str], Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, recording: Recording) -> "Account":
@@ -74,57 +72,43 @@ class Account:
         take.done()
         return made
 
-    def __post_init__(self) -> None:
-        # moto knows the account of a session by the role that it assumed
-        self._administrator = self.session(f"arn:aws:iam::{self.id}:role/{ADMINISTRATOR}", FIRST)
-
-    def session(self, role: str, by: Mapping[str, str] | None = None) -> Mapping[str, str]:
-        """Credentials of a role."""
-        made = self.client("sts", by).assume_role(RoleArn=role, RoleSessionName="pod")["Credentials"]
+    @cached_property
+    def _administrator(self) -> Mapping[str, str]:
+        """Credentials of a role of it, by which moto knows the account. It asks nobody who they are."""
+        first = boto3.client("sts", self.region, aws_access_key_id="AKIAFIRST", aws_secret_access_key="first")
+        role = f"arn:aws:iam::{self.id}:role/administrator"
+        made = first.assume_role(RoleArn=role, RoleSessionName="pod")["Credentials"]
         return {
             "aws_access_key_id": made["AccessKeyId"],
             "aws_secret_access_key": made["SecretAccessKey"],
             "aws_session_token": made["SessionToken"],
         }
 
-    def client(self, service: str, credentials: Mapping[str, str] | None = None) -> Any:
-        """A client of an AWS API, for the administrator or somebody else; one for each and everybody."""
-        who = credentials or self._administrator
-        key = (service, who["aws_access_key_id"])
-        if key not in self._clients:
-            self._clients[key] = boto3.client(  # pyrefly: ignore[no-matching-overload]  # the name of the service is not a literal
-                service,
-                region_name=self.region,
-                config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
-                **who,
-            )
-        return self._clients[key]
+    @cache  # noqa: B019  # an account lives as long as the tests of its file
+    def client(self, service: str) -> Any:
+        """The administrator's client of an AWS API."""
+        return boto3.client(  # pyrefly: ignore[no-matching-overload]  # the name of the service is not a literal
+            service,
+            region_name=self.region,
+            config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
+            **self._administrator,
+        )
 
 
-FIRST: Final = {"aws_access_key_id": "AKIAFIRST", "aws_secret_access_key": "first"}
-"""Anybody's, while moto asks nobody who they are."""
+def surroundings(account: Account, *, vpc: str, subnets: Iterable[str], zone: str, domain: str) -> dict[str, str]:
+    """Makes what an operator has before the stack: a VPC with subnets and a hosted zone.
 
-
-@dataclass
-class Surroundings:
-    """What the operator has before the stack: ids that the configuration names → those that moto gave."""
-
-    found: dict[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, account: Account, *, vpc: str, subnets: Iterable[str], zone: str, domain: str) -> "Surroundings":
-        """Makes a VPC with subnets and a hosted zone, to stand where the configuration names its own."""
-        ec2 = account.client("ec2")
-        made = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
-        found = {vpc: made}
-        for i, subnet in enumerate(subnets):
-            answer = ec2.create_subnet(
-                VpcId=made, CidrBlock=f"10.20.{i}.0/24", AvailabilityZone=f"{account.region}{'abc'[i]}"
-            )
-            found[subnet] = answer["Subnet"]["SubnetId"]
-        answer = account.client("route53").create_hosted_zone(Name=domain, CallerReference="first")
-        found[zone] = answer["HostedZone"]["Id"].rpartition("/")[2]
-        return cls(found)
+    Ids that the configuration names → those that moto gave.
+    """
+    ec2 = account.client("ec2")
+    made = ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]
+    found = {vpc: made}
+    for i, subnet in enumerate(subnets):
+        where = {"CidrBlock": f"10.20.{i}.0/24", "AvailabilityZone": f"{account.region}{'abc'[i]}"}
+        found[subnet] = ec2.create_subnet(VpcId=made, **where)["Subnet"]["SubnetId"]
+    answer = account.client("route53").create_hosted_zone(Name=domain, CallerReference="first")
+    found[zone] = answer["HostedZone"]["Id"].rpartition("/")[2]
+    return found
 
 
 @dataclass
@@ -198,6 +182,34 @@ def _only_checked(applied: Applied, resource: RecordedResource, service: str, op
         applied.unmade.append(resource)
 
 
+def _some(take: Inputs, words: str) -> dict[str, Any]:
+    """The arguments that inputs have: a word is the name of one, and after `=` of its input, if that is another."""
+    pairs = (word.partition("=") for word in words.split())
+    return _given(**{name: take(source or name[0].lower() + name[1:]) for name, _, source in pairs})
+
+
+def _all(take: Inputs | None, words: str) -> dict[str, Any] | None:
+    """The same, of an object that has nothing else."""
+    if take is None:
+        return None
+    made = _some(take, words)
+    take.done()
+    return made
+
+
+Translation = Callable[[Applied, RecordedResource, Inputs], None]
+
+
+def _made_by(service: str, operation: str, words: str, *, tagged: bool = False) -> Translation:
+    """What is made by one call whose arguments are inputs."""
+
+    def make(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
+        tags = _pairs(applied.account.tags) if tagged else None
+        getattr(applied.account.client(service), operation)(**_some(take, words), **_given(Tags=tags))
+
+    return make
+
+
 # --- DynamoDB ---------------------------------------------------------------------------------------------
 
 
@@ -205,70 +217,38 @@ def _table(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     client, name = applied.account.client("dynamodb"), take("name")
     keys = [(take("hashKey"), "HASH"), (take("rangeKey"), "RANGE")]
     schema = [{"AttributeName": key, "KeyType": kind} for key, kind in keys if key]
-    encryption, recovery = take.object("serverSideEncryption"), take.object("pointInTimeRecovery")
-    local = [_local_index(index, schema[0]) for index in take.objects("localSecondaryIndexes")]
-    indexes = [_global_index(index) for index in take.objects("globalSecondaryIndexes")]
+    expiry, recovery = take.object("ttl"), take.object("pointInTimeRecovery")
+    encryption = _all(take.object("serverSideEncryption"), "Enabled KMSMasterKeyId=kmsKeyArn")
     client.create_table(
         TableName=name,
-        BillingMode=take("billingMode"),
-        AttributeDefinitions=[_attribute(each) for each in take.objects("attributes")],
+        AttributeDefinitions=[
+            _all(each, "AttributeName=name AttributeType=type") for each in take.objects("attributes")
+        ],
         KeySchema=schema,
-        DeletionProtectionEnabled=take("deletionProtectionEnabled"),
         Tags=_pairs(applied.account.tags),
+        **_some(take, "BillingMode DeletionProtectionEnabled"),
         **_given(
-            LocalSecondaryIndexes=local or None,
-            GlobalSecondaryIndexes=indexes or None,
-            SSESpecification=encryption and _table_encryption(encryption),
+            LocalSecondaryIndexes=[_index(index, schema[0]) for index in take.objects("localSecondaryIndexes")] or None,
+            GlobalSecondaryIndexes=[_index(index) for index in take.objects("globalSecondaryIndexes")] or None,
+            SSESpecification=encryption and {**encryption, "SSEType": "KMS"},
         ),
     )
-    expiry = take.object("ttl")
     if expiry:
-        client.update_time_to_live(
-            TableName=name,
-            TimeToLiveSpecification={"AttributeName": expiry("attributeName"), "Enabled": expiry("enabled")},
-        )
-        expiry.done()
+        client.update_time_to_live(TableName=name, TimeToLiveSpecification=_all(expiry, "AttributeName Enabled"))
     if recovery:
         client.update_continuous_backups(
-            TableName=name, PointInTimeRecoverySpecification={"PointInTimeRecoveryEnabled": recovery("enabled")}
+            TableName=name,
+            PointInTimeRecoverySpecification=_all(recovery, "PointInTimeRecoveryEnabled=enabled"),
         )
-        recovery.done()
 
 
-def _attribute(take: Inputs) -> dict[str, str]:
-    made = {"AttributeName": take("name"), "AttributeType": take("type")}
-    take.done()
-    return made
-
-
-def _local_index(take: Inputs, hash_key: dict[str, str]) -> dict[str, Any]:
-    made = {
-        "IndexName": take("name"),
-        "KeySchema": [hash_key, {"AttributeName": take("rangeKey"), "KeyType": "RANGE"}],
-        "Projection": {"ProjectionType": take("projectionType")},
-    }
-    take.done()
-    return made
-
-
-def _global_index(take: Inputs) -> dict[str, Any]:
-    schema = []
-    for key in take.objects("keySchemas"):
-        schema.append({"AttributeName": key("attributeName"), "KeyType": key("keyType")})
-        key.done()
-    made = {
-        "IndexName": take("name"),
-        "KeySchema": schema,
-        "Projection": {"ProjectionType": take("projectionType")},
-    }
-    take.done()
-    return made
-
-
-def _table_encryption(take: Inputs) -> dict[str, Any]:
-    made = {"Enabled": take("enabled"), "SSEType": "KMS", "KMSMasterKeyId": take("kmsKeyArn")}
-    take.done()
-    return made
+def _index(take: Inputs, hash_key: dict[str, str] | None = None) -> dict[str, Any]:
+    """An index; a local one has the hash key of its table."""
+    schema = [_all(key, "AttributeName KeyType") for key in take.objects("keySchemas")]
+    if hash_key:
+        schema = [hash_key, {"AttributeName": take("rangeKey"), "KeyType": "RANGE"}]
+    projection = _some(take, "ProjectionType")
+    return {**(_all(take, "IndexName=name") or {}), "KeySchema": schema, "Projection": projection}
 
 
 # --- KMS --------------------------------------------------------------------------------------------------
@@ -287,10 +267,6 @@ def _key(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     applied.tell(resource, keyId=identity)
 
 
-def _alias(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("kms").create_alias(AliasName=take("name"), TargetKeyId=take("targetKeyId"))
-
-
 # --- S3 ---------------------------------------------------------------------------------------------------
 
 
@@ -300,148 +276,69 @@ def _bucket(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     client.put_bucket_tagging(Bucket=name, Tagging={"TagSet": _pairs(applied.account.tags)})
 
 
-def _access_block(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("s3").put_public_access_block(
-        Bucket=take("bucket"),
-        PublicAccessBlockConfiguration=_given(
-            BlockPublicAcls=take("blockPublicAcls"),
-            IgnorePublicAcls=take("ignorePublicAcls"),
-            BlockPublicPolicy=take("blockPublicPolicy"),
-            RestrictPublicBuckets=take("restrictPublicBuckets"),
-        ),
-    )
+def _of_bucket(operation: str, argument: str, made: Callable[[Inputs], dict[str, Any] | None]) -> Translation:
+    """What a bucket is told by one call, beside whose name it has one argument."""
+
+    def make(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
+        getattr(applied.account.client("s3"), operation)(Bucket=take("bucket"), **{argument: made(take)})
+
+    return make
 
 
-def _ownership(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    rule = Inputs(f"{resource.name}.rule", take("rule"))
-    applied.account.client("s3").put_bucket_ownership_controls(
-        Bucket=take("bucket"), OwnershipControls={"Rules": [{"ObjectOwnership": rule("objectOwnership")}]}
-    )
-    rule.done()
+def _access_block(take: Inputs) -> dict[str, Any]:
+    return _some(take, "BlockPublicAcls IgnorePublicAcls BlockPublicPolicy RestrictPublicBuckets")
 
 
-def _bucket_policy(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("s3").put_bucket_policy(Bucket=take("bucket"), Policy=take("policy"))
+def _ownership(take: Inputs) -> dict[str, Any]:
+    return {"Rules": [_all(take.object("rule"), "ObjectOwnership")]}
 
 
-def _bucket_encryption(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
+def _versioning(take: Inputs) -> dict[str, Any] | None:
+    return _all(take.object("versioningConfiguration"), "Status")
+
+
+def _encryption(take: Inputs) -> dict[str, Any]:
     rules = []
     for rule in take.objects("rules"):
-        default = Inputs(f"{resource.name}.rules", rule("applyServerSideEncryptionByDefault"))
-        made = _given(
-            ApplyServerSideEncryptionByDefault=_given(
-                SSEAlgorithm=default("sseAlgorithm"), KMSMasterKeyID=default("kmsMasterKeyId")
-            ),
-            BucketKeyEnabled=rule("bucketKeyEnabled"),
+        default = _all(
+            rule.object("applyServerSideEncryptionByDefault"), "SSEAlgorithm=sseAlgorithm KMSMasterKeyID=kmsMasterKeyId"
         )
-        default.done()
-        rule.done()
-        rules.append(made)
-    applied.account.client("s3").put_bucket_encryption(
-        Bucket=take("bucket"), ServerSideEncryptionConfiguration={"Rules": rules}
-    )
-
-
-def _versioning(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    wanted = Inputs(f"{resource.name}.versioningConfiguration", take("versioningConfiguration"))
-    applied.account.client("s3").put_bucket_versioning(
-        Bucket=take("bucket"), VersioningConfiguration={"Status": wanted("status")}
-    )
-    wanted.done()
-
-
-def _lifecycle(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("s3").put_bucket_lifecycle_configuration(
-        Bucket=take("bucket"),
-        LifecycleConfiguration={"Rules": [_lifecycle_rule(rule) for rule in take.objects("rules")]},
-    )
+        rules.append({"ApplyServerSideEncryptionByDefault": default, **(_all(rule, "BucketKeyEnabled") or {})})
+    return {"Rules": rules}
 
 
 _LIFECYCLE: Final = {
-    "abortIncompleteMultipartUpload": ("AbortIncompleteMultipartUpload", "daysAfterInitiation", "DaysAfterInitiation"),
-    "expiration": ("Expiration", "days", "Days"),
-    "noncurrentVersionExpiration": ("NoncurrentVersionExpiration", "noncurrentDays", "NoncurrentDays"),
+    "abortIncompleteMultipartUpload": ("AbortIncompleteMultipartUpload", "DaysAfterInitiation"),
+    "expiration": ("Expiration", "Days"),
+    "filter": ("Filter", "Prefix"),
+    "noncurrentVersionExpiration": ("NoncurrentVersionExpiration", "NoncurrentDays"),
 }
 
 
-def _lifecycle_rule(take: Inputs) -> dict[str, Any]:
-    made: dict[str, Any] = {"ID": take("id"), "Status": take("status")}
-    affected = take.object("filter")
-    if affected:
-        made["Filter"] = {"Prefix": affected("prefix")}
-        affected.done()
-    for name, (action, days, its_days) in _LIFECYCLE.items():
-        wanted = take.object(name)
-        if wanted:
-            made[action] = {its_days: wanted(days)}
-            wanted.done()
-    take.done()
-    return made
-
-
-def _object(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("s3").put_object(
-        Bucket=take("bucket"),
-        Key=take("key"),
-        Body=take("content").encode(),
-        ContentType=take("contentType"),
-    )
+def _lifecycle(take: Inputs) -> dict[str, Any]:
+    rules = []
+    for rule in take.objects("rules"):
+        parts = {part: _all(rule.object(name), words) for name, (part, words) in _LIFECYCLE.items()}
+        rules.append({**(_all(rule, "ID=id Status") or {}), **_given(**parts)})
+    return {"Rules": rules}
 
 
 # --- IAM --------------------------------------------------------------------------------------------------
 
 
-def _role(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("iam").create_role(
-        RoleName=take("name"),
-        AssumeRolePolicyDocument=take("assumeRolePolicy"),
-        Tags=_pairs(applied.account.tags),
-    )
+def _inline_policy(kind: str) -> Translation:
+    """A policy of a role, or of a user, under the name of its resource."""
 
+    def make(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
+        put = getattr(applied.account.client("iam"), f"put_{kind}_policy")
+        put(PolicyName=resource.name, **_some(take, f"{kind.title()}Name={kind} PolicyDocument=policy"))
 
-def _role_policy(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    name = take("name", resource.name)
-    applied.account.client("iam").put_role_policy(RoleName=take("role"), PolicyName=name, PolicyDocument=take("policy"))
-    applied.tell(resource, name=name)
-
-
-def _user(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("iam").create_user(UserName=take("name"), Tags=_pairs(applied.account.tags))
-
-
-def _user_policy(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    name = take("name", resource.name)
-    applied.account.client("iam").put_user_policy(UserName=take("user"), PolicyName=name, PolicyDocument=take("policy"))
-    applied.tell(resource, name=name)
-
-
-def _policy(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("iam").create_policy(
-        **_given(PolicyName=take("name"), PolicyDocument=take("policy"), Description=take("description")),
-        Tags=_pairs(applied.account.tags),
-    )
-
-
-def _user_policy_attachment(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("iam").attach_user_policy(UserName=take("user"), PolicyArn=take("policyArn"))
-
-
-def _access_key(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    made = applied.account.client("iam").create_access_key(UserName=take("user"))["AccessKey"]
-    applied.tell(resource, id=made["AccessKeyId"], secret=made["SecretAccessKey"])
+    return make
 
 
 def _pod_identity(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    _only_checked(
-        applied,
-        resource,
-        "eks",
-        "create_pod_identity_association",
-        clusterName=take("clusterName"),
-        namespace=take("namespace"),
-        serviceAccount=take("serviceAccount"),
-        roleArn=take("roleArn"),
-    )
+    arguments = {name: take(name) for name in ("clusterName", "namespace", "serviceAccount", "roleArn")}
+    _only_checked(applied, resource, "eks", "create_pod_identity_association", **arguments)
 
 
 # --- networks and caches ----------------------------------------------------------------------------------
@@ -449,129 +346,96 @@ def _pod_identity(applied: Applied, resource: RecordedResource, take: Inputs) ->
 
 def _security_group(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     made = applied.account.client("ec2").create_security_group(
-        GroupName=take("name"),
-        Description=take("description"),
-        VpcId=take("vpcId"),
+        **_some(take, "GroupName=name Description VpcId"),
         TagSpecifications=[{"ResourceType": "security-group", "Tags": _pairs(applied.account.tags)}],
     )
     applied.tell(resource, id=made["GroupId"])
 
 
 def _ingress(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    permission = _given(IpProtocol=take("ipProtocol"), FromPort=take("fromPort"), ToPort=take("toPort"))
-    version4, version6 = take("cidrIpv4"), take("cidrIpv6")
-    if version4:
-        permission["IpRanges"] = [{"CidrIp": version4}]
-    if version6:
-        permission["Ipv6Ranges"] = [{"CidrIpv6": version6}]
+    permission = _some(take, "IpProtocol FromPort ToPort")
+    ranges = {"IpRanges": _some(take, "CidrIp=cidrIpv4"), "Ipv6Ranges": _some(take, "CidrIpv6")}
     applied.account.client("ec2").authorize_security_group_ingress(
-        GroupId=take("securityGroupId"), IpPermissions=[permission]
-    )
-
-
-def _subnet_group(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    applied.account.client("elasticache").create_cache_subnet_group(
-        CacheSubnetGroupName=take("name"),
-        CacheSubnetGroupDescription=take("description"),
-        SubnetIds=take("subnetIds"),
-        Tags=_pairs(applied.account.tags),
+        GroupId=take("securityGroupId"),
+        IpPermissions=[{**permission, **{name: [found] for name, found in ranges.items() if found}}],
     )
 
 
 def _parameter_group(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    name, values = take("name"), []
-    for parameter in take.objects("parameters"):
-        values.append({"ParameterName": parameter("name"), "ParameterValue": parameter("value")})
-        parameter.done()
-    _only_checked(
-        applied,
-        resource,
-        "elasticache",
-        "create_cache_parameter_group",
-        CacheParameterGroupName=name,
-        CacheParameterGroupFamily=take("family"),
-        Description=take("description"),
-    )
-    _only_checked(
-        applied,
-        resource,
-        "elasticache",
-        "modify_cache_parameter_group",
-        CacheParameterGroupName=name,
-        ParameterNameValues=values,
-    )
+    name = {"CacheParameterGroupName": take("name")}
+    values = [_all(each, "ParameterName=name ParameterValue=value") for each in take.objects("parameters")]
+    about = _some(take, "CacheParameterGroupFamily=family Description")
+    _only_checked(applied, resource, "elasticache", "create_cache_parameter_group", **name, **about)
+    _only_checked(applied, resource, "elasticache", "modify_cache_parameter_group", **name, ParameterNameValues=values)
+
+
+_CACHE: Final = _made_by(
+    "elasticache",
+    "create_replication_group",
+    "ReplicationGroupId ReplicationGroupDescription=description Engine EngineVersion CacheNodeType=nodeType "
+    "NumNodeGroups NumCacheClusters ReplicasPerNodeGroup ClusterMode AutomaticFailoverEnabled "
+    "MultiAZEnabled=multiAzEnabled CacheParameterGroupName=parameterGroupName CacheSubnetGroupName=subnetGroupName "
+    "SecurityGroupIds Port AtRestEncryptionEnabled KmsKeyId TransitEncryptionEnabled TransitEncryptionMode AuthToken "
+    "SnapshotRetentionLimit AutoMinorVersionUpgrade",
+    tagged=True,
+)
 
 
 def _replication_group(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
     # how a later change of the password is made, so no part of a creation
     if take("authTokenUpdateStrategy") not in ("SET", "ROTATE", "DELETE", None):
         raise ValueError(f"{resource.name}: authTokenUpdateStrategy is none that AWS knows")
-    applied.account.client("elasticache").create_replication_group(
-        ReplicationGroupId=take("replicationGroupId"),
-        ReplicationGroupDescription=take("description"),
-        Tags=_pairs(applied.account.tags),
-        **_given(
-            Engine=take("engine"),
-            EngineVersion=take("engineVersion"),
-            CacheNodeType=take("nodeType"),
-            NumNodeGroups=take("numNodeGroups"),
-            NumCacheClusters=take("numCacheClusters"),
-            ReplicasPerNodeGroup=take("replicasPerNodeGroup"),
-            ClusterMode=take("clusterMode"),
-            AutomaticFailoverEnabled=take("automaticFailoverEnabled"),
-            MultiAZEnabled=take("multiAzEnabled"),
-            CacheParameterGroupName=take("parameterGroupName"),
-            CacheSubnetGroupName=take("subnetGroupName"),
-            SecurityGroupIds=take("securityGroupIds"),
-            Port=take("port"),
-            AtRestEncryptionEnabled=take("atRestEncryptionEnabled"),
-            KmsKeyId=take("kmsKeyId"),
-            TransitEncryptionEnabled=take("transitEncryptionEnabled"),
-            TransitEncryptionMode=take("transitEncryptionMode"),
-            AuthToken=take("authToken"),
-            SnapshotRetentionLimit=take("snapshotRetentionLimit"),
-            AutoMinorVersionUpgrade=take("autoMinorVersionUpgrade"),
-        ),
-    )
+    _CACHE(applied, resource, take)
 
 
 def _record(applied: Applied, resource: RecordedResource, take: Inputs) -> None:
-    record = {
-        "Name": take("name"),
-        "Type": take("type"),
-        "TTL": take("ttl"),
-        "ResourceRecords": [{"Value": value} for value in take("records")],
-    }
+    values = [{"Value": value} for value in take("records")]
+    record = {**_some(take, "Name Type TTL=ttl"), "ResourceRecords": values}
     applied.account.client("route53").change_resource_record_sets(
         HostedZoneId=take("zoneId"), ChangeBatch={"Changes": [{"Action": "CREATE", "ResourceRecordSet": record}]}
     )
 
 
-TRANSLATIONS: Final[Mapping[str, Callable[[Applied, RecordedResource, Inputs], None]]] = {
+TRANSLATIONS: Final[Mapping[str, Translation]] = {
     "aws:dynamodb/table:Table": _table,
     "aws:ec2/securityGroup:SecurityGroup": _security_group,
     "aws:eks/podIdentityAssociation:PodIdentityAssociation": _pod_identity,
     "aws:elasticache/parameterGroup:ParameterGroup": _parameter_group,
     "aws:elasticache/replicationGroup:ReplicationGroup": _replication_group,
-    "aws:elasticache/subnetGroup:SubnetGroup": _subnet_group,
-    "aws:iam/accessKey:AccessKey": _access_key,
-    "aws:iam/policy:Policy": _policy,
-    "aws:iam/role:Role": _role,
-    "aws:iam/rolePolicy:RolePolicy": _role_policy,
-    "aws:iam/user:User": _user,
-    "aws:iam/userPolicy:UserPolicy": _user_policy,
-    "aws:iam/userPolicyAttachment:UserPolicyAttachment": _user_policy_attachment,
-    "aws:kms/alias:Alias": _alias,
+    "aws:elasticache/subnetGroup:SubnetGroup": _made_by(
+        "elasticache",
+        "create_cache_subnet_group",
+        "CacheSubnetGroupName=name CacheSubnetGroupDescription=description SubnetIds",
+        tagged=True,
+    ),
+    "aws:iam/accessKey:AccessKey": _made_by("iam", "create_access_key", "UserName=user"),
+    "aws:iam/role:Role": _made_by(
+        "iam", "create_role", "RoleName=name AssumeRolePolicyDocument=assumeRolePolicy", tagged=True
+    ),
+    "aws:iam/rolePolicy:RolePolicy": _inline_policy("role"),
+    "aws:iam/user:User": _made_by("iam", "create_user", "UserName=name", tagged=True),
+    "aws:iam/userPolicy:UserPolicy": _inline_policy("user"),
+    "aws:kms/alias:Alias": _made_by("kms", "create_alias", "AliasName=name TargetKeyId"),
     "aws:kms/key:Key": _key,
     "aws:route53/record:Record": _record,
     "aws:s3/bucket:Bucket": _bucket,
-    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _lifecycle,
-    "aws:s3/bucketObjectv2:BucketObjectv2": _object,
-    "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _ownership,
-    BUCKET_POLICY: _bucket_policy,
-    "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _access_block,
-    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": _bucket_encryption,
-    "aws:s3/bucketVersioning:BucketVersioning": _versioning,
+    "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": _of_bucket(
+        "put_bucket_lifecycle_configuration", "LifecycleConfiguration", _lifecycle
+    ),
+    "aws:s3/bucketObjectv2:BucketObjectv2": _made_by("s3", "put_object", "Bucket Key Body=content ContentType"),
+    "aws:s3/bucketOwnershipControls:BucketOwnershipControls": _of_bucket(
+        "put_bucket_ownership_controls", "OwnershipControls", _ownership
+    ),
+    BUCKET_POLICY: _made_by("s3", "put_bucket_policy", "Bucket Policy"),
+    "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock": _of_bucket(
+        "put_public_access_block", "PublicAccessBlockConfiguration", _access_block
+    ),
+    "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration": _of_bucket(
+        "put_bucket_encryption", "ServerSideEncryptionConfiguration", _encryption
+    ),
+    "aws:s3/bucketVersioning:BucketVersioning": _of_bucket(
+        "put_bucket_versioning", "VersioningConfiguration", _versioning
+    ),
     "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule": _ingress,
 }
 """How each type is made."""

@@ -1,23 +1,16 @@
-"""IAM's decisions: an evaluator of policy documents, and moto's enforcement with what it lacks for DynamoDB.
-
-moto 5.2.5 checks signatures, actions and, for S3, IAM and STS, the resource. It does not look at conditions (other
-than `sts:ExternalId`), takes `*` for the resource of every other service, knows TransactWriteItems as an action of
-its own, and applies a bucket policy's Deny whatever its conditions say. The evaluator knows all of it, after
+"""IAM's decisions: an evaluator of policy documents, after
 https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_evaluation-logic.html.
+
+moto 5.2.5 does not look at conditions (other than `sts:ExternalId`), takes `*` for the resource of every service but
+S3, IAM and STS, and applies a bucket policy's Deny whatever its conditions say.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
-from unittest.mock import patch
-
-from moto.core.authorization import enable_iam_authentication
-from moto.dynamodb.responses import DynamoHandler
-from moto.iam.access_control import IAMRequest
 
 Document = Mapping[str, Any]
 
@@ -151,45 +144,3 @@ def _expression(*patterns: str) -> re.Pattern[str]:
     parts = {"*": ".*", "?": "."}
     written = ("".join(parts.get(character, re.escape(character)) for character in pattern) for pattern in patterns)
     return re.compile("|".join(written), re.DOTALL)
-
-
-# --- moto's enforcement -----------------------------------------------------------------------------------
-
-_WRITES: Final = {
-    "Put": "PutItem",
-    "Update": "UpdateItem",
-    "Delete": "DeleteItem",
-    "ConditionCheck": "ConditionCheckItem",
-}
-"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html"""
-
-
-@contextmanager
-def enforced() -> Iterator[None]:
-    """moto asks IAM about every request in this process, and about DynamoDB's by table and index."""
-    asking_by_table = patch.object(DynamoHandler, "_authenticate_and_authorize_normal_action", _authorize_items)
-    with asking_by_table, enable_iam_authentication():
-        yield
-
-
-def _authorize_items(handler: Any, resource: str = "*") -> None:
-    del resource
-    for action, name in _asked(handler._get_action(), handler.body):
-        arn = f"arn:aws:dynamodb:{handler.region}:{handler.current_account}:table/{name}"
-        handler._authenticate_and_authorize_action(_asking(action), arn)
-
-
-def _asking(action: str) -> Callable[..., IAMRequest]:
-    """moto's request with another action than the operation's name."""
-    return lambda **arguments: IAMRequest(**(arguments | {"action": action}))
-
-
-def _asked(operation: str, body: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What a request needs: actions, each on the table or index whose name is beside it."""
-    if operation == "TransactWriteItems":
-        items = [(kind, item) for each in body["TransactItems"] for kind, item in each.items()]
-        return [(_WRITES[kind], item["TableName"]) for kind, item in items]
-    if "RequestItems" in body:
-        return [(operation, name) for name in body["RequestItems"]]
-    name = body.get("TableName", "*")
-    return [(operation, f"{name}/index/{body['IndexName']}" if "IndexName" in body else name)]
