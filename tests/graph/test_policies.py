@@ -292,19 +292,24 @@ ALSO: dict[str, set[str]] = {
 """Rules that see another side of an edit."""
 
 
+STACKS: Final = {"cluster": "dev", "cloud": "prod"}
+"""What is recorded, by the example for the edits of which it is taken."""
+
+
 def edited(edit: Edit) -> list[Resource]:
-    """The recorded graph of the local stack with one edit of a resource, which is `kind/logical name`.
+    """A stack's recorded graph with one edit of a resource, which is `kind/logical name`, and no component.
 
     A value that is a function is made from the resource's properties.
     """
-    resources = list(resources_of("dev"))
-    (index,) = (i for i, r in enumerate(resources) if f"{r.kind}/{r.name}" == edit.resource and r.provider)
+    resources = list(resources_of(STACKS[edit.stack]))
+    named = (i for i, r in enumerate(resources) if f"{r.kind}/{r.name}" == edit.resource)
+    (index,) = (i for i in named if resources[i].provider or resources[i].type.startswith("pulumi:providers:"))
     chosen = resources.pop(index)
     if not edit.path:
         return resources
     if edit.path[0] != "properties":
         return [*resources, replace(chosen, **{str(edit.path[0]): edit.value})]
-    value = edit.value(chosen.properties) if callable(edit.value) else edit.value
+    value = edit.value(deepcopy(chosen.properties)) if callable(edit.value) else edit.value
     return [*resources, replace(chosen, properties=put(dict(chosen.properties), edit.path[1:], value))]
 
 

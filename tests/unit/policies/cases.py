@@ -58,10 +58,15 @@ ROOTS: dict[str, Path] = {
 """What the first word of a path may stand for; any other one is a property."""
 
 
-def steps(path: str) -> Path:
+def words(path: str) -> Path:
     """The steps of a path, which is written as words."""
-    first, *words = path.split()
-    return (*ROOTS.get(first, ("properties", first)), *(int(word) if word.isdigit() else word for word in words))
+    return tuple(int(word) if word.isdigit() else word for word in path.split())
+
+
+def steps(path: str) -> Path:
+    """The same, of a path whose first word may stand for several."""
+    first, _, rest = path.partition(" ")
+    return (*ROOTS.get(first, ("properties", first)), *words(rest))
 
 
 def on(names: str, paths: str, *values: Any, stack: Literal["cluster", "cloud"] = "cluster") -> Edits:
