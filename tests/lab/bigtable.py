@@ -6,13 +6,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from tests.lab.cache import digest
 from tests.lab.fetch import fetched, fetching, packaged
 from tests.lab.go import go_build
-from tests.lab.process import Process, free_ports, listening
+from tests.lab.process import Process, Server, free_ports, listening
 
 SOURCES = Path(__file__).resolve().parent / "bigtable"
 REQUIREMENTS = SOURCES / "requirements.txt"
@@ -41,14 +40,13 @@ def prepare() -> None:
     client_packages()
 
 
-class BigtableEmulator:
+class BigtableEmulator(Server):
     """An emulator on a port of 127.0.0.1, in memory: each start is empty. Raises `Missing`, where it can't be had."""
 
     def __init__(self, folder: Path, *, port: int = 0) -> None:
         self._binary = emulator_binary()
         self._client = client_packages()
         self._folder = folder
-        self._process: Process | None = None
         self.port = port or free_ports(1)[0]
         self.address = f"127.0.0.1:{self.port}"
 
@@ -57,11 +55,6 @@ class BigtableEmulator:
         command: list[str | Path] = [self._binary, "-host", "127.0.0.1", "-port", str(self.port)]
         self._process = Process(f"bigtable-{self.port}", command, self._folder)
         self._process.wait_ready(lambda: listening("127.0.0.1", self.port))
-
-    def stop(self) -> None:
-        """Ends it and forgets its tables."""
-        if self._process is not None:
-            self._process.stop()
 
     def ask(self, project: str, instance: str, *actions: Sequence[str]) -> list[Any]:
         """What Google's client answers to each of some actions (CLIENT tells them), one after the other."""
@@ -83,8 +76,3 @@ class BigtableEmulator:
 
     def __enter__(self) -> Self:
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
+
+from tests.lab.process import Ended
 
 BLOCK = 1 << 20
 
 
-class Echo:
+class Echo(Ended):
     """Listens on `address`:`port` in a thread; `with Echo("10.244.1.1", 8080):`. Port 0 takes a free one.
 
     Each answer is 200 with a JSON object: `backend` (its own address:port), `peer` (the connection's other end),
@@ -37,14 +38,6 @@ class Echo:
         self._server.end_connections()
         self._server.server_close()
         self._thread.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 class _Server(ThreadingHTTPServer):

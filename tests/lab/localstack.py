@@ -18,14 +18,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from tests.lab.cache import digest
 from tests.lab.debian import unpack
 from tests.lab.fetch import Missing, fetched, fetching, packaged, retried
 from tests.lab.namespace import why_not_private
-from tests.lab.process import Process, free_ports
+from tests.lab.process import Process, Server, free_ports
 
 REQUIREMENTS = Path(__file__).with_name("localstack-requirements.txt")
 JARS = Path(__file__).with_name("localstack-jars.txt")
@@ -173,7 +172,7 @@ def _read(url: str) -> bytes:
     return data
 
 
-class LocalStack:
+class LocalStack(Server):
     """One LocalStack below a folder of its own, with programs/seed/localstack.py as its ready hook.
 
     `environment` is the container's. `stop` (SIGTERM) and `kill` (SIGKILL for all of it at once) end it as a pod is
@@ -189,7 +188,6 @@ class LocalStack:
         self._folder = folder
         self._environment = dict(environment)
         self._root = _root(folder, self._runtime)
-        self._process: Process | None = None
         self.port = port or free_ports(1)[0]
         self.url = f"http://127.0.0.1:{self.port}"
         self.seed_file = folder / "seed.json"
@@ -224,13 +222,6 @@ class LocalStack:
             },
         )
         self._process.wait_ready(lambda: bool(self._init().get("completed")), seconds)
-
-    @property
-    def process(self) -> Process:
-        """The process, running or ended; raises RuntimeError before the first start."""
-        if self._process is None:
-            raise RuntimeError("not started yet")
-        return self._process
 
     def dynamodb(self, operation: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """DynamoDB's answer to one operation of its JSON protocol; raises RuntimeError with its refusal."""
@@ -273,9 +264,7 @@ class LocalStack:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.kill()
 
     def _init(self) -> dict[str, Any]:

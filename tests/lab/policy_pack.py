@@ -5,7 +5,6 @@ import runpy
 import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import grpc
@@ -71,9 +70,7 @@ class Pack:
         self._analyzer = analyzer_pb2_grpc.AnalyzerStub(self._channel)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._channel.close()
         self._process.terminate()
         self._process.wait(10)

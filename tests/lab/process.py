@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 POLL_SECONDS = 0.05
@@ -75,7 +74,21 @@ def listening(address: str, port: int) -> bool:
         return probe.connect_ex((address, port)) == 0
 
 
-class Process:
+class Ended:
+    """What a test ends: `with it:` does so."""
+
+    def stop(self) -> None:
+        """Ends it."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class Process(Ended):
     """A running server. Its output is in `<folder>/<name>.log`; its group of processes ends with `stop`.
 
     It sees PATH and what `environment` adds, and nothing else of the surroundings; HOME and TMPDIR are `folder`.
@@ -152,34 +165,30 @@ class Process:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def _last_lines(self) -> str:
         return "\n".join(self.text().splitlines()[-LAST_LINES:])
 
 
-class Server:
-    """What a test starts and ends: `with server:` does both."""
+class Server(Ended):
+    """What a test starts and ends as often as it likes: `with server:` does both."""
+
+    _process: Process | None = None
+
+    @property
+    def process(self) -> Process:
+        """The process, running or ended."""
+        assert self._process is not None, "not started yet"
+        return self._process
 
     def start(self) -> None:
         """Returns when it serves."""
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Ends it."""
-        raise NotImplementedError
+        """Ends it in order; nothing to do when it does not run."""
+        if self._process:
+            self._process.stop()
 
     def __enter__(self) -> Self:
         self.start()
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()

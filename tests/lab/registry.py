@@ -3,15 +3,14 @@
 import json
 import shutil
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
 from tests.lab.cache import digest
 from tests.lab.debian import WRAPPER, unpack, wrap
 from tests.lab.fetch import fetched
-from tests.lab.process import Process, free_ports, listening
+from tests.lab.process import Process, Server, free_ports, listening
 
 SUITE, PACKAGES = "trixie", ("skopeo", "docker-registry")
 UNUSED = ("usr/share/doc", "usr/share/locale", "usr/share/man", "usr/share/info", "var/lib")
@@ -35,15 +34,14 @@ def _build(target: Path) -> None:
     wrap(target, PACKAGES)
 
 
-class Registry:
+class Registry(Server):
     """A registry on loopback, with its images below `folder`. `tls` is a file with its certificate and key."""
 
     def __init__(self, folder: Path, *, tls: Path | None = None) -> None:
         self._folder, self._tls, (port,) = folder, tls, free_ports(1)
         self.address = f"127.0.0.1:{port}"
-        self._process: Process | None = None
 
-    def __enter__(self) -> Self:
+    def start(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         configuration: dict[str, Any] = {
             "version": "0.1",
@@ -58,10 +56,3 @@ class Registry:
         self._process = Process("registry", [str(binaries() / "docker-registry"), "serve", str(file)], self._folder)
         host, _, port = self.address.partition(":")
         self._process.wait_ready(lambda: listening(host, int(port)))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._process:
-            self._process.stop()

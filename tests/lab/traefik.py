@@ -36,7 +36,6 @@ class Traefik(Server):
         self._binary = traefik_binary()
         (self._admin_port,) = free_ports(1)
         self._folder, self._kubeconfig, self._arguments = folder, kubeconfig, arguments
-        self._process: Process | None = None
 
     def start(self) -> None:
         """Returns when it listens and has certificates; its routes come a moment later, see `wait_hosts`."""
@@ -46,11 +45,6 @@ class Traefik(Server):
         command = [str(self._binary), *self._static(), *self._arguments]
         self._process = Process("traefik", command, self._folder, environment=environment)
         self._process.wait_ready(self._serving)
-
-    def stop(self) -> None:
-        """Ends it; nothing to do when it does not run."""
-        if self._process:
-            self._process.stop()
 
     def routers(self) -> list[dict[str, Any]]:
         """The HTTP routers in force, as Traefik's own API tells them (`name`, `rule`, `status`, `service`, ...)."""

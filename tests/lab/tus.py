@@ -63,13 +63,7 @@ class TusServer(Server):
             "--max-size": str(max_size),
             "--hooks-http": f"http://127.0.0.1:{hook_port}/hooks",
         }
-        self._process: Process | None = None
         self.port = 0
-
-    @property
-    def process(self) -> Process:
-        assert self._process is not None, "not started"
-        return self._process
 
     def start(self) -> None:
         """Starts it, on the same port as before; returns when it listens."""
@@ -85,10 +79,6 @@ class TusServer(Server):
         changed = {**self._changed, "--port": str(self.port)}
         assert changed.keys() <= flags.keys()
         return [f"{name}={value}" if value else name for name, value in {**flags, **changed}.items()]
-
-    def stop(self) -> None:
-        """Ends it in order."""
-        self.process.stop()
 
 
 class LossyProxy:

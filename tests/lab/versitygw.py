@@ -60,7 +60,6 @@ class Versitygw(Server):
             *("--accounts-file", self._inside(self._accounts)),
             *pairs,
         ]
-        self._process: Process | None = None
 
     def _inside(self, path: str) -> Path:
         return self._folder / path.lstrip("/")
@@ -89,11 +88,6 @@ class Versitygw(Server):
     def client(self, account: str = ROOT) -> Any:
         """A client for S3."""
         return s3_client(self.url, account, self.secret(account), region=self._region)
-
-    def stop(self) -> None:
-        """Ends it."""
-        if self._process:
-            self._process.stop()
 
 
 def s3_client(url: str, access_key_id: str, secret_access_key: str, *, region: str = REGION) -> Any:

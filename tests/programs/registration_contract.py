@@ -5,7 +5,6 @@ not wrong here too.
 """
 
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 import grpc
@@ -146,9 +145,7 @@ class Client:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.channel.close()
 
     def raw(self, method: str, body: bytes, **options: Any) -> bytes:

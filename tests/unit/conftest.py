@@ -1,13 +1,18 @@
-"""What tests of several files share: stand-ins for AWS, and a Node.js for the modules of programs."""
+"""What tests of several files share: stand-ins for AWS, registration, and a Node.js for the modules of programs."""
 
 import urllib.request
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.programs.cdn0_s3 import PrivateS3, private_s3
 from tests.programs.modules import Modules, loaded
+from tests.programs.registration import Service, number, running
 from tests.programs.store import POD, SITE_OF_CDN3
+
+if TYPE_CHECKING:
+    from tests.programs.registration_contract import Client
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +47,26 @@ def s3(bucket: PrivateS3) -> PrivateS3:
     """The same, as at the start."""
     bucket.reset()
     return bucket
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running(tmp_path_factory.mktemp("registration")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator["Client"]:
+    from tests.programs.registration_contract import Client  # gRPC takes a while
+
+    with Client(service.port) as client:
+        yield client
+
+
+@pytest.fixture
+def key() -> str:
+    """A client key of this test alone."""
+    return f"client of {number()}"
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import resource
 import subprocess
 import time
 import zlib
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,24 +32,6 @@ from tests.programs.starts import all_refused
 
 CODE, WRONG = "123456", "654321"
 ATTACK, BUDGET = 10, 50
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("registration")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
-    with Client(service.port) as client:
-        yield client
-
-
-@pytest.fixture
-def key() -> str:
-    """A client key of this test alone."""
-    return f"client of {number()}"
 
 
 def shown(answer: Any) -> dict[str, Any]:

@@ -92,17 +92,6 @@ def service(gateway: Gateway, tmp_path_factory: pytest.TempPathFactory) -> Itera
         yield service
 
 
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
-    with Client(service.port) as client:
-        yield client
-
-
-@pytest.fixture
-def key() -> str:
-    return f"client of {number()}"
-
-
 def test_a_person_registers_with_the_code_that_the_gateway_delivers(client: Client, gateway: Gateway, key: str) -> None:
     of = number()
     session = client.ready(of, key)

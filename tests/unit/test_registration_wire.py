@@ -4,7 +4,6 @@ import json
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,18 +40,6 @@ for (const each of cases) answers.push(await one(each));
 console.log(JSON.stringify(answers));
 session.close();
 """
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running(tmp_path_factory.mktemp("registration")) as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def client(service: Service) -> Iterator[Client]:
-    with Client(service.port) as client:
-        yield client
 
 
 def alive(service: Service, client: Client) -> bool:
