@@ -4,10 +4,8 @@ A crash of tusd is in test_stack_cdn3.py.
 """
 
 import http.client
-import http.server
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +18,7 @@ import pytest
 from tests.graph.stack import load
 from tests.lab.fetch import skip_if_missing
 from tests.lab.process import Process
+from tests.lab.served import Handler, serving
 from tests.lab.tus import LossyProxy, TusServer, upload
 from tests.tus.hook import (
     EXPIRY,
@@ -222,26 +221,16 @@ def shape(value: Any) -> Any:
 def test_recorded_calls_have_the_form_of_tusds_own(tmp_path: Path) -> None:
     calls: list[tuple[str, Json]] = []
 
-    class Recorder(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            calls.append((self.headers["Content-Type"], json.loads(body)))
-            answer = b'{"RejectUpload": true}'
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+    class Recorder(Handler):
+        def answer(self) -> None:
+            calls.append((self.headers["Content-Type"], json.loads(self.taken())))
+            self.reply(200, b'{"RejectUpload": true}')
 
-    recorder = http.server.HTTPServer(("127.0.0.1", 0), Recorder)
-    threading.Thread(target=recorder.serve_forever, daemon=True).start()
-    try:
+    with serving(Recorder) as port:
         with skip_if_missing():
-            server = TusServer(tmp_path, tmp_path, recorder.server_port, MAX_SIZE, rendered_flags())
+            server = TusServer(tmp_path, tmp_path, port, MAX_SIZE, rendered_flags())
         with server:
             create(server, [*creation(new_key()).items(), ("X-Twice", "1"), ("x-twice", "2")])
-    finally:
-        recorder.shutdown()
-        recorder.server_close()
     [(content_type, call)] = calls
     assert content_type == "application/json"
     assert shape(call) == shape(RECORDED[0]["call"])

@@ -9,12 +9,10 @@ import importlib
 import json
 import ssl
 import subprocess
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,7 +38,9 @@ from tests.integration.test_doctor_stores import ON_THIS_MACHINE
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.kubernetes_client import Changes
 from tests.lab.process import slowness, wait_until
+from tests.lab.served import Handler, serving
 from tests.unit.authority import issue, leaf
+from tests.unit.edge import chain
 
 pytestmark = pytest.mark.integration
 
@@ -287,31 +287,15 @@ def kubelet() -> Iterator[int]:
     pods = [{"podRef": {"name": "cdn3", "namespace": OWN}, "volume": [volume]}]
     answer = json.dumps({"node": {"nodeName": "node-1", "fs": disk}, "pods": pods}).encode()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path.partition("?")[0] == "/stats/summary" else 404)
-            self.end_headers()
-            self.wfile.write(answer)
+    class Answers(Handler):
+        def answer(self) -> None:
+            self.reply(200 if self.path.partition("?")[0] == "/stats/summary" else 404, answer)
 
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    certificate = leaf(issue("Kubelet"), "node-1")
-    server = ThreadingHTTPServer(("", 0), Handler)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "kubelet.pem"
-        file.write_text(certificate.pem + certificate.private_pem)
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(file)
-    server.socket = tls.wrap_socket(server.socket, server_side=True)
-    running = threading.Thread(target=server.serve_forever, daemon=True)
-    running.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        running.join()
-        server.server_close()
+        tls.load_cert_chain(chain(leaf(issue("Kubelet"), "node-1"), Path(folder)))
+    with serving(Answers, address="", tls=tls) as port:
+        yield port
 
 
 def test_the_cluster_itself_is_found_wanting(lab: Lab) -> None:

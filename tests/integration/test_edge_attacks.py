@@ -9,11 +9,9 @@ import json
 import os
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +28,7 @@ from tests.lab.fetch import skip_if_missing
 from tests.lab.kubernetes import Kubernetes
 from tests.lab.node import NODE
 from tests.lab.process import Process, wait_until
+from tests.lab.served import Handler, serving
 from tests.lab.traefik import Traefik
 from tests.programs.cdn0_forms import Site, form, multipart, post
 from tests.programs.cdn0_vectors import PROFILE
@@ -48,27 +47,12 @@ DOWNLOADS = 513
 """More than all that the downloads take."""
 
 
-class Store(BaseHTTPRequestHandler):
+class Store(Handler):
     """A store that has every object, and takes every one."""
 
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
-
-    def do_GET(self) -> None:
-        self._answer(AVATAR)
-
-    def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self._answer(b"")
-
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("ETag", '"x"')
-        self.end_headers()
-        self.wfile.write(body)
+    def answer(self) -> None:
+        self.taken()
+        self.reply(200, AVATAR if self.command == "GET" else b"", ETag='"x"')
 
 
 @dataclass
@@ -143,12 +127,17 @@ def served(ask: Callable[[int], bool]) -> float:
     return 1 - refused / REQUESTS
 
 
-def report(process: Process) -> dict[str, Any]:
-    """What the attacker met."""
-    process.terminate()
-    process.wait(10)
-    told: dict[str, Any] = json.loads(process.text().splitlines()[-1])
-    return told
+def assert_served(edge: Edge, host: str, ask: Callable[[int], bool], attack: dict[str, Any], begun: int) -> None:
+    """Requests are answered while an attacker has begun so many, and the attacker is told that it has too many."""
+    wait_until(lambda: all(ask(number) for number in range(4)), 30, "every request is served")
+    with edge.attacked(host, **attack) as attacker:
+        share = served(ask)
+        attacker.terminate()
+        attacker.wait(10)
+        met = json.loads(attacker.text().splitlines()[-1])
+    assert met["begun"] >= begun
+    assert share >= SERVED, met
+    assert met["answers"].get("429"), met
 
 
 @contextmanager
@@ -158,10 +147,8 @@ def store(pods: Pods, url: str) -> Iterator[None]:
     assert parts.hostname
     address = pods.new_address()
     pods.names.add(address, [parts.hostname])
-    with ThreadingHTTPServer((address, parts.port or 80), Store) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with serving(Store, parts.port or 80, address):
         yield
-        server.shutdown()
 
 
 def test_unfinished_forms_of_one_client_do_not_stop_avatars(edge: Edge, traefik: Traefik) -> None:
@@ -198,14 +185,8 @@ def test_unfinished_forms_of_one_client_do_not_stop_avatars(edge: Edge, traefik:
         gate.wait_ready()
         traefik.wait_hosts(host)
         traefik.wait_backends(f"{gate.address}:8080")
-        wait_until(lambda: all(ask(number) for number in range(4)), 30, "every request is served")
-        with edge.attacked(host, **attack) as attacker:
-            share = served(ask)
-            met = report(attacker)
+        assert_served(edge, host, ask, attack, FORMS)
         gate.kill()
-    assert met["begun"] >= FORMS
-    assert share >= SERVED, met
-    assert met["answers"].get("429"), met
 
 
 def test_stalled_downloads_of_one_client_do_not_stop_downloads(edge: Edge, traefik: Traefik) -> None:
@@ -230,11 +211,5 @@ def test_stalled_downloads_of_one_client_do_not_stop_downloads(edge: Edge, traef
     pod.start("download").wait_ready()
     traefik.wait_hosts(host)
     traefik.wait_backends(f"{pod.address}:8084")
-    wait_until(lambda: all(ask(number) for number in range(4)), 30, "every request is served")
-    with edge.attacked(host, **attack) as attacker:
-        share = served(ask)
-        met = report(attacker)
+    assert_served(edge, host, ask, attack, DOWNLOADS)
     pod.kill()
-    assert met["begun"] >= DOWNLOADS
-    assert share >= SERVED, met
-    assert met["answers"].get("429"), met

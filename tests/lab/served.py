@@ -1,5 +1,6 @@
-"""HTTP servers that a test describes by a handler, on free ports of 127.0.0.1."""
+"""HTTP servers that a test describes by a handler, on free ports."""
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,10 +42,17 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[int]:
+def serving(
+    handler: type[BaseHTTPRequestHandler],
+    port: int = 0,
+    address: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[int]:
     """The port of a server with such handlers, until the block ends. It does not wait for connections that are open."""
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
+    server = ThreadingHTTPServer((address, port), handler)
     server.daemon_threads, server.block_on_close = True, False
+    if tls:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

@@ -26,6 +26,7 @@ from tests.programs.cdn0_forms import (
     Site,
     multipart,
     post,
+    receive,
     send,
 )
 from tests.programs.cdn0_upstream import RecordingS3
@@ -89,6 +90,15 @@ class Gate:
     def send(self, request: Request) -> Reply:
         with self.connect() as connection:
             return send(connection, request)
+
+    def send_in_pieces(self, request: Request, step: int) -> Reply:
+        """Each piece is a packet."""
+        wire = request.wire()
+        with self.connect() as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for at in range(0, len(wire), step):
+                connection.sendall(wire[at : at + step])
+            return receive(connection, request.method)
 
     def probe(self, path: str) -> tuple[int, str]:
         try:

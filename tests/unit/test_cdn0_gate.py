@@ -162,13 +162,7 @@ def test_an_upload_without_a_type_is_opaque_bytes(gate: Gate, upstream: Recordin
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_an_upload_may_arrive_in_any_pieces(gate: Gate, upstream: RecordingS3, size: int, step: int) -> None:
     file = (b"\r\n--" * size)[:size]
-    wire = good(file).wire()
-    step = step if size < 100 else step * 50
-    with gate.connect() as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for at in range(0, len(wire), step):
-            connection.sendall(wire[at : at + step])
-        assert receive(connection, "POST").status == 204
+    assert gate.send_in_pieces(good(file), step if size < 100 else step * 50).status == 204
     assert upstream.objects[PROFILE][0] == file
 
 

@@ -1,29 +1,21 @@
 """The CDN0 gate in front of Amazon S3: reads in the pod's own name, and forms that S3 verifies once more."""
 
+import asyncio
 import hashlib
 import json
 import os
 import re
-import socket
-import ssl
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from config.schema.objects import CDN0_KEYS, MIB
-from tests.programs.cdn0_forms import Request, Signer, form, multipart, post, receive, send
+from tests.programs.cdn0_forms import Request, Signer, form, multipart, post, send
 from tests.programs.cdn0_s3 import Identity, PrivateS3, private_s3
 from tests.programs.cdn0_vectors import FILE, LIMITS, OTHER_PROFILE, PROFILE, STORED, VECTORS, Vector
 from tests.programs.gate import (
@@ -45,6 +37,8 @@ from tests.programs.gate import (
 from tests.programs.modules import HURRIED
 from tests.programs.starts import all_refused
 from tests.programs.store import pod_file, role_of_a_pod, s3_client
+from tests.unit.authority import issue
+from tests.unit.edge import Edge, Talk, chain
 
 TOKEN = "the-session-token/of+the-pod=="
 POD = Identity("ASIAPODTEST", "pod-secret-of-this-test-0123456789", TOKEN, reads="(?:profiles|stickers|groups)/.*")
@@ -128,12 +122,7 @@ def test_a_form_arrives_as_it_was_signed(gate: Gate, s3: PrivateS3) -> None:
 @pytest.mark.parametrize("step", [7, 4096])
 def test_a_form_may_arrive_in_any_pieces(gate: Gate, s3: PrivateS3, size: int, step: int) -> None:
     file = (b"\r\n--" * size)[:size]
-    wire = good(file).wire()
-    with gate.connect() as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for at in range(0, len(wire), step if size < 100 else max(step, 1000)):
-            connection.sendall(wire[at : at + (step if size < 100 else max(step, 1000))])
-        assert receive(connection, "POST").status == 204
+    assert gate.send_in_pieces(good(file), step if size < 100 else max(step, 1000)).status == 204
     assert s3.objects[PROFILE][0] == file
 
 
@@ -312,62 +301,32 @@ def test_a_wrong_configuration_is_one_clear_line(tmp_path: Path) -> None:
 # ---- TLS ------------------------------------------------------------------------------------------------------
 
 
-def certificate(folder: Path) -> tuple[Path, Path]:
-    """Files of a certificate for `localhost` that vouches for itself, and of its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    files = (folder / "certificate.pem", folder / "key.pem")
-    files[0].write_bytes(built.public_bytes(Encoding.PEM))
-    files[1].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-    return files
+def passing_on(port: int) -> Talk:
+    """To a port of this machine."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(copied(reader, inner_writer), copied(inner_reader, writer))
+
+    return talk
 
 
-@contextmanager
-def behind_tls(port: int, files: tuple[Path, Path]) -> Iterator[int]:
-    """A port that speaks TLS and passes on to `port`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*files)
-
-    def copy(source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-
-    def accept() -> None:
-        with suppress(OSError):  # closed
-            while True:
-                plain, _ = listener.accept()
-                try:
-                    outer = context.wrap_socket(plain, server_side=True)
-                except ssl.SSLError:
-                    continue
-                inner = socket.create_connection(("127.0.0.1", port))
-                for pair in ((outer, inner), (inner, outer)):
-                    threading.Thread(target=copy, args=pair, daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1]
-        listener.shutdown(socket.SHUT_RDWR)
+async def copied(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(65536):
+        target.write(data)
+        await target.drain()
+    target.close()
 
 
 def test_over_tls(s3: PrivateS3, tmp_path: Path) -> None:
-    files = certificate(tmp_path)
-    with behind_tls(s3.port, files) as port:
+    file = chain(issue("localhost", names=("localhost",)), tmp_path)
+    with Edge(file, within=passing_on(s3.port)).running() as port:
         config = configuration(port, writes="form", s3_endpoint=f"https://localhost:{port}")
-        environment = {**pod_file(tmp_path, POD), "NODE_EXTRA_CA_CERTS": str(files[0])}
+        environment = {**pod_file(tmp_path, POD), "NODE_EXTRA_CA_CERTS": str(file)}
         with running(tmp_path, config, environment=environment) as gate:
-            file = os.urandom(2 * MIB)
-            assert gate.send(good(file)).status == 204
-            assert [gate.send(read()).body == file for _ in range(3)] == [True] * 3
+            content = os.urandom(2 * MIB)
+            assert gate.send(good(content)).status == 204
+            assert [gate.send(read()).body == content for _ in range(3)] == [True] * 3
             assert s3.requests[-1].headers["host"] == f"localhost:{port}"
         with running(tmp_path, config, environment=pod_file(tmp_path, POD)) as wary:
             seen = len(s3.requests)

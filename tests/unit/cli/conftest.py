@@ -1,5 +1,3 @@
-import http.server
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +7,7 @@ import pytest
 
 from migration import sealing
 from render import passphrase
+from tests.lab.served import Handler, serving
 from tests.unit.cli import kubectl_cli, pulumi_cli
 from tests.unit.cli.checkout import ITERATIONS, SCRYPT_N, Checkout, at_home, kubeconfig, prepared
 
@@ -81,19 +80,13 @@ def served() -> Iterator[ApiServer]:
     """One cluster's API server, while the context lasts."""
     requests: list[tuple[str, str | None]] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+    class Answers(Handler):
+        def answer(self) -> None:
             requests.append((self.path, self.headers.get("Authorization")))
-            self.send_response(401)
-            self.end_headers()
+            self.reply(401)
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield ApiServer(f"http://127.0.0.1:{server.server_address[1]}", requests)
-        server.shutdown()
+    with serving(Answers) as port:
+        yield ApiServer(f"http://127.0.0.1:{port}", requests)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,8 @@
 
 import base64
 import hashlib
-import http.server
 import json
 import re
-import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from cli import numbers
 from config.schema import invitations as schema
 from config.schema.invitations import SECRET
 from errors import FlatlineError
+from tests.lab.served import Handler, serving
 from tests.unit.cli.checkout import Checkout, calls
 from tests.unit.cli.conftest import Clusters
 from tests.unit.cli.test_json import as_documented
@@ -106,21 +105,14 @@ def cluster(checkout: Checkout, clusters: Clusters) -> Iterator[Cluster]:
     checkout.program("kubectl", KUBECTL)
     made = Cluster(checkout)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/invitations" else 404)
-            self.end_headers()
-            self.wfile.write(json.dumps({"version": 1, "invitations": made.said}).encode())
+    class Answers(Handler):
+        def answer(self) -> None:
+            said = json.dumps({"version": 1, "invitations": made.said}).encode()
+            self.reply(200 if self.path == "/invitations" else 404, said)
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    made.place.write_text(json.dumps({"stack": "flatline.dev", "secret": None, "port": server.server_address[1]}))
-    yield made
-    server.shutdown()
-    server.server_close()
+    with serving(Answers) as port:
+        made.place.write_text(json.dumps({"stack": "flatline.dev", "secret": None, "port": port}))
+        yield made
 
 
 def entry(expires: float, *, again: bool = False, codes: int = 1) -> str:

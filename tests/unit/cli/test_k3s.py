@@ -1,10 +1,8 @@
 """k3s on a machine without a cluster, from a release server on loopback. A binary stands in: k3s itself never runs."""
 
 import hashlib
-import http.server
 import os
 import re
-import threading
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -20,6 +18,7 @@ from cli.k3s import Machine
 from cli.terminal import Terminal
 from config.k3s import BINARIES, NETWORKS, VERSION, K3s
 from errors import FlatlineError
+from tests.lab.served import Handler, serving
 from tests.unit.cli.checkout import calls
 from tests.unit.cli.checkout import kubeconfig as written_kubeconfig
 from tests.unit.cli.conftest import ApiServer
@@ -52,31 +51,22 @@ class Releases:
 def releases() -> Iterator[Releases]:
     found = Releases()
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            wanted = self.headers.get("Range")
+    class Answers(Handler):
+        def answer(self) -> None:
+            wanted, size = self.headers.get("Range"), len(found.content)
             found.asked.append((self.path, wanted))
             start = int(re.findall(r"bytes=(\d+)-", wanted)[0]) if wanted and found.ranges else 0
-            if start >= len(found.content):
-                self.send_error(416)
+            if start >= size:
+                self.reply(416)
                 return
-            body = found.content[start:]
-            self.send_response(206 if start else 200)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{len(found.content) - 1}/{len(found.content)}")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body[: found.cut.pop(0)] if found.cut else body)
+            part = {"Content_Range": f"bytes {start}-{size - 1}/{size}"} if start else {}
+            end = start + found.cut.pop(0) if found.cut else size
+            body = found.content[start:end]
+            self.reply(206 if start else 200, body, Content_Length=str(size - start), Connection="close", **part)
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    found.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield found
-    server.shutdown()
-    server.server_close()
+    with serving(Answers) as port:
+        found.url = f"http://127.0.0.1:{port}"
+        yield found
 
 
 class Person(Terminal):
