@@ -36,6 +36,10 @@ class Clouds(Providers):
         self.gcp = ResourceOptions(provider=gcp.Provider("gcp", project=PROJECT))
 
 
+def in_clouds(program: Callable[[Clouds], object]) -> Recording:
+    return run(lambda: program(Clouds()) and None)
+
+
 @dataclass(frozen=True)
 class Example:
     """A resource named `it`, its exact outputs, and the names of outputs that are placeholders or secret."""

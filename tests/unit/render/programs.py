@@ -58,6 +58,18 @@ class Providers:
         )
 
 
+METADATA: Any = {"namespace": "flatline"}
+
+
+def in_kubernetes(program: Callable[[ResourceOptions], object], **options: Any) -> Recording:
+    """The recording of a program that gets the options of an explicit provider."""
+    return run(lambda: program(Providers().kubernetes) and None, **options)
+
+
+def config_map(name: str, data: Any, opts: ResourceOptions) -> kubernetes.core.v1.ConfigMap:
+    return kubernetes.core.v1.ConfigMap(name, metadata=METADATA, data=data, opts=opts)
+
+
 class Nested(pulumi.ComponentResource):
     """A component with a password, a Secret that holds it, and a component inside."""
 

@@ -19,11 +19,11 @@ from pulumi import ResourceOptions
 from policies import check
 from policies.config import load
 from render import cloud_provider, manifests
-from render.model import RecordedResource, Recording, RecordingError
+from render.model import RecordedResource, RecordingError
 from render.placeholders import MARK, contains_placeholder
 from render.state import State
 from render.values import StateValues
-from tests.unit.render.clouds import ACCOUNT, EXAMPLES, REGION, Clouds, Example, arn, every_type, iam_arn
+from tests.unit.render.clouds import ACCOUNT, EXAMPLES, REGION, Clouds, Example, arn, every_type, iam_arn, in_clouds
 from tests.unit.render.programs import Providers, named, run
 
 ROOT = Path(__file__).parents[3]
@@ -41,10 +41,6 @@ def made(token: str) -> RecordedResource:
     """The example of a type."""
     (resource,) = every_type().of_type(token)
     return resource
-
-
-def in_clouds(program: Callable[[Clouds], object]) -> Recording:
-    return run(lambda: program(Clouds()) and None)
 
 
 class TestEveryType:

@@ -23,17 +23,13 @@ import files
 from render import manifests
 from render.manifests import ManifestError, tree, write
 from render.model import Recording
-from tests.unit.render.programs import Providers, kept, named, run, whole
+from tests.unit.render.programs import Providers, in_kubernetes, kept, named, run, whole
 
 METADATA: Any = {"namespace": "flatline", "name": "it"}
 
 
 def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
-
-
-def in_kubernetes(program: Callable[[ResourceOptions], object]) -> Recording:
-    return run(lambda: program(Providers().kubernetes) and None)
 
 
 def thing(version: str, opts: ResourceOptions, namespace: str = "flatline") -> None:

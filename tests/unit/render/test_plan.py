@@ -20,12 +20,8 @@ from render import manifests, plan
 from render.manifests import PLAN, ManifestError, tree
 from render.model import Recording
 from render.values import SeededValues
-from tests.unit.render.clouds import ACCOUNT, EXAMPLES, Clouds, every_type, iam_arn
+from tests.unit.render.clouds import ACCOUNT, EXAMPLES, Clouds, every_type, iam_arn, in_clouds
 from tests.unit.render.programs import kept, named, run, whole
-
-
-def in_clouds(program: Callable[[Clouds], object]) -> Recording:
-    return run(lambda: program(Clouds()) and None)
 
 
 def planned(program: Callable[[Clouds], object]) -> dict[str, Any]:

@@ -26,24 +26,10 @@ from pulumi.runtime.stack import wait_for_rpcs
 from render import pulumi_internals, recorder
 from render.model import UNKNOWN, CreateResult, RecordedResource, RecordingError
 from render.values import SeededValues
-from tests.unit.render.programs import Providers, kept, named, run, whole
+from tests.unit.render.programs import METADATA, Providers, config_map, in_kubernetes, kept, named, run, whole
 
-METADATA: Any = {"namespace": "flatline"}
 PREFIX = "urn:pulumi:dev::flatline::"
 STACK = f"{PREFIX}pulumi:pulumi:Stack::flatline-dev"
-
-
-def config_map(name: str, data: Any, opts: ResourceOptions) -> kubernetes.core.v1.ConfigMap:
-    return kubernetes.core.v1.ConfigMap(name, metadata=METADATA, data=data, opts=opts)
-
-
-def in_kubernetes(program: Callable[[ResourceOptions], object]) -> Callable[[], None]:
-    """Passes the options of an explicit provider to the program."""
-
-    def wrapped() -> None:
-        program(Providers().kubernetes)
-
-    return wrapped
 
 
 def test_what_was_recorded_is_not_searched_for_garbage_when_it_ends() -> None:
@@ -70,18 +56,12 @@ def _has_a_fraction(number: float) -> bool:
 class TestUrns:
     def test_type_chain_is_the_whole_one_without_the_stack(self) -> None:
         urns = [resource.urn for resource in kept(whole)]
+        assert urns == sorted(set(urns))
         assert f"{PREFIX}kubernetes:core/v1:Service::service" in urns
         assert f"{PREFIX}pulumi:providers:kubernetes::kubernetes" in urns
         assert f"{PREFIX}flatline:test:Nested2::outer" in urns
         chain = "flatline:test:Nested2$flatline:test:Nested1$flatline:test:Nested0"
         assert f"{PREFIX}{chain}$random:index/randomPassword:RandomPassword::outer-inner-inner-password" in urns
-
-    def test_sorted_and_unique(self) -> None:
-        urns = [resource.urn for resource in kept(whole)]
-        assert urns == sorted(set(urns))
-
-    def test_preview_and_update_register_the_same(self) -> None:
-        assert [r.urn for r in run(whole, preview=True)] == [r.urn for r in run(whole)]
 
     def test_parent_and_provider_are_urns(self) -> None:
         recording = kept(whole)
@@ -91,25 +71,13 @@ class TestUrns:
         assert named(recording, "service").parent == STACK
         assert named(recording, "outer").provider is None
 
-    def test_provider_urn_is_the_same_in_preview(self) -> None:
-        in_preview = named(kept(whole, preview=True), "outer-inner-password")
-        assert in_preview.provider == f"{PREFIX}pulumi:providers:random::random"
-
-    def test_duplicate_is_refused(self) -> None:
-        def program(opts: ResourceOptions) -> None:
-            config_map("twice", {"a": "1"}, opts)
-            config_map("twice", {"a": "2"}, opts)
-
-        with pytest.raises(RecordingError, match=r"two resources have the URN .*ConfigMap::twice"):
-            run(in_kubernetes(program))
-
     def test_same_name_under_another_parent_is_another_urn(self) -> None:
         def program(opts: ResourceOptions) -> None:
             parent = config_map("parent", {}, opts)
             config_map("same", {}, opts)
             config_map("same", {}, ResourceOptions.merge(opts, ResourceOptions(parent=parent)))
 
-        assert len([r for r in run(in_kubernetes(program)) if r.name == "same"]) == 2
+        assert len([r for r in in_kubernetes(program) if r.name == "same"]) == 2
 
     def test_aliases_are_urns(self) -> None:
         def program(opts: ResourceOptions) -> None:
@@ -121,7 +89,7 @@ class TestUrns:
             component = pulumi.ComponentResource("flatline:test:Box", "box")
             config_map("now", {}, ResourceOptions.merge(opts, ResourceOptions(parent=component, aliases=aliases)))
 
-        assert named(run(in_kubernetes(program)), "now").aliases == (
+        assert named(in_kubernetes(program), "now").aliases == (
             f"{PREFIX}flatline:test:Box$kubernetes:core/v1:ConfigMap::before",
             f"{PREFIX}kubernetes:core/v1:Secret::now",
             f"{PREFIX}whatever::it-was",
@@ -171,15 +139,7 @@ class TestValuesOnTheWire:
                 opts=opts,
             )
 
-        assert named(run(in_kubernetes(program)), "it").inputs["spec"] == {"empty": {}, "list": []}
-
-    def test_integers_that_lose_digits_are_refused(self) -> None:
-        with pytest.raises(RecordingError, match=r"stack output: value is an integer beyond 2\^53"):
-            run(lambda: pulumi.export("value", 2**53 + 2))
-
-    def test_assets_are_refused(self) -> None:
-        with pytest.raises(RecordingError, match="value is an asset"):
-            run(lambda: pulumi.export("value", pulumi.StringAsset("text")))
+        assert named(in_kubernetes(program), "it").inputs["spec"] == {"empty": {}, "list": []}
 
 
 class TestSecrets:
@@ -187,7 +147,7 @@ class TestSecrets:
         def program(opts: ResourceOptions) -> None:
             config_map("it", {"plain": "a", "hidden": Output.secret("b")}, opts)
 
-        resource = named(run(in_kubernetes(program)), "it")
+        resource = named(in_kubernetes(program), "it")
         assert resource.secret_paths == {("data", "hidden")}
         assert resource.is_secret(("data", "hidden", "deeper"))
         assert not resource.is_secret(("data", "plain"))
@@ -203,11 +163,6 @@ class TestSecrets:
         }
         assert named(recording, "outer").secret_output_paths == {("password",)}
         assert recording.secret_outputs == {"password", "nested"}
-
-    def test_the_same_in_preview(self) -> None:
-        update, preview = kept(whole), kept(whole, preview=True)
-        assert preview.secret_outputs == update.secret_outputs
-        assert [r.secret_paths for r in preview] == [r.secret_paths for r in update]
 
     def test_through_all_and_apply(self) -> None:
         def program() -> None:
@@ -244,6 +199,12 @@ class TestSecrets:
 
 
 class TestPreview:
+    def test_it_has_the_same_resources_and_secrets(self) -> None:
+        update, preview = kept(whole), kept(whole, preview=True)
+        assert [(r.urn, r.provider) for r in preview] == [(r.urn, r.provider) for r in update]
+        assert [r.secret_paths for r in preview] == [r.secret_paths for r in update]
+        assert preview.secret_outputs == update.secret_outputs
+
     def test_outputs_of_providers_are_unknown(self) -> None:
         recording = kept(whole, preview=True)
         assert recording.outputs["password"] is UNKNOWN
@@ -279,6 +240,12 @@ def unknown_type(_: Providers) -> None:
 def text_in_base64(providers: Providers) -> None:
     text = base64.b64encode(str(Output.from_input("y")).encode()).decode()
     kubernetes.core.v1.Secret("it", metadata=METADATA, data={"key": text}, opts=providers.kubernetes)
+
+
+def after_a_failure(providers: Providers) -> None:
+    """Both fail for one reason, and the first cause is told."""
+    source = random.RandomPassword("source", length=-1, opts=providers.random)
+    config_map("dependent", {"a": source.result}, providers.kubernetes)
 
 
 class Stubborn(pulumi.CustomResource):
@@ -317,6 +284,21 @@ REFUSED: dict[str, tuple[Callable[[Providers], object], str]] = {
         "a remote component needs the Pulumi engine",
     ),
     "an unknown type": (unknown_type, r"aws:sqs/queue:Queue 'it': only the Pulumi engine"),
+    "two of one URN": (
+        lambda p: [config_map("twice", {"a": text}, p.kubernetes) for text in "12"],
+        r"two resources have the URN .*ConfigMap::twice",
+    ),
+    "an integer that loses digits": (
+        lambda _: pulumi.export("value", 2**53 + 2),
+        r"stack output: value is an integer beyond 2\^53",
+    ),
+    "an asset": (lambda _: pulumi.export("value", pulumi.StringAsset("text")), "value is an asset"),
+    "what depends on what failed, whose cause is told": (
+        lambda p: config_map(
+            "it", {"a": random.RandomPassword("first", length=-1, opts=p.random).result}, p.kubernetes
+        ),
+        r"RandomPassword 'first': length is -1",
+    ),
     "a provider of another package": (
         lambda p: Stubborn("kubernetes:core/v1:ConfigMap", "it", {}, p.random),
         "provider",
@@ -336,7 +318,7 @@ class TestRefused:
             config_map("it", {"list": f"x{Output.from_input('y')}"}, opts)
 
         with pytest.raises(RecordingError, match=r"ConfigMap 'it': input: data\.list holds the warning text"):
-            run(in_kubernetes(program), preview=preview)
+            in_kubernetes(program, preview=preview)
 
     @pytest.mark.parametrize(("program", "problem"), REFUSED.values(), ids=REFUSED)
     def test_what_needs_the_engine_or_is_a_mistake(self, program: Callable[[Providers], object], problem: str) -> None:
@@ -353,12 +335,30 @@ def fail(_: str) -> str:
     raise ProgramError("mine")
 
 
-class TestFailures:
-    def test_in_the_program(self) -> None:
-        def program() -> None:
-            Providers()
-            raise ProgramError("mine")
+async def fail_later() -> None:
+    await asyncio.sleep(0)
+    fail("")
 
+
+def fail_beside_what_is_never_resolved() -> None:
+    """It is told at once."""
+    never: Any = asyncio.get_running_loop().create_future()
+    Output.from_input(never)
+    Output.from_input("x").apply(fail)
+
+
+FAILING: dict[str, Callable[[], object]] = {
+    "in the program": lambda: Providers() and fail(""),
+    "in a coroutine": fail_later,
+    "in an apply that nothing uses": lambda: Output.from_input("x").apply(fail) and None,
+    "in an export": lambda: pulumi.export("it", Output.from_input("x").apply(fail)),
+    "while another output is never resolved": fail_beside_what_is_never_resolved,
+}
+
+
+class TestFailures:
+    @pytest.mark.parametrize("program", FAILING.values(), ids=FAILING)
+    def test_the_exception_is_the_program_s(self, program: Callable[[], object]) -> None:
         with pytest.raises(ProgramError, match="mine"):
             run(program)
 
@@ -370,7 +370,7 @@ class TestFailures:
             raise failure
 
         with pytest.raises(kind) as caught:
-            run(in_kubernetes(lambda opts: config_map("it", {"a": Output.from_input("x").apply(fail)}, opts)))
+            in_kubernetes(lambda opts: config_map("it", {"a": Output.from_input("x").apply(fail)}, opts))
         assert caught.value is failure
 
     def test_in_apply_names_the_resource_and_no_value(self) -> None:
@@ -382,40 +382,11 @@ class TestFailures:
             config_map("it", hidden, opts)
 
         with pytest.raises(ValueError, match="mine") as caught:
-            run(in_kubernetes(program))
+            in_kubernetes(program)
         assert str(caught.value) == "mine"
         (note,) = caught.value.__notes__
         assert "'it'" in note
         assert "a-secret" not in note
-
-    @pytest.mark.parametrize("export", [False, True])
-    def test_in_apply_that_nothing_uses_and_in_an_export(self, export: bool) -> None:
-        def program() -> None:
-            failing = Output.from_input("x").apply(fail)
-            if export:
-                pulumi.export("it", failing)
-
-        with pytest.raises(ProgramError, match="mine"):
-            run(program)
-
-    def test_in_a_coroutine(self) -> None:
-        async def program() -> None:
-            await asyncio.sleep(0)
-            raise ProgramError("mine")
-
-        with pytest.raises(ProgramError, match="mine"):
-            run(program)
-
-    def test_the_first_cause_wins(self) -> None:
-        """The program fails because a resource failed before; a dependent resource fails for the same reason."""
-
-        def program() -> None:
-            providers = Providers()
-            source = random.RandomPassword("source", length=-1, opts=providers.random)
-            config_map("dependent", {"a": source.result}, providers.kubernetes)
-
-        with pytest.raises(RecordingError, match=r"RandomPassword 'source': length is -1"):
-            run(program)
 
     def test_exit(self) -> None:
         def program() -> None:
@@ -432,7 +403,7 @@ class TestFailures:
             config_map("it", {"a": Output.from_input(never)}, opts)
 
         with pytest.raises(RecordingError, match="waits for an Output that nothing resolves"):
-            run(in_kubernetes(program))
+            in_kubernetes(program)
 
     def test_leaves_nothing_behind(self) -> None:
         def failing(opts: ResourceOptions) -> None:
@@ -443,7 +414,7 @@ class TestFailures:
         expected = run(whole)
         for _ in range(3):
             with pytest.raises(ProgramError):
-                run(in_kubernetes(failing))
+                in_kubernetes(failing)
             assert run(whole) == expected
         assert threading.active_count() == threads
 
@@ -561,7 +532,7 @@ class TestRuntime:
             )
             config_map("second", {"name": first.metadata["name"]}, ResourceOptions.merge(opts, more))
 
-        recording = run(in_kubernetes(program))
+        recording = in_kubernetes(program)
         first, second = named(recording, "first"), named(recording, "second")
         assert (second.protect, second.retain_on_delete, second.delete_before_replace) == (True, True, True)
         assert second.dependencies == (first.urn,)
@@ -641,15 +612,6 @@ class TestCostsOfTheEngine:
             run(lambda length=length: one_by_one(length))
             looks.append(sum(waited_for))
         assert looks[1] < 6 * looks[0]
-
-    def test_a_failure_while_another_output_is_never_resolved_is_told_at_once(self) -> None:
-        def program(opts: ResourceOptions) -> None:
-            never: Any = asyncio.get_running_loop().create_future()
-            pulumi.Output.from_input(never)
-            Output.from_input("x").apply(fail)
-
-        with pytest.raises(ProgramError, match="mine"):
-            run(in_kubernetes(program))
 
     def test_the_sdk_is_left_as_it_was(self) -> None:
         run(whole)

@@ -21,9 +21,17 @@ from render.entropy import Entropy, SeededEntropy, SystemEntropy
 from render.model import RecordedResource, RecordingError
 from render.state import State
 from render.values import SeededValues, StateValues
-from tests.unit.render.programs import Providers, authority, kept, named, run, whole
-
-METADATA: Any = {"namespace": "flatline"}
+from tests.unit.render.programs import (
+    METADATA,
+    Providers,
+    authority,
+    config_map,
+    in_kubernetes,
+    kept,
+    named,
+    run,
+    whole,
+)
 
 
 def opened(path: Path) -> State:
@@ -298,14 +306,12 @@ def _missing(resource: RecordedResource, kind: Any) -> set[str]:
 
 class TestKubernetesObjects:
     def name_of(self, build: Callable[[ResourceOptions], object], seed: str = "x") -> str:
-        recording = run(lambda: build(Providers().kubernetes) and None, values=SeededValues(seed))
+        recording = in_kubernetes(build, values=SeededValues(seed))
         (resource,) = [r for r in recording if r.package == "kubernetes"]
         return str(resource.outputs["metadata"]["name"])
 
     def config_map(self, name: str, content: str, seed: str = "x") -> str:
-        return self.name_of(
-            lambda opts: kubernetes.core.v1.ConfigMap(name, metadata=METADATA, data={"a": content}, opts=opts), seed
-        )
+        return self.name_of(lambda opts: config_map(name, {"a": content}, opts), seed)
 
     def secret(self, content: str, seed: str = "x") -> str:
         return self.name_of(
@@ -361,17 +367,14 @@ class TestKubernetesObjects:
                 lambda opts: CustomResource("kubernetes:helm.sh/v2:Chart", "it", {"chart": "traefik"}, opts),
                 r"not a single Kubernetes object",
             ),
-            (
-                lambda opts: kubernetes.core.v1.ConfigMap("___", metadata=METADATA, opts=opts),
-                r"no letter or digit",
-            ),
+            (lambda opts: config_map("___", {}, opts), r"no letter or digit"),
         ],
     )
     def test_resources_that_cannot_be_a_manifest(
         self, build: Callable[[ResourceOptions], object], problem: str
     ) -> None:
         with pytest.raises(RecordingError, match=problem):
-            run(lambda: build(Providers().kubernetes) and None)
+            in_kubernetes(build)
 
 
 def test_a_wrong_certificate_input_names_the_resource_and_no_key() -> None:
