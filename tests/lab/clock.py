@@ -42,11 +42,6 @@ time_t time(time_t *now) {{
 """
 
 
-def prepare() -> None:
-    """Builds it, before there is no network."""
-    _library()
-
-
 def ahead(seconds: int) -> Mapping[str, str]:
     """The variables of a program whose clock is ahead by so much. Raises `Missing` without a C compiler."""
     return {"LD_PRELOAD": str(_library()), VARIABLE: str(seconds)}
@@ -54,6 +49,9 @@ def ahead(seconds: int) -> Mapping[str, str]:
 
 def _library() -> Path:
     return fetched("clock", digest(SOURCE), _build) / "clock.so"
+
+
+prepare = _library
 
 
 def _build(target: Path) -> None:

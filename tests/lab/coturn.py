@@ -25,9 +25,7 @@ def turnserver() -> Path:
     return fetched("coturn", digest(SUITE, *PACKAGES, *TOOLS, WRAPPER, WITHOUT_METRICS), _build) / "without-metrics"
 
 
-def prepare() -> None:
-    """Fetches what the tests need, before there is no network."""
-    turnserver()
+prepare = turnserver
 
 
 def _build(target: Path) -> None:

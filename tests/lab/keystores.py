@@ -30,11 +30,6 @@ print(json.dumps({
 """
 
 
-def prepare() -> None:
-    """Fetches both, for tests without a network."""
-    _folder()
-
-
 def by_pyjks(store: Path, password: str) -> subprocess.CompletedProcess[str]:
     """What pyjks reads: JSON with the version, the SHA-256 of each certificate by alias, the number of other entries.
 
@@ -64,6 +59,9 @@ def _run(command: list[str], environment: dict[str, str]) -> subprocess.Complete
 
 def _folder() -> Path:
     return fetched("keystores", digest(REQUIREMENTS, JAR, SHA256), _build)
+
+
+prepare = _folder
 
 
 def _build(target: Path) -> None:

@@ -86,11 +86,6 @@ def libsignal() -> Iterator[Libsignal]:
             reference.close()
 
 
-def prepare() -> None:
-    """Installs the npm packages, before there is no network."""
-    _install()
-
-
 def _install() -> Path:
     try:
         return npm_install("libsignal", REFERENCE)
@@ -100,6 +95,9 @@ def _install() -> Path:
             f"(exit status {error.returncode}). It needs the npm registry, or a cache that npm already filled.\n"
             f"{error.stderr or error.output or ''}"
         ) from error
+
+
+prepare = _install
 
 
 def _as_base64(value: object) -> dict[str, str]:

@@ -89,9 +89,7 @@ def runtime() -> Path:
     return fetched("localstack", key, _build)
 
 
-def prepare() -> None:
-    """Fetches everything, for tests without a network."""
-    runtime()
+prepare = runtime
 
 
 def _build(target: Path) -> None:

@@ -23,9 +23,7 @@ def collector_binary() -> Path:
     return go_build("otelcol", SOURCES, variables={"main.release": collector_version()})
 
 
-def prepare() -> None:
-    """Builds the collector, before there is no network."""
-    collector_binary()
+prepare = collector_binary
 
 
 class Collector(Server):

@@ -28,16 +28,14 @@ def environment() -> Path:
     return retried("the policy pack's packages", lambda: _made(launcher), on=(RuntimeError,))
 
 
+prepare = environment
+
+
 def _made(launcher: Mapping[str, Any]) -> Path:
     try:
         return Path(launcher["prepared"]("policies")).parents[1]
     except SystemExit as stopped:
         raise RuntimeError(stopped.code) from None
-
-
-def prepare() -> None:
-    """Makes it, for tests without a network."""
-    environment()
 
 
 class Pack:

@@ -72,9 +72,7 @@ def redis_binaries() -> Binaries:
     return Binaries(fetched("redis", digest(SUITE, *PACKAGES, *TOOLS, WRAPPER), _build))
 
 
-def prepare() -> None:
-    """Fetches what the tests need, before there is no network."""
-    redis_binaries()
+prepare = redis_binaries
 
 
 def _build(target: Path) -> None:

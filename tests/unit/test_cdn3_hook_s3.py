@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,18 +34,12 @@ class Hook:
     health_port: int
 
     def ask(self, call: dict[str, Any]) -> Answer:
-        connection = Connection(self.port)
-        try:
+        with closing(Connection(self.port)) as connection:
             return connection.ask(call)
-        finally:
-            connection.close()
 
     def health(self) -> int:
-        connection = Connection(self.health_port)
-        try:
+        with closing(Connection(self.health_port)) as connection:
             return connection.send(b"", "/readyz", "GET").status
-        finally:
-            connection.close()
 
     def told(self, event: str) -> list[dict[str, Any]]:
         return [one for one in events(self.process) if one["event"] == event]

@@ -12,6 +12,7 @@ import pytest
 from cli.cluster_stores import Folder, PodFiles
 from errors import FlatlineError
 from migration import transfer
+from migration.archive import Archive
 from migration.records import Collection
 from tests.lab.node import BIN
 from tests.unit.migration.records import opened, written
@@ -62,7 +63,9 @@ def volume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], t
     return made
 
 
-def fill(path: Path) -> None:
+def archived(volume: Callable[[str], tuple[Path, PodFiles]], folder: Path) -> tuple[Path, Archive]:
+    """A folder with files, and an archive of it."""
+    path, source = volume("source")
     (path / "aa").mkdir()
     (path / "aa" / "one ü").write_bytes(LARGE)
     (path / "two").write_bytes(b"planted")
@@ -71,6 +74,9 @@ def fill(path: Path) -> None:
     (path / "empty").touch()
     (path / "two.lock").write_text("1")
     (path / "link").symlink_to("/etc/passwd")
+    with written(folder / "archive") as writer:
+        transfer.export([source], writer, quiet, live=False)
+    return path, opened(folder / "archive")
 
 
 def contents(path: Path) -> dict[str, tuple[bytes, int]]:
@@ -84,11 +90,7 @@ def contents(path: Path) -> dict[str, tuple[bytes, int]]:
 def test_files_arrive_as_they_were_and_an_interrupted_restore_goes_on(
     volume: Callable[[str], tuple[Path, PodFiles]], tmp_path: Path
 ) -> None:
-    path, source = volume("source")
-    fill(path)
-    with written(tmp_path / "archive") as writer:
-        transfer.export([source], writer, quiet, live=False)
-    archive = opened(tmp_path / "archive")
+    path, archive = archived(volume, tmp_path)
     assert archive.manifest.parts["files"]["attachments"].count == 5
     wanted = {name: each for name, each in contents(path).items() if name not in {"empty", "two.lock"}}
 
@@ -108,14 +110,11 @@ def test_files_arrive_as_they_were_and_an_interrupted_restore_goes_on(
 def test_a_file_of_another_content_is_not_overwritten(
     volume: Callable[[str], tuple[Path, PodFiles]], tmp_path: Path
 ) -> None:
-    path, source = volume("source")
-    fill(path)
-    with written(tmp_path / "archive") as writer:
-        transfer.export([source], writer, quiet, live=False)
+    _, archive = archived(volume, tmp_path)
     other, target = volume("target")
     (other / "two").write_bytes(b"another")
     with pytest.raises(FlatlineError, match=r"attachments \(1 that differ\); nothing was written"):
-        transfer.load([target], opened(tmp_path / "archive"), time.time(), quiet, into_non_empty=False)
+        transfer.load([target], archive, time.time(), quiet, into_non_empty=False)
     assert contents(other).keys() == {"two"}
 
 
