@@ -29,6 +29,7 @@ from components.programs import (
     Program,
 )
 from components.secrets import Secrets
+from config.workloads import FEWEST_MASTERS
 
 PORT, BUS_PORT = 6379, 16379
 MEMBERSHIP_PORT = 8080
@@ -203,6 +204,7 @@ class Redis(Component):
             "REDIS_MAXMEMORY": str(self._args.memory_bytes // 2),
             "REDIS_STOP_SECONDS": str(STOP_SECONDS),
             "REDIS_STOP_PATIENCE": str(STOP_PATIENCE_SECONDS),
+            "REDIS_FEWEST_MASTERS": str(FEWEST_MASTERS),
         }
         return Container(
             name=name,

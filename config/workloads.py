@@ -67,10 +67,14 @@ class Scale(StrictModel):
         return self
 
 
+FEWEST_MASTERS = 3
+"""So many have to agree that a master has failed (Redis Cluster Specification, "Failure detection")."""
+
+
 class Redis(StrictModel):
     """The Redis Cluster of Whisper's caches and message queues."""
 
-    masters: Annotated[int, Field(ge=3, le=50)] = 3
+    masters: Annotated[int, Field(ge=FEWEST_MASTERS, le=50)] = FEWEST_MASTERS
     """Masters share the 16384 slots; a cluster needs three to agree on a failure."""
     replicas_per_master: Annotated[int, Field(ge=0, le=3)] | None = None
     """With 0 the loss of a node stops a part of the keys until it is back. Without it 0 on a local target, whose nodes

@@ -1,15 +1,17 @@
 #!/bin/sh
 # preStop step of a cluster pod: hands this node's slots to another node before the server gets SIGTERM.
 #
-# Environment: POD_IP, REDIS_PORT, REDIS_PASSWORD_FILE as for start.sh, and
+# Environment: POD_IP, POD_NAME, REDIS_PORT, REDIS_PASSWORD_FILE as for start.sh, and
 #   REDIS_STOP_SECONDS     the longest that this may take; the pod's grace period is longer by a minute
 #   REDIS_STOP_PATIENCE    how long (s) to wait for a replica, or for the slots to become fewer, while neither is so
+#   REDIS_FEWEST_MASTERS   the smallest cluster has so many masters: the pods 0, 1, ... below it never go for good
 #
 # - A replica, or a master without slots, may go.
 # - A master with slots asks a replica that is in step, and not on its way out as well, to take over. The hand-over
 #   (CLUSTER FAILOVER) pauses writes until the replica has them all, so no acknowledged write is lost.
 # - A master without such a replica waits as long as its slots become fewer: membership.mjs is moving them
 #   because the cluster shrinks. If nothing moves, the data stays on the volume and the slots wait for the pod's return.
+#   Where it has no replica at all and comes back for sure, there is nothing to wait for.
 #
 # Pods that leave together must not hand over to each other: a leaving node shows it by the flag `nofailover`, which
 # also keeps it from being elected. The flag ends with the process.
@@ -71,7 +73,17 @@ hand_over() {
   return 1
 }
 
+# Whether some node, in step or not, replicates this one, or a slot of this one is being moved.
+related() {
+  ask "$POD_IP" cluster nodes | awk '
+    $3 ~ /myself/ { own = $1; moves = /\[/ }
+    { masters[$4] }
+    END { exit !(moves || own in masters) }'
+}
+
 ask "$POD_IP" config set cluster-replica-no-failover yes >/dev/null || exit 0 # it does not answer: nothing to hand over
+patience=$REDIS_STOP_PATIENCE
+[ "${POD_NAME##*-}" -ge "$REDIS_FEWEST_MASTERS" ] || related || patience=0
 began=$(date +%s)
 moved=$began
 last=none
@@ -86,7 +98,7 @@ while now=$(date +%s) && [ $((now - began)) -lt "$REDIS_STOP_SECONDS" ]; do
   hand_over && continue
   [ "$left" = "$last" ] || moved=$now
   last=$left
-  if [ $((now - moved)) -ge "$REDIS_STOP_PATIENCE" ]; then
+  if [ $((now - moved)) -ge "$patience" ]; then
     echo "redis-stop: no node takes over $left slots; they wait for this pod's return"
     exit 0
   fi

@@ -389,6 +389,7 @@ def node_container(lab: Lab, ordinal: int, **env: str) -> Container:
             "REDIS_PEER_DOMAIN": lab.domain,
             "REDIS_STOP_SECONDS": "540",
             "REDIS_STOP_PATIENCE": "15",
+            "REDIS_FEWEST_MASTERS": "3",
             **env,
         },
         mounts={"/etc/redis": PROGRAMS, "/data": volume, "/run/secrets/redis": lab.secrets},

@@ -72,6 +72,7 @@ def shell(tmp_path: Path) -> Shell:
         "REDIS_PASSWORD_FILE": str(tmp_path / "password"),
         "REDIS_STOP_SECONDS": "20",
         "REDIS_STOP_PATIENCE": "2",
+        "REDIS_FEWEST_MASTERS": "3",
     }
     shell.tool("redis-server", 'echo "arguments: $*"; env | sed "s/^/environment: /"; cat')
     shell.tool("getent", "exit 2")
@@ -281,6 +282,20 @@ def test_stop_without_such_a_replica_waits_for_a_while_and_says_what_waits(
     assert "no node takes over 101 slots" in done.stdout
     assert time.monotonic() - began >= 1, "patience is counted in whole seconds"
     assert "failover\n" not in (shell.folder / "asked").read_text().replace("no-failover", "")
+
+
+@pytest.mark.parametrize(("pod", "waits"), [("redis-2", False), ("redis-3", True), ("redis-10", True)])
+def test_stop_waits_for_nobody_where_nobody_takes_over_and_the_pod_comes_back(
+    shell: Shell, pod: str, waits: bool
+) -> None:
+    """Of three masters none goes for good; of more, the membership program may be about to move the last one's slots."""
+    others = REPLICA.replace("a" * 40, "e" * 40)
+    stand_in_cli(shell, MASTER.partition(" [")[0] + "\n" + others)
+    began = time.monotonic()
+    done = shell.run("stop.sh", POD_NAME=pod)
+    assert done.returncode == 0, done.stderr
+    assert "no node takes over 101 slots" in done.stdout
+    assert (time.monotonic() - began >= 1) is waits
 
 
 @pytest.mark.parametrize(
