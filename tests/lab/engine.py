@@ -5,17 +5,22 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests import forks
+from tests.forked import PACKAGES
 from tests.lab import cache
 from tests.lab.fetch import fetched
 from tests.lab.go import go_build, go_module_dir, required_version
-from tests.lab.plugins.protocol import EXECUTOR
+from tests.lab.plugins.protocol import EXECUTOR, FORKS
 
 SOURCES = Path(__file__).resolve().parent
 ROOT = SOURCES.parents[1]
 CLI = "github.com/pulumi/pulumi/pkg/v3"
 SDK = "github.com/pulumi/pulumi/sdk/v3"
+IN_MEMORY = tuple(each for each in PACKAGES if each.split(".")[0] not in {"boto3", "google"})
+"""Of programs and plugins that are forks (tests/forks.py)."""
 
 
 def cli_binary() -> Path:
@@ -49,22 +54,29 @@ def prepare() -> None:
     python_executor()
 
 
-def engine_environment(folder: Path) -> dict[str, str]:
+def engine_environment(folder: Path, prefix: Sequence[str] = (), *, forked: bool = True) -> dict[str, str]:
     """The variables with which `pulumi` runs offline, on a home and a backend of its own in `folder`.
 
     PATH has the CLI, the home its plugins at the SDKs' versions, as if they were downloaded. To be added: KUBECONFIG
-    and a passphrase. Raises `Missing`.
+    and a passphrase. `prefix`: words before a command that run it where the engine runs. What is in Python is `forked`,
+    unless its start is measured. Raises `Missing`.
     """
     backend, home = folder / "backend", folder / "home"
     backend.mkdir(parents=True, exist_ok=True)
     _link(folder / "bin" / "pulumi", cli_binary())
-    _script(home, "language", "python", "0.0.0", f"{EXECUTOR}={shlex.quote(str(python_executor()))}")
+    python = f"{shlex.quote(sys.executable)} -P"
+    variables = {EXECUTOR: str(python_executor())}
+    if forked and forks.SHELL:
+        variables[FORKS] = python = str(folder / "bin" / "forked")
+        Path(python).write_text(f"#!{forks.SHELL}\n{forks.call('$1', IN_MEMORY, tuple(prefix))}")
+        Path(python).chmod(0o755)
+    _script(home, "language", "python", "0.0.0", python, variables)
     for name in ("kubernetes", "random", "tls"):
         version = importlib.metadata.version(f"pulumi-{name}")
         if name == "kubernetes":
             _link(_plugin(home, "resource", name, version), kubernetes_binary())
         else:
-            _script(home, "resource", name, version)
+            _script(home, "resource", name, version, python)
     return {
         **{key: value for key, value in os.environ.items() if not key.startswith(("PULUMI_", "KUBE"))},
         "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
@@ -86,10 +98,14 @@ def _link(place: Path, binary: Path) -> None:
     place.symlink_to(binary)
 
 
-def _script(home: Path, kind: str, name: str, version: str, variables: str = "") -> None:
+def _script(
+    home: Path, kind: str, name: str, version: str, python: str, variables: Mapping[str, str] | None = None
+) -> None:
     """A plugin that is one of tests.lab.plugins."""
     place = _plugin(home, kind, name, version)
     place.parent.mkdir(parents=True, exist_ok=True)
-    start = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)} -P -m tests.lab.plugins"
-    place.write_text(f'#!/bin/sh\n{variables} {start} {kind if kind == "language" else name} "$@"\n')
+    given = {"PYTHONPATH": str(ROOT), **(variables or {})}
+    words = " ".join(f"{key}={shlex.quote(value)}" for key, value in given.items())
+    plugin = kind if kind == "language" else name
+    place.write_text(f'#!/bin/sh\n{words} exec {python} {SOURCES / "plugins" / "__main__.py"} {plugin} "$@"\n')
     place.chmod(0o755)

@@ -76,38 +76,26 @@ SLOW_SECONDS = 120
 
 @dataclass
 class Doctor:
-    """`./flatline` in a copy of the checkout, for the cluster of a node."""
+    """`./flatline` in the checkout of an engine, without `pulumi`, for the cluster of a node."""
 
     node: KubernetesNode
-    checkout: Path
-    environment: dict[str, str]
+    engine: Engine
 
-    def started(self, *words: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
-            [*self.node.prefix, sys.executable, str(self.checkout / "flatline"), *words],
-            cwd=self.checkout,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    @property
+    def path(self) -> str:
+        folders = self.engine.environment["PATH"].split(os.pathsep)
+        return os.pathsep.join(each for each in folders if not Path(each, "pulumi").exists())
 
-    def flatline(self, *words: str) -> tuple[int, str, str]:
+    def flatline(self, *words: str, **variables: str) -> tuple[int, str, str]:
         """The exit status, standard output and standard error."""
-        with self.started(*words) as process:
-            out, err = process.communicate(timeout=400)
-        return process.returncode, out, err
+        done = self.engine.ran(*words, variables={"PATH": self.path, **variables})
+        return done.returncode, done.stdout, done.stderr
 
     def look(self, *words: str, ahead: int | None = None, context: str | None = CONTEXT) -> dict[str, Any]:
         """The document of a run, by a clock that may be ahead by some seconds; or of one that knows of no cluster."""
         where = ("--context", context) if context else ()
-        right = dict(self.environment)
-        self.environment |= clock.ahead(ahead) if ahead is not None else {}
-        try:
-            status, out, err = self.flatline("doctor", *where, "--json", *words)
-        finally:
-            self.environment = right
+        variables = clock.ahead(ahead) if ahead is not None else {}
+        status, out, err = self.flatline("doctor", *where, "--json", *words, **variables)
         assert out, err
         found: dict[str, Any] = json.loads(out)
         assert {"fine": 0, "wrong": 1, "blind": 2}[found["status"]] == status
@@ -124,9 +112,7 @@ class Doctor:
 
 @pytest.fixture(scope="module")
 def doctor(node: KubernetesNode, engine: Engine) -> Doctor:
-    """In the checkout of the stack, without `pulumi`."""
-    _, _, path = engine.environment["PATH"].partition(os.pathsep)
-    return Doctor(node, engine.checkout, {**engine.environment, "PATH": path})
+    return Doctor(node, engine)
 
 
 def symptoms(found: dict[str, Any]) -> set[str]:
@@ -174,7 +160,7 @@ def test_a_signal_in_the_middle_leaves_no_pod(doctor: Doctor) -> None:
         return any(RUN_LABEL in each["metadata"].get("labels", {}) for each in doctor.node.get("pods", None))
 
     wait_until(lambda: not begun(), 60, "the pods of the last run have ended")
-    process = doctor.started("doctor", "--context", CONTEXT, "--json")
+    process = doctor.engine.started("doctor", "--context", CONTEXT, "--json", stderr=subprocess.PIPE, PATH=doctor.path)
     wait_until(begun, 60, "the throw-away pods are there")
     process.send_signal(signal.SIGTERM)
     out, err = process.communicate(timeout=60)
@@ -207,7 +193,7 @@ def test_accounts_are_shown_blocked_and_deleted_in_the_stores_of_the_cluster(doc
     node = doctor.node
     words = [*node.prefix, sys.executable, "-c", REGISTER, CONTEXT, NUMBER, OTHER]
     done = subprocess.run(
-        words, cwd=doctor.checkout, env=doctor.environment, capture_output=True, text=True, check=False
+        words, cwd=doctor.engine.checkout, env=doctor.engine.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert [each["number"] for each in documented(doctor, "list")["accounts"]] == [NUMBER, OTHER]
@@ -229,7 +215,9 @@ def test_accounts_are_shown_blocked_and_deleted_in_the_stores_of_the_cluster(doc
     redis(node, f"SETRANGE {cached[0]} 0 x")
     assert "is deleted already" in said(doctor, "delete", str(aci))
     assert redis(node, f"EXISTS {cached[0]}") == ["0"]
-    log = [json.loads(line) for line in (doctor.checkout / "state" / "dev.accounts.log").read_text().splitlines()]
+    log = [
+        json.loads(line) for line in (doctor.engine.checkout / "state" / "dev.accounts.log").read_text().splitlines()
+    ]
     assert [(each["action"], each["result"]) for each in log if each["result"] == "done"] == [
         (action, "done") for action in ("block", "unblock", "delete", "delete")
     ]
@@ -304,7 +292,7 @@ def test_certificates_that_end_are_found(doctor: Doctor) -> None:
 @pytest.mark.usefixtures("deployed")
 def test_a_network_that_does_not_do_what_it_should_is_found(doctor: Doctor) -> None:
     """What people plant: a firewall of the node's that drops what pods send, and a plugin that has ended."""
-    node, stack = doctor.node, doctor.checkout / "Pulumi.dev.yaml"
+    node, stack = doctor.node, doctor.engine.checkout / "Pulumi.dev.yaml"
     before = stack.read_text()
     drops = [
         ("FORWARD", "-p", protocol, "--dport", str(port), "-j", "DROP")

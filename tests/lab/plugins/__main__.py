@@ -1,4 +1,4 @@
-"""python -m tests.lab.plugins language ENGINE | random | tls: one plugin, until the engine ends it."""
+"""language ENGINE | random | tls: one plugin, until the engine ends it."""
 
 import importlib
 import importlib.util
@@ -8,7 +8,9 @@ from types import ModuleType
 
 
 def import_protocol() -> None:
-    """Lets ``pulumi.runtime.proto`` be imported without running the packages that it is in."""
+    """Lets ``pulumi.runtime.proto`` be imported without running the packages that it is in, unless they have run."""
+    if "pulumi" in sys.modules:
+        return
     specification = importlib.util.find_spec("pulumi")
     if specification is None or specification.origin is None:
         raise ModuleNotFoundError("needs the PyPI package pulumi (requirements.txt)")

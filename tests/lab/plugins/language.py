@@ -7,8 +7,10 @@ names. Not offered: installing packages, conversions, generated code, debuggers.
 import json
 import os
 import platform
+import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,7 +24,7 @@ from pulumi.runtime.proto import language_pb2, language_pb2_grpc, plugin_pb2
 
 from tests.lab.plugins import protocol
 
-OWN = (protocol.EXECUTOR, "PYTHONPATH")
+OWN = (protocol.EXECUTOR, protocol.FORKS, "PYTHONPATH")
 """Variables of this process that no program sees."""
 SHOWN_TO_THE_USER = 32
 """The executor's exit status for a program that has said what is wrong."""
@@ -55,7 +57,7 @@ class Language(language_pb2_grpc.LanguageRuntimeServicer):
         if not Path(python).exists():
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, f"{python} is missing; run pulumi install to make it")
         command = [
-            *(python, "-u", os.environ[protocol.EXECUTOR]),
+            *_start(python, os.environ[protocol.EXECUTOR]),
             *("--monitor", request.monitor_address, "--engine", self._engine),
             *("--project", request.project, "--stack", request.stack, "--organization", request.organization),
             *("--root_directory", request.info.root_directory, "--pwd", request.pwd),
@@ -84,7 +86,8 @@ class Language(language_pb2_grpc.LanguageRuntimeServicer):
     def RunPlugin(self, request: Any, context: Any) -> Iterator[Any]:  # noqa: N802
         """A policy pack or a component package: its output, piece by piece, then its exit status."""
         environment = dict(pair.split("=", 1) for pair in request.env)
-        command = [_python(request.info), "-u", str(Path(request.info.program_directory, request.info.entry_point))]
+        program = str(Path(request.info.program_directory, request.info.entry_point))
+        command = _start(_python(request.info), program)
         process = subprocess.Popen(
             [*command, *request.args],
             cwd=request.pwd or None,
@@ -111,6 +114,14 @@ def _python(info: Any) -> str:
     """The Python of a project, by its option ``virtualenv``, below its root unless absolute."""
     folder = info.options.fields["virtualenv"].string_value
     return str(Path(info.root_directory, folder, "bin", "python")) if folder else "python3"
+
+
+def _start(python: str, program: str) -> list[str]:
+    """The words that start a program: a fork is as good where that has the same packages."""
+    forks, found = os.environ.get(protocol.FORKS), Path(shutil.which(python) or python)
+    if not forks or found.parents[1].resolve() != Path(sys.prefix).resolve():
+        return [python, "-u", program]
+    return [forks, str(Path(program, "__main__.py")) if Path(program).is_dir() else program]
 
 
 def _environment(info: Any, variables: dict[str, str]) -> dict[str, str]:

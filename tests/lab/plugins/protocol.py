@@ -12,6 +12,8 @@ UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
 """Stands in a preview for a text that is known only after the update (sdk/go/common/resource/plugin/rpc.go)."""
 EXECUTOR = "FLATLINE_PYTHON_EXEC"
 """Names, for the language host, the file pulumi-language-python-exec."""
+FORKS = "FLATLINE_FORKS"
+"""Names, for the language host, what runs a program in place of the Python that it has itself (tests/forks.py)."""
 MESSAGE_BYTES = 400 * 2**20
 _SIGNATURE = "4dabf18193072939515e22adb298388d"
 _SECRET = "1b47061264138c4ac30d75fd1eb44270"
