@@ -91,7 +91,7 @@ class Load:
     `acknowledged` has each key whose SET was answered with OK, and the time of the answer.
     """
 
-    def __init__(self, cluster: Cluster, name: str, *, threads: int = 4, pause: float = 0.002) -> None:
+    def __init__(self, cluster: Cluster, name: str, *, threads: int = 4, pause: float = 0.01) -> None:
         self._cluster, self._name, self._pause = cluster, name, pause
         self._stop = threading.Event()
         self._lock = threading.Lock()

@@ -29,7 +29,7 @@ from tests.graph.stack import ROOT
 from tests.integration import reach
 from tests.integration.deployed import NAMESPACES
 from tests.integration.engine import CONTEXT
-from tests.integration.node.installation import READY_SECONDS, Deployed
+from tests.integration.node.installation import READY_SECONDS, Deployed, ending
 from tests.integration.outside import Entries, Uploads, lasting, report
 from tests.lab.fetch import Missing, skip_if_missing
 from tests.lab.kubernetes_node import API_PORT, KUBELET_PORT, SYSTEM, KubernetesNode
@@ -305,6 +305,7 @@ def test_every_option_can_be_turned_on_where_the_stack_runs(deployed: Deployed) 
     engine.flatline(*UP)
     outside = deployed.outside(OTHER_DOMAIN)
     deployed.wait_served(outside)
+    wait_until(lambda: not ending(deployed.node), READY_SECONDS, "what was replaced has ended")
     report(f"every option on, every secret rotated: served {time.monotonic() - began:.0f} s later")
     assert Path(engine.folder / f"{OTHER_DOMAIN}.pem").read_text() == authority.pem
     assert claims.items() <= deployed.identities().items()
