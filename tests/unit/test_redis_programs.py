@@ -288,7 +288,7 @@ def test_stop_without_such_a_replica_waits_for_a_while_and_says_what_waits(
 def test_stop_waits_for_nobody_where_nobody_takes_over_and_the_pod_comes_back(
     shell: Shell, pod: str, waits: bool
 ) -> None:
-    """Of three masters none goes for good; of more, the membership program may be about to move the last one's slots."""
+    """Of three masters none goes for good; of more, the slots of the last one may be about to move."""
     others = REPLICA.replace("a" * 40, "e" * 40)
     stand_in_cli(shell, MASTER.partition(" [")[0] + "\n" + others)
     began = time.monotonic()
