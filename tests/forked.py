@@ -20,6 +20,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
+from unittest import mock
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = (
@@ -46,6 +47,7 @@ PACKAGES = (
     "pydantic.main",
     "pydantic.types",
     "rbcl",
+    "rich._emoji_codes",
     "rich.console",
     "rich.progress",
     "rich.table",
@@ -89,8 +91,9 @@ def load(root: Path, modules: Sequence[str], files: Iterable[Path]) -> None:
     context = multiprocessing.get_context("forkserver")
     # One that has run a program before this has not these modules.
     forkserver._forkserver._stop()  # pyrefly: ignore[missing-attribute]
-    context.set_forkserver_preload([*PACKAGES, *modules])
-    with chdir(root):  # which the new process has at the beginning of its path
+    context.set_forkserver_preload([*PACKAGES, __name__, *modules])
+    # the new process has the folder at the beginning of its path
+    with chdir(root), mock.patch.dict(os.environ, PYTHONPATH=str(REPOSITORY)):
         forkserver.ensure_running()
     started = context.Process(target=int)
     started.start()
@@ -220,7 +223,8 @@ def _become(
 ) -> None:
     """Makes this process look as if it had been started with the program, without modules and packages of `others`."""
     # looking at a module, or its end, takes a copy of its memory
-    _left.extend(sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] in others)
+    if others:
+        _left.extend(sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] in others)
     for number, (stream, flags) in enumerate(zip(streams, (os.O_RDONLY, os.O_WRONLY, os.O_WRONLY), strict=True)):
         opened = os.open(stream, flags | os.O_APPEND)
         os.dup2(opened, number)

@@ -215,7 +215,7 @@ def _home() -> Path:
     ]
     forked.load(
         root,
-        ["cli.__main__", *commands, "components.flatline", "components.targets.local", "components.targets.cloud"],
+        ["cli.__main__", *commands, "components.targets.cloud", "tests.unit.cli.first_recording"],
         ours + stays,
     )
     for name in FILES:

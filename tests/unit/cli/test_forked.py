@@ -22,7 +22,7 @@ print("to stderr", file=sys.stderr)
 """
 
 WHAT_OUR_MODULES_ARE_MADE_OF = """
-import importlib, pathlib, pkgutil, sys
+import cli.under_engine, importlib, pathlib, pkgutil, sys
 import cli.__main__, cli.commands, components.flatline, components.targets.cloud, components.targets.local
 for module in pkgutil.iter_modules(cli.commands.__path__):
     importlib.import_module(f"cli.commands.{module.name}")
