@@ -11,6 +11,7 @@ import yaml
 from policies.model import Resource, text
 from policies.rule import Level, Rule, Settings
 from policies.rules import BY_NAME
+from policies.yaml_text import LOADER
 
 DEFAULT = Path(__file__).parent / "config.yaml"
 _STRICTNESS = {Level.DISABLED: 0, Level.ADVISORY: 1, Level.MANDATORY: 2}
@@ -77,7 +78,7 @@ def load(stack: str = "", *, profile: str | None = None, path: Path = DEFAULT) -
     Raises ConfigError for mistakes in the file, or for a profile that does not exist.
     """
     try:
-        document = yaml.safe_load(path.read_text())
+        document = yaml.load(path.read_text(), LOADER)
     except (OSError, yaml.YAMLError) as problem:
         mark = getattr(problem, "problem_mark", None)
         raise ConfigError([f"{path.name}{f', line {mark.line + 1}' if mark else ''}: cannot be read"]) from None

@@ -24,7 +24,7 @@ ALIASED: Final = 2_000
 """Values that aliases may repeat in a text, in addition to two for each of its characters."""
 _CHARACTERS_OF_A_VALUE: Final = 32
 
-_LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The C implementation if there is one. Only its events are used, because kubectl resolves anchors, tags and dates
 differently."""
 
@@ -163,7 +163,7 @@ def _too_deep(line: int) -> UnreadableError:
 
 
 def _yaml(part: str, line: int, allowed: "_Allowance") -> Iterator[Document]:
-    loader = _LOADER(part)
+    loader = LOADER(part)
     try:
         composer = _Composer(loader, line, allowed)
         while not loader.check_event(yaml.StreamEndEvent):

@@ -29,6 +29,7 @@ from tests.unit.policies.good import check_edit, put
 SECONDS: Final = 2.0
 
 
+@cache
 def config_of(stack: str) -> Config:
     return load(stack, profile=settings_of(configuration(stack)).target.kind)
 
