@@ -1,6 +1,5 @@
 """The pods of workloads, jobs and bare Pods, and label selectors over them."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
@@ -197,7 +196,7 @@ class Labelled(Generic[T]):
 
     def select(self, selector: Any) -> list[T]:
         """The things that a label selector matches, in their original order."""
-        key = json.dumps(selector, sort_keys=True, default=repr)
+        key = repr(selector)
         if key not in self._selected:
             self._selected[key] = [thing for labels, thing in self._candidates(selector) if selects(selector, labels)]
         return self._selected[key]

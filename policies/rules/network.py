@@ -387,24 +387,31 @@ class Edge:
 )
 def network_agreement(stack: Stack, settings: Settings) -> Iterator[Violation]:
     """Both sides of a connection allow it: each ingress rule has its egress rule, and the reverse."""
-    judged = {policy.urn for policy in stack.of("NetworkPolicy")} - _reported_elsewhere(stack)
     edges: dict[str, dict[Edge, Opening]] = {direction: {} for direction in DIRECTIONS}
     for opening in openings_of(stack):
         for edge in _edges(stack, opening):
             edges[opening.direction].setdefault(edge, opening)
+    alone = [
+        (edge, opening, other)
+        for direction, other in (("Ingress", "Egress"), ("Egress", "Ingress"))
+        for edge, opening in edges[direction].items()
+        if edge not in edges[other]
+    ]
+    if not alone:
+        return
+    judged = {policy.urn for policy in stack.of("NetworkPolicy")} - _reported_elsewhere(stack)
     restricted = _restricted_workloads(stack, judged)
     names = {pod.owner.urn: pod.owner.label for pod in pods_of(stack)}
     reported = set()
-    for direction, other in (("Ingress", "Egress"), ("Egress", "Ingress")):
-        for edge, opening in edges[direction].items():
-            workload = edge.client if other == "Egress" else edge.server
-            if edge in edges[other] or workload not in restricted[other] or opening.policy.urn not in judged:
-                continue
-            name = names[workload]
-            if (opening.policy.urn, opening.where, name) not in reported:
-                reported.add((opening.policy.urn, opening.where, name))
-                message = f"{opening.where}: the policy of {name} has no matching {DIRECTIONS[other][0]} rule"
-                yield Violation(message, opening.policy)
+    for edge, opening, other in alone:
+        workload = edge.client if other == "Egress" else edge.server
+        if workload not in restricted[other] or opening.policy.urn not in judged:
+            continue
+        name = names[workload]
+        if (opening.policy.urn, opening.where, name) not in reported:
+            reported.add((opening.policy.urn, opening.where, name))
+            message = f"{opening.where}: the policy of {name} has no matching {DIRECTIONS[other][0]} rule"
+            yield Violation(message, opening.policy)
 
 
 def _restricted_workloads(stack: Stack, judged: set[str]) -> dict[str, set[str]]:

@@ -272,11 +272,14 @@ def _without_comments(content: str) -> str:
 
 def _redis_settings(content: str, name: str) -> Iterator[str]:
     clustered = re.search(r"cluster-enabled\W+yes", content)  # only the nodes of a cluster store messages
+    lowered = content.casefold()
     is_file = name.endswith(".conf") and re.search(r"^(?:maxmemory|appendonly|cluster-enabled|port)\b", content, re.M)
     for pattern, message in _REDIS:
+        begins = re.split(r"[^a-z-]", pattern, maxsplit=1)[0]  # most files have not even that
         # Only the first two patterns are unique to Redis. The others are common words in files.
         is_unique = pattern.startswith(("protected-mode", "enable-"))
-        match = (is_unique or is_file or not name) and re.search(rf"(?:^|[\"'\s-]){pattern}", content, re.I | re.M)
+        is_meant = begins in lowered and (is_unique or is_file or not name)
+        match = is_meant and re.search(rf"(?:^|[\"'\s-]){pattern}", content, re.I | re.M)
         if match and (clustered or not pattern.startswith("append")):
             yield message
     if clustered and (_EVICTS.search(content) or (is_file and "maxmemory-policy" not in content)):
