@@ -6,6 +6,7 @@ import { Connection, RedisError } from '../lib/redis.mjs';
 import { range } from './slots.mjs';
 
 const LOOK_MS = 2000; // for one node to answer everything that is asked of it
+const KNOWN = 'kubernetes.default.svc'; // which every cluster has
 const COMMAND_MS = 20000; // for one command; MIGRATE itself gives up before that
 export const CLIENT = 'flatline-membership';
 
@@ -71,6 +72,19 @@ const within = (promise, ms, reason) => {
 };
 
 /**
+ * True if DNS has no such host. A cluster without the internet cannot say so: a name that it does not have might be one
+ * of the internet's. There, it counts that DNS has a name of the cluster.
+ */
+async function isUnknown(error) {
+  if (error.code !== 'EAI_AGAIN') return error.code === 'ENOTFOUND';
+  const known = within(lookup(KNOWN), LOOK_MS, 'no answer from DNS');
+  return known.then(
+    () => true,
+    () => false,
+  );
+}
+
+/**
  * The pod of this ordinal by its own account, with an open connection to it; or {ordinal, host, absent: the reason,
  * gone: whether its host name does not exist}.
  * @param {Config} config
@@ -120,7 +134,7 @@ async function look(config, instance, ordinal) {
   } catch (error) {
     connection?.close();
     if (!(error instanceof RedisError) && error.syscall !== 'getaddrinfo') throw error;
-    return { ordinal, host, absent: error.code ?? error.message, gone: error.code === 'ENOTFOUND' };
+    return { ordinal, host, absent: error.code ?? error.message, gone: await isUnknown(error) };
   }
 }
 
