@@ -154,10 +154,12 @@ def _begins(measure: Callable[[int], float], bound: float) -> int | None:
     if measure(breaks) <= bound:
         return None
     while breaks - fits > 1:
-        # Most figures are linear in users: the interpolated number or the next decides. The middle bounds the steps.
+        # Most figures are linear in users: the interpolated number or the next decides. For the others what is left is
+        # halved, at round numbers, which other limits have measured too.
         along = (bound - measure(fits)) / (measure(breaks) - measure(fits))
         guess = fits + int((breaks - fits) * along)
-        for users in (guess, guess + 1, (fits + breaks) // 2):
+        half = 1 << (fits ^ (breaks - 1)).bit_length() - 1
+        for users in (guess, guess + (guess > fits), (breaks - 1) // half * half):
             if not fits < users < breaks:
                 continue
             if measure(users) > bound:

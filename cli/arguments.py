@@ -7,7 +7,7 @@ import difflib
 import ipaddress
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import Field
-from functools import partial
+from functools import cache, partial
 from inspect import cleandoc
 from itertools import groupby
 from textwrap import wrap
@@ -102,6 +102,7 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
+@cache
 def parser() -> argparse.ArgumentParser:
     """The parser of everything but what is passed on to pytest."""
     top = _Parser(

@@ -7,10 +7,11 @@ import gc
 import io
 from contextlib import redirect_stderr
 
-from cli import stacks
+from cli import arguments, stacks
 from cli.recording import record_with_placeholders
 from cli.terminal import Terminal
 
+arguments.parser()
 with redirect_stderr(io.StringIO()):
     record_with_placeholders(stacks.read("dev"), Terminal())
 gc.collect()
