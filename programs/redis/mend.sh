@@ -29,7 +29,7 @@ report() {
 }
 
 whole_text() {
-  [ -s "$1" ] && tr -d '\000' <"$1" | cmp -s - "$1" && [ -z "$(tail -c 1 "$1")" ]
+  [ -s "$1" ] && [ "$(tr -d '\000' <"$1" | wc -c)" -eq "$(wc -c <"$1")" ] && [ -z "$(tail -c 1 "$1")" ]
 }
 
 # True if nodes.conf is as Redis writes it: a line for each node, one of them this one, and the epochs at the end.

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -172,6 +173,19 @@ esac""",
         assert expected.count(old) == 1, old
         expected = expected.replace(old, new)
     assert file.read_text() == expected
+    assert [one.name for one in file.parent.iterdir()] == ["nodes.conf"]
+
+
+def test_start_takes_no_file_for_damaged_for_want_of_a_tool(shell: Shell) -> None:
+    """An image may have no more than coreutils, awk, grep and sed beside Redis and libc: no diffutils, for example."""
+    file = Path(shell.env["REDIS_DATA_DIR"]) / "nodes.conf"
+    file.write_text(NODES_CONF)
+    tools = "awk cat cut date grep head mkdir mv rm sed sh sleep sort stat sync tail timeout touch tr wc"
+    for name in tools.split():
+        shell.tool(name, f'exec {shutil.which(name)} "$@"')
+    shell.tool("redis-server", "cat")
+    done = shell.run("start.sh", "cluster", PROGRAMS / "cluster.conf", PATH=str(shell.folder / "bin"))
+    assert "not found" not in done.stderr
     assert [one.name for one in file.parent.iterdir()] == ["nodes.conf"]
 
 

@@ -334,7 +334,7 @@ STORE, STORE_HOST = "object-store", "cdn0"
 
 def test_a_restart_of_every_workload_is_an_interruption_of_the_object_store_alone(deployed: Deployed) -> None:
     outside = deployed.outside()
-    entries = lasting(outside, "restarted")
+    entries, nodes = lasting(outside, "restarted"), redis_nodes(deployed)
     workloads = [
         (each["kind"].lower(), each["metadata"]["namespace"], each["metadata"]["name"])
         for namespace in NAMESPACES
@@ -346,6 +346,14 @@ def test_a_restart_of_every_workload_is_an_interruption_of_the_object_store_alon
     assert {host for host, record in cut.items() if not served(record)} <= {STORE_HOST}
     assert cut[STORE_HOST].gap < 30 * slowness()
     assert entries.lost() == []
+    assert redis_nodes(deployed) == nodes
+
+
+def redis_nodes(deployed: Deployed) -> list[tuple[str, list[str]]]:
+    """Of each pod of Redis Cluster: its identity and the slots that it holds."""
+    pods = sorted(each["metadata"]["name"] for each in deployed.node.get("pods", "flatline", labels=labels("redis")))
+    own = [deployed.node.execute("flatline", pod, "grep", "myself", "/data/nodes.conf").split() for pod in pods]
+    return [(words[0], words[8:]) for words in own]
 
 
 def test_a_client_of_cdn3_notices_nothing_of_its_restart_but_a_resume(deployed: Deployed) -> None:
