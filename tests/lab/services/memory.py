@@ -24,8 +24,9 @@ def _watch(worst: int) -> None:
     held: list[mmap.mmap] = []
     while True:
         time.sleep(0.2)
-        if ASKED.exists():
-            wanted = int(worst * float(ASKED.read_text()))
+        asked = ASKED.read_text() if ASKED.exists() else ""
+        if asked.endswith("\n"):  # a file that is there may still be empty
+            wanted = int(worst * float(asked))
             while _resident() < wanted:
                 part = mmap.mmap(-1, STEP)
                 for place in range(0, STEP, PAGE):
