@@ -25,8 +25,8 @@ ALIASED: Final = 2_000
 _CHARACTERS_OF_A_VALUE: Final = 32
 
 LOADER: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The C implementation if there is one. Only its events are used, because kubectl resolves anchors, tags and dates
-differently."""
+"""The C implementation if there is one. Of manifests only its events are used, because kubectl resolves anchors, tags
+and dates differently."""
 
 _SEPARATOR: Final = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})

@@ -236,15 +236,20 @@ def _functions(flags: dict[str, str]) -> Iterator[str]:
 # --- Redis
 
 _REDIS: Final = (
-    (r"protected-mode\W+no\b", "protected-mode is off: any client that reaches the server can use it"),
-    (r"enable-(?:debug-command|module-command|protected-configs)\W+(?:yes|local)\b", "clients can change the server"),
-    (r"bind\W+(?:\*|0\.0\.0\.0|-?::)", "the server listens on every address"),
-    (r"requirepass\s+(?:\"\"|'')", "the password is empty"),
-    (r"user\s+\S+\s+(?:[^\n]*\s)?(?:nopass|allcommands\s+nopass)\b", "a user has no password"),
-    (r"loadmodule\s+\S+", "the server loads a module"),
-    (r"appendonly\W+no\b", "the server does not persist its data"),
-    (r"appendfsync\W+(?:no|everysec)\b", "the server acknowledges writes that are not on its volume yet"),
+    ("protected-mode", r"\W+no\b", "protected-mode is off: any client that reaches the server can use it"),
+    (
+        "enable-",
+        r"(?:debug-command|module-command|protected-configs)\W+(?:yes|local)\b",
+        "clients can change the server",
+    ),
+    ("bind", r"\W+(?:\*|0\.0\.0\.0|-?::)", "the server listens on every address"),
+    ("requirepass", r"\s+(?:\"\"|'')", "the password is empty"),
+    ("user", r"\s+\S+\s+(?:[^\n]*\s)?(?:nopass|allcommands\s+nopass)\b", "a user has no password"),
+    ("loadmodule", r"\s+\S+", "the server loads a module"),
+    ("appendonly", r"\W+no\b", "the server does not persist its data"),
+    ("appendfsync", r"\W+(?:no|everysec)\b", "the server acknowledges writes that are not on its volume yet"),
 )
+"""The word that a setting begins with, the pattern of the rest, and what is wrong with it."""
 _EVICTS: Final = re.compile(r"maxmemory-policy\W+(?!noeviction\b)[a-z]+-[a-z]+")
 
 
@@ -272,15 +277,14 @@ def _without_comments(content: str) -> str:
 
 def _redis_settings(content: str, name: str) -> Iterator[str]:
     clustered = re.search(r"cluster-enabled\W+yes", content)  # only the nodes of a cluster store messages
-    lowered = content.casefold()
+    lowered = content.casefold()  # a word that is not in it is found sooner than its pattern
     is_file = name.endswith(".conf") and re.search(r"^(?:maxmemory|appendonly|cluster-enabled|port)\b", content, re.M)
-    for pattern, message in _REDIS:
-        begins = re.split(r"[^a-z-]", pattern, maxsplit=1)[0]  # most files have not even that
-        # Only the first two patterns are unique to Redis. The others are common words in files.
-        is_unique = pattern.startswith(("protected-mode", "enable-"))
-        is_meant = begins in lowered and (is_unique or is_file or not name)
-        match = is_meant and re.search(rf"(?:^|[\"'\s-]){pattern}", content, re.I | re.M)
-        if match and (clustered or not pattern.startswith("append")):
+    for word, rest, message in _REDIS:
+        # Only the first two words are unique to Redis. The others are common in files.
+        is_unique = word in ("protected-mode", "enable-")
+        is_meant = word in lowered and (is_unique or is_file or not name)
+        match = is_meant and re.search(rf"(?:^|[\"'\s-]){word}{rest}", content, re.I | re.M)
+        if match and (clustered or not word.startswith("append")):
             yield message
     if clustered and (_EVICTS.search(content) or (is_file and "maxmemory-policy" not in content)):
         yield "a full server evicts messages instead of rejecting writes"
