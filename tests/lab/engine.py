@@ -19,6 +19,8 @@ SOURCES = Path(__file__).resolve().parent
 ROOT = SOURCES.parents[1]
 CLI = "github.com/pulumi/pulumi/pkg/v3"
 SDK = "github.com/pulumi/pulumi/sdk/v3"
+FORKED = Path("bin", "forked")
+"""Below an engine's folder: what runs a program as a fork, in the place of Python, where it may."""
 IN_MEMORY = tuple(each for each in PACKAGES if each.split(".")[0] not in {"boto3", "google"})
 """Of programs and plugins that are forks (tests/forks.py)."""
 
@@ -67,7 +69,7 @@ def engine_environment(folder: Path, prefix: Sequence[str] = (), *, forked: bool
     python = f"{shlex.quote(sys.executable)} -P"
     variables = {EXECUTOR: str(python_executor())}
     if forked and forks.SHELL:
-        variables[FORKS] = python = str(folder / "bin" / "forked")
+        variables[FORKS] = python = str(folder / FORKED)
         Path(python).write_text(f"#!{forks.SHELL}\n{forks.call('$1', IN_MEMORY, tuple(prefix))}")
         Path(python).chmod(0o755)
     _script(home, "language", "python", "0.0.0", python, variables)
