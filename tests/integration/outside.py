@@ -258,7 +258,7 @@ class WebSockets(Meanwhile):
     """Some WebSockets to Whisper, each of which sends a text again and again and gets it back.
 
     `drained` counts those that Whisper has closed in order, `dropped` tells how others ended. Both connect again.
-    `echoed` counts answers; `longest` is the longest time in seconds that one had no connection.
+    `echoed` counts the answers of each; `longest` is the longest time in seconds that one had no connection.
     """
 
     COUNT = 6
@@ -266,18 +266,19 @@ class WebSockets(Meanwhile):
     def __init__(self, outside: Outside) -> None:
         super().__init__()
         self._outside = outside
-        self.drained = self.echoed = 0
+        self.drained = 0
+        self.echoed = [0] * self.COUNT
         self.dropped: list[str] = []
         self.longest = 0.0
 
     def _go_on(self) -> None:
-        threads = [threading.Thread(target=self._hold) for _ in range(self.COUNT)]
+        threads = [threading.Thread(target=self._hold, args=(number,)) for number in range(self.COUNT)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
 
-    def _hold(self) -> None:
+    def _hold(self, number: int) -> None:
         gone = None
         while not self._over.is_set():
             try:
@@ -293,7 +294,7 @@ class WebSockets(Meanwhile):
                     while not self._over.wait(PERIOD_SECONDS):
                         connection.send("still here")
                         assert connection.recv(10) == "still here"
-                        self.echoed += 1
+                        self.echoed[number] += 1
                     continue
                 except ConnectionClosed as closed:
                     if closed.rcvd is not None and closed.rcvd.code == CloseCode.GOING_AWAY:

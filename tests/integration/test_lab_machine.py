@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.fetch import skip_if_missing
-from tests.lab.machine import ADDRESS, OUTSIDE, Machine, groups
+from tests.lab.machine import ADDRESS, CGROUPS, OUTSIDE, Machine, groups
 from tests.lab.process import wait_until
 
 pytestmark = pytest.mark.integration
@@ -73,6 +73,23 @@ def answered(machine: Machine) -> bool:
             return connection.recv(9) == b"here" and connection.getsockname()[0] == OUTSIDE
     except OSError:
         return False
+
+
+def test_the_network_of_a_pod_is_that_of_what_runs_longest_in_it(machine: Machine) -> None:
+    """Not that of a probe, which ends soon, and whose number is lower once the numbers of processes began again."""
+    machine.switch_on()
+    (pod := CGROUPS / "pids" / machine.cgroup / "pod-1").mkdir()
+    with subprocess.Popen(["sleep", "4321"]) as sandbox:
+        (pod / "cgroup.procs").write_text(str(sandbox.pid))
+        time.sleep(0.02)  # two ticks of the clock by which the kernel tells when a process began
+        Path("/proc/sys/kernel/ns_last_pid").write_text("300")
+        with subprocess.Popen(["sleep", "4321"]) as probe:
+            (pod / "cgroup.procs").write_text(str(probe.pid))
+            network = machine.network_of("pod-1")
+            probe.kill()
+        sandbox.kill()
+    assert probe.pid < sandbox.pid
+    assert network == Path(f"/proc/{sandbox.pid}/ns/net")
 
 
 def test_nothing_is_left_when_it_is_removed(machine: Machine, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CPU_SHARES = 8192
 """Of all pods together, beside what else this machine does: as much as eight servers outside of cgroups have."""
 CLONE_NEWNET = 0x40000000  # linux/sched.h
+START_TIME = 19  # of /proc/PID/stat, counted from what follows the command's name; proc(5)
 TOOLS = ("chroot", "ip", "mount", "nsenter", "setpriv", "tar", "unshare")
 DIES_WITH_US = ("setpriv", "--pdeathsig=KILL")
 
@@ -214,13 +215,19 @@ class Machine:
             return socket.create_server((address, port), backlog=1024)
 
     def network_of(self, group: str) -> Path:
-        """The network namespace of what runs in a cgroup whose path has `group`: the id of a pod or of a container."""
+        """The network namespace of what runs in a cgroup whose path has `group`: the id of a pod or of a container.
+
+        It is that of the process which runs longest, since one of a probe ends before anybody can use it.
+        """
+        found = {}
         for entry in Path("/proc").glob("[0-9]*"):
             network = entry / "ns" / "net"
             with suppress(OSError):
                 if group in (entry / "cgroup").read_text() and network.readlink():  # one that has ended has none
-                    return network
-        raise LookupError(f"nothing runs in {group}")
+                    found[network] = int((entry / "stat").read_text().rpartition(")")[2].split()[START_TIME])
+        if not found:
+            raise LookupError(f"nothing runs in {group}")
+        return min(found, key=found.__getitem__)
 
     @property
     def network(self) -> Path:

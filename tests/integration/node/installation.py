@@ -2,6 +2,7 @@
 
 import base64
 import json
+import operator
 import re
 import time
 from dataclasses import dataclass
@@ -89,17 +90,21 @@ def upgrade(deployed: Deployed) -> Upgraded:
     said = engine.flatline("upgrade", "--check", "--context", CONTEXT)
     began = time.monotonic()
     with Entries(outside, "upgrade") as entries, WebSockets(outside) as sockets:
-        wait_until(lambda: bool(entries.acknowledged) and sockets.echoed >= sockets.COUNT, 60, "the client is at work")
+        wait_until(lambda: bool(entries.acknowledged) and all(sockets.echoed), 60, "the client is at work")
         engine.typed(engine.flatline("up", "--engine", "none"))
         wait_until(lambda: rolled_out(node) and not ending(node), READY_SECONDS, "the upgrade is rolled out")
         deployed.wait_served(outside)
-        count, echoed = len(entries.acknowledged), sockets.echoed
-        wait_until(lambda: len(entries.acknowledged) > count and sockets.echoed > echoed, 60, "the client goes on")
+        count, echoed = len(entries.acknowledged), [*sockets.echoed]
+        wait_until(
+            lambda: len(entries.acknowledged) > count and all(map(operator.gt, sockets.echoed, echoed)),
+            60,
+            "the client goes on",
+        )
     written = len(entries.acknowledged)
     report(
         f"upgrade of the previous release: {time.monotonic() - began:.0f} s; {written} acknowledged writes; "
-        f"WebSockets: {sockets.drained} closed in order, {len(sockets.dropped)} dropped, {sockets.echoed} answers, "
-        f"longest without a connection {sockets.longest:.1f} s"
+        f"WebSockets: {sockets.drained} closed in order, {len(sockets.dropped)} dropped, {sum(sockets.echoed)} "
+        f"answers, longest without a connection {sockets.longest:.1f} s"
     )
     return Upgraded(
         said, before.lost() + entries.lost(), written, sockets, deployed.identities().items() >= claims.items()
