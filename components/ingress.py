@@ -72,7 +72,7 @@ class Ingress(Component):
         self._object("Middleware", "no-query", {"redirectRegex": NO_QUERY})
         if any(route.one_pod for route in args.routes):
             self._object("Middleware", WAIT, {"retry": RETRY})
-            self._object("ServersTransport", WAIT, {"forwardingTimeouts": {"dialTimeout": DIAL}})
+            self._object("ServersTransport", WAIT, TRANSPORT)
         prefixes = {route.endpoint.service: route.prefix for route in args.routes if route.prefix is not None}
         for service, prefix in prefixes.items():
             self._object("Middleware", f"{service}-prefix", {"addPrefix": {"prefix": prefix}})
@@ -176,8 +176,10 @@ HEADERS = {
     "contentTypeNosniff": True,
 }
 WAIT = "wait-for-pod"
-DIAL, RETRY = "2s", {"attempts": 30, "initialInterval": "600ms"}
+RETRY = {"attempts": 30, "initialInterval": "600ms"}
+TRANSPORT = {"forwardingTimeouts": {"dialTimeout": "2s"}, "maxIdleConnsPerHost": -1}
 """Connects again for about 25 s, also where the address of the pod that has gone is silent. Traefik's pauses grow from
-the first to twice that. It sends no request twice: what has reached a pod is not tried again."""
+the first to twice that. It sends no request twice: what has reached a pod is not tried again. So each request has a
+connection of its own (-1): one that is kept leads to the pod that ends, and is closed while a request is sent."""
 
 NO_QUERY = {"regex": r"^(https?://[^?]+)\?.*$", "replacement": "${1}", "permanent": False}

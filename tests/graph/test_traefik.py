@@ -92,7 +92,7 @@ def test_every_public_route_first_limits_what_a_client_has_under_way_then_its_ra
 
 def test_a_request_waits_where_a_service_has_one_pod_at_a_time(stack: Stack) -> None:
     """Between two pods of a Deployment that is recreated, Traefik has nothing to send a request to: 503."""
-    specs, dials = middlewares(stack), {o["metadata"]["name"]: o["spec"] for o in stack.of("ServersTransport")}
+    specs, transports = middlewares(stack), {o["metadata"]["name"]: o["spec"] for o in stack.of("ServersTransport")}
     recreated = {
         found["metadata"]["name"] for found in stack.of("Deployment") if found["spec"]["strategy"]["type"] == "Recreate"
     }
@@ -103,7 +103,10 @@ def test_a_request_waits_where_a_service_has_one_pod_at_a_time(stack: Stack) -> 
             waits = (service.get("nativeLB", False), last == "retry")
             assert waits == (service["name"] in recreated,) * 2, name
             if any(waits):
-                assert dials[service["serversTransport"]] == {"forwardingTimeouts": {"dialTimeout": "2s"}}
+                assert transports[service["serversTransport"]] == {
+                    "forwardingTimeouts": {"dialTimeout": "2s"},
+                    "maxIdleConnsPerHost": -1,
+                }
 
 
 def test_every_limit_is_by_client_address_and_an_ipv6_client_is_its_network(stack: Stack) -> None:

@@ -131,6 +131,12 @@ def test_a_traefik_whose_rules_are_of_version_2_routes_every_host(
         assert {other.ask(method, name, path).status for method, name, path, *_ in ROUTES} == {200}
 
 
+def test_no_request_to_the_one_pod_of_a_service_is_sent_on_a_connection_that_was_kept(edge: Edge) -> None:
+    """The pod closes it when it ends, maybe at that moment, and Traefik answers 502 in place of the next pod."""
+    peers = [edge.ask("POST", "cdn3", "/attachments").seen["peer"] for _ in range(5)]
+    assert len({*peers}) == 5
+
+
 def test_cdn0_gains_exactly_the_prefix_of_its_bucket(edge: Edge) -> None:
     assert edge.ask("GET", "cdn0", PICTURE).seen["path"] == f"/whisper-service-cdn{PICTURE}"
     upload = edge.ask("POST", "cdn0", "/", b"--x--", Content_Type=MULTIPART)

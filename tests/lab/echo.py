@@ -17,7 +17,7 @@ BLOCK = 1 << 20
 class Echo(Ended):
     """Listens on `address`:`port` in a thread; `with Echo("10.244.1.1", 8080):`. Port 0 takes a free one.
 
-    Each answer is 200 with a JSON object: `backend` (its own address:port), `peer` (the connection's other end),
+    Each answer is 200 with a JSON object: `backend` (its own address:port), `peer` (the same of the other end),
     `method`, `path` (as sent, with the query), `headers` (list of [name, value] as sent), and the body's `length` in
     bytes and `sha256`. The body is read in blocks and not kept.
     """
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
             digest.update(block)
         received: dict[str, Any] = {
             "backend": "{}:{}".format(*self.request.getsockname()[:2]),
-            "peer": self.client_address[0],
+            "peer": "{}:{}".format(*self.client_address[:2]),
             "method": self.command,
             "path": self.path,
             "headers": [list(pair) for pair in self.headers.items()],
