@@ -75,6 +75,30 @@ def answered(machine: Machine) -> bool:
         return False
 
 
+def test_a_datagram_that_nobody_takes_outside_is_refused_at_once(machine: Machine) -> None:
+    """However many there were: who looks up the name of a registry would wait for ten seconds."""
+    machine.switch_on()
+    assert machine.call("python3", "-c", ASK) == "20 refused\n"
+
+
+ASK = f"""
+import socket
+refused = 0
+for _ in range(20):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.settimeout(1)
+        one.connect(("{OUTSIDE}", 53))
+        one.send(b"?")
+        try:
+            one.recv(9)
+        except ConnectionRefusedError:
+            refused += 1
+        except TimeoutError:
+            pass
+print(refused, "refused")
+"""
+
+
 def test_the_network_of_a_pod_is_that_of_what_runs_longest_in_it(machine: Machine) -> None:
     """Not that of a probe, which ends soon, and whose number is lower once the numbers of processes began again."""
     machine.switch_on()

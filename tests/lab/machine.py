@@ -128,6 +128,9 @@ class Machine:
         self._client = Process("client", [*DIES_WITH_US, "unshare", "--net", "sleep", "infinity"], folder)
         wait_until(lambda: self._namespace(self._client.pid) != self._namespace(os.getpid()), 10, "a client's network")
         self._run(_network(self._client.pid), "ip link set lo up")
+        with entered(self.client_network):
+            # refuses every datagram, not one a second: a name that is asked for is then unknown at once
+            Path("/proc/sys/net/ipv4/icmp_ratelimit").write_text("0")
 
     # --- power
 

@@ -222,8 +222,9 @@ def test_pods_that_cannot_run_are_named_while_up_waits(deployed: Deployed) -> No
         finally:
             os.killpg(process.pid, signal.SIGINT)
             process.wait(60)
+            node.kubectl("uncordon", "node")
+            engine.configure({"images": None, "registration": None})  # the next test goes on from here
     report(f"pods that cannot run were named, together after {named:.0f} s")
-    engine.configure({"images": None, "registration": None})  # the next test goes on from here
 
 
 def pending(node: KubernetesNode) -> list[dict[str, Any]]:
