@@ -5,6 +5,7 @@ arguments, variables, folder and streams, and dies with it. Signals alone do not
 """
 
 import atexit
+import ctypes
 import fcntl
 import gc
 import importlib
@@ -29,6 +30,8 @@ exit "${{status:-1}}"
 """
 STREAMS = ((3, os.O_RDONLY), (4, os.O_WRONLY | os.O_APPEND), (5, os.O_WRONLY | os.O_APPEND))
 """Those of the shell, under numbers that it leaves alone when it says something to the process."""
+LARGE_PAGE = 2 << 20
+MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25  # linux/mman.h
 SHELL = shutil.which("bash")  # others open no connection
 
 
@@ -52,7 +55,7 @@ def _server(packages: tuple[str, ...], prefix: tuple[str, ...]) -> int:
 def _serve(packages: Sequence[str]) -> None:
     for name in packages:
         importlib.import_module(name)
-    gc.freeze()  # so that a fork copies none of it when it looks for garbage
+    keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -65,6 +68,23 @@ def _serve(packages: Sequence[str]) -> None:
             # of the same user, and still there
             if caller.is_dir() and caller.stat().st_uid == os.getuid():
                 _fork(connection, caller, program)
+
+
+def keep_memory() -> None:
+    """Makes forks of this process cheap, as it is now: they copy no memory when they look for garbage.
+
+    Large pages, where the kernel has them, leave a fork a hundred entries to copy in place of fifty thousand.
+    """
+    gc.collect()
+    gc.freeze()
+    madvise = ctypes.CDLL(None).madvise
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, rights, _, _, inode, *path = line.split()
+        first, end = (int(address, 16) // LARGE_PAGE for address in addresses.split("-"))
+        if rights == "rw-p" and inode == "0" and path in ([], ["[heap]"]) and end > first + 1:
+            begin, length = ctypes.c_void_p((first + 1) * LARGE_PAGE), ctypes.c_size_t((end - first - 1) * LARGE_PAGE)
+            for advice in (MADV_HUGEPAGE, MADV_COLLAPSE):
+                madvise(begin, length, advice)
 
 
 def _fork(connection: socket.socket, caller: Path, program: str) -> None:
