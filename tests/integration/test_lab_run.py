@@ -1,5 +1,7 @@
 """The launcher of the integration tests: its private network, its preparations, and nothing left behind."""
 
+import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.lab.private_network import can_enter
+from tests.lab.process import wait_until
 from tests.lab.run import preparations, prepare
 
 pytestmark = pytest.mark.integration
@@ -71,6 +74,37 @@ def test_a_process_left_behind_is_ended_and_fails_the_run(
     while Path(f"/proc/{(tmp_path / 'pid').read_text()}/cmdline").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{(tmp_path / 'pid').read_text()}/cmdline").exists()
+
+
+def test_nothing_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
+    """With all of its processes but those that have a session of their own, as servers have."""
+    if reason := can_enter():
+        pytest.skip(reason)
+    file, pid = tmp_path / "test_inside.py", tmp_path / "pid"
+    file.write_text(
+        "def test_inside():\n"
+        "    import subprocess, time\n"
+        "    left = subprocess.Popen(['sleep', '77'], start_new_session=True)\n"
+        f"    open({str(pid)!r}, 'w').write(f'{{left.pid}}\\n')\n"
+        "    time.sleep(60)\n"
+    )
+    command = [
+        sys.executable,
+        "-m",
+        "tests.lab.run",
+        "--no-fetch",
+        "-p",
+        "no:cacheprovider",
+        "-c",
+        "/dev/null",
+        str(file),
+    ]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as run:
+        wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"), 60, "the test runs")
+        server = Path("/proc", pid.read_text().strip(), "cmdline")
+        assert server.read_text().startswith("sleep")
+        os.killpg(run.pid, signal.SIGKILL)
+    wait_until(lambda: not server.exists() or not server.read_text(), 20, "the end of what it had started")
 
 
 def test_pytests_status_is_the_launchers(launch: Callable[[str], "subprocess.CompletedProcess[str]"]) -> None:

@@ -15,8 +15,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
 
 import tests.lab
 from tests.lab.go import shared_folder
@@ -65,8 +66,32 @@ def run_inside(arguments: Sequence[str]) -> int:
         return _pytest(arguments)
     enter()
     processes_inside(outside)
-    status = _pytest(arguments)
+    with _guarded(outside):
+        status = _pytest(arguments)
     return _end_leftovers(outside) or status
+
+
+@contextmanager
+def _guarded(outside: str) -> Iterator[None]:
+    """When this process is killed while the context lasts, another one ends what runs in its namespace."""
+    held, hold = os.pipe()
+    guard = os.fork()
+    if guard == 0:
+        os.setsid()  # what kills a whole group leaves it alone
+        os.close(hold)
+        os.read(held, 1)  # until this process has ended
+        while left := processes_inside(outside):
+            for number in left:
+                with suppress(ProcessLookupError):
+                    os.kill(number, signal.SIGKILL)
+        os._exit(0)
+    os.close(held)
+    try:
+        yield
+    finally:
+        os.kill(guard, signal.SIGKILL)
+        os.waitpid(guard, 0)
+        os.close(hold)
 
 
 def main(arguments: Sequence[str]) -> int:
