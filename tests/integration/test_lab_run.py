@@ -27,13 +27,18 @@ def launch(tmp_path: Path) -> Callable[[str], "subprocess.CompletedProcess[str]"
         pytest.skip(reason)
 
     def run(body: str) -> "subprocess.CompletedProcess[str]":
-        file = tmp_path / "test_inside.py"
-        file.write_text("def test_inside():\n" + textwrap.indent(textwrap.dedent(body), "    "))
-        options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={tmp_path}"]
-        command = [sys.executable, "-m", "tests.lab.run", "--no-fetch", *options, str(file)]
+        command = _launcher(tmp_path, body)
         return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
 
     return run
+
+
+def _launcher(folder: Path, body: str) -> list[str]:
+    """The command that runs the body of one test."""
+    file = folder / "test_inside.py"
+    file.write_text("def test_inside():\n" + textwrap.indent(textwrap.dedent(body), "    "))
+    options = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--rootdir={folder}"]
+    return [sys.executable, "-m", "tests.lab.run", "--no-fetch", *options, str(file)]
 
 
 def test_the_addresses_of_pods_and_of_the_internets_side_are_local(
@@ -80,25 +85,16 @@ def test_nothing_outlives_a_run_that_is_killed(tmp_path: Path) -> None:
     """With all of its processes but those that have a session of their own, as servers have."""
     if reason := can_enter():
         pytest.skip(reason)
-    file, pid = tmp_path / "test_inside.py", tmp_path / "pid"
-    file.write_text(
-        "def test_inside():\n"
-        "    import subprocess, time\n"
-        "    left = subprocess.Popen(['sleep', '77'], start_new_session=True)\n"
-        f"    open({str(pid)!r}, 'w').write(f'{{left.pid}}\\n')\n"
-        "    time.sleep(60)\n"
+    pid = tmp_path / "pid"
+    command = _launcher(
+        tmp_path,
+        f"""
+        import subprocess, time
+        left = subprocess.Popen(["sleep", "77"], start_new_session=True)
+        open({str(pid)!r}, "w").write(f"{{left.pid}}\\n")
+        time.sleep(60)
+        """,
     )
-    command = [
-        sys.executable,
-        "-m",
-        "tests.lab.run",
-        "--no-fetch",
-        "-p",
-        "no:cacheprovider",
-        "-c",
-        "/dev/null",
-        str(file),
-    ]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True) as run:
         wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"), 60, "the test runs")
         server = Path("/proc", pid.read_text().strip(), "cmdline")

@@ -77,14 +77,16 @@ def _guarded(outside: str) -> Iterator[None]:
     held, hold = os.pipe()
     guard = os.fork()
     if guard == 0:
-        os.setsid()  # what kills a whole group leaves it alone
-        os.close(hold)
-        os.read(held, 1)  # until this process has ended
-        while left := processes_inside(outside):
-            for number in left:
-                with suppress(ProcessLookupError):
-                    os.kill(number, signal.SIGKILL)
-        os._exit(0)
+        try:
+            os.setsid()  # what kills a whole group leaves it alone
+            os.close(hold)
+            os.read(held, 1)  # until this process has ended
+            while left := processes_inside(outside):
+                for number in left:
+                    with suppress(ProcessLookupError):
+                        os.kill(number, signal.SIGKILL)
+        finally:
+            os._exit(0)
     os.close(held)
     try:
         yield
